@@ -1,0 +1,1 @@
+"""The core, ports, adapters and runtime that every Crossfade service shares."""

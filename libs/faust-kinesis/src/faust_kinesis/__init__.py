@@ -1,0 +1,1 @@
+"""A kinesis:// transport for Faust, with shard leases and durable checkpoints."""

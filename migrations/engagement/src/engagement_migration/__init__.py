@@ -1,0 +1,1 @@
+"""The engagement migration: its mapping in both directions, settings and sample items."""

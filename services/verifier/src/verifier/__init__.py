@@ -1,0 +1,1 @@
+"""Compares both tables, classifies differences, repairs through the fence, answers /parity."""
