@@ -1,0 +1,90 @@
+"""The one tree of errors. What a caller needs to know about a retry is on the error itself."""
+
+from __future__ import annotations
+
+
+class CrossfadeError(Exception):
+    """Any error that Crossfade raises on purpose.
+
+    Attributes:
+        code: stable, for machines: gRPC details, logs and dead letters carry it.
+        retryable: whether the same call may succeed later.
+        retry_after_s: how long to wait before it, in seconds; None where any back-off will do.
+    """
+
+    code: str = "internal"
+    retryable: bool = False
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ConfigError(CrossfadeError):
+    """A setting is missing or wrong; the message names it and the cure."""
+
+    code = "config"
+
+
+class Throttled(CrossfadeError):
+    """The store asks for fewer calls."""
+
+    code = "throttled"
+    retryable = True
+
+
+class StoreUnavailable(CrossfadeError):
+    """The store did not answer, or answered with a fault of its own. The outcome of a write is unknown."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class StoreRefused(CrossfadeError):
+    """The store will never take this request: it is wrong, or not allowed.
+
+    Attributes:
+        reason: the store's own error type, bare ("ValidationException").
+    """
+
+    code = "store_refused"
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LeaseLost(CrossfadeError):
+    """Another worker holds the lease by now: stop at once, write nothing more under it."""
+
+    code = "lease_lost"
+
+
+class CheckpointExpired(CrossfadeError):
+    """The stream no longer holds the record after the checkpoint: records were lost to retention."""
+
+    code = "checkpoint_expired"
+
+
+class IllegalTransition(CrossfadeError):
+    """The phase table has no such transition."""
+
+    code = "illegal_transition"
+
+
+class PoisonRecord(CrossfadeError):
+    """A change record that can never be applied: it is parked with its payload."""
+
+    code = "poison_record"
+
+
+class DriftDetected(CrossfadeError):
+    """Both sides differ in a way that blocks the cutover."""
+
+    code = "drift_detected"
+
+
+class OwnershipAmbiguous(CrossfadeError):
+    """It can't be told who owns a key: a person decides, nobody retries."""
+
+    code = "ownership_ambiguous"
