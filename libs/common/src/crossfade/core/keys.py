@@ -1,0 +1,67 @@
+"""The encoded key: one spelling of an item's key for both tables, every hash, mark, event and dead letter.
+
+A mapping may rename key attributes but never changes their values, so a key encodes the same on either side.
+The encoding is the JSON list of the canonical key values, in the order of the key schema:
+`[{"S":"USER#7"},{"S":"POINTS#chan-3"}]`. It is read by people and decoded by machines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, NewType
+
+import msgspec
+from msgspec import Raw
+
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.image import Image
+
+Key = NewType("Key", bytes)
+"""An encoded key."""
+
+_decode_values = msgspec.json.Decoder(dict[str, str]).decode
+_decode_key = msgspec.json.Decoder(list[Raw]).decode
+_encode = msgspec.json.encode
+_CANONICAL: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
+
+
+def encode_key(image: Mapping[str, Raw], names: Sequence[str]) -> Key:
+    """Encode the key of an item.
+
+    Args:
+        image: the item, or just its key attributes.
+        names: of the key attributes, in the order of the key schema.
+
+    Raises:
+        PoisonRecord: a key attribute is missing, or no valid key value.
+    """
+    try:
+        values = [_decode_values(image[name]) for name in names]
+    except KeyError as error:
+        raise PoisonRecord(f"the item has no key attribute {error.args[0]!r}") from error
+    except msgspec.MsgspecError as error:
+        raise PoisonRecord(f"not a key value: {error}") from error
+    for value in values:
+        if "N" in value and not _CANONICAL.fullmatch(value["N"]):
+            value["N"] = _normal(value["N"])
+    return Key(_encode(values))
+
+
+def _normal(number: str) -> str:
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        return format(Decimal(number).normalize(), "f")
+    except InvalidOperation as error:
+        raise PoisonRecord(f"not a number: {number!r}") from error
+
+
+def key_image(key: Key, names: Sequence[str]) -> Image:
+    """Return the key attributes of an encoded key, named as `names` says."""
+    return dict(zip(names, _decode_key(key), strict=True))
+
+
+def key_of_strings(*values: str) -> Key:
+    """Encode a key of string values: `key_of_strings("USER#7", "POINTS#chan-3")`."""
+    return Key(_encode([{"S": value} for value in values]))

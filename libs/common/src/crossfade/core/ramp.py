@@ -1,0 +1,77 @@
+"""The flag document and the sticky ramp: which table a pod aims at for a key (design.md, section 4).
+
+The flag only hints. It may be stale or differ between pods; the conditions of the writes decide.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import xxhash
+
+from crossfade.core.errors import ConfigError
+from crossfade.core.keys import Key
+from crossfade.core.shape import Side
+
+FULL_SHARE: Final = 10_000
+"""All keys: shares are counted in basis points."""
+
+
+class FlagDocument(NamedTuple):
+    """What every pod should know; published whole, always as a new file.
+
+    Attributes:
+        share: keys that aim at the new table, in basis points (0 to 10,000).
+        new_gen: generation of the keys within the share.
+        legacy_gen: generation of the others.
+        complete: absent or missing role in the new table means active.
+    """
+
+    share: int = 0
+    new_gen: int = 0
+    legacy_gen: int = 0
+    complete: bool = False
+
+
+class Aim(NamedTuple):
+    """Where a pod tries a key first, and the generation of that wish."""
+
+    side: Side
+    generation: int
+
+
+def ramp_point(key: Key) -> int:
+    """Return the place of a key on the ramp, 0 to 9,999: the same in every pod, for ever."""
+    return xxhash.xxh3_64_intdigest(key, seed=1) % FULL_SHARE
+
+
+def aim(document: FlagDocument, key: Key) -> Aim:
+    """Say where a pod with this document aims for a key."""
+    if ramp_point(key) < document.share:
+        return Aim(Side.NEW, document.new_gen)
+    return Aim(Side.LEGACY, document.legacy_gen)
+
+
+def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocument, int]:
+    """Return the document that moves the share, and the counter of generations after it.
+
+    Raising keeps both generations, unless the last move went down: then `new_gen` is lifted above `legacy_gen`. Lowering
+    lifts `legacy_gen` above `new_gen`, so that keys outside the new share are handed back. One generation has one target
+    for ever, so each lift takes a new number from the counter, which the caller stores durably before it publishes.
+
+    Args:
+        document: the document in force.
+        share: the share wanted, in basis points.
+        counter: the highest generation ever given out for this source table.
+
+    Raises:
+        ConfigError: the share is not 0 to 10,000.
+    """
+    if not 0 <= share <= FULL_SHARE:
+        raise ConfigError(f"share must be 0 to {FULL_SHARE} basis points, not {share}")
+    highest = max(counter, document.new_gen, document.legacy_gen)
+    if share < document.share:
+        return document._replace(share=share, legacy_gen=highest + 1), highest + 1
+    if share > document.share and document.new_gen <= document.legacy_gen:
+        return document._replace(share=share, new_gen=highest + 1), highest + 1
+    return document._replace(share=share), highest

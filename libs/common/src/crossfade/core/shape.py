@@ -1,0 +1,75 @@
+"""The two sides of a migration, and what a table on one side looks like."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Side(Enum):
+    """One of the two tables."""
+
+    LEGACY = "legacy"
+    NEW = "new"
+
+    @property
+    def other(self) -> Side:
+        """The other table."""
+        return Side.NEW if self is Side.LEGACY else Side.LEGACY
+
+
+class Direction(Enum):
+    """Which way state travels."""
+
+    FORWARD = "forward"  # legacy to new
+    REVERSE = "reverse"  # new to legacy
+
+    @property
+    def source(self) -> Side:
+        """The table the state comes from."""
+        return Side.LEGACY if self is Direction.FORWARD else Side.NEW
+
+    @property
+    def target(self) -> Side:
+        """The table the state goes to."""
+        return self.source.other
+
+
+def direction_to(target: Side) -> Direction:
+    """Return the direction whose target is `target`."""
+    return Direction.FORWARD if target is Side.NEW else Direction.REVERSE
+
+
+class TableShape(NamedTuple):
+    """What the protocol must know of one table.
+
+    Attributes:
+        side: which side it is.
+        table: its name.
+        key: names of the key attributes, in the order of the key schema.
+        attributes: the closed list of mapped attributes, without key, TTL and protocol attributes; a transfer sets
+            those that are present and removes the others. None for an open shape.
+        balance: the attribute that operations change.
+        zero: a complete mapped item with nothing in it, as (name, raw value) pairs: what the first earn creates.
+        ttl: the attribute that the table's TTL reads, if it has one; only the legacy table may.
+    """
+
+    side: Side
+    table: str
+    key: tuple[str, ...]
+    attributes: tuple[str, ...] | None
+    balance: str
+    zero: tuple[tuple[str, bytes], ...]
+    ttl: str | None = None
+
+
+def absent_is_active(side: Side, *, complete: bool = False) -> bool:
+    """Say what an absent item or a missing role means on a side (design.md, section 4).
+
+    Active in the legacy table, so that it needs no back-filling; after COMPLETE, active in the new one.
+
+    Args:
+        side: the table.
+        complete: whether the flag document says `complete`.
+    """
+    return side is (Side.NEW if complete else Side.LEGACY)

@@ -1,0 +1,139 @@
+"""The owner's writes and the handover's writes, as values (design.md, section 4).
+
+A write names its key, what must be true, and what it does; `perform` (core/perform.py) is its meaning on an item, and
+`adapters/statements` renders it as a DynamoDB request with the same meaning. Contract tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple, TypeAlias
+
+from crossfade.core.item import Item
+from crossfade.core.keys import Key
+
+
+class Kind(Enum):
+    """What a client asks of a wallet."""
+
+    EARN = "earn"
+    SPEND = "spend"
+    DELETE = "delete"
+
+
+class Operation(NamedTuple):
+    """One client operation.
+
+    Attributes:
+        key: the encoded key.
+        kind: earn, spend or delete.
+        transaction_id: the client's ULID, 16 bytes; the same in every retry.
+        amount: points, positive; 0 for a delete.
+        event: its event as one raw DynamoDB value (`core.events`), written into `cf_events` by the write itself.
+        seed: of the version, wall clock in µs << 10; used only when the item has no version yet.
+    """
+
+    key: Key
+    kind: Kind
+    transaction_id: bytes
+    amount: int
+    event: bytes
+    seed: int
+
+
+class Operate(NamedTuple):
+    """Apply an operation blindly: active, id above the floor and not in the set, set below `soft`, balance enough."""
+
+    key: Key
+    op: Operation
+    soft: int
+    complete: bool = False
+
+
+class OperateAndTrim(NamedTuple):
+    """Apply, trim the id set and raise the floor, if the item is still at version `seen`."""
+
+    key: Key
+    op: Operation
+    seen: int | None
+    kept: frozenset[bytes]
+    floor: bytes
+    complete: bool = False
+
+
+class Seal(NamedTuple):
+    """Give the key up: active and below `generation` -> standby at `generation`, version + 1, TTL moved to cf_ttl."""
+
+    key: Key
+    generation: int
+    seed: int
+    complete: bool = False
+
+
+class SealAbsent(NamedTuple):
+    """Stand a stub in for a key that never was, if it is still absent; its version is `seed` + 1."""
+
+    key: Key
+    generation: int
+    seed: int
+
+
+class Activate(NamedTuple):
+    """Take the key over with the sealed image, in this table's names, one version above it.
+
+    Condition: standby (or absent), `cf_mv` missing or <= the sealed version, generation below the sealed one.
+    """
+
+    key: Key
+    sealed: Item
+    complete: bool = False
+
+
+class Reseal(NamedTuple):
+    """Lift the sealed item to `version`, if it is still standby at `generation` and `sealed_version`."""
+
+    key: Key
+    generation: int
+    sealed_version: int
+    version: int
+
+
+class Lift(NamedTuple):
+    """Raise an owner's version, with no event, if it is still active at `seen` (None: still without a version)."""
+
+    key: Key
+    seen: int | None
+    version: int
+    complete: bool = False
+
+
+class Bury(NamedTuple):
+    """Turn a standby *extra* at version `seen` into a tombstone at version + 1."""
+
+    key: Key
+    seen: int
+
+
+class Restore(NamedTuple):
+    """Put back a standby row that a raw REMOVE took, as S with its generation and version, if it is still absent."""
+
+    key: Key
+    item: Item
+
+
+Write: TypeAlias = Operate | OperateAndTrim | Seal | SealAbsent | Activate | Reseal | Lift | Bury | Restore
+
+
+class Applied(NamedTuple):
+    """The write took effect; `item` is the item after it."""
+
+    item: Item
+
+
+class Refused(NamedTuple):
+    """The condition failed; `item` is what stood in its way (None: nothing is there)."""
+
+    item: Item | None
+
+
+Answer: TypeAlias = Applied | Refused

@@ -1,0 +1,171 @@
+"""The control plane's memory: journal, heartbeats, consumer reports, dead letters.
+
+All of it lives in the control tables of `crossfade.core.control`. What must be right is in the journal, never only in a
+metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from crossfade.core.keys import Key
+from crossfade.core.ramp import FlagDocument
+
+
+class Entry(NamedTuple):
+    """One journal entry.
+
+    Attributes:
+        number: 1, 2, 3 …, without gaps.
+        kind: "phase", "intent", "gate", "share", "generation", "snapshot", "note", "repair" …
+        at_us: wall clock of the writer, µs.
+        who: the writer: user or pod.
+        code: version of the code that wrote it.
+        body: JSON-ready evidence; 64-bit versions as strings.
+    """
+
+    number: int
+    kind: str
+    at_us: int
+    who: str
+    code: str
+    body: Mapping[str, Any]
+
+
+class Journal(Protocol):
+    """Append-only; each number is taken once."""
+
+    async def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
+        """Append an entry under the next free number.
+
+        Raises:
+            LeaseLost: the writer's lease (if it writes under one) is another's by now.
+        """
+        ...
+
+    async def entries(self, *, after: int = 0) -> list[Entry]:
+        """Return the entries with higher numbers, in order."""
+        ...
+
+
+class Heartbeat(NamedTuple):
+    """An API pod's word about the flag document it works under.
+
+    Attributes:
+        pod: name of the process, unique per start.
+        document: the flag document; no operation begun under an older one is running.
+        dual_write: the flag of that name.
+        lease_s: how long the word counts.
+        beat_us: wall clock of the pod when it wrote, µs.
+        expired: judged by the reader: not renewed within lease_s on the reader's own clock (or older at first sight).
+    """
+
+    pod: str
+    document: FlagDocument
+    dual_write: bool
+    lease_s: float
+    beat_us: int
+    expired: bool = False
+
+
+class Heartbeats(Protocol):
+    """Who works under which flag document."""
+
+    async def beat(self, heartbeat: Heartbeat) -> None:
+        """Write the pod's word."""
+        ...
+
+    async def leave(self, pod: str) -> None:
+        """Withdraw it, at a clean stop."""
+        ...
+
+    async def all(self) -> list[Heartbeat]:
+        """Return every pod's last word."""
+        ...
+
+
+class Report(NamedTuple):
+    """What one stream consumer says of itself, per shard, every second or so.
+
+    Attributes:
+        role: "forward", "reverse", "feed-legacy", "feed-new".
+        shard: stream and shard id, "wallet-changes/shardId-000000000000".
+        at_us: wall clock when it was written, µs. An old report means an unknown lag, which shuts the gates.
+        iterator_age_ms: stream to applied: age of the oldest fetched and unapplied record, or how far behind the tip.
+        oldest_unapplied_us: arrival of the oldest record not applied yet; 0 when all are.
+        applied_commit_us: commit time up to which records were seen, the highest so far (old duplicates don't lower it).
+        counts: totals since the start of the process: applied, stale, duplicate, deduplicated, parked, foreign, echo, …
+        foreign_last_us: commit time of the last foreign write; 0 when there was none.
+        imprecise_last_us: commit time of the last record without µs; 0 when there was none.
+        halted: why the role stopped the ramp (a REMOVE of a standby, say); empty when it did not.
+    """
+
+    role: str
+    shard: str
+    at_us: int
+    iterator_age_ms: int
+    oldest_unapplied_us: int
+    applied_commit_us: int
+    counts: Mapping[str, int]
+    foreign_last_us: int = 0
+    imprecise_last_us: int = 0
+    halted: str = ""
+
+
+class Reports(Protocol):
+    """The consumers' reports."""
+
+    async def put(self, reports: Sequence[Report]) -> None:
+        """Replace the reports of these roles and shards."""
+        ...
+
+    async def all(self) -> list[Report]:
+        """Return the last report of each role and shard."""
+        ...
+
+
+class DeadLetter(NamedTuple):
+    """A record that could not be applied, with its payload.
+
+    Attributes:
+        role: the consumer that parked it, as in `Report`.
+        sequence: opaque stream position, "shard:sequence number"; with the role it is the letter's identity.
+        key: the encoded key; empty when the record could not be decoded.
+        version: of the transfer; None when there is none.
+        reason: for a person.
+        code: for machines: "conflict", "poison_record", "unmappable", "unversioned" …
+        payload: the record as it came.
+        trace: traceparent of the write, if the record carries one.
+        at_us: when it was parked.
+    """
+
+    role: str
+    sequence: str
+    key: Key
+    version: int | None
+    reason: str
+    code: str
+    payload: bytes
+    trace: str
+    at_us: int
+
+
+class DeadLetters(Protocol):
+    """The dead-letter store."""
+
+    async def park(self, letter: DeadLetter) -> None:
+        """Keep a letter; parking the same one again changes nothing."""
+        ...
+
+    async def all(self, *, limit: int = 1000) -> list[DeadLetter]:
+        """Return the letters, oldest first."""
+        ...
+
+    async def count(self) -> int:
+        """Return how many there are."""
+        ...
+
+    async def remove(self, letter: DeadLetter) -> None:
+        """Take a letter out, after it was applied or overtaken."""
+        ...
