@@ -27,10 +27,10 @@ class Mapping(Protocol):
         ...
 
     def carry(self, direction: Direction, image: Image) -> Image:
-        """Map a source row for a transfer: mapped attributes in the target's names plus the carried protocol attributes.
+        """Map a source row for a transfer: mapped attributes in the target's names, and the carried protocol attributes.
 
-        A TTL value travels as `cf_ttl`. No key, `cf_mv`, `cf_role` or `cf_gen` in the result. A tombstone or stub carries
-        no mapped attribute. Values of kept and renamed attributes are the same `Raw` objects.
+        A TTL value travels as `cf_ttl`. No key, `cf_mv`, `cf_role` or `cf_gen` in the result. A tombstone or stub
+        carries no mapped attribute. Values of kept and renamed attributes are the same `Raw` objects.
 
         Raises:
             PoisonRecord: a closed mapping doesn't know an attribute, or a computed one can't be computed.

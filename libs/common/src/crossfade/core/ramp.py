@@ -55,9 +55,10 @@ def aim(document: FlagDocument, key: Key) -> Aim:
 def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocument, int]:
     """Return the document that moves the share, and the counter of generations after it.
 
-    Raising keeps both generations, unless the last move went down: then `new_gen` is lifted above `legacy_gen`. Lowering
-    lifts `legacy_gen` above `new_gen`, so that keys outside the new share are handed back. One generation has one target
-    for ever, so each lift takes a new number from the counter, which the caller stores durably before it publishes.
+    Raising keeps both generations, unless the last move went down: then `new_gen` is lifted above `legacy_gen`.
+    Lowering lifts `legacy_gen` above `new_gen`, so that keys outside the new share are handed back. One generation has
+    one target for ever, so each lift takes a new number from the counter, which the caller stores durably before it
+    publishes.
 
     Args:
         document: the document in force.

@@ -94,7 +94,7 @@ class Report(NamedTuple):
         at_us: wall clock when it was written, µs. An old report means an unknown lag, which shuts the gates.
         iterator_age_ms: stream to applied: age of the oldest fetched and unapplied record, or how far behind the tip.
         oldest_unapplied_us: arrival of the oldest record not applied yet; 0 when all are.
-        applied_commit_us: commit time up to which records were seen, the highest so far (old duplicates don't lower it).
+        applied_commit_us: highest commit time seen so far, µs; old duplicates don't lower it.
         counts: totals since the start of the process: applied, stale, duplicate, deduplicated, parked, foreign, echo, …
         foreign_last_us: commit time of the last foreign write; 0 when there was none.
         imprecise_last_us: commit time of the last record without µs; 0 when there was none.
