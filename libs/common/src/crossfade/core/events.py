@@ -6,6 +6,7 @@ write are an event's identity and are not stored twice.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from msgspec import Raw
@@ -32,7 +33,8 @@ class Event(NamedTuple):
     traceparent: str
 
 
-class PublishedEvent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PublishedEvent:
     """An event as the feed publishes it.
 
     Attributes:

@@ -27,7 +27,7 @@ class Mapping(Protocol):
         ...
 
     def carry(self, direction: Direction, image: Image) -> Image:
-        """Map a source row for a transfer: mapped attributes in the target's names, and the carried protocol attributes.
+        """Map a source row for a transfer: mapped attributes in the target's names, and what the protocol carries.
 
         A TTL value travels as `cf_ttl`. No key, `cf_mv`, `cf_role` or `cf_gen` in the result. A tombstone or stub
         carries no mapped attribute. Values of kept and renamed attributes are the same `Raw` objects.
