@@ -1,0 +1,264 @@
+"""DynamoDB's data plane on the wire client. Values stay raw bytes in both directions (section 3, rule 9).
+
+Requests come in whole, as JSON: `crossfade.adapters.statements` splices them. Reads are simple enough to be put
+together here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from crossfade.adapters.wire import Wire
+from crossfade.adapters.wire.answers import read_answer
+from crossfade.adapters.wire.errors import bare
+from crossfade.core.errors import CrossfadeError, StoreUnavailable, Throttled
+from crossfade.core.image import Image, encode_image
+
+MAX_STATEMENTS: Final = 25
+"""Of one BatchExecuteStatement."""
+
+MAX_KEYS: Final = 100
+"""Of one BatchGetItem."""
+
+EMPTY_ROUNDS: Final = 8
+"""How often a BatchGetItem may bring nothing at all before it counts as throttled."""
+
+
+class StatementResult(NamedTuple):
+    """What became of one statement of a batch.
+
+    Attributes:
+        error: bare code ("ConditionalCheckFailed", "DuplicateItem", "ThrottlingError"); None when it was done.
+        item: what a RETURNING clause gave, or the item that refused the condition; None where nothing was asked for
+            or nothing is there.
+    """
+
+    error: str | None
+    item: Image | None
+
+
+class Page(NamedTuple):
+    """One page of a query or scan.
+
+    Attributes:
+        items: those that passed the filter, if there is one.
+        next_key: where to go on; None at the end.
+        scanned: items looked at, before the filter.
+    """
+
+    items: list[Image]
+    next_key: Image | None
+    scanned: int
+
+
+class _ItemAnswer(msgspec.Struct):
+    Item: Image | None = None
+
+
+class _AttributesAnswer(msgspec.Struct):
+    Attributes: Image | None = None
+
+
+class _StatementError(msgspec.Struct):
+    Code: str = "Unknown"
+    Item: Image | None = None
+
+
+class _StatementAnswer(msgspec.Struct):
+    Error: _StatementError | None = None
+    Item: Image | None = None
+
+
+class _BatchAnswer(msgspec.Struct):
+    Responses: list[_StatementAnswer]
+
+
+class _Keys(msgspec.Struct):
+    Keys: list[Image]
+
+
+class _BatchGetAnswer(msgspec.Struct):
+    Responses: dict[str, list[Image]] = {}
+    UnprocessedKeys: dict[str, _Keys] = {}
+
+
+class _PageAnswer(msgspec.Struct):
+    Items: list[Image] = []
+    ScannedCount: int = 0
+    LastEvaluatedKey: Image | None = None
+
+
+_item_answer = msgspec.json.Decoder(_ItemAnswer)
+_attributes_answer = msgspec.json.Decoder(_AttributesAnswer)
+_batch_answer = msgspec.json.Decoder(_BatchAnswer)
+_batch_get_answer = msgspec.json.Decoder(_BatchGetAnswer)
+_page_answer = msgspec.json.Decoder(_PageAnswer)
+_encode = msgspec.json.encode
+_DONE: Final = StatementResult(None, None)
+
+
+class DynamoDB:
+    """DynamoDB's reads and writes. Errors are those of `Wire.call`."""
+
+    def __init__(self, wire: Wire) -> None:
+        """Take a wire client of the service "dynamodb"."""
+        self._wire = wire
+
+    async def get_item(self, table: str, key: Image, *, consistent: bool = True) -> Image | None:
+        """Read one item; None when there is none."""
+        request = b'{"TableName":%b,"Key":%b,"ConsistentRead":%b}' % (
+            _encode(table),
+            encode_image(key),
+            _encode(consistent),
+        )
+        return read_answer(_item_answer, "GetItem", await self._wire.call("GetItem", request)).Item
+
+    async def batch_get(self, table: str, keys: Sequence[Image], *, consistent: bool = True) -> list[Image]:
+        """Read any number of items, in requests of 100.
+
+        Args:
+            table: name or ARN.
+            keys: of the items; one given twice is read once.
+            consistent: whether to see all writes that were acknowledged before.
+
+        Returns:
+            The items that exist, in no order.
+
+        Raises:
+            Throttled: several rounds brought nothing.
+        """
+        encoded = list(dict.fromkeys(map(encode_image, keys)))
+        chunks = [encoded[start : start + MAX_KEYS] for start in range(0, len(encoded), MAX_KEYS)]
+        if len(chunks) == 1:
+            return await self._batch_get(table, chunks[0], consistent=consistent)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._batch_get(table, chunk, consistent=consistent)) for chunk in chunks]
+        except* CrossfadeError as errors:
+            raise _first(errors) from errors
+        return [item for task in tasks for item in task.result()]
+
+    async def _batch_get(self, table: str, keys: list[bytes], *, consistent: bool) -> list[Image]:
+        found: list[Image] = []
+        empty_rounds = 0
+        while keys:
+            request = b'{"RequestItems":{%b:{"Keys":[%b],"ConsistentRead":%b}}}' % (
+                _encode(table),
+                b",".join(keys),
+                _encode(consistent),
+            )
+            answer = read_answer(_batch_get_answer, "BatchGetItem", await self._wire.call("BatchGetItem", request))
+            for items in answer.Responses.values():
+                found += items
+            left = [encode_image(key) for each in answer.UnprocessedKeys.values() for key in each.Keys]
+            if left:
+                # Part of an answer may mean a throttle, or only 16 MB: what counts is whether it gets on.
+                empty_rounds = empty_rounds + 1 if len(left) >= len(keys) else 0
+                if empty_rounds >= EMPTY_ROUNDS:
+                    raise Throttled(f"BatchGetItem: {len(left)} keys of {table} still unprocessed")
+                await self._wire.back_off(empty_rounds + 1)
+            keys = left
+        return found
+
+    async def update_item(
+        self, request: bytes, *, timeout_s: float | None = None, attempts: int | None = None
+    ) -> Image | None:
+        """Send a whole UpdateItem request; return the attributes its `ReturnValues` asked for."""
+        body = await self._wire.call("UpdateItem", request, timeout_s=timeout_s, attempts=attempts)
+        return read_answer(_attributes_answer, "UpdateItem", body).Attributes
+
+    async def put_item(self, request: bytes, *, timeout_s: float | None = None, attempts: int | None = None) -> None:
+        """Send a whole PutItem request."""
+        await self._wire.call("PutItem", request, timeout_s=timeout_s, attempts=attempts)
+
+    async def delete_item(self, request: bytes, *, timeout_s: float | None = None, attempts: int | None = None) -> None:
+        """Send a whole DeleteItem request."""
+        await self._wire.call("DeleteItem", request, timeout_s=timeout_s, attempts=attempts)
+
+    async def execute(
+        self, statements: Sequence[bytes], *, timeout_s: float | None = None, attempts: int | None = None
+    ) -> list[StatementResult]:
+        """Run 1 to 25 PartiQL statements, each with its own condition and outcome (section 3, rule 10).
+
+        Args:
+            statements: encoded `{"Statement": …, "Parameters": […]}`; no two of one key, or all fail.
+            timeout_s: see `Wire.call`.
+            attempts: see `Wire.call`; of the request. A statement that was throttled is returned as such.
+
+        Returns:
+            One result a statement, in their order.
+        """
+        if not 1 <= len(statements) <= MAX_STATEMENTS:
+            raise ValueError(f"1 to {MAX_STATEMENTS} statements a request, got {len(statements)}")
+        request = b'{"Statements":[' + b",".join(statements) + b"]}"
+        body = await self._wire.call("BatchExecuteStatement", request, timeout_s=timeout_s, attempts=attempts)
+        answers = read_answer(_batch_answer, "BatchExecuteStatement", body).Responses
+        if len(answers) != len(statements):
+            raise StoreUnavailable(
+                f"BatchExecuteStatement: {len(answers)} results for {len(statements)} statements: outcome unknown"
+            )
+        return [
+            _DONE
+            if answer.Error is None and answer.Item is None
+            else StatementResult(None, answer.Item)
+            if answer.Error is None
+            else StatementResult(bare(answer.Error.Code), answer.Error.Item)
+            for answer in answers
+        ]
+
+    async def transact(self, request: bytes, *, timeout_s: float | None = None, attempts: int | None = None) -> None:
+        """Send a whole TransactWriteItems request; safe to retry only with its `ClientRequestToken`.
+
+        Raises:
+            TransactionCanceled: with the reason of each action.
+        """
+        await self._wire.call("TransactWriteItems", request, timeout_s=timeout_s, attempts=attempts)
+
+    async def query(self, request: bytes) -> Page:
+        """Send a whole Query request; return its page."""
+        return _page("Query", await self._wire.call("Query", request))
+
+    async def scan(
+        self,
+        table: str,
+        *,
+        segment: int = 0,
+        segments: int = 1,
+        start: Image | None = None,
+        limit: int = 500,
+        consistent: bool = True,
+    ) -> Page:
+        """Read one page of one segment of a table.
+
+        Args:
+            table: name or ARN.
+            segment: which one, from 0.
+            segments: into how many the table is cut.
+            start: `next_key` of the page before.
+            limit: most items to look at.
+            consistent: whether to see all writes that were acknowledged before.
+        """
+        request: dict[str, Any] = {
+            "TableName": table,
+            "Segment": segment,
+            "TotalSegments": segments,
+            "Limit": limit,
+            "ConsistentRead": consistent,
+        }
+        if start is not None:
+            request["ExclusiveStartKey"] = start
+        return _page("Scan", await self._wire.call("Scan", _encode(request)))
+
+
+def _page(operation: str, body: bytes) -> Page:
+    answer = read_answer(_page_answer, operation, body)
+    return Page(answer.Items, answer.LastEvaluatedKey or None, answer.ScannedCount)
+
+
+def _first(errors: ExceptionGroup[CrossfadeError]) -> CrossfadeError:
+    inner = errors.exceptions[0]
+    return _first(inner) if isinstance(inner, ExceptionGroup) else inner
