@@ -1,0 +1,155 @@
+"""Flags from a flagd file, read through OpenFeature (the FILE resolver: no server).
+
+What was learned of the provider: it polls the file at `deadline_ms`, ignores a file whose mtime is not newer, and keeps
+its last value without a word when the file is broken or gone. So the publisher always makes a newer file, and the
+reader measures the age of what it knows by reading the file itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from openfeature import api
+from openfeature.contrib.provider.flagd import FlagdProvider
+from openfeature.contrib.provider.flagd.config import ResolverType
+
+from crossfade.core.errors import ConfigError
+from crossfade.core.ramp import FlagDocument
+from crossfade.ports.flags import Flags
+
+OWNERSHIP: Final = "ownership"
+DUAL_WRITE: Final = "dual-write"
+
+
+def flagd_file(document: FlagDocument, *, dual_write: bool) -> str:
+    """Return the contents of a flagd file with both flags."""
+    flags = {
+        OWNERSHIP: {"state": "ENABLED", "variants": {"current": document._asdict()}, "defaultVariant": "current"},
+        DUAL_WRITE: {
+            "state": "ENABLED",
+            "variants": {"on": True, "off": False},
+            "defaultVariant": "on" if dual_write else "off",
+        },
+    }
+    return json.dumps({"$schema": "https://flagd.dev/schema/v0/flags.json", "flags": flags}, indent=2)
+
+
+def parse_flagd_file(text: str) -> tuple[FlagDocument, bool]:
+    """Read both flags of a file that `flagd_file` wrote.
+
+    Raises:
+        ConfigError: it is no such file.
+    """
+    try:
+        flags = json.loads(text)["flags"]
+        document = FlagDocument(**flags[OWNERSHIP]["variants"][flags[OWNERSHIP]["defaultVariant"]])
+        return document, bool(flags[DUAL_WRITE]["variants"][flags[DUAL_WRITE]["defaultVariant"]])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"not a flag file of Crossfade: {error!r}") from error
+
+
+class FlagFile:
+    """Publishes flags: each time a whole new file, put in place by one rename."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
+        """Replace the file; readers see the old one or the new one, never a part."""
+        await asyncio.to_thread(self.write, document, dual_write=dual_write)
+
+    def write(self, document: FlagDocument, *, dual_write: bool) -> None:
+        """Replace the file, from synchronous code."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        before_ns = self._path.stat().st_mtime_ns if self._path.exists() else 0
+        handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
+        with os.fdopen(handle, "w") as file:
+            file.write(flagd_file(document, dual_write=dual_write))
+            file.flush()
+            os.fsync(file.fileno())
+        now_ns = max(time.time_ns(), before_ns + 1_000_000)  # the provider ignores a file that is not newer
+        os.utime(temporary, ns=(now_ns, now_ns))
+        os.replace(temporary, self._path)
+
+
+class FlagdFile:
+    """Reads flags; `start` it before use."""
+
+    def __init__(self, path: Path, poll_s: float = 0.5) -> None:
+        self._path = path
+        self._poll_s = poll_s
+        self._domain = f"crossfade:{path}:{id(self)}"
+        self._read_s = float("-inf")
+        self._watcher: asyncio.Task[None] | None = None
+        self._provider: Any = None
+        self._client: Any = None
+
+    async def start(self) -> None:
+        """Read the file for the first time.
+
+        Raises:
+            ConfigError: the file is missing or broken.
+        """
+        await asyncio.to_thread(self._look)
+        self._provider = FlagdProvider(
+            resolver_type=ResolverType.FILE,
+            offline_flag_source_path=str(self._path),
+            deadline_ms=int(self._poll_s * 1000),
+        )
+        await asyncio.to_thread(api.set_provider_and_wait, self._provider, domain=self._domain)
+        self._client = api.get_client(domain=self._domain)
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Stop polling."""
+        if self._watcher:
+            self._watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watcher
+        if self._provider:
+            self._provider.shutdown()
+
+    def current(self) -> Flags:
+        """Return the flags as last read; some 30 µs, so evaluate once a request."""
+        values = self._client.get_object_value(OWNERSHIP, {})
+        document = FlagDocument(
+            share=int(values.get("share", 0)),
+            new_gen=int(values.get("new_gen", 0)),
+            legacy_gen=int(values.get("legacy_gen", 0)),
+            complete=bool(values.get("complete", False)),
+        )
+        dual_write = bool(self._client.get_boolean_value(DUAL_WRITE, False))
+        return Flags(document, dual_write, age_s=time.monotonic() - self._read_s)
+
+    async def refresh(self) -> Flags:
+        """Wait until the provider knows what the file says now, and return it.
+
+        Raises:
+            ConfigError: the file is missing or broken.
+        """
+        wanted = await asyncio.to_thread(self._look)
+        deadline_s = time.monotonic() + 4 * self._poll_s
+        while (flags := self.current())[:2] != wanted and time.monotonic() < deadline_s:
+            await asyncio.sleep(self._poll_s / 5)
+        return flags
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_s)
+            with suppress(ConfigError):  # the age tells
+                await asyncio.to_thread(self._look)
+
+    def _look(self) -> tuple[FlagDocument, bool]:
+        try:
+            found = parse_flagd_file(self._path.read_text())
+        except OSError as error:
+            raise ConfigError(f"CROSSFADE_FLAG_FILE={self._path}: {error.strerror}") from error
+        self._read_s = time.monotonic()
+        return found

@@ -1,0 +1,25 @@
+"""Flags in memory: publisher and source in one."""
+
+from __future__ import annotations
+
+from crossfade.core.ramp import FlagDocument
+from crossfade.ports.flags import Flags
+
+
+class MemoryFlags:
+    """What was published last is what is read, at once."""
+
+    def __init__(self, document: FlagDocument | None = None, *, dual_write: bool = False) -> None:
+        self._flags = Flags(document or FlagDocument(), dual_write, age_s=0.0)
+
+    async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
+        """Replace the flags."""
+        self._flags = Flags(document, dual_write, age_s=0.0)
+
+    def current(self) -> Flags:
+        """Return the flags as published last."""
+        return self._flags
+
+    async def refresh(self) -> Flags:
+        """Return the flags as published last."""
+        return self._flags

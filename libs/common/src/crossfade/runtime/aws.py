@@ -1,0 +1,54 @@
+"""Clients for AWS: the lean wire client for the data plane, aiobotocore for the control plane."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.wire import Wire, WireConfig
+from crossfade.runtime.settings import ServiceSettings
+
+
+def wire_config(settings: ServiceSettings, *, max_connections: int = 16) -> WireConfig:
+    """Return the wire client's settings."""
+    return WireConfig(region=settings.region, endpoint_url=settings.aws_endpoint_url, max_connections=max_connections)
+
+
+def wire_dynamodb(settings: ServiceSettings, *, max_connections: int = 16) -> DynamoDB:
+    """Return a data-plane client for DynamoDB; close its `wire` at the end."""
+    return DynamoDB(Wire("dynamodb", wire_config(settings, max_connections=max_connections)))
+
+
+def wire_kinesis(settings: ServiceSettings, *, max_connections: int = 16) -> Kinesis:
+    """Return a data-plane client for Kinesis; close its `wire` at the end."""
+    return Kinesis(Wire("kinesis", wire_config(settings, max_connections=max_connections)))
+
+
+def control_client(settings: ServiceSettings, service: str) -> AbstractAsyncContextManager[Any]:
+    """Return an aiobotocore client, for `async with`. Importing it costs about two seconds, so it is done here.
+
+    Args:
+        settings: of the process.
+        service: "s3", "dynamodb", "kinesis" or "cloudwatch".
+    """
+    from aiobotocore.config import AioConfig
+    from aiobotocore.session import get_session
+
+    config = AioConfig(s3={"addressing_style": "path"}, retries={"mode": "standard", "max_attempts": 5})
+    client: AbstractAsyncContextManager[Any] = get_session().create_client(
+        service,
+        region_name=settings.region,
+        endpoint_url=settings.aws_endpoint_url,
+        config=config,
+        **_static_credentials(settings),
+    )
+    return client
+
+
+def _static_credentials(settings: ServiceSettings) -> dict[str, str]:
+    if settings.aws_endpoint_url and not os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
+    return {}

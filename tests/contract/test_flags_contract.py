@@ -1,0 +1,77 @@
+"""Flags: one suite on the memory fake and on a flagd file read through OpenFeature."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from crossfade.adapters.flags import FlagdFile, FlagFile, flagd_file, parse_flagd_file
+from crossfade.adapters.memory.flags import MemoryFlags
+from crossfade.core.errors import ConfigError
+from crossfade.core.ramp import FlagDocument
+from crossfade.ports.flags import FlagPublisher, FlagSource
+
+RAMPING = FlagDocument(share=1_000, new_gen=3, legacy_gen=2)
+POLL_S = 0.05
+
+
+@pytest.fixture(params=["memory", "flagd"])
+async def flags(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[FlagPublisher, FlagSource]]:
+    if request.param == "memory":
+        memory = MemoryFlags()
+        yield memory, memory
+        return
+    publisher = FlagFile(tmp_path / "flags.json")
+    await publisher.publish(FlagDocument(), dual_write=False)
+    source = FlagdFile(tmp_path / "flags.json", poll_s=POLL_S)
+    await source.start()
+    yield publisher, source
+    await source.close()
+
+
+async def test_what_was_published_is_read(flags: tuple[FlagPublisher, FlagSource]) -> None:
+    publisher, source = flags
+    assert source.current()[:2] == (FlagDocument(), False)
+    await publisher.publish(RAMPING, dual_write=True)
+    assert (await source.refresh())[:2] == (RAMPING, True)
+    assert source.current()[:2] == (RAMPING, True)
+
+
+async def test_files_published_in_one_tick_are_all_seen(flags: tuple[FlagPublisher, FlagSource]) -> None:
+    publisher, source = flags
+    for share in (1, 2, 3):
+        await publisher.publish(RAMPING._replace(share=share), dual_write=False)
+    assert (await source.refresh()).document.share == 3
+
+
+async def test_a_new_file_is_seen_without_asking(flags: tuple[FlagPublisher, FlagSource]) -> None:
+    publisher, source = flags
+    await publisher.publish(RAMPING, dual_write=False)
+    await asyncio.sleep(4 * POLL_S)
+    assert source.current().document == RAMPING
+
+
+async def test_the_age_of_a_broken_file_grows_and_the_last_value_stays(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    await FlagFile(path).publish(RAMPING, dual_write=False)
+    source = FlagdFile(path, poll_s=POLL_S)
+    await source.start()
+    path.write_text("{")
+    await asyncio.sleep(6 * POLL_S)
+    assert source.current().document == RAMPING
+    assert source.current().age_s > 3 * POLL_S
+    with pytest.raises(ConfigError):
+        await source.refresh()
+    await source.close()
+
+
+async def test_a_missing_file_is_named_before_the_service_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"flags\.json"):
+        await FlagdFile(tmp_path / "flags.json").start()
+
+
+def test_a_file_reads_back_as_it_was_written() -> None:
+    assert parse_flagd_file(flagd_file(RAMPING, dual_write=True)) == (RAMPING, True)
