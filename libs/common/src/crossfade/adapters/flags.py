@@ -135,10 +135,11 @@ class FlagdFile:
             ConfigError: the file is missing or broken.
         """
         wanted = await asyncio.to_thread(self._look)
-        deadline_s = time.monotonic() + 4 * self._poll_s
-        while (flags := self.current())[:2] != wanted and time.monotonic() < deadline_s:
+        for _ in range(20):  # four polls of the provider
+            if self.current()[:2] == wanted:
+                break
             await asyncio.sleep(self._poll_s / 5)
-        return flags
+        return self.current()
 
     async def _watch(self) -> None:
         while True:
