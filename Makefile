@@ -19,3 +19,24 @@ $(READY): requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS))
 	.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 	.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation $(addprefix -e ,$(MEMBERS))
 	@touch $@
+
+demo: $(READY) ## the whole migration, once, under live traffic (ARGS="--chaos --json")
+	@$(PY) -m crossfade_demo $(ARGS)
+
+lint: $(READY) ## ruff, strict types, import rules
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy libs/common/src libs/faust-kinesis/src libs/localaws/src migrations/engagement/src services/engagement-api/src services/replicator/src services/verifier/src services/controller/src demo/src
+	.venv/bin/lint-imports
+
+test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
+	$(PY) -m pytest $(ARGS)
+
+test-slow: $(READY) ## the larger scopes that make test leaves out
+	$(PY) -m pytest -m slow $(ARGS)
+
+lock: ## write requirements.lock anew after a dependency changed
+	bash scripts/lock.sh
+
+clean: ## remove what was built; the environment too
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
