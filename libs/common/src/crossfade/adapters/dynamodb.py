@@ -15,7 +15,7 @@ import msgspec
 from crossfade.adapters.wire import Wire
 from crossfade.adapters.wire.answers import read_answer
 from crossfade.adapters.wire.errors import bare
-from crossfade.core.errors import CrossfadeError, StoreUnavailable, Throttled
+from crossfade.core.errors import StoreUnavailable, Throttled
 from crossfade.core.image import Image, encode_image
 
 MAX_STATEMENTS: Final = 25
@@ -23,6 +23,9 @@ MAX_STATEMENTS: Final = 25
 
 MAX_KEYS: Final = 100
 """Of one BatchGetItem."""
+
+MAX_BATCHES: Final = 4
+"""BatchGetItem requests of one call at a time; more would only queue for connections, against their own deadline."""
 
 EMPTY_ROUNDS: Final = 8
 """How often a BatchGetItem may bring nothing at all before it counts as throttled."""
@@ -135,11 +138,17 @@ class DynamoDB:
         chunks = [encoded[start : start + MAX_KEYS] for start in range(0, len(encoded), MAX_KEYS)]
         if len(chunks) == 1:
             return await self._batch_get(table, chunks[0], consistent=consistent)
+        turns = asyncio.Semaphore(MAX_BATCHES)
+
+        async def in_turn(chunk: list[bytes]) -> list[Image]:
+            async with turns:
+                return await self._batch_get(table, chunk, consistent=consistent)
+
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._batch_get(table, chunk, consistent=consistent)) for chunk in chunks]
-        except* CrossfadeError as errors:
-            raise _first(errors) from errors
+                tasks = [group.create_task(in_turn(chunk)) for chunk in chunks]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
         return [item for task in tasks for item in task.result()]
 
     async def _batch_get(self, table: str, keys: list[bytes], *, consistent: bool) -> list[Image]:
@@ -257,8 +266,3 @@ class DynamoDB:
 def _page(operation: str, body: bytes) -> Page:
     answer = read_answer(_page_answer, operation, body)
     return Page(answer.Items, answer.LastEvaluatedKey or None, answer.ScannedCount)
-
-
-def _first(errors: ExceptionGroup[CrossfadeError]) -> CrossfadeError:
-    inner = errors.exceptions[0]
-    return _first(inner) if isinstance(inner, ExceptionGroup) else inner

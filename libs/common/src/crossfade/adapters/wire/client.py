@@ -6,17 +6,18 @@ import asyncio
 import random
 import ssl
 import time
-import zlib
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from isal import isal_zlib
+
 from crossfade.adapters.wire.connection import Answer, Connection, ConnectionBroken
 from crossfade.adapters.wire.credentials import CredentialSource, default_credentials
 from crossfade.adapters.wire.errors import Cure, read_refusal, refused
-from crossfade.adapters.wire.pool import Pool
+from crossfade.adapters.wire.pool import Pool, PoolClosed
 from crossfade.adapters.wire.retry import RetryBudget, backoff_s
 from crossfade.adapters.wire.signing import Signer
 from crossfade.core.errors import ConfigError, CrossfadeError, StoreUnavailable, Throttled
@@ -208,6 +209,8 @@ class Wire:
             # The server closed an idle connection while the request was on its way: nobody's fault, no delay.
             stale = reused and error.before_answer
             raise _Failed(StoreUnavailable(f"{operation}: {error}"), at_once=stale, fresh=stale, free=stale) from error
+        except PoolClosed as error:
+            raise StoreUnavailable(f"{operation}: {error}") from error
         except ssl.SSLCertVerificationError as error:
             raise StoreUnavailable(f"{operation}: {self._endpoint.host} is not who it claims: {error}") from error
         except OSError as error:
@@ -215,7 +218,7 @@ class Wire:
                 StoreUnavailable(f"{operation}: can't reach {self._endpoint.host_header}: {error}")
             ) from error
         checksum = answer.headers.get(b"x-amz-crc32")
-        if checksum is not None and checksum != b"%d" % zlib.crc32(answer.body):
+        if checksum is not None and checksum != b"%d" % isal_zlib.crc32(answer.body):
             raise _Failed(StoreUnavailable(f"{operation}: the answer doesn't match its checksum"))
         if answer.status == 200:
             return answer.body
@@ -249,10 +252,13 @@ class Wire:
         endpoint = self._endpoint
         if endpoint.tls and self._tls is None:
             self._tls = ssl.create_default_context(cafile=self._config.ca_file)
-        async with asyncio.timeout(self._config.connect_timeout_s):
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(on_lost), endpoint.host, endpoint.port, ssl=self._tls
-            )
+        try:
+            async with asyncio.timeout(self._config.connect_timeout_s):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(on_lost), endpoint.host, endpoint.port, ssl=self._tls
+                )
+        except TimeoutError as error:
+            raise ConnectionError(f"no connection within {self._config.connect_timeout_s} s") from error
         return connection
 
 

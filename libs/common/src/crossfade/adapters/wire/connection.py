@@ -104,6 +104,11 @@ class Connection(asyncio.Protocol):
             self._fail(f"unreadable HTTP answer: {error}")
             self.abort()
 
+    def on_message_begin(self) -> None:
+        """Doubt the connection when an answer begins that nobody asked for (called by the parser)."""
+        if self._reply is None:
+            self._keep_alive = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header (called by the parser)."""
         self._headers[name.lower()] = value

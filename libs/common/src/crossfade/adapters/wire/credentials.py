@@ -16,7 +16,10 @@ from crossfade.adapters.wire.signing import Credentials
 from crossfade.core.errors import ConfigError, StoreUnavailable
 
 KEPT_S: Final = 60.0
-"""How long keys are used before botocore is asked again; it refreshes them at least ten minutes before they expire."""
+"""How long keys are used before botocore is asked again."""
+
+LONGEST_KEPT_S: Final = 300.0
+"""How long they may serve while botocore can't be had; it refreshes them ten to fifteen minutes before they expire."""
 
 
 class CredentialSource(Protocol):
@@ -59,21 +62,23 @@ class BotocoreCredentials:
         self._session = session
         self._source: Any = None
         self._monotonic = monotonic
-        self._lock = asyncio.Lock()
+        self._asking: asyncio.Task[Credentials] | None = None
         self._cached: Credentials | None = None
         self._asked_s = 0.0
 
     async def current(self) -> Credentials:
-        """Return the chain's keys, at most `KEPT_S` seconds old."""
-        cached = self._fresh()
-        if cached is not None:
+        """Return the chain's keys. Those still good are given at once, while newer ones are asked for behind them."""
+        cached = self._cached
+        age_s = self._monotonic() - self._asked_s
+        if cached is not None and age_s < KEPT_S:
             return cached
-        async with self._lock:
-            cached = self._fresh()
-            if cached is None:
-                cached = await asyncio.to_thread(self._ask)
-                self._cached, self._asked_s = cached, self._monotonic()
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._refresh())
+            self._asking.add_done_callback(self._asked)
+        if cached is not None and age_s < LONGEST_KEPT_S:
             return cached
+        # Shielded: the others that wait for the same keys must not pay for one caller's deadline.
+        return await asyncio.shield(self._asking)
 
     def refused(self, credentials: Credentials) -> bool:
         """Forget the keys, so that the next call builds the chain anew."""
@@ -81,8 +86,15 @@ class BotocoreCredentials:
             self._cached = self._source = None
         return True
 
-    def _fresh(self) -> Credentials | None:
-        return self._cached if self._monotonic() - self._asked_s < KEPT_S else None
+    async def _refresh(self) -> Credentials:
+        found = await asyncio.to_thread(self._ask)
+        self._cached, self._asked_s = found, self._monotonic()
+        return found
+
+    def _asked(self, task: asyncio.Task[Credentials]) -> None:
+        self._asking = None
+        if not task.cancelled():
+            task.exception()  # seen: a failure reaches callers once the keys at hand are too old
 
     def _ask(self) -> Credentials:
         # Lazy: a process whose keys are static must not pay for this import.
@@ -105,9 +117,18 @@ class BotocoreCredentials:
 
 
 def default_credentials(environment: Mapping[str, str] = os.environ) -> CredentialSource:
-    """Return the environment's keys when it has them, as the AWS tools do, otherwise botocore's chain."""
+    """Return the environment's keys when it has them, as the AWS tools do, otherwise botocore's chain.
+
+    Raises:
+        ConfigError: a key in the environment can't be one.
+    """
     access_key = environment.get("AWS_ACCESS_KEY_ID")
     secret_key = environment.get("AWS_SECRET_ACCESS_KEY")
     if access_key and secret_key:
-        return StaticCredentials(Credentials(access_key, secret_key, environment.get("AWS_SESSION_TOKEN") or None))
+        credentials = Credentials(access_key, secret_key, environment.get("AWS_SESSION_TOKEN") or None)
+        if any(part and not (part.isascii() and part.isprintable() and " " not in part) for part in credentials):
+            raise ConfigError(
+                "an AWS key in the environment holds white space or worse: a line end copied along, perhaps"
+            )
+        return StaticCredentials(credentials)
     return BotocoreCredentials()

@@ -17,6 +17,10 @@ Open = Callable[[Callable[[Connection], None]], Awaitable[Connection]]
 """Opens a connection; takes whom to tell when it is lost."""
 
 
+class PoolClosed(Exception):
+    """The client was closed; nothing more is lent."""
+
+
 class Pool:
     """Lends connections. At most `size` are open or being opened."""
 
@@ -46,11 +50,11 @@ class Pool:
             fresh: open a new one, since those at rest are doubted; they are closed.
 
         Raises:
-            RuntimeError: the pool is closed.
+            PoolClosed: nothing more is lent.
             OSError, TimeoutError: no connection could be opened.
         """
         if self._closed:
-            raise RuntimeError("the connection pool is closed")
+            raise PoolClosed("the client is closed")
         if fresh:
             while self._idle:
                 self._idle.pop().abort()
@@ -81,14 +85,14 @@ class Pool:
         self._idle.append(connection)
 
     async def close(self) -> None:
-        """Drop all connections; those that wait for one are cancelled."""
+        """Drop all connections; those that wait for one get `PoolClosed`."""
         self._closed = True
         while self._idle:
             self._idle.pop().abort()
         for connection in list(self._lent):
             connection.abort()
         while (waiter := self._next_waiter()) is not None:
-            waiter.set_exception(RuntimeError("the connection pool is closed"))
+            waiter.set_exception(PoolClosed("the client is closed"))
         await asyncio.sleep(0)  # lets the transports close their sockets
 
     def _rested(self) -> Connection | None:
@@ -131,7 +135,7 @@ class Pool:
         self._opening -= 1
         if self._closed:
             connection.abort()
-            raise RuntimeError("the connection pool is closed")
+            raise PoolClosed("the client is closed")
         return connection
 
     def _next_waiter(self) -> asyncio.Future[Connection | None] | None:
