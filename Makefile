@@ -40,3 +40,6 @@ lock: ## write requirements.lock anew after a dependency changed
 
 clean: ## remove what was built; the environment too
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+proto: $(READY) ## generated code from proto/
+	scripts/proto.sh
