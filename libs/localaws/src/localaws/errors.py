@@ -1,0 +1,5 @@
+"""What can go wrong with the embedded AWS itself."""
+
+
+class StartFailed(Exception):
+    """A server of the stack did not start; the message says why and what to do."""
