@@ -175,7 +175,7 @@ class Kinesis:
             )
             for key, payload in records
         ]
-        for chunk in _chunks([size for size, _ in encoded]):
+        for chunk in cut([size for size, _ in encoded]):
             await self._put(stream, encoded, list(chunk), done)
         return done
 
@@ -201,7 +201,7 @@ class Kinesis:
                 await self._wire.back_off(failures)
 
 
-def _chunks(sizes_bytes: list[int]) -> list[range]:
+def cut(sizes_bytes: list[int]) -> list[range]:
     """Cut a run of records into requests within both limits."""
     chunks: list[range] = []
     start = total_bytes = 0
