@@ -49,6 +49,36 @@ class Journal(Protocol):
         ...
 
 
+class Lease(Protocol):
+    """Time-bounded right to do something alone; a holder can lose it at any moment, so the store checks it, too."""
+
+    @property
+    def counter(self) -> int:
+        """Rises with each holder."""
+        ...
+
+    @property
+    def held(self) -> bool:
+        """Whether it is surely ours, on our own clock."""
+        ...
+
+    async def acquire(self) -> bool:
+        """Take it if it is free, ours, or stood still for a whole lease time; call again until True."""
+        ...
+
+    async def renew(self) -> None:
+        """Beat once more.
+
+        Raises:
+            LeaseLost: another took over.
+        """
+        ...
+
+    async def release(self) -> None:
+        """Give it up at a clean stop; does nothing when it is another's."""
+        ...
+
+
 class Heartbeat(NamedTuple):
     """An API pod's word about the flag document it works under.
 
@@ -58,7 +88,8 @@ class Heartbeat(NamedTuple):
         dual_write: the flag of that name.
         lease_s: how long the word counts.
         beat_us: wall clock of the pod when it wrote, µs.
-        expired: judged by the reader: not renewed within lease_s on the reader's own clock (or older at first sight).
+        expired: judged by the reader: the beat stood still for lease_s on the reader's own clock. Never so at first
+            sight: a dead pod counts for one lease time more, which is safe.
     """
 
     pod: str
