@@ -7,15 +7,15 @@ The encoding is the JSON list of the canonical key values, in the order of the k
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Final, NewType
+from typing import NewType
 
 import msgspec
 from msgspec import Raw
 
 from crossfade.core.errors import PoisonRecord
 from crossfade.core.image import Image
+from crossfade.core.numbers import normal_number
 
 Key = NewType("Key", bytes)
 """An encoded key."""
@@ -23,7 +23,6 @@ Key = NewType("Key", bytes)
 _decode_values = msgspec.json.Decoder(dict[str, str]).decode
 _decode_key = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.encode
-_CANONICAL: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 
 
 def encode_key(image: Mapping[str, Raw], names: Sequence[str]) -> Key:
@@ -43,18 +42,9 @@ def encode_key(image: Mapping[str, Raw], names: Sequence[str]) -> Key:
     except msgspec.MsgspecError as error:
         raise PoisonRecord(f"not a key value: {error}") from error
     for value in values:
-        if "N" in value and not _CANONICAL.fullmatch(value["N"]):
-            value["N"] = _normal(value["N"])
+        if "N" in value:
+            value["N"] = normal_number(value["N"])
     return Key(_encode(values))
-
-
-def _normal(number: str) -> str:
-    from decimal import Decimal, InvalidOperation
-
-    try:
-        return format(Decimal(number).normalize(), "f")
-    except InvalidOperation as error:
-        raise PoisonRecord(f"not a number: {number!r}") from error
 
 
 def key_image(key: Key, names: Sequence[str]) -> Image:
