@@ -1,0 +1,194 @@
+"""The checks at the end: every claim of the report, from the clients' books and the demo's own reading of the tables."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from crossfade_demo.book import Book, Wallet, explains, total
+from crossfade_demo.payments import Payments
+from crossfade_demo.store import LEGACY, NEW, Row, Store
+from crossfade_demo.ulid import ulid_hex
+
+SHOWN = 5
+
+
+class Check(NamedTuple):
+    """One claim and whether it held.
+
+    Attributes:
+        name: stable, for machines.
+        claim: the sentence of the report.
+        passed: whether it held.
+        evidence: numbers that were compared.
+        wrong: some of what contradicts it.
+    """
+
+    name: str
+    claim: str
+    passed: bool
+    evidence: dict[str, Any]
+    wrong: list[str]
+
+
+def check(name: str, claim: str, wrong: list[str], **evidence: Any) -> Check:
+    """Return a check that passes when nothing is wrong."""
+    return Check(name, claim, not wrong, evidence | {"wrong": len(wrong)}, wrong[:SHOWN])
+
+
+def key_of(wallet: Wallet) -> tuple[str, str]:
+    """Return the key of a wallet in either table."""
+    return f"USER#{wallet[0]}", f"POINTS#{wallet[1]}"
+
+
+async def check_balances(store: Store, books: list[Book], seeded: dict[Wallet, int]) -> list[Check]:
+    """Compare the final balances of the new table with the books."""
+    expected = dict(seeded)
+    for wallet, delta in total(books).items():
+        expected[wallet] = expected.get(wallet, 0) + delta
+    unknown: dict[Wallet, list[int]] = defaultdict(list)
+    for book in books:
+        for each in book.unknown:
+            unknown[each.wallet].append(each.delta)
+    found: dict[tuple[str, str], int] = {}
+    standby: list[str] = []
+    async for row in store.scan(NEW):
+        key = row["pk"]["S"], row["sk"]["S"]
+        deleted = row.get("cf_deleted", {}).get("BOOL", False)
+        found[key] = 0 if deleted else int(row["points"]["N"])
+        if row.get("cf_role", {"S": "A"})["S"] != "A":
+            standby.append(f"{key} is standby in the new table")
+    wrong = []
+    for wallet, points in expected.items():
+        balance = found.get(key_of(wallet), 0)
+        if not explains(balance - points, unknown[wallet]):
+            wrong.append(f"{wallet}: the books say {points}, the table {balance}, unknown {unknown[wallet]}")
+    asked = set(map(key_of, expected))
+    wrong += [f"{key} was never asked for" for key in found if key not in asked]
+    acknowledged = sum(len(book.acknowledged) for book in books)
+    async for row in store.scan(LEGACY):
+        if row["sk"]["S"].startswith("POINTS#") and row.get("cf_role", {"S": "A"})["S"] != "S":
+            standby.append(f"{row['pk']['S']} {row['sk']['S']} is active in the old table")
+    return [
+        check(
+            "acknowledged_once",
+            "every acknowledged operation is in the final balances exactly once, no other one twice",
+            wrong,
+            acknowledged=acknowledged,
+            unknown=sum(len(book.unknown) for book in books),
+            wallets=len(expected),
+        ),
+        check("all_keys_moved", "the new table owns every key, the old one none", standby, keys=len(found)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One event of the feed."""
+
+    key: str
+    version: int
+    index: int
+    previous: int
+    transaction: str
+    kind: str
+
+
+def read_event(data: bytes) -> Published:
+    """Decode an event as the feed publishes it."""
+    said = json.loads(data)
+    return Published(
+        key=said["key"] if isinstance(said["key"], str) else json.dumps(said["key"], separators=(",", ":")),
+        version=int(said["version"]),
+        index=int(said["index"]),
+        previous=int(said["previous"]),
+        transaction=said["transaction_id"],
+        kind=said["kind"],
+    )
+
+
+async def check_feed(store: Store, stream: str, books: list[Book]) -> Check:
+    """Compare the feed, deduplicated by version, with the books, and follow each key's chain of previous versions."""
+    unique: dict[tuple[str, int, int], Published] = {}
+    records = await store.stream(stream)
+    for record in records:
+        event = read_event(record.data)
+        unique.setdefault((event.key, event.version, event.index), event)
+    wrong = _broken_chains(list(unique.values()))
+    times: dict[str, int] = defaultdict(int)
+    for event in unique.values():
+        times[event.transaction.lower()] += 1
+    acknowledged = {ulid_hex(each.transaction_id): each for book in books for each in book.acknowledged}
+    unknown = {ulid_hex(each.transaction_id) for book in books for each in book.unknown}
+    wrong += [
+        f"{each.wallet} {each.transaction_id} is not in the feed"
+        for txn, each in acknowledged.items()
+        if not times[txn]
+    ]
+    wrong += [f"transaction {txn} is in the feed {count} times" for txn, count in times.items() if count > 1]
+    wrong += [
+        f"nobody asked for {txn}" for txn, count in times.items() if count and txn not in acknowledged.keys() | unknown
+    ]
+    return check(
+        "feed_once_in_order",
+        "the event feed, deduplicated by version, has each acknowledged operation once and in order",
+        wrong,
+        records=len(records),
+        events=len(unique),
+        acknowledged=len(acknowledged),
+    )
+
+
+def _broken_chains(events: list[Published]) -> list[str]:
+    by_key: dict[str, list[Published]] = defaultdict(list)
+    for event in events:
+        by_key[event.key].append(event)
+    wrong = []
+    for key, chain in by_key.items():
+        before = 0
+        for event in sorted(chain, key=lambda each: (each.version, each.index)):
+            if event.index == 0 and event.previous != before:
+                wrong.append(f"{key}: {event.version} follows {event.previous}, the feed has {before} before it")
+            before = event.version
+    return wrong
+
+
+async def check_payments(payments: Payments) -> Check:
+    """Compare the payments system's rows with its own book."""
+    return check(
+        "payments_untouched",
+        "no row of the payments system is in the new table, and none in the old one was changed",
+        await payments.differences(),
+        transactions=payments.written,
+        failed=payments.failed,
+    )
+
+
+def check_calls(books: list[Book], longest_gap_s: float, bound_s: float) -> Check:
+    """No call failed or was answered wrongly, and successful ones never paused long enough to be called downtime."""
+    wrong = [sentence for book in books for sentence in book.wrong]
+    if longest_gap_s > bound_s:
+        wrong.append(f"no call succeeded for {longest_gap_s:.1f} s")
+    calls = [each for book in books for each in book.calls]
+    return check(
+        "no_downtime",
+        f"no client call failed, and some call succeeded at least every {bound_s:.0f} s",
+        wrong,
+        calls=len(calls),
+        failed=sum(not each.ok for each in calls),
+        retried=sum(book.retried for book in books),
+        asked_again_after_success=sum(book.replays_asked for book in books),
+        refused_for_too_few_points=sum(book.refused for book in books),
+        longest_gap_s=round(longest_gap_s, 3),
+    )
+
+
+def rows_behind(rows: dict[tuple[str, str], Row], wanted: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """Return the keys whose row has not reached the wanted version."""
+    return {
+        key: version
+        for key, version in wanted.items()
+        if key not in rows or int(rows[key].get("cf_mv", {"N": "0"})["N"]) < version
+    }

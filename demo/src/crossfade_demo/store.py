@@ -1,0 +1,121 @@
+"""The demo's own view of the tables and streams: plain AWS calls, nothing of the services."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, TypeAlias
+
+from crossfade.adapters.kinesis import Kinesis, StreamRecord
+from crossfade.adapters.wire import Wire, WireConfig
+
+Row: TypeAlias = dict[str, dict[str, Any]]
+"""An item as DynamoDB JSON, decoded."""
+
+LEGACY: Final = "wallet"
+NEW: Final = "engagement"
+
+
+class Store:
+    """DynamoDB and Kinesis of the embedded AWS."""
+
+    def __init__(self, endpoint: str, region: str) -> None:
+        config = WireConfig(region=region, endpoint_url=endpoint, max_connections=8)
+        self._dynamodb = Wire("dynamodb", config)
+        self._kinesis_wire = Wire("kinesis", config)
+        self._kinesis = Kinesis(self._kinesis_wire)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._dynamodb.close()
+        await self._kinesis_wire.close()
+
+    async def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        """Send one DynamoDB request."""
+        answer: dict[str, Any] = json.loads(await self._dynamodb.call(operation, json.dumps(request).encode()))
+        return answer
+
+    async def create_legacy(self, ttl: str) -> None:
+        """Create the shared table, with point-in-time recovery and TTL on."""
+        await self.call(
+            "CreateTable",
+            TableName=LEGACY,
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        await self.call(
+            "UpdateContinuousBackups",
+            TableName=LEGACY,
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+        )
+        await self.call(
+            "UpdateTimeToLive", TableName=LEGACY, TimeToLiveSpecification={"AttributeName": ttl, "Enabled": True}
+        )
+
+    async def put_all(self, rows: Sequence[Row]) -> None:
+        """Write rows, 25 a request, four requests at a time."""
+        room = asyncio.Semaphore(4)
+
+        async def put(part: Sequence[Row]) -> None:
+            async with room:
+                waiting = [{"PutRequest": {"Item": row}} for row in part]
+                while waiting:
+                    answer = await self.call("BatchWriteItem", RequestItems={LEGACY: waiting})
+                    waiting = answer.get("UnprocessedItems", {}).get(LEGACY, [])
+
+        await asyncio.gather(*(put(rows[start : start + 25]) for start in range(0, len(rows), 25)))
+
+    async def scan(self, table: str) -> AsyncIterator[Row]:
+        """Yield every row, strongly consistent."""
+        start: dict[str, Any] = {}
+        while True:
+            page = await self.call("Scan", TableName=table, ConsistentRead=True, Limit=1000, **start)
+            for row in page["Items"]:
+                yield row
+            if "LastEvaluatedKey" not in page:
+                return
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    async def rows(self, table: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row]:
+        """Read rows by key, strongly consistent; missing ones are left out."""
+        found: dict[tuple[str, str], Row] = {}
+        for start in range(0, len(keys), 100):
+            wanted = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys[start : start + 100]]
+            while wanted:
+                answer = await self.call("BatchGetItem", RequestItems={table: {"Keys": wanted, "ConsistentRead": True}})
+                for row in answer["Responses"].get(table, []):
+                    found[row["pk"]["S"], row["sk"]["S"]] = row
+                wanted = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        return found
+
+    async def stream(self, name: str) -> list[StreamRecord]:
+        """Return all records of a stream, shard by shard, each in the order of the shard."""
+        records: list[StreamRecord] = []
+        for shard in await self._kinesis.list_shards(name):
+            iterator: str | None = await self._kinesis.shard_iterator(name, shard.shard_id)
+            empty = 0
+            while iterator and empty < 2:
+                fetched = await self._kinesis.get_records(iterator, 5_000)
+                records += fetched.records
+                iterator = fetched.next_iterator
+                empty = empty + 1 if not fetched.records and fetched.behind_ms == 0 else 0
+        return records
+
+
+def plain(value: dict[str, Any]) -> Any:
+    """Return a DynamoDB value in a form that compares: numbers as text, sets ordered, binaries as bytes."""
+    ((kind, inner),) = value.items()
+    if kind == "B":
+        return (kind, base64.b64decode(inner))
+    if kind in {"SS", "NS"}:
+        return (kind, tuple(sorted(inner)))
+    if kind == "BS":
+        return (kind, tuple(sorted(map(base64.b64decode, inner))))
+    if kind == "L":
+        return (kind, tuple(plain(each) for each in inner))
+    if kind == "M":
+        return (kind, tuple(sorted((name, plain(each)) for name, each in inner.items())))
+    return (kind, inner)
