@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import NamedTuple
 
+import botocore.session  # noqa: F401 -- loaded here, since its urllib3 probes for IPv6 on import and tests block sockets
 import pytest
 from botocore.exceptions import CredentialRetrievalError
 
