@@ -1,0 +1,491 @@
+"""The wire client against a scripted HTTP server on loopback, on plain asyncio and on uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import uvloop
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotocoreKeys
+
+from crossfade.adapters.wire import Credentials, ServiceError, StaticCredentials, Wire, WireConfig
+from crossfade.core.errors import StoreUnavailable, Throttled
+
+KEYS = Credentials("AKIDEXAMPLE", "secret", "token")
+NOW_S = 1_790_000_000.0
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Request(NamedTuple):
+    line: str
+    headers: dict[str, str]
+    body: bytes
+    connection: int
+
+
+Reply = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
+
+
+def http(body: bytes, *, status: str = "200 OK", **headers: str) -> bytes:
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def says(*answers: bytes) -> Reply:
+    """Give these answers in turn, the last for ever."""
+    left = list(answers)
+
+    async def reply(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(left.pop(0) if len(left) > 1 else left[0])
+
+    return reply
+
+
+class Server:
+    """Reads whole requests and lets a script answer."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.open: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Server:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in list(self.open):
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        number = self.connections
+        self.open.add(writer)
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                line, *rest = head.strip().split("\r\n")
+                headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in rest)}
+                body = await reader.readexactly(int(headers["content-length"]))
+                request = Request(line, headers, body, number)
+                self.requests.append(request)
+                await self.reply(request, writer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.open.discard(writer)
+            writer.close()
+
+
+class Waits:
+    """Takes the place of sleeping between attempts."""
+
+    def __init__(self) -> None:
+        self.s: list[float] = []
+
+    async def __call__(self, delay_s: float) -> None:
+        self.s.append(delay_s)
+
+
+def client(server: Server, waits: Waits | None = None, now: Callable[[], float] = lambda: NOW_S, **config: Any) -> Wire:
+    return Wire(
+        "dynamodb",
+        WireConfig("us-east-1", server.url, **config),
+        StaticCredentials(KEYS),
+        now=now,
+        sleep=waits or Waits(),
+        jitter=lambda: 1.0,
+    )
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Run a coroutine on the loop named by the parameter."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        yield lambda main: runner.run(asyncio.wait_for(main, 20))
+
+
+OK = http(b'{"ok":1}')
+
+
+def test_what_arrives_is_a_request_that_botocore_would_have_signed_the_same(run: Run) -> None:
+    async def main() -> None:
+        async with Server(says(OK)) as server, client(server) as wire:
+            assert await wire.call("GetItem", b'{"TableName":"t"}') == b'{"ok":1}'
+            (request,) = server.requests
+            assert request.line == "POST / HTTP/1.1"
+            assert request.body == b'{"TableName":"t"}'
+            assert request.headers["x-amz-target"] == "DynamoDB_20120810.GetItem"
+            signed = ("content-type", "x-amz-target", "x-amz-date", "x-amz-security-token")
+            again = AWSRequest("POST", server.url + "/", {name: request.headers[name] for name in signed}, request.body)
+            again.context["timestamp"] = request.headers["x-amz-date"]
+            auth = SigV4Auth(BotocoreKeys(*KEYS), "dynamodb", "us-east-1")
+            signature = auth.signature(auth.string_to_sign(again, auth.canonical_request(again)), again)
+            assert request.headers["authorization"].endswith(f"Signature={signature}")
+
+    run(main())
+
+
+def test_calls_one_after_the_other_share_a_connection(run: Run) -> None:
+    async def main() -> None:
+        async with Server(says(OK)) as server, client(server) as wire:
+            for _ in range(5):
+                await wire.call("GetItem", b"{}")
+            assert server.connections == 1
+
+    run(main())
+
+
+def test_many_calls_at_once_use_no_more_connections_than_allowed_and_all_are_answered(run: Run) -> None:
+    async def echo(request: Request, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.001)
+        writer.write(http(request.body))
+
+    async def main() -> None:
+        async with Server(echo) as server, client(server, max_connections=3) as wire:
+            bodies = [b'{"n":%d}' % number for number in range(60)]
+            assert await asyncio.gather(*(wire.call("GetItem", body) for body in bodies)) == bodies
+            assert server.connections == 3
+
+    run(main())
+
+
+def test_chunked_and_large_answers_come_whole(run: Run) -> None:
+    large = bytes(range(256)) * 8192
+
+    async def chunks(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-amz-crc32: %d\r\n\r\n" % zlib.crc32(large))
+        for start in range(0, len(large), 50_000):
+            piece = large[start : start + 50_000]
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+
+    async def main() -> None:
+        async with Server(chunks) as server, client(server) as wire:
+            assert await wire.call("GetRecords", b"{}") == large
+            assert await wire.call("GetRecords", b"{}") == large
+            assert server.connections == 1
+
+    run(main())
+
+
+def test_an_answer_that_does_not_match_its_checksum_is_asked_for_again(run: Run) -> None:
+    good = http(b'{"n":1}', x_amz_crc32=str(zlib.crc32(b'{"n":1}')))
+    bad = http(b'{"n":2}', x_amz_crc32=str(zlib.crc32(b'{"n":1}')))
+
+    async def main() -> None:
+        async with Server(says(bad, good)) as server, client(server) as wire:
+            assert await wire.call("GetItem", b"{}") == b'{"n":1}'
+            assert len(server.requests) == 2
+        async with Server(says(bad)) as server, client(server, attempts=3) as wire:
+            with pytest.raises(StoreUnavailable, match="checksum"):
+                await wire.call("GetItem", b"{}")
+            assert len(server.requests) == 3
+
+    run(main())
+
+
+async def half_closed_race(request: Request, writer: asyncio.StreamWriter) -> None:
+    """Answer the first request; take the second one on the same connection and hang up without a word."""
+    if request.connection == 1 and request.body == b"second":
+        writer.close()
+    else:
+        writer.write(OK)
+
+
+def test_a_resting_connection_that_the_server_closes_under_the_request_costs_no_failure_and_no_wait(run: Run) -> None:
+    async def main() -> None:
+        waits = Waits()
+        async with Server(half_closed_race) as server, client(server, waits) as wire:
+            await wire.call("GetItem", b"first")
+            await wire.call("GetItem", b"second")
+            assert [(request.body, request.connection) for request in server.requests] == [
+                (b"first", 1),
+                (b"second", 1),
+                (b"second", 2),
+            ]
+            assert waits.s == []
+
+    run(main())
+
+
+def test_with_one_attempt_a_request_is_never_sent_twice(run: Run) -> None:
+    async def main() -> None:
+        async with Server(half_closed_race) as server, client(server) as wire:
+            await wire.call("PutItem", b"first")
+            with pytest.raises(StoreUnavailable):
+                await wire.call("PutItem", b"second", attempts=1)
+            assert [request.body for request in server.requests] == [b"first", b"second"]
+        async with Server(says(http(b"{}", status="500 Oops"))) as server, client(server) as wire:
+            with pytest.raises(StoreUnavailable):
+                await wire.call("PutItem", b"{}", attempts=1)
+            assert len(server.requests) == 1
+
+    run(main())
+
+
+def test_a_connection_that_the_server_closed_at_rest_is_replaced_without_a_failure(run: Run) -> None:
+    async def main() -> None:
+        async with Server(says(OK)) as server, client(server) as wire:
+            await wire.call("GetItem", b"{}")
+            for writer in list(server.open):
+                writer.close()
+            await asyncio.sleep(0.05)
+            await wire.call("GetItem", b"{}", attempts=1)
+            assert server.connections == 2
+
+    run(main())
+
+
+def test_a_server_that_says_close_is_taken_at_its_word(run: Run) -> None:
+    async def main() -> None:
+        async with Server(says(http(b"{}", Connection="close"))) as server, client(server) as wire:
+            await wire.call("GetItem", b"{}", attempts=1)
+            await wire.call("GetItem", b"{}", attempts=1)
+            assert server.connections == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+        b"SMTP ready\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    ],
+)
+def test_half_an_answer_or_nonsense_is_a_failure_that_is_tried_again(run: Run, broken: bytes) -> None:
+    async def break_once(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.connection == 1:
+            writer.write(broken)
+            await writer.drain()
+            writer.close()
+        else:
+            writer.write(OK)
+
+    async def main() -> None:
+        waits = Waits()
+        async with Server(break_once) as server, client(server, waits) as wire:
+            assert await wire.call("GetItem", b"{}") == b'{"ok":1}'
+            assert len(waits.s) == 1
+        async with Server(break_once) as server, client(server) as wire:
+            with pytest.raises(StoreUnavailable):
+                await wire.call("GetItem", b"{}", attempts=1)
+
+    run(main())
+
+
+def test_a_late_answer_is_unavailable_and_never_meets_the_next_request(run: Run) -> None:
+    async def late(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.body == b"slow":
+            await asyncio.sleep(0.15)
+        writer.write(http(request.body))
+
+    async def main() -> None:
+        async with Server(late) as server, client(server, max_connections=1) as wire:
+            began_s = time.monotonic()
+            with pytest.raises(StoreUnavailable, match=r"no answer within 0.05 s"):
+                await wire.call("PutItem", b"slow", timeout_s=0.05, attempts=1)
+            assert time.monotonic() - began_s < 0.14
+            assert await wire.call("GetItem", b"quick") == b"quick"
+            await asyncio.sleep(0.15)
+            assert await wire.call("GetItem", b"quick too") == b"quick too"
+
+    run(main())
+
+
+def test_a_cancelled_call_leaves_no_answer_behind(run: Run) -> None:
+    async def late(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.body == b"slow":
+            await asyncio.sleep(0.05)
+        writer.write(http(request.body))
+
+    async def main() -> None:
+        async with Server(late) as server, client(server, max_connections=1) as wire:
+            task = asyncio.create_task(wire.call("GetItem", b"slow"))
+            await asyncio.sleep(0.02)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await wire.call("GetItem", b"quick") == b"quick"
+
+    run(main())
+
+
+def test_an_answer_nobody_asked_for_does_not_answer_the_next_request(run: Run) -> None:
+    async def twice(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(request.body) + http(b"stray"))
+
+    async def main() -> None:
+        async with Server(twice) as server, client(server) as wire:
+            for number in range(4):
+                body = b"%d" % number
+                assert await wire.call("GetItem", body, attempts=1) == body
+
+    run(main())
+
+
+def test_the_wait_for_a_connection_counts_against_the_deadline(run: Run) -> None:
+    async def never(_request: Request, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(5)
+
+    async def main() -> None:
+        async with Server(never) as server, client(server, max_connections=1) as wire:
+            holder = asyncio.create_task(wire.call("GetItem", b"{}", timeout_s=5))
+            await asyncio.sleep(0.02)
+            with pytest.raises(StoreUnavailable, match="no answer within"):
+                await wire.call("GetItem", b"{}", timeout_s=0.05, attempts=1)
+            holder.cancel()
+
+    run(main())
+
+
+def throttled(**headers: str) -> bytes:
+    body = b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow"}'
+    return http(body, status="400 Bad Request", **headers)
+
+
+def test_throttles_are_waited_out_and_named_when_they_do_not_end(run: Run) -> None:
+    async def main() -> None:
+        waits = Waits()
+        async with Server(says(throttled(), throttled(Retry_After="2"), OK)) as server, client(server, waits) as wire:
+            assert await wire.call("PutItem", b"{}") == b'{"ok":1}'
+            assert waits.s == [0.1, 2.2]
+        async with Server(says(throttled())) as server, client(server, attempts=4) as wire:
+            with pytest.raises(Throttled, match="ProvisionedThroughputExceededException: slow"):
+                await wire.call("PutItem", b"{}")
+            assert len(server.requests) == 4
+
+    run(main())
+
+
+def test_a_long_wait_asked_for_is_the_callers_decision(run: Run) -> None:
+    async def main() -> None:
+        async with Server(says(throttled(Retry_After="3600"))) as server, client(server) as wire:
+            with pytest.raises(Throttled) as refusal:
+                await wire.call("PutItem", b"{}")
+            assert refusal.value.retry_after_s == 3600
+            assert len(server.requests) == 1
+
+    run(main())
+
+
+def test_a_fault_of_the_service_is_tried_again_and_a_refusal_is_not(run: Run) -> None:
+    fault = http(b'{"__type":"InternalServerError"}', status="500 Internal Server Error")
+    refusal = http(b'{"__type":"x#ResourceNotFoundException","message":"no table"}', status="400 Bad Request")
+
+    async def main() -> None:
+        async with Server(says(fault, fault, OK)) as server, client(server) as wire:
+            assert await wire.call("GetItem", b"{}") == b'{"ok":1}'
+            assert server.connections == 1, "an error answer leaves the connection whole"
+        async with Server(says(refusal)) as server, client(server) as wire:
+            with pytest.raises(ServiceError) as error:
+                await wire.call("GetItem", b"{}")
+            assert error.value.reason == "ResourceNotFoundException"
+            assert len(server.requests) == 1
+
+    run(main())
+
+
+def test_when_everything_fails_the_budget_ends_the_retries(run: Run) -> None:
+    fault = http(b"{}", status="503 Service Unavailable")
+
+    async def main() -> None:
+        async with Server(says(fault)) as server, client(server, attempts=5) as wire:
+            for _ in range(60):
+                with pytest.raises(StoreUnavailable):
+                    await wire.call("GetItem", b"{}")
+            assert len(server.requests) == 60 + 100, "each call once, and 100 retries of the 240 that attempts allow"
+
+    run(main())
+
+
+def test_a_clock_that_is_wrong_is_corrected_by_the_services_own(run: Run) -> None:
+    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(NOW_S))
+    skewed = http(b'{"__type":"InvalidSignatureException","message":"expired"}', status="400 Bad Request", Date=date)
+
+    async def main() -> None:
+        waits = Waits()
+        async with Server(says(skewed, OK)) as server, client(server, waits, now=lambda: NOW_S - 3600) as wire:
+            assert await wire.call("GetItem", b"{}") == b'{"ok":1}'
+            assert server.requests[1].headers["x-amz-date"] == time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(NOW_S))
+            assert waits.s == []
+        async with Server(says(skewed)) as server, client(server) as wire:
+            with pytest.raises(ServiceError, match="InvalidSignatureException"):
+                await wire.call("GetItem", b"{}")
+            assert len(server.requests) == 1, "the clock is right: the secret is wrong"
+
+    run(main())
+
+
+class TwoSets:
+    """Credentials that a role has replaced."""
+
+    def __init__(self) -> None:
+        self.keys = Credentials("OLD", "old")
+
+    async def current(self) -> Credentials:
+        return self.keys
+
+    def refused(self, credentials: Credentials) -> bool:
+        self.keys = Credentials("NEW", "new")
+        return credentials.access_key == "OLD"
+
+
+def test_expired_keys_are_replaced_and_the_call_goes_on(run: Run) -> None:
+    async def only_new(request: Request, writer: asyncio.StreamWriter) -> None:
+        expired = http(b'{"__type":"x#ExpiredTokenException"}', status="400 Bad Request")
+        writer.write(OK if "Credential=NEW/" in request.headers["authorization"] else expired)
+
+    async def main() -> None:
+        config_of = WireConfig("us-east-1", None)
+        async with Server(only_new) as server:
+            async with Wire("dynamodb", config_of._replace(endpoint_url=server.url), TwoSets(), sleep=Waits()) as wire:
+                assert await wire.call("GetItem", b"{}") == b'{"ok":1}'
+            async with client(server) as wire:
+                with pytest.raises(ServiceError, match="ExpiredTokenException"):
+                    await wire.call("GetItem", b"{}")
+
+    run(main())
+
+
+def test_nobody_there_is_unavailable(run: Run) -> None:
+    async def main() -> None:
+        async with Server(says(OK)) as server:
+            wire = client(server, attempts=2)
+        with pytest.raises(StoreUnavailable, match=r"can't reach 127\.0\.0\.1"):
+            await wire.call("GetItem", b"{}")
+
+    run(main())
+
+
+def test_a_closed_client_says_so_and_calls_in_flight_end(run: Run) -> None:
+    async def never(_request: Request, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(5)
+
+    async def main() -> None:
+        async with Server(never) as server:
+            wire = client(server, max_connections=1)
+            flying, waiting = (asyncio.create_task(wire.call("GetItem", b"{}")) for _ in range(2))
+            await asyncio.sleep(0.05)
+            await wire.close()
+            for call in (flying, waiting, wire.call("GetItem", b"{}")):
+                with pytest.raises(StoreUnavailable):
+                    await call
+
+    run(main())
