@@ -1,4 +1,4 @@
-"""The checks at the end: every claim of the report, from the clients' books and the demo's own reading of the tables."""
+"""The checks at the end: every claim of the report, from the books and the demo's own reading of the tables."""
 
 from __future__ import annotations
 
@@ -68,9 +68,11 @@ async def check_balances(store: Store, books: list[Book], seeded: dict[Wallet, i
     asked = set(map(key_of, expected))
     wrong += [f"{key} was never asked for" for key in found if key not in asked]
     acknowledged = sum(len(book.acknowledged) for book in books)
-    async for row in store.scan(LEGACY):
-        if row["sk"]["S"].startswith("POINTS#") and row.get("cf_role", {"S": "A"})["S"] != "S":
-            standby.append(f"{row['pk']['S']} {row['sk']['S']} is active in the old table")
+    standby += [
+        f"{row['pk']['S']} {row['sk']['S']} is active in the old table"
+        async for row in store.scan(LEGACY)
+        if row["sk"]["S"].startswith("POINTS#") and row.get("cf_role", {"S": "A"})["S"] != "S"
+    ]
     return [
         check(
             "acknowledged_once",

@@ -1,0 +1,172 @@
+"""The demo's checks, each shown to fail: a report whose checks can't fail proves nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from crossfade_demo.book import Acknowledged, Attempted, Book, Call, explains, total
+from crossfade_demo.checks import check_balances, check_calls, check_feed, check_payments, rows_behind
+from crossfade_demo.latency import latency, longest_gap_s
+from crossfade_demo.payments import Payments
+from crossfade_demo.store import LEGACY, NEW, Row, plain
+from crossfade_demo.ulid import ulid_hex
+
+WALLET = ("u1", "c1")
+KEY = '[{"S":"USER#u1"},{"S":"POINTS#c1"}]'
+TXN_1, TXN_2 = "01JDCK3V9Q2W8E5R7T9Y1A3B5C", "01JDCK3V9Q2W8E5R7T9Y1A3B5D"
+
+
+class FakeRecord:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class FakeStore:
+    """Two tables and a feed, as lists."""
+
+    def __init__(self, legacy: list[Row], new: list[Row], feed: list[dict[str, Any]] | None = None) -> None:
+        self._tables = {LEGACY: legacy, NEW: new}
+        self._feed = [FakeRecord(json.dumps(each).encode()) for each in feed or []]
+
+    async def scan(self, table: str) -> AsyncIterator[Row]:
+        for row in self._tables[table]:
+            yield row
+
+    async def stream(self, name: str) -> list[FakeRecord]:
+        return self._feed
+
+
+def row(points: int, role: str = "A", **more: dict[str, Any]) -> Row:
+    key = {"pk": {"S": "USER#u1"}, "sk": {"S": "POINTS#c1"}}
+    return {**key, "points": {"N": str(points)}, "cf_role": {"S": role}, **more}
+
+
+def book(*deltas: int, unknown: tuple[int, ...] = ()) -> Book:
+    ids = [TXN_1, TXN_2]
+    return Book(
+        acknowledged=[Acknowledged(ids[at], WALLET, delta, 10 + at, 1.0) for at, delta in enumerate(deltas)],
+        unknown=[Attempted(f"u{at}", WALLET, delta) for at, delta in enumerate(unknown)],
+    )
+
+
+def event(version: int, previous: int, txn: str, index: int = 0) -> dict[str, Any]:
+    return {
+        "key": KEY,
+        "version": str(version),
+        "index": index,
+        "previous": str(previous),
+        "transaction_id": ulid_hex(txn),
+        "kind": "earn",
+    }
+
+
+async def outcome(store: FakeStore, the_book: Book) -> dict[str, bool]:
+    checks = await check_balances(store, [the_book], {WALLET: 100})  # type: ignore[arg-type]  # a fake of what it reads
+    return {each.name: each.passed for each in checks}
+
+
+async def test_balances_that_equal_the_books_pass() -> None:
+    store = FakeStore([row(100, "S")], [row(107)])
+    assert await outcome(store, book(3, 4)) == {"acknowledged_once": True, "all_keys_moved": True}
+
+
+@pytest.mark.parametrize("balance", [103, 111, 100])
+async def test_a_lost_or_doubled_operation_fails(balance: int) -> None:
+    store = FakeStore([row(100, "S")], [row(balance)])
+    assert not (await outcome(store, book(3, 4)))["acknowledged_once"]
+
+
+async def test_an_unknown_operation_counts_once_or_not_at_all_never_twice() -> None:
+    for balance, passes in ((103, True), (108, True), (113, False)):
+        store = FakeStore([row(100, "S")], [row(balance)])
+        assert (await outcome(store, book(3, unknown=(5,))))["acknowledged_once"] is passes
+
+
+async def test_an_owner_left_in_the_old_table_fails() -> None:
+    store = FakeStore([row(100)], [row(107)])
+    assert not (await outcome(store, book(3, 4)))["all_keys_moved"]
+
+
+async def test_a_standby_left_in_the_new_table_fails() -> None:
+    store = FakeStore([row(100, "S")], [row(107, "S")])
+    assert not (await outcome(store, book(3, 4)))["all_keys_moved"]
+
+
+@pytest.mark.parametrize(
+    ("feed", "passes"),
+    [
+        ([event(10, 0, TXN_1), event(11, 10, TXN_2)], True),
+        ([event(11, 10, TXN_2), event(10, 0, TXN_1), event(11, 10, TXN_2)], True),  # order by version, duplicates
+        ([event(10, 0, TXN_1)], False),  # one is missing
+        ([event(10, 0, TXN_1), event(11, 0, TXN_2)], False),  # the chain is broken
+        ([event(10, 0, TXN_1), event(11, 10, TXN_2), event(12, 11, TXN_1)], False),  # repeated at another version
+        ([event(10, 0, TXN_1), event(11, 10, TXN_2), event(12, 11, "01JDCK3V9Q2W8E5R7T9Y1A3B5E")], False),  # nobody's
+    ],
+)
+async def test_the_feed_has_each_operation_once_and_in_order(feed: list[dict[str, Any]], passes: bool) -> None:
+    result = await check_feed(FakeStore([], [], feed), "events", [book(3, 4)])  # type: ignore[arg-type]  # as above
+    assert result.passed is passes, result.wrong
+
+
+@pytest.mark.parametrize(
+    ("legacy", "new", "passes"),
+    [
+        ([{"cents": "7"}], [], True),
+        ([{"cents": "8"}], [], False),
+        ([{"cents": "7", "cf_role": "S"}], [], False),
+        ([], [], False),
+        ([{"cents": "7"}], [{"cents": "7"}], False),
+    ],
+)
+async def test_payment_rows_stay_as_they_are(
+    legacy: list[dict[str, str]], new: list[dict[str, str]], passes: bool
+) -> None:
+    def wallet_row(attributes: dict[str, str]) -> Row:
+        key = {"pk": {"S": "USER#u1"}, "sk": {"S": "WALLET#EUR"}}
+        return key | {name: {"S" if name == "cf_role" else "N": value} for name, value in attributes.items()}
+
+    store = FakeStore([wallet_row(each) for each in legacy], [wallet_row(each) for each in new])
+    payments = Payments(store, [wallet_row({"cents": "7"})], seed=1)  # type: ignore[arg-type]  # as above
+    assert (await check_payments(payments)).passed is passes
+
+
+def test_a_failed_call_or_a_long_gap_is_downtime() -> None:
+    assert check_calls([Book(calls=[Call(1.0, 0.1, True)])], 0.9, bound_s=1.0).passed
+    assert not check_calls([Book(calls=[Call(1.0, 0.1, True)])], 1.1, bound_s=1.0).passed
+    assert not check_calls([Book(wrong=["refused"])], 0.9, bound_s=1.0).passed
+
+
+def test_the_longest_gap_counts_from_start_to_end_and_only_successes() -> None:
+    calls = [Call(1.0, 0.1, True), Call(2.0, 0.1, False), Call(4.0, 0.1, True)]
+    assert longest_gap_s(calls, 0.0, 4.5) == 3.0
+    assert longest_gap_s(calls, 0.0, 9.0) == 5.0
+
+
+def test_latency_is_of_the_calls_of_the_stretch() -> None:
+    calls = [Call(at, at / 1000, True) for at in range(1, 101)]
+    assert latency(calls, 1, 101) == (100, 51.0, 100.0, 100.0)
+    assert latency(calls, 200, 300) == (0, 0.0, 0.0, 0.0)
+
+
+def test_rows_behind_are_the_missing_and_the_older_ones() -> None:
+    rows = {("a", "b"): row(1, cf_mv={"N": "9007199254740993"})}
+    assert rows_behind(rows, {("a", "b"): 9007199254740993}) == {}
+    assert rows_behind(rows, {("a", "b"): 9007199254740994, ("c", "d"): 1}).keys() == {("a", "b"), ("c", "d")}
+
+
+def test_unknown_operations_explain_only_sums_of_themselves() -> None:
+    assert explains(0, [5]) and explains(5, [5, 7]) and explains(12, [5, 7])
+    assert not explains(10, [5, 7])
+
+
+def test_the_books_add_up() -> None:
+    assert total([book(3, 4), book(-2)]) == {WALLET: 5}
+
+
+def test_plain_values_compare_whatever_the_order_of_a_set() -> None:
+    assert plain({"SS": ["b", "a"]}) == plain({"SS": ["a", "b"]})
+    assert plain({"N": "1"}) != plain({"S": "1"})
