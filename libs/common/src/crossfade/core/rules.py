@@ -88,6 +88,8 @@ class Table(NamedTuple):
 
 
 _NOT_CARRIED: Final = frozenset({MV, ROLE, GEN})
+_ASIDE: Final = ""
+"""Target of an attribute that isn't just moved; no attribute is called so."""
 _FIXED: Final = {name: name for name in CARRIED}
 
 
@@ -111,13 +113,12 @@ class _Course:
                     self._computed.append((legacy, frozenset(new), forward))
                 case Compute(legacy, new, _, reverse):
                     self._computed.append((new, frozenset(legacy), reverse))
-        self._names = names
         self._ttl = source.ttl
-        consumed = {name for name, _ in self._checked} | {name for from_, _, _ in self._computed for name in from_}
-        own = {source.ttl} if source.ttl else set()
-        self._known = frozenset(names) | _NOT_CARRIED | consumed | own | frozenset(source.key)
         self._written = frozenset(names.values()) | {name for name, _ in self._added} | frozenset(target.key)
         self._written |= {name for _, to, _ in self._computed for name in to}
+        consumed = {name for name, _ in self._checked} | {name for from_, _, _ in self._computed for name in from_}
+        own = {source.ttl} if source.ttl else set()
+        self._names = dict.fromkeys(_NOT_CARRIED | consumed | own | frozenset(source.key), _ASIDE) | names
         self._open = is_open
 
     def tombstone(self, image: Image) -> Image:
@@ -130,34 +131,40 @@ class _Course:
     def attributes(self, image: Image) -> Image:
         """Map the attributes of a live item."""
         names = self._names
-        mapped = {names[name]: raw for name, raw in image.items() if name in names}
-        if not self._known.issuperset(image):
-            self._take_unknown(image, mapped)
+        try:  # one look-up per attribute, none to skip: this line is most of what mapping a record costs
+            mapped = {names[name]: raw for name, raw in image.items()}
+        except KeyError:
+            mapped = self._with_unknown(image)
+        mapped.pop(_ASIDE, None)
         if self._ttl in image:
             mapped[TTL] = image[self._ttl]
         for name, value in self._checked:
             found = image.get(name)
-            if found is None or not (bytes(found) == bytes(value) or same_value(found, value)):
+            if found != value and (found is None or not same_value(found, value)):
                 shown = "missing" if found is None else bytes(found)[:80].decode(errors="replace")
                 raise PoisonRecord(f"attribute {name!r} must be {bytes(value).decode()}, it is {shown}")
-        mapped.update(self._added)
+        if self._added:
+            mapped.update(self._added)
         for from_, to, compute in self._computed:
             given = {name: image[name] for name in from_ if name in image}
             if given:
                 mapped |= _computed(compute, given, from_, to)
         return mapped
 
-    def _take_unknown(self, image: Image, mapped: Image) -> None:
+    def _with_unknown(self, image: Image) -> Image:
+        mapped = {}
         for name, raw in image.items():
-            if name in self._known:
-                continue
-            if name.startswith(PROTOCOL_PREFIX):
-                raise PoisonRecord(f"protocol attribute {name!r} is unknown to this version of Crossfade")
-            if not self._open:
-                raise PoisonRecord(f"attribute {name!r} is unknown to the closed mapping")
-            if name in self._written:
-                raise PoisonRecord(f"attribute {name!r} has no rule, and would overwrite the target's own {name!r}")
-            mapped[name] = raw
+            target = self._names.get(name)
+            if target is None:
+                if name.startswith(PROTOCOL_PREFIX):
+                    raise PoisonRecord(f"protocol attribute {name!r} is unknown to this version of Crossfade")
+                if not self._open:
+                    raise PoisonRecord(f"attribute {name!r} is unknown to the closed mapping")
+                if name in self._written:
+                    raise PoisonRecord(f"attribute {name!r} has no rule, and would overwrite the target's own {name!r}")
+                target = name
+            mapped[target] = raw
+        return mapped
 
 
 def _computed(
