@@ -1,1 +1,37 @@
-"""A kinesis:// transport for Faust, with shard leases and durable checkpoints."""
+"""A kinesis:// transport for Faust, and the fetch and lease engine below it, which needs no Faust."""
+
+from faust_kinesis.client import BotoKinesis, Fetched, KinesisClient, Record, Shard
+from faust_kinesis.cursor import PrivateCursor
+from faust_kinesis.engine import Engine, EngineReport
+from faust_kinesis.errors import CheckpointExpired, KinesisTransportError, LeaseLost, ServiceError
+from faust_kinesis.leases import DynamoLeases, Lease, LeaseBackend, LeaseStore, Progress
+from faust_kinesis.options import Options, configure
+from faust_kinesis.position import LATEST, TRIM_HORIZON, Position
+from faust_kinesis.tail import Batch, ShardReport
+
+__all__ = [
+    "LATEST",
+    "TRIM_HORIZON",
+    "Batch",
+    "BotoKinesis",
+    "CheckpointExpired",
+    "DynamoLeases",
+    "Engine",
+    "EngineReport",
+    "Fetched",
+    "KinesisClient",
+    "KinesisTransportError",
+    "Lease",
+    "LeaseBackend",
+    "LeaseLost",
+    "LeaseStore",
+    "Options",
+    "Position",
+    "PrivateCursor",
+    "Progress",
+    "Record",
+    "ServiceError",
+    "Shard",
+    "ShardReport",
+    "configure",
+]
