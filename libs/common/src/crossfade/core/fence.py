@@ -11,8 +11,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from crossfade.core.digest import same_content
 from crossfade.core.image import Image
+from crossfade.core.item import Item, Role, is_active, parse_item, version_of
 from crossfade.core.keys import Key
+from crossfade.core.perform import replaced
+from crossfade.core.shape import TableShape
 
 
 class Verdict(Enum):
@@ -25,6 +29,7 @@ class Verdict(Enum):
     OWNED = "owned"  # the other table owns the key by now: its item is the truth
     UNVERSIONED = "unversioned"  # the item there was neither imported nor transferred: park it, a person decides
     THROTTLED = "throttled"  # not written yet: the same transfer must be sent again
+    REFUSED = "refused"  # the store will never take this item (too large, say): park it
     DEDUPLICATED = "deduplicated"  # a mark says that it was applied before: no write was sent
 
 
@@ -45,3 +50,48 @@ class Transfer(NamedTuple):
     image: Image
     first_generation: int = 0
     repair: bool = False
+
+
+class Judgement(NamedTuple):
+    """What a transfer does to the item it meets.
+
+    Attributes:
+        verdict: what becomes of it.
+        item: the item that then stands in the table; None only where nothing stood and nothing was written.
+    """
+
+    verdict: Verdict
+    item: Item | None
+
+
+def judge(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgement:
+    """Say what a transfer does to the item it meets.
+
+    A row that the transfer creates is standby with the transfer's first generation; of a row that is there, role and
+    generation stay as they are, and so do attributes that a closed mapping doesn't name.
+
+    Args:
+        transfer: the mapped image at its version.
+        item: what the other table holds; None when it holds nothing.
+        shape: of that table.
+
+    Raises:
+        PoisonRecord: a protocol attribute or, where contents are compared, a value can't be read.
+    """
+    incoming = parse_item(transfer.image, shape)._replace(version=transfer.version)
+    if item is None:
+        created = incoming._replace(role=Role.STANDBY, generation=transfer.first_generation)
+        return Judgement(Verdict.APPLIED, created)
+    # Replication has ended before the new table reads a missing role as active, so `complete` is no question here.
+    if is_active(item, shape.side):
+        return Judgement(Verdict.OWNED, item)
+    if item.version is None or item.role is None:
+        return Judgement(Verdict.UNVERSIONED, item)
+    standing = version_of(item)
+    if standing > transfer.version:
+        return Judgement(Verdict.STALE, item)
+    if standing == transfer.version and not transfer.repair:
+        return Judgement(Verdict.DUPLICATE if same_content(incoming, item) else Verdict.CONFLICT, item)
+    content = replaced(item.content, incoming.content, shape)
+    moved = incoming._replace(role=item.role, generation=item.generation, content=content)
+    return Judgement(Verdict.APPLIED, moved)

@@ -141,7 +141,7 @@ def build_image(item: Item, shape: TableShape, key: Image) -> Image:
         image[MV] = wire.of_number(item.version)
     if item.role is not None:
         image[ROLE] = wire.of_string(item.role.value)
-    if item.generation:
+    if item.generation or item.role is not None:  # a role never stands without its generation
         image[GEN] = wire.of_number(item.generation)
     if item.recent:
         image[RECENT] = wire.of_binary_set(item.recent)

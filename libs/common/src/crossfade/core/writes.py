@@ -42,12 +42,17 @@ class Operation(NamedTuple):
 
 
 class Operate(NamedTuple):
-    """Apply an operation blindly: active, id above the floor and not in the set, set below `soft`, balance enough."""
+    """Apply an operation blindly: active, id above the floor and not in the set, set below `soft`, balance enough.
+
+    `generation` is that of an item which has no role yet: one that the write creates, or a legacy row that no owner
+    write has touched. A role that is there stays, and so does its generation.
+    """
 
     key: Key
     op: Operation
     soft: int
     complete: bool = False
+    generation: int = 0
 
 
 class OperateAndTrim(NamedTuple):
@@ -59,15 +64,22 @@ class OperateAndTrim(NamedTuple):
     kept: frozenset[bytes]
     floor: bytes
     complete: bool = False
+    generation: int = 0
 
 
 class Seal(NamedTuple):
-    """Give the key up: active and below `generation` -> standby at `generation`, version + 1, TTL moved to cf_ttl."""
+    """Give the key up: active and below `generation` -> standby at `generation`, version + 1, TTL moved to cf_ttl.
+
+    `stamped` and `expires` say whether the item last seen had a version and a TTL value. They choose the form that a
+    batch takes and never change the meaning: where they are wrong, the write goes alone.
+    """
 
     key: Key
     generation: int
     seed: int
     complete: bool = False
+    stamped: bool = True
+    expires: bool = False
 
 
 class SealAbsent(NamedTuple):

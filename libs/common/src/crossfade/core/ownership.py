@@ -1,0 +1,330 @@
+"""Who owns a key: the decisions of one operation, and of the sweeper for one key (design.md, section 4).
+
+A sans-I/O machine. `begin` and `advance` say what to ask of a table next; whoever runs them sends the request and
+brings the reply. The flag only says where to try first: each write carries its own condition, so a pod may be wrong,
+slow, or gone between any two steps, and another one completes what it left.
+
+    try the operation on the side aimed at
+      standby there, own generation higher:  read the other side -> seal it -> activate here -> try again
+      standby there, own generation not higher:  follow: try it on the other side
+      standby on both:  help: activate from the image with the higher generation -> try again
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Raw
+
+from crossfade.core import image as wire
+from crossfade.core.decisions import (
+    Activating,
+    Done,
+    Found,
+    HandoverStep,
+    Looking,
+    Next,
+    Outcome,
+    Perform,
+    Phase,
+    Read,
+    Reply,
+    Resealing,
+    Sealing,
+    Seen,
+    State,
+    StepKind,
+    Surveying,
+    Task,
+    Trimming,
+    Trying,
+)
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.item import Item, generation_of, is_active, version_of
+from crossfade.core.mapping import Mapping
+from crossfade.core.perform import Reason, why_refused
+from crossfade.core.shape import Side, direction_to
+from crossfade.core.trim import Full, plan_trim
+from crossfade.core.writes import (
+    Activate,
+    Applied,
+    Kind,
+    Operate,
+    OperateAndTrim,
+    Operation,
+    Refused,
+    Reseal,
+    Seal,
+    SealAbsent,
+)
+
+ROUNDS: Final = 8
+"""How often one operation starts over, because others move the key, before it gives up."""
+
+_ENDS: Final = {
+    Reason.EXPIRED: Outcome.EXPIRED,
+    Reason.INSUFFICIENT: Outcome.INSUFFICIENT,
+    Reason.NOTHING_THERE: Outcome.NOT_FOUND,
+}
+
+
+class OwnershipRules:
+    """The decisions. Holds no state of its own: everything that changes is in `State`."""
+
+    def __init__(self, mapping: Mapping, *, rounds: int = ROUNDS) -> None:
+        """Take the mapping that the images travel through, and how often an operation may start over."""
+        self._mapping = mapping
+        self._rounds = rounds
+
+    def begin(self, task: Task, known: Seen | None = None) -> Next:
+        """Start a task.
+
+        Args:
+            task: an operation, or (without one) a key to hand over or settle.
+            known: for the sweeper: what a consistent read of the side *not* aimed at showed, as a scan does.
+        """
+        if task.op is not None:
+            return self._try(State(task), task.aim.side)
+        if known is not None and is_active(known.item, task.aim.side.other, complete=task.complete):
+            return self._looked(State(task), known.item, None)
+        return self._ask(State(task), Surveying(known), Read(task.aim.side, task.key))
+
+    def advance(self, state: State, reply: Reply) -> Next:
+        """Take the reply to the last request, and say what comes next.
+
+        Raises:
+            PoisonRecord: an item's protocol attributes or its balance can't be read.
+        """
+        match state.phase, reply:
+            case Trying(side, opposite), Applied(item) | Refused(item):
+                return self._tried(state, side, opposite, reply)
+            case Trimming(side, soft), Applied(item):
+                return self._done(state, Outcome.APPLIED, side, item, soft=soft)
+            case Trimming(side), Refused():
+                return self._tried(state._replace(round=state.round + 1), side, None, reply)
+            case Surveying(known), Found(item):
+                return self._surveyed(state, item, known)
+            case Looking(opposite), Found(item):
+                return self._looked(state, item, opposite)
+            case Sealing(), Applied(item):
+                return self._activate(self._noted(state, _sealed_as(state.phase), item), state.phase.source, item)
+            case Resealing(source), Applied(item):
+                step = self._noted(state, StepKind.RESEALED, item, f"{source.other.value} was ahead", source)
+                return self._activate(step, source, item)
+            case Sealing(source), Refused():
+                return self._again(state, f"{source.value} changed before the seal")
+            case Resealing(source), Refused():
+                return self._again(state, f"{source.value} changed before the re-seal")
+            case Activating(source), Applied(item):
+                target = source.other
+                state = self._noted(state, StepKind.ACTIVATED, item, f"with the image of {source.value}", target)
+                return self._settled(state, target, item)
+            case Activating(source, sealed), Refused(item):
+                return self._not_activated(state, source, sealed, item)
+        raise TypeError(f"{type(reply).__name__} is no reply to {type(state.phase).__name__}")
+
+    # The operation.
+
+    def _try(self, state: State, side: Side, opposite: Seen | None = None) -> Next:
+        task = state.task
+        generation = task.aim.generation if side is task.aim.side else 0
+        write = Operate(task.key, _operation(task), task.soft, task.complete, generation)
+        return self._ask(state, Trying(side, opposite), Perform(side, write))
+
+    def _tried(self, state: State, side: Side, opposite: Seen | None, reply: Reply) -> Next:
+        item, task = reply.item, state.task
+        if isinstance(reply, Applied):
+            return self._done(state, Outcome.APPLIED, side, item)
+        reason = why_refused(_operation(task), item, self._mapping.shape(side), soft=task.soft, complete=task.complete)
+        match reason:
+            case None:
+                return self._again(state, f"{side.value} changed between the write and its refusal")
+            case Reason.REPLAY:
+                active = is_active(item, side, complete=task.complete)
+                return self._done(state, Outcome.REPLAYED, side, item, authoritative=active)
+            case Reason.NOT_OWNER if side is task.aim.side:
+                return self._elsewhere(state, item, opposite)
+            case Reason.NOT_OWNER:
+                near = opposite.item if opposite else None
+                return self._help(state, far=item, near=near) if opposite else self._again(state, "the owner moved")
+            case Reason.FULL if item is not None:
+                return self._trim(state, side, item)
+            case _:
+                return self._done(state, _ENDS[reason], side, item)
+
+    def _trim(self, state: State, side: Side, item: Item) -> Next:
+        task = state.task
+        plan = plan_trim(item.recent, item.floor, task.now_ms)
+        if isinstance(plan, Full):
+            return self._done(state, Outcome.FULL, side, item, retry_after_s=plan.retry_after_s)
+        if state.round >= self._rounds:
+            return self._done(state, Outcome.BUSY, side, item)
+        generation = task.aim.generation if side is task.aim.side else 0
+        write = OperateAndTrim(
+            task.key, _operation(task), item.version, plan.kept, plan.floor, task.complete, generation
+        )
+        return self._ask(state, Trimming(side, plan.soft), Perform(side, write))
+
+    def _elsewhere(self, state: State, near: Item | None, opposite: Seen | None) -> Next:
+        """The side aimed at doesn't own the key."""
+        task, far_side = state.task, state.task.aim.side.other
+        if opposite is not None:
+            return self._help(state, far=opposite.item, near=near)
+        if task.may_hand_over and task.aim.generation > generation_of(near):
+            return self._ask(state, Looking(Seen(near)), Read(far_side, task.key))
+        return self._follow(state, Seen(near))
+
+    def _follow(self, state: State, near: Seen | None) -> Next:
+        """Go to the owner: a generation that is not above the item's never moves it."""
+        return self._try(state, state.task.aim.side.other, near)
+
+    # The handover.
+
+    def _surveyed(self, state: State, near: Item | None, known: Seen | None) -> Next:
+        task = state.task
+        if is_active(near, task.aim.side, complete=task.complete):
+            return self._done(state, Outcome.SETTLED, task.aim.side, near)
+        if known is not None:
+            return self._looked(state, known.item, Seen(near))
+        return self._ask(state, Looking(Seen(near)), Read(task.aim.side.other, task.key))
+
+    def _looked(self, state: State, far: Item | None, near: Seen | None) -> Next:
+        """The other side was read: seal it, follow to it, or help."""
+        task, far_side = state.task, state.task.aim.side.other
+        if not is_active(far, far_side, complete=task.complete):
+            # Only a known active item comes without a look at the side aimed at.
+            return self._help(state, far=far, near=near.item if near else None)
+        highest = max(generation_of(far), generation_of(near.item if near else None))
+        creates = task.op is not None and task.op.kind is Kind.EARN
+        if not task.may_hand_over or task.aim.generation <= highest or (far is None and not creates):
+            return self._stays(state, far, near)
+        if far is None:
+            stub = SealAbsent(task.key, task.aim.generation, task.seed)
+            return self._ask(state, Sealing(far_side, absent=True), Perform(far_side, stub))
+        try:
+            self._map(task.aim.side, far)
+        except PoisonRecord as error:
+            state = self._noted(state, StepKind.UNMAPPABLE, far, str(error), far_side)
+            return self._stays(state._replace(task=task._replace(may_hand_over=False)), far, near)
+        seal = Seal(
+            task.key,
+            task.aim.generation,
+            task.seed,
+            task.complete,
+            stamped=far.version is not None,
+            expires=bool(far.ttl),
+        )
+        return self._ask(state, Sealing(far_side), Perform(far_side, seal))
+
+    def _stays(self, state: State, far: Item | None, near: Seen | None) -> Next:
+        """The key stays where it is: an operation goes there, the sweeper is done."""
+        if state.task.op is not None:
+            return self._follow(state, near)
+        refused = [step for step in state.steps if step.kind is StepKind.UNMAPPABLE]
+        outcome = Outcome.UNMAPPABLE if refused else Outcome.SETTLED
+        return self._done(state, outcome, state.task.aim.side.other, far)
+
+    def _help(self, state: State, *, far: Item | None, near: Item | None) -> Next:
+        """Both sides are standby: complete what somebody began."""
+        side = state.task.aim.side
+        chosen = self.helps_from(near, far)
+        if chosen is None:
+            return self._again(state, "both sides are standby in one generation", ambiguous=True)
+        source, sealed = (side, near) if chosen is near else (side.other, far)
+        if sealed is None or sealed.version is None:
+            return self._again(state, f"{source.value} is standby without a version", ambiguous=True)
+        state = self._noted(state, StepKind.HELPED, sealed, "both sides were standby", source)
+        return self._activate(state, source, sealed)
+
+    def helps_from(self, one: Item | None, other: Item | None) -> Item | None:
+        """Return which of two standby images the handover goes on from: the higher generation; None if neither is."""
+        if generation_of(one) == generation_of(other):
+            return None
+        return one if generation_of(one) > generation_of(other) else other
+
+    def _activate(self, state: State, source: Side, sealed: Item) -> Next:
+        try:
+            mapped = self._map(source.other, sealed)
+        except PoisonRecord as error:
+            state = self._noted(state, StepKind.UNMAPPABLE, sealed, str(error), source)
+            return self._done(state, Outcome.UNMAPPABLE, source, sealed)
+        write = Activate(state.task.key, mapped, state.task.complete)
+        return self._ask(state, Activating(source, sealed), Perform(source.other, write))
+
+    def _not_activated(self, state: State, source: Side, sealed: Item, met: Item | None) -> Next:
+        target, task = source.other, state.task
+        if is_active(met, target, complete=task.complete):
+            state = self._noted(state, StepKind.OVERTAKEN, met, f"{target.value} is active already", target)
+            return self._settled(state, target, met)
+        ahead = version_of(met) > version_of(sealed)
+        if generation_of(met) < sealed.generation and ahead and state.round < self._rounds:
+            state = state._replace(round=state.round + 1)
+            return self._reseal(state, source, sealed, version_of(met) + 1)
+        return self._again(state, f"{target.value} refused the activation")
+
+    def _reseal(self, state: State, source: Side, sealed: Item, version: int) -> Next:
+        """The standby is ahead of the seal: lift the sealed item above it."""
+        write = Reseal(state.task.key, sealed.generation, version_of(sealed), version)
+        return self._ask(state, Resealing(source), Perform(source, write))
+
+    def _settled(self, state: State, owner: Side, item: Item | None) -> Next:
+        """The key has an owner: the operation goes there, the sweeper is done."""
+        if state.task.op is None:
+            return self._done(state, Outcome.SETTLED, owner, item)
+        if state.round >= self._rounds:
+            return self._done(state, Outcome.BUSY, owner, item)
+        return self._try(state._replace(round=state.round + 1), owner)
+
+    def _map(self, target: Side, item: Item) -> Item:
+        if item.ttl:
+            wire.number(Raw(item.ttl))  # a seal moves it to `cf_ttl`, where it has to be an integer
+        return self._mapping.map_item(direction_to(target), item)
+
+    # How every step ends.
+
+    def _again(self, state: State, reason: str, *, ambiguous: bool = False) -> Next:
+        side = state.task.aim.side
+        if state.round >= self._rounds:
+            return self._done(state, Outcome.AMBIGUOUS if ambiguous else Outcome.BUSY, side, None)
+        state = self._noted(state, StepKind.RESTARTED, None, reason, side)
+        return self.begin_again(state._replace(round=state.round + 1))
+
+    def begin_again(self, state: State) -> Next:
+        """Start over with nothing known."""
+        if state.task.op is not None:
+            return self._try(state, state.task.aim.side)
+        return self._ask(state, Surveying(None), Read(state.task.aim.side, state.task.key))
+
+    def _ask(self, state: State, phase: Phase, request: Read | Perform) -> tuple[State, Read | Perform]:
+        return state._replace(phase=phase), request
+
+    def _noted(
+        self, state: State, kind: StepKind, item: Item | None, reason: str = "", side: Side | None = None
+    ) -> State:
+        if side is None:
+            aim = state.task.aim
+            side, reason = aim.side.other, f"aims at {aim.side.value} with generation {aim.generation}"
+        return state._replace(steps=(*state.steps, HandoverStep(kind, side, reason, version_of(item))))
+
+    def _done(
+        self,
+        state: State,
+        outcome: Outcome,
+        side: Side,
+        item: Item | None,
+        *,
+        authoritative: bool = True,
+        retry_after_s: float | None = None,
+        soft: int | None = None,
+    ) -> Done:
+        return Done(outcome, side, item, state.steps, authoritative, retry_after_s, soft)
+
+
+def _operation(task: Task) -> Operation:
+    if task.op is None:
+        raise TypeError("the sweeper has no operation")
+    return task.op
+
+
+def _sealed_as(phase: Sealing) -> StepKind:
+    return StepKind.STUBBED if phase.absent else StepKind.SEALED
