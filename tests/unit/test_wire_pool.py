@@ -107,6 +107,21 @@ async def test_waiters_are_served_in_turn_and_a_newcomer_does_not_overtake() -> 
     assert served == ["a", "b", "c", "newcomer"]
 
 
+async def test_a_connection_on_its_way_to_a_waiter_still_counts() -> None:
+    opener = Opener()
+    pool = Pool(opener, 1)
+    held = await pool.acquire()
+    waiter = asyncio.create_task(pool.acquire())
+    await turn()
+    pool.release(held)
+    assert pool.size == 1
+    newcomer = asyncio.create_task(pool.acquire())
+    await turn()
+    assert waiter.result() is held
+    assert len(opener.opened) == 1
+    newcomer.cancel()
+
+
 async def test_a_broken_connection_given_back_makes_room_for_a_new_one_for_the_waiter() -> None:
     pool = Pool(Opener(), 1)
     broken = await pool.acquire()

@@ -35,9 +35,10 @@ class ConnectionBroken(Exception):
 class Connection(asyncio.Protocol):
     """A client connection; made by `loop.create_connection`."""
 
-    def __init__(self, on_lost: Callable[[Connection], None]) -> None:
-        """Take whom to tell when the connection is gone."""
+    def __init__(self, on_lost: Callable[[Connection], None], *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+        """Take whom to tell when the connection is gone, and how large an answer's body may be."""
         self._on_lost = on_lost
+        self._max_answer_bytes = max_answer_bytes
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._reply: asyncio.Future[Answer] | None = None
@@ -59,7 +60,7 @@ class Connection(asyncio.Protocol):
         """Send one request and return its answer.
 
         Raises:
-            ConnectionBroken: no whole, readable answer came. The connection is closed.
+            ConnectionBroken: no whole, readable answer came. The connection can't be used again.
         """
         transport = self._transport
         if transport is None or not self.reusable:
@@ -68,12 +69,8 @@ class Connection(asyncio.Protocol):
         self._reply = reply
         self._answer_begun = False
         transport.write(request)
-        try:
-            return await reply
-        except BaseException:
-            # Cancelled, late or broken: an answer that still comes must not meet the next request.
-            self.abort()
-            raise
+        # A cancelled wait leaves `_reply` set: no other request is sent before this one's late answer was dropped.
+        return await reply
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -116,8 +113,8 @@ class Connection(asyncio.Protocol):
     def on_body(self, chunk: bytes) -> None:
         """Keep a piece of the body (called by the parser)."""
         self._size_bytes += len(chunk)
-        if self._size_bytes > MAX_ANSWER_BYTES:
-            self._fail(f"an answer above {MAX_ANSWER_BYTES} bytes")
+        if self._size_bytes > self._max_answer_bytes:
+            self._fail(f"an answer above {self._max_answer_bytes} bytes")
             self.abort()
             return
         self._chunks.append(chunk)
