@@ -1,0 +1,118 @@
+"""State transfers of open shapes: one UpdateItem each (design.md, section 3, rule 10).
+
+An open mapping has no list of attributes, so what the image lacks can only be told from the item that stands there.
+It is read first, and the write holds only while that item is still at the version that was read; role and generation
+stay as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.wire.errors import ConditionFailed
+from crossfade.core import image as wire
+from crossfade.core.errors import PoisonRecord, StoreRefused, Throttled
+from crossfade.core.fence import Transfer, Verdict, judge
+from crossfade.core.image import Image, encode_image
+from crossfade.core.item import GEN, MV, ROLE, Role, parse_item
+from crossfade.core.keys import key_image
+from crossfade.core.shape import TableShape
+
+ROUNDS: Final = 4
+"""How often the item may change under the write before the transfer is given back as not written."""
+
+_encode = msgspec.json.encode
+
+
+class OpenTransfers:
+    """State transfers to a table of an open shape."""
+
+    def __init__(self, dynamodb: DynamoDB, shape: TableShape, *, in_flight: int) -> None:
+        self._dynamodb = dynamodb
+        self._shape = shape
+        self._gate = asyncio.Semaphore(in_flight)
+
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+        """See `crossfade.adapters.transfers.DynamoTransfers.transfer`."""
+        outcomes = await asyncio.gather(
+            *(self._gated(transfer, timeout_s) for transfer in transfers), return_exceptions=True
+        )
+        verdicts = []
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            verdicts.append(outcome)
+        return verdicts
+
+    async def _gated(self, transfer: Transfer, timeout_s: float | None) -> Verdict:
+        async with self._gate:
+            try:
+                return await self._write(transfer, timeout_s)
+            except Throttled:
+                return Verdict.THROTTLED
+            except StoreRefused as error:
+                if error.reason == "ValidationException":
+                    return Verdict.REFUSED
+                raise
+
+    async def _write(self, transfer: Transfer, timeout_s: float | None) -> Verdict:
+        shape = self._shape
+        found = await self._dynamodb.get_item(shape.table, key_image(transfer.key, shape.key))
+        for _ in range(ROUNDS):
+            try:
+                item = None if found is None else parse_item(found, shape)
+                verdict = judge(transfer, item, shape).verdict
+            except PoisonRecord:
+                return Verdict.UNVERSIONED
+            if verdict is not Verdict.APPLIED:
+                return verdict
+            try:
+                attempts = None if timeout_s is None else 1
+                await self._dynamodb.update_item(self._request(transfer, found), timeout_s=timeout_s, attempts=attempts)
+            except ConditionFailed as error:
+                found = error.item
+            else:
+                return Verdict.APPLIED
+        return Verdict.THROTTLED
+
+    def _request(self, transfer: Transfer, found: Image | None) -> bytes:
+        shape = self._shape
+        sets = dict(transfer.image) | {MV: wire.of_number(transfer.version)}
+        gone: list[str] = []
+        if found is None:
+            sets |= {
+                ROLE: wire.of_string(Role.STANDBY.value),
+                GEN: wire.of_number(transfer.first_generation),
+            }
+        else:
+            stays = {*shape.key, *sets, MV, ROLE, GEN}
+            gone = [name for name in found if name not in stays and name != shape.ttl]
+        names = {f"#{number}": name for number, name in enumerate((*sets, *gone))}
+        places = {name: place for place, name in names.items()}
+        values: Image = {f":{number}": raw for number, raw in enumerate(sets.values())}
+        expression = "SET " + ",".join(f"{places[name]}=:{number}" for number, name in enumerate(sets))
+        if gone:
+            expression += " REMOVE " + ",".join(places[name] for name in gone)
+        if found is None:
+            names["#k"] = shape.key[0]
+            condition = "attribute_not_exists(#k)"
+        else:
+            names["#r"] = ROLE
+            condition = f"#r = :r AND {places[MV]} = :seen"
+            values |= {":r": wire.of_string(Role.STANDBY.value), ":seen": found[MV]}
+        return (
+            b'{"TableName":%b,"Key":%b,"UpdateExpression":%b,"ConditionExpression":%b,"ExpressionAttributeNames":%b,'
+            b'"ExpressionAttributeValues":%b,"ReturnValuesOnConditionCheckFailure":"ALL_OLD"}'
+        ) % (
+            _encode(shape.table),
+            encode_image(key_image(transfer.key, shape.key)),
+            _encode(expression),
+            _encode(condition),
+            _encode(names),
+            encode_image(values),
+        )

@@ -1,0 +1,128 @@
+"""Marks of applied writes in Redis or Valkey (design.md, section 3, rule 7).
+
+One MGET asks for a batch, one script marks it. Whatever goes wrong with the store, the answer is "no mark": then a
+write goes out that might have been saved, and the fence refuses it. All keys of a call must live on one node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from crossfade.core.keys import Key
+from crossfade.core.marks import mark_prefix, mark_value, marked_version
+from crossfade.core.shape import Direction
+
+log = structlog.get_logger()
+
+DEFAULT_TTL_S: Final = 24 * 3600
+TIMEOUT_S: Final = 0.25
+"""For one call. A mark saves a write of some milliseconds; waiting longer for it would cost more than it saves."""
+
+COOLDOWN_S: Final = 1.0
+"""How long the store is left alone after a failure."""
+
+# Versions are text of one length, so Lua's string comparison orders them; tonumber() would round them.
+_RAISE: Final = """
+local ttl_ms = ARGV[#ARGV]
+for i, key in ipairs(KEYS) do
+  local held = redis.call('GET', key)
+  if not held or held < ARGV[i] then
+    redis.call('SET', key, ARGV[i], 'PX', ttl_ms)
+  end
+end
+"""
+
+
+class RedisMarks:
+    """The marks of one migration.
+
+    Counts since the start: `failures`, calls that the store did not answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        migration: str,
+        *,
+        ttl_s: float = DEFAULT_TTL_S,
+        table_ids: Mapping[Direction, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+        cooldown_s: float = COOLDOWN_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare the client; nothing is opened before the first call.
+
+        Args:
+            url: "redis://127.0.0.1:6379/0".
+            migration: name of the mapping.
+            ttl_s: how long a mark is kept after it was last raised.
+            table_ids: `TableId` of the target table of each direction, as far as known; see `name_target`.
+            timeout_s: for one call.
+            cooldown_s: how long to leave the store alone after a failure.
+            now: monotonic clock in seconds.
+        """
+        self._redis: Any = Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        self._migration = migration
+        self._ttl_ms = b"%d" % int(ttl_s * 1000)
+        self._timeout_s = timeout_s
+        self._cooldown_s = cooldown_s
+        self._now = now
+        self._prefixes: dict[Direction, bytes] = {}
+        self._sha = ""
+        self._quiet_until_s = float("-inf")
+        self.failures = 0
+        for direction, table_id in (table_ids or {}).items():
+            self.name_target(direction, table_id)
+
+    def name_target(self, direction: Direction, table_id: str) -> None:
+        """Tell the target table's `TableId`. Until it is known there are no marks for the direction."""
+        self._prefixes[direction] = mark_prefix(self._migration, table_id, direction)
+
+    async def seen(self, direction: Direction, keys: Sequence[Key]) -> list[int | None]:
+        """See `crossfade.ports.dedup.Marks`."""
+        prefix = self._prefixes.get(direction)
+        if prefix is None or not keys:
+            return [None] * len(keys)
+        values = await self._ask(lambda: self._redis.mget([prefix + key for key in keys]))
+        return [None] * len(keys) if values is None else [marked_version(value) for value in values]
+
+    async def mark(self, direction: Direction, versions: Mapping[Key, int]) -> None:
+        """See `crossfade.ports.dedup.Marks`."""
+        prefix = self._prefixes.get(direction)
+        if prefix is None or not versions:
+            return
+        arguments = [prefix + key for key in versions]
+        arguments += map(mark_value, versions.values())
+        await self._ask(lambda: self._raise(len(versions), arguments))
+
+    async def _raise(self, count: int, arguments: list[bytes]) -> bool:
+        if not self._sha:
+            self._sha = await self._redis.script_load(_RAISE)
+        try:
+            await self._redis.evalsha(self._sha, count, *arguments, self._ttl_ms)
+        except NoScriptError:  # flushed, or another server by now
+            await self._redis.eval(_RAISE, count, *arguments, self._ttl_ms)
+        return True
+
+    async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        if self._now() < self._quiet_until_s:
+            return None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await call()
+        except (RedisError, OSError, TimeoutError) as error:
+            self.failures += 1
+            self._quiet_until_s = self._now() + self._cooldown_s
+            log.warning("marks unavailable", error=repr(error), cooldown_s=self._cooldown_s)
+            return None
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        await self._redis.aclose()

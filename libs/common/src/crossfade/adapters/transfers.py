@@ -1,0 +1,143 @@
+"""State transfers to a DynamoDB table: up to 25 conditional PartiQL statements a request (section 3, rule 10).
+
+    UPDATE … WHERE key AND cf_mv<? AND cf_role='S'     an older standby takes the image
+      refused, nothing there    → INSERT               as standby, with the transfer's first generation
+      refused, an item there    → what `core.fence.judge` says of it
+      INSERT: DuplicateItem     → UPDATE               somebody else was first
+
+Values are spliced into the statements as they came and never decoded. A statement names the whole closed list of
+attributes: what the image has is set, what it lacks is removed. Role and generation of a row that exists are never
+named. An open shape has no such list: `crossfade.adapters.open_transfers` writes those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResult
+from crossfade.adapters.open_transfers import OpenTransfers
+from crossfade.adapters.transfer_text import TransferText
+from crossfade.adapters.wire.errors import FAULTS, THROTTLES
+from crossfade.core.coalesce import waves
+from crossfade.core.errors import PoisonRecord, StoreRefused, Throttled
+from crossfade.core.fence import Transfer, Verdict, judge
+from crossfade.core.image import Image
+from crossfade.core.item import parse_item
+from crossfade.core.shape import TableShape
+
+ROUNDS: Final = 4
+"""How often a transfer may change between UPDATE and INSERT before it is given back as not written."""
+
+IN_FLIGHT: Final = 8
+"""Requests of one call at the same time."""
+
+REFUSALS: Final = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError", "ValidationException"})
+"""Codes, of a statement or of a request, that say: this will never be taken."""
+
+
+class DynamoTransfers:
+    """State transfers to one table; implements `crossfade.ports.table.TransferTable`."""
+
+    def __init__(self, dynamodb: DynamoDB, shape: TableShape, *, in_flight: int = IN_FLIGHT) -> None:
+        """Prepare the statements.
+
+        Args:
+            dynamodb: the data plane.
+            shape: of the table written to.
+            in_flight: requests of one call at the same time.
+
+        Raises:
+            ConfigError: the mapping has too many attributes for one statement.
+        """
+        self._dynamodb = dynamodb
+        self._shape = shape
+        self._gate = asyncio.Semaphore(in_flight)
+        self._text = TransferText(shape)
+        self._open = OpenTransfers(dynamodb, shape, in_flight=in_flight) if shape.attributes is None else None
+
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+        """See `crossfade.ports.table.TransferTable`. More than 25, or one key twice, makes several requests.
+
+        Args:
+            transfers: what to write.
+            timeout_s: for each request, which is then sent only once; None for the client's own time and retries.
+
+        Raises:
+            StoreUnavailable: the outcome of all of them is unknown; every transfer is safe to send again.
+            StoreRefused: the table is gone, or may not be written.
+        """
+        if self._open is not None:
+            return await self._open.transfer(transfers, timeout_s=timeout_s)
+        verdicts = [Verdict.THROTTLED] * len(transfers)
+        for wave in waves((transfer.key, index) for index, transfer in enumerate(transfers)):
+            chunks = [wave[start : start + MAX_STATEMENTS] for start in range(0, len(wave), MAX_STATEMENTS)]
+            outcomes = await asyncio.gather(
+                *(self._write([transfers[index] for index in chunk], timeout_s) for chunk in chunks),
+                return_exceptions=True,
+            )
+            for chunk, outcome in zip(chunks, outcomes, strict=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                for index, verdict in zip(chunk, outcome, strict=True):
+                    verdicts[index] = verdict
+        return verdicts
+
+    async def _write(self, transfers: list[Transfer], timeout_s: float | None) -> list[Verdict]:
+        verdicts = [Verdict.THROTTLED] * len(transfers)
+        pending = dict.fromkeys(range(len(transfers)), False)  # index -> whether it is an INSERT now
+        for _ in range(ROUNDS):
+            results = await self._execute([(transfers[index], insert) for index, insert in pending.items()], timeout_s)
+            following = {}
+            for index, result in zip(pending, results, strict=True):
+                answer = self._read(transfers[index], result)
+                if isinstance(answer, bool):
+                    following[index] = answer
+                else:
+                    verdicts[index] = answer
+            if not following:
+                break
+            pending = following
+        return verdicts
+
+    async def _execute(self, batch: list[tuple[Transfer, bool]], timeout_s: float | None) -> list[StatementResult]:
+        statements = [self._text.insert(each) if insert else self._text.update(each) for each, insert in batch]
+        attempts = None if timeout_s is None else 1
+        try:
+            async with self._gate:
+                return await self._dynamodb.execute(statements, timeout_s=timeout_s, attempts=attempts)
+        except Throttled:
+            return [_THROTTLED] * len(batch)
+        except StoreRefused as error:
+            if error.reason not in REFUSALS:
+                raise
+            if len(batch) == 1:
+                return [StatementResult(error.reason, None)]
+        # One statement that the engine can't even read refuses all of them: find it.
+        return [result for each in batch for result in await self._execute([each], timeout_s)]
+
+    def _read(self, transfer: Transfer, result: StatementResult) -> Verdict | bool:
+        """Return the verdict, or whether to go on with an INSERT (True) or an UPDATE (False)."""
+        error = result.error
+        if error is None:
+            return Verdict.APPLIED
+        if error == "ConditionalCheckFailed":
+            return True if result.item is None else self._judge(transfer, result.item)
+        if error == "DuplicateItem":
+            return False
+        if error in REFUSALS:
+            return Verdict.REFUSED
+        if error in THROTTLES or error in FAULTS:
+            return Verdict.THROTTLED
+        raise StoreRefused(f"{self._shape.table}: a statement was refused: {error}", reason=error)
+
+    def _judge(self, transfer: Transfer, found: Image) -> Verdict | bool:
+        try:
+            verdict = judge(transfer, parse_item(found, self._shape), self._shape).verdict
+        except PoisonRecord:
+            return Verdict.UNVERSIONED
+        return False if verdict is Verdict.APPLIED else verdict
+
+
+_THROTTLED: Final = StatementResult("ThrottlingError", None)

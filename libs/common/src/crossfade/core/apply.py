@@ -1,0 +1,246 @@
+"""The apply rule: what one change record of a table means for the other one (design.md, section 3, rules 1 to 6).
+
+    record                                     decision
+    key of no migrated row                     Skip NOT_OURS
+    new image active                           Transfer of the mapped image at its version
+    …with a version that did not rise          Foreign, if a mapped attribute changed (rule 5)
+    …without a version, over one that had one  Foreign (rule 5)
+    new image standby, old one active          Transfer: a seal is an owner write
+    new image standby, old one not active      Skip ECHO (rule 4)
+    …with a version that did not rise          ForeignStandby, if a mapped attribute changed (rule 5)
+    REMOVE of an active item                   Transfer of a tombstone (rule 3)
+    REMOVE of a standby item                   RemovedStandby: never applied, put back (rule 3)
+    REMOVE of an active tombstone              Skip TOMBSTONE_REMOVED (rule 3)
+
+An item that appears as standby out of nothing was created by a transfer, by the import, as a stub or as a restored row.
+None of them tells anything that the other table doesn't know, and re-applying such a row after its owner was deleted
+would bring it back; so it is an echo, too.
+
+Nothing here reads a table or a clock. A record that maps to nothing raises `PoisonRecord` and is parked.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, NamedTuple, TypeAlias
+
+from msgspec import Raw
+
+from crossfade.core import image as wire
+from crossfade.core.change import Change, ChangeKind
+from crossfade.core.digest import same_value
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.fence import Transfer
+from crossfade.core.image import PROTOCOL_PREFIX, Image
+from crossfade.core.item import (
+    DELETED,
+    EMV,
+    EVENTS,
+    FIRST_STAMPED,
+    FLOOR,
+    GEN,
+    MV,
+    RECENT,
+    ROLE,
+    Item,
+    Role,
+    parse_item,
+)
+from crossfade.core.keys import Key
+from crossfade.core.mapping import Mapping
+from crossfade.core.shape import Direction, TableShape, absent_is_active
+
+
+class Skip(Enum):
+    """Why a record is not applied, and need not be."""
+
+    NOT_OURS = "not_ours"  # a row of somebody else in a shared table
+    ECHO = "echo"  # a state transfer, coming back
+    TOMBSTONE_REMOVED = "tombstone_removed"  # the item was deleted long ago
+
+
+class Foreign(NamedTuple):
+    """A writer outside the protocol changed an owner: its version is to be lifted, then the write travels by itself.
+
+    Attributes:
+        key: the encoded key.
+        seen: `cf_mv` as in the record; None when it is missing. The lift is void if the item has moved on.
+        committed_us: when it was written.
+    """
+
+    key: Key
+    seen: int | None
+    committed_us: int
+
+
+class ForeignStandby(NamedTuple):
+    """A writer outside the protocol changed a standby item: a page. Unless it was a repair, which looks the same.
+
+    Attributes:
+        key: the encoded key.
+        item: the standby item after it.
+        committed_us: when it was written.
+    """
+
+    key: Key
+    item: Item
+    committed_us: int
+
+
+class RemovedStandby(NamedTuple):
+    """Somebody removed a standby item: a page, and the row is put back if it is still absent.
+
+    Attributes:
+        key: the encoded key.
+        item: what stood there, as standby.
+    """
+
+    key: Key
+    item: Item
+
+
+Decision: TypeAlias = Transfer | Skip | Foreign | ForeignStandby | RemovedStandby
+
+_TOMBSTONE_KEEPS: Final = (RECENT, FLOOR, EVENTS, EMV)
+_ROLES: Final = {spelled % role.value.encode(): role for spelled in (b'{"S":"%b"}', b'{"S": "%b"}') for role in Role}
+"""The usual spellings, so that almost no role has to be decoded."""
+
+
+class ApplyRule:
+    """The apply rule of one mapping in one direction."""
+
+    def __init__(self, mapping: Mapping, direction: Direction) -> None:
+        """Prepare the rule.
+
+        Args:
+            mapping: of the migration.
+            direction: which way the records are applied; its source is the table they tell of.
+        """
+        self._direction = direction
+        self._shape: TableShape = mapping.shape(direction.source)
+        self._belongs = mapping.belongs
+        self._carry = mapping.carry
+        self._absent_is_active = absent_is_active(direction.source)
+        self._copies_generation = direction is Direction.REVERSE
+
+    def decide(self, change: Change) -> Decision:
+        """Say what to do about a record.
+
+        Raises:
+            PoisonRecord: the record, or the row in it, can't be understood or mapped.
+        """
+        if not self._belongs(change.key):
+            return Skip.NOT_OURS
+        if change.table != self._shape.table:
+            raise PoisonRecord(f"a record of table {change.table!r} in the stream of {self._shape.table!r}")
+        if change.kind is ChangeKind.REMOVE:
+            return self._removed(change)
+        new, old = change.new, change.old
+        if new is None:
+            raise PoisonRecord(f"{change.kind.value} without a new image")
+        if self._active(new):
+            return self._owned(change, new, old)
+        if old is not None and self._active(old):
+            return self._sealed(change, new, old)
+        return self._standby(change, new, old)
+
+    def _owned(self, change: Change, new: Image, old: Image | None) -> Decision:
+        raw = new.get(MV)
+        version = None if raw is None else wire.number(raw)
+        if version is None or version < FIRST_STAMPED:
+            if old is not None and _version(old) >= FIRST_STAMPED:
+                return Foreign(change.key, version, change.committed_us)
+            version = change.committed_us
+        elif old is not None:
+            before = _version(old)
+            if version < before or (version == before and self._content_changed(new, old)):
+                return Foreign(change.key, version, change.committed_us)
+        return Transfer(
+            change.key, version, self._carry(self._direction, new), _generation(new) if self._copies_generation else 0
+        )
+
+    def _sealed(self, change: Change, new: Image, old: Image) -> Decision:
+        # A row that this creates must be open to the handover which the seal began, hence the generation before it.
+        generation = _generation(old) if self._copies_generation else 0
+        version = _version(new) or change.committed_us
+        return Transfer(change.key, version, self._carry(self._direction, new), generation)
+
+    def _standby(self, change: Change, new: Image, old: Image | None) -> Decision:
+        foreign = MV not in new or ROLE not in new
+        if old is not None and not foreign:
+            version, before = _version(new), _version(old)
+            foreign = version < before or (version == before and self._content_changed(new, old))
+        if foreign:
+            return ForeignStandby(change.key, parse_item(new, self._shape), change.committed_us)
+        return Skip.ECHO
+
+    def _removed(self, change: Change) -> Decision:
+        old = change.old
+        if old is None:
+            raise PoisonRecord("REMOVE without an old image")
+        if not self._active(old):
+            return RemovedStandby(change.key, parse_item(old, self._shape)._replace(role=Role.STANDBY))
+        if DELETED in old and wire.boolean(old[DELETED]):
+            return Skip.TOMBSTONE_REMOVED
+        image: Image = {name: old[name] for name in _TOMBSTONE_KEEPS if name in old}
+        image[DELETED] = wire.of_boolean(True)
+        generation = _generation(old) if self._copies_generation else 0
+        return Transfer(change.key, removal_version(_version(old), change.committed_us), image, generation)
+
+    def _active(self, image: Image) -> bool:
+        raw = image.get(ROLE)
+        if raw is None:
+            return self._absent_is_active
+        role = _ROLES.get(bytes(raw))
+        if role is None:
+            try:
+                role = Role(wire.string(raw))
+            except ValueError as error:
+                raise PoisonRecord(f"no role: {bytes(raw)[:80]!r}") from error
+        return role is Role.ACTIVE
+
+    def _content_changed(self, new: Image, old: Image) -> bool:
+        shape = self._shape
+        names = set(shape.attributes) if shape.attributes is not None else {*new, *old} - {*shape.key}
+        if shape.ttl is not None:
+            names.add(shape.ttl)
+        return any(_differ(new.get(name), old.get(name)) for name in names if not name.startswith(PROTOCOL_PREFIX))
+
+
+def removal_version(version: int, committed_us: int) -> int:
+    """Return the version of a raw REMOVE, which carries none of its own (rule 3).
+
+    Args:
+        version: `cf_mv` of the old image; 0 when it had none.
+        committed_us: commit time of the record, µs.
+
+    Returns:
+        The old version + 1; of an unstamped item the commit time, as its writes were ordered.
+    """
+    return version + 1 if version >= FIRST_STAMPED else committed_us
+
+
+def lifted_version(seen: int | None, standby: int) -> int:
+    """Return the version to which a foreign write lifts its owner (rule 5): above both sides.
+
+    Args:
+        seen: of the owner; None when it has none.
+        standby: of the other side; 0 when it has none.
+    """
+    return max(seen or 0, standby) + 1
+
+
+def _version(image: Image) -> int:
+    raw = image.get(MV)
+    return 0 if raw is None else wire.number(raw)
+
+
+def _generation(image: Image) -> int:
+    raw = image.get(GEN)
+    return 0 if raw is None else wire.number(raw)
+
+
+def _differ(one: Raw | None, other: Raw | None) -> bool:
+    if one is None or other is None:
+        return one is not other
+    return not same_value(one, other)
