@@ -146,7 +146,9 @@ def _canonical(value: Any) -> Any:
     ((kind, inner),) = value.items()
     try:
         match kind:
-            case "S" | "BOOL" | "NULL":
+            case "S" if isinstance(inner, str):
+                return value
+            case "BOOL" | "NULL" if isinstance(inner, bool):
                 return value
             case "N":
                 return {kind: normal_number(inner)}
@@ -157,14 +159,20 @@ def _canonical(value: Any) -> Any:
             case "L":
                 return {kind: [_canonical(each) for each in inner]}
             case "SS":
-                return {kind: sorted(inner)}
+                return {kind: sorted(map(_text, inner))}
             case "NS":
                 return {kind: sorted(map(normal_number, inner))}
             case "BS":
                 return {kind: sorted(map(_base64, inner))}
     except (TypeError, ValueError, AttributeError) as error:
         raise PoisonRecord(f"not a value of type {kind}: {str(inner)[:80]!r}") from error
-    raise PoisonRecord(f"no such attribute type: {kind!r}")
+    raise PoisonRecord(f"no value of a known type: {str(value)[:80]!r}")
+
+
+def _text(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError
+    return text
 
 
 def _base64(text: str) -> str:

@@ -22,7 +22,7 @@ def normal_number(text: str) -> str:
     Raises:
         PoisonRecord: it is no number, or has more digits than DynamoDB keeps.
     """
-    if _CANONICAL.fullmatch(text):
+    if len(text) <= MAX_DIGITS and _CANONICAL.fullmatch(text):
         return text
     try:
         exact = Decimal(text)

@@ -1,0 +1,157 @@
+"""When two items have the same content, and what digests of them add up to."""
+
+import pytest
+
+from crossfade.core.digest import BucketDigests, canonical_value, item_digest, same_content, same_value
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.hashes import bucket_of, is_sampled
+from crossfade.core.item import Item
+from crossfade.core.keys import key_of_strings
+from crossfade.core.ramp import ramp_point
+
+KEY = key_of_strings("USER#7", "POINTS#chan-3")
+OTHER = key_of_strings("USER#8", "POINTS#chan-3")
+
+
+def item(points: bytes = b'{"N":"12"}', **more: object) -> Item:
+    return Item(content=(("points", points),))._replace(**more)  # type: ignore[arg-type]  # fields by name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b'{"N":"27"}', b'{"N": "27.0"}'),
+        (b'{"S":"caf\\u00e9"}', '{"S":"café"}'.encode()),
+        (b'{"SS":["b","a"]}', b'{"SS":["a","b"]}'),
+        (b'{"NS":["10","2"]}', b'{"NS":["2.0","1e1"]}'),
+        (b'{"BS":["AA==","AQ=="]}', b'{"BS":["AQ==","AA=="]}'),
+        (
+            b'{"M":{"a":{"N":"1"},"b":{"L":[{"SS":["x","y"]}]}}}',
+            b'{"M":{"b":{"L":[{"SS":["y","x"]}]},"a":{"N":"1.0"}}}',
+        ),
+        (b'{"L":[{"BOOL":true},{"NULL":true}]}', b'{"L": [{"BOOL": true}, {"NULL": true}]}'),
+    ],
+)
+def test_one_value_in_two_spellings_is_the_same(one: bytes, other: bytes) -> None:
+    assert one != other
+    assert same_value(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b'{"N":"1"}', b'{"S":"1"}'),
+        (b'{"N":"12345678901234567890123456789012345678"}', b'{"N":"12345678901234567890123456789012345679"}'),
+        (b'{"L":[{"N":"1"},{"N":"2"}]}', b'{"L":[{"N":"2"},{"N":"1"}]}'),
+        (b'{"SS":["1"]}', b'{"NS":["1"]}'),
+        (b'{"S":""}', b'{"NULL":true}'),
+        (b'{"BOOL":true}', b'{"BOOL":false}'),
+        (b'{"B":"AA=="}', b'{"B":"AQ=="}'),
+        (b'{"M":{}}', b'{"M":{"a":{"NULL":true}}}'),
+    ],
+)
+def test_different_values_are_different(one: bytes, other: bytes) -> None:
+    assert not same_value(one, other)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b'{"N":"x"}',
+        b'{"N":7}',
+        b'{"S":7}',
+        b'{"BOOL":"true"}',
+        b'{"Q":"1"}',
+        b'{"B":"%%"}',
+        b'{"S":"a","N":"1"}',
+        b'{"M":[]}',
+        b'{"SS":[1]}',
+    ],
+)
+def test_what_is_no_attribute_value_is_a_poison_record(raw: bytes) -> None:
+    with pytest.raises(PoisonRecord):
+        canonical_value(raw)
+
+
+def test_content_is_attributes_and_ttl_and_nothing_of_the_protocol() -> None:
+    plain = item()
+    assert same_content(plain, item(version=9, generation=3, recent=frozenset({b"x" * 16}), events=b'{"L":[]}'))
+    assert not same_content(plain, item(ttl=b'{"N":"4102444800"}'))
+    assert not same_content(plain, item(b'{"N":"13"}'))
+
+
+def test_a_tombstone_equals_a_tombstone_and_never_a_live_item() -> None:
+    assert same_content(item(deleted=True), Item(deleted=True))
+    assert not same_content(Item(deleted=True), Item())
+    assert not same_content(Item(), Item(deleted=True))
+
+
+def test_a_digest_is_free_of_spelling_and_tied_to_its_key() -> None:
+    assert item_digest(KEY, item(b'{"N":"12"}')) == item_digest(KEY, item(b'{"N": "12.0"}'))
+    assert item_digest(KEY, item()) != item_digest(OTHER, item())
+
+
+def test_sums_do_not_depend_on_order() -> None:
+    one, other = BucketDigests(4), BucketDigests(4)
+    rows = [(KEY, item()), (OTHER, item(b'{"N":"1"}'))]
+    for row in rows:
+        one.add(*row)
+    for row in reversed(rows):
+        other.add(*row)
+    assert one.total == other.total
+    assert one.count == other.count == 2
+    assert one.differing(other) == []
+
+
+def test_two_swapped_rows_do_not_add_up_the_same() -> None:
+    right, swapped = BucketDigests(1), BucketDigests(1)
+    right.add(KEY, item(b'{"N":"1"}'))
+    right.add(OTHER, item(b'{"N":"2"}'))
+    swapped.add(KEY, item(b'{"N":"2"}'))
+    swapped.add(OTHER, item(b'{"N":"1"}'))
+    assert right.differing(swapped) == [0]
+
+
+def test_an_equal_pair_of_wrong_rows_does_not_cancel_as_it_would_under_xor() -> None:
+    once, thrice = BucketDigests(1), BucketDigests(1)
+    once.add(KEY, item())
+    for _ in range(3):
+        thrice.add(KEY, item())
+    assert once.total != thrice.total
+
+
+def test_only_the_bucket_of_a_wrong_row_differs() -> None:
+    ours, theirs = BucketDigests(64), BucketDigests(64)
+    for number in range(200):
+        key = key_of_strings(f"USER#{number}", "POINTS#c")
+        ours.add(key, item())
+        theirs.add(key, item() if number != 117 else item(b'{"N":"13"}'))
+    assert ours.differing(theirs) == [bucket_of(key_of_strings("USER#117", "POINTS#c"), 64)]
+
+
+def test_tombstones_stubs_and_absent_items_count_nothing_and_removing_undoes_adding() -> None:
+    digests = BucketDigests(4)
+    digests.add(KEY, None)
+    digests.add(KEY, item(deleted=True))
+    assert (digests.count, digests.total) == (0, 0)
+    digests.add(KEY, item())
+    digests.remove(KEY, item())
+    assert digests.differing(BucketDigests(4)) == []
+
+
+def test_bucket_sample_and_ramp_of_a_key_are_independent() -> None:
+    keys = [key_of_strings(f"USER#{number}", "POINTS#c") for number in range(2000)]
+    in_ramp = [key for key in keys if ramp_point(key) < 5000]
+    buckets = {bucket_of(key, 16) for key in in_ramp}
+    sampled = sum(is_sampled(key, 500_000) for key in in_ramp)
+    assert buckets == set(range(16))
+    assert 0.4 < sampled / len(in_ramp) < 0.6
+
+
+def test_a_sampled_key_stays_sampled_when_the_rate_rises() -> None:
+    keys = [key_of_strings(f"USER#{number}", "POINTS#c") for number in range(500)]
+    few = {key for key in keys if is_sampled(key, 100_000)}
+    assert few
+    assert few <= {key for key in keys if is_sampled(key, 200_000)}
