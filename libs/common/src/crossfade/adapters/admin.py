@@ -1,0 +1,195 @@
+"""Tables, streams, export and import, over the wire client: a process that only asks needs no botocore."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from crossfade.adapters.wire import ServiceError, Wire
+from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
+
+NOT_FOUND: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
+IN_USE: Final = "ResourceInUseException"
+OFF: Final = frozenset({"DISABLED", "DISABLING"})
+
+
+class DynamoAdmin:
+    """`crossfade.ports.admin.TableAdmin`."""
+
+    def __init__(self, dynamodb: Wire, kinesis: Wire) -> None:
+        """Take a wire client of each service."""
+        self._dynamodb = dynamodb
+        self._kinesis = kinesis
+
+    async def table(self, name: str) -> TableFacts | None:
+        """Describe a table; None when there is none."""
+        request = {"TableName": name}
+        try:
+            described = await _call(self._dynamodb, "DescribeTable", request)
+        except ServiceError as error:
+            if error.reason in NOT_FOUND:
+                return None
+            raise
+        table = described["Table"]
+        recovery, ttl = await asyncio.gather(
+            _call(self._dynamodb, "DescribeContinuousBackups", request),
+            _call(self._dynamodb, "DescribeTimeToLive", request),
+        )
+        point_in_time = recovery.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
+        expiry = ttl.get("TimeToLiveDescription", {})
+        types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
+        schema = sorted(table["KeySchema"], key=lambda each: each["KeyType"] != "HASH")
+        return TableFacts(
+            name=name,
+            arn=table["TableArn"],
+            status=table["TableStatus"],
+            key=tuple((each["AttributeName"], types[each["AttributeName"]]) for each in schema),
+            item_count=int(table.get("ItemCount", 0)),
+            size_bytes=int(table.get("TableSizeBytes", 0)),
+            ttl=expiry.get("AttributeName") if expiry.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"} else None,
+            recoverable=point_in_time.get("PointInTimeRecoveryStatus") == "ENABLED",
+        )
+
+    async def stream(self, name: str) -> StreamFacts | None:
+        """Describe a stream; None when there is none."""
+        try:
+            described = await _call(self._kinesis, "DescribeStreamSummary", {"StreamName": name})
+        except ServiceError as error:
+            if error.reason in NOT_FOUND:
+                return None
+            raise
+        summary = described["StreamDescriptionSummary"]
+        shards: list[dict[str, Any]] = []
+        if summary["StreamStatus"] == "ACTIVE":
+            request: dict[str, Any] = {"StreamName": name}
+            while True:
+                page = await _call(self._kinesis, "ListShards", request)
+                shards += page["Shards"]
+                if not page.get("NextToken"):
+                    break
+                request = {"NextToken": page["NextToken"]}
+        return StreamFacts(
+            name=name,
+            arn=summary["StreamARN"],
+            status=summary["StreamStatus"],
+            open_shards=tuple(
+                each["ShardId"] for each in shards if not each["SequenceNumberRange"].get("EndingSequenceNumber")
+            ),
+            retention_h=int(summary["RetentionPeriodHours"]),
+        )
+
+    async def create_stream(self, name: str, *, shards: int) -> None:
+        """Create a stream, unless it exists."""
+        try:
+            await _call(self._kinesis, "CreateStream", {"StreamName": name, "ShardCount": shards})
+        except ServiceError as error:
+            if error.reason != IN_USE:
+                raise
+
+    async def raise_retention(self, name: str, *, hours: int) -> None:
+        """Raise a stream's retention; never lowers it."""
+        facts = await self.stream(name)
+        if facts is not None and facts.retention_h < hours:
+            request = {"StreamName": name, "RetentionPeriodHours": hours}
+            await _call(self._kinesis, "IncreaseStreamRetentionPeriod", request)
+
+    async def destinations(self, table: str) -> list[Destination]:
+        """Return a table's change streams."""
+        answer = await _call(self._dynamodb, "DescribeKinesisStreamingDestination", {"TableName": table})
+        return [
+            Destination(
+                stream_arn=each["StreamArn"],
+                status=each["DestinationStatus"],
+                precision=each.get("ApproximateCreationDateTimePrecision", "MILLISECOND"),
+            )
+            for each in answer.get("KinesisDataStreamDestinations", [])
+        ]
+
+    async def enable_destination(self, table: str, stream_arn: str) -> None:
+        """Send a table's change records to a stream, with MICROSECOND precision; no error when it does already."""
+        found = [each for each in await self.destinations(table) if each.stream_arn == stream_arn]
+        target = {"TableName": table, "StreamArn": stream_arn}
+        if any(each.status in {"ACTIVE", "ENABLING", "UPDATING"} for each in found):
+            if any(each.precision != "MICROSECOND" and each.status == "ACTIVE" for each in found):
+                request = {
+                    **target,
+                    "UpdateKinesisStreamingConfiguration": {"ApproximateCreationDateTimePrecision": "MICROSECOND"},
+                }
+                await _call(self._dynamodb, "UpdateKinesisStreamingDestination", request)
+            return
+        request = {
+            **target,
+            "EnableKinesisStreamingConfiguration": {"ApproximateCreationDateTimePrecision": "MICROSECOND"},
+        }
+        await _call(self._dynamodb, "EnableKinesisStreamingDestination", request)
+
+    async def disable_destination(self, table: str, stream_arn: str) -> None:
+        """Send no more change records; no error when it doesn't."""
+        found = [each for each in await self.destinations(table) if each.stream_arn == stream_arn]
+        if any(each.status not in OFF for each in found):
+            request = {"TableName": table, "StreamArn": stream_arn}
+            await _call(self._dynamodb, "DisableKinesisStreamingDestination", request)
+
+    async def export(self, table_arn: str, *, at_s: int, bucket: str, prefix: str, token: str) -> str:
+        """Start an export of the table as it was at a moment, and return its ARN."""
+        request = {
+            "TableArn": table_arn,
+            "ExportTime": at_s,
+            "ExportFormat": "DYNAMODB_JSON",
+            "S3Bucket": bucket,
+            "S3Prefix": prefix,
+            "ClientToken": token,
+        }
+        answer = await _call(self._dynamodb, "ExportTableToPointInTime", request)
+        return str(answer["ExportDescription"]["ExportArn"])
+
+    async def export_facts(self, arn: str) -> ExportFacts:
+        """Describe an export."""
+        facts = (await _call(self._dynamodb, "DescribeExport", {"ExportArn": arn}))["ExportDescription"]
+        return ExportFacts(
+            status=facts["ExportStatus"], manifest=facts.get("ExportManifest") or "", failure=_failure(facts)
+        )
+
+    async def import_table(
+        self, name: str, key: Sequence[tuple[str, str]], *, bucket: str, prefix: str, token: str
+    ) -> str:
+        """Start an import that creates a table, and return its ARN."""
+        kinds = ("HASH", "RANGE")
+        request = {
+            "ClientToken": token,
+            "S3BucketSource": {"S3Bucket": bucket, "S3KeyPrefix": prefix},
+            "InputFormat": "DYNAMODB_JSON",
+            "InputCompressionType": "GZIP",
+            "TableCreationParameters": {
+                "TableName": name,
+                "BillingMode": "PAY_PER_REQUEST",
+                "AttributeDefinitions": [{"AttributeName": each, "AttributeType": kind} for each, kind in key],
+                "KeySchema": [
+                    {"AttributeName": each, "KeyType": kind} for (each, _), kind in zip(key, kinds, strict=False)
+                ],
+            },
+        }
+        answer = await _call(self._dynamodb, "ImportTable", request)
+        return str(answer["ImportTableDescription"]["ImportArn"])
+
+    async def import_facts(self, arn: str) -> ImportFacts:
+        """Describe an import."""
+        facts = (await _call(self._dynamodb, "DescribeImport", {"ImportArn": arn}))["ImportTableDescription"]
+        return ImportFacts(
+            status=facts["ImportStatus"],
+            imported=int(facts.get("ImportedItemCount", 0)),
+            errors=int(facts.get("ErrorCount", 0)),
+            failure=_failure(facts),
+        )
+
+
+def _failure(facts: dict[str, Any]) -> str:
+    return ": ".join(filter(None, (facts.get("FailureCode"), facts.get("FailureMessage"))))
+
+
+async def _call(wire: Wire, operation: str, request: object) -> dict[str, Any]:
+    answer = await wire.call(operation, msgspec.json.encode(request))
+    return msgspec.json.decode(answer, type=dict[str, Any]) if answer else {}

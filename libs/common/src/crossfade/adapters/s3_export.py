@@ -1,0 +1,172 @@
+"""Export and import files: manifests checked, lines mapped and filtered, gzip to gzip.
+
+The formats are those of AWS's export to S3 (aws-facts.md): `manifest-summary.json`, `manifest-files.json` (one JSON
+object a line, with item count and MD5), `data/*.json.gz`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from isal import igzip
+
+from crossfade.core.errors import DriftDetected
+from crossfade.core.snapshot import Fate, LineMapper
+from crossfade.ports.admin import Objects
+
+SAMPLES: Final = 20
+"""Unmappable rows that a file's result names."""
+
+
+class _Summary(msgspec.Struct):
+    itemCount: int
+    manifestFilesS3Key: str
+    outputFormat: str = "DYNAMODB_JSON"
+
+
+class _File(msgspec.Struct):
+    itemCount: int
+    md5Checksum: str
+    dataFileS3Key: str
+
+
+class ExportFile(NamedTuple):
+    """One data file of an export, as its manifest promises it.
+
+    Attributes:
+        key: in the bucket.
+        items: lines in it.
+        md5: base64 of the MD5 of the file as stored.
+    """
+
+    key: str
+    items: int
+    md5: str
+
+
+class FileCounts(NamedTuple):
+    """What became of the lines of a file.
+
+    Attributes:
+        read: lines read.
+        mapped: lines of the import file.
+        not_ours: rows of the shared table that don't belong; they stay where they are.
+        excluded: rows that the operator left out.
+        unmappable: rows that belong but can't be mapped.
+        samples: key and reason of the first unmappable ones.
+    """
+
+    read: int = 0
+    mapped: int = 0
+    not_ours: int = 0
+    excluded: int = 0
+    unmappable: int = 0
+    samples: tuple[str, ...] = ()
+
+    def plus(self, other: FileCounts) -> FileCounts:
+        """Add up two files."""
+        return FileCounts(
+            self.read + other.read,
+            self.mapped + other.mapped,
+            self.not_ours + other.not_ours,
+            self.excluded + other.excluded,
+            self.unmappable + other.unmappable,
+            (self.samples + other.samples)[:SAMPLES],
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts as evidence."""
+        return {**self._asdict(), "samples": list(self.samples)}
+
+    @classmethod
+    def of_json(cls, body: dict[str, Any]) -> FileCounts:
+        """Read what `as_json` gave."""
+        return cls(**{**body, "samples": tuple(body["samples"])})
+
+
+async def read_manifest(objects: Objects, summary_key: str) -> list[ExportFile]:
+    """Read an export's manifests, and check that they agree.
+
+    Args:
+        objects: the bucket.
+        summary_key: of `manifest-summary.json`, as the export's description names it.
+
+    Raises:
+        DriftDetected: a manifest is missing, unreadable, or its counts don't add up: the export is not whole.
+    """
+    try:
+        summary = msgspec.json.decode(await _present(objects, summary_key), type=_Summary)
+        listed = await _present(objects, summary.manifestFilesS3Key)
+        files = [msgspec.json.decode(line, type=_File) for line in listed.splitlines() if line.strip()]
+    except msgspec.MsgspecError as error:
+        raise DriftDetected(f"the manifest of {summary_key} can't be read: {error}") from error
+    if summary.outputFormat != "DYNAMODB_JSON":
+        raise DriftDetected(f"the export is in {summary.outputFormat}, not in DYNAMODB_JSON")
+    promised = sum(each.itemCount for each in files)
+    if promised != summary.itemCount:
+        raise DriftDetected(f"the export's summary counts {summary.itemCount} items, its files {promised}")
+    return [ExportFile(each.dataFileS3Key, each.itemCount, each.md5Checksum) for each in files]
+
+
+async def read_file(objects: Objects, file: ExportFile) -> bytes:
+    """Read a data file as it is stored, and check it against the manifest.
+
+    Raises:
+        DriftDetected: it is missing, or not the file that was exported.
+    """
+    body = await _present(objects, file.key)
+    md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    if md5 != file.md5:
+        raise DriftDetected(f"{file.key}: MD5 {md5}, the manifest says {file.md5}: damaged, or another export's")
+    return body
+
+
+async def _present(objects: Objects, key: str) -> bytes:
+    body = await objects.get(key)
+    if body is None:
+        raise DriftDetected(f"{key} is missing from the export")
+    return body
+
+
+def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> tuple[bytes, FileCounts]:
+    """Map and filter one export file. Blocks: run it in a thread.
+
+    Args:
+        body: the file as stored, gzip.
+        file: what the manifest says of it.
+        mapper: the migration's.
+
+    Returns:
+        The import file, gzip, and what became of the lines.
+
+    Raises:
+        DriftDetected: the file doesn't hold as many lines as the manifest says, or can't be unpacked.
+    """
+    try:
+        lines = [line for line in igzip.decompress(body).split(b"\n") if line]
+    except (OSError, EOFError, igzip.BadGzipFile) as error:
+        raise DriftDetected(f"{file.key} can't be unpacked: {error}") from error
+    if len(lines) != file.items:
+        raise DriftDetected(f"{file.key} holds {len(lines)} items, the manifest says {file.items}")
+    mapped: list[bytes] = []
+    samples: list[str] = []
+    counts = dict.fromkeys(Fate, 0)
+    for line in lines:
+        outcome = mapper.map_line(line)
+        counts[outcome.fate] += 1
+        if outcome.fate is Fate.MAPPED:
+            mapped.append(outcome.line)
+        elif outcome.fate is Fate.UNMAPPABLE and len(samples) < SAMPLES:
+            samples.append(f"{outcome.key.decode(errors='replace') or 'a line'}: {outcome.reason}")
+    text = b"\n".join([*mapped, b""]) if mapped else b""
+    return igzip.compress(text, compresslevel=1), FileCounts(
+        read=len(lines),
+        mapped=counts[Fate.MAPPED],
+        not_ours=counts[Fate.NOT_OURS],
+        excluded=counts[Fate.EXCLUDED],
+        unmappable=counts[Fate.UNMAPPABLE],
+        samples=tuple(samples),
+    )

@@ -1,0 +1,105 @@
+"""One S3 bucket and the service's metrics, on aiobotocore. Importing it is dear, so a client is made at first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+NO_SUCH: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
+
+METRIC_WINDOW_S: Final = 300
+"""How far back a metric's last value may lie: it comes once a minute."""
+
+
+class LazyClient:
+    """An aiobotocore client, made when it is first needed."""
+
+    def __init__(self, make: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
+        """Take what makes it: `lambda: control_client(settings, "s3")`."""
+        self._make = make
+        self._stack = AsyncExitStack()
+        self._client: Any = None
+
+    async def get(self) -> Any:
+        """Return the client."""
+        if self._client is None:
+            self._client = await self._stack.enter_async_context(self._make())
+        return self._client
+
+    async def close(self) -> None:
+        """Close it, if it was made."""
+        self._client = None
+        await self._stack.aclose()
+
+
+class S3Objects:
+    """`crossfade.ports.admin.Objects` on S3."""
+
+    def __init__(self, client: LazyClient, bucket: str) -> None:
+        """Take the client and the bucket's name."""
+        self._client = client
+        self._bucket = bucket
+
+    async def exists(self) -> bool:
+        """Say whether the bucket is there and may be read."""
+        client = await self._client.get()
+        try:
+            await client.head_bucket(Bucket=self._bucket)
+        except client.exceptions.ClientError:
+            return False
+        return True
+
+    async def get(self, key: str) -> bytes | None:
+        """Return an object; None when there is none."""
+        client = await self._client.get()
+        try:
+            answer = await client.get_object(Bucket=self._bucket, Key=key)
+        except client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in NO_SUCH:
+                return None
+            raise
+        async with answer["Body"] as body:
+            content: bytes = await body.read()
+        return content
+
+    async def put(self, key: str, body: bytes) -> None:
+        """Write an object, whole."""
+        client = await self._client.get()
+        await client.put_object(Bucket=self._bucket, Key=key, Body=body)
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys with a prefix, in order."""
+        client = await self._client.get()
+        found: list[str] = []
+        async for page in client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+            found += [each["Key"] for each in page.get("Contents", [])]
+        return sorted(found)
+
+
+class CloudWatchMetrics:
+    """`crossfade.ports.admin.Metrics` on CloudWatch."""
+
+    def __init__(self, client: LazyClient) -> None:
+        """Take the client."""
+        self._client = client
+
+    async def unreplicated_s(self, table: str) -> float | None:
+        """Return the last value of AgeOfOldestUnreplicatedRecord, in seconds; None when there is none of late."""
+        client = await self._client.get()
+        now = datetime.now(UTC)
+        answer = await client.get_metric_statistics(
+            Namespace="AWS/DynamoDB",
+            MetricName="AgeOfOldestUnreplicatedRecord",
+            Dimensions=[
+                {"Name": "TableName", "Value": table},
+                {"Name": "DelegatedOperation", "Value": "PutRecord"},
+            ],
+            StartTime=now - timedelta(seconds=METRIC_WINDOW_S),
+            EndTime=now + timedelta(seconds=1),
+            Period=60,
+            Statistics=["Maximum"],
+        )
+        points = sorted(answer["Datapoints"], key=lambda each: each["Timestamp"])
+        return float(points[-1]["Maximum"]) / 1000 if points else None

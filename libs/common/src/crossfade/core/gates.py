@@ -1,0 +1,399 @@
+"""The gates: evidence in, verdicts out (design.md, section 5). What is unknown is shut.
+
+Each gate is a function of `Evidence` and `Bounds`; the lists at the end say which gates stand before what. The evidence
+is collected by the controller, which journals the verdicts with each transition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from crossfade.core.ramp import FlagDocument
+
+
+class GateResult(NamedTuple):
+    """One gate's verdict.
+
+    Attributes:
+        name: of the gate.
+        open: whether it lets the migration pass.
+        value: what was measured; None when it is unknown.
+        bound: what it was held against.
+        because: a sentence for the operator: why it is shut, or what it is content with.
+    """
+
+    name: str
+    open: bool
+    value: Any
+    bound: Any
+    because: str
+
+
+class Bounds(NamedTuple):
+    """The bounds; the defaults are the design's.
+
+    Attributes:
+        lag_s: highest lag of either hop and direction.
+        quiet_s: how long the lags must have stayed below it, and how far back no foreign write may lie.
+        clean_pass_s: oldest clean verifier pass that counts.
+        expiry_margin_s: least time from the oldest unapplied record to its expiry.
+        min_pods: API pods that must be heard of.
+        probe_errors: highest share of failed canary writes, 0 to 1.
+        probe_p99_ms: highest p99 of canary writes.
+        probe_age_s: oldest proof of the reverse path that counts.
+        api_errors: highest share of failed API calls, 0 to 1.
+        api_p99_ms: highest p99 of API calls.
+    """
+
+    lag_s: float = 5.0
+    quiet_s: float = 60.0
+    clean_pass_s: float = 600.0
+    expiry_margin_s: float = 86_400.0
+    min_pods: int = 1
+    probe_errors: float = 0.01
+    probe_p99_ms: float = 500.0
+    probe_age_s: float = 60.0
+    api_errors: float = 0.01
+    api_p99_ms: float = 250.0
+
+
+class Lag(NamedTuple):
+    """One direction's two hops.
+
+    Attributes:
+        unreplicated_s: table to stream: age of the oldest record not in the stream yet; None when unknown.
+        iterator_s: stream to applied; None when a shard's consumer is silent or was never heard of.
+        why: what is unknown, for the operator; empty when both are known.
+    """
+
+    unreplicated_s: float | None
+    iterator_s: float | None
+    why: str = ""
+
+    @property
+    def worst_s(self) -> float | None:
+        """The longer hop; None when either is unknown."""
+        if self.unreplicated_s is None or self.iterator_s is None:
+            return None
+        return max(self.unreplicated_s, self.iterator_s)
+
+
+class Pod(NamedTuple):
+    """A live pod's word about its flags."""
+
+    pod: str
+    document: FlagDocument
+    dual_write: bool
+
+
+class Parity(NamedTuple):
+    """What the verifier says.
+
+    Attributes:
+        reachable: whether it answered.
+        clean_pass_age_s: since its last clean pass; None when there was none.
+        drift: differences that block, by class, nonzero only: stuck, diverged, missing, extra, ahead.
+        in_handover: keys standby on both sides, as the last pass saw them.
+        detail: a sentence of the verifier's own.
+    """
+
+    reachable: bool = False
+    clean_pass_age_s: float | None = None
+    drift: Mapping[str, int] = {}
+    in_handover: int = 0
+    detail: str = ""
+
+
+class Probe(NamedTuple):
+    """The canary's record.
+
+    Attributes:
+        proven_s: since a write of the canary on the new table was last seen in the legacy one; None when never.
+        writes: canary writes in the window.
+        failed: those that failed.
+        p99_ms: of those that succeeded; None when there were none.
+        key: the canary key, for the operator.
+    """
+
+    proven_s: float | None = None
+    writes: int = 0
+    failed: int = 0
+    p99_ms: float | None = None
+    key: str = ""
+
+
+class ApiCalls(NamedTuple):
+    """What the API pods report of their calls in the window.
+
+    Attributes:
+        calls: client operations.
+        failed: those that failed by our fault.
+        p99_ms: the worst pod's; None when it is not reported.
+    """
+
+    calls: int
+    failed: int
+    p99_ms: float | None
+
+
+class Evidence(NamedTuple):
+    """All that gates look at, of one moment.
+
+    Attributes:
+        now_us: wall clock, µs: commit times and expiry are wall clock, too.
+        forward: legacy to new.
+        reverse: new to legacy.
+        quiet_s: how long both directions' lags have stayed below the bound, on the controller's own clock.
+        dead_letters: how many there are; None when unknown.
+        parity: the verifier's word.
+        foreign_last_us: commit time of the last foreign write; 0 when there was none.
+        imprecise_last_us: commit time of the last record without µs; 0 when there was none.
+        precisions: each table's stream precision as the service tells it; "" when there is no stream.
+        halts: why consumers stopped the ramp.
+        oldest_unapplied_us: arrival of the oldest unapplied record of any shard; 0 when all are applied.
+        retention_s: the shorter of both streams' retention; None when unknown.
+        document: the flag document in force.
+        dual_write: the flag in force.
+        pods: the live pods.
+        probe: the canary's record.
+        api: the API's own figures; None when no pod reports any.
+    """
+
+    now_us: int
+    forward: Lag
+    reverse: Lag
+    quiet_s: float
+    dead_letters: int | None
+    parity: Parity
+    foreign_last_us: int
+    imprecise_last_us: int
+    precisions: Mapping[str, str]
+    halts: Sequence[str]
+    oldest_unapplied_us: int
+    retention_s: float | None
+    document: FlagDocument
+    dual_write: bool
+    pods: Sequence[Pod]
+    probe: Probe
+    api: ApiCalls | None = None
+
+
+Gate: TypeAlias = Callable[[Evidence, Bounds], GateResult]
+
+
+def _lag(name: str, lag: Lag, bound_s: float) -> GateResult:
+    value = {"unreplicated_s": lag.unreplicated_s, "iterator_s": lag.iterator_s}
+    worst_s = lag.worst_s
+    if worst_s is None:
+        return GateResult(name, False, value, bound_s, f"the lag is unknown: {lag.why or 'nobody measures it'}")
+    if worst_s >= bound_s:
+        return GateResult(name, False, value, bound_s, f"{worst_s:.1f} s behind, it must be less than {bound_s:g} s")
+    return GateResult(name, True, value, bound_s, f"{worst_s:.1f} s behind")
+
+
+def forward_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Both hops from the legacy table to the new one."""
+    return _lag("forward_lag", evidence.forward, bounds.lag_s)
+
+
+def reverse_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Both hops from the new table to the legacy one."""
+    return _lag("reverse_lag", evidence.reverse, bounds.lag_s)
+
+
+def quiet_window(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Both lags stayed below their bound for the whole quiet window."""
+    quiet_s = evidence.quiet_s
+    ok = quiet_s >= bounds.quiet_s
+    because = f"both lags have been below {bounds.lag_s:g} s for {quiet_s:.1f} of {bounds.quiet_s:g} s"
+    return GateResult("quiet_window", ok, round(quiet_s, 3), bounds.quiet_s, because)
+
+
+def dead_letters(evidence: Evidence, _bounds: Bounds) -> GateResult:
+    """No record waits for a person."""
+    count = evidence.dead_letters
+    if count is None:
+        return GateResult("dead_letters", False, None, 0, "the dead-letter store could not be read")
+    because = "none" if count == 0 else f"{count} parked: look at their reasons, then redrive them"
+    return GateResult("dead_letters", count == 0, count, 0, because)
+
+
+def clean_pass(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """The verifier has passed over both tables and found nothing, lately."""
+    parity, bound_s = evidence.parity, bounds.clean_pass_s
+    age_s = parity.clean_pass_age_s
+    if not parity.reachable:
+        return GateResult("clean_pass", False, None, bound_s, f"the verifier doesn't answer: {parity.detail}")
+    if age_s is None:
+        return GateResult("clean_pass", False, None, bound_s, f"no clean pass yet: {parity.detail or 'none finished'}")
+    if age_s >= bound_s:
+        because = f"the last clean pass is {age_s:.0f} s old, it must be younger than {bound_s:g} s"
+        return GateResult("clean_pass", False, age_s, bound_s, because)
+    return GateResult("clean_pass", True, age_s, bound_s, f"clean {age_s:.0f} s ago")
+
+
+def no_drift(evidence: Evidence, _bounds: Bounds) -> GateResult:
+    """The verifier knows of no difference that blocks."""
+    parity = evidence.parity
+    if not parity.reachable:
+        return GateResult("no_drift", False, None, 0, f"the verifier doesn't answer: {parity.detail}")
+    found = {name: count for name, count in parity.drift.items() if count}
+    named = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+    return GateResult("no_drift", not found, found, 0, named or "no blocking difference")
+
+
+def no_foreign_write(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Nobody outside the protocol wrote in the quiet window. By commit time: old duplicates keep arriving."""
+    last_us = evidence.foreign_last_us
+    if not last_us:
+        return GateResult("no_foreign_write", True, None, bounds.quiet_s, "none seen")
+    age_s = (evidence.now_us - last_us) / 1e6
+    because = f"the last one was committed {age_s:.1f} s ago; the quiet window is {bounds.quiet_s:g} s"
+    return GateResult("no_foreign_write", age_s >= bounds.quiet_s, round(age_s, 3), bounds.quiet_s, because)
+
+
+def reverse_proven(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """A write of the canary on the new table arrived in the legacy one."""
+    proven_s, bound_s, key = evidence.probe.proven_s, bounds.probe_age_s, evidence.probe.key
+    if proven_s is None:
+        because = f"canary {key} was never seen to come back from the new table"
+        return GateResult("reverse_proven", False, None, bound_s, because)
+    because = f"canary {key} came back {proven_s:.1f} s ago"
+    return GateResult("reverse_proven", proven_s < bound_s, round(proven_s, 3), bound_s, because)
+
+
+def expiry(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """The oldest unapplied record is far from being lost to retention."""
+    margin_s = bounds.expiry_margin_s
+    if evidence.retention_s is None:
+        return GateResult("expiry", False, None, margin_s, "the streams' retention is unknown")
+    waited_s = (evidence.now_us - evidence.oldest_unapplied_us) / 1e6 if evidence.oldest_unapplied_us else 0.0
+    left_s = evidence.retention_s - waited_s
+    because = f"the oldest unapplied record expires in {left_s / 3600:.1f} h; {margin_s / 3600:g} h are needed"
+    return GateResult("expiry", left_s >= margin_s, round(left_s), margin_s, because)
+
+
+def precision(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Both streams carry commit times in µs, and no record without them came lately (rule 6)."""
+    wrong = sorted(table for table, found in evidence.precisions.items() if found != "MICROSECOND")
+    value = dict(evidence.precisions)
+    if wrong or not value:
+        because = f"not MICROSECOND: {', '.join(wrong) or 'no stream known'}"
+        return GateResult("precision", False, value, "MICROSECOND", because)
+    last_us = evidence.imprecise_last_us
+    age_s = (evidence.now_us - last_us) / 1e6
+    if last_us and age_s < bounds.quiet_s:
+        because = f"a record without µs was committed {age_s:.1f} s ago: somebody changed the precision"
+        return GateResult("precision", False, value, "MICROSECOND", because)
+    return GateResult("precision", True, value, "MICROSECOND", "both streams")
+
+
+def heartbeats(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Every live pod works under the flags in force, and there are pods."""
+    wanted = (evidence.document, evidence.dual_write)
+    behind = sorted(each.pod for each in evidence.pods if (each.document, each.dual_write) != wanted)
+    count = len(evidence.pods)
+    value = {"pods": count, "behind": behind}
+    if behind:
+        because = f"{len(behind)} of {count} pods work under other flags: {', '.join(behind[:5])}"
+        return GateResult("heartbeats", False, value, bounds.min_pods, because)
+    if count < bounds.min_pods:
+        because = f"{count} pods are heard of, at least {bounds.min_pods} must be"
+        return GateResult("heartbeats", False, value, bounds.min_pods, because)
+    return GateResult("heartbeats", True, value, bounds.min_pods, f"all {count} pods are at the flag document")
+
+
+def not_halted(evidence: Evidence, _bounds: Bounds) -> GateResult:
+    """No consumer stopped the ramp."""
+    because = "; ".join(evidence.halts) or "no consumer objects"
+    return GateResult("not_halted", not evidence.halts, list(evidence.halts), [], because)
+
+
+def error_rate(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Neither the canary's writes nor the API's calls fail too often."""
+    probe, api = evidence.probe, evidence.api
+    probed = probe.failed / probe.writes if probe.writes else 0.0
+    called = api.failed / api.calls if api and api.calls else 0.0
+    value = {"probe": round(probed, 4), "api": round(called, 4) if api else None}
+    bound = {"probe": bounds.probe_errors, "api": bounds.api_errors}
+    if probed > bounds.probe_errors:
+        because = f"{probe.failed} of {probe.writes} canary writes failed"
+        return GateResult("error_rate", False, value, bound, because)
+    if api and called > bounds.api_errors:
+        return GateResult("error_rate", False, value, bound, f"{api.failed} of {api.calls} API calls failed")
+    said = f"{api.failed} of {api.calls} API calls failed" if api else "canary only: no API pod reports its calls"
+    return GateResult("error_rate", True, value, bound, said)
+
+
+def latency(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Neither the canary's writes nor the API's calls are too slow."""
+    probe_ms, api_ms = evidence.probe.p99_ms, evidence.api.p99_ms if evidence.api else None
+    value = {"probe_p99_ms": probe_ms, "api_p99_ms": api_ms}
+    bound = {"probe_p99_ms": bounds.probe_p99_ms, "api_p99_ms": bounds.api_p99_ms}
+    if probe_ms is not None and probe_ms > bounds.probe_p99_ms:
+        return GateResult("latency", False, value, bound, f"p99 of the canary's writes is {probe_ms:.0f} ms")
+    if api_ms is not None and api_ms > bounds.api_p99_ms:
+        return GateResult("latency", False, value, bound, f"p99 of the API's calls is {api_ms:.0f} ms")
+    return GateResult("latency", True, value, bound, "within bounds")
+
+
+CATCHING_UP_GATES: Final[tuple[Gate, ...]] = (forward_lag, expiry, precision, not_halted)
+"""Before DUAL_WRITE."""
+
+RAMPING_GATES: Final[tuple[Gate, ...]] = (
+    forward_lag,
+    reverse_lag,
+    quiet_window,
+    dead_letters,
+    clean_pass,
+    no_drift,
+    no_foreign_write,
+    reverse_proven,
+    expiry,
+    precision,
+    heartbeats,
+    not_halted,
+)
+"""Before RAMPING, and before each further step of the ramp."""
+
+HALTING_GATES: Final[tuple[Gate, ...]] = (error_rate, latency, no_drift, not_halted)
+"""What stops the ramp by itself."""
+
+DRAINED_GATES: Final[tuple[Gate, ...]] = (forward_lag, reverse_lag, dead_letters, clean_pass, no_drift, heartbeats)
+"""Before BAKING and COMPLETE, and before ROLLED_BACK is left."""
+
+
+def judge(gates: Sequence[Gate], evidence: Evidence, bounds: Bounds) -> list[GateResult]:
+    """Return each gate's verdict, in order."""
+    return [gate(evidence, bounds) for gate in gates]
+
+
+def shut(results: Sequence[GateResult]) -> list[GateResult]:
+    """Return the shut ones."""
+    return [each for each in results if not each.open]
+
+
+def waiting_for(results: Sequence[GateResult]) -> str:
+    """Return the shut gates as one line for the operator; empty when all are open."""
+    return "; ".join(f"{each.name}: {each.because}" for each in shut(results))
+
+
+class Quiet(NamedTuple):
+    """How long something has been continuously true, on one clock.
+
+    Attributes:
+        since_s: when it became true; None while it isn't.
+    """
+
+    since_s: float | None = None
+
+    def observe(self, ok: bool, now_s: float) -> Quiet:
+        """Return the state after one more look."""
+        if not ok:
+            return Quiet(None)
+        return self if self.since_s is not None else Quiet(now_s)
+
+    def lasted_s(self, now_s: float) -> float:
+        """Return how long it has been true."""
+        return 0.0 if self.since_s is None else max(0.0, now_s - self.since_s)

@@ -1,0 +1,189 @@
+"""The control plane of AWS, as far as a migration needs it: tables, streams, export, import, objects, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class TableFacts(NamedTuple):
+    """What the service says of a table.
+
+    Attributes:
+        name: of the table.
+        arn: of the table.
+        status: "ACTIVE", "CREATING" …
+        key: (name, type) of the key attributes, in the order of the key schema; types "S", "N", "B".
+        item_count: refreshed by AWS about every six hours.
+        size_bytes: likewise.
+        ttl: attribute that its TTL reads; None when TTL is off.
+        recoverable: whether point-in-time recovery is on: an export needs it.
+    """
+
+    name: str
+    arn: str
+    status: str
+    key: tuple[tuple[str, str], ...]
+    item_count: int
+    size_bytes: int
+    ttl: str | None
+    recoverable: bool
+
+
+class StreamFacts(NamedTuple):
+    """What the service says of a Kinesis stream.
+
+    Attributes:
+        name: of the stream.
+        arn: of the stream.
+        status: "ACTIVE", "CREATING" …
+        open_shards: ids of the shards that take records.
+        retention_h: how long records are kept.
+    """
+
+    name: str
+    arn: str
+    status: str
+    open_shards: tuple[str, ...]
+    retention_h: int
+
+
+class Destination(NamedTuple):
+    """A table's change stream.
+
+    Attributes:
+        stream_arn: where the records go.
+        status: "ACTIVE", "ENABLING", "DISABLED" …
+        precision: "MICROSECOND" or "MILLISECOND".
+    """
+
+    stream_arn: str
+    status: str
+    precision: str
+
+
+class ExportFacts(NamedTuple):
+    """What the service says of an export.
+
+    Attributes:
+        status: "IN_PROGRESS", "COMPLETED" or "FAILED".
+        manifest: key of its `manifest-summary.json`; empty until it is completed.
+        failure: why it failed; empty otherwise.
+    """
+
+    status: str
+    manifest: str
+    failure: str
+
+
+class ImportFacts(NamedTuple):
+    """What the service says of an import.
+
+    Attributes:
+        status: "IN_PROGRESS", "COMPLETED", "CANCELLED" or "FAILED".
+        imported: items written.
+        errors: items it could not take; with any of them the status is FAILED and the table partial.
+        failure: why it failed; empty otherwise.
+    """
+
+    status: str
+    imported: int
+    errors: int
+    failure: str
+
+
+class TableAdmin(Protocol):
+    """Tables and streams. All calls may be repeated; errors are those of the wire client."""
+
+    async def table(self, name: str) -> TableFacts | None:
+        """Describe a table; None when there is none."""
+        ...
+
+    async def stream(self, name: str) -> StreamFacts | None:
+        """Describe a stream; None when there is none."""
+        ...
+
+    async def create_stream(self, name: str, *, shards: int) -> None:
+        """Create a stream, unless it exists."""
+        ...
+
+    async def raise_retention(self, name: str, *, hours: int) -> None:
+        """Raise a stream's retention; never lowers it."""
+        ...
+
+    async def destinations(self, table: str) -> list[Destination]:
+        """Return a table's change streams."""
+        ...
+
+    async def enable_destination(self, table: str, stream_arn: str) -> None:
+        """Send a table's change records to a stream, with MICROSECOND precision; no error when it does already."""
+        ...
+
+    async def disable_destination(self, table: str, stream_arn: str) -> None:
+        """Send no more change records; no error when it doesn't."""
+        ...
+
+    async def export(self, table_arn: str, *, at_s: int, bucket: str, prefix: str, token: str) -> str:
+        """Start an export of the table as it was at a moment, and return its ARN.
+
+        Args:
+            table_arn: of the table.
+            at_s: the moment, seconds since the epoch.
+            bucket: S3 bucket.
+            prefix: of the keys.
+            token: the same token and arguments give the same export.
+        """
+        ...
+
+    async def export_facts(self, arn: str) -> ExportFacts:
+        """Describe an export."""
+        ...
+
+    async def import_table(
+        self, name: str, key: Sequence[tuple[str, str]], *, bucket: str, prefix: str, token: str
+    ) -> str:
+        """Start an import that creates a table, and return its ARN.
+
+        Args:
+            name: of the new table.
+            key: (name, type) of its key attributes, in the order of the key schema.
+            bucket: S3 bucket with the import files (DynamoDB JSON, gzip).
+            prefix: of their keys.
+            token: the same token and arguments give the same import.
+
+        Raises:
+            StoreRefused: among others when the table exists and isn't of this import.
+        """
+        ...
+
+    async def import_facts(self, arn: str) -> ImportFacts:
+        """Describe an import."""
+        ...
+
+
+class Objects(Protocol):
+    """One bucket."""
+
+    async def exists(self) -> bool:
+        """Say whether the bucket is there and may be read."""
+        ...
+
+    async def get(self, key: str) -> bytes | None:
+        """Return an object; None when there is none."""
+        ...
+
+    async def put(self, key: str, body: bytes) -> None:
+        """Write an object, whole."""
+        ...
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys with a prefix, in order."""
+        ...
+
+
+class Metrics(Protocol):
+    """The service's own metrics."""
+
+    async def unreplicated_s(self, table: str) -> float | None:
+        """Return the age of the oldest change record that is not in the stream yet; None when it is unknown."""
+        ...
