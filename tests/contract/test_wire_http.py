@@ -199,6 +199,25 @@ def test_an_answer_that_does_not_match_its_checksum_is_asked_for_again(run: Run)
     run(main())
 
 
+def test_when_all_resting_connections_are_stale_one_retry_is_enough(run: Run) -> None:
+    async def hang_up_on_the_second(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.body == b"all":
+            await asyncio.sleep(0.02)
+            writer.write(OK)
+        elif request.connection <= 4:
+            writer.close()
+        else:
+            writer.write(OK)
+
+    async def main() -> None:
+        async with Server(hang_up_on_the_second) as server, client(server) as wire:
+            await asyncio.gather(*(wire.call("GetItem", b"all") for _ in range(4)))
+            assert server.connections == 4
+            assert await wire.call("GetItem", b"one", attempts=2) == b'{"ok":1}'
+
+    run(main())
+
+
 async def half_closed_race(request: Request, writer: asyncio.StreamWriter) -> None:
     """Answer the first request; take the second one on the same connection and hang up without a word."""
     if request.connection == 1 and request.body == b"second":
@@ -411,6 +430,11 @@ def test_when_everything_fails_the_budget_ends_the_retries(run: Run) -> None:
                 with pytest.raises(StoreUnavailable):
                     await wire.call("GetItem", b"{}")
             assert len(server.requests) == 60 + 100, "each call once, and 100 retries of the 240 that attempts allow"
+            server.reply = says(OK)
+            for _ in range(5):
+                await wire.call("GetItem", b"{}")
+            server.reply = says(fault, OK)
+            assert await wire.call("GetItem", b"{}") == b'{"ok":1}', "five successes pay for one retry"
 
     run(main())
 

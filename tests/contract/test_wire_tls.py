@@ -114,6 +114,20 @@ async def test_a_trusted_certificate_for_another_name_is_refused_before_anything
     assert server.requests == []
 
 
+async def test_a_handshake_that_never_ends_is_bounded_by_the_time_to_connect(known: Authority) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    listening = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    config = WireConfig("us-east-1", f"https://localhost:{port}", connect_timeout_s=0.1, ca_file=str(known.ca))
+    async with Wire("dynamodb", config, StaticCredentials(Credentials("a", "b"))) as wire:
+        with pytest.raises(StoreUnavailable, match=r"no connection within 0\.1 s"):
+            await wire.call("GetItem", b"{}", attempts=1)
+    listening.close()
+
+
 async def test_plain_text_where_tls_was_asked_for_is_no_connection(known: Authority) -> None:
     async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)

@@ -232,6 +232,19 @@ async def test_closing_drops_the_connections_and_whoever_waits_is_told() -> None
     assert not any(connection.reusable for connection in (rested, lent, lent_too))
 
 
+async def test_a_connection_that_opens_after_the_closing_is_not_lent() -> None:
+    opener = Opener()
+    opener.gate.clear()
+    pool = Pool(opener, 1)
+    late = asyncio.create_task(pool.acquire())
+    await turn()
+    await pool.close()
+    opener.gate.set()
+    with pytest.raises(PoolClosed):
+        await late
+    assert not opener.opened[0].reusable
+
+
 def test_a_pool_of_none_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Pool(Opener(), 0)
