@@ -1,124 +1,20 @@
-"""The wire client against a scripted HTTP server on loopback, on plain asyncio and on uvloop."""
+"""The wire client's connections, against a scripted HTTP server, on plain asyncio and on uvloop."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, NamedTuple
 
 import pytest
-import uvloop
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreKeys
+from wire_server import KEYS, OK, Request, Run, Server, Waits, client, http, run, says
 
-from crossfade.adapters.wire import Credentials, ServiceError, StaticCredentials, Wire, WireConfig
-from crossfade.core.errors import StoreUnavailable, Throttled
+from crossfade.core.errors import StoreUnavailable
 
-KEYS = Credentials("AKIDEXAMPLE", "secret", "token")
-NOW_S = 1_790_000_000.0
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-class Request(NamedTuple):
-    line: str
-    headers: dict[str, str]
-    body: bytes
-    connection: int
-
-
-Reply = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
-
-
-def http(body: bytes, *, status: str = "200 OK", **headers: str) -> bytes:
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-def says(*answers: bytes) -> Reply:
-    """Give these answers in turn, the last for ever."""
-    left = list(answers)
-
-    async def reply(_request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(left.pop(0) if len(left) > 1 else left[0])
-
-    return reply
-
-
-class Server:
-    """Reads whole requests and lets a script answer."""
-
-    def __init__(self, reply: Reply) -> None:
-        self.reply = reply
-        self.requests: list[Request] = []
-        self.connections = 0
-        self.open: set[asyncio.StreamWriter] = set()
-
-    async def __aenter__(self) -> Server:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for writer in list(self.open):
-            writer.transport.abort()
-        await asyncio.sleep(0.01)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        number = self.connections
-        self.open.add(writer)
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                line, *rest = head.strip().split("\r\n")
-                headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in rest)}
-                body = await reader.readexactly(int(headers["content-length"]))
-                request = Request(line, headers, body, number)
-                self.requests.append(request)
-                await self.reply(request, writer)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            self.open.discard(writer)
-            writer.close()
-
-
-class Waits:
-    """Takes the place of sleeping between attempts."""
-
-    def __init__(self) -> None:
-        self.s: list[float] = []
-
-    async def __call__(self, delay_s: float) -> None:
-        self.s.append(delay_s)
-
-
-def client(server: Server, waits: Waits | None = None, now: Callable[[], float] = lambda: NOW_S, **config: Any) -> Wire:
-    return Wire(
-        "dynamodb",
-        WireConfig("us-east-1", server.url, **config),
-        StaticCredentials(KEYS),
-        now=now,
-        sleep=waits or Waits(),
-        jitter=lambda: 1.0,
-    )
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Run a coroutine on the loop named by the parameter."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        yield lambda main: runner.run(asyncio.wait_for(main, 20))
-
-
-OK = http(b'{"ok":1}')
+__all__ = ["run"]  # a fixture
 
 
 def test_what_arrives_is_a_request_that_botocore_would_have_signed_the_same(run: Run) -> None:
@@ -370,120 +266,6 @@ def test_the_wait_for_a_connection_counts_against_the_deadline(run: Run) -> None
             with pytest.raises(StoreUnavailable, match="no answer within"):
                 await wire.call("GetItem", b"{}", timeout_s=0.05, attempts=1)
             holder.cancel()
-
-    run(main())
-
-
-def throttled(**headers: str) -> bytes:
-    body = b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow"}'
-    return http(body, status="400 Bad Request", **headers)
-
-
-def test_throttles_are_waited_out_and_named_when_they_do_not_end(run: Run) -> None:
-    async def main() -> None:
-        waits = Waits()
-        async with Server(says(throttled(), throttled(Retry_After="2"), OK)) as server, client(server, waits) as wire:
-            assert await wire.call("PutItem", b"{}") == b'{"ok":1}'
-            assert waits.s == [0.1, 2.2]
-        async with Server(says(throttled())) as server, client(server, attempts=4) as wire:
-            with pytest.raises(Throttled, match="ProvisionedThroughputExceededException: slow"):
-                await wire.call("PutItem", b"{}")
-            assert len(server.requests) == 4
-
-    run(main())
-
-
-def test_a_long_wait_asked_for_is_the_callers_decision(run: Run) -> None:
-    async def main() -> None:
-        async with Server(says(throttled(Retry_After="3600"))) as server, client(server) as wire:
-            with pytest.raises(Throttled) as refusal:
-                await wire.call("PutItem", b"{}")
-            assert refusal.value.retry_after_s == 3600
-            assert len(server.requests) == 1
-
-    run(main())
-
-
-def test_a_fault_of_the_service_is_tried_again_and_a_refusal_is_not(run: Run) -> None:
-    fault = http(b'{"__type":"InternalServerError"}', status="500 Internal Server Error")
-    refusal = http(b'{"__type":"x#ResourceNotFoundException","message":"no table"}', status="400 Bad Request")
-
-    async def main() -> None:
-        async with Server(says(fault, fault, OK)) as server, client(server) as wire:
-            assert await wire.call("GetItem", b"{}") == b'{"ok":1}'
-            assert server.connections == 1, "an error answer leaves the connection whole"
-        async with Server(says(refusal)) as server, client(server) as wire:
-            with pytest.raises(ServiceError) as error:
-                await wire.call("GetItem", b"{}")
-            assert error.value.reason == "ResourceNotFoundException"
-            assert len(server.requests) == 1
-
-    run(main())
-
-
-def test_when_everything_fails_the_budget_ends_the_retries(run: Run) -> None:
-    fault = http(b"{}", status="503 Service Unavailable")
-
-    async def main() -> None:
-        async with Server(says(fault)) as server, client(server, attempts=5) as wire:
-            for _ in range(60):
-                with pytest.raises(StoreUnavailable):
-                    await wire.call("GetItem", b"{}")
-            assert len(server.requests) == 60 + 100, "each call once, and 100 retries of the 240 that attempts allow"
-            server.reply = says(OK)
-            for _ in range(5):
-                await wire.call("GetItem", b"{}")
-            server.reply = says(fault, OK)
-            assert await wire.call("GetItem", b"{}") == b'{"ok":1}', "five successes pay for one retry"
-
-    run(main())
-
-
-def test_a_clock_that_is_wrong_is_corrected_by_the_services_own(run: Run) -> None:
-    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(NOW_S))
-    skewed = http(b'{"__type":"InvalidSignatureException","message":"expired"}', status="400 Bad Request", Date=date)
-
-    async def main() -> None:
-        waits = Waits()
-        async with Server(says(skewed, OK)) as server, client(server, waits, now=lambda: NOW_S - 3600) as wire:
-            assert await wire.call("GetItem", b"{}") == b'{"ok":1}'
-            assert server.requests[1].headers["x-amz-date"] == time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(NOW_S))
-            assert waits.s == []
-        async with Server(says(skewed)) as server, client(server) as wire:
-            with pytest.raises(ServiceError, match="InvalidSignatureException"):
-                await wire.call("GetItem", b"{}")
-            assert len(server.requests) == 1, "the clock is right: the secret is wrong"
-
-    run(main())
-
-
-class TwoSets:
-    """Credentials that a role has replaced."""
-
-    def __init__(self) -> None:
-        self.keys = Credentials("OLD", "old")
-
-    async def current(self) -> Credentials:
-        return self.keys
-
-    def refused(self, credentials: Credentials) -> bool:
-        self.keys = Credentials("NEW", "new")
-        return credentials.access_key == "OLD"
-
-
-def test_expired_keys_are_replaced_and_the_call_goes_on(run: Run) -> None:
-    async def only_new(request: Request, writer: asyncio.StreamWriter) -> None:
-        expired = http(b'{"__type":"x#ExpiredTokenException"}', status="400 Bad Request")
-        writer.write(OK if "Credential=NEW/" in request.headers["authorization"] else expired)
-
-    async def main() -> None:
-        config_of = WireConfig("us-east-1", None)
-        async with Server(only_new) as server:
-            async with Wire("dynamodb", config_of._replace(endpoint_url=server.url), TwoSets(), sleep=Waits()) as wire:
-                assert await wire.call("GetItem", b"{}") == b'{"ok":1}'
-            async with client(server) as wire:
-                with pytest.raises(ServiceError, match="ExpiredTokenException"):
-                    await wire.call("GetItem", b"{}")
 
     run(main())
 
