@@ -1,0 +1,253 @@
+"""Section 6: each class of difference is called when it holds, and nothing is called too early."""
+
+import pytest
+
+from crossfade.core.item import FIRST_STAMPED, Item, Role
+from crossfade.core.parity import (
+    FINAL,
+    Difference,
+    Pair,
+    PassBook,
+    Reading,
+    classify,
+    follow,
+    is_equal,
+    owner_of,
+)
+from crossfade.core.shape import Side
+
+V = FIRST_STAMPED
+BOUND_S = 5.0
+LEGACY, NEW = Side.LEGACY, Side.NEW
+
+
+def image(version: int | None, points: int = 0, role: str = "A", **more: object) -> Item:
+    stamped = None if version is None else V + version
+    base = Item(version=stamped, role=Role(role), content=(("points", b'{"N":"%d"}' % points),))
+    return base._replace(**more)  # type: ignore[arg-type]  # fields by name
+
+
+def called(
+    owner: Item | None, standby: Item | None, *, again: Item | None = None, reached: int = 99
+) -> Difference | None:
+    reading = Reading(LEGACY, owner, standby, again or owner)
+    return classify(reading, reached=V + reached, late=True)
+
+
+def test_the_same_version_with_the_same_content_is_equal() -> None:
+    assert called(image(5, 1), image(5, 1, "S")) is Difference.EQUAL
+
+
+def test_the_same_version_with_other_content_is_diverged() -> None:
+    assert called(image(5, 1), image(5, 2, "S")) is Difference.DIVERGED
+
+
+@pytest.mark.parametrize(
+    "lacks", [{"recent": frozenset()}, {"floor": b""}, {"event_version": 0}], ids=["recent", "floor", "event_version"]
+)
+def test_a_standby_without_the_owners_transaction_ids_is_diverged(lacks: dict[str, object]) -> None:
+    owner = image(5, 1, recent=frozenset({b"a" * 16}), floor=b"b" * 16, event_version=V + 5)
+    assert called(owner, owner._replace(role=Role.STANDBY)) is Difference.EQUAL
+    assert called(owner, owner._replace(role=Role.STANDBY, **lacks)) is Difference.DIVERGED  # type: ignore[arg-type]
+
+
+def test_a_standby_below_what_it_must_have_reached_is_stuck() -> None:
+    assert called(image(9), image(5, role="S"), reached=9) is Difference.STUCK
+
+
+def test_a_standby_that_reached_the_target_is_only_in_flight_behind_a_busy_owner() -> None:
+    assert called(image(12), image(9, role="S"), reached=9) is Difference.IN_FLIGHT
+
+
+def test_a_live_owner_without_a_counterpart_is_missing_there() -> None:
+    assert called(image(5), None) is Difference.MISSING
+
+
+def test_a_standby_without_an_owner_is_extra() -> None:
+    assert called(None, image(5, role="S")) is Difference.EXTRA
+
+
+def test_a_standby_above_the_later_owner_read_is_ahead() -> None:
+    assert called(image(5), image(7, role="S"), again=image(6)) is Difference.AHEAD
+
+
+def test_a_standby_above_only_the_earlier_owner_read_is_not_ahead() -> None:
+    assert called(image(5), image(7, 1, role="S"), again=image(8), reached=5) is Difference.IN_FLIGHT
+    assert called(image(5), image(7, 1, role="S"), again=image(7, 1)) is Difference.EQUAL
+
+
+def test_a_delete_that_does_not_arrive_is_stuck_and_one_of_the_same_version_diverged() -> None:
+    assert called(image(9, deleted=True), image(5, role="S")) is Difference.STUCK
+    assert called(image(9, deleted=True), image(9, role="S")) is Difference.DIVERGED
+    assert called(image(9), image(9, role="S", deleted=True)) is Difference.DIVERGED
+    assert called(image(5, deleted=True), image(9, role="S")) is Difference.AHEAD
+
+
+@pytest.mark.parametrize("owner", [None, image(5, deleted=True)])
+@pytest.mark.parametrize("standby", [None, image(3, role="S", deleted=True)])
+def test_tombstones_stubs_and_absent_items_are_all_nothing(owner: Item | None, standby: Item | None) -> None:
+    assert is_equal(owner, standby)
+
+
+def test_an_owner_created_or_removed_between_its_two_reads_is_looked_at_again() -> None:
+    created = Reading(LEGACY, None, None, image(5))
+    removed = Reading(LEGACY, image(5), image(4, role="S"), None)
+    assert classify(created, reached=V, late=True) is Difference.IN_FLIGHT
+    assert classify(removed, reached=V, late=True) is Difference.IN_FLIGHT
+
+
+def test_a_standby_equal_to_the_earlier_owner_read_is_equal() -> None:
+    assert called(image(5, 1), image(5, 1, "S"), again=image(6, 2)) is Difference.EQUAL
+
+
+def test_both_standby_is_a_handover_and_both_active_is_for_a_person() -> None:
+    assert called(image(5, role="S"), image(4, role="S")) is Difference.IN_HANDOVER
+    assert called(image(5, role="S"), None) is Difference.IN_HANDOVER
+    assert called(image(5, 1), image(5, 1)) is Difference.TWO_OWNERS
+    assert Difference.TWO_OWNERS in FINAL
+
+
+def test_a_row_without_a_role_is_active_in_legacy_and_standby_in_new() -> None:
+    bare = image(5)._replace(role=None)
+    assert owner_of(Pair(bare, bare)) is LEGACY
+    assert owner_of(Pair(bare, bare), complete=True) is NEW
+    assert called(bare, bare) is Difference.EQUAL
+
+
+def test_a_legacy_row_removed_from_under_an_active_new_one_is_missing_not_an_owner() -> None:
+    reading = Reading(NEW, image(5), None, image(5))
+    assert owner_of(Pair(None, image(5))) is NEW
+    assert classify(reading, reached=V, late=True) is Difference.MISSING
+
+
+@pytest.mark.parametrize(
+    "again",
+    [image(6, role="S", generation=1), image(5, generation=1), image(5, role="S")],
+    ids=["sealed", "other generation", "other role"],
+)
+def test_no_class_is_called_when_the_owner_reads_disagree(again: Item) -> None:
+    assert called(image(5, 1), image(9, 2, "S"), again=again) is None
+
+
+def test_no_class_is_called_from_the_side_that_owns_nothing() -> None:
+    assert classify(Reading(NEW, image(5, role="S"), image(9), image(5, role="S")), reached=V, late=True) is None
+
+
+@pytest.mark.parametrize("standby", [None, image(4, role="S"), image(5, 2, "S"), image(9, role="S")])
+def test_nothing_final_is_called_before_the_bound(standby: Item | None) -> None:
+    reading = Reading(LEGACY, image(5), standby, image(5))
+    assert classify(reading, reached=V + 5, late=False) is Difference.IN_FLIGHT
+
+
+def test_an_unstamped_pair_compares_content() -> None:
+    owner = image(None, 7)._replace(role=None)
+    imported = image(None, 7, "S")._replace(version=0)
+    streamed = image(None, 7, "S")._replace(version=1_764_230_400_000_000)
+    assert called(owner, imported) is Difference.EQUAL
+    assert called(owner, streamed) is Difference.EQUAL
+    assert called(owner, imported._replace(content=())) is Difference.DIVERGED
+    assert called(owner, streamed._replace(content=())) is Difference.STUCK
+
+
+def test_an_owner_that_a_foreign_writer_stripped_of_its_version_is_below_its_standby() -> None:
+    stripped = image(None, 8)._replace(role=None)
+    assert called(stripped, image(5, 7, "S")) is Difference.AHEAD
+
+
+def test_an_unreadable_value_is_never_equal() -> None:
+    broken = image(5)._replace(content=(("points", b"{}"),))
+    other = image(5, role="S")._replace(content=(("points", b'{"Q":"1"}'),))
+    assert called(broken, other) is Difference.DIVERGED
+
+
+def test_a_key_under_constant_writes_is_verified_by_one_version_from_either_stream() -> None:
+    followed = follow(Pair(image(5), image(4, role="S")), 0.0)
+    assert not followed.hear(LEGACY, image(6, 6))
+    assert not followed.hear(LEGACY, image(7, 7))
+    assert not followed.hear(NEW, image(5, 5, "S"))
+    assert followed.hear(NEW, image(6, 6, "S"))
+
+
+def test_an_active_record_is_accepted_from_the_other_stream_after_a_handover() -> None:
+    followed = follow(Pair(image(5), image(4, role="S")), 0.0)
+    assert not followed.hear(NEW, image(7, 7, "A", generation=1))
+    assert followed.hear(LEGACY, image(7, 7, "S", generation=1))
+
+
+def test_an_equal_version_of_other_content_verifies_nothing() -> None:
+    followed = follow(Pair(image(5), image(4, role="S")), 0.0)
+    followed.hear(LEGACY, image(6, 6))
+    assert not followed.hear(NEW, image(6, 66, "S"))
+
+
+def test_an_old_duplicate_of_what_the_standby_is_stuck_at_verifies_nothing() -> None:
+    followed = follow(Pair(image(9), image(5, 5, "S")), 0.0)
+    assert not followed.hear(LEGACY, image(5, 5))
+    assert not followed.hear(NEW, image(5, 5, "S"))
+
+
+def test_two_active_images_of_one_version_after_a_foreign_write_both_count() -> None:
+    followed = follow(Pair(image(5, 1), image(4, role="S")), 0.0)
+    followed.hear(LEGACY, image(5, 2))
+    assert followed.hear(NEW, image(5, 1, "S"))
+
+
+def test_a_stuck_key_is_called_when_the_bound_has_passed_and_not_before() -> None:
+    followed = follow(Pair(image(5), image(4, role="S")), 10.0)
+    reading = Reading(LEGACY, image(5), image(4, role="S"), image(5))
+    assert followed.settle(reading, 14.9, BOUND_S) is Difference.IN_FLIGHT
+    assert followed.settle(reading, 15.0, BOUND_S) is Difference.STUCK
+
+
+def test_a_standby_that_stops_getting_on_is_stuck_at_the_next_bound() -> None:
+    followed = follow(Pair(image(5), image(4, role="S")), 0.0)
+    assert followed.settle(Reading(LEGACY, image(8), image(6, 9, "S"), image(8)), 5.0, BOUND_S) is Difference.IN_FLIGHT
+    later = Reading(LEGACY, image(9), image(6, 9, "S"), image(9))
+    assert followed.settle(later, 9.9, BOUND_S) is Difference.IN_FLIGHT
+    assert followed.settle(later, 10.0, BOUND_S) is Difference.STUCK
+
+
+def test_settling_on_an_equal_pair_verifies_it() -> None:
+    followed = follow(Pair(image(5), image(4, role="S")), 0.0)
+    reading = Reading(LEGACY, image(5, 1), image(5, 1, "S"), image(6, 2))
+    assert followed.settle(reading, 0.1, BOUND_S) is Difference.EQUAL
+    assert followed.verified
+
+
+def test_settling_verifies_an_unstamped_pair_and_a_key_that_is_gone() -> None:
+    owner = image(None, 7)._replace(role=None)
+    imported = image(None, 7, "S")._replace(version=0)
+    followed = follow(Pair(owner, None), 0.0)
+    assert followed.settle(Reading(LEGACY, owner, imported, owner), 0.1, BOUND_S) is Difference.EQUAL
+    assert followed.verified
+    gone = follow(Pair(image(5), None), 0.0)
+    assert gone.settle(Reading(LEGACY, None, None, None), 0.1, BOUND_S) is Difference.EQUAL
+    assert gone.verified
+
+
+def test_the_age_of_a_handover_counts_from_its_first_sight_and_ends_with_it() -> None:
+    followed = follow(Pair(image(5, role="S"), image(4, role="S")), 0.0)
+    between = Reading(LEGACY, image(5, role="S"), image(4, role="S"), image(5, role="S"))
+    assert followed.settle(between, 1.0, BOUND_S) is Difference.IN_HANDOVER
+    followed.settle(between, 9.0, BOUND_S)
+    assert followed.handover_since_s == 1.0
+    followed.settle(Reading(NEW, image(6), image(5, role="S"), image(6)), 10.0, BOUND_S)
+    assert followed.handover_since_s is None
+
+
+def test_a_pass_is_clean_only_when_every_key_is_verified() -> None:
+    book = PassBook()
+    book.verify()
+    assert book.clean
+    book.open = 1
+    assert not book.clean
+    book.open = 0
+    book.call(Difference.IN_FLIGHT)
+    assert not book.clean
+
+
+@pytest.mark.parametrize("found", sorted(FINAL, key=str))
+def test_any_final_class_makes_a_pass_unclean(found: Difference) -> None:
+    book = PassBook()
+    book.call(found)
+    assert not book.clean
