@@ -21,16 +21,16 @@ SAMPLES: Final = 20
 """Unmappable rows that a file's result names."""
 
 
-class _Summary(msgspec.Struct):
-    itemCount: int
-    manifestFilesS3Key: str
-    outputFormat: str = "DYNAMODB_JSON"
+class _Summary(msgspec.Struct, rename="camel"):
+    item_count: int
+    manifest_files_s3_key: str = msgspec.field(name="manifestFilesS3Key")
+    output_format: str = "DYNAMODB_JSON"
 
 
-class _File(msgspec.Struct):
-    itemCount: int
-    md5Checksum: str
-    dataFileS3Key: str
+class _File(msgspec.Struct, rename="camel"):
+    item_count: int
+    md5_checksum: str = msgspec.field(name="md5Checksum")
+    data_file_s3_key: str = msgspec.field(name="dataFileS3Key")
 
 
 class ExportFile(NamedTuple):
@@ -56,6 +56,7 @@ class FileCounts(NamedTuple):
         not_ours: rows of the shared table that don't belong; they stay where they are.
         excluded: rows that the operator left out.
         unmappable: rows that belong but can't be mapped.
+        highest_generation: any row carries, from an earlier migration: the counter must go on above it.
         samples: key and reason of the first unmappable ones.
     """
 
@@ -64,6 +65,7 @@ class FileCounts(NamedTuple):
     not_ours: int = 0
     excluded: int = 0
     unmappable: int = 0
+    highest_generation: int = 0
     samples: tuple[str, ...] = ()
 
     def plus(self, other: FileCounts) -> FileCounts:
@@ -74,6 +76,7 @@ class FileCounts(NamedTuple):
             self.not_ours + other.not_ours,
             self.excluded + other.excluded,
             self.unmappable + other.unmappable,
+            max(self.highest_generation, other.highest_generation),
             (self.samples + other.samples)[:SAMPLES],
         )
 
@@ -99,16 +102,16 @@ async def read_manifest(objects: Objects, summary_key: str) -> list[ExportFile]:
     """
     try:
         summary = msgspec.json.decode(await _present(objects, summary_key), type=_Summary)
-        listed = await _present(objects, summary.manifestFilesS3Key)
+        listed = await _present(objects, summary.manifest_files_s3_key)
         files = [msgspec.json.decode(line, type=_File) for line in listed.splitlines() if line.strip()]
     except msgspec.MsgspecError as error:
         raise DriftDetected(f"the manifest of {summary_key} can't be read: {error}") from error
-    if summary.outputFormat != "DYNAMODB_JSON":
-        raise DriftDetected(f"the export is in {summary.outputFormat}, not in DYNAMODB_JSON")
-    promised = sum(each.itemCount for each in files)
-    if promised != summary.itemCount:
-        raise DriftDetected(f"the export's summary counts {summary.itemCount} items, its files {promised}")
-    return [ExportFile(each.dataFileS3Key, each.itemCount, each.md5Checksum) for each in files]
+    if summary.output_format != "DYNAMODB_JSON":
+        raise DriftDetected(f"the export is in {summary.output_format}, not in DYNAMODB_JSON")
+    promised = sum(each.item_count for each in files)
+    if promised != summary.item_count:
+        raise DriftDetected(f"the export's summary counts {summary.item_count} items, its files {promised}")
+    return [ExportFile(each.data_file_s3_key, each.item_count, each.md5_checksum) for each in files]
 
 
 async def read_file(objects: Objects, file: ExportFile) -> bytes:
@@ -154,9 +157,11 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> tuple[bytes, 
     mapped: list[bytes] = []
     samples: list[str] = []
     counts = dict.fromkeys(Fate, 0)
+    highest = 0
     for line in lines:
         outcome = mapper.map_line(line)
         counts[outcome.fate] += 1
+        highest = max(highest, outcome.generation)
         if outcome.fate is Fate.MAPPED:
             mapped.append(outcome.line)
         elif outcome.fate is Fate.UNMAPPABLE and len(samples) < SAMPLES:
@@ -168,5 +173,6 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> tuple[bytes, 
         not_ours=counts[Fate.NOT_OURS],
         excluded=counts[Fate.EXCLUDED],
         unmappable=counts[Fate.UNMAPPABLE],
+        highest_generation=highest,
         samples=tuple(samples),
     )

@@ -22,6 +22,7 @@ JOURNAL_PK: Final = "journal"
 HEARTBEAT_PK: Final = "heartbeat"
 REPORT_PK: Final = "report"
 LEASE_PK: Final = "lease"
+STATUS_PK: Final = "status"
 
 CONTROLLER_LEASE: Final = "controller"
 """Sort key of the lease that lets one controller write the journal."""

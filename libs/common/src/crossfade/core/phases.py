@@ -56,7 +56,7 @@ class Intent(Enum):
 _UNFINISHED: Final = frozenset(phase for phase, onward in TRANSITIONS.items() if onward)
 
 ALLOWED: Final[dict[Intent, frozenset[Phase]]] = {
-    Intent.START: frozenset({Phase.PLANNED}),
+    Intent.START: frozenset({Phase.PLANNED, Phase.SNAPSHOT}),
     Intent.RAMP: frozenset({Phase.DUAL_WRITE, Phase.RAMPING, Phase.ROLLED_BACK}),
     Intent.CUTOVER: frozenset({Phase.RAMPING}),
     Intent.ROLLBACK: frozenset({Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING}),
@@ -65,7 +65,7 @@ ALLOWED: Final[dict[Intent, frozenset[Phase]]] = {
     Intent.PAUSE: _UNFINISHED,
     Intent.RESUME: _UNFINISHED,
 }
-"""In which phases each intent makes sense. RAMP in ROLLED_BACK goes on to DUAL_WRITE first, once all keys are back."""
+"""In which phases each intent makes sense. START in SNAPSHOT adds to the rows that are left out. RAMP in ROLLED_BACK goes on to DUAL_WRITE first, once all keys are back."""
 
 REPLICATING: Final = frozenset({Phase.DUAL_WRITE, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK})
 """Where both directions of replication must run."""

@@ -43,12 +43,14 @@ class MappedLine(NamedTuple):
         line: of the import file, without line end; empty unless mapped.
         key: the encoded key; empty when the line could not be read that far.
         reason: why it is unmappable; empty otherwise.
+        generation: that the row carries from an earlier migration.
     """
 
     fate: Fate
     line: bytes = b""
     key: Key = Key(b"")
     reason: str = ""
+    generation: int = 0
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -84,9 +86,10 @@ class LineMapper:
             return MappedLine(Fate.EXCLUDED, key=key)
         try:
             mapped = self._mapped(key, image)
+            generation = wire.number(image[GEN]) if GEN in image else 0
         except PoisonRecord as error:
             return MappedLine(Fate.UNMAPPABLE, key=key, reason=str(error))
-        return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encode_image(mapped), key)
+        return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encode_image(mapped), key, generation=generation)
 
     def _mapped(self, key: Key, image: Image) -> Image:
         role = image.get(ROLE)

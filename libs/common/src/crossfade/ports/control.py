@@ -200,3 +200,15 @@ class DeadLetters(Protocol):
     async def remove(self, letter: DeadLetter) -> None:
         """Take a letter out, after it was applied or overtaken."""
         ...
+
+
+class StatusBoard(Protocol):
+    """The controller's last status, for whoever asks without reaching the controller itself."""
+
+    async def put(self, status: Mapping[str, Any]) -> None:
+        """Replace the status."""
+        ...
+
+    async def get(self) -> Mapping[str, Any] | None:
+        """Return the last status; None when there never was one."""
+        ...

@@ -36,6 +36,7 @@ class ControlStore:
     heartbeats: dict[str, tuple[Heartbeat, int]] = field(default_factory=dict)
     reports: dict[tuple[str, str], Report] = field(default_factory=dict)
     letters: dict[tuple[str, str], DeadLetter] = field(default_factory=dict)
+    status: dict[str, Any] = field(default_factory=dict)
 
 
 class MemoryLease:
@@ -205,3 +206,19 @@ class MemoryDeadLetters:
     async def remove(self, letter: DeadLetter) -> None:
         """Take a letter out."""
         self._rows.pop((letter.role, letter.sequence), None)
+
+
+class MemoryStatusBoard:
+    """`crossfade.ports.control.StatusBoard` in memory."""
+
+    def __init__(self, store: ControlStore | None = None) -> None:
+        """Start empty, or on a shared store."""
+        self._store = store or ControlStore()
+
+    async def put(self, status: Mapping[str, Any]) -> None:
+        """Replace the status."""
+        self._store.status = msgspec.json.decode(msgspec.json.encode(status))
+
+    async def get(self) -> Mapping[str, Any] | None:
+        """Return the last status."""
+        return self._store.status or None

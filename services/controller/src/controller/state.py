@@ -1,0 +1,202 @@
+"""The state of a migration is its journal, folded. Nothing else is remembered that must survive a kill.
+
+Kinds of entries, and what their bodies hold:
+
+| kind | body |
+|---|---|
+| intent | `verb`, `arguments`: what an operator asked for |
+| admitted | `intent`: the controller has taken it up |
+| outcome | `intent`, `outcome` (done, refused, superseded), `because` |
+| phase | `from`, `to`, `gates`: the evidence |
+| begun, step | `step` and its evidence: before and after an effect on the world |
+| generation | `counter`: the highest generation ever given out, `for` what |
+| share | `document`, `dual_write`: about to be published |
+| published | `share`: number of that entry |
+| pause | `paused` |
+| halt | `because`: empty when the ramp goes on |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from crossfade.core.errors import ConfigError
+from crossfade.core.phases import Intent, Phase, check_transition
+from crossfade.core.ramp import FlagDocument
+from crossfade.ports.control import Entry
+
+
+class Pending(NamedTuple):
+    """An operator's intent that has no outcome yet.
+
+    Attributes:
+        number: of its journal entry.
+        intent: the verb.
+        arguments: "share" in basis points, "confirm", "exclude" …
+        who: asked for it.
+        admitted: whether the controller has taken it up.
+    """
+
+    number: int
+    intent: Intent
+    arguments: Mapping[str, Any]
+    who: str
+    admitted: bool = False
+
+
+class Migration(NamedTuple):
+    """Where a migration stands, by its journal.
+
+    Attributes:
+        number: of the last entry folded in.
+        phase: where it stands.
+        since_us: when the phase began, wall clock of the controller then.
+        begun: steps of this phase that were begun, with their evidence.
+        done: steps of this phase that are done, with theirs.
+        facts: each step's last evidence, of any phase.
+        pending: intents without an outcome, oldest first.
+        paused: whether ramp and sweeper rest.
+        halt: why the ramp stopped by itself; empty when it did not.
+        counter: the highest generation ever given out.
+        document: the flag document in force, or about to be.
+        dual_write: the flag of that name.
+        share_entry: number of the last "share" entry; 0 when there is none.
+        is_published: whether that one was published.
+    """
+
+    number: int = 0
+    phase: Phase = Phase.PLANNED
+    since_us: int = 0
+    begun: Mapping[str, Mapping[str, Any]] = {}
+    done: Mapping[str, Mapping[str, Any]] = {}
+    facts: Mapping[str, Mapping[str, Any]] = {}
+    pending: tuple[Pending, ...] = ()
+    paused: bool = False
+    halt: str = ""
+    counter: int = 0
+    document: FlagDocument = FlagDocument()
+    dual_write: bool = False
+    share_entry: int = 0
+    is_published: bool = True
+
+    @property
+    def intent(self) -> Pending | None:
+        """The intent that the controller is at."""
+        return next((each for each in self.pending if each.admitted), None)
+
+
+def fold(state: Migration, entries: Iterable[Entry]) -> Migration:
+    """Return the state after some more entries.
+
+    Raises:
+        IllegalTransition: the journal has a transition that the phase table has not.
+        ConfigError: numbers are missing, or a kind is unknown to this version of the code.
+    """
+    for entry in entries:
+        if entry.number != state.number + 1:
+            raise ConfigError(f"the journal has entry {entry.number} after {state.number}")
+        state = _FOLDS[entry.kind](state, entry) if entry.kind in _FOLDS else _unknown(entry)
+        state = state._replace(number=entry.number)
+    return state
+
+
+def _unknown(entry: Entry) -> Migration:
+    raise ConfigError(
+        f"journal entry {entry.number} has the unknown kind {entry.kind!r} (written by version {entry.code}): "
+        "run the version that wrote it, or a newer one"
+    )
+
+
+def _intent(state: Migration, entry: Entry) -> Migration:
+    asked = Pending(entry.number, Intent(entry.body["verb"]), entry.body.get("arguments", {}), entry.who)
+    return state._replace(pending=(*state.pending, asked))
+
+
+def _admitted(state: Migration, entry: Entry) -> Migration:
+    number = entry.body["intent"]
+    pending = tuple(each._replace(admitted=True) if each.number == number else each for each in state.pending)
+    return state._replace(pending=pending)
+
+
+def _outcome(state: Migration, entry: Entry) -> Migration:
+    return state._replace(pending=tuple(each for each in state.pending if each.number != entry.body["intent"]))
+
+
+def _phase(state: Migration, entry: Entry) -> Migration:
+    there = Phase(entry.body["to"])
+    check_transition(state.phase, there)
+    return state._replace(phase=there, since_us=entry.at_us, begun={}, done={})
+
+
+def _begun(state: Migration, entry: Entry) -> Migration:
+    return state._replace(begun={**state.begun, entry.body["step"]: entry.body})
+
+
+def _step(state: Migration, entry: Entry) -> Migration:
+    name = entry.body["step"]
+    return state._replace(done={**state.done, name: entry.body}, facts={**state.facts, name: entry.body})
+
+
+def _generation(state: Migration, entry: Entry) -> Migration:
+    return state._replace(counter=max(state.counter, int(entry.body["counter"])))
+
+
+def _share(state: Migration, entry: Entry) -> Migration:
+    return state._replace(
+        document=document_of(entry.body["document"]),
+        dual_write=entry.body["dual_write"],
+        share_entry=entry.number,
+        is_published=False,
+    )
+
+
+def _published(state: Migration, entry: Entry) -> Migration:
+    return state._replace(is_published=entry.body["share"] == state.share_entry)
+
+
+def _pause(state: Migration, entry: Entry) -> Migration:
+    return state._replace(paused=entry.body["paused"])
+
+
+def _halt(state: Migration, entry: Entry) -> Migration:
+    return state._replace(halt=entry.body["because"])
+
+
+def _note(state: Migration, _entry: Entry) -> Migration:
+    return state
+
+
+_FOLDS = {
+    "intent": _intent,
+    "admitted": _admitted,
+    "outcome": _outcome,
+    "phase": _phase,
+    "begun": _begun,
+    "step": _step,
+    "generation": _generation,
+    "share": _share,
+    "published": _published,
+    "pause": _pause,
+    "halt": _halt,
+    "note": _note,
+    "repair": _note,
+    "gate": _note,
+}
+
+
+def document_json(document: FlagDocument) -> dict[str, Any]:
+    """Return a flag document as the journal and the CLI show it: generations as strings, for readers whose numbers
+    are floating point.
+    """
+    return {
+        "share": document.share,
+        "new_gen": str(document.new_gen),
+        "legacy_gen": str(document.legacy_gen),
+        "complete": document.complete,
+    }
+
+
+def document_of(body: Mapping[str, Any]) -> FlagDocument:
+    """Read what `document_json` gave."""
+    return FlagDocument(body["share"], int(body["new_gen"]), int(body["legacy_gen"]), body["complete"])
