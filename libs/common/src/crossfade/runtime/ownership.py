@@ -1,0 +1,423 @@
+"""Runs the ownership machine against two tables: one operation, a batch of them, or the sweeper's keys.
+
+The machine decides (`crossfade.core.ownership`), the tables' conditions make it safe. A request whose outcome is
+unknown is sent again as it is: if it did take effect, its condition now says so (a transaction id in the set, a higher
+generation), and the machine goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from crossfade.core.decisions import Done, Found, Next, Outcome, Perform, Read, Reply, Seen, State, Task
+from crossfade.core.errors import CrossfadeError, OwnershipAmbiguous, StoreUnavailable
+from crossfade.core.item import Item, generation_of, is_active
+from crossfade.core.keys import Key
+from crossfade.core.mapping import Mapping as MigrationMapping
+from crossfade.core.ownership import OwnershipRules
+from crossfade.core.ramp import Aim
+from crossfade.core.shape import Side
+from crossfade.core.trim import SOFT_SIZE
+from crossfade.core.writes import Operation
+from crossfade.ports.table import OwnedTable
+
+T = TypeVar("T")
+
+DEADLINE_S: Final = 10.0
+"""Of a call that names none."""
+
+ATTEMPT_S: Final = 2.0
+"""Longest wait for one answer, so that a deadline leaves room for a second try."""
+
+BACK_OFF_S: Final = 0.02
+"""Longest wait before the second try of a request; it doubles with each, up to `LONGEST_WAIT_S`."""
+
+LONGEST_WAIT_S: Final = 1.0
+
+READ_ROUNDS: Final = 5
+"""How often both sides are read again when neither is active and none has the higher generation."""
+
+HINTS: Final = 100_000
+"""Keys whose soft size a pod remembers."""
+
+
+class Call(NamedTuple):
+    """One operation of a batch, and where the flag says to try it first."""
+
+    op: Operation
+    aim: Aim
+
+
+class OwnerImage(NamedTuple):
+    """The answer to a read.
+
+    Attributes:
+        side: the table that answered: the owner, or, while the key is on its way, the one with the higher generation.
+        item: the image; None when there is none. A tombstone or stub is there with `deleted` set.
+    """
+
+    side: Side
+    item: Item | None
+
+
+def _never(_key: Key) -> bool:
+    return False
+
+
+def _wall_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Ownership:
+    """Operations, hand-overs and reads on two tables. Belongs to one event loop.
+
+    All deadlines are times of the event loop's clock (`loop.time()`).
+    """
+
+    def __init__(
+        self,
+        legacy: OwnedTable,
+        new: OwnedTable,
+        mapping: MigrationMapping,
+        *,
+        excluded: Callable[[Key], bool] = _never,
+        wall_us: Callable[[], int] = _wall_us,
+        jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Take the two tables.
+
+        Args:
+            legacy: the legacy table.
+            new: the new one.
+            mapping: of the migration.
+            excluded: keys that an operator took out of the migration: they stay where they are.
+            wall_us: wall clock, µs since the epoch: seeds versions and ages transaction ids.
+            jitter: random, 0 to 1.
+            sleep: waits between tries.
+        """
+        self._tables = {Side.LEGACY: legacy, Side.NEW: new}
+        self._rules = OwnershipRules(mapping)
+        self._excluded = excluded
+        self._wall_us = wall_us
+        self._jitter = jitter
+        self._sleep = sleep
+        self._soft: OrderedDict[Key, int] = OrderedDict()
+
+    async def operate(self, op: Operation, aim: Aim, *, complete: bool = False, deadline: float | None = None) -> Done:
+        """Run one operation to its end.
+
+        Args:
+            op: the operation.
+            aim: where to try first.
+            complete: of the flag document.
+            deadline: when to give up; None for `DEADLINE_S` from now.
+
+        Returns:
+            How it ended. A replay's item is always the owner's.
+
+        Raises:
+            Throttled: still throttled at the deadline.
+            StoreUnavailable: the outcome is unknown; the same operation is safe to send again.
+            OwnershipAmbiguous: nobody can tell who owns the key.
+            PoisonRecord: the item can't be read.
+        """
+        ends = self._deadline(deadline)
+        done = await self._run(self._rules.begin(self._task(op.key, aim, op, complete)), ends)
+        self._learn(op.key, done)
+        if done.authoritative:
+            return done
+        owner = await self._within(ends, self.owner_read(op.key, aim, complete=complete))
+        return _answered_by(done, owner)
+
+    async def operate_many(
+        self, calls: Sequence[Call], *, complete: bool = False, deadline: float | None = None
+    ) -> list[Done | Exception]:
+        """Run operations together, with as few requests as the tables allow. Of one key, they run in order.
+
+        Args:
+            calls: the operations.
+            complete: of the flag document.
+            deadline: when to give up; None for `DEADLINE_S` from now.
+
+        Returns:
+            In the order of the calls: how each ended, or what `operate` would have raised.
+        """
+        ends = self._deadline(deadline)
+        tasks = [self._task(op.key, aim, op, complete) for op, aim in calls]
+        results = await self._run_many([(task, None) for task in tasks], ends)
+        stale = [n for n, done in enumerate(results) if isinstance(done, Done) and not done.authoritative]
+        if stale:
+            wishes = [(calls[n].op.key, calls[n].aim) for n in stale]
+            owners = await self.owner_read_many(wishes, complete=complete)
+            for n, owner in zip(stale, owners, strict=True):
+                done = results[n]
+                if isinstance(done, Done):
+                    results[n] = owner if isinstance(owner, Exception) else _answered_by(done, owner)
+        return results
+
+    async def hand_over_many(
+        self,
+        keys: Sequence[Key],
+        aim: Aim,
+        *,
+        known: Mapping[Key, Item] | None = None,
+        complete: bool = False,
+        deadline: float | None = None,
+    ) -> list[Done | Exception]:
+        """Hand keys over to the side aimed at, and complete what others left half done.
+
+        Args:
+            keys: the keys; absent ones stay absent.
+            aim: the owner to be, with the generation of that wish. Generation 0 moves nothing and only completes.
+            known: what a scan of the other side showed of them, which saves reading it again.
+            complete: of the flag document.
+            deadline: when to give up; None for `DEADLINE_S` from now.
+
+        Returns:
+            For each key SETTLED with its owner, UNMAPPABLE with the reason among its steps, or an error.
+        """
+        seen = known or {}
+        tasks = [(self._task(key, aim, None, complete), Seen(seen[key]) if key in seen else None) for key in keys]
+        return await self._run_many(tasks, self._deadline(deadline))
+
+    async def owner_read(self, key: Key, aim: Aim, *, consistent: bool = True, complete: bool = False) -> OwnerImage:
+        """Read a key where it is owned.
+
+        Args:
+            key: the encoded key.
+            aim: which side to read first.
+            consistent: whether to see all writes that were acknowledged before.
+            complete: of the flag document.
+
+        Raises:
+            Throttled, StoreUnavailable: a table did not answer.
+            OwnershipAmbiguous: both sides stay standby in one generation.
+        """
+        (result,) = await self.owner_read_many([(key, aim)], consistent=consistent, complete=complete)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def owner_read_many(
+        self, wishes: Sequence[tuple[Key, Aim]], *, consistent: bool = True, complete: bool = False
+    ) -> list[OwnerImage | Exception]:
+        """Read keys where they are owned; in order, each with its image or what `owner_read` would have raised."""
+        results: list[OwnerImage | Exception] = [_UNREAD] * len(wishes)
+        pending = list(range(len(wishes)))
+        for attempt in range(READ_ROUNDS):
+            if attempt:
+                await self._back_off(attempt)
+            near = await self._read_sides([(n, wishes[n][0], wishes[n][1].side) for n in pending], consistent)
+            elsewhere = []
+            for n in pending:
+                found, side = near[n], wishes[n][1].side
+                if isinstance(found, Exception):
+                    results[n] = found
+                elif is_active(found.item, side, complete=complete):
+                    results[n] = OwnerImage(side, found.item)
+                else:
+                    elsewhere.append(n)
+            # A consistent second read decides: what it shows is not older than what the first showed.
+            far = await self._read_sides([(n, wishes[n][0], wishes[n][1].side.other) for n in elsewhere], consistent)
+            pending = []
+            for n in elsewhere:
+                here, there, side = near[n], far[n], wishes[n][1].side
+                if isinstance(there, Exception) or isinstance(here, Exception):
+                    results[n] = there if isinstance(there, Exception) else _UNREAD
+                elif is_active(there.item, side.other, complete=complete) or (
+                    generation_of(there.item) > generation_of(here.item)
+                ):
+                    results[n] = OwnerImage(side.other, there.item)
+                elif generation_of(here.item) > generation_of(there.item):
+                    results[n] = OwnerImage(side, here.item)
+                else:
+                    results[n] = OwnershipAmbiguous(f"{wishes[n][0].decode()} is standby on both sides")
+                    pending.append(n)
+            if not pending:
+                break
+        return results
+
+    async def _read_sides(
+        self, wanted: Sequence[tuple[int, Key, Side]], consistent: bool
+    ) -> dict[int, Found | Exception]:
+        found: dict[int, Found | Exception] = {}
+
+        async def read(side: Side) -> None:
+            rows = [(n, key) for n, key, where in wanted if where is side]
+            if not rows:
+                return
+            try:
+                items = await self._tables[side].read_many(list({key for _, key in rows}), consistent=consistent)
+            except CrossfadeError as error:
+                found.update((n, error) for n, _ in rows)
+            else:
+                found.update((n, Found(items.get(key))) for n, key in rows)
+
+        await asyncio.gather(*map(read, Side))
+        return found
+
+    # One task at a time.
+
+    async def _run(self, step: Next, ends: float) -> Done:
+        while not isinstance(step, Done):
+            state, request = step
+            step = self._rules.advance(state, await self._insist(request, ends))
+        if step.outcome is Outcome.AMBIGUOUS:
+            raise _ambiguous(step)
+        return step
+
+    async def _insist(self, request: Read | Perform, ends: float) -> Reply:
+        attempt = 0
+        while True:
+            try:
+                return await self._within(ends, self._send(request, ends))
+            except CrossfadeError as error:
+                attempt += 1
+                if not error.retryable or not await self._may_retry(attempt, ends, error.retry_after_s):
+                    raise
+
+    async def _send(self, request: Read | Perform, ends: float) -> Reply:
+        table = self._tables[request.side]
+        if isinstance(request, Read):
+            return Found(await table.read(request.key))
+        left_s = max(ends - asyncio.get_running_loop().time(), 0.001)
+        return await table.perform(request.write, timeout_s=min(ATTEMPT_S, left_s))
+
+    # Many tasks together.
+
+    async def _run_many(self, tasks: Sequence[tuple[Task, Seen | None]], ends: float) -> list[Done | Exception]:
+        results: list[Done | Exception] = [_UNREAD] * len(tasks)
+        waiting: dict[Key, list[int]] = {}
+        for n, (task, _) in enumerate(tasks):
+            waiting.setdefault(task.key, []).append(n)
+        pending: dict[int, tuple[State, Read | Perform]] = {}
+
+        def settle(n: int, step: Next | Exception) -> None:
+            """Note where task `n` stands; when it ends, the next one of its key begins."""
+            while isinstance(step, Done | Exception):
+                if isinstance(step, Done):
+                    self._learn(tasks[n][0].key, step)
+                    results[n] = _ambiguous(step) if step.outcome is Outcome.AMBIGUOUS else step
+                else:
+                    results[n] = step
+                queue = waiting[tasks[n][0].key]
+                queue.pop(0)
+                if not queue:
+                    return
+                n = queue[0]
+                step = self._begin(*tasks[n])
+            pending[n] = step
+
+        for queue in list(waiting.values()):
+            settle(queue[0], self._begin(*tasks[queue[0]]))
+        attempt = 0
+        while pending:
+            round_, pending = pending, {}
+            replies = await self._send_many({n: request for n, (_, request) in round_.items()}, ends)
+            failed = [reply for reply in replies.values() if isinstance(reply, CrossfadeError) and reply.retryable]
+            attempt = attempt + 1 if failed else 0
+            again = bool(failed) and await self._may_retry(attempt, ends, failed[0].retry_after_s)
+            for n, reply in replies.items():
+                if isinstance(reply, Exception):
+                    retry = again and isinstance(reply, CrossfadeError) and reply.retryable
+                    settle(n, round_[n] if retry else reply)
+                else:
+                    settle(n, self._advance(round_[n][0], reply))
+        return results
+
+    def _begin(self, task: Task, known: Seen | None) -> Next:
+        # The hint may have changed while the operations before it ran.
+        return self._rules.begin(task._replace(soft=self._soft.get(task.key, SOFT_SIZE)), known)
+
+    def _advance(self, state: State, reply: Reply) -> Next | Exception:
+        try:
+            return self._rules.advance(state, reply)
+        except CrossfadeError as error:
+            return error
+
+    async def _send_many(self, requests: Mapping[int, Read | Perform], ends: float) -> dict[int, Reply | Exception]:
+        replies: dict[int, Reply | Exception] = {}
+        reads: list[tuple[int, Key, Side]] = []
+        writes: dict[Side, list[tuple[int, Perform]]] = {side: [] for side in Side}
+        for n, request in requests.items():
+            if isinstance(request, Read):
+                reads.append((n, request.key, request.side))
+            else:
+                writes[request.side].append((n, request))
+
+        async def write(side: Side) -> None:
+            if writes[side]:
+                answers = await self._tables[side].perform_many([each.write for _, each in writes[side]])
+                replies.update(zip((n for n, _ in writes[side]), answers, strict=True))
+
+        async def read() -> None:
+            replies.update(await self._read_sides(reads, consistent=True))
+
+        try:
+            await self._within(ends, asyncio.gather(read(), *map(write, Side)))
+        except CrossfadeError as error:
+            replies.update((n, error) for n in requests if n not in replies)
+        return replies
+
+    # What all share.
+
+    def _task(self, key: Key, aim: Aim, op: Operation | None, complete: bool) -> Task:
+        now_us = self._wall_us()
+        return Task(
+            key=key,
+            aim=aim,
+            op=op,
+            now_ms=now_us // 1000,
+            seed=op.seed if op else now_us << 10,
+            soft=self._soft.get(key, SOFT_SIZE),
+            complete=complete,
+            may_hand_over=not self._excluded(key),
+        )
+
+    def _learn(self, key: Key, done: Done) -> None:
+        if done.soft is None:
+            return
+        self._soft[key] = done.soft
+        self._soft.move_to_end(key)
+        if len(self._soft) > HINTS:
+            self._soft.popitem(last=False)
+
+    def _deadline(self, deadline: float | None) -> float:
+        return asyncio.get_running_loop().time() + DEADLINE_S if deadline is None else deadline
+
+    async def _within(self, ends: float, work: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout_at(ends):
+                return await work
+        except TimeoutError as error:
+            raise StoreUnavailable("the deadline passed: outcome unknown") from error
+
+    async def _may_retry(self, attempt: int, ends: float, asked_s: float | None) -> bool:
+        wait_s = self._wait_s(attempt) + (asked_s or 0.0)
+        if asyncio.get_running_loop().time() + wait_s >= ends:
+            return False
+        await self._sleep(wait_s)
+        return True
+
+    async def _back_off(self, attempt: int) -> None:
+        await self._sleep(self._wait_s(attempt))
+
+    def _wait_s(self, attempt: int) -> float:
+        return self._jitter() * min(LONGEST_WAIT_S, BACK_OFF_S * 2.0 ** min(attempt - 1, 16))
+
+
+_UNREAD: Final = StoreUnavailable("not read")
+
+
+def _answered_by(done: Done, owner: OwnerImage) -> Done:
+    return done._replace(side=owner.side, item=owner.item, authoritative=True)
+
+
+def _ambiguous(done: Done) -> OwnershipAmbiguous:
+    return OwnershipAmbiguous("; ".join(step.reason for step in done.steps) or "both sides are standby")
