@@ -172,7 +172,7 @@ def _late(first: Item | None, standby: Item | None, again: Item | None, reached:
     if again is None:  # and the standby is live, or they were equal
         return Difference.EXTRA if first is None else Difference.IN_FLIGHT
     if standby is None:
-        return Difference.MISSING if is_live(first) else Difference.IN_FLIGHT
+        return Difference.MISSING
     owner_version, standby_version = version_of(again), version_of(standby)
     if standby_version == owner_version:
         return Difference.DIVERGED
