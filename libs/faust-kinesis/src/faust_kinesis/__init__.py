@@ -4,7 +4,7 @@ from faust_kinesis.client import BotoKinesis, Fetched, KinesisClient, Record, Sh
 from faust_kinesis.cursor import PrivateCursor
 from faust_kinesis.engine import Engine, EngineReport
 from faust_kinesis.errors import CheckpointExpired, KinesisTransportError, LeaseLost, ServiceError
-from faust_kinesis.leases import DynamoLeases, Lease, LeaseBackend, LeaseStore, Progress
+from faust_kinesis.leases import DynamoLeases, Lease, LeaseBackend, LeaseStore, Progress, group_applied_to_s
 from faust_kinesis.options import Options, configure
 from faust_kinesis.position import LATEST, TRIM_HORIZON, Position
 from faust_kinesis.tail import Batch, ShardReport
@@ -34,4 +34,5 @@ __all__ = [
     "Shard",
     "ShardReport",
     "configure",
+    "group_applied_to_s",
 ]

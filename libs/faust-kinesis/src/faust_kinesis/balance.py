@@ -87,23 +87,23 @@ def plan(
     taken = [lease for lease in free if lease.shard_id not in busy]
     taken.sort(key=lambda lease: (lease.owner != me, lease.shard_id))  # what was meant for me comes first
     take = tuple(taken[: max(0, share - mine)])
-    return Plan(take, _wanted(by_owner, me, mine + len(take), len(readable) // workers, busy), _asked(by_owner[me], me))
+    return Plan(take, _wanted(by_owner, me, mine + len(take), busy), _asked(by_owner[me], me))
 
 
-def _wanted(
-    by_owner: dict[str, list[Lease]], me: str, mine: int, least: int, busy: Collection[str]
-) -> tuple[Lease, ...]:
-    """Return what to ask the others for until this worker has the least share, from the richest first."""
-    others = {owner: list(leases) for owner, leases in by_owner.items() if owner != me}
-    asked = sum(lease.wanted == me for leases in others.values() for lease in leases)
+def _wanted(by_owner: dict[str, list[Lease]], me: str, mine: int, busy: Collection[str]) -> tuple[Lease, ...]:
+    """Return what to ask the others for: from the richest, as long as it has two more than this worker."""
+    others = [leases for owner, leases in by_owner.items() if owner != me]
+    mine += sum(lease.wanted == me for leases in others for lease in leases)
+    left = [[lease for lease in leases if lease.wanted is None] for leases in others]
     wanted: list[Lease] = []
-    while others and mine + asked + len(wanted) < least:
-        richest = max(others.values(), key=len)
-        if len(richest) <= least:
+    while left:
+        richest = max(left, key=len)
+        if len(richest) - mine < 2:
             break
         lease = richest.pop()
-        if lease.wanted is None and lease.shard_id not in busy:
+        if lease.shard_id not in busy:
             wanted.append(lease)
+            mine += 1
     return tuple(wanted)
 
 

@@ -52,10 +52,11 @@ class EngineReport(NamedTuple):
 class _Held:
     """A shard under a lease of this worker."""
 
-    def __init__(self, lease: Lease, tail: Tail, valid_until: float) -> None:
+    def __init__(self, lease: Lease, tail: Tail) -> None:
         self.lease = lease
         self.tail = tail
-        self.valid_until = valid_until
+        self.valid_until = 0.0
+        self.alarm: asyncio.TimerHandle | None = None
         self.leaving_to: str | None = None
         self.lost = False
         self.writing = asyncio.Lock()
@@ -119,13 +120,17 @@ class Engine:
             asyncio.create_task(self._forever(self._keep, asyncio.Event()), name=f"keeper {self.stream}"),
         ]
 
-    async def stop(self) -> None:
-        """Read no more, wait for the batches in work, store checkpoints and release the leases."""
+    async def stop(self, *, grace_s: float | None = None) -> None:
+        """Read no more, wait for the batches in work, store checkpoints and release the leases.
+
+        Args:
+            grace_s: how long to wait for the batches in work; None for the option of that name.
+        """
         self._stopping = True
         for held in self._held.values():
             held.tail.stop_reading()
         self._changed.set()
-        deadline = self._now() + self._options.grace_s
+        deadline = self._now() + (self._options.grace_s if grace_s is None else grace_s)
         while self._in_work() and self._now() < deadline and self._failure is None:
             self._changed.clear()
             await _wait(self._changed, min(0.25, deadline - self._now()))
@@ -276,7 +281,7 @@ class Engine:
                 self._lose(held, "another worker took it")
                 return
             held.lease = renewed
-            held.valid_until = started + self._options.lease_s * _SAFE_PART
+            self._extend(held, started)
             if ended:
                 self._forget(held)
                 self._list_again_at = 0.0
@@ -287,9 +292,7 @@ class Engine:
         """Look at shards and leases; take, ask, hand over."""
         self._raise_failures()
         for held in list(self._held.values()):
-            if not self._is_valid(held):
-                self._lose(held, "could not renew in time")
-            elif held.tail.finished:
+            if held.tail.finished:
                 await self._keep_one(held)
         asked = self._now()
         leases = await self._leases.list()
@@ -356,7 +359,8 @@ class Engine:
             options=self._options,
             on_change=self._on_change,
         )
-        self._held[taken.shard_id] = _Held(taken, tail, started + self._options.lease_s * _SAFE_PART)
+        held = self._held[taken.shard_id] = _Held(taken, tail)
+        self._extend(held, started)
         self._turn.append(taken.shard_id)
         _log.info("%s %s: taken, term %d, from %s", self.stream, taken.shard_id, taken.term, position)
 
@@ -382,7 +386,22 @@ class Engine:
                 _log.warning("%s %s: not released, it will expire: %s", self.stream, held.lease.shard_id, error)
             self._forget(held)
 
+    def _extend(self, held: _Held, renewed: float) -> None:
+        """Hold a shard on, and let it go by this worker's own clock unless it is renewed again before.
+
+        Args:
+            held: the shard.
+            renewed: monotonic time before the renewal was asked for.
+        """
+        if held.alarm is not None:
+            held.alarm.cancel()
+        held.valid_until = renewed + self._options.lease_s * _SAFE_PART
+        loop = asyncio.get_running_loop()
+        held.alarm = loop.call_at(held.valid_until, self._lose, held, "it could not be renewed in time")
+
     def _lose(self, held: _Held, why: str) -> None:
+        if held.lost:
+            return
         _log.warning("%s %s: lease lost: %s", self.stream, held.lease.shard_id, why)
         held.lost = True
         if held.tail.out is not None:
@@ -391,6 +410,8 @@ class Engine:
         self._wake.set()
 
     def _forget(self, held: _Held) -> None:
+        if held.alarm is not None:
+            held.alarm.cancel()
         held.tail.close()
         if self._held.get(held.lease.shard_id) is held:
             del self._held[held.lease.shard_id]
@@ -407,7 +428,8 @@ class Engine:
         while True:
             wake.clear()
             try:
-                await step()
+                async with asyncio.timeout(3 * self._options.lease_s):
+                    await step()
                 troubled = False
             except Exception as error:
                 if isinstance(error, CheckpointExpired) or fault_of(error) is Fault.FATAL:

@@ -85,6 +85,22 @@ class Lease:
     wanted: str | None = None
 
 
+def group_applied_to_s(leases: Sequence[Lease]) -> float | None:
+    """Return the time up to which a group has applied all that arrived; None while a shard was never read.
+
+    Any process that can list the leases knows the group's lag by it, also when no worker runs.
+
+    Args:
+        leases: all of the group.
+    """
+    ended = {lease.shard_id for lease in leases if lease.ended}
+    unended = {lease.shard_id for lease in leases} - ended
+    # A child that waits for its parents is no later than they are.
+    readable = [lease for lease in leases if not lease.ended and not unended.intersection(lease.parents)]
+    known = [lease.applied_to_s for lease in readable if lease.applied_to_s is not None]
+    return min(known) if known and len(known) == len(readable) else None
+
+
 class Progress(NamedTuple):
     """How far a shard has been read and applied.
 

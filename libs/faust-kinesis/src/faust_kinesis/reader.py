@@ -19,6 +19,7 @@ _EMPTY_STEP_S = 0.2  # Kinesis answers empty pages on the way to the next record
 _BACKOFF_FIRST_S = 0.25
 _BACKOFF_LAST_S = 8.0
 _CLOCK_MARGIN_S = 1.0
+_SAME_MOMENT_S = 0.002  # times are stored in whole milliseconds
 _PROBES = 50
 
 
@@ -91,7 +92,6 @@ class ShardReader:
         self._iterator: str | None = None
         self._backoff = Backoff()
         self._next_read = 0.0
-        self._checked = False
         self.trouble: str | None = None
 
     async def read(self) -> Page:
@@ -143,8 +143,7 @@ class ShardReader:
         Kinesis says nothing when the position is older than its oldest record: it goes on there.
         """
         known_s = self._proven_to_s
-        if self._checked or known_s is None or self._now_s() - known_s < self._options.retention_s:
-            self._checked = True
+        if known_s is None or self._now_s() - known_s < self._options.retention_s:
             return
         iterator: str | None = await self._open(TRIM_HORIZON)
         for _ in range(_PROBES):
@@ -152,8 +151,7 @@ class ShardReader:
                 break
             page = await self._client.get_records(iterator, 1)
             if page.records:
-                if page.records[0].arrived_s <= known_s:
-                    self._checked = True
+                if page.records[0].arrived_s <= known_s + _SAME_MOMENT_S:
                     return
                 break
             if not page.behind_ms:
@@ -191,7 +189,10 @@ class ShardReader:
 
     def _page(self, fetched: Fetched) -> Page:
         self._iterator = fetched.next_iterator
+        now_s = self._now_s()
+        self._proven_to_s = now_s - fetched.behind_ms / 1000
         if fetched.records:
-            self._position = Position(after=fetched.records[-1].sequence_number)
-            self._proven_to_s = fetched.records[-1].arrived_s
-        return Page(fetched.records, fetched.behind_ms, fetched.next_iterator is None, self._now_s())
+            last = fetched.records[-1]
+            self._position = Position(after=last.sequence_number)
+            self._proven_to_s = max(self._proven_to_s, last.arrived_s)
+        return Page(fetched.records, fetched.behind_ms, fetched.next_iterator is None, now_s)

@@ -106,6 +106,7 @@ class Tail:
         self.out: Batch | None = None
         self._reader = reader
         self._applied_to_s = applied_to_s
+        self._acked_to_s = 0.0
         self._depth = 1 + options.prefetch
         self._poll_interval_s = options.poll_interval_s
         self._on_change = on_change
@@ -133,9 +134,9 @@ class Tail:
         oldest_s = self.oldest_unacked_s
         if oldest_s is not None:
             return oldest_s
-        if self._last is not None:
-            return self._last.fetched_s - self._last.behind_ms / 1000
-        return self._applied_to_s
+        if self._last is None:
+            return self._applied_to_s
+        return max(self._last.fetched_s - self._last.behind_ms / 1000, self._acked_to_s)
 
     @property
     def oldest_unacked_s(self) -> float | None:
@@ -163,7 +164,9 @@ class Tail:
             return
         batch.applied = max(batch.applied, len(batch) if count is None else min(count, len(batch)))
         if batch.applied:
-            self.checkpoint = batch.records[batch.applied - 1].sequence_number
+            last = batch.records[batch.applied - 1]
+            self.checkpoint = last.sequence_number
+            self._acked_to_s = last.arrived_s
         if batch.applied == len(batch):
             self.out = None
             self._rewound = False

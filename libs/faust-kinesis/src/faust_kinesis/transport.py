@@ -108,9 +108,9 @@ class Consumer(base.Consumer):  # type: ignore[misc] # faust ships no types that
         await self.on_partitions_assigned(self.assignment(), self.app.consumer_generation_id)
 
     async def on_stop(self) -> None:
-        """Let the batches in work end, store checkpoints, release leases."""
+        """Store checkpoints and release leases; the agents have ended by now."""
         await super().on_stop()
-        await asyncio.gather(*(engine.stop() for engine in self._engines.values()))
+        await asyncio.gather(*(engine.stop(grace_s=0.0) for engine in self._engines.values()))
         await self.transport.close()
 
     async def wait_empty(self) -> None:

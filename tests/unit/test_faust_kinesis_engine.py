@@ -1,0 +1,529 @@
+"""The engine with one worker: order, acks, checkpoints, pace, and the edges of a stream's memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+
+from faust_kinesis import (
+    LATEST,
+    Batch,
+    CheckpointExpired,
+    DynamoLeases,
+    Engine,
+    KinesisClient,
+    LeaseBackend,
+    Options,
+    Position,
+    ServiceError,
+)
+from faust_kinesis.memory import MemoryBackend, MemoryKinesis, throttled
+from faust_kinesis.virtual_time import run, wall_clock_s
+
+HOUR_S = 3600.0
+
+
+def options(**changes: object) -> Options:
+    return Options(**{"fetch_limit": 10, "worker_id": "w1", **changes})  # type: ignore[arg-type] # checked at run time
+
+
+def engine_on(
+    kinesis: KinesisClient, backend: LeaseBackend, *, worker: str = "w1", settings: Options | None = None
+) -> Engine:
+    leases = DynamoLeases(backend, "stream", "group", worker)
+    return Engine(kinesis, leases, "stream", settings or options(worker_id=worker), now_s=wall_clock_s)
+
+
+def filled(count: int, *, shards: int = 1) -> MemoryKinesis:
+    kinesis = MemoryKinesis(shards=shards, now_s=wall_clock_s)
+    for number in range(count):
+        kinesis.put(b"%d" % number, partition_key=f"key{number % 5}")
+    return kinesis
+
+
+def numbers(batch: Batch) -> list[int]:
+    return [int(record.data) for record in batch]
+
+
+async def read(engine: Engine, count: int, *, ack: bool = True) -> list[int]:
+    """Read at least `count` records."""
+    seen: list[int] = []
+    async for batch in engine.batches():
+        seen += numbers(batch)
+        if ack:
+            await engine.ack(batch)
+        if len(seen) >= count:
+            break
+    return seen
+
+
+@asynccontextmanager
+async def reading(kinesis: KinesisClient, backend: LeaseBackend, **changes: object) -> AsyncIterator[Engine]:
+    async with engine_on(kinesis, backend, settings=options(**changes)) as engine:
+        yield engine
+
+
+def test_a_shard_is_read_in_order_and_once() -> None:
+    async def scenario() -> None:
+        async with reading(filled(95), MemoryBackend()) as engine:
+            assert await read(engine, 95) == list(range(95))
+            await asyncio.sleep(30)
+            assert await engine.ready(timeout_s=5, limit=9) == []
+
+    run(scenario())
+
+
+def test_a_shard_brings_no_second_batch_before_the_first_is_acknowledged() -> None:
+    async def scenario() -> None:
+        kinesis = filled(100)
+        async with reading(kinesis, MemoryBackend()) as engine:
+            (first,) = await engine.ready(timeout_s=5, limit=9)
+            assert await engine.ready(timeout_s=60, limit=9) == []
+            assert len(kinesis.reads) == 1  # nor does it read ahead: one batch is all the memory a shard takes
+            await engine.ack(first)
+            (second,) = await engine.ready(timeout_s=5, limit=9)
+            assert numbers(first) + numbers(second) == list(range(20))
+
+    run(scenario())
+
+
+def test_prefetch_reads_ahead_so_many_batches_and_no_more() -> None:
+    async def scenario() -> None:
+        kinesis = filled(100)
+        async with reading(kinesis, MemoryBackend(), prefetch=2) as engine:
+            await engine.ready(timeout_s=5, limit=9)
+            await asyncio.sleep(60)
+            assert len(kinesis.reads) == 3
+            assert await engine.ready(timeout_s=5, limit=9) == []  # read ahead, but still given out one by one
+
+    run(scenario())
+
+
+def test_a_slow_shard_does_not_hold_up_the_others() -> None:
+    async def scenario() -> None:
+        kinesis = MemoryKinesis(shards=2, now_s=wall_clock_s)
+        slow, fast = kinesis.open_shards
+        for number in range(50):
+            kinesis.put(b"%d" % number, shard_id=slow)
+            kinesis.put(b"%d" % number, shard_id=fast)
+        async with reading(kinesis, MemoryBackend()) as engine:
+            seen = 0
+            while seen < 50:
+                for batch in await engine.ready(timeout_s=5, limit=9):
+                    if batch.shard_id == fast:
+                        seen += len(batch)
+                        await engine.ack(batch)
+            assert seen == 50
+
+    run(scenario())
+
+
+def test_rule_11_a_restart_goes_on_after_the_last_acknowledged_batch() -> None:
+    async def scenario() -> None:
+        kinesis, backend = filled(40), MemoryBackend()
+        async with reading(kinesis, backend) as engine:
+            assert await read(engine, 20) == list(range(20))
+            (unfinished,) = await engine.ready(timeout_s=5, limit=1)
+            assert numbers(unfinished) == list(range(20, 30))
+            await engine.stop(grace_s=0)
+        async with reading(kinesis, backend) as engine:
+            assert await read(engine, 20) == list(range(20, 40))
+
+    run(scenario())
+
+
+def test_rule_11_a_partly_acknowledged_batch_is_repeated_from_its_first_open_record() -> None:
+    async def scenario() -> None:
+        kinesis, backend = filled(10), MemoryBackend()
+        async with reading(kinesis, backend) as engine:
+            (batch,) = await engine.ready(timeout_s=5, limit=1)
+            await engine.ack(batch, 4, durable=True)
+            assert await engine.ready(timeout_s=10, limit=1) == []  # the rest is still out
+            await engine.stop(grace_s=0)
+        async with reading(kinesis, backend) as engine:
+            assert await read(engine, 6) == [4, 5, 6, 7, 8, 9]
+
+    run(scenario())
+
+
+def test_stopping_waits_for_the_batch_in_work_stores_it_and_frees_the_lease() -> None:
+    async def scenario() -> None:
+        kinesis, backend = filled(10), MemoryBackend()
+        engine = engine_on(kinesis, backend)
+        await engine.start()
+        (batch,) = await engine.ready(timeout_s=5, limit=1)
+        stopping = asyncio.create_task(engine.stop())
+        await asyncio.sleep(3)
+        assert not stopping.done()
+        await engine.ack(batch)
+        await stopping
+        (lease,) = await DynamoLeases(backend, "stream", "group", "other").list()
+        assert lease.owner is None
+        assert lease.checkpoint == batch.records[-1].sequence_number
+
+    run(scenario())
+
+
+def test_stopping_gives_up_on_a_batch_that_outlasts_the_grace() -> None:
+    async def scenario() -> None:
+        engine = engine_on(filled(10), MemoryBackend(), settings=options(grace_s=5))
+        await engine.start()
+        await engine.ready(timeout_s=5, limit=1)
+        begun = asyncio.get_running_loop().time()
+        await engine.stop()
+        assert 5 <= asyncio.get_running_loop().time() - begun < 8
+
+    run(scenario())
+
+
+def test_what_was_read_ahead_is_not_taken_for_applied_when_the_shard_has_ended() -> None:
+    """A shard at its end with pages unread by anybody is not done, however it is given up."""
+
+    async def scenario() -> None:
+        kinesis, backend = filled(30), MemoryBackend()
+        kinesis.split(kinesis.open_shards[0])
+        async with reading(kinesis, backend, prefetch=5) as engine:
+            (batch,) = await engine.ready(timeout_s=5, limit=1)
+            await asyncio.sleep(20)  # read to the end by now
+            stopping = asyncio.create_task(engine.stop())
+            await asyncio.sleep(1)
+            await engine.ack(batch)
+            await stopping
+        lease = (await DynamoLeases(backend, "stream", "group", "other").list())[0]
+        assert not lease.ended
+        async with reading(kinesis, backend) as engine:
+            assert await read(engine, 20) == list(range(10, 30))
+
+    run(scenario())
+
+
+# ---- children and parents --------------------------------------------------------------------------
+
+
+def test_children_are_read_after_the_last_record_of_their_parents_is_acknowledged() -> None:
+    async def scenario() -> None:
+        kinesis = filled(20)
+        (parent,) = kinesis.open_shards
+        left, right = kinesis.split(parent)
+        kinesis.put(b"100", shard_id=left)
+        kinesis.put(b"101", shard_id=right)
+        async with reading(kinesis, MemoryBackend()) as engine:
+            assert await read(engine, 10) == list(range(10))
+            (last,) = await engine.ready(timeout_s=5, limit=9)
+            assert await engine.ready(timeout_s=120, limit=9) == []
+            await engine.ack(last)
+            assert set(await read(engine, 2)) == {100, 101}
+
+    run(scenario())
+
+
+def test_a_merged_shard_waits_for_both_its_parents() -> None:
+    async def scenario() -> None:
+        kinesis = MemoryKinesis(shards=2, now_s=wall_clock_s)
+        left, right = kinesis.open_shards
+        kinesis.put(b"1", shard_id=left)
+        kinesis.put(b"2", shard_id=right)
+        kinesis.put(b"3", shard_id=kinesis.merge(left, right))
+        async with reading(kinesis, MemoryBackend()) as engine:
+            parents = await engine.ready(timeout_s=5, limit=9)
+            while len(parents) < 2:
+                parents += await engine.ready(timeout_s=5, limit=9)
+            await engine.ack(parents[0])
+            assert await engine.ready(timeout_s=120, limit=9) == []
+            await engine.ack(parents[1])
+            assert await read(engine, 1) == [3]
+
+    run(scenario())
+
+
+def test_a_shard_that_appears_while_reading_is_found_within_the_refresh_time() -> None:
+    async def scenario() -> None:
+        kinesis = filled(0)
+        async with reading(kinesis, MemoryBackend(), shard_refresh_s=15.0) as engine:
+            await asyncio.sleep(5)
+            child, _ = kinesis.split(kinesis.open_shards[0])
+            kinesis.put(b"7", shard_id=child)
+            begun = asyncio.get_running_loop().time()
+            assert await read(engine, 1) == [7]
+            assert asyncio.get_running_loop().time() - begun < 3  # the end of the parent itself is the hint
+
+    run(scenario())
+
+
+# ---- pace ------------------------------------------------------------------------------------------
+
+
+def test_an_idle_shard_is_read_and_renewed_politely() -> None:
+    async def scenario() -> None:
+        kinesis, backend = filled(0, shards=3), MemoryBackend()
+        async with reading(kinesis, backend, poll_interval_s=0.4, cycle_s=1.5):
+            await asyncio.sleep(10)
+            reads, writes = len(kinesis.reads), backend.writes
+            await asyncio.sleep(100)
+            assert 3 * 200 < len(kinesis.reads) - reads < 3 * 300
+            assert backend.writes - writes < 3 * 100 / 1.5 * 1.2  # one write a shard and cycle, nothing else
+
+    run(scenario())
+
+
+def test_a_backlog_is_read_without_pauses() -> None:
+    async def scenario() -> None:
+        async with reading(filled(2000), MemoryBackend()) as engine:
+            begun = asyncio.get_running_loop().time()
+            await read(engine, 1990)
+            assert asyncio.get_running_loop().time() - begun < 1
+
+    run(scenario())
+
+
+def test_throttling_backs_off_and_loses_nothing() -> None:
+    async def scenario() -> None:
+        kinesis = filled(30)
+        kinesis.failures.extend(throttled() for _ in range(6))
+        async with reading(kinesis, MemoryBackend()) as engine:
+            assert await read(engine, 30) == list(range(30))
+        moments = [moment for _, moment in kinesis.reads[:7]]
+        pauses = [later - earlier for earlier, later in pairwise(moments)]
+        assert all(pause > 0.1 for pause in pauses)
+        assert pauses[5] > 2 * pauses[0]
+        assert len({round(pause / 2**n, 6) for n, pause in enumerate(pauses)}) > 3  # jittered, not in step
+
+    run(scenario())
+
+
+def test_while_reading_fails_the_report_says_so_and_the_age_grows() -> None:
+    async def scenario() -> None:
+        kinesis = filled(0)
+        async with reading(kinesis, MemoryBackend()) as engine:
+            await asyncio.sleep(5)
+            kinesis.failures.extend(throttled() for _ in range(100))
+            await asyncio.sleep(60)
+            report = engine.report()
+            assert report.shards[0].trouble == "slow down"
+            assert report.age_s is not None
+            assert report.age_s > 50
+            kinesis.failures.clear()
+            await asyncio.sleep(30)
+            assert engine.report().shards[0].trouble is None
+            assert engine.report().age_s == 0
+
+    run(scenario())
+
+
+def test_a_refused_call_is_raised_to_the_reader_of_batches() -> None:
+    async def scenario() -> None:
+        kinesis = filled(1)
+        kinesis.failures.append(ServiceError("no", reason="AccessDeniedException", retryable=False))
+        async with reading(kinesis, MemoryBackend()) as engine:
+            with pytest.raises(ServiceError, match="no"):
+                await engine.ready(timeout_s=5, limit=1)
+
+    run(scenario())
+
+
+def test_a_missing_stream_is_raised_to_the_reader_of_batches() -> None:
+    async def scenario() -> None:
+        kinesis = MemoryKinesis("another", now_s=wall_clock_s)
+        async with reading(kinesis, MemoryBackend()) as engine:
+            with pytest.raises(ServiceError, match="stream"):
+                await engine.ready(timeout_s=5, limit=1)
+
+    run(scenario())
+
+
+def test_an_iterator_that_expired_during_long_work_costs_neither_a_record_nor_a_repetition() -> None:
+    async def scenario() -> None:
+        kinesis = filled(30)
+        async with reading(kinesis, MemoryBackend()) as engine:
+            seen: list[int] = []
+            while len(seen) < 30:
+                (batch,) = await engine.ready(timeout_s=30, limit=1)
+                await asyncio.sleep(600)
+                seen += numbers(batch)
+                await engine.ack(batch)
+            assert seen == list(range(30))
+
+    run(scenario())
+
+
+def test_a_batch_in_work_for_longer_than_the_streams_memory_stops_loudly() -> None:
+    async def scenario() -> None:
+        kinesis = filled(20)
+        (shard,) = kinesis.open_shards
+        async with reading(kinesis, MemoryBackend(), cycle_s=60, lease_s=200) as engine:
+            (batch,) = await engine.ready(timeout_s=30, limit=1)
+            await asyncio.sleep(30 * HOUR_S)
+            kinesis.put(b"20")
+            kinesis.trim(shard, 20)
+            await engine.ack(batch)
+            with pytest.raises(CheckpointExpired):
+                await engine.ready(timeout_s=30, limit=1)
+
+    run(scenario())
+
+
+# ---- reports ---------------------------------------------------------------------------------------
+
+
+def test_rule_12_the_age_is_that_of_the_oldest_record_in_work_else_the_distance_to_the_tip() -> None:
+    async def scenario() -> None:
+        kinesis = filled(20)
+        await asyncio.sleep(7)
+        async with reading(kinesis, MemoryBackend()) as engine:
+            assert engine.report().age_s is None  # nothing read yet is not lag 0
+            (batch,) = await engine.ready(timeout_s=5, limit=1)
+            assert engine.report().age_s == pytest.approx(7, abs=0.5)
+            await asyncio.sleep(10)
+            assert engine.report().age_s == pytest.approx(17, abs=0.5)
+            await engine.ack(batch)
+            await read(engine, 10)
+            await asyncio.sleep(2)
+            report = engine.report()
+            assert report.age_s == 0
+            assert report.shards[0].oldest_unacked_s is None
+            assert report.shards[0].behind_ms == 0
+
+    run(scenario())
+
+
+# ---- where a group starts --------------------------------------------------------------------------
+
+
+def test_latest_starts_with_what_comes() -> None:
+    async def scenario() -> None:
+        kinesis = filled(30)
+        await asyncio.sleep(5)
+        async with reading(kinesis, MemoryBackend(), start=LATEST) as engine:
+            await asyncio.sleep(5)
+            kinesis.put(b"99")
+            assert await read(engine, 1) == [99]
+
+    run(scenario())
+
+
+def test_latest_means_the_start_of_the_group_not_of_each_worker() -> None:
+    """A worker that dies before its first checkpoint must not skip what came while nobody ran."""
+
+    async def scenario() -> None:
+        kinesis, backend = filled(30), MemoryBackend()
+        await asyncio.sleep(5)
+        async with reading(kinesis, backend, start=LATEST):
+            await asyncio.sleep(5)
+        await asyncio.sleep(60)
+        kinesis.put(b"99")
+        await asyncio.sleep(60)
+        async with reading(kinesis, backend, start=LATEST) as engine:
+            assert await read(engine, 1) == [99]
+
+    run(scenario())
+
+
+def test_a_start_in_time_begins_with_the_first_record_that_arrived_then() -> None:
+    async def scenario() -> None:
+        kinesis = filled(10)
+        await asyncio.sleep(100)
+        start_s = wall_clock_s()
+        await asyncio.sleep(100)
+        kinesis.put(b"11")
+        async with reading(kinesis, MemoryBackend(), start=Position(at_s=start_s)) as engine:
+            assert await read(engine, 1) == [11]
+
+    run(scenario())
+
+
+# ---- the end of a stream's memory ------------------------------------------------------------------
+
+
+async def read_ten_and_stop(kinesis: MemoryKinesis, backend: MemoryBackend) -> None:
+    async with reading(kinesis, backend) as engine:
+        await read(engine, 10)
+
+
+def test_a_checkpoint_older_than_the_streams_memory_stops_loudly() -> None:
+    """Kinesis itself goes on at its oldest record without a word, and the records between are gone."""
+
+    async def scenario() -> None:
+        kinesis, backend = filled(20), MemoryBackend()
+        (shard,) = kinesis.open_shards
+        await read_ten_and_stop(kinesis, backend)
+        await asyncio.sleep(30 * HOUR_S)
+        kinesis.put(b"20")
+        kinesis.trim(shard, 20)
+        async with reading(kinesis, backend) as engine:
+            with pytest.raises(CheckpointExpired):
+                await engine.ready(timeout_s=30, limit=1)
+
+    run(scenario())
+
+
+def test_an_old_checkpoint_that_the_stream_still_holds_is_used() -> None:
+    async def scenario() -> None:
+        kinesis, backend = filled(20), MemoryBackend()
+        await read_ten_and_stop(kinesis, backend)
+        await asyncio.sleep(100 * HOUR_S)  # a retention of 168 h is none of the default's business
+        async with reading(kinesis, backend) as engine:
+            assert await read(engine, 10) == list(range(10, 20))
+
+    run(scenario())
+
+
+def test_a_stream_that_was_quiet_for_days_is_no_reason_to_stop() -> None:
+    """The last record expired long ago, but a worker saw all the time that nothing came after it."""
+
+    async def scenario() -> None:
+        kinesis, backend = filled(10), MemoryBackend()
+        (shard,) = kinesis.open_shards
+        async with reading(kinesis, backend, poll_interval_s=60, cycle_s=60, lease_s=200) as engine:
+            await read(engine, 10)
+            await asyncio.sleep(30 * HOUR_S)
+        kinesis.trim(shard, 10)
+        await asyncio.sleep(HOUR_S)
+        kinesis.put(b"10")
+        async with reading(kinesis, backend) as engine:
+            assert await read(engine, 1) == [10]
+
+    run(scenario())
+
+
+def test_a_checkpoint_of_another_stream_of_that_name_stops_loudly() -> None:
+    async def scenario() -> None:
+        backend = MemoryBackend()
+        await read_ten_and_stop(filled(10), backend)
+        async with reading(filled(10), backend) as engine:
+            with pytest.raises(CheckpointExpired):
+                await engine.ready(timeout_s=30, limit=1)
+
+    run(scenario())
+
+
+def test_a_shard_that_vanished_before_its_end_stops_loudly() -> None:
+    async def scenario() -> None:
+        kinesis, backend = filled(20), MemoryBackend()
+        (parent,) = kinesis.open_shards
+        await read_ten_and_stop(kinesis, backend)
+        kinesis.split(parent)
+        kinesis.forget(parent)
+        async with reading(kinesis, backend) as engine:
+            with pytest.raises(CheckpointExpired, match=parent):
+                await engine.ready(timeout_s=30, limit=1)
+
+    run(scenario())
+
+
+def test_a_start_time_older_than_the_streams_memory_stops_loudly() -> None:
+    async def scenario() -> None:
+        kinesis = filled(20)
+        (shard,) = kinesis.open_shards
+        start_s = wall_clock_s()
+        await asyncio.sleep(30 * HOUR_S)
+        kinesis.put(b"20")
+        kinesis.trim(shard, 20)
+        async with reading(kinesis, MemoryBackend(), start=Position(at_s=start_s)) as engine:
+            with pytest.raises(CheckpointExpired):
+                await engine.ready(timeout_s=30, limit=1)
+
+    run(scenario())
