@@ -13,12 +13,16 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
-import uvicorn
+import uvloop
 
 from localaws.endpoints import LOOPBACK, REGION
+from localaws.http_server import Application, Connection, Quick
+
+BACKLOG = 1024
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,32 +49,38 @@ def prepare(port: int, *, verbose: bool) -> None:
     )
 
 
-async def serve(application: Any, listening: socket.socket, *, until_stdin_closes: bool) -> None:
+def _end_with_stdin(loop: asyncio.AbstractEventLoop, end: asyncio.Event) -> None:
+    if not os.read(0, 1024):
+        loop.remove_reader(0)
+        end.set()
+
+
+def _show_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Print what went wrong outside of any request; ministack silences the log that would."""
+    print(f"localaws: {context.get('message')}", file=sys.stderr)  # noqa: T201  # the emulator's only log
+    if error := context.get("exception"):
+        traceback.print_exception(error, file=sys.stderr)
+
+
+async def serve(quick: Quick, application: Application, listening: socket.socket, *, until_stdin_closes: bool) -> None:
     """Answer requests until a signal comes or stdin closes."""
-    config = uvicorn.Config(
-        application,
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_level="error",
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=3600,
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_show_fault)
+    end = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, end.set)
     if until_stdin_closes:
-        loop = asyncio.get_running_loop()
-
-        def read() -> None:
-            if not os.read(0, 1024):
-                loop.remove_reader(0)
-                server.should_exit = True
-
-        loop.add_reader(0, read)
+        loop.add_reader(0, _end_with_stdin, loop, end)
+    connections: set[Connection] = set()
+    server = await loop.create_server(
+        lambda: Connection(quick, application, connections), sock=listening, backlog=BACKLOG
+    )
     print(json.dumps({"port": listening.getsockname()[1]}), flush=True)  # noqa: T201  # the parent waits for it
-    await server.serve(sockets=[listening])
+    await end.wait()
+    server.close()
+    for connection in list(connections):
+        if connection.transport is not None:
+            connection.transport.abort()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,23 +92,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         listening.bind((LOOPBACK, options.port))
     except OSError as error:
         sys.exit(f"localaws: port {options.port} on {LOOPBACK} can't be used: {error.strerror}")
-    listening.listen(1024)
     prepare(listening.getsockname()[1], verbose=options.verbose)
 
-    import ministack.app  # it reads the environment on import
+    from localaws.emulator import application, start  # ministack reads the environment when it is imported
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda _signal, _frame: None)  # uvicorn raises again what it ended on
     gc.set_threshold(50_000, 50, 1000)  # a full collection walks every stored item: p99 fell from 150 to 45 ms
     gc.freeze()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(ministack.app.app, listening, until_stdin_closes=options.until_stdin_closes))
-
-
-def _loop_factory() -> Any:
-    import uvloop
-
-    return uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        quick = start(runner.get_loop(), without=options.without)
+        runner.run(serve(quick, application, listening, until_stdin_closes=options.until_stdin_closes))
 
 
 if __name__ == "__main__":

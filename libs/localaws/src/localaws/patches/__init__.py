@@ -1,1 +1,1 @@
-"""What ministack 1.5.33 gets wrong, mended: one module per subject, one class of fault per patch."""
+"""What ministack 1.5.33 gets wrong, mended: one module per subject, one name per fault."""

@@ -1,0 +1,64 @@
+"""The control endpoints, under /_localaws/ on the port of the AWS endpoint.
+
+GET  /_localaws/faults     what goes wrong between tables and streams, and what was written so far
+POST /_localaws/faults     change it: {"duplicate": 0.1, "shuffle_window": 20, "delay_ms": 500, "seed": 7}
+POST /_localaws/expire     remove now what TTL would remove within days: {"removed": N}
+POST /_localaws/patches    {"without": [names]}: leave patches out, to show the fault that each mends
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from localaws.http_server import Request, response
+from localaws.patches import registry
+from localaws.patches.change_records import capture, remove_expired
+
+CONTROL_PREFIX = b"/_localaws/"
+
+Json = dict[str, Any]
+
+
+def _faults(request: Request, settings: Json) -> Json:
+    if request.method == "POST":
+        stream = settings.pop("stream", None)
+        capture.delivery.set_faults(settings, stream)
+    return capture.delivery.report()
+
+
+def _expire(_request: Request, _settings: Json) -> Json:
+    return {"removed": remove_expired()}
+
+
+def _patches(request: Request, settings: Json) -> Json:
+    if request.method == "POST":
+        registry.install(settings.get("without", ()))
+    return {"patches": registry.faults()}
+
+
+ENDPOINTS: dict[bytes, Callable[[Request, Json], Json]] = {
+    b"faults": _faults,
+    b"expire": _expire,
+    b"patches": _patches,
+}
+
+
+def control(request: Request) -> bytes:
+    """Answer a control request."""
+    endpoint = ENDPOINTS.get(request.target.removeprefix(CONTROL_PREFIX))
+    if endpoint is None:
+        known = ", ".join(name.decode() for name in ENDPOINTS)
+        return _answer(404, {"error": f"no such endpoint; there are {known}"})
+    try:
+        settings = json.loads(request.body or b"{}")
+        if not isinstance(settings, dict):
+            raise ValueError("the body must be a JSON object")
+        return _answer(200, endpoint(request, settings))
+    except (ValueError, registry.UnknownPatch) as error:
+        return _answer(400, {"error": str(error)})
+
+
+def _answer(status: int, shown: Json) -> bytes:
+    return response(status, [(b"content-type", b"application/json")], json.dumps(shown).encode() + b"\n")

@@ -1,0 +1,31 @@
+"""ministack with all patches, put together. Importing this imports ministack, which reads the environment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import ministack.app
+
+from localaws.dispatch import quick_answer
+from localaws.http_server import Application, Quick
+from localaws.patches import all as _all_patches  # noqa: F401  # registers them
+from localaws.patches import registry
+from localaws.patches.change_records import capture
+
+application: Application = ministack.app.app
+
+
+def start(loop: asyncio.AbstractEventLoop, *, without: Sequence[str] = ()) -> Quick:
+    """Install the patches and return what answers a request at once.
+
+    Args:
+        loop: runs what happens later: delayed change records, exports, imports.
+        without: names of faults to leave unmended.
+
+    Raises:
+        UnknownPatch: a name is of no patch.
+    """
+    registry.install(without)
+    capture.bind(loop)
+    return quick_answer
