@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 python3 - <<'P' > /tmp/members.in
 import tomllib,glob,re
 seen=set()
-own={"crossfade-common","localaws","faust-kinesis"}
+own={"crossfade-common","localaws","faust-kinesis","engagement-migration"}
 for f in ["pyproject.toml",*glob.glob("libs/*/pyproject.toml"),*glob.glob("services/*/pyproject.toml"),*glob.glob("migrations/*/pyproject.toml"),"demo/pyproject.toml"]:
     d=tomllib.load(open(f,"rb"))
     for x in [*d["project"]["dependencies"],*d.get("dependency-groups",{}).get("dev",[])]:

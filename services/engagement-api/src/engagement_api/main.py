@@ -1,0 +1,191 @@
+"""The process: settings, both tables, flags, heartbeat, gRPC; and a clean end.
+
+python -m engagement_api.main [--check | --version | --help]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import sys
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from crossfade.adapters.control.heartbeats import DynamoHeartbeats
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.flags import FlagdFile, parse_flagd_file
+from crossfade.adapters.redis_dedup import RedisMarks
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
+from crossfade.adapters.wire import Wire
+from crossfade.core.control import control_tables
+from crossfade.core.errors import ConfigError
+from crossfade.core.mapping import Mapping
+from crossfade.core.shape import Side
+from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import add_EngagementServiceServicer_to_server
+from crossfade.runtime import lifecycle
+from crossfade.runtime.aws import wire_config
+from crossfade.runtime.grpc import RpcServer
+from crossfade.runtime.logging import configure
+from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.settings import describe_settings, load_settings
+from engagement_api.epochs import Epochs
+from engagement_api.mirror import Mirror
+from engagement_api.points import Points
+from engagement_api.pulse import Pulse
+from engagement_api.report import Tally, report
+from engagement_api.servicer import SERVICE, EngagementServicer
+from engagement_api.settings import Settings
+from engagement_api.targets import name_targets
+
+log = structlog.get_logger()
+
+NAME: Final = "engagement-api"
+
+WATCH_S: Final = 0.1
+"""How often the flags are evaluated; the requests between two evaluations share the result."""
+
+
+def flag_file(settings: Settings) -> Path:
+    """Return the flag file.
+
+    Raises:
+        ConfigError: none was named.
+    """
+    if settings.flag_file is None:
+        raise ConfigError("CROSSFADE_FLAG_FILE: name the flagd file with the flags `ownership` and `dual-write`")
+    return settings.flag_file
+
+
+class Service:
+    """The parts of one process, put together; `run` serves with them."""
+
+    def __init__(self, settings: Settings, mapping: Mapping, flags: FlagdFile, stack: AsyncExitStack) -> None:
+        """Build the parts on flags that have been read; `stack` closes what they open."""
+        wire = Wire("dynamodb", wire_config(settings, max_connections=settings.connections))
+        # The heartbeat has connections of its own: it must not wait behind the calls that it permits.
+        self.control = Wire("dynamodb", wire_config(settings, max_connections=2))
+        for each in (wire, self.control):
+            stack.push_async_callback(each.close)
+        self.settings = settings
+        self.mapping = mapping
+        self.epochs = Epochs(flags)
+        self.pulse = Pulse(
+            DynamoHeartbeats(DynamoDB(self.control), control_tables(mapping.name).heartbeats),
+            self.epochs,
+            pod=settings.pod,
+            lease_s=settings.lease_s,
+            longest_operation_s=settings.operation_s,
+        )
+        db = DynamoDB(wire)
+        self.marks = RedisMarks(settings.redis_url, mapping.name) if settings.redis_url else None
+        if self.marks:
+            stack.push_async_callback(self.marks.close)
+        self.mirror = Mirror(
+            mapping,
+            {side: DynamoTransfers(db, mapping.shape(side)) for side in Side},
+            self.marks,
+            self.epochs,
+            budget_s=settings.dual_write_budget_ms / 1000,
+            call_s=settings.dual_write_call_s,
+        )
+        self.tally = Tally()
+        points = Points(
+            Ownership(DynamoTable(db, mapping, Side.LEGACY), DynamoTable(db, mapping, Side.NEW), mapping),
+            mapping,
+            self.epochs,
+            self.pulse,
+            self.mirror,
+            operation_s=settings.operation_s,
+            tally=self.tally,
+        )
+        self.server = RpcServer(
+            host=settings.host,
+            port=settings.port,
+            max_message_bytes=settings.max_message_bytes,
+            max_concurrent_calls=settings.max_concurrent_calls,
+        )
+        servicer = EngagementServicer(points, trace_per_million=settings.trace_per_million)
+        add_EngagementServiceServicer_to_server(servicer, self.server.server)
+        self.server.serves(SERVICE)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then drain and withdraw the heartbeat."""
+        address = await self.server.start()
+        await self.pulse.beat()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in self._background()]
+            await self.server.serving(True)
+            gc.freeze()  # what lives by now lives to the end: no collection need look at it
+            lifecycle.ready(address, pod=self.settings.pod)
+            await stop.wait()
+            await self.server.stop(notice_s=self.settings.drain_notice_s, grace_s=self.settings.drain_s)
+            await self.mirror.close(self.settings.dual_write_call_s)
+            for task in tasks:
+                task.cancel()
+        await self.pulse.leave()
+
+    def _background(self) -> list[Coroutine[Any, Any, None]]:
+        background = [
+            self.epochs.watch(WATCH_S),
+            self.pulse.run(),
+            report(self.settings.report_s, self.tally, self.epochs, self.pulse, self.mirror.counts),
+        ]
+        if self.marks:
+            background.append(
+                name_targets(self.marks, self.control, self.mapping, lambda: self.epochs.current.dual_write)
+            )
+        return background
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises:
+        ConfigError: the mapping or the flag file can't be read, or the port is taken.
+    """
+    async with AsyncExitStack() as stack:
+        mapping = settings.mapping()
+        flags = FlagdFile(flag_file(settings), settings.flag_poll_s)
+        stack.push_async_callback(flags.close)
+        await flags.start()
+        await Service(settings, mapping, flags, stack).run(stop)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog=NAME,
+        description="The Engagement API: gRPC on one port. Settings are environment variables:",
+        epilog=describe_settings(Settings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{NAME} {version('crossfade-engagement-api')}")
+    parser.add_argument("--check", action="store_true", help="check settings, mapping and flag file, and end")
+    wanted = parser.parse_args(arguments)
+    settings = load_settings(Settings)
+    configure(NAME, settings.log_level)
+    if wanted.check:
+        return check(settings)
+    return lifecycle.run(NAME, lambda stop: serve(settings, stop))
+
+
+def check(settings: Settings) -> int:
+    """Say on stderr what is wrong with the mapping or the flag file; return 2 then, 0 when nothing is."""
+    try:
+        settings.mapping()
+        parse_flagd_file(flag_file(settings).read_text())
+    except (ConfigError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

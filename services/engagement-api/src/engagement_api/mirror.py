@@ -1,0 +1,202 @@
+"""The dual write: an owner write's image goes to the standby table at once, if that costs the caller next to nothing.
+
+It is an economy and a head start, never a promise: whatever is left out here comes down the stream. So it has a latency
+budget for the caller, a bound on what waits and what runs, a breaker, and no retry. What was applied is marked, so that
+the stream's copy of it costs no second write (design.md, section 3, rule 7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from crossfade.core.errors import CrossfadeError, PoisonRecord
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.item import Item, build_image
+from crossfade.core.keys import Key
+from crossfade.core.mapping import Mapping as ItemMapping
+from crossfade.core.shape import Direction, Side, direction_to
+from crossfade.ports.dedup import Marks
+from crossfade.ports.table import TransferTable
+from engagement_api.breaker import Breaker
+from engagement_api.epochs import Epoch, Epochs
+
+log = structlog.get_logger()
+
+BATCH: Final = 25
+"""Transfers of one request."""
+
+SETTLED: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE})
+"""The standby holds this version or a newer one: no later copy of it needs a write."""
+
+
+class Copy(NamedTuple):
+    """What an owner write left: its side, its key, the item after it."""
+
+    owner: Side
+    key: Key
+    item: Item
+
+
+def transfer_of(mapping: ItemMapping, copy: Copy) -> Transfer:
+    """Return the state transfer that copies an owner's item to the other table.
+
+    Raises:
+        PoisonRecord: the mapping can't take it.
+    """
+    direction = direction_to(copy.owner.other)
+    image = mapping.carry(direction, build_image(copy.item, mapping.shape(copy.owner), {}))
+    # Rows that a forward transfer creates have generation 0, those of a reverse one the image's (section 3, rule 2).
+    first_generation = 0 if direction is Direction.FORWARD else copy.item.generation
+    return Transfer(copy.key, copy.item.version or 0, image, first_generation)
+
+
+class _Lane:
+    """One direction: what waits, by key, and how many requests run."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[Key, tuple[Transfer, asyncio.Future[None], Epoch]] = {}
+        self.running: set[asyncio.Task[None]] = set()
+
+
+class Mirror:
+    """Copies owner writes to the standby side, in batches, in the background."""
+
+    def __init__(
+        self,
+        mapping: ItemMapping,
+        tables: Mapping[Side, TransferTable],
+        marks: Marks | None,
+        epochs: Epochs,
+        *,
+        budget_s: float = 0.02,
+        call_s: float = 1.0,
+        max_running: int = 4,
+        max_waiting: int = 2_000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare it; nothing runs before the first copy.
+
+        Args:
+            mapping: of the migration.
+            tables: where copies go, by side.
+            marks: where applied copies are marked; None for nowhere.
+            epochs: a copy counts as running in the epoch of its operation.
+            budget_s: how long a caller waits for its copy at most; 0 for not at all.
+            call_s: how long one request may take.
+            max_running: requests at a time, per side.
+            max_waiting: copies that may wait, per side; more are left to the stream.
+            monotonic: clock for the breakers, s.
+        """
+        self._mapping = mapping
+        self._tables = tables
+        self._marks = marks
+        self._epochs = epochs
+        self._budget_s = budget_s
+        self._call_s = call_s
+        self._max_running = max_running
+        self._max_waiting = max_waiting
+        self._lanes = {side: _Lane() for side in Side}
+        self._breakers = {side: Breaker(monotonic=monotonic) for side in Side}
+        self.counts = dict.fromkeys(("copied", "skipped", "failed", "late"), 0)
+
+    async def copy(self, copies: Sequence[Copy], epoch: Epoch) -> None:
+        """Send copies off, and wait for them no longer than the budget. Never raises.
+
+        Args:
+            copies: of one call.
+            epoch: that the call's operation runs in.
+        """
+        sent = [future for each in copies if (future := self._send(each, epoch)) is not None]
+        if sent and self._budget_s > 0:
+            _, late = await asyncio.wait(sent, timeout=self._budget_s)
+            self.counts["late"] += len(late)
+
+    async def close(self, within_s: float) -> None:
+        """Let what runs and waits come to its end, for a while; the stream heals the rest."""
+        tasks = [task for lane in self._lanes.values() for task in lane.running]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=within_s)
+            for task in late:
+                task.cancel()
+
+    def _send(self, copy: Copy, epoch: Epoch) -> asyncio.Future[None] | None:
+        target = copy.owner.other
+        lane = self._lanes[target]
+        if copy.item.version is None or self._breakers[target].is_open:
+            self.counts["skipped"] += 1
+            return None
+        waiting = lane.waiting.get(copy.key)
+        if waiting is None and len(lane.waiting) >= self._max_waiting:
+            self.counts["skipped"] += 1
+            return None
+        try:
+            transfer = transfer_of(self._mapping, copy)
+        except PoisonRecord as error:  # the replicator parks it, with its payload
+            log.warning("unmappable", key=copy.key.decode(), error=str(error))
+            self.counts["skipped"] += 1
+            return None
+        if waiting is not None:
+            # Only the highest version of a key is worth a write; the earlier caller has its future all the same.
+            if transfer.version > waiting[0].version:
+                lane.waiting[copy.key] = (transfer, *waiting[1:])
+            return waiting[1]
+        future = asyncio.get_running_loop().create_future()
+        epoch.running += 1
+        lane.waiting[copy.key] = (transfer, future, epoch)
+        if len(lane.running) < self._max_running:
+            task = asyncio.create_task(self._drain(target, lane))
+            lane.running.add(task)
+            task.add_done_callback(lane.running.discard)
+        return future
+
+    async def _drain(self, target: Side, lane: _Lane) -> None:
+        while lane.waiting:
+            keys = list(lane.waiting)[:BATCH]
+            batch = [lane.waiting.pop(key) for key in keys]
+            done: dict[Key, int] = {}
+            try:
+                done = await self._write(target, [transfer for transfer, _, _ in batch])
+            finally:
+                for _, future, epoch in batch:
+                    self._epochs.end(epoch)
+                    if not future.done():
+                        future.set_result(None)
+            if done and self._marks is not None:
+                await self._marks.mark(direction_to(target), done)
+
+    async def _write(self, target: Side, transfers: list[Transfer]) -> dict[Key, int]:
+        """Send one request; return the versions that the standby surely holds now."""
+        breaker = self._breakers[target]
+        if not breaker.admit():
+            self.counts["skipped"] += len(transfers)
+            return {}
+        try:
+            async with asyncio.timeout(self._call_s):
+                verdicts = await self._tables[target].transfer(transfers, timeout_s=self._call_s)
+        except (CrossfadeError, TimeoutError) as error:
+            self._failed(target, breaker, len(transfers), str(error) or "no answer in time")
+            return {}
+        except BaseException:
+            breaker.failed()
+            raise
+        done = {each.key: each.version for each, verdict in zip(transfers, verdicts, strict=True) if verdict in SETTLED}
+        self.counts["copied"] += len(done)
+        throttled = verdicts.count(Verdict.THROTTLED)
+        # Any other refusal is the key's own affair, and comes up again where it can be parked: in the replicator.
+        self.counts["skipped"] += len(transfers) - len(done) - throttled
+        if throttled:
+            self._failed(target, breaker, throttled, "throttled")
+        else:
+            breaker.succeeded()
+        return done
+
+    def _failed(self, target: Side, breaker: Breaker, count: int, why: str) -> None:
+        breaker.failed()
+        self.counts["failed"] += count
+        if breaker.is_open:
+            log.warning("dual write pauses", target=target.value, why=why)

@@ -1,0 +1,218 @@
+"""What the API does with points: operations on the owner table, copies to the other, reads; within the pod's lease."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from crossfade.core.decisions import Done, Outcome
+from crossfade.core.errors import CrossfadeError, OwnershipAmbiguous
+from crossfade.core.item import balance_of, version_of
+from crossfade.core.keys import Key
+from crossfade.core.mapping import Mapping as ItemMapping
+from crossfade.core.ramp import aim
+from crossfade.core.shape import Side
+from crossfade.core.trim import FULL_SIZE, WINDOW_MS
+from crossfade.core.writes import Kind, Operation
+from crossfade.runtime.ownership import Call, OwnerImage, Ownership
+from engagement_api.epochs import Epochs
+from engagement_api.mirror import Copy, Mirror
+from engagement_api.pulse import Pulse
+from engagement_api.refusals import (
+    InsufficientPoints,
+    TooManyOperations,
+    TransactionExpired,
+    Unavailable,
+    WalletNotFound,
+)
+from engagement_api.report import Tally
+from engagement_api.ulids import encode_ulid
+
+BUSY_RETRY_S: Final = 0.1
+"""Others moved the key again and again; a moment later they are done."""
+
+TIMEOUT_RETRY_S: Final = 0.2
+"""A table that didn't answer in time may do so a moment later."""
+
+
+class Wallet(NamedTuple):
+    """A wallet after an operation, or as it was read.
+
+    Attributes:
+        balance: points in it; 0 when there is none.
+        version: that the balance was seen at; 0 when the wallet never was.
+        replayed: the operation had been applied before.
+    """
+
+    balance: int
+    version: int
+    replayed: bool = False
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Points:
+    """Points on two tables, one of which owns each wallet."""
+
+    def __init__(
+        self,
+        ownership: Ownership,
+        mapping: ItemMapping,
+        epochs: Epochs,
+        pulse: Pulse,
+        mirror: Mirror,
+        *,
+        operation_s: float,
+        tally: Tally | None = None,
+        wall_ms: Callable[[], int] = _wall_ms,
+    ) -> None:
+        """Put it together.
+
+        Args:
+            ownership: finds the owner and hands over.
+            mapping: of the migration.
+            epochs: says where to aim, and counts what runs.
+            pulse: says whether owner writes are allowed.
+            mirror: takes the copies, while the flag `dual-write` is on.
+            operation_s: longest time of one call; the pulse counts on it.
+            tally: counts outcomes.
+            wall_ms: wall clock, ms since the epoch.
+        """
+        self._ownership = ownership
+        self._shapes = {side: mapping.shape(side) for side in Side}
+        self._epochs = epochs
+        self._pulse = pulse
+        self._mirror = mirror
+        self._operation_s = operation_s
+        self._tally = tally or Tally()
+        self._wall_ms = wall_ms
+
+    async def operate(self, operation: Operation) -> Wallet:
+        """Apply an operation exactly once, whatever was tried before.
+
+        Raises:
+            Refusal: what the contract names: too few points, an expired id and so on.
+            CrossfadeError: the store did not answer; the operation is safe to send again.
+        """
+        self._pulse.check()
+        epoch = self._epochs.begin()
+        try:
+            document = epoch.document
+            ends = asyncio.get_running_loop().time() + self._operation_s
+            done = await self._ownership.operate(
+                operation, aim(document, operation.key), complete=document.complete, deadline=ends
+            )
+            self._tally.count(done)
+            if epoch.dual_write and done.outcome is Outcome.APPLIED and done.item is not None:
+                await self._mirror.copy([Copy(done.side, operation.key, done.item)], epoch)
+            return self._wallet(operation, done)
+        except CrossfadeError as error:
+            self._tally.outcomes[error.code] += 1
+            raise
+        finally:
+            self._epochs.end(epoch)
+
+    async def operate_many(self, operations: Sequence[Operation]) -> list[Wallet | Exception]:
+        """Apply operations together; of one wallet in their order.
+
+        Returns:
+            For each what `operate` would have returned or raised.
+        """
+        if not operations:
+            return []
+        self._pulse.check()
+        epoch = self._epochs.begin()
+        try:
+            document = epoch.document
+            calls = [Call(each, aim(document, each.key)) for each in operations]
+            ends = asyncio.get_running_loop().time() + self._operation_s
+            results = await self._ownership.operate_many(calls, complete=document.complete, deadline=ends)
+            if epoch.dual_write:
+                await self._mirror.copy(_copies(operations, results), epoch)
+            return [self._counted(each, result) for each, result in zip(operations, results, strict=True)]
+        finally:
+            self._epochs.end(epoch)
+
+    async def read(self, key: Key, *, consistent: bool = True) -> Wallet:
+        """Read one wallet where it is owned.
+
+        Raises:
+            CrossfadeError: the store did not answer, or nobody can tell who owns the wallet.
+        """
+        return (await self.read_many([key], consistent=consistent))[key]
+
+    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Wallet]:
+        """Read wallets where they are owned.
+
+        Args:
+            keys: the same one may be given twice.
+            consistent: whether to see all that was acknowledged before.
+
+        Raises:
+            CrossfadeError: as `read`, of the first wallet that failed.
+        """
+        document = self._epochs.current.document
+        wishes = [(key, aim(document, key)) for key in dict.fromkeys(keys)]
+        try:
+            async with asyncio.timeout(self._operation_s):
+                images = await self._ownership.owner_read_many(
+                    wishes, consistent=consistent, complete=document.complete
+                )
+        except TimeoutError as error:
+            raise Unavailable("the tables didn't answer in time", retry_after_s=TIMEOUT_RETRY_S) from error
+        self._tally.reads += len(wishes)
+        return {key: self._seen(image) for (key, _), image in zip(wishes, images, strict=True)}
+
+    def _seen(self, image: OwnerImage | Exception) -> Wallet:
+        if isinstance(image, Exception):
+            raise image
+        return Wallet(balance_of(image.item, self._shapes[image.side]), version_of(image.item))
+
+    def _counted(self, operation: Operation, result: Done | Exception) -> Wallet | Exception:
+        try:
+            if isinstance(result, Exception):
+                raise result
+            self._tally.count(result)
+            return self._wallet(operation, result)
+        except CrossfadeError as error:
+            self._tally.outcomes[error.code] += 1
+            return error
+
+    def _wallet(self, operation: Operation, done: Done) -> Wallet:
+        """Return the wallet after an operation that was applied, now or before.
+
+        Raises:
+            Refusal: it was not, or that is unknown.
+        """
+        balance = balance_of(done.item, self._shapes[done.side])
+        match done.outcome:
+            case Outcome.APPLIED | Outcome.REPLAYED:
+                return Wallet(balance, version_of(done.item), done.outcome is Outcome.REPLAYED)
+            case Outcome.INSUFFICIENT:
+                raise InsufficientPoints(balance, operation.amount)
+            case Outcome.NOT_FOUND if operation.kind is Kind.DELETE:
+                raise WalletNotFound(operation.key)
+            case Outcome.NOT_FOUND:
+                raise InsufficientPoints(0, operation.amount)
+            case Outcome.EXPIRED:
+                raise TransactionExpired(encode_ulid(operation.transaction_id), self._wall_ms())
+            case Outcome.FULL:
+                wait_s = BUSY_RETRY_S if done.retry_after_s is None else done.retry_after_s
+                raise TooManyOperations(remembered=FULL_SIZE, window_ms=WINDOW_MS, retry_after_s=wait_s)
+            case Outcome.BUSY:
+                raise Unavailable("the wallet moves between the tables", retry_after_s=BUSY_RETRY_S)
+        reasons = "; ".join(step.reason for step in done.steps)
+        raise OwnershipAmbiguous(f"{done.outcome.value}: {reasons}")
+
+
+def _copies(operations: Sequence[Operation], results: Sequence[Done | Exception]) -> list[Copy]:
+    """What to copy: the last item of each wallet that changed."""
+    last: dict[Key, Copy] = {}
+    for operation, result in zip(operations, results, strict=True):
+        if isinstance(result, Done) and result.outcome is Outcome.APPLIED and result.item is not None:
+            last[operation.key] = Copy(result.side, operation.key, result.item)
+    return list(last.values())

@@ -1,0 +1,145 @@
+"""What the API refuses, as the contract names it (proto/crossfade/engagement/v1/errors.proto)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import quote
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
+from grpc import StatusCode
+
+from crossfade.core.keys import Key
+from crossfade.gen.engagement.v1 import errors_pb2
+from crossfade.runtime.grpc import Refusal
+from engagement_migration.keys import wallet_of
+
+DOMAIN: Final = "crossfade.engagement.v1"
+
+
+class InsufficientPoints(Refusal):
+    """The wallet holds less than is to be spent."""
+
+    code = "insufficient_points"
+    status = StatusCode.FAILED_PRECONDITION
+    reason = "INSUFFICIENT_POINTS"
+
+    def __init__(self, balance: int, asked: int) -> None:
+        super().__init__(f"the wallet holds {balance} points, {asked} were asked for")
+        self.balance = balance
+        self.asked = asked
+
+    def details(self) -> Sequence[Message]:
+        """Say how many there are."""
+        return (errors_pb2.InsufficientPoints(balance=self.balance, asked=self.asked),)
+
+
+class TransactionExpired(Refusal):
+    """The id is at or below the wallet's floor: it may have been applied and forgotten. The outcome is unknown."""
+
+    code = "transaction_expired"
+    status = StatusCode.ABORTED
+    reason = "TRANSACTION_EXPIRED"
+
+    def __init__(self, transaction_id: str, now_ms: int) -> None:
+        super().__init__("the transaction id is older than what the wallet remembers: the outcome is unknown")
+        self.transaction_id = transaction_id
+        self.now_ms = now_ms
+
+    def details(self) -> Sequence[Message]:
+        """Tell the server's time, so that a client can see that its ids are old."""
+        return (errors_pb2.TransactionExpired(transaction_id=self.transaction_id, server_time=timestamp(self.now_ms)),)
+
+
+class TransactionFromFuture(Refusal):
+    """The time in the id is ahead of our clock by more than is tolerated."""
+
+    code = "transaction_from_future"
+    status = StatusCode.OUT_OF_RANGE
+    reason = "TRANSACTION_FROM_FUTURE"
+
+    def __init__(self, field: str, transaction_id: str, *, now_ms: int, ahead_ms: int, tolerance_ms: int) -> None:
+        super().__init__(
+            f"{field} is {ahead_ms} ms ahead of the server's clock, {tolerance_ms} ms are allowed",
+            retry_after_s=(ahead_ms - tolerance_ms) / 1000,
+        )
+        self.field = field
+        self.transaction_id = transaction_id
+        self.now_ms = now_ms
+        self.tolerance_ms = tolerance_ms
+
+    def details(self) -> Sequence[Message]:
+        """Tell the server's time and its tolerance."""
+        return (
+            errors_pb2.TransactionFromFuture(
+                transaction_id=self.transaction_id,
+                server_time=timestamp(self.now_ms),
+                tolerance=duration(self.tolerance_ms),
+            ),
+        )
+
+
+class TooManyOperations(Refusal):
+    """The wallet already remembers as many ids as it can, all of them too young to be forgotten."""
+
+    code = "too_many_operations"
+    status = StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_OPERATIONS"
+
+    def __init__(self, *, remembered: int, window_ms: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"the wallet took {remembered} operations within {window_ms // 1000} s", retry_after_s=retry_after_s
+        )
+        self.remembered = remembered
+        self.window_ms = window_ms
+
+    def details(self) -> Sequence[Message]:
+        """Say what a wallet can take."""
+        return (errors_pb2.TooManyOperations(remembered=self.remembered, window=duration(self.window_ms)),)
+
+
+class WalletNotFound(Refusal):
+    """There is no wallet to delete."""
+
+    code = "wallet_not_found"
+    status = StatusCode.NOT_FOUND
+    reason = "WALLET_NOT_FOUND"
+
+    def __init__(self, key: Key) -> None:
+        super().__init__("there is no such wallet")
+        user, channel = wallet_of(key)
+        self.name = f"users/{quote(user, safe='')}/channels/{quote(channel, safe='')}"
+
+    def details(self) -> Sequence[Message]:
+        """Name the wallet."""
+        return (error_details_pb2.ResourceInfo(resource_type=f"{DOMAIN}.Wallet", resource_name=self.name),)
+
+
+class Unavailable(Refusal):
+    """The call can't be served right now.
+
+    Args:
+        why: for a person.
+        retry_after_s: when it may be worth another try, with the same transaction id.
+    """
+
+    code = "unavailable"
+    retryable = True
+    status = StatusCode.UNAVAILABLE
+    reason = "UNAVAILABLE"
+
+    def __init__(self, why: str, *, retry_after_s: float) -> None:
+        super().__init__(why, retry_after_s=retry_after_s)
+
+
+def timestamp(at_ms: int) -> Timestamp:
+    """Return a time in ms since the epoch as protobuf has it."""
+    return Timestamp(seconds=at_ms // 1000, nanos=at_ms % 1000 * 1_000_000)
+
+
+def duration(length_ms: int) -> Duration:
+    """Return a length in ms as protobuf has it."""
+    return Duration(seconds=length_ms // 1000, nanos=length_ms % 1000 * 1_000_000)

@@ -1,0 +1,62 @@
+"""One line in the log per interval: what was asked, how it ended, and what the dual write did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+import structlog
+
+from crossfade.core.decisions import Done, StepKind
+from engagement_api.epochs import Epochs
+from engagement_api.pulse import Pulse
+
+log = structlog.get_logger()
+
+
+class Tally:
+    """Totals since the start of the process.
+
+    Attributes:
+        outcomes: of operations, by name; errors of the store by their code.
+        steps: of handovers, by name.
+        reads: wallets read.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.steps: Counter[str] = Counter()
+        self.reads = 0
+
+    def count(self, done: Done) -> None:
+        """Count an operation that came to an end."""
+        self.outcomes[done.outcome.value] += 1
+        for step in done.steps:
+            self.steps[step.kind.value] += 1
+            if step.kind is StepKind.UNMAPPABLE:
+                log.warning("key can't be handed over", side=step.side.value, reason=step.reason)
+
+
+async def report(every_s: float, tally: Tally, epochs: Epochs, pulse: Pulse, mirrored: Mapping[str, int]) -> None:
+    """Log a line per interval until cancelled.
+
+    Args:
+        every_s: interval.
+        tally: of the operations.
+        epochs: tells the flag document and its age.
+        pulse: tells whether owner writes are allowed.
+        mirrored: counts of the dual write.
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        log.info(
+            "report",
+            outcomes=dict(tally.outcomes),
+            handovers=dict(tally.steps),
+            reads=tally.reads,
+            dual_write=dict(mirrored),
+            document=epochs.current.document._asdict(),
+            flag_age_s=round(epochs.age_s, 1),
+            writes_allowed=pulse.counted,
+        )

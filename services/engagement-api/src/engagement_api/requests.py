@@ -1,0 +1,146 @@
+"""Requests, checked: bounded sizes, whole numbers in range, ids that are ULIDs and not from the future."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+from crossfade.core.events import Event, encode_event
+from crossfade.core.keys import Key
+from crossfade.core.trim import AHEAD_MS, is_from_the_future, ulid_ms
+from crossfade.core.writes import Kind, Operation
+from crossfade.runtime.grpc import InvalidArgument
+from engagement_api.refusals import TransactionFromFuture
+from engagement_api.ulids import decode_ulid
+from engagement_migration.keys import wallet_key
+
+NAME_BYTES: Final = 128
+"""Longest user or channel."""
+
+REASON_BYTES: Final = 256
+"""Longest reason; it is kept in the item until the next write."""
+
+MAX_AMOUNT: Final = 1_000_000_000
+"""Most points of one operation."""
+
+MAX_BATCH: Final = 500
+"""Most operations or wallets of one call."""
+
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f#]+")
+_TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]*")
+
+
+class WalletFields(Protocol):
+    """What names a wallet in a request."""
+
+    @property
+    def user(self) -> str:
+        """Whose."""
+        ...
+
+    @property
+    def channel(self) -> str:
+        """Of which channel."""
+        ...
+
+
+class OperationFields(WalletFields, Protocol):
+    """What every operation's request has."""
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        ...
+
+    @property
+    def transaction_id(self) -> str:
+        """The client's ULID, as text."""
+        ...
+
+
+def _within(text: str, most_bytes: int) -> bool:
+    return len(text) <= most_bytes and (text.isascii() or len(text.encode()) <= most_bytes)
+
+
+def _name(text: str, field: str) -> str:
+    if not text:
+        raise InvalidArgument(field, "must not be empty")
+    if not _within(text, NAME_BYTES):
+        raise InvalidArgument(field, f"must not be longer than {NAME_BYTES} bytes")
+    if not _NAME.fullmatch(text):
+        raise InvalidArgument(field, "must not contain '#' or control characters")
+    return text
+
+
+def read_wallet(request: WalletFields, path: str = "") -> Key:
+    """Return the key of the wallet that a request names.
+
+    Args:
+        request: a request with `user` and `channel`.
+        path: where it stands in the call's request, "wallets[3]."; empty for the call's request itself.
+
+    Raises:
+        InvalidArgument: naming the field.
+    """
+    return wallet_key(_name(request.user, path + "user"), _name(request.channel, path + "channel"))
+
+
+def read_amount(amount: int, path: str = "") -> int:
+    """Return the amount of an earn or a spend.
+
+    Raises:
+        InvalidArgument: it isn't 1 to `MAX_AMOUNT`.
+    """
+    if not 1 <= amount <= MAX_AMOUNT:
+        raise InvalidArgument(path + "amount", f"must be 1 to {MAX_AMOUNT}, not {amount}")
+    return amount
+
+
+def read_operation(
+    request: OperationFields, kind: Kind, amount: int, *, now_us: int, traceparent: str, path: str = ""
+) -> Operation:
+    """Return the operation that a request asks for, with its event.
+
+    Args:
+        request: the request.
+        kind: what it asks for.
+        amount: checked already; 0 for a delete.
+        now_us: wall clock, µs since the epoch; it seeds the version and judges the id.
+        traceparent: W3C trace context for the event; empty when there is none.
+        path: as in `read_wallet`.
+
+    Raises:
+        InvalidArgument: naming the field.
+        TransactionFromFuture: the id's time is more than 5 s ahead.
+    """
+    key = read_wallet(request, path)
+    reason = request.reason
+    if not _within(reason, REASON_BYTES):
+        raise InvalidArgument(path + "reason", f"must not be longer than {REASON_BYTES} bytes")
+    if not _TEXT.fullmatch(reason):
+        raise InvalidArgument(path + "reason", "must not contain control characters")
+    transaction_id = decode_ulid(request.transaction_id)
+    if transaction_id is None:
+        raise InvalidArgument(path + "transaction_id", "must be a ULID, 26 characters of Crockford's base 32")
+    now_ms = now_us // 1000
+    if is_from_the_future(transaction_id, now_ms):
+        raise TransactionFromFuture(
+            path + "transaction_id",
+            request.transaction_id,
+            now_ms=now_ms,
+            ahead_ms=ulid_ms(transaction_id) - now_ms,
+            tolerance_ms=AHEAD_MS,
+        )
+    delta = -amount if kind is Kind.SPEND else amount
+    event = Event(kind.value, delta, reason, transaction_id, traceparent)
+    return Operation(key, kind, transaction_id, amount, encode_event(event), now_us << 10)
+
+
+def check_batch(length: int, field: str) -> None:
+    """Refuse an empty batch and one that is too long.
+
+    Raises:
+        InvalidArgument: naming the field.
+    """
+    if not 1 <= length <= MAX_BATCH:
+        raise InvalidArgument(field, f"must have 1 to {MAX_BATCH} elements, not {length}")

@@ -1,0 +1,156 @@
+"""The wire surface: requests in, responses or typed statuses out; `engagement_api.points` is what lies between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import grpc
+from typing_extensions import override
+
+from crossfade.core.errors import CrossfadeError
+from crossfade.core.hashes import is_sampled
+from crossfade.core.writes import Kind, Operation
+from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
+from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceServicer
+from crossfade.runtime.grpc import answers_errors, new_traceparent, status_of, traceparent_of
+from engagement_api.points import Points, Wallet
+from engagement_api.refusals import DOMAIN, timestamp
+from engagement_api.requests import OperationFields, check_batch, read_amount, read_operation, read_wallet
+
+SERVICE: Final = "crossfade.engagement.v1.EngagementService"
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+def _wall_us() -> int:
+    return time.time_ns() // 1000
+
+
+class EngagementServicer(EngagementServiceServicer):
+    """`crossfade.engagement.v1.EngagementService`."""
+
+    domain = DOMAIN
+
+    def __init__(self, points: Points, *, trace_per_million: int = 0, now_us: Callable[[], int] = _wall_us) -> None:
+        """Serve `points`.
+
+        Args:
+            points: what is behind the API.
+            trace_per_million: wallets whose calls get a trace context if they bring none.
+            now_us: wall clock, µs since the epoch.
+        """
+        self._points = points
+        self._trace_per_million = trace_per_million
+        self._now_us = now_us
+
+    @override
+    @answers_errors
+    async def EarnPoints(self, request: pb.EarnPointsRequest, context: Context) -> pb.EarnPointsResponse:
+        """Add points to a wallet."""
+        now_us = self._now_us()
+        operation = self._operation(request, Kind.EARN, read_amount(request.amount), now_us, traceparent_of(context))
+        wallet = await self._points.operate(operation)
+        return pb.EarnPointsResponse(
+            balance=wallet.balance,
+            version=wallet.version,
+            replayed=wallet.replayed,
+            server_time=timestamp(now_us // 1000),
+        )
+
+    @override
+    @answers_errors
+    async def SpendPoints(self, request: pb.SpendPointsRequest, context: Context) -> pb.SpendPointsResponse:
+        """Take points from a wallet."""
+        now_us = self._now_us()
+        operation = self._operation(request, Kind.SPEND, read_amount(request.amount), now_us, traceparent_of(context))
+        wallet = await self._points.operate(operation)
+        return pb.SpendPointsResponse(
+            balance=wallet.balance,
+            version=wallet.version,
+            replayed=wallet.replayed,
+            server_time=timestamp(now_us // 1000),
+        )
+
+    @override
+    @answers_errors
+    async def DeleteWallet(self, request: pb.DeleteWalletRequest, context: Context) -> pb.DeleteWalletResponse:
+        """Delete a wallet."""
+        now_us = self._now_us()
+        operation = self._operation(request, Kind.DELETE, 0, now_us, traceparent_of(context))
+        wallet = await self._points.operate(operation)
+        return pb.DeleteWalletResponse(
+            balance=wallet.balance,
+            version=wallet.version,
+            replayed=wallet.replayed,
+            server_time=timestamp(now_us // 1000),
+        )
+
+    @override
+    @answers_errors
+    async def GetBalance(self, request: pb.GetBalanceRequest, context: Context) -> pb.GetBalanceResponse:
+        """Read one balance."""
+        wallet = await self._points.read(read_wallet(request), consistent=_consistent(request.consistency))
+        return pb.GetBalanceResponse(
+            balance=wallet.balance, version=wallet.version, server_time=timestamp(self._now_us() // 1000)
+        )
+
+    @override
+    @answers_errors
+    async def BatchGetBalances(
+        self, request: pb.BatchGetBalancesRequest, context: Context
+    ) -> pb.BatchGetBalancesResponse:
+        """Read many balances."""
+        check_batch(len(request.wallets), "wallets")
+        keys = [read_wallet(each, f"wallets[{number}].") for number, each in enumerate(request.wallets)]
+        wallets = await self._points.read_many(keys, consistent=_consistent(request.consistency))
+        return pb.BatchGetBalancesResponse(
+            balances=[pb.Balance(points=wallets[key].balance, version=wallets[key].version) for key in keys],
+            server_time=timestamp(self._now_us() // 1000),
+        )
+
+    @override
+    @answers_errors
+    async def BatchEarnPoints(self, request: pb.BatchEarnPointsRequest, context: Context) -> pb.BatchEarnPointsResponse:
+        """Add points to many wallets; each operation has its own outcome."""
+        check_batch(len(request.operations), "operations")
+        now_us = self._now_us()
+        traceparent = traceparent_of(context)
+        results: list[Wallet | Exception | None] = []
+        operations: list[Operation] = []
+        for number, each in enumerate(request.operations):
+            path = f"operations[{number}]."
+            try:
+                amount = read_amount(each.amount, path)
+                operations.append(self._operation(each, Kind.EARN, amount, now_us, traceparent, path))
+                results.append(None)
+            except CrossfadeError as error:
+                results.append(error)
+        done = iter(await self._points.operate_many(operations))
+        response = pb.BatchEarnPointsResponse(server_time=timestamp(now_us // 1000))
+        for result in results:
+            outcome = next(done) if result is None else result
+            added = response.outcomes.add()
+            if isinstance(outcome, Exception):
+                added.error.CopyFrom(status_of(outcome, DOMAIN))
+            else:
+                added.response.balance = outcome.balance
+                added.response.version = outcome.version
+                added.response.replayed = outcome.replayed
+        return response
+
+    def _operation(
+        self, request: OperationFields, kind: Kind, amount: int, now_us: int, traceparent: str, path: str = ""
+    ) -> Operation:
+        if (
+            not traceparent
+            and self._trace_per_million
+            and is_sampled(read_wallet(request, path), self._trace_per_million)
+        ):
+            traceparent = new_traceparent()
+        return read_operation(request, kind, amount, now_us=now_us, traceparent=traceparent, path=path)
+
+
+def _consistent(consistency: pb.ReadConsistency.ValueType) -> bool:
+    return consistency != pb.READ_CONSISTENCY_EVENTUAL

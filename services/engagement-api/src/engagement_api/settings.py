@@ -1,0 +1,45 @@
+"""Settings of the Engagement API."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from crossfade.runtime.settings import Host, ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """What the Engagement API is told."""
+
+    host: Host = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+    lease_s: float = Field(10.0, gt=0, le=60, description="How long a heartbeat counts. It is renewed every third.")
+    operation_s: float = Field(
+        3.0, gt=0, description="Longest time of one call, handovers included; at most half of the lease."
+    )
+    flag_poll_s: float = Field(0.4, ge=0.05, le=60, description="How often the flag file is looked at.")
+    dual_write_budget_ms: int = Field(
+        20, ge=0, le=1000, description="Longest time that a caller waits for the copy to the other table; 0: none."
+    )
+    dual_write_call_s: float = Field(1.0, gt=0, le=30, description="Longest time of one request of copies.")
+    connections: int = Field(32, ge=1, le=1024, description="Most connections to DynamoDB.")
+    max_concurrent_calls: int = Field(2_000, ge=1, description="More calls at a time are refused.")
+    max_message_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 26, description="Longest request or response.")
+    trace_per_million: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Wallets per million whose calls get a trace context here if they bring none.",
+    )
+    report_s: float = Field(60.0, gt=0, description="Interval of the report in the log.")
+    drain_notice_s: float = Field(
+        0.0, ge=0, le=120, description="How long calls are still taken after NOT_SERVING, for balancers to turn away."
+    )
+    drain_s: float = Field(10.0, gt=0, le=300, description="How long running calls may take at the end.")
+
+    @model_validator(mode="after")
+    def _fits_the_lease(self) -> Self:
+        if self.operation_s > self.lease_s / 2:
+            raise ValueError("CROSSFADE_OPERATION_S must be at most half of CROSSFADE_LEASE_S")
+        return self
