@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from faust_kinesis.client import KinesisClient
 from faust_kinesis.errors import Fault, fault_of
@@ -52,7 +52,7 @@ class PrivateCursor:
         self._first_listing = True
         self._backoff = Backoff()
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield batches for ever. Leave the loop, or close the generator, to stop reading.
 
         Raises:

@@ -91,10 +91,8 @@ class Consumer(base.Consumer):  # type: ignore[misc] # faust ships no types that
                 return
 
     async def _start_engines(self) -> None:
-        group = self._options.group or self.app.conf.id
         for stream in sorted(self._topics - self._engines.keys()):
-            leases = DynamoLeases(self.transport.leases(), stream, group, self._options.worker_id)
-            engine = Engine(self.transport.client(), leases, stream, self._options)
+            engine = Engine(self.transport.client(), self.transport.lease_store(stream), stream, self._options)
             await engine.start()
             self._engines[stream] = engine
             self._lanes[stream] = _Lanes(stream, self._options.lanes)
@@ -315,15 +313,14 @@ class Transport(base.Transport):  # type: ignore[misc] # faust ships no types th
             self._client = BotoKinesis(region=self.region, endpoint_url=self.options.endpoint_url)
         return self._client
 
-    def leases(self) -> LeaseBackend:
-        """Return the lease backend: the configured one, or a default that `close` closes."""
-        if self.options.leases is not None:
-            return self.options.leases
-        if self._leases is None:
-            self._leases = DynamoBackend(
-                self.options.lease_table, region=self.region, endpoint_url=self.options.endpoint_url
-            )
-        return self._leases
+    def lease_store(self, stream: str) -> DynamoLeases:
+        """Return this worker's view of the leases of a stream, on the configured backend or a default one."""
+        options = self.options
+        backend = options.leases or self._leases
+        if backend is None:
+            backend = DynamoBackend(options.lease_table, region=self.region, endpoint_url=options.endpoint_url)
+            self._leases = backend
+        return DynamoLeases(backend, stream, options.group or self.app.conf.id, options.worker_id)
 
     async def close(self) -> None:
         """Close what this transport opened."""
