@@ -1,0 +1,335 @@
+"""One contract of an owned table, on the memory fake and on the embedded AWS: each write means what `perform` says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.core.image import Image, encode_image
+from crossfade.core.item import Item, Role, build_image, parse_item
+from crossfade.core.keys import Key, key_image, key_of_strings
+from crossfade.core.perform import perform
+from crossfade.core.shape import Side
+from crossfade.core.writes import (
+    Activate,
+    Answer,
+    Applied,
+    Bury,
+    Kind,
+    Lift,
+    Operate,
+    OperateAndTrim,
+    Reseal,
+    Seal,
+    Write,
+)
+from crossfade.ports.table import OwnedTable
+from engagement_migration import MAPPING
+from localaws import Endpoints
+from ownership_cases import (
+    IDS,
+    SEED,
+    comparable,
+    items,
+    live,
+    operation,
+    stamped,
+    tombstone,
+    ulid,
+    writes,
+)
+
+
+class Bench(Protocol):
+    """A table under test, and a way around the protocol to set it up."""
+
+    @property
+    def table(self) -> OwnedTable: ...
+
+    async def put(self, key: Key, item: Item | None) -> None: ...
+
+    async def image(self, key: Key) -> Image | None: ...
+
+
+class MemoryBench:
+    def __init__(self, side: Side) -> None:
+        self.table = MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs)
+
+    async def put(self, key: Key, item: Item | None) -> None:
+        if item is None:
+            self.table.delete(key)
+        else:
+            self.table.put(build_image(item, self.table.shape, key_image(key, self.table.shape.key)))
+
+    async def image(self, key: Key) -> Image | None:
+        return self.table.images.get(key)
+
+
+class EmbeddedBench:
+    def __init__(self, dynamodb: DynamoDB, side: Side) -> None:
+        name = uuid.uuid4().hex[:12]
+        self.dynamodb = dynamodb
+        self.mapping = MAPPING.with_tables(legacy=f"wallet-{name}", new=f"engagement-{name}")
+        self.table = DynamoTable(dynamodb, self.mapping, side)
+
+    async def put(self, key: Key, item: Item | None) -> None:
+        shape = self.table.shape
+        name, at = json.dumps(shape.table).encode(), key_image(key, shape.key)
+        if item is None:
+            await self.dynamodb.delete_item(b'{"TableName":%b,"Key":%b}' % (name, encode_image(at)))
+        else:
+            image = encode_image(build_image(item, shape, at))
+            await self.dynamodb.put_item(b'{"TableName":%b,"Item":%b}' % (name, image))
+
+    async def image(self, key: Key) -> Image | None:
+        return await self.dynamodb.get_item(self.table.shape.table, key_image(key, self.table.shape.key))
+
+
+@pytest.fixture(params=["memory", pytest.param("embedded", marks=pytest.mark.embedded)])
+def engine(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def open_bench(engine: str, request: pytest.FixtureRequest) -> AsyncIterator[Callable[[Side], object]]:
+    if engine == "memory":
+        yield MemoryBench
+        return
+    local_aws: Endpoints = request.getfixturevalue("local_aws")
+    keys = StaticCredentials(Credentials(local_aws.access_key_id, local_aws.secret_access_key))
+    async with Wire("dynamodb", WireConfig(local_aws.region, local_aws.aws_endpoint), keys) as client:
+        benches = {side: EmbeddedBench(DynamoDB(client), side) for side in Side}
+        for bench in benches.values():
+            await client.call("CreateTable", _table(bench.table.shape.table))
+        yield benches.__getitem__
+
+
+def _table(name: str) -> bytes:
+    request = {
+        "TableName": name,
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        "AttributeDefinitions": [{"AttributeName": each, "AttributeType": "S"} for each in ("pk", "sk")],
+        "BillingMode": "PAY_PER_REQUEST",
+    }
+    return json.dumps(request).encode()
+
+
+OpenBench = Callable[[Side], Bench]
+
+
+def keyed(write: Write, number: int) -> Write:
+    """The same write of another key, so that many fit in one batch."""
+    key = key_of_strings(f"USER#{number}", "POINTS#chan-3")
+    if isinstance(write, Operate | OperateAndTrim):
+        return write._replace(key=key, op=write.op._replace(key=key))
+    return write._replace(key=key)
+
+
+async def check(bench: Bench, pairs: Sequence[tuple[Item | None, Write]], *, together: bool) -> list[Answer]:
+    """Perform each write on its item; compare the answer and what then stands there with `perform`."""
+    shape = bench.table.shape
+    numbered = [(before, keyed(write, n)) for n, (before, write) in enumerate(pairs)]
+    await asyncio.gather(*(bench.put(write.key, before) for before, write in numbered))
+    # What an engine stores is what the write meets: it may spell a value in its own way.
+    met = dict(await bench.table.read_many([write.key for _, write in numbered]))
+    if together:
+        answers = await bench.table.perform_many([write for _, write in numbered])
+    else:
+        answers = [await bench.table.perform(write) for _, write in numbered]
+    after = dict(await bench.table.read_many([write.key for _, write in numbered]))
+    for (before, write), answer in zip(numbered, answers, strict=True):
+        assert comparable(met.get(write.key)) == comparable(before)
+        assert not isinstance(answer, Exception), (answer, before, write)
+        expected = perform(write, before, shape)
+        assert type(answer) is type(expected), (before, write)
+        assert comparable(answer.item) == comparable(expected.item), (before, write)
+        assert comparable(after.get(write.key)) == comparable(expected.item), (before, write)
+    return [answer for answer in answers if not isinstance(answer, Exception)]
+
+
+SIDES = pytest.mark.parametrize("side", list(Side))
+FORMS = pytest.mark.parametrize("together", [False, True], ids=["alone", "in a batch"])
+
+
+@SIDES
+@FORMS
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_an_operation_is_refused_by_each_condition_that_its_meaning_names(
+    open_bench: OpenBench, side: Side, together: bool, kind: Kind
+) -> None:
+    op = operation(kind)
+    full = frozenset(ulid(n) for n in range(100, 132))
+    active = stamped(side, Role.ACTIVE, 2)
+    befores = {
+        "applies": active,
+        "replay, though also standby": active._replace(recent=full | {op.transaction_id}, role=Role.STANDBY),
+        "standby": active._replace(role=Role.STANDBY),
+        "below the floor": active._replace(floor=ulid(2)),
+        "just above the floor": active._replace(floor=ulid(0)),
+        "poor": live(side, balance=2, version=SEED, role=Role.ACTIVE, generation=2),
+        "full": active._replace(recent=full),
+        "unstamped": live(side),
+        "unstamped standby": live(side, role=Role.STANDBY, generation=1),
+        "imported": live(side, version=0, role=Role.STANDBY),
+        "tombstone": tombstone(Role.ACTIVE, 2),
+        "absent": None,
+    }
+    write = Operate(op.key, op, 32, generation=4)
+    await check(open_bench(side), [(before, write) for before in befores.values()], together=together)
+
+
+@SIDES
+@FORMS
+async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
+    open_bench: OpenBench, side: Side, together: bool
+) -> None:
+    key, ttl = operation().key, b'{"N":"4102444800"}'
+    active, standby = stamped(side, Role.ACTIVE, 2, ttl=ttl), stamped(side, Role.STANDBY, 2, ttl=ttl)
+    sealed = stamped(side, Role.STANDBY, 3, SEED + 4, ttl=ttl)
+    befores = [None, live(side), live(side, ttl=ttl), active, active._replace(ttl=b""), standby]
+    befores += [tombstone(Role.ACTIVE, 2), tombstone(Role.STANDBY, 2), standby._replace(version=SEED + 9)]
+    befores += [stamped(side, role, 3) for role in Role]
+    handovers: list[Write] = [
+        Seal(key, 3, SEED, stamped=stamped_, expires=expires) for stamped_ in (True, False) for expires in (True, False)
+    ]
+    handovers += [
+        Activate(key, sealed),
+        Activate(key, sealed._replace(ttl=b"", floor=ulid(0))),
+        Activate(key, tombstone(Role.STANDBY, 3, SEED + 4)),
+        Activate(key, sealed, complete=True),
+        Reseal(key, 2, SEED, SEED + 10),
+        Lift(key, SEED, SEED + 10),
+        Lift(key, None, SEED + 10),
+        Bury(key, SEED),
+    ]
+    pairs = [(before, write) for write in handovers for before in befores]
+    await check(open_bench(side), pairs, together=together)
+
+
+@SIDES
+@FORMS
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs_of=st.data())
+async def test_every_write_means_on_the_engine_what_perform_says(
+    open_bench: OpenBench, side: Side, together: bool, pairs_of: st.DataObject
+) -> None:
+    pairs = pairs_of.draw(st.lists(st.tuples(items(side), writes(side)), min_size=1, max_size=30))
+    await check(open_bench(side), pairs, together=together)
+
+
+@SIDES
+async def test_rule_10_two_writes_of_one_key_in_a_batch_are_performed_in_order(
+    open_bench: OpenBench, side: Side
+) -> None:
+    bench, before = open_bench(side), stamped(side, Role.ACTIVE, 1)
+    ops = [operation(amount=n, transaction_id=ulid(n)) for n in (1, 2, 3)]
+    await bench.put(ops[0].key, before)
+    answers = await bench.table.perform_many([Operate(op.key, op, 32) for op in ops])
+    assert [answer.item.version for answer in answers if isinstance(answer, Applied) and answer.item] == [
+        SEED + 1,
+        SEED + 2,
+        SEED + 3,
+    ]
+
+
+async def test_rule_3_a_seal_takes_the_ttl_value_where_it_can_not_fire_and_activation_puts_it_back(
+    open_bench: OpenBench,
+) -> None:
+    bench, ttl = open_bench(Side.LEGACY), b'{"N":"4102444800"}'
+    key = operation().key
+    await bench.put(key, live(Side.LEGACY, ttl=ttl))
+    sealed = (await bench.table.perform(Seal(key, 1, SEED))).item
+    asleep = await bench.image(key)
+    assert asleep is not None
+    assert "expires_at" not in asleep
+    assert b"4102444800" in bytes(asleep["cf_ttl"])
+    assert sealed is not None
+    await bench.table.perform(Activate(key, sealed._replace(generation=2)))
+    awake = await bench.image(key)
+    assert awake is not None
+    assert "cf_ttl" not in awake
+    assert b"4102444800" in bytes(awake["expires_at"])
+
+
+@SIDES
+async def test_a_scan_returns_every_row_of_the_migration_once_and_no_other(open_bench: OpenBench, side: Side) -> None:
+    bench = open_bench(side)
+    keys = {key_of_strings(f"USER#{n}", "POINTS#chan-3") for n in range(40)}
+    strangers = [key_of_strings(f"USER#{n}", "WALLET#EUR") for n in range(10)]
+    await asyncio.gather(*(bench.put(key, live(side)) for key in (*keys, *strangers)))
+    found, scanned = [], 0
+    for segment in range(3):
+        start = None
+        while True:
+            page = await bench.table.scan_page(segment=segment, segments=3, start=start, limit=7)
+            found += [key for key, _ in page.items]
+            scanned += page.scanned
+            start = page.next
+            if start is None:
+                break
+    assert sorted(found) == sorted(keys)
+    assert scanned == 50
+
+
+@SIDES
+async def test_reads_return_what_is_there_and_leave_out_what_is_not(open_bench: OpenBench, side: Side) -> None:
+    bench = open_bench(side)
+    here, gone = key_of_strings("USER#1", "POINTS#c"), key_of_strings("USER#2", "POINTS#c")
+    await bench.put(here, stamped(side, Role.ACTIVE, 1))
+    assert set(await bench.table.read_many([here, gone])) == {here}
+    assert await bench.table.read(gone) is None
+    image = await bench.image(here)
+    assert image is not None
+    assert await bench.table.read(here, consistent=False) == parse_item(image, bench.table.shape)
+
+
+class Counting(DynamoDB):
+    """Counts the requests that write."""
+
+    statements = 0
+    alone = 0
+
+    async def execute(self, statements, **options):  # type: ignore[no-untyped-def]  # passes all on
+        self.statements += 1
+        return await super().execute(statements, **options)
+
+    async def update_item(self, request, **options):  # type: ignore[no-untyped-def]  # passes all on
+        self.alone += 1
+        return await super().update_item(request, **options)
+
+
+@SIDES
+@pytest.mark.embedded
+async def test_rule_10_writes_on_items_of_the_protocol_share_requests_of_25(local_aws: Endpoints, side: Side) -> None:
+    ttl = b'{"N":"4102444800"}' if side is Side.LEGACY else b""
+    recent = {"recent": frozenset(IDS[:2])}
+    sealed = stamped(side, Role.STANDBY, 3, SEED + 4, ttl=ttl)
+    earn, spend = operation(), operation(Kind.SPEND)
+    cases: list[tuple[Item, Write]] = [
+        (stamped(side, Role.ACTIVE, 1, **recent), Operate(earn.key, earn, 32)),
+        (stamped(side, Role.ACTIVE, 1, **recent), Operate(spend.key, spend, 32)),
+        (stamped(side, Role.ACTIVE, 1, ttl=ttl), Seal(earn.key, 2, SEED, expires=bool(ttl))),
+        (live(side, role=Role.ACTIVE), Seal(earn.key, 2, SEED, stamped=False)),
+        (stamped(side, Role.STANDBY, 1), Activate(earn.key, sealed)),
+        (stamped(side, Role.STANDBY, 3), Reseal(earn.key, 3, SEED, SEED + 5)),
+    ]
+    keys = StaticCredentials(Credentials(local_aws.access_key_id, local_aws.secret_access_key))
+    async with Wire("dynamodb", WireConfig(local_aws.region, local_aws.aws_endpoint), keys) as client:
+        dynamodb = Counting(client)
+        bench = EmbeddedBench(dynamodb, side)
+        await client.call("CreateTable", _table(bench.table.shape.table))
+        answers = await check(bench, cases * 8, together=True)
+    assert all(isinstance(answer, Applied) for answer in answers)
+    assert (dynamodb.statements, dynamodb.alone) == (2, 0)
