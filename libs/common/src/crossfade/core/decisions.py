@@ -23,12 +23,13 @@ class Task(NamedTuple):
         key: the encoded key.
         aim: where the flag says to try first, and the generation of that wish. The sweeper settles a key, without
             moving it, with generation 0.
-        op: the operation; None for the sweeper, which only hands over and helps.
+        op: the operation; None for the sweeper, which only hands over and helps, and for a read.
         now_ms: wall clock, ms since the epoch; decides which transaction ids are old enough to trim.
         seed: of the version of a seal, wall clock in µs << 10; used only when the item has none.
         soft: size of the id set from which on a write trims; the pod's hint for this key.
         complete: of the flag document: absent or missing role in the new table means active.
         may_hand_over: False for a key that an operator excluded: it stays where it is.
+        reads: only find the image that answers; nothing is written.
     """
 
     key: Key
@@ -39,6 +40,7 @@ class Task(NamedTuple):
     soft: int = SOFT_SIZE
     complete: bool = False
     may_hand_over: bool = True
+    reads: bool = False
 
 
 class Outcome(Enum):
@@ -52,6 +54,7 @@ class Outcome(Enum):
     FULL = "full"  # too many ids of the window; nothing was applied
     BUSY = "busy"  # the key moved too often; nothing was applied
     SETTLED = "settled"  # of the sweeper: the key has an owner
+    READ = "read"
     UNMAPPABLE = "unmappable"  # the image doesn't map: the key stays where it is until a person decides
     AMBIGUOUS = "ambiguous"  # both sides standby in one generation: a person decides
 
@@ -166,6 +169,16 @@ class Looking(NamedTuple):
     opposite: Seen | None
 
 
+class ReadingNear(NamedTuple):
+    """A read asks the side aimed at."""
+
+
+class ReadingFar(NamedTuple):
+    """A read asks the other side; `near` is what the side aimed at showed: a standby."""
+
+    near: Seen
+
+
 class Sealing(NamedTuple):
     """A seal was sent to `source`."""
 
@@ -186,7 +199,7 @@ class Resealing(NamedTuple):
     source: Side
 
 
-Phase: TypeAlias = Trying | Trimming | Surveying | Looking | Sealing | Activating | Resealing
+Phase: TypeAlias = Trying | Trimming | Surveying | Looking | ReadingNear | ReadingFar | Sealing | Activating | Resealing
 
 
 class State(NamedTuple):

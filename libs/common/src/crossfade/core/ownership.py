@@ -28,6 +28,8 @@ from crossfade.core.decisions import (
     Perform,
     Phase,
     Read,
+    ReadingFar,
+    ReadingNear,
     Reply,
     Resealing,
     Sealing,
@@ -83,8 +85,8 @@ class OwnershipRules:
             task: an operation, or (without one) a key to hand over or settle.
             known: for the sweeper: what a consistent read of the side *not* aimed at showed, as a scan does.
         """
-        if task.op is not None:
-            return self._try(State(task), task.aim.side)
+        if task.op is not None or task.reads:
+            return self.begin_again(State(task))
         if known is not None and is_active(known.item, task.aim.side.other, complete=task.complete):
             return self._looked(State(task), known.item, None)
         return self._ask(State(task), Surveying(known), Read(task.aim.side, task.key))
@@ -106,6 +108,10 @@ class OwnershipRules:
                 return self._surveyed(state, item, known)
             case Looking(opposite), Found(item):
                 return self._looked(state, item, opposite)
+            case ReadingNear(), Found(item):
+                return self._read_near(state, item)
+            case ReadingFar(near), Found(item):
+                return self._read_far(state, near.item, item)
             case Sealing(), Applied(item):
                 return self._activate(self._noted(state, _sealed_as(state.phase), item), state.phase.source, item)
             case Resealing(source), Applied(item):
@@ -280,6 +286,23 @@ class OwnershipRules:
             wire.number(Raw(item.ttl))  # a seal moves it to `cf_ttl`, where it has to be an integer
         return self._mapping.map_item(direction_to(target), item)
 
+    # Reads: the active image answers; with both sides standby the one with the higher generation.
+
+    def _read_near(self, state: State, near: Item | None) -> Next:
+        task = state.task
+        if is_active(near, task.aim.side, complete=task.complete):
+            return self._done(state, Outcome.READ, task.aim.side, near)
+        return self._ask(state, ReadingFar(Seen(near)), Read(task.aim.side.other, task.key))
+
+    def _read_far(self, state: State, near: Item | None, far: Item | None) -> Next:
+        side, other = state.task.aim.side, state.task.aim.side.other
+        if is_active(far, other, complete=state.task.complete):
+            return self._done(state, Outcome.READ, other, far)
+        chosen = self.helps_from(near, far)
+        if chosen is None:
+            return self._again(state, "both sides are standby in one generation", ambiguous=True)
+        return self._done(state, Outcome.READ, side if chosen is near else other, chosen)
+
     # How every step ends.
 
     def _again(self, state: State, reason: str, *, ambiguous: bool = False) -> Next:
@@ -291,9 +314,10 @@ class OwnershipRules:
 
     def begin_again(self, state: State) -> Next:
         """Start over with nothing known."""
+        key, side = state.task.key, state.task.aim.side
         if state.task.op is not None:
-            return self._try(state, state.task.aim.side)
-        return self._ask(state, Surveying(None), Read(state.task.aim.side, state.task.key))
+            return self._try(state, side)
+        return self._ask(state, ReadingNear() if state.task.reads else Surveying(None), Read(side, key))
 
     def _ask(self, state: State, phase: Phase, request: Read | Perform) -> tuple[State, Read | Perform]:
         return state._replace(phase=phase), request

@@ -16,14 +16,14 @@ from typing import Final, NamedTuple, TypeVar
 
 from crossfade.core.decisions import Done, Found, Next, Outcome, Perform, Read, Reply, Seen, State, Task
 from crossfade.core.errors import CrossfadeError, OwnershipAmbiguous, StoreUnavailable
-from crossfade.core.item import Item, generation_of, is_active
+from crossfade.core.item import Item
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping as MigrationMapping
 from crossfade.core.ownership import OwnershipRules
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side
 from crossfade.core.trim import SOFT_SIZE
-from crossfade.core.writes import Operation
+from crossfade.core.writes import Operation, Write
 from crossfade.ports.table import OwnedTable
 
 T = TypeVar("T")
@@ -38,9 +38,6 @@ BACK_OFF_S: Final = 0.02
 """Longest wait before the second try of a request; it doubles with each, up to `LONGEST_WAIT_S`."""
 
 LONGEST_WAIT_S: Final = 1.0
-
-READ_ROUNDS: Final = 5
-"""How often both sides are read again when neither is active and none has the higher generation."""
 
 HINTS: Final = 100_000
 """Keys whose soft size a pod remembers."""
@@ -132,7 +129,7 @@ class Ownership:
         self._learn(op.key, done)
         if done.authoritative:
             return done
-        owner = await self._within(ends, self.owner_read(op.key, aim, complete=complete))
+        owner = await self.owner_read(op.key, aim, complete=complete, deadline=ends)
         return _answered_by(done, owner)
 
     async def operate_many(
@@ -154,7 +151,7 @@ class Ownership:
         stale = [n for n, done in enumerate(results) if isinstance(done, Done) and not done.authoritative]
         if stale:
             wishes = [(calls[n].op.key, calls[n].aim) for n in stale]
-            owners = await self.owner_read_many(wishes, complete=complete)
+            owners = await self.owner_read_many(wishes, complete=complete, deadline=ends)
             for n, owner in zip(stale, owners, strict=True):
                 done = results[n]
                 if isinstance(done, Done):
@@ -186,7 +183,15 @@ class Ownership:
         tasks = [(self._task(key, aim, None, complete), Seen(seen[key]) if key in seen else None) for key in keys]
         return await self._run_many(tasks, self._deadline(deadline))
 
-    async def owner_read(self, key: Key, aim: Aim, *, consistent: bool = True, complete: bool = False) -> OwnerImage:
+    async def owner_read(
+        self,
+        key: Key,
+        aim: Aim,
+        *,
+        consistent: bool = True,
+        complete: bool = False,
+        deadline: float | None = None,
+    ) -> OwnerImage:
         """Read a key where it is owned.
 
         Args:
@@ -194,104 +199,61 @@ class Ownership:
             aim: which side to read first.
             consistent: whether to see all writes that were acknowledged before.
             complete: of the flag document.
+            deadline: when to give up; None for `DEADLINE_S` from now.
 
         Raises:
             Throttled, StoreUnavailable: a table did not answer.
             OwnershipAmbiguous: both sides stay standby in one generation.
         """
-        (result,) = await self.owner_read_many([(key, aim)], consistent=consistent, complete=complete)
-        if isinstance(result, Exception):
-            raise result
-        return result
+        task = self._task(key, aim, None, complete)._replace(reads=True)
+        done = await self._run(self._rules.begin(task), self._deadline(deadline), consistent=consistent)
+        return OwnerImage(done.side, done.item)
 
     async def owner_read_many(
-        self, wishes: Sequence[tuple[Key, Aim]], *, consistent: bool = True, complete: bool = False
+        self,
+        wishes: Sequence[tuple[Key, Aim]],
+        *,
+        consistent: bool = True,
+        complete: bool = False,
+        deadline: float | None = None,
     ) -> list[OwnerImage | Exception]:
         """Read keys where they are owned; in order, each with its image or what `owner_read` would have raised."""
-        results: list[OwnerImage | Exception] = [_UNREAD] * len(wishes)
-        pending = list(range(len(wishes)))
-        for attempt in range(READ_ROUNDS):
-            if attempt:
-                await self._back_off(attempt)
-            near = await self._read_sides([(n, wishes[n][0], wishes[n][1].side) for n in pending], consistent)
-            elsewhere = []
-            for n in pending:
-                found, side = near[n], wishes[n][1].side
-                if isinstance(found, Exception):
-                    results[n] = found
-                elif is_active(found.item, side, complete=complete):
-                    results[n] = OwnerImage(side, found.item)
-                else:
-                    elsewhere.append(n)
-            # A consistent second read decides: what it shows is not older than what the first showed.
-            far = await self._read_sides([(n, wishes[n][0], wishes[n][1].side.other) for n in elsewhere], consistent)
-            pending = []
-            for n in elsewhere:
-                here, there, side = near[n], far[n], wishes[n][1].side
-                if isinstance(there, Exception) or isinstance(here, Exception):
-                    results[n] = there if isinstance(there, Exception) else _UNREAD
-                elif is_active(there.item, side.other, complete=complete) or (
-                    generation_of(there.item) > generation_of(here.item)
-                ):
-                    results[n] = OwnerImage(side.other, there.item)
-                elif generation_of(here.item) > generation_of(there.item):
-                    results[n] = OwnerImage(side, here.item)
-                else:
-                    results[n] = OwnershipAmbiguous(f"{wishes[n][0].decode()} is standby on both sides")
-                    pending.append(n)
-            if not pending:
-                break
-        return results
-
-    async def _read_sides(
-        self, wanted: Sequence[tuple[int, Key, Side]], consistent: bool
-    ) -> dict[int, Found | Exception]:
-        found: dict[int, Found | Exception] = {}
-
-        async def read(side: Side) -> None:
-            rows = [(n, key) for n, key, where in wanted if where is side]
-            if not rows:
-                return
-            try:
-                items = await self._tables[side].read_many(list({key for _, key in rows}), consistent=consistent)
-            except CrossfadeError as error:
-                found.update((n, error) for n, _ in rows)
-            else:
-                found.update((n, Found(items.get(key))) for n, key in rows)
-
-        await asyncio.gather(*map(read, Side))
-        return found
+        tasks = [(self._task(key, aim, None, complete)._replace(reads=True), None) for key, aim in wishes]
+        results = await self._run_many(tasks, self._deadline(deadline), consistent=consistent)
+        return [each if isinstance(each, Exception) else OwnerImage(each.side, each.item) for each in results]
 
     # One task at a time.
 
-    async def _run(self, step: Next, ends: float) -> Done:
+    async def _run(self, step: Next, ends: float, *, consistent: bool = True) -> Done:
         while not isinstance(step, Done):
             state, request = step
-            step = self._rules.advance(state, await self._insist(request, ends))
+            step = self._rules.advance(state, await self._insist(request, ends, consistent))
         if step.outcome is Outcome.AMBIGUOUS:
             raise _ambiguous(step)
         return step
 
-    async def _insist(self, request: Read | Perform, ends: float) -> Reply:
+    async def _insist(self, request: Read | Perform, ends: float, consistent: bool) -> Reply:
         attempt = 0
         while True:
             try:
-                return await self._within(ends, self._send(request, ends))
+                return await self._within(ends, self._send(request, ends, consistent))
             except CrossfadeError as error:
                 attempt += 1
                 if not error.retryable or not await self._may_retry(attempt, ends, error.retry_after_s):
                     raise
 
-    async def _send(self, request: Read | Perform, ends: float) -> Reply:
+    async def _send(self, request: Read | Perform, ends: float, consistent: bool) -> Reply:
         table = self._tables[request.side]
         if isinstance(request, Read):
-            return Found(await table.read(request.key))
+            return Found(await table.read(request.key, consistent=consistent))
         left_s = max(ends - asyncio.get_running_loop().time(), 0.001)
         return await table.perform(request.write, timeout_s=min(ATTEMPT_S, left_s))
 
     # Many tasks together.
 
-    async def _run_many(self, tasks: Sequence[tuple[Task, Seen | None]], ends: float) -> list[Done | Exception]:
+    async def _run_many(
+        self, tasks: Sequence[tuple[Task, Seen | None]], ends: float, *, consistent: bool = True
+    ) -> list[Done | Exception]:
         results: list[Done | Exception] = [_UNREAD] * len(tasks)
         waiting: dict[Key, list[int]] = {}
         for n, (task, _) in enumerate(tasks):
@@ -319,7 +281,7 @@ class Ownership:
         attempt = 0
         while pending:
             round_, pending = pending, {}
-            replies = await self._send_many({n: request for n, (_, request) in round_.items()}, ends)
+            replies = await self._send_many({n: request for n, (_, request) in round_.items()}, ends, consistent)
             failed = [reply for reply in replies.values() if isinstance(reply, CrossfadeError) and reply.retryable]
             attempt = attempt + 1 if failed else 0
             again = bool(failed) and await self._may_retry(attempt, ends, failed[0].retry_after_s)
@@ -341,26 +303,35 @@ class Ownership:
         except CrossfadeError as error:
             return error
 
-    async def _send_many(self, requests: Mapping[int, Read | Perform], ends: float) -> dict[int, Reply | Exception]:
+    async def _send_many(
+        self, requests: Mapping[int, Read | Perform], ends: float, consistent: bool
+    ) -> dict[int, Reply | Exception]:
         replies: dict[int, Reply | Exception] = {}
-        reads: list[tuple[int, Key, Side]] = []
-        writes: dict[Side, list[tuple[int, Perform]]] = {side: [] for side in Side}
+        reads: dict[Side, list[tuple[int, Key]]] = {side: [] for side in Side}
+        writes: dict[Side, list[tuple[int, Write]]] = {side: [] for side in Side}
         for n, request in requests.items():
             if isinstance(request, Read):
-                reads.append((n, request.key, request.side))
+                reads[request.side].append((n, request.key))
             else:
-                writes[request.side].append((n, request))
+                writes[request.side].append((n, request.write))
 
         async def write(side: Side) -> None:
             if writes[side]:
-                answers = await self._tables[side].perform_many([each.write for _, each in writes[side]])
+                answers = await self._tables[side].perform_many([each for _, each in writes[side]])
                 replies.update(zip((n for n, _ in writes[side]), answers, strict=True))
 
-        async def read() -> None:
-            replies.update(await self._read_sides(reads, consistent=True))
+        async def read(side: Side) -> None:
+            if not reads[side]:
+                return
+            try:
+                items = await self._tables[side].read_many([key for _, key in reads[side]], consistent=consistent)
+            except CrossfadeError as error:
+                replies.update((n, error) for n, _ in reads[side])
+            else:
+                replies.update((n, Found(items.get(key))) for n, key in reads[side])
 
         try:
-            await self._within(ends, asyncio.gather(read(), *map(write, Side)))
+            await self._within(ends, asyncio.gather(*map(read, Side), *map(write, Side)))
         except CrossfadeError as error:
             replies.update((n, error) for n in requests if n not in replies)
         return replies
@@ -404,9 +375,6 @@ class Ownership:
             return False
         await self._sleep(wait_s)
         return True
-
-    async def _back_off(self, attempt: int) -> None:
-        await self._sleep(self._wait_s(attempt))
 
     def _wait_s(self, attempt: int) -> float:
         return self._jitter() * min(LONGEST_WAIT_S, BACK_OFF_S * 2.0 ** min(attempt - 1, 16))
