@@ -181,8 +181,12 @@ class Mirror:
         except (CrossfadeError, TimeoutError) as error:
             self._failed(target, breaker, len(transfers), str(error) or "no answer in time")
             return {}
-        except BaseException:
-            breaker.failed()
+        except Exception:
+            log.exception("dual write broken", target=target.value)
+            self._failed(target, breaker, len(transfers), "error")
+            return {}
+        except asyncio.CancelledError:
+            breaker.failed()  # the process ends; but a breaker that let a call in must hear of its end
             raise
         done = {each.key: each.version for each, verdict in zip(transfers, verdicts, strict=True) if verdict in SETTLED}
         self.counts["copied"] += len(done)

@@ -1,0 +1,232 @@
+"""Two tables in memory and any number of API pods on them, each with a flag file of its own; for tests of the API."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+from crossfade.adapters.memory.control import ControlStore, MemoryHeartbeats
+from crossfade.adapters.memory.flags import MemoryFlags
+from crossfade.adapters.memory.marks import MemoryMarks
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.errors import StoreUnavailable
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.ramp import FlagDocument
+from crossfade.core.shape import Side
+from crossfade.core.writes import Answer, Write
+from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
+from crossfade.ports.table import TransferTable
+from crossfade.runtime.grpc import DETAILS_KEY
+from crossfade.runtime.ownership import Ownership
+from engagement_api.epochs import Epochs
+from engagement_api.mirror import Mirror
+from engagement_api.points import Points
+from engagement_api.pulse import Pulse
+from engagement_api.report import Tally
+from engagement_api.servicer import EngagementServicer
+from engagement_api.ulids import encode_ulid
+from engagement_migration import MAPPING
+
+LEGACY_ONLY = FlagDocument()
+ALL_NEW = FlagDocument(share=10_000, new_gen=1)
+BACK_TO_LEGACY = FlagDocument(share=0, new_gen=1, legacy_gen=2)
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+class Aborted(Exception):
+    """A call that ended with an error status, as a client would see it."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, metadata: Sequence[tuple[str, bytes]]) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.status = status_pb2.Status.FromString(dict(metadata)[DETAILS_KEY])
+
+    def detail(self, kind: type[MessageT]) -> MessageT:
+        return detail_of(self.status, kind)
+
+
+def detail_of(status: status_pb2.Status, kind: type[MessageT]) -> MessageT:
+    """Return the one detail of a kind."""
+    (packed,) = [each for each in status.details if each.Is(kind.DESCRIPTOR)]
+    found = kind()
+    packed.Unpack(found)
+    return found
+
+
+class Call:
+    """The context of a call, as far as a servicer uses it."""
+
+    def __init__(self, **metadata: str) -> None:
+        self._metadata = tuple(metadata.items())
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self._metadata
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        raise Aborted(code, details, trailing_metadata)
+
+
+def context(**metadata: str) -> grpc.aio.ServicerContext[Any, Any]:
+    return cast("grpc.aio.ServicerContext[Any, Any]", Call(**metadata))
+
+
+class Clock:
+    """Wall clock and monotonic clock in one, both standing still until a test moves them."""
+
+    def __init__(self) -> None:
+        self.now_us = 1_790_000_000_000_000
+        self._serials = itertools.count()
+
+    def monotonic(self) -> float:
+        return self.now_us / 1e6
+
+    def wall_us(self) -> int:
+        return self.now_us
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_us += int(seconds * 1e6)
+
+    def ulid(self, *, age_s: float = 0.0) -> str:
+        """A fresh id, made `age_s` ago."""
+        made_ms = (self.now_us - int(age_s * 1e6)) // 1000
+        return encode_ulid(((made_ms << 80) | next(self._serials)).to_bytes(16, "big"))
+
+
+class Table(MemoryTable):
+    """A table that can be out of reach, or on which something else happens first."""
+
+    down = False
+    first: Callable[[], Awaitable[None]] | None = None
+
+    async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
+        if self.down:
+            raise StoreUnavailable("no answer")
+        if self.first:
+            await self.first()
+        return await super().perform(write, timeout_s=timeout_s)
+
+
+class Copies:
+    """A transfer table that counts its calls and can be made to misbehave by a test."""
+
+    def __init__(self, table: MemoryTable) -> None:
+        self._table = table
+        self.calls: list[list[Transfer]] = []
+        self.before: Callable[[], Awaitable[Verdict | None]] | None = None
+
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+        self.calls.append(list(transfers))
+        if self.before is not None:
+            refused = await self.before()
+            if refused is not None:
+                return [refused] * len(transfers)
+        return await self._table.transfer(transfers, timeout_s=timeout_s)
+
+
+class World:
+    """What all pods share."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.tables = {side: Table(MAPPING.shape(side), now_us=self.clock.wall_us) for side in Side}
+        self.copies = {side: Copies(table) for side, table in self.tables.items()}
+        self.control = ControlStore()
+        self.marks = MemoryMarks()
+        self._pods = itertools.count(1)
+
+    async def pod(
+        self,
+        document: FlagDocument = LEGACY_ONLY,
+        *,
+        dual_write: bool = False,
+        operation_s: float = 2.0,
+        budget_s: float = 0.02,
+    ) -> Pod:
+        pod = Pod(
+            self, f"pod-{next(self._pods)}", document, dual_write=dual_write, operation_s=operation_s, budget_s=budget_s
+        )
+        assert await pod.pulse.beat()
+        return pod
+
+
+class Pod:
+    """One API process."""
+
+    def __init__(
+        self, world: World, name: str, document: FlagDocument, *, dual_write: bool, operation_s: float, budget_s: float
+    ) -> None:
+        self.world, clock = world, world.clock
+        self.flags = MemoryFlags(document, dual_write=dual_write)
+        self.epochs = Epochs(self.flags)
+        self.heartbeats = MemoryHeartbeats(world.control, monotonic=clock.monotonic)
+        self.pulse = Pulse(
+            self.heartbeats,
+            self.epochs,
+            pod=name,
+            lease_s=10.0,
+            longest_operation_s=3.0,
+            monotonic=clock.monotonic,
+            wall_us=clock.wall_us,
+        )
+        targets = cast("dict[Side, TransferTable]", world.copies)
+        self.mirror = Mirror(
+            MAPPING, targets, world.marks, self.epochs, budget_s=budget_s, call_s=0.2, monotonic=clock.monotonic
+        )
+        self.tally = Tally()
+        ownership = Ownership(
+            world.tables[Side.LEGACY], world.tables[Side.NEW], MAPPING, wall_us=clock.wall_us, jitter=lambda: 0.0
+        )
+        self.points = Points(
+            ownership,
+            MAPPING,
+            self.epochs,
+            self.pulse,
+            self.mirror,
+            operation_s=operation_s,
+            tally=self.tally,
+            wall_ms=lambda: clock.now_us // 1000,
+        )
+        self.servicer = EngagementServicer(self.points, now_us=clock.wall_us)
+
+    async def flip(self, document: FlagDocument, *, dual_write: bool = False) -> None:
+        """Publish other flags to this pod alone."""
+        await self.flags.publish(document, dual_write=dual_write)
+        self.epochs.look()
+
+    async def earn(
+        self, amount: int = 5, *, user: str = "7", transaction_id: str = "", **metadata: str
+    ) -> pb.EarnPointsResponse:
+        request = self.earning(amount, user, transaction_id)
+        return await self.servicer.EarnPoints(request, context(**metadata))
+
+    async def spend(self, amount: int, *, user: str = "7", transaction_id: str = "") -> pb.SpendPointsResponse:
+        request = pb.SpendPointsRequest(
+            user=user, channel="chan", amount=amount, transaction_id=transaction_id or self.world.clock.ulid()
+        )
+        return await self.servicer.SpendPoints(request, context())
+
+    async def delete(self, *, user: str = "7", transaction_id: str = "") -> pb.DeleteWalletResponse:
+        request = pb.DeleteWalletRequest(
+            user=user, channel="chan", transaction_id=transaction_id or self.world.clock.ulid()
+        )
+        return await self.servicer.DeleteWallet(request, context())
+
+    async def balance(self, user: str = "7") -> int:
+        request = pb.GetBalanceRequest(user=user, channel="chan")
+        return (await self.servicer.GetBalance(request, context())).balance
+
+    async def earn_many(self, *operations: pb.EarnPointsRequest) -> list[pb.EarnPointsOutcome]:
+        request = pb.BatchEarnPointsRequest(operations=operations)
+        return list((await self.servicer.BatchEarnPoints(request, context())).outcomes)
+
+    def earning(self, amount: int = 5, user: str = "7", transaction_id: str = "") -> pb.EarnPointsRequest:
+        made = transaction_id or self.world.clock.ulid()
+        return pb.EarnPointsRequest(user=user, channel="chan", amount=amount, reason="watched", transaction_id=made)

@@ -1,0 +1,241 @@
+"""The dual write saves the stream a write, and whatever becomes of it, the caller is served as if there were none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from api_world import ALL_NEW, LEGACY_ONLY, Pod, World
+from crossfade.core.errors import StoreUnavailable
+from crossfade.core.fence import Verdict
+from crossfade.core.item import Role
+from crossfade.core.shape import Direction, Side
+from engagement_api.breaker import Breaker
+from engagement_migration import MAPPING
+from engagement_migration.keys import wallet_key
+
+KEY = wallet_key("7", "chan")
+BUDGET_S = 0.02
+
+
+async def settled(pod: Pod) -> None:
+    await pod.mirror.close(within_s=1.0)
+
+
+async def test_an_owner_write_is_on_the_other_table_at_once_and_marked() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True)
+    earned = await pod.earn(5)
+    await settled(pod)
+    legacy, new = (world.tables[side].item(KEY) for side in (Side.LEGACY, Side.NEW))
+    assert legacy is not None
+    assert new is not None
+    assert (new.version, new.role, new.generation) == (legacy.version, Role.STANDBY, 0)
+    assert new.content == MAPPING.map_item(Direction.FORWARD, legacy).content
+    assert (new.recent, new.events, new.event_version) == (legacy.recent, legacy.events, legacy.event_version)
+    assert await world.marks.seen(Direction.FORWARD, [KEY]) == [earned.version]
+
+
+async def test_rule_2_a_copy_to_the_legacy_table_creates_the_row_as_standby_with_the_images_generation() -> None:
+    world = World()
+    pod = await world.pod(ALL_NEW, dual_write=True)
+    earned = await pod.earn(5)
+    await settled(pod)
+    legacy = world.tables[Side.LEGACY].item(KEY)
+    assert legacy is not None
+    assert (legacy.role, legacy.generation, legacy.version) == (Role.STANDBY, 1, earned.version)
+    assert await world.marks.seen(Direction.REVERSE, [KEY]) == [earned.version]
+
+
+async def test_a_delete_is_copied_as_a_tombstone() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True)
+    await pod.earn(5)
+    await pod.delete()
+    await settled(pod)
+    new = world.tables[Side.NEW].item(KEY)
+    assert new is not None
+    assert (new.deleted, new.role, new.content) == (True, Role.STANDBY, ())
+
+
+async def test_without_the_flag_nothing_is_copied_and_a_replay_never_is() -> None:
+    world = World()
+    pod = await world.pod()
+    transaction_id = world.clock.ulid()
+    await pod.earn(5, transaction_id=transaction_id)
+    await pod.flip(LEGACY_ONLY, dual_write=True)
+    assert (await pod.earn(5, transaction_id=transaction_id)).replayed
+    await settled(pod)
+    assert world.copies[Side.NEW].calls == []
+
+
+async def test_a_hanging_table_costs_the_caller_no_more_than_the_budget() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True, budget_s=BUDGET_S)
+
+    async def hangs() -> None:
+        await asyncio.sleep(30)
+
+    world.copies[Side.NEW].before = hangs
+    begun_s = time.monotonic()
+    assert (await pod.earn(5)).balance == 5
+    assert BUDGET_S * 0.9 <= time.monotonic() - begun_s < 0.15
+    assert pod.mirror.counts["late"] == 1
+
+
+async def test_a_copy_that_comes_late_still_lands() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True, budget_s=BUDGET_S)
+
+    async def dawdles() -> None:
+        await asyncio.sleep(3 * BUDGET_S)
+
+    world.copies[Side.NEW].before = dawdles
+    await pod.earn(5)
+    assert world.tables[Side.NEW].item(KEY) is None
+    await settled(pod)
+    assert world.tables[Side.NEW].item(KEY) is not None
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), RuntimeError("a bug")])
+async def test_a_broken_table_does_not_hurt_the_caller(error: Exception) -> None:
+    world = World()
+    pod = await world.pod(dual_write=True)
+
+    async def breaks() -> None:
+        raise error
+
+    world.copies[Side.NEW].before = breaks
+    for number in range(1, 20):
+        assert (await pod.earn(5)).balance == 5 * number
+    assert pod.epochs.settled.running == 0
+
+
+async def test_after_several_failures_the_breaker_spares_the_table_and_tries_again_later() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True)
+    copies = world.copies[Side.NEW]
+
+    async def breaks() -> None:
+        raise StoreUnavailable("down")
+
+    copies.before = breaks
+    for _ in range(20):
+        await pod.earn(5)
+    assert len(copies.calls) == 5
+    world.clock.pass_s(1.1)
+    copies.before = None
+    earned = await pod.earn(5)
+    await settled(pod)
+    new = world.tables[Side.NEW].item(KEY)
+    assert new is not None
+    assert new.version == earned.version  # the copy is whole: those that were left out are overtaken
+
+
+async def test_a_throttled_table_is_left_to_the_stream() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True)
+
+    async def throttled() -> Verdict:
+        return Verdict.THROTTLED
+
+    world.copies[Side.NEW].before = throttled
+    for _ in range(20):
+        await pod.earn(5)
+    await settled(pod)
+    assert len(world.copies[Side.NEW].calls) == 5
+    assert await world.marks.seen(Direction.FORWARD, [KEY]) == [None]
+
+
+async def test_a_broken_side_does_not_stop_copies_to_the_other() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True)
+
+    async def breaks() -> None:
+        raise StoreUnavailable("down")
+
+    world.copies[Side.NEW].before = breaks
+    for _ in range(10):
+        await pod.earn(5)
+    await pod.flip(ALL_NEW, dual_write=True)
+    earned = await pod.earn(5, user="8")
+    await settled(pod)
+    legacy = world.tables[Side.LEGACY].item(wallet_key("8", "chan"))
+    assert legacy is not None
+    assert legacy.version == earned.version
+
+
+async def test_a_batch_is_copied_by_25_with_the_last_version_of_each_wallet() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True)
+    users = [str(number) for number in range(60)]
+    outcomes = await pod.earn_many(*(pod.earning(1, user) for user in users + users))
+    await settled(pod)
+    calls = world.copies[Side.NEW].calls
+    assert [len(each) for each in calls] == [25, 25, 10]
+    last = {wallet_key(user, "chan"): each.response.version for user, each in zip(users, outcomes[60:], strict=True)}
+    assert {each.key: each.version for call in calls for each in call} == last
+
+
+async def test_what_waits_for_a_slow_table_is_coalesced_and_bounded() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True, budget_s=0.0)
+    gate = asyncio.Event()
+
+    async def waits() -> None:
+        await gate.wait()
+
+    world.copies[Side.NEW].before = waits
+    for _ in range(4):  # as many requests as may run
+        await pod.earn(1, user=f"busy-{_}")
+        await asyncio.sleep(0)
+    for _ in range(10):
+        earned = await pod.earn(1)
+    gate.set()
+    await settled(pod)
+    sent = [each.version for call in world.copies[Side.NEW].calls for each in call if each.key == KEY]
+    assert sent == [earned.version]
+
+
+async def test_a_copy_counts_as_running_in_the_epoch_of_its_operation() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True, budget_s=0.0)
+    gate = asyncio.Event()
+
+    async def waits() -> None:
+        await gate.wait()
+
+    world.copies[Side.NEW].before = waits
+    await pod.earn(5)
+    await asyncio.sleep(0)
+    await pod.flip(ALL_NEW, dual_write=False)
+    assert pod.epochs.settled.dual_write
+    gate.set()
+    await settled(pod)
+    assert not pod.epochs.settled.dual_write
+
+
+def test_a_breaker_opens_after_failures_in_a_row_and_doubles_its_pause_up_to_a_bound() -> None:
+    now_s = 0.0
+    breaker = Breaker(failures=2, open_s=1.0, longest_open_s=3.0, monotonic=lambda: now_s)
+    breaker.failed()
+    breaker.succeeded()
+    breaker.failed()
+    assert breaker.admit()
+    breaker.failed()
+    pauses = []
+    for _ in range(4):
+        begun_s = now_s
+        while not breaker.admit():
+            now_s += 0.25
+        pauses.append(now_s - begun_s)
+        assert not breaker.admit()  # one tries, the others wait for what becomes of it
+        breaker.failed()
+    assert pauses == [1.0, 2.0, 3.0, 3.0]
+    now_s += 3.0
+    assert breaker.admit()
+    breaker.succeeded()
+    assert breaker.admit()
+    assert not breaker.is_open
