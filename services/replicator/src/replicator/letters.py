@@ -1,0 +1,126 @@
+"""Dead letters: what can't be applied is kept with its payload, and let go when it is settled (rules 1, 9 and 11)."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import structlog
+
+from crossfade.core.change import Change
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.events import decode_events
+from crossfade.core.fence import Verdict
+from crossfade.core.item import EVENTS, version_of
+from crossfade.core.keys import Key
+from crossfade.ports.control import DeadLetter, DeadLetters
+from crossfade.ports.table import OwnedTable
+from replicator.records import Record
+
+log = structlog.get_logger()
+
+CONFLICT: Final = "conflict"
+POISON: Final = "poison_record"
+UNMAPPABLE: Final = "unmappable"
+
+REASONS: Final = {
+    Verdict.CONFLICT: (CONFLICT, "the standby has this version with another content"),
+    Verdict.UNVERSIONED: ("unversioned", "the row there was neither imported nor transferred"),
+    Verdict.REFUSED: ("refused", "the table will never take this item"),
+}
+"""Code and reason of the verdicts that park a transfer."""
+
+
+class Place(NamedTuple):
+    """Where a record was read.
+
+    Attributes:
+        role: the consumer, as in its reports.
+        shard_id: the shard.
+        sequence_number: within the shard, opaque.
+    """
+
+    role: str
+    shard_id: str
+    sequence_number: str
+
+
+def letter(
+    place: Place,
+    record: Record,
+    change: Change | None,
+    *,
+    code: str,
+    reason: str,
+    version: int | None = None,
+    now_us: int,
+) -> DeadLetter:
+    """Write the letter of a record.
+
+    Args:
+        place: where it was read.
+        record: with its payload.
+        change: decoded; None when that failed.
+        code: for machines.
+        reason: for a person.
+        version: of the transfer that was refused; None when there is none.
+        now_us: wall clock, µs.
+    """
+    return DeadLetter(
+        role=place.role,
+        sequence=f"{place.shard_id}:{place.sequence_number}",
+        key=change.key if change is not None else Key(b""),
+        version=version,
+        reason=reason,
+        code=code,
+        payload=record.data,
+        trace=_trace(change),
+        at_us=now_us,
+    )
+
+
+def _trace(change: Change | None) -> str:
+    raw = None if change is None or change.new is None else change.new.get(EVENTS)
+    if raw is None:
+        return ""
+    try:
+        return decode_events(raw)[-1].traceparent
+    except (PoisonRecord, IndexError):
+        return ""
+
+
+async def drop_overtaken(letters: DeadLetters, role: str, target: OwnedTable) -> int:
+    """Let conflicts go whose key has moved on: the target's version has passed theirs, so the question is settled.
+
+    Args:
+        letters: the store.
+        role: whose letters.
+        target: the table that they could not be applied to.
+
+    Returns:
+        How many were let go.
+    """
+    waiting = [each for each in await letters.all() if each.role == role and each.code == CONFLICT]
+    if not waiting:
+        return 0
+    found = await target.read_many(list({each.key for each in waiting}))
+    gone = 0
+    for each in waiting:
+        if each.version is not None and version_of(found.get(each.key)) > each.version:
+            await letters.remove(each)
+            gone += 1
+    if gone:
+        log.info("conflicts overtaken", role=role, letters=gone, left=len(waiting) - gone)
+    return gone
+
+
+class LetterRecord(NamedTuple):
+    """A dead letter, read as the record it was."""
+
+    sequence_number: str
+    data: bytes
+
+
+def record_of(each: DeadLetter) -> tuple[str, LetterRecord]:
+    """Return shard id and record of a letter; the same letter comes of them again if it fails again."""
+    shard_id, _, sequence_number = each.sequence.partition(":")
+    return shard_id, LetterRecord(sequence_number, each.payload)

@@ -1,0 +1,87 @@
+"""The replicator's command line.
+
+replicator                                   run the role CROSSFADE_ROLE=forward | reverse | feed
+replicator --check                           read the settings and the mapping, and end
+replicator replay FILE.jsonl [--direction forward] [--execute] [--json]
+replicator dead-letters list [--json]
+replicator dead-letters redrive [--execute] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from crossfade.core.errors import CrossfadeError
+from crossfade.core.shape import Direction
+from crossfade.runtime import lifecycle
+from crossfade.runtime.logging import configure
+from crossfade.runtime.settings import describe_settings, load_settings
+from replicator.settings import Settings, ToolSettings
+
+NAME = "replicator"
+REFUSED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.command is None:
+        return _serve(check=options.check)
+    settings = load_settings(ToolSettings)
+    configure(NAME, "ERROR")
+    from replicator import tools
+
+    try:
+        return asyncio.run(tools.run(settings, options))
+    except CrossfadeError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return REFUSED
+
+
+def _serve(*, check: bool) -> int:
+    settings = load_settings(Settings)
+    configure(f"{NAME}-{settings.role.value}", settings.log_level)
+    try:
+        settings.mapping()
+    except CrossfadeError as error:
+        sys.stderr.write(f"{error}\n")
+        return REFUSED
+    if check:
+        return 0
+
+    async def serve(stop: asyncio.Event) -> None:
+        from replicator.service import Service
+
+        async with AsyncExitStack() as stack:
+            await Service(settings, stack).run(stop)
+
+    return lifecycle.run(f"{NAME}-{settings.role.value}", serve)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        NAME,
+        description=__doc__,
+        epilog="Settings, from the environment:\n" + describe_settings(Settings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{NAME} {lifecycle.code_version()}")
+    parser.add_argument("--check", action="store_true", help="read the settings and the mapping, and end")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    replay = commands.add_parser("replay", help="apply recorded change records, one JSON document a line")
+    replay.add_argument("file")
+    replay.add_argument("--direction", choices=[each.value for each in Direction], default=Direction.FORWARD.value)
+    letters = commands.add_parser("dead-letters", help="what could not be applied")
+    letters.add_argument("action", choices=["list", "redrive"])
+    for each in (replay, letters):
+        each.add_argument("--execute", action="store_true", help="write; without it nothing is written")
+        each.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

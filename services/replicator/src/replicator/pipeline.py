@@ -1,0 +1,221 @@
+"""The apply path of one batch, free of Faust: from records to acknowledged effects (design.md, section 3).
+
+    decode → decide → coalesce → marks (a hit skips) → transfers, 25 a request → mark → park
+
+When `apply` returns, every record is applied, skipped or parked, and the batch may be acknowledged. Any number of
+batches of different shards run at once: the fence makes their order irrelevant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from crossfade.core import image as wire
+from crossfade.core.apply import ApplyRule, Decision, Foreign, ForeignStandby, RemovedStandby, Skip
+from crossfade.core.change import Change, decode_change
+from crossfade.core.coalesce import coalesce, waves
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.item import FIRST_STAMPED, MV
+from crossfade.core.keys import Key
+from crossfade.core.mapping import Mapping
+from crossfade.core.shape import Direction
+from crossfade.ports.control import DeadLetters
+from crossfade.ports.dedup import Marks
+from replicator.interventions import Interventions
+from replicator.kill_points import KillPoints
+from replicator.letters import POISON, REASONS, UNMAPPABLE, Place, letter
+from replicator.records import Record
+from replicator.sender import Sender, persist
+from replicator.tally import Tally
+
+log = structlog.get_logger()
+
+SETTLED: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE, Verdict.OWNED})
+"""Verdicts after which this version of the key need never be written again, so that it is marked."""
+
+
+class _Decided(NamedTuple):
+    """A batch after the rule: transfers with the index of their record, and everything else."""
+
+    transfers: list[Transfer]
+    places: list[int]
+    others: list[Decision]
+    poison: list[tuple[int, str, str]]
+
+
+class ApplyPipeline:
+    """Applies the change records of one table to the other one."""
+
+    def __init__(
+        self,
+        mapping: Mapping,
+        direction: Direction,
+        *,
+        sender: Sender,
+        interventions: Interventions,
+        marks: Marks,
+        letters: DeadLetters,
+        now_us: Callable[[], int],
+        kill: KillPoints | None = None,
+        use_marks: bool = True,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            mapping: of the migration.
+            direction: which way.
+            sender: writes to the target.
+            interventions: acts on the source.
+            marks: of applied writes.
+            letters: where records are parked.
+            now_us: wall clock, µs.
+            kill: points at which tests kill the process.
+            use_marks: whether a mark skips a write; a redrive asks the table itself.
+        """
+        self._direction = direction
+        self._role = direction.value
+        self._key_names = mapping.shape(direction.source).key
+        self._decide = ApplyRule(mapping, direction).decide
+        self._sender = sender
+        self._interventions = interventions
+        self._marks = marks
+        self._letters = letters
+        self._now_us = now_us
+        self._kill = kill or KillPoints()
+        self._use_marks = use_marks
+
+    async def apply(self, shard_id: str, records: Sequence[Record], tally: Tally) -> None:
+        """Apply, skip or park every record of a batch.
+
+        Args:
+            shard_id: where they were read.
+            records: in shard order.
+            tally: counts what became of them.
+
+        Raises:
+            CrossfadeError: a store refuses us for good; nothing may be acknowledged.
+        """
+        decided = self._decided(records, tally)
+        if decided.transfers:
+            await self._transfer(shard_id, records, decided, tally)
+        for decision in decided.others:
+            await self._intervene(decision, tally)
+        for place, code, reason in decided.poison:
+            await self._park(shard_id, records[place], tally, code=code, reason=reason)
+        self._kill.reached("after-mark-before-ack")
+
+    def _decided(self, records: Sequence[Record], tally: Tally) -> _Decided:
+        transfers: list[Transfer] = []
+        places: list[int] = []
+        others: list[Decision] = []
+        poison: list[tuple[int, str, str]] = []
+        decide, key_names, counts = self._decide, self._key_names, tally.counts
+        newest_us = tally.applied_commit_us
+        for place, record in enumerate(records):
+            code = POISON
+            try:
+                change = decode_change(record.data, key_names)
+                code = UNMAPPABLE
+                decision = decide(change)
+            except PoisonRecord as error:
+                poison.append((place, code, str(error)))
+                continue
+            if change.committed_us > newest_us:
+                newest_us = change.committed_us
+            if not change.precise:
+                counts["imprecise"] += 1
+                tally.imprecise_last_us = max(tally.imprecise_last_us, change.committed_us)
+            if type(decision) is Transfer:
+                transfers.append(decision)
+                places.append(place)
+            elif type(decision) is Skip:
+                counts[decision.value] += 1
+            else:
+                others.append(decision)
+        counts["records"] += len(records)
+        tally.applied_commit_us = newest_us
+        return _Decided(transfers, places, others, poison)
+
+    async def _transfer(self, shard_id: str, records: Sequence[Record], decided: _Decided, tally: Tally) -> None:
+        transfers = decided.transfers
+        kept, dropped = coalesce(transfers)
+        tally.counts["coalesced"] += dropped
+        todo: list[int] = kept
+        suspects: list[int] = []
+        if self._use_marks:
+            todo, suspects = await self._unmarked(transfers, kept, tally)
+        if todo:
+            verdicts = await self._send(transfers, todo, tally)
+            settled: dict[Key, int] = {}
+            for index, verdict in verdicts:
+                transfer = transfers[index]
+                if verdict in SETTLED:
+                    settled[transfer.key] = transfer.version
+                    if verdict is Verdict.STALE and transfer.version < FIRST_STAMPED:
+                        suspects.append(index)
+                    continue
+                code, reason = REASONS[verdict]
+                record = records[decided.places[index]]
+                await self._park(shard_id, record, tally, code=code, reason=reason, version=transfer.version)
+            self._kill.reached("after-write-before-mark")
+            await self._marks.mark(self._direction, settled)
+        for index in suspects:
+            await self._suspect(records[decided.places[index]], tally)
+
+    async def _unmarked(self, transfers: list[Transfer], kept: list[int], tally: Tally) -> tuple[list[int], list[int]]:
+        """Return what has to be written, and which of the rest is unstamped where the target is stamped."""
+        marks = await self._marks.seen(self._direction, [transfers[index].key for index in kept])
+        todo, suspects = [], []
+        for index, marked in zip(kept, marks, strict=True):
+            version = transfers[index].version
+            if marked is None or marked < version:
+                todo.append(index)
+            elif version < FIRST_STAMPED <= marked:
+                suspects.append(index)
+        tally.counts[Verdict.DEDUPLICATED.value] += len(kept) - len(todo)
+        return todo, suspects
+
+    async def _send(self, transfers: list[Transfer], todo: list[int], tally: Tally) -> list[tuple[int, Verdict]]:
+        self._kill.reached("before-write")
+        outcome: list[tuple[int, Verdict]] = []
+        for wave in waves((transfers[index].key, index) for index in todo):
+            verdicts = await self._sender.send([transfers[index] for index in wave])
+            outcome += zip(wave, verdicts, strict=True)
+        for _, verdict in outcome:
+            tally.counts[verdict.value] += 1
+        return outcome
+
+    async def _suspect(self, record: Record, tally: Tally) -> None:
+        """An unstamped write met a stamped standby: foreign if its owner still has no version (rule 5)."""
+        change = decode_change(record.data, self._key_names)
+        raw = None if change.new is None else change.new.get(MV)
+        seen = None if raw is None else wire.number(raw)
+        await self._interventions.lift_if_stamped(change.key, seen, change.committed_us, tally)
+
+    async def _intervene(self, decision: Decision, tally: Tally) -> None:
+        if isinstance(decision, Foreign):
+            await self._interventions.lift(decision, tally)
+        elif isinstance(decision, RemovedStandby):
+            await self._interventions.restore(decision, tally)
+        elif isinstance(decision, ForeignStandby):
+            await self._interventions.foreign_standby(decision, tally)
+
+    async def _park(
+        self, shard_id: str, record: Record, tally: Tally, *, code: str, reason: str, version: int | None = None
+    ) -> None:
+        place = Place(self._role, shard_id, record.sequence_number)
+        change = self._readable(record)
+        each = letter(place, record, change, code=code, reason=reason, version=version, now_us=self._now_us())
+        await persist(lambda: self._letters.park(each))
+        tally.counts["parked"] += 1
+        log.error("parked", code=code, reason=reason, sequence=each.sequence, key=each.key.decode())
+
+    def _readable(self, record: Record) -> Change | None:
+        try:
+            return decode_change(record.data, self._key_names)
+        except PoisonRecord:
+            return None

@@ -1,0 +1,124 @@
+"""The feed's path of one batch: from records to events that the feed stream has acknowledged (design.md, section 3).
+
+Apart from the apply path in everything: another reader, another checkpoint, no deduplication and no coalescing. Events
+of one key keep the order of their records: a request holds each key once, and the next request of a key waits until
+the stream has the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from crossfade.core.change import Change, decode_change
+from crossfade.core.coalesce import waves
+from crossfade.core.errors import PoisonRecord, Throttled
+from crossfade.core.feed import encode_published, events_of, partition_key
+from crossfade.core.mapping import Mapping
+from crossfade.core.shape import Side
+from crossfade.ports.control import DeadLetters
+from replicator.kill_points import KillPoints
+from replicator.letters import POISON, Place, letter
+from replicator.records import Record
+from replicator.sender import persist
+from replicator.tally import Tally
+
+log = structlog.get_logger()
+
+
+class Publisher(Protocol):
+    """Where events go; `crossfade.adapters.kinesis.Kinesis` is one."""
+
+    async def put_records(self, stream: str, records: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Publish (partition key, payload) pairs; say of each whether the stream has it."""
+
+
+class FeedPipeline:
+    """Publishes the events of one table's change records."""
+
+    def __init__(
+        self,
+        mapping: Mapping,
+        side: Side,
+        *,
+        publisher: Publisher,
+        stream: str,
+        letters: DeadLetters,
+        now_us: Callable[[], int],
+        kill: KillPoints | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            mapping: of the migration.
+            side: the table that the records tell of.
+            publisher: where events go.
+            stream: the feed stream.
+            letters: where records with unreadable events are parked.
+            now_us: wall clock, µs.
+            kill: points at which tests kill the process.
+        """
+        self._side = side
+        self._role = f"feed-{side.value}"
+        self._shape = mapping.shape(side)
+        self._belongs = mapping.belongs
+        self._publisher = publisher
+        self._stream = stream
+        self._letters = letters
+        self._now_us = now_us
+        self._kill = kill or KillPoints()
+
+    async def apply(self, shard_id: str, records: Sequence[Record], tally: Tally) -> None:
+        """Publish every event of a batch; the stream has them all when this returns.
+
+        Args:
+            shard_id: where the records were read.
+            records: in shard order.
+            tally: counts.
+
+        Raises:
+            CrossfadeError: the stream refuses us for good.
+        """
+        events: list[tuple[bytes, tuple[str, bytes]]] = []
+        for record in records:
+            change: Change | None = None
+            try:
+                change = decode_change(record.data, self._shape.key)
+                if not self._belongs(change.key):
+                    tally.counts["not_ours"] += 1
+                    continue
+                found = events_of(change, self._side)
+            except PoisonRecord as error:
+                await self._park(shard_id, record, change, str(error), tally)
+                continue
+            tally.applied_commit_us = max(tally.applied_commit_us, change.committed_us)
+            place = partition_key(change.key) if found else ""
+            events += [(change.key, (place, encode_published(event))) for event in found]
+        tally.counts["records"] += len(records)
+        self._kill.reached("before-write")
+        for wave in waves(events):
+            await self._publish(wave)
+            self._kill.reached("between-writes")
+        tally.counts["published"] += len(events)
+        self._kill.reached("after-mark-before-ack")
+
+    async def _publish(self, wave: list[tuple[str, bytes]]) -> None:
+        left = wave
+
+        async def attempt() -> None:
+            nonlocal left
+            done = await self._publisher.put_records(self._stream, left)
+            left = [each for each, taken in zip(left, done, strict=True) if not taken]
+            if left:
+                raise Throttled(f"{self._stream}: {len(left)} events not taken")
+
+        await persist(attempt)
+
+    async def _park(self, shard_id: str, record: Record, change: Change | None, reason: str, tally: Tally) -> None:
+        place = Place(self._role, shard_id, record.sequence_number)
+        each = letter(place, record, change, code=POISON, reason=reason, now_us=self._now_us())
+        await persist(lambda: self._letters.park(each))
+        tally.counts["parked"] += 1
+        log.error("parked", code=POISON, reason=reason, sequence=each.sequence, key=each.key.decode())

@@ -1,0 +1,73 @@
+"""Waiting for what a role needs: a phase, streams, tables. The log says what for, once each time that changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.table_ids import table_id
+from crossfade.adapters.wire import Wire
+from crossfade.core.errors import CrossfadeError, StoreRefused
+
+log = structlog.get_logger()
+
+POLL_S: Final = 0.5
+
+Missing = Callable[[], Awaitable[str]]
+"""Says what is still missing; empty when nothing is."""
+
+
+async def wait_for(missing: Missing, stop: asyncio.Event, *, role: str, poll_s: float = POLL_S) -> bool:
+    """Wait until nothing is missing.
+
+    Args:
+        missing: asks the world.
+        stop: ends the wait.
+        role: for the log.
+        poll_s: time between two looks.
+
+    Returns:
+        False when `stop` came first.
+
+    Raises:
+        CrossfadeError: asking was refused for good.
+    """
+    said = ""
+    while not stop.is_set():
+        try:
+            what = await missing()
+        except CrossfadeError as error:
+            if not error.retryable:
+                raise
+            what = str(error)
+        if not what:
+            return True
+        if what != said:
+            log.info("waiting", role=role, waiting_for=what)
+            said = what
+        try:
+            async with asyncio.timeout(poll_s):
+                await stop.wait()
+        except TimeoutError:
+            continue
+    return False
+
+
+async def stream_missing(kinesis: Kinesis, stream: str) -> str:
+    """Say whether a stream can't be read yet."""
+    try:
+        shards = await kinesis.list_shards(stream)
+    except StoreRefused as error:
+        if error.reason in {"ResourceNotFoundException", "ResourceInUseException"}:
+            return f"stream {stream} to be ACTIVE"
+        raise
+    return "" if shards else f"stream {stream} to have shards"
+
+
+async def table_missing(wire: Wire, table: str) -> str:
+    """Say whether a table doesn't exist yet."""
+    return "" if await table_id(wire, table) else f"table {table} to exist"

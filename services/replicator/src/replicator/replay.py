@@ -1,0 +1,260 @@
+"""Applies records that come from a file or from the dead-letter store, through the same rule as the stream's.
+
+A dry run decides and judges but writes nothing: it reads the target and says what each transfer would become. The real
+run asks the table itself, not the marks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from crossfade.adapters.memory.control import MemoryDeadLetters
+from crossfade.adapters.memory.marks import NoMarks
+from crossfade.core.errors import ConfigError
+from crossfade.core.fence import Transfer, Verdict, judge
+from crossfade.core.mapping import Mapping
+from crossfade.core.perform import perform
+from crossfade.core.shape import Direction, Side, TableShape
+from crossfade.core.writes import Answer, Write
+from crossfade.ports.control import DeadLetter, DeadLetters
+from crossfade.ports.table import OwnedTable, TransferTable
+from replicator.interventions import Interventions
+from replicator.letters import LetterRecord, record_of
+from replicator.pipeline import ApplyPipeline
+from replicator.publisher import FeedPipeline, Publisher
+from replicator.records import Pipeline, Record
+from replicator.sender import Sender
+from replicator.tally import Tally
+
+BATCH: Final = 500
+"""Records of a file applied together."""
+
+
+class Sides(NamedTuple):
+    """Both tables, for one direction.
+
+    Attributes:
+        source: the table that the records tell of.
+        target: the other one, for reads.
+        transfers: the other one, for transfers.
+    """
+
+    source: OwnedTable
+    target: OwnedTable
+    transfers: TransferTable
+
+
+class DryTransfers:
+    """Judges transfers by what the target holds now, and writes nothing."""
+
+    def __init__(self, target: OwnedTable) -> None:
+        """Take the target."""
+        self._target = target
+
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+        """See `crossfade.ports.table.TransferTable`."""
+        del timeout_s
+        found = await self._target.read_many([transfer.key for transfer in transfers])
+        return [judge(transfer, found.get(transfer.key), self._target.shape).verdict for transfer in transfers]
+
+
+class DrySource:
+    """Answers an intervention's writes by what the source holds now, and writes nothing."""
+
+    def __init__(self, source: OwnedTable) -> None:
+        """Take the source."""
+        self._source = source
+
+    @property
+    def shape(self) -> TableShape:
+        """What the table looks like."""
+        return self._source.shape
+
+    async def perform(self, write: Write) -> Answer:
+        """Say what a write would do."""
+        return perform(write, await self._source.read(write.key), self._source.shape)
+
+
+class DryPublisher:
+    """Takes every event and publishes none."""
+
+    async def put_records(self, stream: str, records: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """See `replicator.publisher.Publisher`."""
+        del stream
+        return [True] * len(records)
+
+
+def records_of(path: Path) -> Iterator[LetterRecord]:
+    """Read a file of change records, one JSON document a line; the line number stands for the sequence number.
+
+    Raises:
+        ConfigError: the file can't be read.
+    """
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield LetterRecord(str(number), line.strip())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def apply_pipeline(
+    mapping: Mapping, direction: Direction, sides: Sides, letters: DeadLetters, *, execute: bool
+) -> ApplyPipeline:
+    """Return the apply path for records that don't come from a stream.
+
+    Args:
+        mapping: of the migration.
+        direction: which way.
+        sides: both tables.
+        letters: where records are parked.
+        execute: write; otherwise only judge.
+    """
+    source = sides.source if execute else DrySource(sides.source)
+    return ApplyPipeline(
+        mapping,
+        direction,
+        sender=Sender(sides.transfers if execute else DryTransfers(sides.target)),
+        interventions=Interventions(mapping, direction, source, sides.target),
+        marks=NoMarks(),
+        letters=letters,
+        now_us=lambda: time.time_ns() // 1000,
+        use_marks=False,
+    )
+
+
+class Parked(NamedTuple):
+    """A record that could not be applied.
+
+    Attributes:
+        sequence: its place: line, or position in the stream.
+        code: for machines.
+        reason: for a person.
+        key: of the item; empty when unreadable.
+    """
+
+    sequence: str
+    code: str
+    reason: str
+    key: str
+
+
+class Summary(NamedTuple):
+    """What became of the records.
+
+    Attributes:
+        executed: whether anything was written.
+        counts: by outcome.
+        parked: those that could not be applied.
+    """
+
+    executed: bool
+    counts: dict[str, int]
+    parked: list[Parked]
+
+
+async def replay(
+    records: Sequence[Record], pipeline: ApplyPipeline, letters: DeadLetters, *, origin: str, execute: bool
+) -> Summary:
+    """Apply records in batches.
+
+    Args:
+        records: in the order of the file.
+        pipeline: see `apply_pipeline`.
+        letters: the store that the pipeline parks in.
+        origin: stands for the shard in parked letters.
+        execute: whether the pipeline writes.
+    """
+    tally = Tally(now_s=time.monotonic)
+    for start in range(0, len(records), BATCH):
+        await pipeline.apply(origin, records[start : start + BATCH], tally)
+    prefix = f"{origin}:"
+    parked = [_parked(each) for each in await letters.all() if each.sequence.startswith(prefix)]
+    return Summary(execute, {name: count for name, count in sorted(tally.counts.items()) if count}, parked)
+
+
+def _parked(each: DeadLetter) -> Parked:
+    return Parked(each.sequence, each.code, each.reason, each.key.decode())
+
+
+class Redriven(NamedTuple):
+    """What became of one dead letter.
+
+    Attributes:
+        role: whose letter.
+        sequence: its place in the stream.
+        settled: whether it was, or would be, applied or found overtaken, so that it may go.
+        counts: by outcome.
+        reason: why it stays; empty when it goes.
+    """
+
+    role: str
+    sequence: str
+    settled: bool
+    counts: dict[str, int]
+    reason: str
+
+
+class Redrive:
+    """Sends dead letters through the rule once more. Those that are settled leave the store."""
+
+    def __init__(
+        self,
+        mapping: Mapping,
+        tables: Callable[[Side], tuple[OwnedTable, TransferTable]],
+        letters: DeadLetters,
+        publisher: Publisher,
+        feed_stream: str,
+        *,
+        execute: bool,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            mapping: of the migration.
+            tables: returns a side's table for reads and writes, and for transfers.
+            letters: the store.
+            publisher: where events go.
+            feed_stream: the feed stream.
+            execute: write, and let settled letters go; otherwise only judge.
+        """
+        self._mapping = mapping
+        self._tables = tables
+        self._letters = letters
+        self._publisher: Publisher = publisher if execute else DryPublisher()
+        self._feed_stream = feed_stream
+        self._execute = execute
+
+    async def run(self) -> list[Redriven]:
+        """Redrive all letters, oldest first."""
+        return [await self._one(each) for each in await self._letters.all()]
+
+    async def _one(self, each: DeadLetter) -> Redriven:
+        again = MemoryDeadLetters()
+        tally = Tally(now_s=time.monotonic)
+        shard_id, record = record_of(each)
+        await self._pipeline(each.role, again).apply(shard_id, [record], tally)
+        left = await again.all()
+        if self._execute and not left:
+            await self._letters.remove(each)
+        counts = {name: count for name, count in sorted(tally.counts.items()) if count}
+        return Redriven(each.role, each.sequence, not left, counts, left[0].reason if left else "")
+
+    def _pipeline(self, role: str, letters: DeadLetters) -> Pipeline:
+        if role.startswith("feed-"):
+            return FeedPipeline(
+                self._mapping,
+                Side(role.removeprefix("feed-")),
+                publisher=self._publisher,
+                stream=self._feed_stream,
+                letters=letters,
+                now_us=lambda: time.time_ns() // 1000,
+            )
+        direction = Direction(role)
+        (source, _), (target, transfers) = self._tables(direction.source), self._tables(direction.target)
+        sides = Sides(source, target, transfers)
+        return apply_pipeline(self._mapping, direction, sides, letters, execute=self._execute)

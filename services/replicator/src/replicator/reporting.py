@@ -1,0 +1,83 @@
+"""Reports of a consumer: to the control table every second, to the log every half minute."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from crossfade.ports.control import Report
+from faust_kinesis import EngineReport
+from replicator.tally import Tally
+
+
+class Tallies:
+    """One tally per shard that this process has worked on."""
+
+    def __init__(self, *, now_s: Callable[[], float]) -> None:
+        """Start with none.
+
+        Args:
+            now_s: monotonic clock in seconds.
+        """
+        self._now_s = now_s
+        self._tallies: dict[str, Tally] = {}
+
+    def of(self, shard_id: str) -> Tally:
+        """Return the tally of a shard."""
+        tally = self._tallies.get(shard_id)
+        if tally is None:
+            tally = self._tallies[shard_id] = Tally(now_s=self._now_s)
+        return tally
+
+    def total(self) -> dict[str, int]:
+        """Return the counts of all shards together, by name."""
+        total: Counter[str] = Counter()
+        for tally in self._tallies.values():
+            total.update(tally.counts)
+        return dict(sorted(total.items()))
+
+
+def reports(role: str, engine: EngineReport, tallies: Tallies, *, now_us: int) -> list[Report]:
+    """Say how far each shard is. A shard that was never read is left out: an absent report means an unknown lag.
+
+    Args:
+        role: of the consumer.
+        engine: what the reader says.
+        tallies: what was counted.
+        now_us: wall clock, µs.
+    """
+    found = []
+    for shard in engine.shards:
+        if shard.age_s is None:
+            continue
+        tally = tallies.of(shard.shard_id)
+        each = Report(
+            role=role,
+            shard=f"{engine.stream}/{shard.shard_id}",
+            at_us=now_us,
+            iterator_age_ms=round(shard.age_s * 1000),
+            oldest_unapplied_us=0 if shard.oldest_unacked_s is None else round(shard.oldest_unacked_s * 1e6),
+            applied_commit_us=tally.applied_commit_us,
+            counts={name: count for name, count in tally.counts.items() if count},
+            foreign_last_us=tally.foreign_last_us,
+            imprecise_last_us=tally.imprecise_last_us,
+            halted=tally.halted,
+        )
+        found.append(each)
+    return found
+
+
+def is_drained(engines: Iterable[EngineReport], since_us: int, settle_s: float, *, now_us: int) -> bool:
+    """Say whether everything that was written before a moment is applied.
+
+    Args:
+        engines: what the readers say.
+        since_us: the moment, wall clock in µs.
+        settle_s: time that a write may need from its table to the stream.
+        now_us: wall clock, µs.
+    """
+    shards = [shard for engine in engines for shard in engine.shards]
+    if not shards:
+        return False
+    wanted_us = since_us + settle_s * 1e6
+    return all(shard.age_s is not None and now_us - shard.age_s * 1e6 >= wanted_us for shard in shards)

@@ -1,0 +1,148 @@
+"""Sends transfers in requests of up to 25, several at once, until every one is written or judged (rule 11).
+
+Throttling makes requests smaller and rarer: what was throttled goes back to the queue, each sender waits with jitter,
+and the size of the requests is halved; it grows by one with each request that went through. Nothing is ever dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+import structlog
+
+from crossfade.core.errors import CrossfadeError, StoreUnavailable
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.ports.table import TransferTable
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+FULL_SIZE: Final = 25
+"""Transfers in a request that nobody throttles."""
+
+IN_FLIGHT: Final = 8
+FIRST_WAIT_S: Final = 0.05
+LONGEST_WAIT_S: Final = 5.0
+
+
+class Sender:
+    """Writes transfers to one table, at the pace it can bear.
+
+    Attributes:
+        size: transfers in the next request.
+        throttled: transfers that were sent back so far.
+    """
+
+    def __init__(
+        self,
+        table: TransferTable,
+        *,
+        in_flight: int = IN_FLIGHT,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+        on_request: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            table: written to.
+            in_flight: requests of one batch at the same time.
+            sleep: waits before a request is repeated.
+            jitter: random number from 0 to 1.
+            on_request: called after each request.
+        """
+        self._table = table
+        self._in_flight = in_flight
+        self._sleep = sleep
+        self._jitter = jitter
+        self._on_request = on_request
+        self.size = FULL_SIZE
+        self.throttled = 0
+
+    async def send(self, transfers: Sequence[Transfer]) -> list[Verdict]:
+        """Write transfers of different keys; return the final verdict of each, never THROTTLED.
+
+        Raises:
+            StoreRefused: the table is gone, or may not be written.
+        """
+        verdicts = [Verdict.THROTTLED] * len(transfers)
+        queue = deque(range(len(transfers)))
+        senders = min(self._in_flight, -(-len(transfers) // FULL_SIZE))
+        if senders == 1:
+            await self._work(transfers, queue, verdicts)
+        else:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(senders):
+                        group.create_task(self._work(transfers, queue, verdicts))
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from errors
+        return verdicts
+
+    async def _work(self, transfers: Sequence[Transfer], queue: deque[int], verdicts: list[Verdict]) -> None:
+        failures = 0
+        while queue:
+            chunk = [queue.popleft() for _ in range(min(self.size, len(queue)))]
+            try:
+                answers = await self._table.transfer([transfers[index] for index in chunk])
+            except StoreUnavailable as error:
+                answers = [Verdict.THROTTLED] * len(chunk)
+                log.warning("the table doesn't answer, trying again", error=str(error))
+            again = 0
+            for index, verdict in zip(chunk, answers, strict=True):
+                verdicts[index] = verdict
+                if verdict is Verdict.THROTTLED:
+                    queue.append(index)
+                    again += 1
+            if again:
+                failures += 1
+                self.throttled += again
+                self.size = max(1, self.size // 2)
+                await self._sleep(wait_s(failures, self._jitter()))
+            else:
+                failures = 0
+                self.size = min(FULL_SIZE, self.size + 1)
+            self._on_request()
+
+
+def wait_s(failures: int, jitter: float) -> float:
+    """Return how long to wait before trying again: doubling, capped, with jitter over its upper half.
+
+    Args:
+        failures: in a row, from 1.
+        jitter: random number from 0 to 1.
+    """
+    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (failures - 1)) * (0.5 + jitter / 2)
+
+
+async def persist(
+    call: Callable[[], Awaitable[T]],
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    jitter: Callable[[], float] = random.random,
+) -> T:
+    """Repeat a call that is safe to repeat until the store takes it.
+
+    Args:
+        call: makes one attempt.
+        sleep: waits between attempts.
+        jitter: random number from 0 to 1.
+
+    Raises:
+        CrossfadeError: one that trying again can't cure.
+    """
+    failures = 0
+    while True:
+        try:
+            return await call()
+        except CrossfadeError as error:
+            if not error.retryable:
+                raise
+            failures += 1
+            log.warning("trying again", error=str(error), failures=failures)
+            await sleep(wait_s(failures, jitter()))

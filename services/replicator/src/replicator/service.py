@@ -1,0 +1,251 @@
+"""The replicator as a service: waits for what its role needs, consumes, reports, ends when there is no more work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import structlog
+
+from crossfade.adapters.control.dead_letters import DynamoDeadLetters
+from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.reports import DynamoReports
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.memory.marks import NoMarks
+from crossfade.adapters.redis_dedup import RedisMarks
+from crossfade.adapters.table_ids import table_id
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
+from crossfade.adapters.wire import Wire
+from crossfade.core.control import control_tables
+from crossfade.core.errors import CrossfadeError
+from crossfade.core.mapping import Mapping
+from crossfade.core.phases import Phase
+from crossfade.core.shape import Direction, Side
+from crossfade.ports.dedup import Marks
+from crossfade.runtime import lifecycle
+from crossfade.runtime.aws import wire_config
+from faust_kinesis.errors import KinesisTransportError
+from replicator.consumer import Consumer, Source
+from replicator.interventions import Interventions
+from replicator.journal import RUNS, PhaseWatch
+from replicator.kill_points import KillPoints
+from replicator.leases import WireLeases
+from replicator.letters import drop_overtaken
+from replicator.pipeline import ApplyPipeline
+from replicator.publisher import FeedPipeline
+from replicator.readiness import stream_missing, table_missing, wait_for
+from replicator.reporting import is_drained, reports
+from replicator.sender import Sender
+from replicator.settings import Role, Settings
+
+log = structlog.get_logger()
+
+SETTLE_S: Final = 3.0
+"""How long a write may take from its table to the stream; what came before COMPLETE must be through before the end."""
+
+
+def now_us() -> int:
+    """Return the wall clock, µs since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Service:
+    """One process in one role. Built once, run once."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        """Open the clients; nothing is sent yet.
+
+        Args:
+            settings: of the process.
+            stack: closes what is opened here.
+        """
+        self._settings = settings
+        self._mapping: Mapping = settings.mapping()
+        self._wire = Wire("dynamodb", wire_config(settings, max_connections=settings.in_flight * 2))
+        control = Wire("dynamodb", wire_config(settings, max_connections=4))
+        kinesis = Wire("kinesis", wire_config(settings, max_connections=settings.lanes * 2))
+        for wire in (self._wire, control, kinesis):
+            stack.push_async_callback(wire.close)
+        self._kinesis = Kinesis(kinesis)
+        self._dynamodb = DynamoDB(self._wire)
+        # Leases and reports must not wait behind the batches that they tell of.
+        self._control = DynamoDB(control)
+        self._tables = control_tables(self._mapping.name)
+        self._leases = WireLeases(self._control, self._tables.leases)
+        self._letters = DynamoDeadLetters(self._control, self._tables.dead_letters)
+        self._reports = DynamoReports(self._control, self._tables.reports)
+        journal = DynamoJournal(self._control, self._tables.journal, who=settings.pod, code=lifecycle.code_version())
+        self._phase = PhaseWatch(journal)
+        self._kill = KillPoints(settings.kill_at)
+        self._redis: RedisMarks | None = None
+        if settings.redis_url:
+            self._redis = RedisMarks(settings.redis_url, self._mapping.name, ttl_s=settings.mark_ttl_s)
+            stack.push_async_callback(self._redis.close)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, or until the role has no more work.
+
+        Raises:
+            Exception: what a restart may cure; nothing was acknowledged that was not applied.
+        """
+        lifecycle.ready("", role=self._settings.role.value, pod=self._settings.pod)
+        if self._settings.role is Role.FEED:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for side in Side:
+                        group.create_task(self._feed(side, stop))
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from errors
+        else:
+            await self._replicate(Direction(self._settings.role.value), stop)
+
+    # ---- forward and reverse -------------------------------------------------------------------
+
+    async def _replicate(self, direction: Direction, stop: asyncio.Event) -> None:
+        role, stream = direction.value, self._stream(direction.source)
+        if not await wait_for(lambda: self._missing(direction), stop, role=role):
+            return
+        marks = await self._marks(direction)
+        source, target = (
+            DynamoTable(self._dynamodb, self._mapping, side) for side in (direction.source, direction.target)
+        )
+        pipeline = ApplyPipeline(
+            self._mapping,
+            direction,
+            sender=Sender(
+                DynamoTransfers(self._dynamodb, self._mapping.shape(direction.target)),
+                in_flight=self._settings.in_flight,
+                on_request=lambda: self._kill.reached("between-writes"),
+            ),
+            interventions=Interventions(self._mapping, direction, source, target),
+            marks=marks,
+            letters=self._letters,
+            now_us=now_us,
+            kill=self._kill,
+        )
+        consumer = self._consumer(Source(role, stream, pipeline))
+
+        async def watch() -> None:
+            """Return when the migration needs this direction no more."""
+            while True:
+                await asyncio.sleep(self._settings.watch_s)
+                await drop_overtaken(self._letters, role, target)
+                phase, since_us = await self._phase.look()
+                if phase not in RUNS[role]:
+                    log.info("no more work", role=role, phase=phase.value)
+                    return
+                engines = consumer.engines()
+                if phase is Phase.COMPLETE and is_drained(engines, since_us, SETTLE_S, now_us=now_us()):
+                    log.info("drained", role=role, phase=phase.value)
+                    return
+
+        await self._consume(consumer, stop, _patient(watch, self._settings.watch_s))
+
+    async def _missing(self, direction: Direction) -> str:
+        standing = await self._phase.look()
+        if standing.phase not in RUNS[direction.value]:
+            wanted = ", ".join(phase.value for phase in Phase if phase in RUNS[direction.value])
+            return f"phase {standing.phase.value} to become one of {wanted}"
+        return await stream_missing(self._kinesis, self._stream(direction.source)) or await table_missing(
+            self._wire, self._mapping.shape(direction.target).table
+        )
+
+    async def _marks(self, direction: Direction) -> Marks:
+        if self._redis is None:
+            log.info("no Redis: every copy is written")
+            return NoMarks()
+        found = await table_id(self._wire, self._mapping.shape(direction.target).table)
+        if found:
+            self._redis.name_target(direction, found)
+        return self._redis
+
+    # ---- feed ----------------------------------------------------------------------------------
+
+    async def _feed(self, side: Side, stop: asyncio.Event) -> None:
+        role, stream = f"feed-{side.value}", self._stream(side)
+
+        async def missing() -> str:
+            return await stream_missing(self._kinesis, self._settings.feed_stream) or await stream_missing(
+                self._kinesis, stream
+            )
+
+        if not await wait_for(missing, stop, role=role):
+            return
+        pipeline = FeedPipeline(
+            self._mapping,
+            side,
+            publisher=self._kinesis,
+            stream=self._settings.feed_stream,
+            letters=self._letters,
+            now_us=now_us,
+            kill=self._kill,
+        )
+        await self._consume(self._consumer(Source(role, stream, pipeline)), stop)
+
+    # ---- both ----------------------------------------------------------------------------------
+
+    def _stream(self, side: Side) -> str:
+        return self._settings.legacy_stream if side is Side.LEGACY else self._settings.new_stream
+
+    def _consumer(self, source: Source) -> Consumer:
+        return Consumer(source, self._settings, self._kinesis, self._leases, self._kill)
+
+    async def _consume(self, consumer: Consumer, stop: asyncio.Event, *until: Coroutine[Any, Any, None]) -> None:
+        """Run a consumer until `stop`, or the first of `until` to return; report all the while."""
+        await consumer.start()
+        reporting = asyncio.create_task(_patient(lambda: self._report(consumer), self._settings.report_s))
+        logging = asyncio.create_task(self._log(consumer))
+        try:
+            await _first_end(stop.wait(), consumer.crashed(), *until)
+        finally:
+            await consumer.stop()
+            for task in (reporting, logging):
+                task.cancel()
+            await asyncio.gather(reporting, logging, return_exceptions=True)
+            log.info("consumed", role=consumer.role, **consumer.tallies.total())
+
+    async def _report(self, consumer: Consumer) -> None:
+        while True:
+            await asyncio.sleep(self._settings.report_s)
+            for engine in consumer.engines():
+                await self._reports.put(reports(consumer.role, engine, consumer.tallies, now_us=now_us()))
+
+    async def _log(self, consumer: Consumer) -> None:
+        while True:
+            await asyncio.sleep(self._settings.log_report_s)
+            ages = {engine.stream: engine.age_s for engine in consumer.engines()}
+            log.info("report", role=consumer.role, iterator_age_s=ages, **consumer.tallies.total())
+
+
+async def _patient(work: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    """Do work that serves operators, again after a pause when the store fails: applying doesn't hang on it."""
+    while True:
+        try:
+            await work()
+        except (CrossfadeError, KinesisTransportError) as error:
+            log.warning("trying again", error=str(error))
+            await asyncio.sleep(pause_s)
+        else:
+            return
+
+
+async def _first_end(*works: Coroutine[Any, Any, object]) -> None:
+    """Run until the first of the works ends, then cancel the others.
+
+    Raises:
+        Exception: what the first one raised.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,114 @@
+"""The operator's tools: `replicator replay` and `replicator dead-letters`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crossfade.adapters.control.dead_letters import DynamoDeadLetters
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.memory.control import MemoryDeadLetters
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
+from crossfade.adapters.wire import Wire
+from crossfade.core.control import control_tables
+from crossfade.core.shape import Direction, Side
+from crossfade.ports.control import DeadLetter, DeadLetters
+from crossfade.ports.table import OwnedTable, TransferTable
+from crossfade.runtime.aws import wire_config
+from replicator.replay import Redrive, Sides, apply_pipeline, records_of, replay
+from replicator.settings import ToolSettings
+
+LEFT = 1
+"""Exit code when something could not be applied."""
+
+
+async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
+    """Run one tool.
+
+    Args:
+        settings: of the process.
+        options: the parsed command line.
+
+    Returns:
+        0, or 1 when a record could not be applied.
+
+    Raises:
+        CrossfadeError: a store can't be used, or the file can't be read.
+    """
+    mapping = settings.mapping()
+    async with AsyncExitStack() as stack:
+        wire, kinesis = Wire("dynamodb", wire_config(settings)), Wire("kinesis", wire_config(settings))
+        stack.push_async_callback(wire.close)
+        stack.push_async_callback(kinesis.close)
+        dynamodb = DynamoDB(wire)
+        letters = DynamoDeadLetters(dynamodb, control_tables(mapping.name).dead_letters)
+
+        def tables(side: Side) -> tuple[OwnedTable, TransferTable]:
+            return DynamoTable(dynamodb, mapping, side), DynamoTransfers(dynamodb, mapping.shape(side))
+
+        if options.command == "replay":
+            direction = Direction(options.direction)
+            (source, _), (target, transfers) = tables(direction.source), tables(direction.target)
+            store: DeadLetters = letters if options.execute else MemoryDeadLetters()
+            sides = Sides(source, target, transfers)
+            pipeline = apply_pipeline(mapping, direction, sides, store, execute=options.execute)
+            path = Path(options.file)
+            summary = await replay(
+                list(records_of(path)), pipeline, store, origin=f"replay-{path.name}", execute=options.execute
+            )
+            _print(summary, options, _summary_lines(summary.counts, executed=options.execute))
+            return LEFT if summary.parked else 0
+        if options.action == "list":
+            found = [_shown(each) for each in await letters.all()]
+            _print(
+                found,
+                options,
+                [f"{each['role']} {each['sequence']} {each['code']}: {each['reason']}" for each in found],
+            )
+            return 0
+        redrive = Redrive(mapping, tables, letters, Kinesis(kinesis), settings.feed_stream, execute=options.execute)
+        redriven = await redrive.run()
+        lines = [f"{each.role} {each.sequence}: {each.reason or 'settled'}" for each in redriven]
+        _print(redriven, options, lines or ["no dead letters"])
+        return 0 if all(each.settled for each in redriven) else LEFT
+
+
+def _print(body: Any, options: argparse.Namespace, lines: list[str]) -> None:
+    if options.json:
+        lines = [msgspec.json.encode(_plain(body)).decode()]
+    elif not options.execute and getattr(options, "action", "") != "list":
+        lines = [*lines, "dry run: nothing was written; add --execute"]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _plain(body: Any) -> Any:
+    """Turn named tuples into objects, so that JSON names their fields."""
+    if isinstance(body, tuple) and hasattr(body, "_asdict"):
+        return {name: _plain(value) for name, value in body._asdict().items()}
+    return [_plain(each) for each in body] if isinstance(body, list) else body
+
+
+def _summary_lines(counts: dict[str, int], *, executed: bool) -> list[str]:
+    verb = "" if executed else "would be "
+    return [f"{count:>9}  {verb}{name}" for name, count in counts.items()]
+
+
+def _shown(each: DeadLetter) -> dict[str, Any]:
+    return {
+        "role": each.role,
+        "sequence": each.sequence,
+        "key": each.key.decode(),
+        "version": None if each.version is None else str(each.version),
+        "code": each.code,
+        "reason": each.reason,
+        "trace": each.trace,
+        "at_us": str(each.at_us),
+        "payload": each.payload.decode(errors="replace"),
+    }
