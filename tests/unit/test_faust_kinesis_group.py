@@ -50,9 +50,6 @@ class CutOff:
         await self._reach()
         return await self.backend.swap(pk, sk, expect, put)
 
-    async def close(self) -> None:
-        return
-
     async def _reach(self) -> None:
         if self.how == "hangs":
             await asyncio.get_running_loop().create_future()

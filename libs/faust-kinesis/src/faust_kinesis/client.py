@@ -58,7 +58,7 @@ class Shard(Protocol):
 
 
 class KinesisClient(Protocol):
-    """What the engine asks of Kinesis.
+    """What the engine asks of Kinesis. Who makes one closes it.
 
     An implementation may raise its own exceptions: see `faust_kinesis.errors.fault_of`.
     """
@@ -73,9 +73,6 @@ class KinesisClient(Protocol):
 
     async def get_records(self, iterator: str, limit: int) -> Fetched:
         """Read up to `limit` records."""
-
-    async def close(self) -> None:
-        """Give back connections."""
 
 
 class StreamRecord(NamedTuple):
@@ -162,7 +159,7 @@ class BotoKinesis:
         return StreamPage(records, answer.get("NextShardIterator"), answer.get("MillisBehindLatest") or 0)
 
     async def close(self) -> None:
-        """See `KinesisClient`."""
+        """Give back connections."""
         self._client = None
         await self._stack.aclose()
 

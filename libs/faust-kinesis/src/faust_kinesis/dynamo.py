@@ -47,7 +47,7 @@ class DynamoBackend:
         return await self._conditional("update_item", update_request(self._table, pk, sk, expect, put))
 
     async def close(self) -> None:
-        """See `LeaseBackend`."""
+        """Give back connections."""
         self._client = None
         await self._stack.aclose()
 

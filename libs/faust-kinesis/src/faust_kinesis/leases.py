@@ -54,9 +54,6 @@ class LeaseBackend(Protocol):
             False when the item was not as expected; it has not been changed then.
         """
 
-    async def close(self) -> None:
-        """Give back connections."""
-
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -144,9 +141,6 @@ class LeaseStore(Protocol):
     async def release(self, lease: Lease, progress: Progress) -> bool:
         """Store progress and free the lease; False: it was lost before."""
 
-    async def close(self) -> None:
-        """Give back connections."""
-
 
 class DynamoLeases:
     """Leases as items of a DynamoDB table, or of anything else that can swap.
@@ -220,10 +214,6 @@ class DynamoLeases:
     async def release(self, lease: Lease, progress: Progress) -> bool:
         """See `LeaseStore`."""
         return await self._write(lease, progress, {"owner": None, "wanted": None})
-
-    async def close(self) -> None:
-        """See `LeaseStore`."""
-        await self._backend.close()
 
     async def _write(self, lease: Lease, progress: Progress, put: dict[str, Value | None]) -> bool:
         put = {**put, "beat": lease.beat + 1}

@@ -126,9 +126,6 @@ class MemoryKinesis:
         ended = shard.closed and index >= len(shard.log)
         return StreamPage(records, None if ended else self._iterator(shard_id, index), behind_ms)
 
-    async def close(self) -> None:
-        """See `KinesisClient`."""
-
     def _refuse_others(self, stream: str) -> None:
         if stream != self.stream:
             raise ServiceError(stream, reason="ResourceNotFoundException", retryable=False)
@@ -171,6 +168,3 @@ class MemoryBackend:
             return False
         self.tables[pk][sk] = {name: value for name, value in ({**item, **put}).items() if value is not None}
         return True
-
-    async def close(self) -> None:
-        """See `LeaseBackend`."""

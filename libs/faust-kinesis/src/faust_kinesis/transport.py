@@ -25,7 +25,7 @@ from faust_kinesis.client import BotoKinesis, KinesisClient
 from faust_kinesis.dynamo import DynamoBackend
 from faust_kinesis.engine import Engine, EngineReport
 from faust_kinesis.errors import LeaseLost
-from faust_kinesis.leases import DynamoLeases, LeaseBackend
+from faust_kinesis.leases import DynamoLeases
 from faust_kinesis.options import Options, options_for
 from faust_kinesis.producer import Producer
 from faust_kinesis.tail import Batch
@@ -58,13 +58,17 @@ class Consumer(base.Consumer):  # type: ignore[misc] # faust ships no types that
     logger = logger
 
     def __post_init__(self) -> None:
-        self._options = self.transport.options
         self._engines: dict[str, Engine] = {}
         self._lanes: dict[str, _Lanes] = {}
         self._given: dict[TP, deque[int]] = {}
         self._next_offset: dict[TP, int] = {}
         self._subscribed = asyncio.Event()
         self._topics: frozenset[str] = frozenset()
+
+    @property
+    def _options(self) -> Options:
+        options: Options = self.transport.options
+        return options
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -291,8 +295,8 @@ class Transport(base.Transport):  # type: ignore[misc] # faust ships no types th
     default_port = 443
     driver_version = "faust-kinesis"
 
-    _client: KinesisClient | None = None
-    _leases: LeaseBackend | None = None
+    _client: BotoKinesis | None = None
+    _leases: DynamoBackend | None = None
 
     @property
     def options(self) -> Options:
