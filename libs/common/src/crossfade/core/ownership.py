@@ -97,37 +97,62 @@ class OwnershipRules:
         Raises:
             PoisonRecord: an item's protocol attributes or its balance can't be read.
         """
-        match state.phase, reply:
-            case Trying(side, opposite), Applied(item) | Refused(item):
-                return self._tried(state, side, opposite, reply)
-            case Trimming(side, soft), Applied(item):
-                return self._done(state, Outcome.APPLIED, side, item, soft=soft)
-            case Trimming(side), Refused():
-                return self._tried(state._replace(round=state.round + 1), side, None, reply)
-            case Surveying(known), Found(item):
+        match reply:
+            case Found(item):
+                step = self._found(state, item)
+            case Applied(item):
+                step = self._applied(state, item)
+            case Refused(item):
+                step = self._refused(state, item)
+        if step is None:
+            raise TypeError(f"{type(reply).__name__} is no reply to {type(state.phase).__name__}")
+        return step
+
+    def _found(self, state: State, item: Item | None) -> Next | None:
+        match state.phase:
+            case Surveying(known):
                 return self._surveyed(state, item, known)
-            case Looking(opposite), Found(item):
+            case Looking(opposite):
                 return self._looked(state, item, opposite)
-            case ReadingNear(), Found(item):
+            case ReadingNear():
                 return self._read_near(state, item)
-            case ReadingFar(near), Found(item):
+            case ReadingFar(near):
                 return self._read_far(state, near.item, item)
-            case Sealing(), Applied(item):
-                return self._activate(self._noted(state, _sealed_as(state.phase), item), state.phase.source, item)
-            case Resealing(source), Applied(item):
-                step = self._noted(state, StepKind.RESEALED, item, f"{source.other.value} was ahead", source)
-                return self._activate(step, source, item)
-            case Sealing(source), Refused():
+        return None
+
+    def _applied(self, state: State, item: Item) -> Next | None:
+        match state.phase:
+            case Trying(side):
+                return self._done(state, Outcome.APPLIED, side, item)
+            case Trimming(side, soft):
+                return self._done(state, Outcome.APPLIED, side, item, soft=soft)
+            case Sealing(source, absent):
+                aim = state.task.aim
+                reason = f"aims at {aim.side.value} with generation {aim.generation}"
+                kind = StepKind.STUBBED if absent else StepKind.SEALED
+                return self._activate(self._noted(state, kind, source, item, reason), source, item)
+            case Resealing(source):
+                reason = f"{source.other.value} was ahead"
+                return self._activate(self._noted(state, StepKind.RESEALED, source, item, reason), source, item)
+            case Activating(source):
+                reason = f"with the image of {source.value}"
+                state = self._noted(state, StepKind.ACTIVATED, source.other, item, reason)
+                return self._settled(state, source.other, item)
+        return None
+
+    def _refused(self, state: State, item: Item | None) -> Next | None:
+        match state.phase:
+            case Trying(side, opposite):
+                return self._tried(state, side, opposite, item)
+            case Trimming(side):
+                return self._tried(state._replace(round=state.round + 1), side, None, item)
+            case Sealing(source):
                 return self._again(state, f"{source.value} changed before the seal")
-            case Resealing(source), Refused():
+            case Resealing(source):
                 return self._again(state, f"{source.value} changed before the re-seal")
-            case Activating(source), Applied(item):
-                target = source.other
-                state = self._noted(state, StepKind.ACTIVATED, item, f"with the image of {source.value}", target)
-                return self._settled(state, target, item)
-            case Activating(source, sealed), Refused(item):
+            case Activating(source, sealed):
                 return self._not_activated(state, source, sealed, item)
-        raise TypeError(f"{type(reply).__name__} is no reply to {type(state.phase).__name__}")
+        return None
 
     # The operation.
 
@@ -137,10 +162,8 @@ class OwnershipRules:
         write = Operate(task.key, _operation(task), task.soft, task.complete, generation)
         return self._ask(state, Trying(side, opposite), Perform(side, write))
 
-    def _tried(self, state: State, side: Side, opposite: Seen | None, reply: Reply) -> Next:
-        item, task = reply.item, state.task
-        if isinstance(reply, Applied):
-            return self._done(state, Outcome.APPLIED, side, item)
+    def _tried(self, state: State, side: Side, opposite: Seen | None, item: Item | None) -> Next:
+        task = state.task
         reason = why_refused(_operation(task), item, self._mapping.shape(side), soft=task.soft, complete=task.complete)
         match reason:
             case None:
@@ -210,7 +233,7 @@ class OwnershipRules:
         try:
             self._map(task.aim.side, far)
         except PoisonRecord as error:
-            state = self._noted(state, StepKind.UNMAPPABLE, far, str(error), far_side)
+            state = self._noted(state, StepKind.UNMAPPABLE, far_side, far, str(error))
             return self._stays(state._replace(task=task._replace(may_hand_over=False)), far, near)
         seal = Seal(
             task.key,
@@ -239,7 +262,7 @@ class OwnershipRules:
         source, sealed = (side, near) if chosen is near else (side.other, far)
         if sealed is None or sealed.version is None:
             return self._again(state, f"{source.value} is standby without a version", ambiguous=True)
-        state = self._noted(state, StepKind.HELPED, sealed, "both sides were standby", source)
+        state = self._noted(state, StepKind.HELPED, source, sealed, "both sides were standby")
         return self._activate(state, source, sealed)
 
     def helps_from(self, one: Item | None, other: Item | None) -> Item | None:
@@ -252,7 +275,7 @@ class OwnershipRules:
         try:
             mapped = self._map(source.other, sealed)
         except PoisonRecord as error:
-            state = self._noted(state, StepKind.UNMAPPABLE, sealed, str(error), source)
+            state = self._noted(state, StepKind.UNMAPPABLE, source, sealed, str(error))
             return self._done(state, Outcome.UNMAPPABLE, source, sealed)
         write = Activate(state.task.key, mapped, state.task.complete)
         return self._ask(state, Activating(source, sealed), Perform(source.other, write))
@@ -260,7 +283,7 @@ class OwnershipRules:
     def _not_activated(self, state: State, source: Side, sealed: Item, met: Item | None) -> Next:
         target, task = source.other, state.task
         if is_active(met, target, complete=task.complete):
-            state = self._noted(state, StepKind.OVERTAKEN, met, f"{target.value} is active already", target)
+            state = self._noted(state, StepKind.OVERTAKEN, target, met, f"{target.value} is active already")
             return self._settled(state, target, met)
         ahead = version_of(met) > version_of(sealed)
         if generation_of(met) < sealed.generation and ahead and state.round < self._rounds:
@@ -309,7 +332,7 @@ class OwnershipRules:
         side = state.task.aim.side
         if state.round >= self._rounds:
             return self._done(state, Outcome.AMBIGUOUS if ambiguous else Outcome.BUSY, side, None)
-        state = self._noted(state, StepKind.RESTARTED, None, reason, side)
+        state = self._noted(state, StepKind.RESTARTED, side, None, reason)
         return self.begin_again(state._replace(round=state.round + 1))
 
     def begin_again(self, state: State) -> Next:
@@ -322,12 +345,7 @@ class OwnershipRules:
     def _ask(self, state: State, phase: Phase, request: Read | Perform) -> tuple[State, Read | Perform]:
         return state._replace(phase=phase), request
 
-    def _noted(
-        self, state: State, kind: StepKind, item: Item | None, reason: str = "", side: Side | None = None
-    ) -> State:
-        if side is None:
-            aim = state.task.aim
-            side, reason = aim.side.other, f"aims at {aim.side.value} with generation {aim.generation}"
+    def _noted(self, state: State, kind: StepKind, side: Side, item: Item | None, reason: str) -> State:
         return state._replace(steps=(*state.steps, HandoverStep(kind, side, reason, version_of(item))))
 
     def _done(
@@ -348,7 +366,3 @@ def _operation(task: Task) -> Operation:
     if task.op is None:
         raise TypeError("the sweeper has no operation")
     return task.op
-
-
-def _sealed_as(phase: Sealing) -> StepKind:
-    return StepKind.STUBBED if phase.absent else StepKind.SEALED
