@@ -277,10 +277,10 @@ class RuleMapping:
         mapped = course.attributes({name: Raw(raw) for name, raw in item.content})
         return item._replace(content=tuple(sorted((name, bytes(raw)) for name, raw in mapped.items())))
 
-    def with_tables(self, *, legacy: str, new: str) -> RuleMapping:
-        """Return the same mapping over tables of other names."""
+    def with_tables(self, *, legacy: str, new: str, name: str = "") -> RuleMapping:
+        """Return the same mapping over tables of other names; a migration of another name, too, if one is given."""
         return RuleMapping(
-            self._name,
+            name or self._name,
             legacy=self._tables[Side.LEGACY]._replace(name=legacy),
             new=self._tables[Side.NEW]._replace(name=new),
             rules=self._rules,
