@@ -10,7 +10,7 @@ import ministack.app
 from localaws.dispatch import quick_answer
 from localaws.http_server import Application, Quick
 from localaws.patches import all as _all_patches  # noqa: F401  # registers them
-from localaws.patches import registry
+from localaws.patches import metrics, registry
 from localaws.patches.change_records import capture
 
 application: Application = ministack.app.app
@@ -28,4 +28,5 @@ def start(loop: asyncio.AbstractEventLoop, *, without: Sequence[str] = ()) -> Qu
     """
     registry.install(without)
     capture.bind(loop)
+    capture.later(metrics.publish_for_ever())
     return quick_answer

@@ -1,10 +1,16 @@
 """All patches, in the order in which they go on: the first is the innermost."""
 
-from localaws.patches import (  # noqa: F401  # importing a module registers its patches
+from localaws.patches import (
     change_records,
+    export,
+    imports,
     numbers,
     partiql,
     paths,
+    point_in_time,
+    registry,
     speed,
     streams,
 )
+
+registry.arrange([numbers, speed, streams, paths, partiql, change_records, point_in_time, export, imports])

@@ -15,7 +15,7 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import ministack.services.dynamodb as dynamodb
@@ -46,6 +46,7 @@ class Capture:
         self.listeners: list[Listener] = []
         self.held: list[tuple[Any, ...]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._releasing = False
         self._last_us = 0
         self._encode = msgspec.json.Encoder().encode
@@ -55,9 +56,16 @@ class Capture:
         self._loop = loop
 
     def on_loop(self, call: Callable[[], object]) -> None:
-        """Run a call on the event loop, where all writes happen, soon."""
+        """Run a call on the event loop, where all writes happen, soon; from any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(call)
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work on the event loop beside the requests."""
+        if self._loop is not None:
+            task = self._loop.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def commit(self, table: Item, event: str, old: Item | None, new: Item | None, *, expired: bool = False) -> None:
         """Note a write that changed an item.

@@ -7,7 +7,8 @@ the fault that it mends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 Mend = Callable[[Any], Any]
@@ -45,6 +46,12 @@ def patch(fault: str, owner: Any, attribute: str) -> Callable[[Mend], Mend]:
         return mend
 
     return register
+
+
+def arrange(modules: Sequence[ModuleType]) -> None:
+    """Put the registered patches in the order of their modules: later ones go on top of earlier ones."""
+    order = {module.__name__: place for place, module in enumerate(modules)}
+    _patches.sort(key=lambda each: order[each.mend.__module__])
 
 
 def faults() -> list[str]:
