@@ -211,9 +211,9 @@ class Service:
 
     async def _report(self, consumer: Consumer) -> None:
         while True:
-            await asyncio.sleep(self._settings.report_s)
             for engine in consumer.engines():
                 await self._reports.put(reports(consumer.role, engine, consumer.tallies, now_us=now_us()))
+            await asyncio.sleep(self._settings.report_s)
 
     async def _log(self, consumer: Consumer) -> None:
         while True:

@@ -57,6 +57,6 @@ class Settings(ServiceSettings):
 
 
 class ToolSettings(Settings):
-    """What the operator's tools are told: as the service, so that they run in its environment, but they need no role."""
+    """What the operator's tools are told: as the service, but they need no role."""
 
     role: Role = Field(Role.FORWARD, description="Not used by tools.")
