@@ -1,0 +1,160 @@
+"""The wire surface of the API: what clients that nobody here wrote (`buf curl`, grpcio-status) see on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from api_world import Pod, World
+from crossfade.core.errors import ConfigError
+from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
+from crossfade.gen.engagement.v1 import errors_pb2
+from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import (
+    EngagementServiceStub,
+    add_EngagementServiceServicer_to_server,
+)
+from crossfade.runtime.grpc import RpcServer
+from engagement_api.servicer import SERVICE
+
+BUF = Path(__file__).parents[2] / ".venv/bin/buf"
+MAX_BYTES = 1 << 16
+
+
+class Served(NamedTuple):
+    pod: Pod
+    server: RpcServer
+    address: str
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    pod = await World().pod()
+    server = RpcServer(max_message_bytes=MAX_BYTES)
+    add_EngagementServiceServicer_to_server(pod.servicer, server.server)
+    server.serves(SERVICE)
+    address = await server.start()
+    await server.serving(True)
+    yield Served(pod, server, address)
+    await server.stop(grace_s=0.1)
+
+
+class Curled(NamedTuple):
+    code: int
+    answer: dict[str, Any]
+
+
+async def curl(served: Served, method: str, request: dict[str, Any]) -> Curled:
+    """Call by reflection, with a client that has never seen our contract."""
+    process = await asyncio.create_subprocess_exec(
+        *(BUF, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--data", json.dumps(request)),
+        f"http://{served.address}/{method}",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), 30)
+    return Curled(process.returncode or 0, json.loads(out or errors))
+
+
+async def test_buf_curl_finds_the_service_by_reflection_and_earns(served: Served) -> None:
+    earn = {
+        "user": "7",
+        "channel": "chan",
+        "amount": "5",
+        "reason": "watched",
+        "transactionId": served.pod.world.clock.ulid(),
+    }
+    done = await curl(served, f"{SERVICE}/EarnPoints", earn)
+    assert done.code == 0
+    assert done.answer["balance"] == "5"
+    assert int(done.answer["version"]) > 2**53  # a string in JSON, since no double holds it
+    assert isinstance(done.answer["version"], str)
+    again = await curl(served, f"{SERVICE}/EarnPoints", earn)
+    assert again.answer | {"serverTime": ""} == done.answer | {"replayed": True, "serverTime": ""}
+
+
+async def test_buf_curl_reads_the_typed_details_of_an_error(served: Served) -> None:
+    refused = await curl(served, f"{SERVICE}/EarnPoints", {"user": "7", "channel": "chan"})
+    assert refused.code != 0
+    assert refused.answer["code"] == "invalid_argument"
+    details = {each["type"]: base64.b64decode(each["value"] + "==") for each in refused.answer["details"]}
+    wrong = error_details_pb2.BadRequest.FromString(details["google.rpc.BadRequest"])
+    assert wrong.field_violations[0].field == "amount"
+    info = error_details_pb2.ErrorInfo.FromString(details["google.rpc.ErrorInfo"])
+    assert (info.reason, info.domain) == ("INVALID_ARGUMENT", "crossfade.engagement.v1")
+
+
+async def test_buf_curl_checks_the_health_of_the_service(served: Served) -> None:
+    asked = {"service": SERVICE}
+    assert (await curl(served, "grpc.health.v1.Health/Check", asked)).answer == {"status": "SERVING"}
+    await served.server.serving(False)
+    assert (await curl(served, "grpc.health.v1.Health/Check", asked)).answer == {"status": "NOT_SERVING"}
+
+
+async def test_the_status_library_of_grpc_reads_the_details(served: Served) -> None:
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        spend = pb.SpendPointsRequest(user="7", channel="chan", amount=3, transaction_id=served.pod.world.clock.ulid())
+        call = EngagementServiceStub(channel).SpendPoints(spend)
+        assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
+        status = await rpc_status.aio.from_call(call)
+    told, info = errors_pb2.InsufficientPoints(), error_details_pb2.ErrorInfo()
+    for each in status.details:
+        each.Unpack(told)
+        each.Unpack(info)
+    assert (told.balance, told.asked) == (0, 3)
+    assert (info.reason, info.domain) == ("INSUFFICIENT_POINTS", "crossfade.engagement.v1")
+
+
+async def test_the_trace_context_is_read_from_the_calls_metadata(served: Served) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        earn = served.pod.earning()
+        await EngagementServiceStub(channel).EarnPoints(earn, metadata=(("traceparent", trace),))
+    assert any(trace.encode() in change for table in served.pod.world.tables.values() for change in table.changes)
+
+
+async def test_a_message_above_the_bound_is_refused(served: Served) -> None:
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await EngagementServiceStub(channel).EarnPoints(pb.EarnPointsRequest(user="x" * MAX_BYTES))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_at_the_end_health_turns_and_running_calls_are_waited_for(served: Served) -> None:
+    gate, entered = asyncio.Event(), asyncio.Event()
+
+    async def waits() -> None:
+        entered.set()
+        await gate.wait()
+
+    for table in served.pod.world.tables.values():
+        table.first = waits
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        running = EngagementServiceStub(channel).EarnPoints(served.pod.earning())
+        await entered.wait()
+        words = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        assert (await words.read()).status == health_pb2.HealthCheckResponse.SERVING
+        stopping = asyncio.create_task(served.server.stop(grace_s=5))
+        assert (await words.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        words.cancel()
+        gate.set()
+        assert (await running).balance == 5
+        await stopping
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await EngagementServiceStub(channel).EarnPoints(served.pod.earning(), timeout=1)
+        assert refused.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+async def test_a_port_that_is_taken_is_an_error_that_names_it(served: Served) -> None:
+    port = int(served.address.rpartition(":")[2])
+    with pytest.raises(ConfigError, match=str(port)):
+        await RpcServer(port=port).start()
