@@ -10,7 +10,8 @@ from localaws.patches import (
     point_in_time,
     registry,
     speed,
+    statements,
     streams,
 )
 
-registry.arrange([numbers, speed, streams, paths, partiql, change_records, point_in_time, export, imports])
+registry.arrange([numbers, speed, statements, streams, paths, partiql, change_records, point_in_time, export, imports])

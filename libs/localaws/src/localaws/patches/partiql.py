@@ -16,20 +16,20 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from functools import lru_cache
 from typing import Any, cast
 
-import ministack.services._dynamodb_keywords as keywords
 import ministack.services.dynamodb as dynamodb
 from ministack.core.responses import error_response_json, json_response
 
 from localaws.patches.paths import overlap
 from localaws.patches.registry import patch
+from localaws.patches.statements import marks
 
 Json = dict[str, Any]
 Answer = tuple[int, dict[str, str], Any]
 
 LONGEST_STATEMENT = 8192
+NOTHING_RETURNED = b'{"Items":[]}'
 
 
 def _invalid(message: str) -> Answer:
@@ -141,7 +141,9 @@ def update(_original: Any) -> Any:
         if dynamodb._item_size_bytes(work) > dynamodb._DDB_ITEM_MAX_BYTES:
             return _invalid(dynamodb._UPDATE_SIZE_MSG)
         dynamodb._set_item(table, pk_value, sk_value, work)
-        return cast(Answer, json_response({"Items": _returned(clause, item, work, written) if clause else []}))
+        if not clause:
+            return 200, {"Content-Type": "application/x-amz-json-1.0"}, NOTHING_RETURNED
+        return cast(Answer, json_response({"Items": _returned(clause, item, work, written)}))
 
     return mended
 
@@ -169,6 +171,8 @@ def insert(original: Any) -> Any:
 def normalised(value: Json) -> Json:
     """Return an attribute value with its numbers as DynamoDB stores them."""
     ((kind, inner),) = value.items()
+    if kind in ("S", "B", "BS", "SS", "BOOL"):
+        return value
     if kind == "N":
         return {kind: dynamodb._ddb_canonicalize_number(inner) or inner}
     if kind == "NS":
@@ -178,12 +182,6 @@ def normalised(value: Json) -> Json:
     if kind == "M":
         return {kind: {name: normalised(each) for name, each in inner.items()}}
     return value
-
-
-@lru_cache(maxsize=4096)
-def _marks(statement: str) -> int:
-    """Return how many parameters a statement wants."""
-    return sum(1 for kind, text, _, _ in keywords._tokenize(statement) if (kind, text) == ("op", "?"))
 
 
 @patch("partiql_parameters", dynamodb, "_parse_partiql")
@@ -197,7 +195,7 @@ def parse(original: Any) -> Any:
                 f"Member must have length less than or equal to {LONGEST_STATEMENT}"
             )
         given = parameters or []
-        if _marks(statement) != len(given):
+        if marks(statement) != len(given):
             raise ValueError("Number of parameters in request and statement don't match.")
         parsed: Json = original(statement, [normalised(value) if len(value) == 1 else value for value in given])
         return parsed
@@ -236,6 +234,8 @@ def _run(parsed: Json, entry: Json) -> Answer:
 def _entry_of(parsed: Json, answer: Answer) -> Json:
     """Return a statement's part of the answer: HTTP 200 of the request says nothing about it."""
     status, _, body = answer
+    if body == NOTHING_RETURNED:
+        return {"TableName": parsed["table"]}
     shown = json.loads(body)
     if status == 200:
         items = shown.get("Items")
