@@ -1,0 +1,174 @@
+"""Puts the real ports together, from settings. What is dear to import is made at first use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+from controller.http import get_json
+from controller.settings import ControllerSettings
+from controller.world import World
+from crossfade.adapters.admin import DynamoAdmin
+from crossfade.adapters.control.dead_letters import DynamoDeadLetters
+from crossfade.adapters.control.heartbeats import DynamoHeartbeats
+from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.lease import DynamoLease
+from crossfade.adapters.control.reports import DynamoReports
+from crossfade.adapters.control.status import DynamoStatusBoard
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objects
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.wire import Wire
+from crossfade.core.control import CONTROLLER_LEASE, ControlTables, control_tables
+from crossfade.core.errors import ConfigError, CrossfadeError
+from crossfade.core.gates import Parity
+from crossfade.core.image import Image
+from crossfade.core.keys import Key
+from crossfade.core.ramp import FlagDocument
+from crossfade.core.shape import Side
+from crossfade.ports.flags import FlagPublisher
+from crossfade.ports.table import OwnedTable
+from crossfade.runtime.aws import control_client, wire_config
+from crossfade.runtime.lifecycle import code_version
+from crossfade.runtime.ownership import Ownership
+
+OUTPUT_BYTES: Final = 2000
+
+BLOCKING: Final = ("stuck", "diverged", "missing", "extra", "ahead", "two_owners")
+"""Classes of difference that block, as the verifier names them."""
+
+
+class Built(NamedTuple):
+    """The world, and what only the service needs.
+
+    Attributes:
+        world: the ports.
+        lease: the controller's.
+        dynamodb: the wire client, for creating the control tables.
+        tables: names of the control tables.
+    """
+
+    world: World
+    lease: DynamoLease
+    dynamodb: Wire
+    tables: ControlTables
+
+
+class _NoPublisher:
+    """Stands in for the flag file in a process that must not publish."""
+
+    async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
+        """Refuse."""
+        raise ConfigError(f"CROSSFADE_FLAG_FILE is not set: {document} (dual_write={dual_write}) can't be published")
+
+
+def _publisher(settings: ControllerSettings, publishes: bool) -> FlagPublisher:
+    if not publishes or settings.flag_file is None:
+        return _NoPublisher()
+    from crossfade.adapters.flags import FlagFile  # OpenFeature is dear to import
+
+    return FlagFile(settings.flag_file)
+
+
+@asynccontextmanager
+async def build(settings: ControllerSettings, *, who: str, under_lease: bool) -> AsyncIterator[Built]:
+    """Connect to everything; close it at the end.
+
+    Args:
+        settings: of the process.
+        who: writes into the journal.
+        under_lease: for the service: journal entries are written under the lease, and flags can be published.
+    """
+    mapping = settings.mapping()
+    dynamodb, kinesis = Wire("dynamodb", wire_config(settings)), Wire("kinesis", wire_config(settings))
+    s3 = LazyClient(lambda: control_client(settings, "s3"))
+    cloudwatch = LazyClient(lambda: control_client(settings, "cloudwatch"))
+    db, names = DynamoDB(dynamodb), control_tables(mapping.name)
+    tables: dict[Side, OwnedTable] = {side: DynamoTable(db, mapping, side) for side in Side}
+    lease = DynamoLease(db, names.leases, CONTROLLER_LEASE, holder=settings.pod, lease_s=settings.lease_s)
+    excluded: set[Key] = set()
+
+    async def rows(limit: int) -> Sequence[Image]:
+        found: list[Image] = []
+        start: Image | None = None
+        table = mapping.shape(Side.LEGACY).table
+        while len(found) < limit:
+            page = await db.scan(table, start=start, limit=min(500, limit - len(found)), consistent=False)
+            found += page.items
+            start = page.next_key
+            if start is None:
+                break
+        return found
+
+    world = World(
+        settings=settings,
+        mapping=mapping,
+        journal=DynamoJournal(db, names.journal, who=who, code=code_version(), lease=lease if under_lease else None),
+        board=DynamoStatusBoard(db, names.heartbeats),
+        heartbeats=DynamoHeartbeats(db, names.heartbeats),
+        reports=DynamoReports(db, names.reports),
+        letters=DynamoDeadLetters(db, names.dead_letters),
+        admin=DynamoAdmin(dynamodb, kinesis),
+        objects=S3Objects(s3, settings.bucket),
+        metrics=CloudWatchMetrics(cloudwatch),
+        parity=lambda: ask_verifier(settings.verifier_url),
+        flags=_publisher(settings, publishes=under_lease),
+        tables=tables,
+        ownership=Ownership(tables[Side.LEGACY], tables[Side.NEW], mapping, excluded=excluded.__contains__),
+        shards=Kinesis(kinesis),
+        rows=rows,
+        command=lambda command: run_command(command, settings.hook_timeout_s),
+        excluded=excluded,
+    )
+    try:
+        yield Built(world, lease, dynamodb, names)
+    finally:
+        for client in (s3, cloudwatch):
+            await client.close()
+        for wire in (dynamodb, kinesis):
+            await wire.close()
+
+
+async def ask_verifier(url: str) -> Parity:
+    """Ask for GET /parity; what can't be read is an unreachable verifier."""
+    if not url:
+        return Parity(detail="CROSSFADE_VERIFIER_URL is not set")
+    try:
+        return parity_of(await get_json(f"{url.rstrip('/')}/parity"))
+    except (CrossfadeError, KeyError, TypeError, ValueError) as error:
+        return Parity(detail=str(error) or type(error).__name__)
+
+
+def parity_of(body: dict[str, Any]) -> Parity:
+    """Read the verifier's answer."""
+    differences: dict[str, Any] = body["differences"]
+    counts = {name: int(each["count"] if isinstance(each, dict) else each) for name, each in differences.items()}
+    age_s = body["last_clean_pass_age_s"]
+    return Parity(
+        reachable=True,
+        clean_pass_age_s=None if age_s is None else float(age_s),
+        drift={name: counts[name] for name in BLOCKING if counts.get(name)},
+        in_handover=counts.get("in_handover", 0),
+        detail="; ".join(body.get("because", [])),
+    )
+
+
+async def run_command(command: Sequence[str], timeout_s: float) -> tuple[int, str]:
+    """Run a hook; return its exit code and the end of what it said. A hook that can't run counts as failed."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+    except OSError as error:
+        return 127, str(error)
+    try:
+        async with asyncio.timeout(timeout_s):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return 124, f"no end within {timeout_s} s"
+    return process.returncode or 0, output[-OUTPUT_BYTES:].decode("utf-8", "replace").strip()

@@ -1,0 +1,142 @@
+"""The canary: a key of the mapping's own, never a client's, that proves the paths and measures the protocol.
+
+It is a stub, hidden from reads and counts, and its writes are lifts: the version rises, no balance changes and no event
+is emitted. In DUAL_WRITE it is handed over to the new table, ahead of all clients, so that each lift there has to come
+back to the legacy table by reverse replication. That is what "reverse path proven" means.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from controller.state import Migration
+from controller.world import World
+from crossfade.core.errors import ConfigError, CrossfadeError
+from crossfade.core.gates import Probe
+from crossfade.core.item import Item, is_active, version_of
+from crossfade.core.keys import Key
+from crossfade.core.phases import REPLICATING, Phase
+from crossfade.core.ramp import Aim
+from crossfade.core.shape import Side
+from crossfade.core.writes import Applied, Lift, SealAbsent
+
+log = structlog.get_logger()
+
+
+class _Write(NamedTuple):
+    took_ms: float
+    failed: bool
+
+
+def canary_key(world: World) -> Key:
+    """Return the canary's key.
+
+    Raises:
+        ConfigError: it is no key, or doesn't belong to the mapping.
+    """
+    text = world.settings.canary_key
+    try:
+        key = Key(msgspec.json.encode(msgspec.json.decode(text, type=list[dict[str, str]])))
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"CROSSFADE_CANARY_KEY={text} is no encoded key: {error}") from error
+    if not world.mapping.belongs(key):
+        raise ConfigError(f"CROSSFADE_CANARY_KEY={text} doesn't belong to the mapping {world.mapping.name}")
+    return key
+
+
+class Canary:
+    """Writes in intervals, and remembers what became of it."""
+
+    def __init__(self, world: World, allocate: Callable[[str], Awaitable[int]]) -> None:
+        """Take the ports.
+
+        Args:
+            world: the ports.
+            allocate: raises the counter of generations durably.
+        """
+        self._world = world
+        self._allocate = allocate
+        self.key = canary_key(world)
+        self._writes: deque[_Write] = deque(maxlen=world.settings.probe_window)
+        self._expected: int | None = None
+        self._proven_at_s: float | None = None
+        self._probed_s = float("-inf")
+        self._home: Side | None = None
+
+    def record(self) -> Probe:
+        """Return what is known."""
+        took = sorted(each.took_ms for each in self._writes if not each.failed)
+        now_s = self._world.monotonic()
+        return Probe(
+            proven_s=None if self._proven_at_s is None else now_s - self._proven_at_s,
+            writes=len(self._writes),
+            failed=sum(each.failed for each in self._writes),
+            p99_ms=round(took[int(0.99 * (len(took) - 1))], 1) if took else None,
+            key=self.key.decode(),
+        )
+
+    async def probe(self, state: Migration) -> None:
+        """Write once more, if it is time to, and see whether the last write came back."""
+        if state.phase not in REPLICATING:
+            return
+        try:
+            await self._see_return()
+            now_s = self._world.monotonic()
+            if self._expected is None and now_s - self._probed_s >= self._world.settings.probe_s:
+                self._probed_s = now_s
+                await self._write(state)
+        except CrossfadeError as error:
+            self._writes.append(_Write(0.0, failed=True))
+            log.warning("canary failed", error=str(error), code=error.code)
+
+    async def go_home(self) -> None:
+        """Hand the canary back to the legacy table, before a migration is given up."""
+        key, tables = self.key, self._world.tables
+        if is_active(await tables[Side.NEW].read(key), Side.NEW):
+            generation = await self._allocate("canary")
+            await self._world.ownership.hand_over_many([key], Aim(Side.LEGACY, generation))
+
+    async def _see_return(self) -> None:
+        if self._expected is None:
+            return
+        legacy = await self._world.tables[Side.LEGACY].read(self.key)
+        if legacy is not None and version_of(legacy) >= self._expected:
+            self._expected, self._proven_at_s = None, self._world.monotonic()
+        elif self._world.monotonic() - self._probed_s > self._world.settings.gate_probe_age_s:
+            self._expected = None  # write again; the proof stays as old as it is
+
+    async def _write(self, state: Migration) -> None:
+        tables = self._world.tables
+        owner, item = await self._owner()
+        if state.phase is Phase.DUAL_WRITE and owner is not Side.NEW:
+            await self._move_ahead(item)
+            owner, item = await self._owner()
+        if owner is None or item is None:
+            return  # on its way, or never handed over: nothing to lift
+        version = version_of(item) + 1
+        begun_s = self._world.monotonic()
+        answer = await tables[owner].perform(Lift(self.key, item.version, version, complete=state.document.complete))
+        self._writes.append(_Write((self._world.monotonic() - begun_s) * 1000, failed=False))
+        if isinstance(answer, Applied) and owner is Side.NEW:
+            self._expected = version
+
+    async def _owner(self) -> tuple[Side | None, Item | None]:
+        for side in (Side.NEW, Side.LEGACY):
+            item = await self._world.tables[side].read(self.key)
+            if item is not None and is_active(item, side):
+                return side, item
+        return None, None
+
+    async def _move_ahead(self, item: Item | None) -> None:
+        generation = await self._allocate("canary")
+        legacy = self._world.tables[Side.LEGACY]
+        if item is None and await legacy.read(self.key) is None:
+            await legacy.perform(SealAbsent(self.key, generation, self._world.now_us() << 10))
+        for done in await self._world.ownership.hand_over_many([self.key], Aim(Side.NEW, generation)):
+            if isinstance(done, Exception):
+                raise done

@@ -1,0 +1,139 @@
+"""The CLI `crossfade`: how an operator drives a migration."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import Any, Final
+
+EXIT_CODES: Final = """\
+exit codes:
+  0  done; of a dry run: it would be done now
+  1  an error; nothing is known to have changed
+  2  wrong usage or settings
+  3  refused, or superseded by another command
+  4  of a dry run and of plan: something stands in its way now
+  5  --timeout passed; the command goes on, `crossfade status` tells
+"""
+
+ABOUT: Final = """\
+Moves a live DynamoDB data set to a new table. A controller service does the work; these commands ask it to.
+Nothing changes without --execute: a command alone says what it would do, and which gates are shut.
+"""
+
+EXAMPLES: Final = """\
+a migration, from first to last:
+  crossfade plan                                  is it possible, what does it take?
+  crossfade start --execute --wait                stream, export, import, catch up, dual-write
+  crossfade ramp 1 --execute --wait               1 % of the keys; then 10, 50, 100
+  crossfade cutover --execute --wait              the keys nobody touched; then bake as long as you like
+  crossfade complete --confirm NAME --revoked --execute --wait
+when in doubt:
+  crossfade status                                phase, gates, lags, what it waits for
+  crossfade pause --execute                       ramp and sweeper rest; clients notice nothing
+  crossfade rollback --execute --wait             from RAMPING to BAKING: all keys go back, nothing is lost
+"""
+
+_COMMANDS: Final = {
+    "plan": "check whether the migration can run, and estimate what it takes",
+    "start": "capture, snapshot, import, catch up, until the API writes to both tables (DUAL_WRITE)",
+    "status": "phase, gates, lags, progress, and what it waits for",
+    "pause": "ramp and sweeper rest; replication and clients go on",
+    "resume": "ramp and sweeper go on",
+    "ramp": "move the share of keys that aim at the new table; lowering it hands keys back",
+    "cutover": "move all keys, also those nobody touches; ends in BAKING",
+    "rollback": "move all keys back to the legacy table; possible until `complete`",
+    "complete": "end the migration for good; wants the migration's name in writing",
+    "abort": "give the migration up, before RAMPING or after a rollback",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="crossfade",
+        description=ABOUT,
+        epilog=EXAMPLES + "\n" + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="store_true", help="print the version")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    for name, what in _COMMANDS.items():
+        one = commands.add_parser(
+            name,
+            help=what,
+            description=what[0].upper() + what[1:] + ".",
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.add_argument("--json", action="store_true", help="answer in JSON; 64-bit numbers are strings")
+        if name == "status":
+            continue
+        one.add_argument("--execute", action="store_true", help="do it; without this nothing changes")
+        if name == "plan":
+            one.add_argument("--writes-per-s", type=float, default=1000.0, help="owner writes at the peak")
+            continue
+        one.add_argument("--wait", action="store_true", help="wait until it is done, and say for what")
+        one.add_argument("--timeout", type=float, metavar="S", help="of --wait, in seconds; default: no end")
+        if name == "ramp":
+            one.add_argument("percent", type=_percent, metavar="PERCENT", help="0 to 100, steps of 0.01")
+        if name == "start":
+            one.add_argument(
+                "--exclude",
+                action="append",
+                default=[],
+                metavar="KEY",
+                help="encoded key of a row to leave out of the snapshot, as the error names it; repeat for more",
+            )
+        if name == "complete":
+            one.add_argument("--confirm", metavar="NAME", default="", help="name of the migration, in writing")
+            one.add_argument(
+                "--revoked",
+                action="store_true",
+                help="you have taken away the API's right to write the legacy table (without CROSSFADE_REVOKE_COMMAND)",
+            )
+    return top
+
+
+def _percent(text: str) -> int:
+    """Return a share in basis points."""
+    try:
+        share = float(text) * 100
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not (0 <= share <= 10_000) or abs(share - round(share)) > 1e-6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 0 to 100 in steps of 0.01")
+    return round(share)
+
+
+def arguments_of(asked: argparse.Namespace) -> dict[str, Any]:
+    """Return the intent's arguments, as they go into the journal."""
+    if asked.command == "ramp":
+        return {"share": asked.percent}
+    if asked.command == "start":
+        return {"exclude": asked.exclude}
+    if asked.command == "complete":
+        return {"confirm": asked.confirm, "revoked": asked.revoked}
+    return {}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    top = parser()
+    asked = top.parse_args(arguments)
+    if asked.version:
+        from crossfade.runtime.lifecycle import code_version
+
+        sys.stdout.write(code_version() + "\n")
+        return 0
+    if asked.command is None:
+        top.print_help()
+        return 2
+    from controller.commands import run_command_line  # after --help, which needs none of it
+
+    return asyncio.run(run_command_line(asked, arguments_of(asked)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

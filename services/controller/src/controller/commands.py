@@ -1,0 +1,222 @@
+"""What each command does: read the journal and the status, append an intent, wait for its outcome."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from controller.render import plan_text, status_text
+from controller.settings import ControllerSettings
+from controller.state import Migration, fold
+from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.status import DynamoStatusBoard
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.wire import ServiceError, Wire, WireConfig
+from crossfade.core.control import control_tables
+from crossfade.core.errors import CrossfadeError, IllegalTransition
+from crossfade.core.phases import Intent, Phase, check_intent
+from crossfade.ports.control import Entry, Journal, StatusBoard
+from crossfade.runtime.lifecycle import code_version
+from crossfade.runtime.settings import load_settings
+
+DONE: Final = 0
+ERROR: Final = 1
+REFUSED: Final = 3
+SHUT: Final = 4
+TIMEOUT: Final = 5
+
+POLL_S: Final = 0.3
+SILENT_S: Final = 30.0
+"""A status older than this is called old. It only informs: two machines' clocks are compared."""
+
+_GATED: Final = {Intent.RAMP, Intent.CUTOVER, Intent.COMPLETE}
+
+MEANING: Final = {
+    Intent.START: "enable the streams, export, map and import, catch up, and switch dual writes on",
+    Intent.RAMP: "publish flags with another share",
+    Intent.CUTOVER: "publish share 100 %, and hand over every key that nobody touches",
+    Intent.ROLLBACK: "publish share 0 % with a higher generation, and hand every key back",
+    Intent.COMPLETE: "declare the new table the only owner; there is no way back after that",
+    Intent.ABORT: "switch dual writes off and end the migration; streams and the new table stay",
+    Intent.PAUSE: "let ramp and sweeper rest",
+    Intent.RESUME: "let ramp and sweeper go on",
+}
+
+
+class Console(NamedTuple):
+    """Where a command reads and writes: so that tests can look."""
+
+    journal: Journal
+    board: StatusBoard
+    migration: str
+    json: bool
+
+    def say(self, text: str) -> None:
+        """Tell the operator; not part of the answer."""
+        sys.stderr.write(text + "\n")
+
+    def answer(self, text: str, body: Mapping[str, Any]) -> None:
+        """Print the answer."""
+        sys.stdout.write((msgspec.json.encode(body).decode() if self.json else text) + "\n")
+
+
+async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any]) -> int:
+    """Run a parsed command; return its exit code."""
+    settings = load_settings(ControllerSettings)
+    try:
+        if asked.command == "plan":
+            return await _plan(settings, asked)
+        mapping = settings.mapping()
+        wire = Wire("dynamodb", WireConfig(region=settings.region, endpoint_url=settings.aws_endpoint_url))
+        async with wire:
+            db, tables = DynamoDB(wire), control_tables(mapping.name)
+            who = f"{getpass.getuser()}@{socket.gethostname()}"
+            console = Console(
+                DynamoJournal(db, tables.journal, who=who, code=code_version()),
+                DynamoStatusBoard(db, tables.heartbeats),
+                mapping.name,
+                asked.json,
+            )
+            if asked.command == "status":
+                return await status(console)
+            return await ask(
+                console,
+                Intent(asked.command),
+                arguments,
+                execute=asked.execute,
+                wait=asked.wait,
+                timeout_s=asked.timeout,
+            )
+    except ServiceError as error:
+        if error.reason == "ResourceNotFoundException":
+            sys.stderr.write("there are no control tables yet: start the controller (python -m controller.main)\n")
+            return ERROR
+        sys.stderr.write(f"{error}\n")
+        return ERROR
+    except CrossfadeError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return ERROR
+
+
+async def _plan(settings: ControllerSettings, asked: argparse.Namespace) -> int:
+    from controller.build import build  # plan alone reaches everything
+    from controller.planning import check_plan
+    from crossfade.adapters.control.tables import create_control_tables
+
+    async with build(settings, who=f"{getpass.getuser()}@{socket.gethostname()}", under_lease=False) as built:
+        await create_control_tables(built.dynamodb, built.tables)  # plan reads the journal's counter
+        plan = await check_plan(built.world, writes_per_s=asked.writes_per_s)
+        body = plan.as_json()
+        if asked.execute:
+            await built.world.journal.append("note", {"plan": body})
+        text = msgspec.json.encode(body).decode() if asked.json else plan_text(plan)
+        sys.stdout.write(text + "\n")
+        return SHUT if plan.blocking else DONE
+
+
+async def status(console: Console) -> int:
+    """Print the status."""
+    body = dict(await console.board.get() or {})
+    state = fold(Migration(), await console.journal.entries())
+    if not body:
+        body = {"migration": console.migration, "phase": state.phase.value, "waiting_for": "the controller to start"}
+    old_s = time.time() - body.get("at_us", 0) / 1e6
+    body["is_old"] = old_s > SILENT_S
+    console.answer(status_text(body), body)
+    return DONE
+
+
+async def ask(
+    console: Console,
+    intent: Intent,
+    arguments: Mapping[str, Any],
+    *,
+    execute: bool,
+    wait: bool = False,
+    timeout_s: float | None = None,
+) -> int:
+    """Ask the controller for something, or say what would come of it.
+
+    Args:
+        console: where to read and write.
+        intent: what is asked.
+        arguments: of the intent.
+        execute: whether to ask at all.
+        wait: until the controller has settled it.
+        timeout_s: of the wait; None for no end.
+    """
+    state = fold(Migration(), await console.journal.entries())
+    last = dict(await console.board.get() or {})
+    body: dict[str, Any] = {
+        "command": intent.value,
+        "arguments": arguments,
+        "migration": console.migration,
+        "phase": state.phase.value,
+        "executed": execute,
+        "meaning": MEANING[intent],
+    }
+    try:
+        check_intent(intent, state.phase)
+        if intent is Intent.COMPLETE and arguments.get("confirm") != console.migration:
+            raise IllegalTransition(f"complete wants the migration's name in writing: --confirm {console.migration}")
+    except IllegalTransition as error:
+        console.answer(f"refused: {error}", {**body, "outcome": "refused", "because": str(error)})
+        return REFUSED
+    if not execute:
+        return _dry_run(console, intent, state, last, body)
+    entry = await console.journal.append("intent", {"verb": intent.value, "arguments": arguments})
+    console.say(f"{intent.value}: journal entry {entry.number}")
+    if not wait:
+        text = f"asked for {intent.value}; `crossfade status` tells how it goes"
+        console.answer(text, {**body, "entry": entry.number, "outcome": "asked", "because": ""})
+        return DONE
+    return await _wait(console, entry, body, timeout_s)
+
+
+def _dry_run(
+    console: Console, intent: Intent, state: Migration, last: Mapping[str, Any], body: Mapping[str, Any]
+) -> int:
+    gates = last.get("gates", []) if intent in _GATED else []
+    shut = [each for each in gates if not each["open"]]
+    if state.halt and intent in {Intent.RAMP, Intent.CUTOVER} and state.phase is Phase.RAMPING:
+        shut = [{"name": "halted", "open": False, "because": state.halt}, *shut]
+    lines = [f"would {MEANING[intent]}", f"  phase {state.phase.value}, share {state.document.share / 100:g} %"]
+    lines += [f"  shut: {each['name']}: {each['because']}" for each in shut]
+    if not last:
+        lines.append("  the controller has never told its status: is it running?")
+    lines.append("nothing was changed; add --execute")
+    console.answer("\n".join(lines), {**body, "outcome": "dry run", "shut": shut})
+    return SHUT if shut else DONE
+
+
+async def _wait(console: Console, asked: Entry, body: Mapping[str, Any], timeout_s: float | None) -> int:
+    begun_s, after, said = time.monotonic(), asked.number, ""
+    while True:
+        for entry in await console.journal.entries(after=after):
+            after = entry.number
+            if entry.kind == "phase":
+                console.say(f"phase: {entry.body['from']} -> {entry.body['to']}")
+            if entry.kind == "outcome" and entry.body["intent"] == asked.number:
+                outcome, because = entry.body["outcome"], entry.body["because"]
+                waited_s = round(time.monotonic() - begun_s, 1)
+                result = {**body, "entry": asked.number, "outcome": outcome, "because": because, "waited_s": waited_s}
+                console.answer(f"{asked.body['verb']}: {outcome}{': ' + because if because else ''}", result)
+                return DONE if outcome == "done" else REFUSED
+        last = dict(await console.board.get() or {})
+        waiting = str(last.get("waiting_for") or "")
+        if waiting and waiting != said:
+            said = waiting
+            console.say(f"waiting for: {waiting}")
+        if timeout_s is not None and time.monotonic() - begun_s >= timeout_s:
+            result = {**body, "entry": asked.number, "outcome": "timeout", "because": said}
+            console.answer(f"no end within {timeout_s:g} s; it waits for: {said or 'the controller'}", result)
+            return TIMEOUT
+        await asyncio.sleep(POLL_S)

@@ -1,0 +1,112 @@
+"""What every step of the state machine writes with: the journal, and the state folded from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controller.evidence import Observer
+from controller.state import Migration, Pending, document_json, fold
+from controller.sweeper import Sweeper
+from controller.world import World
+from crossfade.core.gates import Evidence, Gate, GateResult, judge, waiting_for
+from crossfade.core.phases import Phase, check_transition
+from crossfade.core.ramp import FlagDocument
+
+PROGRESS = ""
+"""What a step returns when it wrote to the journal: look again at once."""
+
+
+def gates_json(results: Sequence[GateResult]) -> list[dict[str, Any]]:
+    """Return verdicts as evidence."""
+    return [each._asdict() for each in results]
+
+
+class Context:
+    """The state of a run. Belongs to the one task that drives the migration.
+
+    Attributes:
+        world: the ports.
+        state: the journal, folded so far.
+        observer: collects evidence.
+        sweeper: moves and helps keys.
+    """
+
+    def __init__(self, world: World, observer: Observer, sweeper: Sweeper) -> None:
+        self.world = world
+        self.observer = observer
+        self.sweeper = sweeper
+        self.state = Migration()
+
+    async def refresh(self) -> None:
+        """Fold in what was written since."""
+        self.state = fold(self.state, await self.world.journal.entries(after=self.state.number))
+
+    async def append(self, kind: str, body: Mapping[str, Any]) -> int:
+        """Write an entry and fold it in; return its number."""
+        entry = await self.world.journal.append(kind, body)
+        await self.refresh()
+        return entry.number
+
+    async def begin(self, step: str, evidence: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """Journal that a step is about to take effect, once; return what was journaled then."""
+        if step not in self.state.begun:
+            await self.append("begun", {"step": step, **(evidence or {})})
+        return self.state.begun[step]
+
+    async def finish(self, step: str, evidence: Mapping[str, Any] | None = None) -> str:
+        """Journal that a step took effect."""
+        await self.append("step", {"step": step, **(evidence or {})})
+        return PROGRESS
+
+    async def enter(self, there: Phase, gates: Sequence[GateResult] = (), **evidence: Any) -> str:
+        """Journal a transition with its evidence.
+
+        Raises:
+            IllegalTransition: the table has no such transition.
+        """
+        here = self.state.phase
+        check_transition(here, there)
+        body = {"from": here.value, "to": there.value, "gates": gates_json(gates), **evidence}
+        await self.append("phase", body)
+        return PROGRESS
+
+    async def settle(self, pending: Pending, outcome: str, because: str = "") -> str:
+        """Journal the end of an intent."""
+        body = {"intent": pending.number, "verb": pending.intent.value, "outcome": outcome, "because": because}
+        await self.append("outcome", body)
+        return PROGRESS
+
+    async def allocate(self, purpose: str) -> int:
+        """Raise the counter of generations durably, and return the new number."""
+        counter = self.state.counter + 1
+        await self.append("generation", {"counter": counter, "for": purpose})
+        return counter
+
+    async def intend(self, document: FlagDocument, *, dual_write: bool) -> str:
+        """Journal flags that are about to be published; `publish` does it, now or after a restart."""
+        await self.append("share", {"document": document_json(document), "dual_write": dual_write})
+        await self.publish()
+        return PROGRESS
+
+    async def publish(self) -> None:
+        """Publish the flags that the journal says are in force."""
+        state = self.state
+        await self.world.flags.publish(state.document, dual_write=state.dual_write)
+        if not state.is_published:
+            await self.append("published", {"share": state.share_entry})
+
+    def evidence(self) -> Evidence | None:
+        """Return the last evidence, under the flags now in force; None before the first."""
+        return self.observer.evidence(self.state)
+
+    def judge(self, gates: Sequence[Gate]) -> list[GateResult]:
+        """Return the gates' verdicts on the last evidence; all shut when there is none yet."""
+        evidence = self.evidence()
+        if evidence is None:
+            return [GateResult("evidence", False, None, None, "no evidence collected yet")]
+        return judge(gates, evidence, self.world.settings.bounds())
+
+    def shut(self, gates: Sequence[Gate]) -> str:
+        """Return what the gates wait for; empty when all are open."""
+        return waiting_for(self.judge(gates))

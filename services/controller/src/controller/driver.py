@@ -1,0 +1,128 @@
+"""The state machine's engine: one look at the journal, one step, again and again. Kill it anywhere; it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from controller.completing import abort, baking
+from controller.context import PROGRESS, Context
+from controller.moving import BUDGET_S, cut_over, dual_write, ramping, roll_back, rolled_back
+from controller.starting import capturing, catching_up, excluded_keys, planned, snapshot
+from controller.state import Pending
+from crossfade.core.errors import CrossfadeError, IllegalTransition, LeaseLost
+from crossfade.core.phases import FINISHED, MOVING, Intent, Phase, check_intent
+
+log = structlog.get_logger()
+
+STEPS_A_TICK: Final = 20
+"""Steps that may follow each other without a look at the clock."""
+
+_PHASES: Final[dict[Phase, Callable[[Context], Awaitable[str]]]] = {
+    Phase.PLANNED: planned,
+    Phase.CAPTURING: capturing,
+    Phase.SNAPSHOT: snapshot,
+    Phase.CATCHING_UP: catching_up,
+    Phase.DUAL_WRITE: dual_write,
+    Phase.RAMPING: ramping,
+    Phase.CUT_OVER: cut_over,
+    Phase.BAKING: baking,
+    Phase.ROLLED_BACK: rolled_back,
+}
+
+
+class Driver:
+    """Drives one migration.
+
+    Attributes:
+        waiting_for: what the migration waits for; empty when it is about to do something.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.waiting_for = "the first look"
+
+    async def recover(self) -> None:
+        """Take up the journal where it ends, and put the flags it tells of in place."""
+        ctx = self._ctx
+        await ctx.refresh()
+        ctx.world.excluded.update(excluded_keys(ctx))
+        await ctx.publish()
+
+    async def tick(self) -> None:
+        """Look at the journal, collect evidence if it is time to, and take what steps can be taken now.
+
+        Raises:
+            LeaseLost: another controller drives by now.
+        """
+        ctx = self._ctx
+        await ctx.refresh()
+        await ctx.observer.look(ctx.state)
+        for _ in range(STEPS_A_TICK):
+            try:
+                self.waiting_for = await self._step()
+            except LeaseLost:
+                raise
+            except CrossfadeError as error:
+                # Nothing was journaled, so the same step comes again; the operator sees why it doesn't get on.
+                self.waiting_for = f"{error.code}: {error}"
+                log.warning("step failed", phase=ctx.state.phase.value, code=error.code, error=str(error))
+            if self.waiting_for != PROGRESS:
+                break
+        if ctx.state.phase in MOVING and not ctx.state.paused:
+            await ctx.sweeper.help(complete=ctx.state.document.complete, budget_s=BUDGET_S)
+
+    async def _step(self) -> str:
+        ctx = self._ctx
+        if ctx.state.pending and await self._admit():
+            return PROGRESS
+        if not ctx.state.is_published:
+            await ctx.publish()
+            return PROGRESS
+        if ctx.state.phase in FINISHED:
+            return ""
+        intent = ctx.state.intent
+        if intent is not None and intent.intent is Intent.ABORT:
+            return await abort(ctx, intent)
+        if intent is not None and intent.intent is Intent.ROLLBACK and ctx.state.phase is not Phase.ROLLED_BACK:
+            return await roll_back(ctx, intent)
+        return await _PHASES[ctx.state.phase](ctx)
+
+    async def _admit(self) -> bool:
+        """Take up, refuse or replace intents; say whether the journal changed."""
+        ctx = self._ctx
+        for pending in ctx.state.pending:
+            if pending.admitted:
+                continue
+            refusal = self._refusal(pending)
+            if refusal:
+                await ctx.settle(pending, "refused", refusal)
+                return True
+            if pending.intent in {Intent.PAUSE, Intent.RESUME}:
+                await ctx.append("pause", {"paused": pending.intent is Intent.PAUSE, "who": pending.who})
+                await ctx.settle(pending, "done")
+                return True
+            current = ctx.state.intent
+            if current is not None:
+                await ctx.settle(current, "superseded", f"by {pending.intent.value}, entry {pending.number}")
+            await ctx.append("admitted", {"intent": pending.number})
+            if pending.intent is Intent.START:
+                log.info("started", who=pending.who)
+            return True
+        return False
+
+    def _refusal(self, pending: Pending) -> str:
+        state = self._ctx.state
+        try:
+            check_intent(pending.intent, state.phase)
+        except IllegalTransition as error:
+            return str(error)
+        if pending.intent is Intent.COMPLETE and pending.arguments.get("confirm") != self._ctx.world.mapping.name:
+            return f"complete wants the migration's name in writing: --confirm {self._ctx.world.mapping.name}"
+        if pending.intent is Intent.ROLLBACK and "publish-complete" in state.begun:
+            return "the migration is being completed: absent rows belong to the new table by now, there is no way back"
+        if pending.intent is Intent.RAMP and state.halt and state.phase is Phase.RAMPING:
+            return f"the ramp has halted: {state.halt}"
+        return ""

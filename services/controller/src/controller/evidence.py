@@ -1,0 +1,238 @@
+"""Collects the evidence that gates look at. Whatever can't be had is unknown, and an unknown shuts its gate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from controller.canary import Canary
+from controller.state import Migration
+from controller.world import World
+from crossfade.core.errors import CrossfadeError
+from crossfade.core.gates import ApiCalls, Evidence, Lag, Parity, Pod, Quiet
+from crossfade.core.ramp import FlagDocument
+from crossfade.core.shape import Side
+from crossfade.ports.admin import Destination, StreamFacts
+from crossfade.ports.control import Heartbeat, Report
+
+log = structlog.get_logger()
+
+API_ROLE: Final = "api"
+"""Role under which an API pod may report its calls: counts `calls`, `failed`, `p99_us`, of the last interval."""
+
+_ROLES: Final = {Side.LEGACY: "forward", Side.NEW: "reverse"}
+
+
+class Watched(NamedTuple):
+    """A report, and for how long it has stood still on our own clock; None until it was seen to change."""
+
+    report: Report
+    still_s: float | None
+
+
+class ReportWatch:
+    """Tells living reports from what a dead consumer left behind. Wall clocks are never compared."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], tuple[int, float | None]] = {}
+
+    def watch(self, reports: Sequence[Report], now_s: float) -> list[Watched]:
+        """Take one more look."""
+        before, self._seen = self._seen, {}
+        watched = []
+        for report in reports:
+            name = (report.role, report.shard)
+            at_us, changed_s = before.get(name, (report.at_us, None))
+            if at_us != report.at_us:
+                changed_s = now_s
+            self._seen[name] = (report.at_us, changed_s)
+            watched.append(Watched(report, None if changed_s is None else now_s - changed_s))
+        return watched
+
+
+class Facts(NamedTuple):
+    """What the control plane of AWS said, side by side; None when it could not be asked."""
+
+    streams: Mapping[Side, StreamFacts | None]
+    destinations: Mapping[Side, tuple[Destination, ...]]
+    unreplicated_s: Mapping[Side, float | None]
+
+
+_NO_FACTS: Final = Facts({}, {}, {})
+
+
+class Observer:
+    """Looks at everything in intervals, and keeps the last look.
+
+    Attributes:
+        throughput: changes applied a second by each role, over the last look.
+        pods: all heartbeats of the last look, expired ones too.
+        reports: the living reports of the last look.
+    """
+
+    def __init__(self, world: World, canary: Canary) -> None:
+        self._world = world
+        self._canary = canary
+        self._watch = ReportWatch()
+        self._quiet = Quiet()
+        self._facts = _NO_FACTS
+        self._facts_s = self._looked_s = float("-inf")
+        self._applied: dict[tuple[str, str], int] = {}
+        self._letters: int | None = None
+        self._parity = Parity()
+        self._lags = {Side.LEGACY: Lag(None, None), Side.NEW: Lag(None, None)}
+        self.throughput: dict[str, float] = {}
+        self.pods: list[Heartbeat] = []
+        self.reports: list[Report] = []
+
+    async def look(self, state: Migration) -> bool:
+        """Look again, if it is time to; say whether it was."""
+        now_s = self._world.monotonic()
+        if now_s - self._looked_s < self._world.settings.evidence_s:
+            return False
+        if now_s - self._facts_s >= self._world.settings.facts_s:
+            self._facts = await self._ask_aws()
+            self._facts_s = now_s
+        elapsed_s, self._looked_s = now_s - self._looked_s, now_s
+        watched, self.pods, self._letters, self._parity = await asyncio.gather(
+            self._read_reports(), self._read_pods(), self._count_letters(), self._world.parity()
+        )
+        alive = [each for each in watched if each.still_s is not None and each.still_s < self._world.settings.report_s]
+        self.reports = [each.report for each in alive]
+        self._measure(elapsed_s)
+        self._lags = {side: self._lag(side) for side in Side}
+        bound_s = self._world.settings.gate_lag_s
+        worst = [lag.worst_s for lag in self._lags.values()]
+        self._quiet = self._quiet.observe(all(each is not None and each < bound_s for each in worst), now_s)
+        await self._canary.probe(state)
+        return True
+
+    def evidence(self, state: Migration) -> Evidence | None:
+        """Return the last look as evidence, under the flags that `state` says are in force."""
+        if self._looked_s == float("-inf"):
+            return None
+        retentions = [each.retention_h for each in self._facts.streams.values() if each is not None]
+        oldest = [each.oldest_unapplied_us for each in self._moving() if each.oldest_unapplied_us]
+        return Evidence(
+            now_us=self._world.now_us(),
+            forward=self._lags[Side.LEGACY],
+            reverse=self._lags[Side.NEW],
+            quiet_s=self._quiet.lasted_s(self._looked_s),
+            dead_letters=self._letters,
+            parity=self._parity,
+            foreign_last_us=max((each.foreign_last_us for each in self.reports), default=0),
+            imprecise_last_us=max((each.imprecise_last_us for each in self.reports), default=0),
+            precisions=self._precisions(),
+            halts=[f"{each.role} {each.shard}: {each.halted}" for each in self.reports if each.halted],
+            oldest_unapplied_us=min(oldest, default=0),
+            retention_s=min(retentions) * 3600.0 if len(retentions) == len(Side) else None,
+            document=state.document,
+            dual_write=state.dual_write,
+            pods=[Pod(each.pod, each.document, each.dual_write) for each in self.pods if not each.expired],
+            probe=self._canary.record(),
+            api=self._api_calls(),
+        )
+
+    def lag(self, side: Side) -> Lag:
+        """Return both hops of the changes of one side."""
+        return self._lags[side]
+
+    async def canary_home(self) -> None:
+        """Hand the canary back to the legacy table."""
+        await self._canary.go_home()
+
+    def at_document(self, document: FlagDocument) -> int:
+        """Return how many live pods work under a document."""
+        return sum(each.document == document for each in self.pods if not each.expired)
+
+    def _moving(self) -> list[Report]:
+        return [each for each in self.reports if each.role in _ROLES.values()]
+
+    def _precisions(self) -> dict[str, str]:
+        found = {}
+        for side, destinations in self._facts.destinations.items():
+            stream = self._facts.streams.get(side)
+            mine = [each for each in destinations if stream is not None and each.stream_arn == stream.arn]
+            active = [each.precision for each in mine if each.status == "ACTIVE"]
+            found[self._world.mapping.shape(side).table] = active[0] if active else ""
+        return found
+
+    def _lag(self, side: Side) -> Lag:
+        role = _ROLES[side]
+        stream = self._facts.streams.get(side)
+        unreplicated_s = self._facts.unreplicated_s.get(side)
+        reports = [each for each in self.reports if each.role == role]
+        heard = {each.shard.rpartition("/")[2] for each in reports}
+        why = []
+        if unreplicated_s is None:
+            why.append(f"no AgeOfOldestUnreplicatedRecord of {self._world.mapping.shape(side).table}")
+        iterator_s: float | None = None
+        if stream is None:
+            why.append(f"stream {self._world.stream_of(side)} is unknown")
+        elif missing := sorted(set(stream.open_shards) - heard):
+            why.append(f"no living {role} consumer reports on {', '.join(missing[:3])}")
+        elif reports:
+            iterator_s = max(each.iterator_age_ms for each in reports) / 1000
+        return Lag(unreplicated_s, iterator_s, "; ".join(why))
+
+    def _measure(self, elapsed_s: float) -> None:
+        rates: dict[str, float] = {}
+        totals: dict[tuple[str, str], int] = {}
+        for report in self.reports:
+            name = (report.role, report.shard)
+            totals[name] = report.counts.get("applied", 0)
+            gained = max(0, totals[name] - self._applied.get(name, totals[name]))
+            rates[report.role] = rates.get(report.role, 0.0) + gained / max(elapsed_s, 1e-3)
+        self._applied, self.throughput = totals, rates
+
+    def _api_calls(self) -> ApiCalls | None:
+        reports = [each for each in self.reports if each.role == API_ROLE]
+        if not reports:
+            return None
+        slowest = [each.counts["p99_us"] / 1000 for each in reports if "p99_us" in each.counts]
+        return ApiCalls(
+            calls=sum(each.counts.get("calls", 0) for each in reports),
+            failed=sum(each.counts.get("failed", 0) for each in reports),
+            p99_ms=max(slowest, default=None),
+        )
+
+    async def _read_reports(self) -> list[Watched]:
+        try:
+            reports = await self._world.reports.all()
+        except CrossfadeError as error:
+            log.warning("reports can't be read", error=str(error))
+            return []
+        return self._watch.watch(reports, self._world.monotonic())
+
+    async def _read_pods(self) -> list[Heartbeat]:
+        try:
+            return await self._world.heartbeats.all()
+        except CrossfadeError as error:
+            log.warning("heartbeats can't be read", error=str(error))
+            return []
+
+    async def _count_letters(self) -> int | None:
+        try:
+            return await self._world.letters.count()
+        except CrossfadeError as error:
+            log.warning("dead letters can't be counted", error=str(error))
+            return None
+
+    async def _ask_aws(self) -> Facts:
+        streams: dict[Side, StreamFacts | None] = {}
+        destinations: dict[Side, tuple[Destination, ...]] = {}
+        unreplicated_s: dict[Side, float | None] = {}
+        for side in Side:
+            table = self._world.mapping.shape(side).table
+            try:
+                streams[side] = await self._world.admin.stream(self._world.stream_of(side))
+                destinations[side] = tuple(await self._world.admin.destinations(table))
+                unreplicated_s[side] = await self._world.metrics.unreplicated_s(table)
+            except Exception as error:  # a new table may not exist yet, and botocore has errors of its own
+                log.debug("AWS can't tell", table=table, error=str(error))
+                streams.setdefault(side, None)
+                destinations.setdefault(side, ())
+        return Facts(streams, destinations, unreplicated_s)

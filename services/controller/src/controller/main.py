@@ -1,0 +1,39 @@
+"""The controller as a process: `python -m controller.main`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from controller.settings import ControllerSettings
+from crossfade.runtime.lifecycle import code_version, run
+from crossfade.runtime.logging import configure
+from crossfade.runtime.settings import describe_settings, load_settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the service; return its exit code: 0 after a clean stop, 1 after an error, 2 for wrong settings."""
+    parser = argparse.ArgumentParser(
+        prog="controller",
+        description="Drives one migration: phases, gates, ramp, cutover, rollback. Operate it with `crossfade`.",
+        epilog="Settings, from the environment:\n" + describe_settings(ControllerSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=code_version())
+    parser.add_argument("--check", action="store_true", help="check the settings and end")
+    asked = parser.parse_args(arguments)
+    settings = load_settings(ControllerSettings)
+    if settings.flag_file is None:
+        sys.stderr.write("CROSSFADE_FLAG_FILE: not set; the controller publishes its flags there\n")
+        return 2
+    if asked.check:
+        settings.mapping()
+        return 0
+    configure("controller", settings.log_level)
+    from controller.service import Service  # what it needs is not needed for --help and --check
+
+    return run("controller", Service(settings).run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""DUAL_WRITE, RAMPING, CUT_OVER and ROLLED_BACK: keys move to the new table, and back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from controller.aftermath import read_aftermath
+from controller.context import PROGRESS, Context
+from controller.starting import open_dual_write
+from controller.state import Pending, document_json
+from crossfade.core.gates import (
+    DRAINED_GATES,
+    HALTING_GATES,
+    RAMPING_GATES,
+    GateResult,
+    heartbeats,
+    waiting_for,
+)
+from crossfade.core.phases import Intent, Phase
+from crossfade.core.ramp import FULL_SHARE, raised
+from crossfade.core.shape import Side
+
+BUDGET_S: Final = 0.2
+"""How long the sweeper works before the state machine looks at the journal again."""
+
+
+def _asked(ctx: Context, intent: Intent) -> Pending | None:
+    found = ctx.state.intent
+    return found if found is not None and found.intent is intent else None
+
+
+async def dual_write(ctx: Context) -> str:
+    """DUAL_WRITE: wait for `ramp`, and for the gates before RAMPING."""
+    if "dual-write" not in ctx.state.done:
+        return await open_dual_write(ctx)
+    intent = _asked(ctx, Intent.RAMP)
+    if intent is None:
+        return "crossfade ramp PERCENT"
+    if ctx.state.paused:
+        return "crossfade resume"
+    results = ctx.judge(RAMPING_GATES)
+    return waiting_for(results) or await ctx.enter(Phase.RAMPING, results, intent=intent.number, who=intent.who)
+
+
+async def ramping(ctx: Context) -> str:
+    """RAMPING: raise the share as asked, unless a gate broke."""
+    if await _halted(ctx):
+        return PROGRESS
+    cutover = _asked(ctx, Intent.CUTOVER)
+    ramp = _asked(ctx, Intent.RAMP)
+    intent = cutover or ramp
+    if intent is None:
+        return "crossfade ramp PERCENT, or crossfade cutover"
+    if ctx.state.halt:
+        return await ctx.settle(intent, "refused", f"the ramp has halted: {ctx.state.halt}")
+    if ctx.state.paused:
+        return "crossfade resume"
+    share = FULL_SHARE if cutover else int(intent.arguments["share"])
+    if share != ctx.state.document.share:
+        results = ctx.judge(RAMPING_GATES)
+        # Lowering the share is the safe direction: it waits for no gate but that the pods know where they are.
+        waiting = waiting_for(results) if share > ctx.state.document.share else ctx.shut([heartbeats])
+        return waiting or await move_share(ctx, share, results)
+    waiting = ctx.shut([heartbeats])
+    if waiting:
+        return waiting
+    if cutover:
+        return await ctx.enter(Phase.CUT_OVER, ctx.judge(RAMPING_GATES), intent=cutover.number, who=cutover.who)
+    return await ctx.settle(intent, "done", f"{share / 100:g} %")
+
+
+async def _halted(ctx: Context) -> bool:
+    """Halt the ramp when a gate broke, let it go on when all are open again; say whether that changed."""
+    because = ctx.shut(HALTING_GATES) if ctx.evidence() is not None else ctx.state.halt
+    if bool(because) == bool(ctx.state.halt):
+        return False
+    await ctx.append("halt", {"because": because, "gates": [each._asdict() for each in ctx.judge(HALTING_GATES)]})
+    return True
+
+
+async def move_share(ctx: Context, share: int, results: list[GateResult]) -> str:
+    """Publish a document with another share; its generation is made durable first."""
+    document, counter = raised(ctx.state.document, share, ctx.state.counter)
+    if counter != ctx.state.counter:
+        await ctx.append("generation", {"counter": counter, "for": f"share {share}"})
+    await ctx.append("gate", {"for": f"share {share}", "gates": [each._asdict() for each in results]})
+    return await ctx.intend(document, dual_write=ctx.state.dual_write)
+
+
+async def all_moved(ctx: Context, target: Side) -> str:
+    """Hand all keys over to `target`, and prove it; empty when it is proven and journaled as the step "all-moved".
+
+    The proof: while every pod worked under the document, a whole pass over both tables found nothing to do, and the
+    source's stream, read past the end of that pass, shows no owner write committed since it began.
+    """
+    if "all-moved" in ctx.state.done:
+        return ""
+    waiting = ctx.shut([heartbeats])
+    if waiting:
+        ctx.sweeper.forget()
+        return waiting
+    if ctx.state.paused:
+        return "crossfade resume: the sweeper is paused"
+    document = ctx.state.document
+    generation = document.new_gen if target is Side.NEW else document.legacy_gen
+    result = await ctx.sweeper.move(target, generation, complete=document.complete, budget_s=BUDGET_S)
+    if result is None:
+        at = ctx.sweeper.current
+        seen = f"{at.keys} keys seen, {at.moved} moved, {at.helped} helped" if at else "starting"
+        return f"the sweeper's pass to the {target.value} table: {seen}"
+    if not result.is_clean:
+        stuck = f"; can't be moved: {'; '.join(result.stuck[:3])}" if result.stuck else ""
+        return f"a pass that finds nothing to do; the last one moved {result.moved}, helped {result.helped}{stuck}"
+    world, source = ctx.world, target.other
+    lag_s = ctx.observer.lag(source).unreplicated_s
+    if lag_s is None:
+        return f"the lag of {world.mapping.shape(source).table}'s stream, which is unknown"
+    # What was committed during the pass has to be in the stream before its end can be read.
+    await world.sleep(world.settings.stream_margin_s + lag_s)
+    aftermath = await read_aftermath(
+        world.shards,
+        world.stream_of(source),
+        world.mapping,
+        source,
+        since_us=result.begun_us,
+        margin_s=world.settings.stream_margin_s,
+        complete=document.complete,
+    )
+    if aftermath.active:
+        return f"no more owner writes to the {source.value} table; {aftermath.active} came during the last pass"
+    waiting = ctx.shut([heartbeats])
+    if waiting:
+        return waiting
+    evidence = {"pass": result.as_json(), "aftermath": aftermath._asdict(), "document": document_json(document)}
+    await ctx.finish("all-moved", evidence)
+    return PROGRESS
+
+
+async def cut_over(ctx: Context) -> str:
+    """CUT_OVER: the sweeper hands over what nobody touched; then BAKING."""
+    if "all-moved" not in ctx.state.done:
+        return await all_moved(ctx, Side.NEW)
+    results = ctx.judge(DRAINED_GATES)
+    waiting = waiting_for(results)
+    if waiting:
+        return waiting
+    intent = _asked(ctx, Intent.CUTOVER)
+    await ctx.enter(Phase.BAKING, results)
+    if intent is not None:
+        await ctx.settle(intent, "done", "BAKING")
+    return PROGRESS
+
+
+async def roll_back(ctx: Context, intent: Pending) -> str:
+    """Leave RAMPING, CUT_OVER or BAKING for ROLLED_BACK; no gate stands before the way back."""
+    ctx.sweeper.forget()
+    return await ctx.enter(Phase.ROLLED_BACK, (), intent=intent.number, who=intent.who)
+
+
+async def rolled_back(ctx: Context) -> str:
+    """ROLLED_BACK: all keys go back; then `ramp` goes forward again, or `abort` gives up."""
+    if "back" not in ctx.state.done:
+        document, counter = raised(ctx.state.document, 0, ctx.state.counter)
+        if document.legacy_gen < counter:  # the share is 0 already, but the canary is ahead at a later generation
+            counter += 1
+            document = document._replace(legacy_gen=counter)
+        if counter != ctx.state.counter:
+            await ctx.append("generation", {"counter": counter, "for": "rollback"})
+        if document != ctx.state.document:
+            return await ctx.intend(document, dual_write=ctx.state.dual_write)
+        return await ctx.finish("back", {"document": document_json(document)})
+    if "all-moved" not in ctx.state.done:
+        return await all_moved(ctx, Side.LEGACY)
+    rollback = _asked(ctx, Intent.ROLLBACK)
+    if rollback is not None:
+        return await ctx.settle(rollback, "done", "all keys are on the legacy table")
+    if ctx.state.intent is None:
+        return "crossfade ramp PERCENT (forward again), or crossfade abort"
+    results = ctx.judge(DRAINED_GATES)
+    waiting = waiting_for(results)
+    if waiting:
+        return waiting
+    if _asked(ctx, Intent.RAMP) is not None:
+        return await ctx.enter(Phase.DUAL_WRITE, results)
+    return PROGRESS

@@ -1,0 +1,254 @@
+"""`plan`: can this migration run at all, what does it take, and what do its settings mean?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from controller.canary import canary_key
+from controller.world import World
+from crossfade.core.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
+from crossfade.core.errors import ConfigError, PoisonRecord
+from crossfade.core.gates import GateResult
+from crossfade.core.image import Image, encode_image, number
+from crossfade.core.item import GEN
+from crossfade.core.keys import encode_key
+from crossfade.core.rules import prove_round_trip
+from crossfade.core.shape import Direction, Side
+from crossfade.core.trim import FULL_SIZE, SOFT_SIZE, WINDOW_MS
+from crossfade.ports.admin import TableFacts
+
+SAMPLES = 5
+
+
+class Sample(NamedTuple):
+    """What some rows of the legacy table told.
+
+    Attributes:
+        read: rows read.
+        ours: those that belong.
+        broken: rows whose mapping doesn't come back the same, with the reason; the first ones.
+        broken_count: how many there are.
+        item_bytes: mean size of ours.
+        highest_generation: that any of them carries.
+    """
+
+    read: int
+    ours: int
+    broken: tuple[str, ...]
+    broken_count: int
+    item_bytes: int
+    highest_generation: int
+
+    @property
+    def staying(self) -> int:
+        """Rows of the sample that belong to somebody else."""
+        return self.read - self.ours
+
+
+class Plan(NamedTuple):
+    """What `plan` found.
+
+    Attributes:
+        checks: each with its verdict.
+        sample: the rows it read.
+        estimates: capacity and cost.
+        window: what W and K mean for one key.
+        canary: the canary's key.
+    """
+
+    checks: list[GateResult]
+    sample: Sample
+    estimates: list[Estimate]
+    window: WindowMeaning
+    canary: str
+
+    @property
+    def blocking(self) -> list[GateResult]:
+        """The checks that a start would refuse."""
+        return [each for each in self.checks if not each.open]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as JSON."""
+        return {
+            "checks": [each._asdict() for each in self.checks],
+            "sample": {**self.sample._asdict(), "broken": list(self.sample.broken), "staying": self.sample.staying},
+            "estimates": [each._asdict() for each in self.estimates],
+            "window": {"window_s": WINDOW_MS / 1000, "most_ids": FULL_SIZE, **self.window._asdict()},
+            "canary": self.canary,
+        }
+
+
+async def check_plan(world: World, *, writes_per_s: float = 1000.0) -> Plan:
+    """Look at everything that can be known beforehand.
+
+    Args:
+        world: the ports.
+        writes_per_s: owner writes at the peak, for the estimates.
+    """
+    legacy = await world.admin.table(world.mapping.shape(Side.LEGACY).table)
+    sample = _sampled(world, await world.rows(world.settings.plan_sample) if legacy else [])
+    canary, canary_check = _canary(world)
+    checks = [
+        _legacy_exists(world, legacy),
+        _key_schema(world, legacy),
+        _recoverable(legacy),
+        _ttl(world, legacy),
+        await _new_is_free(world),
+        *[await _stream(world, side) for side in Side],
+        await _destination_free(world, legacy),
+        _round_trip(sample),
+        _shared(sample),
+        await _generations(world, sample),
+        _retention(world),
+        canary_check,
+        await _bucket(world),
+        _verifier(world),
+    ]
+    items = round((legacy.item_count if legacy else 0) * sample.ours / sample.read) if sample.read else 0
+    load = Load(
+        items=max(items, sample.ours),
+        item_bytes=sample.item_bytes,
+        table_bytes=legacy.size_bytes if legacy else 0,
+        writes_per_s=writes_per_s,
+    )
+    window = window_meaning(sample.item_bytes, window_s=WINDOW_MS / 1000, soft=SOFT_SIZE, most=FULL_SIZE)
+    return Plan(checks, sample, estimate(load), window, canary)
+
+
+def _sampled(world: World, rows: Sequence[Image]) -> Sample:
+    key_names = world.mapping.shape(Side.LEGACY).key
+    ours, size_bytes, highest, broken = 0, 0, 0, []
+    for row in rows:
+        try:
+            key = encode_key(row, key_names)
+        except PoisonRecord as error:
+            broken.append(f"a row without a readable key: {error}")
+            continue
+        if not world.mapping.belongs(key):
+            continue
+        ours += 1
+        size_bytes += len(encode_image(row))
+        try:
+            highest = max(highest, number(row[GEN]) if GEN in row else 0)
+            changed = prove_round_trip(world.mapping, Direction.FORWARD, row)
+        except PoisonRecord as error:
+            broken.append(f"{key.decode()}: {error}")
+            continue
+        if changed:
+            broken.append(f"{key.decode()}: comes back with other {', '.join(changed)}")
+    mean_bytes = size_bytes // ours if ours else 400
+    return Sample(len(rows), ours, tuple(broken[:SAMPLES]), len(broken), mean_bytes, highest)
+
+
+def _legacy_exists(world: World, legacy: TableFacts | None) -> GateResult:
+    name = world.mapping.shape(Side.LEGACY).table
+    status = legacy.status if legacy else None
+    because = f"{name} is {status}" if status else f"there is no table {name} in {world.settings.region}"
+    return GateResult("legacy_table", status == "ACTIVE", status, "ACTIVE", because)
+
+
+def _key_schema(world: World, legacy: TableFacts | None) -> GateResult:
+    wanted = list(world.mapping.shape(Side.LEGACY).key)
+    found = [name for name, _ in legacy.key] if legacy else None
+    because = "the mapping's key is the table's" if found == wanted else f"the mapping says {wanted}, it is {found}"
+    return GateResult("key_schema", found == wanted, found, wanted, because)
+
+
+def _recoverable(legacy: TableFacts | None) -> GateResult:
+    on = legacy is not None and legacy.recoverable
+    because = "on" if on else "off: an export needs point-in-time recovery; turn it on, then wait some minutes"
+    return GateResult("point_in_time_recovery", on, on, True, because)
+
+
+def _ttl(world: World, legacy: TableFacts | None) -> GateResult:
+    wanted, found = world.mapping.shape(Side.LEGACY).ttl, legacy.ttl if legacy else None
+    if found is not None and found != wanted:
+        because = f"the table expires rows by {found!r}, the mapping knows {wanted!r}: handed-over rows would vanish"
+        return GateResult("ttl", False, found, wanted, because)
+    because = f"expires by {found!r}, which travels as cf_ttl" if found else "off"
+    return GateResult("ttl", True, found, wanted, because)
+
+
+async def _new_is_free(world: World) -> GateResult:
+    name = world.mapping.shape(Side.NEW).table
+    facts = await world.admin.table(name)
+    because = f"{name} exists: an import creates its table; delete it, or finish the migration that made it"
+    return GateResult("new_table", facts is None, facts and facts.status, None, because if facts else f"{name} is free")
+
+
+async def _stream(world: World, side: Side) -> GateResult:
+    name = world.stream_of(side)
+    facts = await world.admin.stream(name)
+    if facts is None:
+        because = f"{name} will be created with {world.settings.shards} shards"
+        return GateResult(f"{side.value}_stream", True, None, world.settings.shards, because)
+    because = f"{name} is {facts.status} with {len(facts.open_shards)} shards"
+    return GateResult(f"{side.value}_stream", facts.status == "ACTIVE", facts.status, "ACTIVE", because)
+
+
+async def _destination_free(world: World, legacy: TableFacts | None) -> GateResult:
+    """A table has one Kinesis stream at most: another one's change records can't be shared."""
+    if legacy is None:
+        return GateResult("capture", False, None, None, "there is no legacy table")
+    stream = await world.admin.stream(world.settings.legacy_stream)
+    active = [each for each in await world.admin.destinations(legacy.name) if each.status != "DISABLED"]
+    others = [each.stream_arn for each in active if stream is None or each.stream_arn != stream.arn]
+    coarse = [each for each in active if each.precision != "MICROSECOND"]
+    if others:
+        return GateResult("capture", False, others, [], f"the table streams to {others[0]} already: it can have one")
+    because = "precision will be raised to MICROSECOND" if coarse else "free, or ours"
+    return GateResult("capture", True, [each.precision for each in active], "MICROSECOND", because)
+
+
+def _round_trip(sample: Sample) -> GateResult:
+    if not sample.ours:
+        because = f"none of {sample.read} sampled rows belongs to the mapping"
+        return GateResult("round_trip", False, 0, 0, because)
+    because = (
+        f"{sample.broken_count} of {sample.ours} sampled rows don't come back as they went: {'; '.join(sample.broken)}"
+        if sample.broken_count
+        else f"{sample.ours} sampled rows come back as they went"
+    )
+    return GateResult("round_trip", not sample.broken_count, sample.broken_count, 0, because)
+
+
+def _shared(sample: Sample) -> GateResult:
+    because = f"{sample.staying} of {sample.read} sampled rows belong to others and stay; the snapshot counts them all"
+    return GateResult("shared_rows", True, sample.staying, None, because)
+
+
+async def _generations(world: World, sample: Sample) -> GateResult:
+    given = [int(each.body["counter"]) for each in await world.journal.entries() if each.kind == "generation"]
+    counter = max(given, default=0)
+    because = f"the counter stands at {counter}; sampled rows carry up to {sample.highest_generation}"
+    if sample.highest_generation > counter:
+        because += " from an earlier migration: the snapshot raises it above all rows"
+    return GateResult("generations", True, str(counter), str(sample.highest_generation), because)
+
+
+def _retention(world: World) -> GateResult:
+    hours = world.settings.retention_h
+    return GateResult("retention", hours >= 48, hours, 48, f"{hours} h; 168 are advised, less than 48 are refused")
+
+
+def _canary(world: World) -> tuple[str, GateResult]:
+    try:
+        key = canary_key(world).decode()
+    except ConfigError as error:
+        return "", GateResult("canary", False, world.settings.canary_key, None, str(error))
+    return key, GateResult("canary", True, key, None, "no client may use this key")
+
+
+async def _bucket(world: World) -> GateResult:
+    name = world.settings.bucket
+    if not name:
+        return GateResult("bucket", False, None, None, "CROSSFADE_BUCKET is not set: export and import need it")
+    there = await world.objects.exists()
+    return GateResult("bucket", there, name, None, f"{name} is there" if there else f"{name} can't be read")
+
+
+def _verifier(world: World) -> GateResult:
+    url = world.settings.verifier_url
+    because = url or "CROSSFADE_VERIFIER_URL is not set: the gates before RAMPING would stay shut"
+    return GateResult("verifier", bool(url), url, None, because)

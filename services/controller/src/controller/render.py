@@ -1,0 +1,72 @@
+"""Answers as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from controller.planning import Plan
+
+
+def _mark(is_open: bool) -> str:
+    return "ok  " if is_open else "SHUT"
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f} s"
+
+
+def status_text(body: Mapping[str, Any]) -> str:
+    """Return a status as text; figures that are not known are said to be unknown."""
+    lines = [f"{body['migration']}: {body['phase']}"]
+    if body.get("is_old"):
+        lines.append("  this status is old: the controller may not be running")
+    if body.get("paused"):
+        lines.append("  PAUSED: crossfade resume --execute")
+    if body.get("halted"):
+        lines.append(f"  HALTED: {body['halted']}")
+    intent = body.get("intent")
+    if intent:
+        lines.append(f"  asked for: {intent['verb']} {intent['arguments'] or ''} by {intent['who']}")
+    lines.append(f"  waiting for: {body.get('waiting_for') or 'nothing'}")
+    if "document" in body:
+        document = body["document"]
+        lines.append(
+            f"  share {body['share_percent']:g} %, generations new {document['new_gen']} legacy "
+            f"{document['legacy_gen']}, dual write {'on' if body['dual_write'] else 'off'}"
+        )
+        percent = body["percent_on_new"]
+        lines.append(f"  keys on the new table: {'unknown' if percent is None else f'{percent:g} %'}")
+        lines.append(f"  in handover for too long: {body['in_handover']}")
+        if body["eta_s"] is not None:
+            lines.append(f"  this pass ends in about {body['eta_s']:.0f} s")
+        for name, lag in body["lag"].items():
+            lines.append(
+                f"  {name}: table to stream {_seconds(lag['unreplicated_s'])}, "
+                f"stream to applied {_seconds(lag['iterator_s'])}"
+            )
+        rates = ", ".join(f"{role} {rate:g}/s" for role, rate in sorted(body["throughput_per_s"].items()))
+        lines.append(f"  applied: {rates or 'unknown'}")
+        lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
+    for gate in body.get("gates", []):
+        lines.append(f"  {_mark(gate['open'])} {gate['name']}: {gate['because']}")
+    return "\n".join(lines)
+
+
+def plan_text(plan: Plan) -> str:
+    """Return a plan as text."""
+    lines = ["checks:"]
+    lines += [f"  {_mark(each.open)} {each.name}: {each.because}" for each in plan.checks]
+    lines.append("estimates:")
+    lines += [f"  {each.name}: {each.value:,.4g} {each.unit}  ({each.basis})" for each in plan.estimates]
+    window = plan.window
+    lines += [
+        "one key:",
+        f"  at most {window.calls_per_s:.1f} operations a second, sustained",
+        f"  write units of an operation: {window.units_idle} idle, {window.units_soft} busy, "
+        f"{window.units_full} with a full set of ids",
+        f"canary: {plan.canary or 'none'}",
+        "possible" if not plan.blocking else "NOT possible: " + ", ".join(each.name for each in plan.blocking),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,130 @@
+"""The service: holds the lease, drives the migration, tells its status."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+
+from controller.build import Built, build
+from controller.canary import Canary
+from controller.context import Context
+from controller.driver import Driver
+from controller.evidence import Observer
+from controller.http import serve
+from controller.settings import ControllerSettings
+from controller.status import status_of
+from controller.sweeper import Sweeper
+from controller.world import World
+from crossfade.adapters.control.tables import create_control_tables
+from crossfade.core.errors import CrossfadeError, LeaseLost
+from crossfade.runtime.lifecycle import ready
+
+log = structlog.get_logger()
+
+
+def assemble(world: World) -> tuple[Context, Driver]:
+    """Put the parts of the state machine together."""
+
+    async def allocate(purpose: str) -> int:
+        return await ctx.allocate(purpose)
+
+    sweeper = Sweeper(world.tables, world.ownership, world.settings, now_us=world.now_us, monotonic=world.monotonic)
+    ctx = Context(world, Observer(world, Canary(world, allocate)), sweeper)
+    return ctx, Driver(ctx)
+
+
+class Service:
+    """One controller process. Attributes: `status`, the last one told."""
+
+    def __init__(self, settings: ControllerSettings) -> None:
+        self._settings = settings
+        self._is_driving = False
+        self.status: dict[str, Any] = {"phase": None, "waiting_for": "the lease"}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until stopped; another controller's lease is waited for."""
+        pages = {
+            "/status": lambda: (HTTPStatus.OK, self.status),
+            "/healthz": lambda: (HTTPStatus.OK, {"ok": True}),
+            "/readyz": lambda: (
+                HTTPStatus.OK if self._is_driving else HTTPStatus.SERVICE_UNAVAILABLE,
+                {"driving": self._is_driving},
+            ),
+        }
+        async with build(self._settings, who=self._settings.pod, under_lease=True) as built:
+            await create_control_tables(built.dynamodb, built.tables)
+            server = await serve(self._settings.host, self._settings.http_port, pages)
+            host, port = server.sockets[0].getsockname()[:2]
+            ready(f"{host}:{port}", migration=built.world.mapping.name)
+            try:
+                while not stop.is_set():
+                    await self._drive(built, stop)
+            finally:
+                server.close()
+                with suppress(CrossfadeError):
+                    await built.lease.release()
+
+    async def _drive(self, built: Built, stop: asyncio.Event) -> None:
+        if not await built.lease.acquire():
+            self.status = {**self.status, "waiting_for": "the lease, which another controller holds"}
+            await _pause(stop, self._settings.lease_s / 5)
+            return
+        log.info("driving", lease=built.lease.counter)
+        beating = asyncio.create_task(self._beat(built, stop))
+        try:
+            await self._tick_until(built, stop, beating)
+        except LeaseLost as error:
+            log.warning("lease lost", error=str(error))
+        finally:
+            self._is_driving = False
+            beating.cancel()
+            with suppress(asyncio.CancelledError, CrossfadeError):
+                await beating
+
+    async def _tick_until(self, built: Built, stop: asyncio.Event, beating: asyncio.Task[None]) -> None:
+        ctx, driver = assemble(built.world)
+        await driver.recover()
+        self._is_driving = True
+        told_s, phase = float("-inf"), None
+        while not stop.is_set():
+            if beating.done():
+                beating.result()
+            try:
+                await driver.tick()
+            except LeaseLost:
+                raise
+            except CrossfadeError as error:
+                log.warning("tick failed", code=error.code, error=str(error))
+                driver.waiting_for = f"{error.code}: {error}"
+            self.status = status_of(ctx, driver.waiting_for)
+            if ctx.state.phase is not phase:
+                phase = ctx.state.phase
+                log.info("phase", phase=phase.value, journal=ctx.state.number)
+            now_s = built.world.monotonic()
+            if now_s - told_s >= self._settings.evidence_s:
+                told_s = now_s
+                with suppress(CrossfadeError):
+                    await built.world.board.put({**self.status, "driver": self._settings.pod})
+            await _pause(stop, self._settings.tick_s)
+
+    async def _beat(self, built: Built, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await asyncio.sleep(self._settings.lease_s / 3)
+            try:
+                await built.lease.renew()
+            except LeaseLost:
+                raise
+            except CrossfadeError as error:
+                log.warning("lease not renewed", error=str(error))
+                if not built.lease.held:
+                    raise LeaseLost("the lease could not be renewed in time") from error
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

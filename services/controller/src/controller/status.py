@@ -1,0 +1,92 @@
+"""The status: what a screen shows and what the CLI prints."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from controller.context import Context
+from controller.state import document_json
+from crossfade.core.gates import CATCHING_UP_GATES, DRAINED_GATES, HALTING_GATES, RAMPING_GATES, Gate
+from crossfade.core.phases import Phase
+from crossfade.core.ramp import FULL_SHARE
+from crossfade.core.shape import Side
+
+NEXT_GATES: Final[dict[Phase, tuple[Gate, ...]]] = {
+    Phase.CATCHING_UP: CATCHING_UP_GATES,
+    Phase.DUAL_WRITE: RAMPING_GATES,
+    Phase.RAMPING: (*RAMPING_GATES, *(gate for gate in HALTING_GATES if gate not in RAMPING_GATES)),
+    Phase.CUT_OVER: DRAINED_GATES,
+    Phase.BAKING: DRAINED_GATES,
+    Phase.ROLLED_BACK: DRAINED_GATES,
+}
+"""The gates that stand before what comes next in each phase."""
+
+
+def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
+    """Return the status as JSON: 64-bit numbers as strings, unknown figures as null."""
+    state, observer, sweeper = ctx.state, ctx.observer, ctx.sweeper
+    evidence = ctx.evidence()
+    intent = state.intent
+    gates = ctx.judge(NEXT_GATES.get(state.phase, ()))
+    moving = sweeper.current
+    return {
+        "migration": ctx.world.mapping.name,
+        "phase": state.phase.value,
+        "phase_since_us": state.since_us,
+        "at_us": ctx.world.now_us(),
+        "journal": state.number,
+        "waiting_for": waiting_for,
+        "paused": state.paused,
+        "halted": state.halt,
+        "intent": None
+        if intent is None
+        else {"number": intent.number, "verb": intent.intent.value, "arguments": intent.arguments, "who": intent.who},
+        "document": document_json(state.document),
+        "dual_write": state.dual_write,
+        "generation_counter": str(state.counter),
+        "share_percent": state.document.share * 100 / FULL_SHARE,
+        "gates": [each._asdict() for each in gates],
+        "lag": {
+            "forward": observer.lag(Side.LEGACY)._asdict(),
+            "reverse": observer.lag(Side.NEW)._asdict(),
+        },
+        "throughput_per_s": {role: round(rate, 1) for role, rate in observer.throughput.items()},
+        "keys": None if sweeper.progress is None else sweeper.progress.keys,
+        "percent_on_new": _percent(ctx),
+        "in_handover": sweeper.in_handover,
+        "helped": sweeper.helped,
+        "sweep": None if moving is None else moving.as_json(),
+        "eta_s": _eta_s(ctx),
+        "pods": [
+            {
+                "pod": each.pod,
+                "expired": each.expired,
+                "document": document_json(each.document),
+                "dual_write": each.dual_write,
+            }
+            for each in observer.pods
+        ],
+        "dead_letters": None if evidence is None else evidence.dead_letters,
+        "parity": None if evidence is None else evidence.parity._asdict(),
+        "probe": None if evidence is None else evidence.probe._asdict(),
+        "snapshot": {name: ctx.state.facts[name] for name in ("export", "map", "import") if name in ctx.state.facts},
+    }
+
+
+def _percent(ctx: Context) -> float | None:
+    if ctx.state.phase in {Phase.BAKING, Phase.COMPLETE}:
+        return 100.0  # proven by the pass that ended CUT_OVER
+    progress = ctx.sweeper.progress
+    if progress is None or progress.share is None:
+        return None if ctx.state.phase in NEXT_GATES else 0.0
+    return round(progress.share * 100, 2)
+
+
+def _eta_s(ctx: Context) -> float | None:
+    """Time to the end of the pass that is under way, at the pace it is allowed; None when nothing can be told."""
+    progress, moving = ctx.sweeper.progress, ctx.sweeper.current
+    if moving is None or progress is None:
+        return None
+    left = max(0, progress.keys - moving.keys)
+    settings = ctx.world.settings
+    return round(left / min(settings.sweep_moves_per_s, settings.sweep_rows_per_s), 1)

@@ -1,0 +1,291 @@
+"""The sweeper: hands over the keys nobody touched, and helps those that were left standby on both sides.
+
+A pass looks at every row of both tables. Work is cut into pages and paced, so that it never holds up the state machine
+and stays within the read and write units it was given. A pass that found nothing to do is the proof that the cutover
+(or the way back) needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from controller.settings import ControllerSettings
+from crossfade.core.decisions import Done, Outcome
+from crossfade.core.item import Item, generation_of, is_active, version_of
+from crossfade.core.keys import Key
+from crossfade.core.ramp import Aim
+from crossfade.core.shape import Side
+from crossfade.core.writes import SealAbsent
+from crossfade.ports.table import OwnedTable
+from crossfade.runtime.ownership import Ownership
+
+log = structlog.get_logger()
+
+SAMPLES = 10
+"""Keys that can't be moved, named in evidence."""
+
+
+class PassResult(NamedTuple):
+    """What a pass over both tables found.
+
+    Attributes:
+        target: the side that is to own all keys.
+        generation: of that wish.
+        begun_us: wall clock when it began.
+        ended_us: when it ended.
+        rows: read, others' included.
+        keys: mapped rows of the source table.
+        moved: active in the source, or absent there while the target had a row.
+        helped: standby on both sides, or without a counterpart.
+        stuck: keys that could not be moved, with the reason; the first ones.
+    """
+
+    target: Side
+    generation: int
+    begun_us: int
+    ended_us: int = 0
+    rows: int = 0
+    keys: int = 0
+    moved: int = 0
+    helped: int = 0
+    stuck: tuple[str, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there was nothing to do."""
+        return not (self.moved or self.helped or self.stuck)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as evidence."""
+        return {**self._asdict(), "target": self.target.value, "stuck": list(self.stuck)}
+
+
+class Pace:
+    """Lets work through at a rate."""
+
+    def __init__(self, per_s: float, monotonic: Callable[[], float]) -> None:
+        self._per_s = per_s
+        self._monotonic = monotonic
+        self._free_s = monotonic()
+
+    def spend(self, count: int) -> None:
+        """Note that so much was done."""
+        self._free_s = max(self._free_s, self._monotonic()) + count / self._per_s
+
+    def is_free(self) -> bool:
+        """Say whether more may be done now."""
+        return self._monotonic() >= self._free_s
+
+
+class Progress(NamedTuple):
+    """What the last whole look at the legacy table told.
+
+    Attributes:
+        on_new: mapped keys that the legacy table doesn't own any more.
+        keys: all mapped keys.
+    """
+
+    on_new: int
+    keys: int
+
+    @property
+    def share(self) -> float | None:
+        """Part of the keys on the new table, 0 to 1; None when there are none."""
+        return self.on_new / self.keys if self.keys else None
+
+
+class _Suspect(NamedTuple):
+    signature: tuple[int, int, int, int]
+    since_s: float
+
+
+class Sweeper:
+    """Passes over both tables. Belongs to the one task that drives the migration."""
+
+    def __init__(
+        self,
+        tables: Mapping[Side, OwnedTable],
+        ownership: Ownership,
+        settings: ControllerSettings,
+        *,
+        now_us: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Take the tables, what hands over, and the clocks."""
+        self._tables = tables
+        self._ownership = ownership
+        self._settings = settings
+        self._now_us = now_us
+        self._monotonic = monotonic
+        self._reading = Pace(settings.sweep_rows_per_s, monotonic)
+        self._moving = Pace(settings.sweep_moves_per_s, monotonic)
+        self._move: PassResult | None = None
+        self._move_side: Side | None = None
+        self._cursor: bytes | None = None
+        self._help_cursor: bytes | None = None
+        self._help_rests_until_s = monotonic()
+        self._counting = Progress(0, 0)
+        self._suspects: dict[Key, _Suspect] = {}
+        self.progress: Progress | None = None
+        self.helped = 0
+
+    @property
+    def in_handover(self) -> int:
+        """Keys that have been standby on both sides for longer than `helped_after_s`."""
+        now_s = self._monotonic()
+        return sum(now_s - each.since_s > self._settings.helped_after_s for each in self._suspects.values())
+
+    @property
+    def current(self) -> PassResult | None:
+        """The pass that is under way."""
+        return self._move
+
+    def forget(self) -> None:
+        """Drop the pass that is under way: its proof no longer counts."""
+        self._move = None
+
+    # Moving all keys.
+
+    async def move(self, target: Side, generation: int, *, complete: bool, budget_s: float) -> PassResult | None:
+        """Go on with a pass that hands all keys to `target`; return its result when it has ended.
+
+        Args:
+            target: the owner to be.
+            generation: of that wish. A pass under way for another one is dropped.
+            complete: of the flag document.
+            budget_s: how long to work before returning.
+        """
+        if self._move is None or (self._move.target, self._move.generation) != (target, generation):
+            self._move = PassResult(target, generation, begun_us=self._now_us())
+            self._move_side, self._cursor = target.other, None
+        ends_s = self._monotonic() + budget_s
+        while self._move_side is not None and self._reading.is_free() and self._moving.is_free():
+            await self._move_page(self._move_side, Aim(target, generation), complete)
+            if self._monotonic() >= ends_s:
+                break
+        if self._move_side is not None:
+            return None
+        result, self._move = self._move._replace(ended_us=self._now_us()), None
+        return result
+
+    async def _move_page(self, side: Side, aim: Aim, complete: bool) -> None:
+        page = await self._tables[side].scan_page(start=self._cursor, limit=self._settings.sweep_page)
+        self._reading.spend(page.scanned)
+        items = dict(page.items)
+        standby = [key for key, item in items.items() if not is_active(item, side, complete=complete)]
+        across = await self._tables[side.other].read_many(standby)
+        idle = [key for key in standby if not is_active(across.get(key), side.other, complete=complete)]
+        if side is aim.side:
+            moved = [key for key in standby if key not in idle]
+            await self._stub([key for key in moved if key not in across], aim)
+            known: dict[Key, Item] = {}
+        else:
+            moved = [key for key in items if key not in standby]
+            known = {key: items[key] for key in moved}
+        result = self._required()
+        self._move = result._replace(
+            rows=result.rows + page.scanned, keys=result.keys + (0 if side is aim.side else len(items))
+        )
+        await self._hand_over(moved, aim, known, complete, "moved")
+        await self._hand_over(idle, aim, {}, complete, "helped")
+        self._cursor = page.next
+        if page.next is None:
+            self._move_side = aim.side if side is aim.side.other else None
+
+    async def _stub(self, keys: Sequence[Key], aim: Aim) -> None:
+        """Seal absent owners by a stub: the target holds a row (a tombstone, say) that nobody could ever activate."""
+        source = self._tables[aim.side.other]
+        await source.perform_many([SealAbsent(key, aim.generation, self._now_us() << 10) for key in keys])
+
+    async def _hand_over(
+        self, keys: Sequence[Key], aim: Aim, known: Mapping[Key, Item], complete: bool, what: str
+    ) -> None:
+        if not keys:
+            return
+        self._moving.spend(len(keys))
+        results = await self._ownership.hand_over_many(keys, aim, known=known, complete=complete)
+        result = self._required()
+        stuck = [
+            f"{key.decode()}: {_why(done)}"
+            for key, done in zip(keys, results, strict=True)
+            if not (isinstance(done, Done) and done.outcome is Outcome.SETTLED and done.side is aim.side)
+        ]
+        arrived = len(keys) - len(stuck)
+        self._move = result._replace(
+            moved=result.moved + (arrived if what == "moved" else 0),
+            helped=result.helped + (arrived if what == "helped" else 0),
+            stuck=(result.stuck + tuple(stuck))[:SAMPLES],
+        )
+
+    def _required(self) -> PassResult:
+        if self._move is None:
+            raise RuntimeError("no pass is under way")
+        return self._move
+
+    # Helping.
+
+    async def help(self, *, complete: bool, budget_s: float) -> None:
+        """Look for keys standby on both sides, and complete their handover once they stood still long enough."""
+        await self._settle_suspects(complete)
+        ends_s = self._monotonic() + budget_s
+        while self._reading.is_free() and ends_s > self._monotonic() >= self._help_rests_until_s:
+            await self._help_page(complete)
+
+    async def _help_page(self, complete: bool) -> None:
+        page = await self._tables[Side.LEGACY].scan_page(start=self._help_cursor, limit=self._settings.sweep_page)
+        self._reading.spend(page.scanned)
+        standby = {key: item for key, item in page.items if not is_active(item, Side.LEGACY, complete=complete)}
+        across = await self._tables[Side.NEW].read_many(list(standby))
+        now_s = self._monotonic()
+        for key, item in standby.items():
+            other = across.get(key)
+            if not is_active(other, Side.NEW, complete=complete):
+                self._suspects.setdefault(key, _Suspect(_signature(item, other), now_s))
+        counting = self._counting
+        self._counting = Progress(counting.on_new + len(standby), counting.keys + len(page.items))
+        self._help_cursor = page.next
+        if page.next is None:
+            self.progress, self._counting = self._counting, Progress(0, 0)
+            self._help_rests_until_s = now_s + self._settings.sweep_rest_s
+
+    async def _settle_suspects(self, complete: bool) -> None:
+        if not self._suspects:
+            return
+        keys = list(self._suspects)
+        legacy = await self._tables[Side.LEGACY].read_many(keys)
+        new = await self._tables[Side.NEW].read_many(keys)
+        now_s = self._monotonic()
+        due: list[Key] = []
+        for key in keys:
+            here, there = legacy.get(key), new.get(key)
+            if is_active(here, Side.LEGACY, complete=complete) or is_active(there, Side.NEW, complete=complete):
+                del self._suspects[key]
+                continue
+            signature = _signature(here, there)
+            if self._suspects[key].signature != signature:
+                self._suspects[key] = _Suspect(signature, now_s)
+            elif now_s - self._suspects[key].since_s > self._settings.helped_after_s:
+                due.append(key)
+        if due and self._moving.is_free():
+            self._moving.spend(len(due))
+            for key, done in zip(
+                due, await self._ownership.hand_over_many(due, Aim(Side.NEW, 0), complete=complete), strict=True
+            ):
+                if isinstance(done, Done) and done.outcome is Outcome.SETTLED:
+                    self.helped += 1
+                    log.info("handover completed", key=key.decode(), owner=done.side.value)
+                else:
+                    log.warning("handover can't be completed", key=key.decode(), reason=_why(done))
+
+
+def _signature(legacy: Item | None, new: Item | None) -> tuple[int, int, int, int]:
+    return generation_of(legacy), version_of(legacy), generation_of(new), version_of(new)
+
+
+def _why(done: Done | Exception) -> str:
+    if isinstance(done, Exception):
+        return str(done)
+    return done.steps[-1].reason if done.steps else f"{done.outcome.value} on {done.side.value}"
