@@ -134,6 +134,12 @@ def is_equal(owner: Item | None, standby: Item | None) -> bool:
         return False
 
 
+def agrees(pair: Pair, *, complete: bool = False) -> bool:
+    """Say whether a pair, as the sweep read it, is verified at once: one side owns it, and the other holds the same."""
+    owner = owner_of(pair, complete=complete)
+    return owner is not None and is_equal(pair.of(owner), pair.of(owner.other))
+
+
 def _unstamped(owner: Item, standby: Item) -> bool:
     return version_of(owner) < FIRST_STAMPED and version_of(standby) < FIRST_STAMPED
 
@@ -193,6 +199,7 @@ class Followed:
         bound_since_s: when the bound began to run; it starts over as long as the standby gets on.
         reached: version that the standby must have reached when the bound has run out.
         verified: a standby image equalled an active one of the same version.
+        image: the image that verified the key from a stream; None otherwise.
         found: class last called.
         handover_since_s: since when both sides were seen standby, without a break; None when they were not.
     """
@@ -202,6 +209,7 @@ class Followed:
     bound_since_s: float
     reached: int
     verified: bool = False
+    image: Item | None = None
     found: Difference = Difference.IN_FLIGHT
     handover_since_s: float | None = None
     _active: dict[int, set[_State]] = field(default_factory=dict)
@@ -223,7 +231,8 @@ class Followed:
         ours.setdefault(item.version, set()).add(state)
         if len(ours) > KEPT_IMAGES:
             del ours[min(ours)]
-        self.verified = state in theirs.get(item.version, ())
+        if state in theirs.get(item.version, ()):
+            self.verified, self.image = True, item
         return self.verified
 
     def settle(self, reading: Reading, now_s: float, bound_s: float, *, complete: bool = False) -> Difference:
@@ -267,6 +276,8 @@ def follow(pair: Pair, now_s: float, *, complete: bool = False) -> Followed:
     if owner is not None:
         reached = version_of(pair.of(owner))
     followed = Followed(since_s=now_s, first=reached, bound_since_s=now_s, reached=reached)
+    if owner is None and not _both_active(pair, complete):
+        followed.handover_since_s = now_s
     for side in Side:
         item = pair.of(side)
         if item is not None:

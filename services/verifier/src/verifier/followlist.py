@@ -1,0 +1,187 @@
+"""The follow list of a pass: keys that were not equal at once, until each is verified or called.
+
+Streams and reads both add to what is known of a key (`crossfade.core.parity.Followed`); only reads call a class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from crossfade.core.change import Change
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.item import Item, parse_item
+from crossfade.core.keys import Key
+from crossfade.core.parity import FINAL, Difference, Followed, Pair, Reading, follow, is_equal, owner_of
+from crossfade.core.shape import Side
+from verifier.both import BothTables
+from verifier.pace import Pace
+
+CHUNK: Final = 100
+"""Keys read together: one BatchGetItem."""
+
+READS: Final = 3
+"""Owner, standby, and the owner again."""
+
+
+class Outcome(Protocol):
+    """Where the list tells what became of a key."""
+
+    def called(self, key: Key, found: Difference, pair: Pair, *, verified_by: Item | None) -> None:
+        """Take in one key's class, once.
+
+        Args:
+            key: the encoded key.
+            found: EQUAL, a final class, or what the key was when the list gave up on it.
+            pair: as last read.
+            verified_by: the image that verified it from a stream; None when reads did.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    followed: Followed
+    pair: Pair
+    side: Side
+    since_us: int
+
+
+class Handovers:
+    """Since when keys have been standby on both sides; it outlives a pass, or nothing would ever grow old."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[Key, float] = {}
+
+    def see(self, key: Key, since_s: float | None) -> None:
+        """Note that a key is in handover since then, or (None) no longer."""
+        if since_s is None:
+            self._since_s.pop(key, None)
+        else:
+            self._since_s.setdefault(key, since_s)
+
+    def older_than(self, bound_s: float, now_s: float) -> list[tuple[Key, float]]:
+        """Return the keys in handover for longer than the bound, with their age in seconds, oldest first."""
+        ages = ((key, now_s - since_s) for key, since_s in self._since_s.items())
+        return sorted(((key, age_s) for key, age_s in ages if age_s > bound_s), key=lambda each: -each[1])
+
+    def __len__(self) -> int:
+        return len(self._since_s)
+
+
+class FollowList:
+    """Follows keys until each is verified or called."""
+
+    def __init__(
+        self,
+        both: BothTables,
+        outcome: Outcome,
+        pace: Pace,
+        handovers: Handovers,
+        *,
+        bound_s: float,
+        limit_s: float,
+        every_s: float,
+        complete: bool = False,
+        now_s: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Start with no key.
+
+        Args:
+            both: both tables.
+            outcome: told of each key once.
+            pace: of all reads.
+            handovers: told of each key that is standby on both sides.
+            bound_s: a key behind for longer is stuck.
+            limit_s: how long `settle` follows before it gives up.
+            every_s: pause between two rounds of reads.
+            complete: whether the flag document says so.
+            now_s: monotonic clock.
+            now_us: wall clock, against commit times.
+            sleep: waits, in seconds.
+        """
+        self._both, self._outcome, self._pace, self._handovers = both, outcome, pace, handovers
+        self._bound_s, self._limit_s, self._every_s = bound_s, limit_s, every_s
+        self._complete, self._now_s, self._now_us, self._sleep = complete, now_s, now_us, sleep
+        self._keys: dict[Key, _Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, key: Key, pair: Pair) -> None:
+        """Follow a key that is not equal; one that is followed already stays as it is."""
+        if key not in self._keys:
+            side = owner_of(pair, complete=self._complete) or Side.LEGACY
+            followed = follow(pair, self._now_s(), complete=self._complete)
+            self._keys[key] = _Entry(followed, pair, side, self._now_us())
+            self._handovers.see(key, followed.handover_since_s)
+
+    def passed(self, key: Key) -> None:
+        """Note a key that was equal at once, and so needs no following."""
+        self._handovers.see(key, None)
+
+    def hear(self, side: Side, change: Change) -> None:
+        """Take in a change record of either stream."""
+        entry = self._keys.get(change.key)
+        if entry is None or change.new is None:
+            return
+        try:
+            item = self._both.seen(side, parse_item(change.new, self._both.mapping.shape(side)))
+        except (PoisonRecord, ValueError):
+            return  # what can't be read proves nothing; the reads will call it
+        if item.version is None:
+            if change.committed_us < entry.since_us:
+                return  # an unstamped duplicate from before would prove what was, not what is
+            item = item._replace(version=change.committed_us)
+        if entry.followed.hear(side, item, complete=self._complete):
+            self._finish(change.key, Difference.EQUAL)
+
+    async def settle(self) -> None:
+        """Read the followed keys again and again, until each is verified or called, or the limit has passed."""
+        started_s = self._now_s()
+        while self._keys:
+            keys = list(self._keys)
+            for start in range(0, len(keys), CHUNK):
+                chunk = [key for key in keys[start : start + CHUNK] if key in self._keys]
+                for side in Side:
+                    await self._read(side, [key for key in chunk if self._keys[key].side is side])
+            if not self._keys or self._now_s() - started_s >= self._limit_s:
+                break
+            await self._sleep(self._every_s)
+        for key in list(self._keys):
+            self._finish(key, self._keys[key].followed.found)
+
+    async def _read(self, side: Side, keys: list[Key]) -> None:
+        if not keys:
+            return
+        await self._pace.take(READS * len(keys))
+        owners = await self._both.read(side, keys)
+        standbys = await self._both.read(side.other, keys)
+        again = await self._both.read(side, keys)
+        for key in keys:
+            entry = self._keys.get(key)
+            if entry is not None:  # a stream may have verified it meanwhile
+                self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)))
+
+    def _settle(self, key: Key, entry: _Entry, reading: Reading) -> None:
+        found = entry.followed.settle(reading, self._now_s(), self._bound_s, complete=self._complete)
+        owner = reading.owner_again
+        if found is Difference.EQUAL and not is_equal(owner, reading.standby):
+            owner = reading.owner  # the pair that was equal is what counts
+        later = (owner, reading.standby)
+        entry.pair = Pair(*later) if reading.side is Side.LEGACY else Pair(*reversed(later))
+        entry.side = owner_of(entry.pair, complete=self._complete) or entry.side
+        self._handovers.see(key, entry.followed.handover_since_s)
+        if found is Difference.EQUAL or found in FINAL:
+            self._finish(key, found)
+
+    def _finish(self, key: Key, found: Difference) -> None:
+        entry = self._keys.pop(key)
+        if found is not Difference.IN_HANDOVER:
+            self._handovers.see(key, None)
+        self._outcome.called(key, found, entry.pair, verified_by=entry.followed.image)

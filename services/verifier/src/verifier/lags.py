@@ -1,0 +1,92 @@
+"""How late a change arrives, in both hops and by the verifier's own reading.
+
+- **table to stream** is CloudWatch's `AgeOfOldestUnreplicatedRecord`: nobody else can see it.
+- **stream read** is how far this process is behind the tip of a stream.
+- **crossing** is from the commit of an owner write in one table to the commit of its copy in the other, measured on
+  sampled keys by the records of both streams: whatever brought the copy, the API or the replicator, it is counted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+from crossfade.core import image as wire
+from crossfade.core.change import Change
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.hashes import is_sampled
+from crossfade.core.item import MV, ROLE, Role
+from crossfade.core.keys import Key
+from crossfade.core.shape import Side, absent_is_active
+
+WINDOW: Final = 1000
+"""Crossings kept of each direction."""
+
+PENDING: Final = 10_000
+"""Owner writes kept until their copy is seen; the oldest are forgotten."""
+
+
+class _Write(NamedTuple):
+    side: Side
+    version: int
+    committed_us: int
+
+
+class Crossings:
+    """Times from one table to the other, of sampled keys."""
+
+    def __init__(self, per_million: int) -> None:
+        """Take the share of keys to measure by.
+
+        Args:
+            per_million: keys per million.
+        """
+        self._per_million = per_million
+        self._pending: dict[Key, _Write] = {}
+        self._taken_ms: dict[Side, deque[float]] = {side: deque(maxlen=WINDOW) for side in Side}
+
+    def hear(self, side: Side, change: Change) -> None:
+        """Take in a change record of either stream."""
+        if change.new is None or not is_sampled(change.key, self._per_million):
+            return
+        try:
+            version = wire.number(change.new[MV]) if MV in change.new else change.committed_us
+            role = wire.string(change.new[ROLE]) if ROLE in change.new else None
+        except PoisonRecord:
+            return
+        active = absent_is_active(side) if role is None else role == Role.ACTIVE.value
+        waiting = self._pending.get(change.key)
+        if active:
+            if waiting is None or version > waiting.version:
+                self._pending.pop(change.key, None)  # so that the dict stays in the order of time
+                self._pending[change.key] = _Write(side, version, change.committed_us)
+                if len(self._pending) > PENDING:
+                    del self._pending[next(iter(self._pending))]
+        elif waiting is not None and waiting.side is not side and version >= waiting.version:
+            # An old duplicate has a lower version; commit times of two tables are of one clock, give or take.
+            self._taken_ms[waiting.side].append(max(0.0, (change.committed_us - waiting.committed_us) / 1000))
+            del self._pending[change.key]
+
+    def report(self, source: Side) -> dict[str, Any]:
+        """Return what was measured from one table to the other, JSON-ready."""
+        taken = sorted(self._taken_ms[source])
+        if not taken:
+            return {"samples": 0, "p50_ms": None, "p99_ms": None, "max_ms": None}
+        return {
+            "samples": len(taken),
+            "p50_ms": round(taken[len(taken) // 2], 1),
+            "p99_ms": round(taken[min(len(taken) - 1, len(taken) * 99 // 100)], 1),
+            "max_ms": round(taken[-1], 1),
+        }
+
+
+class Unreplicated(NamedTuple):
+    """What CloudWatch says of the first hop.
+
+    Attributes:
+        age_s: of the oldest record that is not in the stream yet; None when unknown.
+        why: why it is unknown.
+    """
+
+    age_s: float | None = None
+    why: str = "not asked yet"

@@ -1,0 +1,168 @@
+"""The process: both tables, both streams, passes, HTTP; and a clean end.
+
+python -m verifier.main [--check | --version | --help]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.flags import parse_flagd_file
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
+from crossfade.adapters.wire import Wire
+from crossfade.core.change import Change
+from crossfade.core.control import control_tables
+from crossfade.core.errors import ConfigError
+from crossfade.core.mapping import Mapping
+from crossfade.core.shape import Side
+from crossfade.runtime import lifecycle
+from crossfade.runtime.aws import wire_config
+from crossfade.runtime.logging import configure
+from crossfade.runtime.settings import describe_settings, load_settings
+from verifier.both import BothTables
+from verifier.cloudwatch import watch
+from verifier.endpoints import application
+from verifier.lags import Crossings, Unreplicated
+from verifier.passes import Passes
+from verifier.repair import Repairer
+from verifier.report import ParityReport
+from verifier.serving import served
+from verifier.settings import Settings
+from verifier.tails import Tail
+
+log = structlog.get_logger()
+
+NAME: Final = "verifier"
+
+
+class _Unclosed(Kinesis):
+    """The wire client as the transport wants it; who made the wire closes it."""
+
+    async def close(self) -> None:
+        """See `faust_kinesis.KinesisClient`."""
+
+
+class Service:
+    """The parts of one process, put together; `run` serves with them."""
+
+    def __init__(self, settings: Settings, mapping: Mapping, stack: AsyncExitStack) -> None:
+        """Build the parts; `stack` closes what they open."""
+        config = wire_config(settings, max_connections=2 * settings.segments + 4)
+        dynamodb, kinesis = Wire("dynamodb", config), Wire("kinesis", config)
+        for wire in (dynamodb, kinesis):
+            stack.push_async_callback(wire.close)
+        db, stream_client = DynamoDB(dynamodb), _Unclosed(kinesis)
+        self.settings, self.mapping = settings, mapping
+        both = BothTables(mapping, DynamoTable(db, mapping, Side.LEGACY), DynamoTable(db, mapping, Side.NEW))
+        self.passes = Passes(both, settings, complete=lambda: says_complete(settings.flag_file))
+        self.crossings = Crossings(settings.lag_per_million)
+        self.streams = {Side.LEGACY: settings.legacy_stream, Side.NEW: settings.new_stream}
+        self.tails = {
+            side: Tail(
+                stream_client,
+                stream,
+                mapping.shape(side),
+                self._hear,
+                poll_s=settings.poll_s,
+                retry_s=settings.retry_s,
+            )
+            for side, stream in self.streams.items()
+        }
+        self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "CROSSFADE_CLOUDWATCH is off"))
+        journal = DynamoJournal(
+            db, control_tables(mapping.name).journal, who=settings.pod, code=lifecycle.code_version()
+        )
+        self.repairer = Repairer(
+            both, {side: DynamoTransfers(db, mapping.shape(side)) for side in Side}, journal, self.passes
+        )
+
+    def _hear(self, side: Side, change: Change) -> None:
+        self.passes.hear(side, change)
+        self.crossings.hear(side, change)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set."""
+        settings = self.settings
+        report = ParityReport(self.passes, settings, self.tails, self.crossings, self.unreplicated)
+        app = application(self.passes, report, self.repairer, self.mapping, settings)
+        async with served(app, settings.host, settings.http_port) as address, asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in self._background()]
+            lifecycle.ready(address, pod=settings.pod)
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+
+    def _background(self) -> list[Coroutine[Any, Any, None]]:
+        settings = self.settings
+        background = [self.passes.run(), *(tail.run() for tail in self.tails.values())]
+        wanted = settings.aws_endpoint_url is None if settings.cloudwatch is None else settings.cloudwatch
+        if wanted:
+            tables = {side: (self.mapping.shape(side).table, self.streams[side]) for side in Side}
+            background.append(watch(settings, tables, self.unreplicated))
+        return background
+
+
+def says_complete(flag_file: Path | None) -> bool:
+    """Return whether the flag document says `complete`; asked once a pass, so the file is read and not watched.
+
+    A file that is missing or broken says nothing: before COMPLETE the answer makes no difference.
+    """
+    try:
+        return flag_file is not None and parse_flagd_file(flag_file.read_text())[0].complete
+    except (ConfigError, OSError):
+        return False
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises:
+        ConfigError: the mapping can't be loaded, or the port is taken.
+    """
+    async with AsyncExitStack() as stack:
+        await Service(settings, settings.mapping(), stack).run(stop)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog=NAME,
+        description="The verifier: compares both tables all the time. Settings are environment variables:",
+        epilog=describe_settings(Settings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{NAME} {version('crossfade-verifier')}")
+    parser.add_argument("--check", action="store_true", help="check settings and mapping, and end")
+    wanted = parser.parse_args(arguments)
+    settings = load_settings(Settings)
+    configure(NAME, settings.log_level)
+    if wanted.check:
+        return check(settings)
+    return lifecycle.run(NAME, lambda stop: serve(settings, stop))
+
+
+def check(settings: Settings) -> int:
+    """Say on stderr what is wrong with the mapping; return 2 then, 0 when nothing is."""
+    try:
+        settings.mapping()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

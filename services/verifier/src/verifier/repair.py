@@ -1,0 +1,200 @@
+"""Repair through the fence (design.md, section 6): nothing is written that a late transfer could not have written.
+
+    ahead                       lift the owner above its standby; the write comes down the stream like any other
+    stuck, diverged, missing    transfer the owner's image, at most at its version, to a standby only
+    extra                       turn the row into a tombstone at its version + 1
+    in handover                 left to the sweeper; two owners: left to a person
+
+Whoever owns the key by the time of the write, the conditions decide. A repair counts only after a later clean pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple, Protocol
+
+from crossfade.core.errors import CrossfadeError
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.item import Item, build_image, version_of
+from crossfade.core.keys import Key
+from crossfade.core.parity import Difference, Pair, Reading, classify, owner_of
+from crossfade.core.shape import Side, direction_to
+from crossfade.core.writes import Applied, Bury, Lift
+from crossfade.ports.control import Journal
+from crossfade.ports.table import TransferTable
+from verifier.both import BothTables
+from verifier.sweep import sample
+
+CHUNK: Final = 100
+_LEFT: Final = {
+    Difference.EQUAL: "nothing to repair",
+    Difference.IN_FLIGHT: "it gets on by itself",
+    Difference.IN_HANDOVER: "both sides are standby: the sweeper completes the handover",
+    Difference.TWO_OWNERS: "both sides are active: a person decides",
+}
+
+
+class Step(NamedTuple):
+    """What a repair does to one key.
+
+    Attributes:
+        key: the encoded key.
+        found: its class, by reads of this moment.
+        side: the table to be written; None when nothing is.
+        write: a lift, a transfer or a burial; None when the key is left alone.
+        why: for a person.
+        shown: the pair as it was read.
+    """
+
+    key: Key
+    found: Difference
+    side: Side | None
+    write: Lift | Transfer | Bury | None
+    why: str
+    shown: dict[str, Any]
+
+
+class Repairs(Protocol):
+    """Where repairs are counted, so that no pass made before or meanwhile is taken for a clean one."""
+
+    def repairing(self, keys: int) -> AbstractContextManager[None]:
+        """Count keys that are written inside the context."""
+        ...
+
+
+class Repairer:
+    """Plans repairs, and carries them out."""
+
+    def __init__(
+        self,
+        both: BothTables,
+        transfers: dict[Side, TransferTable],
+        journal: Journal,
+        repairs: Repairs,
+    ) -> None:
+        """Take the tables.
+
+        Args:
+            both: to read.
+            transfers: to write state transfers.
+            journal: told before and after.
+            repairs: told before.
+        """
+        self._both, self._transfers, self._journal, self._repairs = both, transfers, journal, repairs
+
+    async def plan(self, keys: Sequence[Key], *, complete: bool = False) -> list[Step]:
+        """Say what would be done to each key, by its state now. Writes nothing."""
+        steps = []
+        for start in range(0, len(keys), CHUNK):
+            chunk = list(dict.fromkeys(keys[start : start + CHUNK]))
+            pairs = await self._pairs(chunk)
+            sides = {key: owner_of(pairs[key], complete=complete) or Side.LEGACY for key in chunk}
+            for side in Side:
+                mine = [key for key in chunk if sides[key] is side]
+                steps += await self._steps(side, mine, complete=complete)
+        return steps
+
+    async def carry_out(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
+        """Write what was planned, and journal it before and after.
+
+        Returns:
+            What became of each step, JSON-ready.
+        """
+        writing = [step for step in steps if step.write is not None]
+        planned = [{"key": step.key.decode(), "class": step.found.value, "action": _name(step)} for step in writing]
+        if not writing:
+            return [await self._write(step) for step in steps]
+        with self._repairs.repairing(len(writing)):
+            await self._journal.append("repair", {"stage": "begun", "steps": planned})
+            done = [await self._write(step) for step in steps]
+            outcomes = [outcome for step, outcome in zip(steps, done, strict=True) if step.write is not None]
+            await self._journal.append("repair", {"stage": "done", "steps": outcomes})
+        return done
+
+    async def _pairs(self, keys: Sequence[Key]) -> dict[Key, Pair]:
+        legacy = await self._both.read(Side.LEGACY, keys)
+        new = await self._both.read(Side.NEW, keys)
+        return {key: Pair(legacy.get(key), new.get(key)) for key in keys}
+
+    async def _steps(self, side: Side, keys: list[Key], *, complete: bool) -> list[Step]:
+        # The owner is read unmapped as well: a transfer carries its image in the names of the other side.
+        owners = await self._both.table(side).read_many(keys) if keys else {}
+        standbys = await self._both.read(side.other, keys)
+        again = await self._both.read(side, keys)
+        steps = []
+        for key in keys:
+            raw, standby = owners.get(key), standbys.get(key)
+            owner = None if raw is None else self._both.seen(side, raw)
+            reading = Reading(side, owner, standby, again.get(key))
+            # Asked for by a person, so the bound counts as passed: what is in flight only arrives earlier.
+            found = classify(reading, reached=version_of(owner), late=True, complete=complete)
+            pair = Pair(owner, standby) if side is Side.LEGACY else Pair(standby, owner)
+            shown = sample(key, pair)
+            steps.append(self._step(key, side, found or Difference.IN_FLIGHT, raw, standby, shown, complete))
+        return steps
+
+    def _step(
+        self,
+        key: Key,
+        side: Side,
+        found: Difference,
+        owner: Item | None,
+        standby: Item | None,
+        shown: dict[str, Any],
+        complete: bool,
+    ) -> Step:
+        if found in _LEFT:
+            return Step(key, found, None, None, _LEFT[found], shown)
+        if found is Difference.EXTRA:
+            if standby is None or standby.version is None:
+                return Step(key, found, None, None, "the extra row has no version: a person decides", shown)
+            return Step(key, found, side.other, Bury(key, standby.version), "the owner has nothing", shown)
+        if owner is None:
+            return Step(key, found, None, None, "the owner is gone by now: look again", shown)
+        if found is Difference.AHEAD or owner.version is None:
+            version = max(version_of(owner), version_of(standby)) + 1
+            why = "the owner must be above its standby" if found is Difference.AHEAD else "the owner has no version"
+            return Step(key, found, side, Lift(key, owner.version, version, complete), why, shown)
+        try:
+            transfer = self._transfer(key, side, owner)
+        except CrossfadeError as error:
+            return Step(key, found, None, None, f"the owner can't be mapped: {error}", shown)
+        return Step(key, found, side.other, transfer, "the standby must hold what its owner holds", shown)
+
+    def _transfer(self, key: Key, side: Side, owner: Item) -> Transfer:
+        mapping = self._both.mapping
+        image = mapping.carry(direction_to(side.other), build_image(owner, mapping.shape(side), {}))
+        generation = owner.generation if side.other is Side.LEGACY else 0
+        return Transfer(key, version_of(owner), image, first_generation=generation, repair=True)
+
+    async def _write(self, step: Step) -> dict[str, Any]:
+        outcome = {"key": step.key.decode(), "class": step.found.value, "action": _name(step), "why": step.why}
+        if step.write is None or step.side is None:
+            return outcome | {"outcome": "left"}
+        try:
+            if isinstance(step.write, Transfer):
+                (verdict,) = await self._transfers[step.side].transfer([step.write])
+                return outcome | {"outcome": "done" if verdict is Verdict.APPLIED else f"refused: {verdict.value}"}
+            answer = await self._both.table(step.side).perform(step.write)
+        except CrossfadeError as error:
+            return outcome | {"outcome": f"failed: {error}"}
+        return outcome | {"outcome": "done" if isinstance(answer, Applied) else "refused: the item changed"}
+
+
+def described(step: Step) -> dict[str, Any]:
+    """Return a planned step, JSON-ready; versions are text."""
+    planned = {"key": step.key.decode(), "class": step.found.value, "action": _name(step), "why": step.why}
+    return planned | {"table": step.side.value if step.side else None, "pair": step.shown}
+
+
+def _name(step: Step) -> str:
+    match step.write:
+        case Lift():
+            return f"lift to {step.write.version}"
+        case Transfer():
+            return f"transfer at {step.write.version}"
+        case Bury():
+            return f"bury at {step.write.seen + 1}"
+        case None:
+            return "none"

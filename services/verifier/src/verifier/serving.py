@@ -1,0 +1,45 @@
+"""Serving an ASGI application on a port of our own choice, inside a loop of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from crossfade.core.errors import ConfigError
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # the process has its own way to stop
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
+    """Serve until the context is left; yields the address, "127.0.0.1:8080".
+
+    Args:
+        app: the application.
+        host: address to listen on.
+        port: port; 0 for any free one.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise ConfigError(f"CROSSFADE_HTTP_PORT={port}: can't listen on {host}: {error.strerror}") from error
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"{host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task

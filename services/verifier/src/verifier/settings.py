@@ -1,0 +1,37 @@
+"""What the verifier is told."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from crossfade.runtime.settings import Host, ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Settings of the verifier."""
+
+    host: Host = Field("127.0.0.1", description="Address of its HTTP.")
+    http_port: int = Field(0, ge=0, le=65535, description="Port of it; 0 for any free one, told by the ready line.")
+    continuous: bool = Field(True, description="Pass over both tables again and again; else only when asked.")
+    pause_s: float = Field(15.0, ge=0, description="Pause between two passes.")
+    reads_per_s: int = Field(2000, ge=10, le=10_000_000, description="Items read a second, both tables together.")
+    segments: int = Field(4, ge=1, le=10_000, description="Segments of a table that are scanned side by side.")
+    page: int = Field(200, ge=1, le=10_000, description="Items of one scan page.")
+    buckets: int = Field(256, ge=1, le=1_048_576, description="Buckets of the digests.")
+    in_flight_bound_s: float = Field(10.0, gt=0, description="A key that is behind for longer is stuck.")
+    settle_every_s: float = Field(1.0, gt=0, description="How often followed keys are read again.")
+    follow_limit_s: float = Field(60.0, gt=0, description="A pass gives up on keys that it followed for so long.")
+    poll_s: float = Field(1.0, ge=0.2, description="Pause between two reads of a shard; they share 5 a second.")
+    handover_bound_s: float = Field(5.0, gt=0, description="A key standby on both sides for longer is named.")
+    lag_bound_s: float = Field(5.0, gt=0, description="Highest lag at which it is safe to cut over.")
+    clean_pass_bound_s: float = Field(600.0, gt=0, description="Oldest clean pass with which it is safe to cut over.")
+    lag_per_million: int = Field(
+        100_000, ge=0, le=1_000_000, description="Keys, per million, by which the time between the tables is measured."
+    )
+    cloudwatch: bool | None = Field(
+        None, description="Read AgeOfOldestUnreplicatedRecord; unset: only without CROSSFADE_AWS_ENDPOINT_URL."
+    )
+    cloudwatch_every_s: float = Field(60.0, ge=5, description="How often.")
+    samples: int = Field(10, ge=0, le=1000, description="Keys shown of each class of difference.")
+    repairs_at_once: int = Field(1000, ge=1, le=10_000, description="Keys that one repair may name.")
+    retry_s: float = Field(2.0, gt=0, description="Wait before trying again what is not there yet, or failed.")

@@ -1,0 +1,102 @@
+"""The verifier's own reading of both streams, from now on; nothing is stored and nothing is shared with the apply path.
+
+A gap (a stream that is not there yet, a restart) costs evidence, never correctness: a key that no record verified is
+read instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from crossfade.core.change import Change, decode_change
+from crossfade.core.errors import CrossfadeError, PoisonRecord
+from crossfade.core.shape import Side, TableShape
+from faust_kinesis import LATEST, KinesisClient, Options, PrivateCursor
+from faust_kinesis.errors import KinesisTransportError
+
+log = structlog.get_logger()
+
+
+class Tail:
+    """Reads one table's stream for as long as the process runs.
+
+    Attributes:
+        side: whose stream it is.
+        read: records so far.
+        unreadable: those that are no change records.
+        trouble: why it isn't reading now; empty when it is.
+    """
+
+    def __init__(
+        self,
+        client: KinesisClient,
+        stream: str,
+        shape: TableShape,
+        on_change: Callable[[Side, Change], None],
+        *,
+        poll_s: float,
+        retry_s: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            client: Kinesis.
+            stream: name of the stream.
+            shape: of the table whose changes it carries.
+            on_change: told of each record.
+            poll_s: pause between two reads of a shard.
+            retry_s: pause before a stream that is not there is looked for again.
+            sleep: waits, in seconds.
+        """
+        self._client, self._stream, self._shape, self._on_change = client, stream, shape, on_change
+        self._options = Options(poll_interval_s=poll_s)
+        self._retry_s, self._sleep = retry_s, sleep
+        self._cursor: PrivateCursor | None = None
+        self.side = shape.side
+        self.read = self.unreadable = 0
+        self.trouble = "not started"
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            try:
+                await self._follow()
+            except (CrossfadeError, KinesisTransportError) as error:
+                if self.trouble != str(error):
+                    log.warning("stream not read", stream=self._stream, error=str(error))
+                self.trouble = str(error)
+            self._cursor = None
+            await self._sleep(self._retry_s)
+
+    async def _follow(self) -> None:
+        self._cursor = PrivateCursor(self._client, self._stream, LATEST, self._options)
+        async for batch in self._cursor.batches():
+            self.trouble = ""
+            for record in batch:
+                self._take(record.data)
+
+    def _take(self, payload: bytes) -> None:
+        self.read += 1
+        try:
+            change = decode_change(payload, self._shape.key)
+        except PoisonRecord:
+            self.unreadable += 1
+            return
+        self._on_change(self.side, change)
+
+    def behind_s(self, now_s: float) -> float | None:
+        """Return how far this reader is behind the tip of its stream; None when it isn't reading.
+
+        Args:
+            now_s: wall clock, seconds since the epoch.
+        """
+        read_to_s = self._cursor.read_to_s if self._cursor else None
+        if read_to_s is None:
+            return None
+        self.trouble = ""
+        idle_s = 2 * self._options.poll_interval_s
+        return max(0.0, now_s - read_to_s - idle_s)
