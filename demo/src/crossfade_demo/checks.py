@@ -66,7 +66,7 @@ async def check_balances(store: Store, books: list[Book], seeded: dict[Wallet, i
         if not explains(balance - points, unknown[wallet]):
             wrong.append(f"{wallet}: the books say {points}, the table {balance}, unknown {unknown[wallet]}")
     asked = set(map(key_of, expected))
-    wrong += [f"{key} was never asked for" for key in found if key not in asked]
+    wrong += [f"{key} was never asked for" for key, points in found.items() if points and key not in asked]
     acknowledged = sum(len(book.acknowledged) for book in books)
     standby += [
         f"{row['pk']['S']} {row['sk']['S']} is active in the old table"

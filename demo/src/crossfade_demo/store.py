@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from crossfade.adapters.kinesis import Kinesis, StreamRecord
-from crossfade.adapters.wire import Wire, WireConfig
+from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade_demo.loopback import send
+from localaws.endpoints import Endpoints
 
 Row: TypeAlias = dict[str, dict[str, Any]]
 """An item as DynamoDB JSON, decoded."""
@@ -21,10 +23,12 @@ NEW: Final = "engagement"
 class Store:
     """DynamoDB and Kinesis of the embedded AWS."""
 
-    def __init__(self, endpoint: str, region: str) -> None:
-        config = WireConfig(region=region, endpoint_url=endpoint, max_connections=8)
-        self._dynamodb = Wire("dynamodb", config)
-        self._kinesis_wire = Wire("kinesis", config)
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
+        config = WireConfig(region=endpoints.region, endpoint_url=endpoints.aws_endpoint, max_connections=8)
+        keys = StaticCredentials(Credentials(endpoints.access_key_id, endpoints.secret_access_key))
+        self._dynamodb = Wire("dynamodb", config, keys)
+        self._kinesis_wire = Wire("kinesis", config, keys)
         self._kinesis = Kinesis(self._kinesis_wire)
 
     async def close(self) -> None:
@@ -36,6 +40,10 @@ class Store:
         """Send one DynamoDB request."""
         answer: dict[str, Any] = json.loads(await self._dynamodb.call(operation, json.dumps(request).encode()))
         return answer
+
+    async def create_bucket(self, name: str) -> None:
+        """Create the bucket of the snapshot."""
+        await asyncio.to_thread(send, f"{self._endpoints.aws_endpoint}/{name}", method="PUT")
 
     async def create_legacy(self, ttl: str) -> None:
         """Create the shared table, with point-in-time recovery and TTL on."""

@@ -1,0 +1,79 @@
+"""The report: what was claimed, what was measured, and whether each claim held."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from crossfade_demo.checks import Check
+from crossfade_demo.latency import Latency
+from crossfade_demo.services import CONTROLLER
+
+P99_BOUND_MS = 100.0
+
+
+class Report(NamedTuple):
+    """One run's report.
+
+    Attributes:
+        options: of the run.
+        checks: every claim.
+        latency: of client calls "before", "during" and "after" the migration.
+        longest_gap_s: longest time without a successful call.
+        phases: seconds from the start command to each phase.
+        traffic_s: how long the traffic ran.
+    """
+
+    options: dict[str, Any]
+    checks: list[Check]
+    latency: dict[str, Latency]
+    longest_gap_s: float
+    phases: dict[str, float]
+    traffic_s: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every claim was checked and held."""
+        return bool(self.checks) and all(each.passed for each in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report for machines."""
+        return {
+            "passed": self.passed,
+            "options": self.options,
+            "settings": {name: value for name, value in CONTROLLER.items() if "GATE" in name or "SETTLING" in name},
+            "machine": {"python": platform.python_version(), "machine": platform.machine()},
+            "traffic_s": self.traffic_s,
+            "phases_s": self.phases,
+            "latency": {name: each._asdict() for name, each in self.latency.items()},
+            "p99_bound_ms": P99_BOUND_MS,
+            "longest_gap_s": self.longest_gap_s,
+            "checks": [each._asdict() for each in self.checks],
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the report for machines."""
+        path.write_text(json.dumps(self.as_json(), indent=2) + "\n")
+
+    def show(self, console: Console, path: Path) -> None:
+        """Print the report for people."""
+        table = Table(title="What was checked", title_justify="left", show_header=False, box=None, pad_edge=False)
+        for each in self.checks:
+            numbers = "  ".join(f"{name} {value}" for name, value in each.evidence.items() if name != "wrong")
+            table.add_row("[green]✓[/]" if each.passed else "[bold red]✗[/]", each.claim, f"[dim]{numbers[:90]}[/]")
+            for sentence in each.wrong:
+                table.add_row("", f"[red]{sentence[:160]}[/]", "")
+        console.print(table)
+        times = Table(title="Client calls, retries included", title_justify="left", box=None, pad_edge=False)
+        for name in ("", "calls", "p50 ms", "p99 ms", "max ms"):
+            times.add_column(name, justify="right" if name else "left")
+        for name, taken in self.latency.items():
+            times.add_row(name, *(f"{value:,}" for value in taken))
+        console.print(times)
+        console.print(f"Longest time without a successful call: {self.longest_gap_s} s")
+        console.print(f"{'PASSED' if self.passed else 'FAILED'}   {path}")

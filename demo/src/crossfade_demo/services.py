@@ -1,0 +1,109 @@
+"""Which processes the demo runs, with which settings; bounds are about a tenth of the defaults, as the report says."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from crossfade_demo.processes import Service, python_module
+from localaws.endpoints import Endpoints
+
+BUCKET: Final = "crossfade-demo"
+SETTLING_S: Final = 2
+
+CONTROLLER: Final = {
+    "CROSSFADE_BUCKET": BUCKET,
+    "CROSSFADE_SETTLING_S": str(SETTLING_S),
+    "CROSSFADE_EVIDENCE_S": "0.5",
+    "CROSSFADE_FACTS_S": "2",
+    "CROSSFADE_PROBE_S": "1",
+    "CROSSFADE_REPORT_S": "4",
+    "CROSSFADE_LEASE_S": "5",
+    "CROSSFADE_HELPED_AFTER_S": "2",
+    "CROSSFADE_SWEEP_REST_S": "2",
+    "CROSSFADE_SWEEP_ROWS_PER_S": "3000",
+    "CROSSFADE_SWEEP_MOVES_PER_S": "400",
+    "CROSSFADE_GATE_LAG_S": "4",
+    "CROSSFADE_GATE_QUIET_S": "3",
+    "CROSSFADE_GATE_CLEAN_PASS_S": "30",
+    "CROSSFADE_GATE_PROBE_AGE_S": "15",
+    "CROSSFADE_GATE_MIN_PODS": "2",
+}
+"""What the demo's controller is told beside its endpoints."""
+
+
+class Fleet(NamedTuple):
+    """The services of the demo."""
+
+    apis: tuple[Service, Service]
+    controller: Service
+    verifier: Service
+    forward: Service
+    reverse: Service
+    feed: Service
+
+    async def stop(self) -> dict[str, int | None]:
+        """Stop all at once; return their exit codes."""
+        codes = await asyncio.gather(*(each.stop() for each in self.all()))
+        return {each.name: code for each, code in zip(self.all(), codes, strict=True)}
+
+    def all(self) -> list[Service]:
+        """Return them as a list."""
+        return [*self.apis, self.forward, self.reverse, self.feed, self.verifier, self.controller]
+
+
+def shared_settings(endpoints: Endpoints, flag_file: Path) -> dict[str, str]:
+    """Return the settings that every service and the CLI are given."""
+    return {
+        "AWS_ACCESS_KEY_ID": endpoints.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": endpoints.secret_access_key,
+        "CROSSFADE_REGION": endpoints.region,
+        "CROSSFADE_AWS_ENDPOINT_URL": endpoints.aws_endpoint,
+        "CROSSFADE_REDIS_URL": endpoints.redis_url,
+        "CROSSFADE_FLAG_FILE": str(flag_file),
+    }
+
+
+def make_fleet(shared: dict[str, str], own_flag_file: Path, logs: Path, ports: dict[str, int]) -> Fleet:
+    """Build the services; none is started.
+
+    Args:
+        shared: what `shared_settings` returns.
+        own_flag_file: of the second API process, so that the story can hold it back.
+        logs: directory of the services' logs.
+        ports: of "api-a", "api-b", "verifier" and "controller": fixed, so that a restart keeps them.
+    """
+
+    def service(name: str, module: str, **settings: str) -> Service:
+        return Service(name, python_module(module), shared | settings, logs)
+
+    def api(name: str, **settings: str) -> Service:
+        return service(
+            name,
+            "engagement_api.main",
+            CROSSFADE_PORT=str(ports[name]),
+            CROSSFADE_LEASE_S="4",
+            CROSSFADE_OPERATION_S="1.5",
+            **settings,
+        )
+
+    def replicator(role: str) -> Service:
+        return service(role, "replicator.main", CROSSFADE_ROLE=role, CROSSFADE_WORKER=role)
+
+    controller = service(
+        "controller", "controller.main", CROSSFADE_HTTP_PORT=str(ports["controller"]), **controller_settings(ports)
+    )
+    return Fleet(
+        apis=(api("api-a"), api("api-b", CROSSFADE_FLAG_FILE=str(own_flag_file))),
+        controller=controller,
+        verifier=service("verifier", "verifier.main", CROSSFADE_PORT=str(ports["verifier"])),
+        forward=replicator("forward"),
+        reverse=replicator("reverse"),
+        feed=replicator("feed"),
+    )
+
+
+def controller_settings(ports: dict[str, int]) -> dict[str, str]:
+    """Return what the controller and the CLI are told alike."""
+    return CONTROLLER | {"CROSSFADE_VERIFIER_URL": f"http://127.0.0.1:{ports['verifier']}"}

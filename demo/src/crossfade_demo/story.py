@@ -1,0 +1,297 @@
+"""The story: a shared table, live traffic from the first second to the last, and a migration driven by its own CLI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from crossfade.adapters.flags import FlagFile, flagd_file
+from crossfade.core.ramp import FlagDocument
+from crossfade_demo import chaos
+from crossfade_demo.book import Wallet
+from crossfade_demo.checks import Check, check, check_balances, check_calls, check_feed, check_payments
+from crossfade_demo.latency import all_calls, latency, longest_gap_s
+from crossfade_demo.loopback import ask
+from crossfade_demo.options import Options
+from crossfade_demo.payments import Payments, payment_rows
+from crossfade_demo.processes import ProcessFailed, python_module, run_tool
+from crossfade_demo.report import Report
+from crossfade_demo.screen import Screen, View
+from crossfade_demo.seed import TTL, users_of, wallet_rows
+from crossfade_demo.services import BUCKET, Fleet, controller_settings, make_fleet, shared_settings
+from crossfade_demo.store import Store
+from crossfade_demo.traffic import Traffic
+from crossfade_demo.watch import Watch
+from localaws import Stack
+from localaws.endpoints import Endpoints
+
+FEED: Final = "engagement-events"
+STEP_S: Final = 60.0
+DOWNTIME_S: Final = 3.0
+BEFORE_S: Final = 5.0
+AFTER_S: Final = 4.0
+FAULTS: Final = {"duplicate": 0.05, "shuffle_window": 20, "delay_ms": 200}
+NO_FAULTS: Final = {"duplicate": 0.0, "shuffle_window": 0, "delay_ms": 0}
+
+
+class StoryFailed(Exception):
+    """The migration did not go on; the message says where and why."""
+
+
+class Story:
+    """One run, from an empty machine to the report."""
+
+    def __init__(self, options: Options, build: Path, screen: Screen, view: View) -> None:
+        self._options, self._build, self._screen, self._view = options, build, screen, view
+        self._checks: list[Check] = []
+        self._marks: dict[str, float] = {}
+
+    async def play(self) -> Report:
+        """Play it to the end, whatever happens, and return the report."""
+        self._screen.note("starting the embedded AWS and Redis")
+        async with AsyncExitStack() as cleanup:
+            stack = Stack()
+            endpoints = await asyncio.to_thread(stack.start)
+            cleanup.push_async_callback(asyncio.to_thread, stack.stop)
+            return await self._with_aws(endpoints, cleanup)
+
+    async def _with_aws(self, endpoints: Endpoints, cleanup: AsyncExitStack) -> Report:
+        options = self._options
+        self._store = store = Store(endpoints)
+        cleanup.push_async_callback(store.close)
+        seeded, payments = await self._seed(store)
+        flag_file = self._build / "flags" / "flags.json"
+        FlagFile(flag_file).write(FlagDocument(), dual_write=False)
+        self._copy = chaos.FlagCopy(flag_file, self._build / "flags" / "flags-b.json")
+        self._copy.start()
+        cleanup.push_async_callback(self._copy.finish)
+        self._faults = chaos.Faults(endpoints.aws_endpoint)
+        self._redis_url = endpoints.redis_url or ""
+        self._shared = shared_settings(endpoints, flag_file)
+        self._ports = ports = {name: free_port() for name in ("api-a", "api-b", "verifier", "controller")}
+        self._fleet = fleet = make_fleet(self._shared, self._copy.target, self._build / "logs", ports)
+        cleanup.push_async_callback(fleet.stop)
+        await self._start(fleet)
+        addresses = [each.address for each in fleet.apis]
+        self._traffic = traffic = Traffic(addresses, list(seeded), options.rate, options.seed)
+        self._watch = watch = Watch(
+            self._view, self._screen, f"http://{fleet.controller.address}", f"http://{fleet.verifier.address}"
+        )
+        watch.traffic = traffic
+        watch.start()
+        cleanup.push_async_callback(watch.finish)
+        self._mark("traffic")
+        traffic.start()
+        payments.start()
+        failure = await self._migrate()
+        await traffic.finish()
+        await payments.finish()
+        self._mark("end")
+        return await self._report(seeded, payments, failure)
+
+    async def _seed(self, store: Store) -> tuple[dict[Wallet, int], Payments]:
+        options = self._options
+        random = Random(options.seed)
+        await store.create_legacy(TTL)
+        await store.create_bucket(BUCKET)
+        wallets = wallet_rows(options.wallets, random)
+        others = payment_rows(users_of(options.wallets), random)
+        await store.put_all([*wallets.values(), *others])
+        self._screen.note(f"seeded {len(wallets)} engagement wallets and {len(others)} rows of the payments system")
+        balances = {wallet: int(row["balance"]["N"]) for wallet, row in wallets.items()}
+        return balances, Payments(store, others, options.seed)
+
+    async def _start(self, fleet: Fleet) -> None:
+        self._screen.note("starting two APIs, three replicators, the verifier and the controller")
+        await fleet.controller.start()
+        await fleet.controller.ready()
+        for each in (*fleet.apis, fleet.verifier, fleet.forward, fleet.reverse, fleet.feed):
+            await each.start()
+        await asyncio.gather(*(each.ready() for each in (*fleet.apis, fleet.verifier)))
+
+    async def _migrate(self) -> str:
+        """Drive the migration; return why it failed, empty when it did not."""
+        try:
+            await asyncio.sleep(BEFORE_S)
+            self._mark("start")
+            await self._drive()
+            self._mark("complete")
+            await asyncio.sleep(max(AFTER_S, self._marks["traffic"] + self._options.seconds - time.monotonic()))
+        except (StoryFailed, TimeoutError, ProcessFailed) as error:
+            self._screen.note(f"FAILED: {error}")
+            return str(error)
+        return ""
+
+    async def _drive(self) -> None:
+        hurt = self._options.chaos
+        await self._crossfade("plan")
+        if hurt:
+            await self._faults.set(**FAULTS, seed=self._options.seed)
+            self._view.faults = "records duplicated and shuffled"
+        await self._crossfade("start")
+        await self._watch.phase("CATCHING_UP", "DUAL_WRITE", timeout_s=STEP_S)
+        if hurt:
+            self._note("SIGKILL: the forward replicator")
+            self._keep(await chaos.kill_replicator(self._fleet.forward, self._store, self._traffic))
+        await self._watch.phase("DUAL_WRITE", timeout_s=STEP_S)
+        self._note("both tables are written; replication runs both ways")
+        await self._ramp(1)
+        await self._ramp(10)
+        if hurt:
+            await self._hurt_at_ten()
+        await self._ramp(50)
+        if hurt:
+            await self._roll_back_and_forth()
+        await self._ramp(100)
+        self._note("cutover: the sweeper moves the keys nobody touched")
+        await self._crossfade("cutover")
+        await self._watch.phase("BAKING", timeout_s=STEP_S)
+        if hurt:
+            counters = await self._faults.set(**NO_FAULTS)
+            self._keep(_faults_happened(counters))
+            self._view.faults = "off"
+        await self._prove_parity()
+        self._note("complete")
+        await self._crossfade("complete", "--confirm", "engagement", "--revoked")
+        await self._watch.phase("COMPLETE", timeout_s=STEP_S)
+
+    async def _hurt_at_ten(self) -> None:
+        killed = self._fleet.apis[1]
+        self._note("SIGKILL: one of two APIs; it comes back with a flag file minutes old")
+        await killed.kill()
+        self._copy.hold(flagd_file(FlagDocument(), dual_write=False))
+        await asyncio.sleep(0.5)
+        await killed.start()
+        await killed.ready()
+        await asyncio.sleep(3.0)
+        status = await ask(f"http://{self._fleet.controller.address}/status") or {}
+        behind = [each for each in status.get("gates", []) if each["name"] == "heartbeats" and not each["open"]]
+        wrong = [] if behind else ["no gate named the pod with the old flag file"]
+        named = behind[0]["because"] if behind else ""
+        self._keep(check("old_flags_named", "the gate names the API process with the old flag file", wrong, said=named))
+        self._copy.release()
+        self._note("all of Redis flushed")
+        await chaos.flush_redis(self._redis_url)
+
+    async def _roll_back_and_forth(self) -> None:
+        self._note("rollback at 50 %")
+        await self._crossfade("rollback")
+        await self._watch.phase("ROLLED_BACK", timeout_s=STEP_S)
+        self._note("and forward again")
+        await self._ramp(50)
+        self._keep(check("rolled_back_and_forth", "one rollback at 50 %, all keys back, and forward again", []))
+
+    async def _prove_parity(self) -> None:
+        """Ask for a pass of its own, and wait until one is clean without repairs."""
+        url = f"http://{self._fleet.verifier.address}"
+        end_s = time.monotonic() + STEP_S
+        last: dict[str, Any] = {}
+        while time.monotonic() < end_s:
+            asked = await ask(f"{url}/passes", {})
+            while asked and time.monotonic() < end_s:
+                last = await ask(f"{url}/passes/{asked['id']}") or {}
+                if last.get("state") not in ("waiting", "asked", "running"):
+                    break
+                await asyncio.sleep(0.2)
+            if last.get("clean"):
+                break
+        wrong = [] if last.get("clean") and not last.get("with_repairs") else [f"last pass: {json.dumps(last)}"]
+        self._keep(
+            check(
+                "parity_clean",
+                "both tables are equal in a full pass without repairs, under live traffic, before completing",
+                wrong,
+                verified=last.get("verified"),
+                took_s=last.get("took_s"),
+            )
+        )
+
+    async def _ramp(self, percent: int) -> None:
+        self._note(f"ramp to {percent} %")
+        await self._crossfade("ramp", str(percent))
+
+    async def _crossfade(self, *arguments: str) -> dict[str, Any]:
+        """Run a command of the operator's CLI to its end."""
+        flags = ["--json"] if arguments[0] == "plan" else ["--json", "--execute", "--wait", "--timeout", str(STEP_S)]
+        command = python_module("controller.cli", *arguments, *flags)
+        settings = self._shared | controller_settings(self._ports)
+        code, out, err = await run_tool(command, settings, STEP_S + 15)
+        if code != 0:
+            raise StoryFailed(f"crossfade {' '.join(arguments)} ended with {code}: {(err or out).strip()[-1500:]}")
+        try:
+            said: dict[str, Any] = json.loads(out)
+        except ValueError as error:
+            raise StoryFailed(f"crossfade {' '.join(arguments)} --json printed no JSON: {out[:300]}") from error
+        return said
+
+    async def _report(self, seeded: dict[Wallet, int], payments: Payments, failure: str) -> Report:
+        self._note("checking every claim")
+        books, marks = self._traffic.books, self._marks
+        calls = all_calls(books)
+        gap_s = longest_gap_s(calls, marks["traffic"], marks["end"])
+        if failure:
+            self._keep(check("completed", "the migration went through to COMPLETE", [failure]))
+        else:
+            took_s = round(marks["complete"] - marks["start"], 1)
+            self._keep(check("completed", "the migration went through to COMPLETE", [], took_s=took_s))
+            self._checks += await check_balances(self._store, books, seeded)
+            await self._feed_drained()
+            self._keep(await check_feed(self._store, FEED, books))
+        self._keep(await check_payments(payments))
+        self._keep(check_calls(books, gap_s, DOWNTIME_S))
+        codes = await self._fleet.stop()
+        failed = [f"{name} ended with {code}" for name, code in codes.items() if code != 0]
+        self._keep(check("clean_stops", "every process stopped cleanly on SIGTERM", failed))
+        end_s = marks.get("complete", marks["end"])
+        return Report(
+            options=self._options._asdict(),
+            checks=self._checks,
+            latency={
+                "before": latency(calls, marks["traffic"], marks["start"]),
+                "during": latency(calls, marks["start"], end_s),
+                "after": latency(calls, end_s, marks["end"] + 1),
+            },
+            longest_gap_s=round(gap_s, 3),
+            phases={name: round(at_s - marks["start"], 1) for name, at_s in self._watch.reached_s.items()},
+            traffic_s=round(marks["end"] - marks["traffic"], 1),
+        )
+
+    async def _feed_drained(self) -> None:
+        """Give the feed the time that at-least-once delivery needs: until it has published nothing new for 2 s."""
+        seen, since_s = -1, time.monotonic()
+        while time.monotonic() - since_s < 2.0:
+            count = len(await self._store.stream(FEED))
+            if count != seen:
+                seen, since_s = count, time.monotonic()
+            await asyncio.sleep(0.4)
+
+    def _keep(self, found: Check) -> None:
+        self._checks.append(found)
+        if not found.passed:
+            self._screen.note(f"check failed: {found.name}: {'; '.join(found.wrong)[:300]}")
+
+    def _note(self, text: str) -> None:
+        self._screen.note(text)
+
+    def _mark(self, name: str) -> None:
+        self._marks[name] = time.monotonic()
+
+
+def _faults_happened(counters: dict[str, Any]) -> Check:
+    wrong = [f"no record was {each}" for each in ("duplicated", "shuffled") if not counters.get(each)]
+    return check(
+        "faults_happened", "records were duplicated and shuffled between table and stream", wrong, counters=counters
+    )
+
+
+def free_port() -> int:
+    """Return a port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,110 @@
+"""Fills the screen from outside: the controller's and the verifier's pages, and the clients' books."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+from crossfade_demo.latency import all_calls, latency
+from crossfade_demo.loopback import ask
+from crossfade_demo.screen import Screen, View
+from crossfade_demo.traffic import Traffic
+
+RECENT_S: Final = 5.0
+EVERY_S: Final = 0.5
+
+
+class Watch:
+    """Keeps the view up to date, and what it saw last."""
+
+    def __init__(self, view: View, screen: Screen, controller_url: str, verifier_url: str) -> None:
+        self._view, self._screen = view, screen
+        self._controller_url, self._verifier_url = controller_url, verifier_url
+        self._task: asyncio.Task[None] | None = None
+        self.traffic: Traffic | None = None
+        self.status: dict[str, Any] = {}
+        self.parity: dict[str, Any] = {}
+        self.reached_s: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Start looking."""
+        self._task = asyncio.create_task(self._run())
+
+    async def finish(self) -> None:
+        """Stop looking."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def phase(self, *names: str, timeout_s: float) -> str:
+        """Wait until the migration is in one of these phases, and return it.
+
+        Raises:
+            TimeoutError: it is not; the message says what it waits for.
+        """
+        end_s = time.monotonic() + timeout_s
+        while time.monotonic() < end_s:
+            status = await ask(f"{self._controller_url}/status")
+            if status and status["phase"] in names:
+                return str(status["phase"])
+            await asyncio.sleep(0.1)
+        waits = self.status.get("waiting_for") or "nothing it names"
+        raise TimeoutError(f"not in {' or '.join(names)} after {timeout_s:.0f} s; it waits for: {waits}")
+
+    async def _run(self) -> None:
+        while True:
+            await self._look()
+            self._screen.update()
+            await asyncio.sleep(EVERY_S)
+
+    async def _look(self) -> None:
+        status, parity = await asyncio.gather(
+            ask(f"{self._controller_url}/status"), ask(f"{self._verifier_url}/parity")
+        )
+        if status:
+            self.status = status
+            self._show_status(status)
+        if parity:
+            self.parity = parity
+            self._show_parity(parity)
+        if self.traffic:
+            self._show_traffic(self.traffic)
+
+    def _show_status(self, status: dict[str, Any]) -> None:
+        view = self._view
+        view.reached(status["phase"])
+        self.reached_s.setdefault(status["phase"], time.monotonic())
+        view.waits_for = status.get("waiting_for") or ""
+        view.ramp_percent = float(status.get("share_percent") or 0.0)
+        view.percent_new = status.get("percent_on_new")
+        lags = [status["lag"]["forward"], status["lag"]["reverse"]]
+        view.table_to_stream_s = _worst([each["unreplicated_s"] for each in lags])
+        view.stream_to_applied_s = _worst([each["iterator_s"] for each in lags])
+        if status["phase"] in ("RAMPING", "CUT_OVER") and view.percent_new is not None:
+            view.progress["RAMPING"] = view.ramp_percent / 100
+            view.progress["CUT_OVER"] = view.percent_new / 100 if status["phase"] == "CUT_OVER" else 0.0
+        gates = status.get("gates") or []
+        if gates and status["phase"] in ("CATCHING_UP", "DUAL_WRITE", "BAKING"):
+            view.progress[status["phase"]] = sum(each["open"] for each in gates) / len(gates)
+        if status["phase"] == "COMPLETE":
+            view.progress["COMPLETE"] = 1.0
+
+    def _show_parity(self, parity: dict[str, Any]) -> None:
+        running = parity.get("running_pass")
+        percent = f", next pass {running['percent']:.0f} %" if running and running.get("percent") is not None else ""
+        self._view.parity = f"{parity['verdict']}: {parity['reason']}{percent}"[:90]
+
+    def _show_traffic(self, traffic: Traffic) -> None:
+        now_s = time.monotonic()
+        recent = latency(all_calls(traffic.books), now_s - RECENT_S, now_s)
+        view = self._view
+        view.operations_per_s = recent.calls / RECENT_S
+        view.p50_ms, view.p99_ms = recent.p50_ms, recent.p99_ms
+        view.failed = sum(len(book.wrong) for book in traffic.books)
+        view.retried = sum(book.retried for book in traffic.books)
+
+
+def _worst(values: list[float | None]) -> float | None:
+    known = [each for each in values if each is not None]
+    return max(known) if known else None
