@@ -1,0 +1,88 @@
+"""What `ownership_exploration` explores, and what it tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from crossfade.core.decisions import Outcome, Task
+from crossfade.core.fence import Judgement, Transfer, judge
+from crossfade.core.item import Item
+from crossfade.core.mapping import Mapping
+from crossfade.core.ownership import OwnershipRules
+from crossfade.core.perform import perform
+from crossfade.core.shape import TableShape
+from crossfade.core.writes import Answer, Write
+
+
+def _real_rules(mapping: Mapping, rounds: int) -> OwnershipRules:
+    return OwnershipRules(mapping, rounds=rounds)
+
+
+def _as_judged(_source: Item, _before: Item | None, after: Item) -> Item:
+    return after
+
+
+def _always(_write: Write) -> bool:
+    return True
+
+
+class Code(NamedTuple):
+    """What is explored: the real functions, or with one rule left out."""
+
+    rules: Callable[[Mapping, int], OwnershipRules] = _real_rules
+    perform: Callable[[Write, Item | None, TableShape], Answer] = perform
+    judge: Callable[[Transfer, Item | None, TableShape], Judgement] = judge
+    carried: Callable[[Item, Item | None, Item], Item] = _as_judged
+    stores: Callable[[Write], bool] = _always
+    tombstones_expire: bool = False
+
+
+REAL = Code()
+
+
+class Scenario(NamedTuple):
+    """A few pods, and what stands in the tables when they start.
+
+    Attributes:
+        tasks: one per pod.
+        legacy: item in the legacy table.
+        new: item in the new one.
+        rounds: how often a pod starts over.
+        lost: how many answers each pod may lose.
+        known: for a sweeping pod, whether it begins from a scan of the other side.
+        repairs: whether images of active items are also carried as repairs, fenced by `<=`.
+    """
+
+    tasks: Sequence[Task]
+    legacy: Item | None
+    new: Item | None
+    rounds: int = 2
+    lost: int = 0
+    known: bool = False
+    repairs: bool = False
+
+
+class Explored(NamedTuple):
+    """What an exploration found.
+
+    Attributes:
+        states: how many were reached.
+        complete: whether these are all.
+        violations: what was seen that must not be, each with a shortest way to it.
+        outcomes: how tasks ended, somewhere.
+        phases: what pods waited for, somewhere.
+    """
+
+    states: int
+    complete: bool
+    violations: dict[str, str]
+    outcomes: set[Outcome]
+    phases: set[type]
+
+
+class Truth(NamedTuple):
+    """What the applied operations, in their order, make of the key."""
+
+    balance: int
+    exists: bool

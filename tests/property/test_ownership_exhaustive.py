@@ -1,0 +1,233 @@
+"""Section 4, exhausted in small scope: the real decisions, every interleaving; and each rule left out is missed."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, get_args
+
+import pytest
+
+from crossfade.core.decisions import Next, Outcome, Phase, State, Task
+from crossfade.core.fence import Judgement, Transfer, Verdict, judge
+from crossfade.core.item import Item, Role, version_of
+from crossfade.core.mapping import Mapping
+from crossfade.core.ownership import OwnershipRules
+from crossfade.core.perform import perform
+from crossfade.core.ramp import Aim
+from crossfade.core.shape import Side, TableShape
+from crossfade.core.writes import (
+    Activate,
+    Answer,
+    Applied,
+    Kind,
+    Operate,
+    Operation,
+    Seal,
+    SealAbsent,
+    Write,
+)
+from ownership_cases import KEY, NOW_MS, SEED, live, number, operation, stamped, tombstone, ulid
+from ownership_exploration import L, N, explore
+from ownership_scenarios import REAL, Code, Explored, Scenario
+
+A, B, C, D = (operation(amount=amount, transaction_id=ulid(amount)) for amount in (1, 10, 100, 1000))
+SPEND = operation(Kind.SPEND, 4, transaction_id=ulid(4))
+DELETE = operation(Kind.DELETE, transaction_id=ulid(5))
+OLD = frozenset(ulid(n, age_ms=100_000) for n in range(3))
+
+
+def pod(side: Side, generation: int, op: Operation | None, **more: Any) -> Task:
+    return Task(KEY, Aim(side, generation), op, NOW_MS, SEED)._replace(**more)
+
+
+ROW = live(L, ttl=number(4102444800))
+IMPORTED = live(N, version=0, role=Role.STANDBY, ttl=number(4102444800))
+AHEAD = live(N, balance=99, version=SEED + 5, role=Role.STANDBY)
+
+SMALL = {
+    "a flip, and a retry on a stale pod": Scenario([pod(N, 1, A), pod(L, 0, A), pod(L, 0, B)], ROW, IMPORTED),
+    "a flip and a rollback": Scenario([pod(N, 1, A), pod(L, 2, B), pod(L, 0, C)], ROW, IMPORTED),
+    "two flips and a rollback": Scenario([pod(N, 1, A), pod(L, 2, B), pod(N, 3, C)], ROW, IMPORTED),
+    "a delete and a flip": Scenario([pod(N, 1, DELETE), pod(L, 0, B)], ROW, IMPORTED),
+    "a delete and a rollback": Scenario([pod(N, 1, DELETE), pod(L, 2, B), pod(N, 3, C)], ROW, IMPORTED),
+    "a delete, then a late retry": Scenario([pod(L, 0, A), pod(N, 1, DELETE), pod(N, 1, A)], ROW, IMPORTED),
+    "a key that never was": Scenario([pod(N, 1, A), pod(L, 0, B), pod(L, 2, C)], None, None),
+    "a standby that is ahead": Scenario([pod(N, 1, A), pod(L, 2, B), pod(L, 0, C)], ROW, AHEAD),
+    "not yet copied": Scenario([pod(N, 1, A), pod(N, 1, A), pod(L, 0, B)], ROW, None),
+    "lost answers": Scenario([pod(N, 1, A), pod(L, 0, A), pod(L, 2, B)], ROW, IMPORTED, lost=2),
+    "lost answers, and a standby that is ahead": Scenario([pod(N, 1, A), pod(L, 2, B)], ROW, AHEAD, lost=3, rounds=3),
+    "lost answers on a key that never was": Scenario([pod(N, 1, A), pod(L, 0, B), pod(L, 2, C)], None, None, lost=1),
+    "a sweeper against the pods": Scenario([pod(N, 1, None), pod(L, 0, A), pod(L, 2, B)], ROW, IMPORTED, lost=1),
+    "a sweeper that goes by a scan": Scenario(
+        [pod(N, 1, None), pod(L, 0, A), pod(L, 2, None)], ROW, IMPORTED, known=True, lost=1
+    ),
+    "a sweeper that goes by a scan of keys half way": Scenario(
+        [pod(N, 3, None), pod(L, 2, A), pod(N, 1, B)], stamped(L, Role.STANDBY, 1), IMPORTED, known=True
+    ),
+    "a sweeper that only completes": Scenario([pod(N, 1, A), pod(L, 2, B), pod(L, 0, None)], ROW, IMPORTED, lost=1),
+    "a reader meanwhile": Scenario([pod(N, 1, A), pod(L, 2, B), pod(L, 0, None, reads=True)], ROW, IMPORTED, lost=1),
+    "a reader on the other side": Scenario(
+        [pod(N, 1, A), pod(L, 2, B), pod(N, 1, None, reads=True)], None, None, lost=1
+    ),
+    "spends": Scenario([pod(N, 1, SPEND), pod(L, 0, SPEND), pod(L, 2, DELETE)], ROW, IMPORTED, lost=1),
+    "a spend on a key that never was": Scenario([pod(N, 1, SPEND), pod(L, 0, A), pod(L, 2, DELETE)], None, None),
+    "trims": Scenario(
+        [pod(N, 1, A, soft=3), pod(L, 0, A, soft=3), pod(L, 2, B, soft=2)],
+        live(L, recent=OLD, version=SEED, role=Role.ACTIVE),
+        IMPORTED,
+        lost=1,
+    ),
+    "repairs": Scenario([pod(N, 1, A), pod(L, 2, B), pod(L, 0, C)], ROW, AHEAD, repairs=True),
+    "repairs of one version with two contents": Scenario(
+        [pod(N, 1, A), pod(L, 2, B), pod(L, 0, C)],
+        stamped(L, Role.ACTIVE, 0),
+        stamped(N, Role.STANDBY, 0)._replace(content=AHEAD.content),
+        repairs=True,
+    ),
+    "an excluded key": Scenario(
+        [pod(N, 1, A, may_hand_over=False), pod(N, 1, B), pod(L, 2, C, may_hand_over=False)], ROW, IMPORTED
+    ),
+    "a tombstone comes back": Scenario(
+        [pod(N, 1, A), pod(L, 0, DELETE), pod(L, 2, B)], tombstone(Role.ACTIVE, 0), None, lost=1
+    ),
+    "the new table alone": Scenario(
+        [pod(N, 4, A, complete=True), pod(N, 4, B), pod(N, 4, SPEND, complete=True)], None, None, lost=1
+    ),
+    "the new table alone, with rows": Scenario(
+        [pod(N, 4, A, complete=True), pod(N, 4, A), pod(N, 4, DELETE, complete=True)],
+        stamped(L, Role.STANDBY, 4),
+        stamped(N, Role.ACTIVE, 4, SEED + 1),
+        lost=1,
+    ),
+}
+
+LARGE = {
+    "four pods": Scenario([pod(N, 1, A), pod(L, 2, B), pod(L, 0, A), pod(N, 3, C)], ROW, IMPORTED, rounds=3, lost=1),
+    "four pods, a standby that is ahead": Scenario(
+        [pod(N, 1, A), pod(L, 2, B), pod(L, 0, C), pod(N, 3, D)], ROW, AHEAD, rounds=3, repairs=True
+    ),
+    "four pods and a delete": Scenario(
+        [pod(N, 1, A), pod(L, 2, DELETE), pod(L, 0, A), pod(N, 3, B)], ROW, IMPORTED, rounds=3, lost=1
+    ),
+    "four pods on a key that never was": Scenario(
+        [pod(N, 1, A), pod(L, 2, B), pod(L, 0, C), pod(N, 3, DELETE)], None, None, rounds=3, lost=1
+    ),
+    "four pods, one a sweeper": Scenario(
+        [pod(N, 1, None), pod(L, 2, B), pod(L, 0, A), pod(N, 3, A)], ROW, AHEAD, rounds=3, lost=1, known=True
+    ),
+}
+
+
+@cache
+def explored_small(name: str) -> Explored:
+    return explore(SMALL[name])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_no_interleaving_breaks_a_promise(name: str) -> None:
+    explored = explored_small(name)
+    assert explored.states > 50
+    assert explored.violations == {}
+    assert explored.complete
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_no_interleaving_of_four_pods_breaks_a_promise(name: str) -> None:
+    explored = explore(LARGE[name], limit=20_000_000)
+    assert explored.violations == {}
+    assert explored.complete
+
+
+def test_the_scenarios_reach_every_phase_and_every_outcome_that_a_sound_history_has() -> None:
+    explored = [explored_small(name) for name in SMALL]
+    assert set().union(*(each.phases for each in explored)) == set(get_args(Phase))
+    never = {Outcome.AMBIGUOUS, Outcome.UNMAPPABLE, Outcome.FULL, Outcome.EXPIRED}
+    assert set().union(*(each.outcomes for each in explored)) == set(Outcome) - never
+
+
+# The rules, each left out of the real code.
+
+
+def copies_role(source: Item, before: Item | None, after: Item) -> Item:
+    return after._replace(role=source.role, generation=source.generation)
+
+
+def replaces_the_row(source: Item, before: Item | None, after: Item) -> Item:
+    return after if before is None else after._replace(role=None, generation=0)
+
+
+def unfenced(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgement:
+    if item is None:
+        return judge(transfer, item, shape)
+    role = item.role or (Role.ACTIVE if shape.side is L else Role.STANDBY)
+    judged = judge(transfer, item._replace(role=Role.STANDBY, version=-1), shape)
+    assert judged.item is not None
+    return Judgement(Verdict.APPLIED, judged.item._replace(role=role))
+
+
+def generation_not_fenced(write: Write, item: Item | None, shape: TableShape) -> Answer:
+    lowered = item._replace(generation=-1) if isinstance(write, Activate) and item else item
+    return perform(write, lowered, shape)
+
+
+def version_not_fenced(write: Write, item: Item | None, shape: TableShape) -> Answer:
+    lowered = item._replace(version=None) if isinstance(write, Activate) and item else item
+    return perform(write, lowered, shape)
+
+
+def recent_set_not_checked(write: Write, item: Item | None, shape: TableShape) -> Answer:
+    if not isinstance(write, Operate) or item is None:
+        return perform(write, item, shape)
+    answer = perform(write, item._replace(recent=frozenset()), shape)
+    assert answer.item is not None
+    return answer._replace(item=answer.item._replace(recent=answer.item.recent | item.recent))
+
+
+def tombstone_forgets_the_recent_set(write: Write, item: Item | None, shape: TableShape) -> Answer:
+    answer = perform(write, item, shape)
+    if isinstance(answer, Applied) and isinstance(write, Operate) and write.op.kind is Kind.DELETE:
+        return Applied(answer.item._replace(recent=frozenset({write.op.transaction_id})))
+    return answer
+
+
+class WithoutReseal(OwnershipRules):
+    def _reseal(self, state: State, source: Side, sealed: Item, version: int) -> Next:
+        return self._again(state, "")
+
+
+class HelpsFromTheHigherVersion(OwnershipRules):
+    def helps_from(self, one: Item | None, other: Item | None) -> Item | None:
+        if version_of(one) == version_of(other):
+            return None
+        return one if version_of(one) > version_of(other) else other
+
+
+def planted(rules: type[OwnershipRules]) -> Code:
+    def make(mapping: Mapping, rounds: int) -> OwnershipRules:
+        return rules(mapping, rounds=rounds)
+
+    return REAL._replace(rules=make)
+
+
+PLANTED = {
+    "transfer copies role": REAL._replace(carried=copies_role),
+    "transfer replaces the row": REAL._replace(carried=replaces_the_row),
+    "unfenced transfer": REAL._replace(judge=unfenced),
+    "tombstones expire": REAL._replace(tombstones_expire=True),
+    "no seal": REAL._replace(stores=lambda write: not isinstance(write, Seal | SealAbsent)),
+    "generation not fenced": REAL._replace(perform=generation_not_fenced),
+    "version not fenced": REAL._replace(perform=version_not_fenced),
+    "no re-seal": planted(WithoutReseal),
+    "help from the higher version": planted(HelpsFromTheHigherVersion),
+    "recent set not checked": REAL._replace(perform=recent_set_not_checked),
+    "tombstone forgets the recent set": REAL._replace(perform=tombstone_forgets_the_recent_set),
+}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_each_rule_left_out_is_found(bug: str) -> None:
+    for scenario in SMALL.values():
+        if explore(scenario, PLANTED[bug], limit=30_000).violations:
+            return
+    pytest.fail(f"not found: {bug}")
