@@ -33,9 +33,6 @@ from engagement_api.ulids import encode_ulid
 BUSY_RETRY_S: Final = 0.1
 """Others moved the key again and again; a moment later they are done."""
 
-TIMEOUT_RETRY_S: Final = 0.2
-"""A table that didn't answer in time may do so a moment later."""
-
 
 class Wallet(NamedTuple):
     """A wallet after an operation, or as it was read.
@@ -102,9 +99,8 @@ class Points:
         epoch = self._epochs.begin()
         try:
             document = epoch.document
-            ends = asyncio.get_running_loop().time() + self._operation_s
             done = await self._ownership.operate(
-                operation, aim(document, operation.key), complete=document.complete, deadline=ends
+                operation, aim(document, operation.key), complete=document.complete, deadline=self._deadline()
             )
             self._tally.count(done)
             if epoch.dual_write and done.outcome is Outcome.APPLIED and done.item is not None:
@@ -129,8 +125,7 @@ class Points:
         try:
             document = epoch.document
             calls = [Call(each, aim(document, each.key)) for each in operations]
-            ends = asyncio.get_running_loop().time() + self._operation_s
-            results = await self._ownership.operate_many(calls, complete=document.complete, deadline=ends)
+            results = await self._ownership.operate_many(calls, complete=document.complete, deadline=self._deadline())
             if epoch.dual_write:
                 await self._mirror.copy(_copies(operations, results), epoch)
             return [self._counted(each, result) for each, result in zip(operations, results, strict=True)]
@@ -143,7 +138,12 @@ class Points:
         Raises:
             CrossfadeError: the store did not answer, or nobody can tell who owns the wallet.
         """
-        return (await self.read_many([key], consistent=consistent))[key]
+        document = self._epochs.current.document
+        image = await self._ownership.owner_read(
+            key, aim(document, key), consistent=consistent, complete=document.complete, deadline=self._deadline()
+        )
+        self._tally.reads += 1
+        return self._seen(image)
 
     async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Wallet]:
         """Read wallets where they are owned.
@@ -157,15 +157,14 @@ class Points:
         """
         document = self._epochs.current.document
         wishes = [(key, aim(document, key)) for key in dict.fromkeys(keys)]
-        try:
-            async with asyncio.timeout(self._operation_s):
-                images = await self._ownership.owner_read_many(
-                    wishes, consistent=consistent, complete=document.complete
-                )
-        except TimeoutError as error:
-            raise Unavailable("the tables didn't answer in time", retry_after_s=TIMEOUT_RETRY_S) from error
+        images = await self._ownership.owner_read_many(
+            wishes, consistent=consistent, complete=document.complete, deadline=self._deadline()
+        )
         self._tally.reads += len(wishes)
         return {key: self._seen(image) for (key, _), image in zip(wishes, images, strict=True)}
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._operation_s
 
     def _seen(self, image: OwnerImage | Exception) -> Wallet:
         if isinstance(image, Exception):
