@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
-from controller.http import get_json
+from controller.http import call_json
 from controller.settings import ControllerSettings
 from controller.world import World
 from crossfade.adapters.admin import DynamoAdmin
@@ -113,8 +113,9 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         letters=DynamoDeadLetters(db, names.dead_letters),
         admin=DynamoAdmin(dynamodb, kinesis),
         objects=S3Objects(s3, settings.bucket),
-        metrics=CloudWatchMetrics(cloudwatch),
+        metrics=CloudWatchMetrics(cloudwatch, period_s=settings.metric_period_s),
         parity=lambda: ask_verifier(settings.verifier_url),
+        ask_for_pass=lambda: ask_for_pass(settings.verifier_url),
         flags=_publisher(settings, publishes=under_lease),
         tables=tables,
         ownership=Ownership(tables[Side.LEGACY], tables[Side.NEW], mapping, excluded=excluded.__contains__),
@@ -137,22 +138,36 @@ async def ask_verifier(url: str) -> Parity:
     if not url:
         return Parity(detail="CROSSFADE_VERIFIER_URL is not set")
     try:
-        return parity_of(await get_json(f"{url.rstrip('/')}/parity"))
+        return parity_of(await call_json(f"{url.rstrip('/')}/parity"))
     except (CrossfadeError, KeyError, TypeError, ValueError) as error:
         return Parity(detail=str(error) or type(error).__name__)
 
 
+async def ask_for_pass(url: str) -> None:
+    """Ask the verifier to begin a pass now; it passes by itself, too, so a refusal is no trouble."""
+    if url:
+        with suppress(CrossfadeError):
+            await call_json(f"{url.rstrip('/')}/passes", method="POST")
+
+
 def parity_of(body: dict[str, Any]) -> Parity:
-    """Read the verifier's answer."""
-    differences: dict[str, Any] = body["differences"]
-    counts = {name: int(each["count"] if isinstance(each, dict) else each) for name, each in differences.items()}
-    age_s = body["last_clean_pass_age_s"]
+    """Read the verifier's answer.
+
+    Raises:
+        KeyError, TypeError, ValueError: it isn't one.
+    """
+    counts = {name: int(each["count"]) for name, each in body["differences"].items()}
+    drift = {name: counts[name] for name in BLOCKING if counts[name]}
+    if body["strangers_in_new"]:
+        drift["strangers_in_new"] = int(body["strangers_in_new"])
+    clean = body["last_clean_pass"]
     return Parity(
         reachable=True,
-        clean_pass_age_s=None if age_s is None else float(age_s),
-        drift={name: counts[name] for name in BLOCKING if counts.get(name)},
-        in_handover=counts.get("in_handover", 0),
-        detail="; ".join(body.get("because", [])),
+        clean_pass_age_s=float(clean["age_s"]) if clean else None,
+        clean_pass_began_s=float(clean["started_age_s"]) if clean else None,
+        drift=drift,
+        in_handover=int(body["in_handover"]["keys"]),
+        detail=f"{body['verdict']}: {body['reason']}",
     )
 
 

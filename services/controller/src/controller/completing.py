@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.context import Context
-from controller.moving import all_moved, rolled_back
+from controller.moving import all_moved, drained, rolled_back
 from controller.state import Pending
 from crossfade.core.gates import DRAINED_GATES, forward_lag, heartbeats, reverse_lag, waiting_for
 from crossfade.core.phases import Intent, Phase
@@ -25,7 +25,7 @@ async def baking(ctx: Context) -> str:
     ):
         if step not in ctx.state.done:
             return await run(ctx, intent)
-    results = ctx.judge(DRAINED_GATES)
+    results = await drained(ctx)
     waiting = waiting_for(results)
     if waiting:
         return waiting

@@ -23,6 +23,9 @@ log = structlog.get_logger()
 API_ROLE: Final = "api"
 """Role under which an API pod may report its calls: counts `calls`, `failed`, `p99_us`, of the last interval."""
 
+PASS_EVERY_S: Final = 5.0
+"""How often the verifier is asked for a pass at most."""
+
 _ROLES: Final = {Side.LEGACY: "forward", Side.NEW: "reverse"}
 
 
@@ -80,6 +83,7 @@ class Observer:
         self._quiet = Quiet()
         self._facts = _NO_FACTS
         self._facts_s = self._looked_s = float("-inf")
+        self._asked_s = float("-inf")
         self._applied: dict[tuple[str, str], int] = {}
         self._letters: int | None = None
         self._parity = Parity()
@@ -139,6 +143,13 @@ class Observer:
     def lag(self, side: Side) -> Lag:
         """Return both hops of the changes of one side."""
         return self._lags[side]
+
+    async def want_pass(self) -> None:
+        """Ask the verifier for a pass, now and then, while a gate waits for one."""
+        now_s = self._world.monotonic()
+        if now_s - self._asked_s >= PASS_EVERY_S:
+            self._asked_s = now_s
+            await self._world.ask_for_pass()
 
     async def canary_home(self) -> None:
         """Hand the canary back to the legacy table."""

@@ -56,11 +56,16 @@ async def serve(host: str, port: int, pages: dict[str, Page]) -> asyncio.Server:
     return await asyncio.start_server(answer, host, port, limit=MAX_HEAD_BYTES)
 
 
-async def get_json(url: str, *, timeout_s: float = READ_S) -> Any:
+async def call_json(url: str, *, method: str = "GET", timeout_s: float = READ_S) -> Any:
     """Ask a service on loopback.
 
+    Args:
+        url: whole.
+        method: "GET", or "POST" with an empty object.
+        timeout_s: for the whole call.
+
     Raises:
-        StoreUnavailable: no answer of status 200 with JSON in time.
+        StoreUnavailable: no answer of status 2xx with JSON in time.
     """
     parts = urlsplit(url)
     try:
@@ -68,15 +73,16 @@ async def get_json(url: str, *, timeout_s: float = READ_S) -> Any:
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
             try:
                 writer.write(
-                    f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-                    "Accept: application/json\r\nConnection: close\r\n\r\n".encode()
+                    f"{method} {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\n"
+                    f"Content-Length: {0 if method == 'GET' else 2}\r\nConnection: close\r\n\r\n"
+                    f"{'' if method == 'GET' else '{}'}".encode()
                 )
                 head = await reader.readuntil(b"\r\n\r\n")
                 body = await _body(reader, head.lower())
             finally:
                 writer.close()
         status = int(head.split(b" ", 2)[1])
-        if status != HTTPStatus.OK:
+        if not 200 <= status < 300:
             raise StoreUnavailable(f"{url} answered {status}")
         return msgspec.json.decode(body)
     except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:

@@ -14,6 +14,7 @@ from crossfade.core.gates import (
     RAMPING_GATES,
     GateResult,
     heartbeats,
+    pass_since,
     waiting_for,
 )
 from crossfade.core.phases import Intent, Phase
@@ -39,6 +40,8 @@ async def dual_write(ctx: Context) -> str:
     if ctx.state.paused:
         return "crossfade resume"
     results = ctx.judge(RAMPING_GATES)
+    if any(each.name == "clean_pass" and not each.open for each in results):
+        await ctx.observer.want_pass()
     return waiting_for(results) or await ctx.enter(Phase.RAMPING, results, intent=intent.number, who=intent.who)
 
 
@@ -131,16 +134,34 @@ async def all_moved(ctx: Context, target: Side) -> str:
     waiting = ctx.shut([heartbeats])
     if waiting:
         return waiting
-    evidence = {"pass": result.as_json(), "aftermath": aftermath._asdict(), "document": document_json(document)}
+    evidence = {
+        "at_us": world.now_us(),
+        "pass": result.as_json(),
+        "aftermath": aftermath._asdict(),
+        "document": document_json(document),
+    }
     await ctx.finish("all-moved", evidence)
     return PROGRESS
+
+
+async def drained(ctx: Context) -> list[GateResult]:
+    """Judge the gates that follow a move of all keys; the clean pass among them must have begun after it."""
+    evidence = ctx.evidence()
+    results = ctx.judge(DRAINED_GATES)
+    if evidence is None:
+        return results
+    since_s = (evidence.now_us - int(ctx.state.done["all-moved"]["at_us"])) / 1e6
+    results = pass_since(results, evidence.parity, since_s)
+    if any(each.name == "clean_pass" and not each.open for each in results):
+        await ctx.observer.want_pass()
+    return results
 
 
 async def cut_over(ctx: Context) -> str:
     """CUT_OVER: the sweeper hands over what nobody touched; then BAKING."""
     if "all-moved" not in ctx.state.done:
         return await all_moved(ctx, Side.NEW)
-    results = ctx.judge(DRAINED_GATES)
+    results = await drained(ctx)
     waiting = waiting_for(results)
     if waiting:
         return waiting
@@ -176,7 +197,7 @@ async def rolled_back(ctx: Context) -> str:
         return await ctx.settle(rollback, "done", "all keys are on the legacy table")
     if ctx.state.intent is None:
         return "crossfade ramp PERCENT (forward again), or crossfade abort"
-    results = ctx.judge(DRAINED_GATES)
+    results = await drained(ctx)
     waiting = waiting_for(results)
     if waiting:
         return waiting

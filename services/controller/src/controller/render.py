@@ -49,8 +49,7 @@ def status_text(body: Mapping[str, Any]) -> str:
         rates = ", ".join(f"{role} {rate:g}/s" for role, rate in sorted(body["throughput_per_s"].items()))
         lines.append(f"  applied: {rates or 'unknown'}")
         lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
-    for gate in body.get("gates", []):
-        lines.append(f"  {_mark(gate['open'])} {gate['name']}: {gate['because']}")
+    lines += [f"  {_mark(gate['open'])} {gate['name']}: {gate['because']}" for gate in body.get("gates", [])]
     return "\n".join(lines)
 
 

@@ -48,7 +48,7 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until stopped; another controller's lease is waited for."""
         pages = {
-            "/status": lambda: (HTTPStatus.OK, self.status),
+            "/status": self._status_page,
             "/healthz": lambda: (HTTPStatus.OK, {"ok": True}),
             "/readyz": lambda: (
                 HTTPStatus.OK if self._is_driving else HTTPStatus.SERVICE_UNAVAILABLE,
@@ -67,6 +67,9 @@ class Service:
                 server.close()
                 with suppress(CrossfadeError):
                     await built.lease.release()
+
+    def _status_page(self) -> tuple[HTTPStatus, dict[str, Any]]:
+        return HTTPStatus.OK if "lag" in self.status else HTTPStatus.SERVICE_UNAVAILABLE, self.status
 
     async def _drive(self, built: Built, stop: asyncio.Event) -> None:
         if not await built.lease.acquire():

@@ -27,6 +27,7 @@ class ControllerSettings(ServiceSettings):
     tick_s: float = Field(0.25, gt=0, description="How often the controller looks for something to do.")
     evidence_s: float = Field(1.0, gt=0, description="How often it collects evidence.")
     facts_s: float = Field(10.0, gt=0, description="How often it asks the control plane of AWS.")
+    metric_period_s: int = Field(60, ge=1, description="Period of CloudWatch's metrics; AWS publishes them a minute.")
     probe_s: float = Field(5.0, gt=0, description="How often the canary writes.")
     probe_window: int = Field(60, ge=1, description="Canary writes that error rate and latency are taken over.")
     lease_s: float = Field(15.0, gt=0, description="How long a dead controller keeps the lease.")

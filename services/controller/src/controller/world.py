@@ -63,6 +63,7 @@ class World:
         heartbeats, reports, letters: what pods and consumers say.
         admin, objects, metrics: the control plane of AWS.
         parity: asks the verifier; never raises.
+        ask_for_pass: asks the verifier to begin a pass; never raises.
         flags: publishes.
         tables: both sides.
         ownership: hands keys over.
@@ -84,6 +85,7 @@ class World:
     objects: Objects
     metrics: Metrics
     parity: Callable[[], Awaitable[Parity]]
+    ask_for_pass: Callable[[], Awaitable[None]]
     flags: FlagPublisher
     tables: Mapping[Side, OwnedTable]
     ownership: Ownership

@@ -9,6 +9,9 @@ from typing import Any, Final
 
 NO_SUCH: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
 
+NAMESPACE: Final = "AWS/DynamoDB"
+UNREPLICATED: Final = "AgeOfOldestUnreplicatedRecord"
+
 METRIC_WINDOW_S: Final = 300
 """How far back a metric's last value may lie: it comes once a minute."""
 
@@ -81,25 +84,40 @@ class S3Objects:
 class CloudWatchMetrics:
     """`crossfade.ports.admin.Metrics` on CloudWatch."""
 
-    def __init__(self, client: LazyClient) -> None:
-        """Take the client."""
+    def __init__(self, client: LazyClient, *, period_s: int = 60) -> None:
+        """Take the client.
+
+        Args:
+            client: of CloudWatch.
+            period_s: over which the highest value is taken; the service publishes once a minute.
+        """
         self._client = client
+        self._period_s = period_s
+        self._dimensions: dict[str, list[list[dict[str, str]]]] = {}
 
     async def unreplicated_s(self, table: str) -> float | None:
-        """Return the last value of AgeOfOldestUnreplicatedRecord, in seconds; None when there is none of late."""
+        """Return the last value of AgeOfOldestUnreplicatedRecord, in seconds; None when there is none of late.
+
+        The metric is listed first: AWS documents that it has a dimension DelegatedOperation, but not its value.
+        """
         client = await self._client.get()
+        found = self._dimensions.get(table)
+        if not found:
+            listed = await client.list_metrics(
+                Namespace=NAMESPACE, MetricName=UNREPLICATED, Dimensions=[{"Name": "TableName", "Value": table}]
+            )
+            found = self._dimensions[table] = [each["Dimensions"] for each in listed["Metrics"]]
         now = datetime.now(UTC)
-        answer = await client.get_metric_statistics(
-            Namespace="AWS/DynamoDB",
-            MetricName="AgeOfOldestUnreplicatedRecord",
-            Dimensions=[
-                {"Name": "TableName", "Value": table},
-                {"Name": "DelegatedOperation", "Value": "PutRecord"},
-            ],
-            StartTime=now - timedelta(seconds=METRIC_WINDOW_S),
-            EndTime=now + timedelta(seconds=1),
-            Period=60,
-            Statistics=["Maximum"],
-        )
-        points = sorted(answer["Datapoints"], key=lambda each: each["Timestamp"])
-        return float(points[-1]["Maximum"]) / 1000 if points else None
+        last: list[tuple[datetime, float]] = []
+        for dimensions in found:
+            answer = await client.get_metric_statistics(
+                Namespace=NAMESPACE,
+                MetricName=UNREPLICATED,
+                Dimensions=dimensions,
+                StartTime=now - timedelta(seconds=METRIC_WINDOW_S),
+                EndTime=now + timedelta(seconds=1),
+                Period=self._period_s,
+                Statistics=["Maximum"],
+            )
+            last += [(each["Timestamp"], float(each["Maximum"])) for each in answer["Datapoints"]]
+        return max(last)[1] / 1000 if last else None

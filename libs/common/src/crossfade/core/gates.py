@@ -93,6 +93,7 @@ class Parity(NamedTuple):
     Attributes:
         reachable: whether it answered.
         clean_pass_age_s: since its last clean pass; None when there was none.
+        clean_pass_began_s: since that pass began.
         drift: differences that block, by class, nonzero only: stuck, diverged, missing, extra, ahead.
         in_handover: keys standby on both sides, as the last pass saw them.
         detail: a sentence of the verifier's own.
@@ -100,6 +101,7 @@ class Parity(NamedTuple):
 
     reachable: bool = False
     clean_pass_age_s: float | None = None
+    clean_pass_began_s: float | None = None
     drift: Mapping[str, int] = {}
     in_handover: int = 0
     detail: str = ""
@@ -231,6 +233,24 @@ def clean_pass(evidence: Evidence, bounds: Bounds) -> GateResult:
         because = f"the last clean pass is {age_s:.0f} s old, it must be younger than {bound_s:g} s"
         return GateResult("clean_pass", False, age_s, bound_s, because)
     return GateResult("clean_pass", True, age_s, bound_s, f"clean {age_s:.0f} s ago")
+
+
+def pass_since(results: Sequence[GateResult], parity: Parity, since_s: float) -> list[GateResult]:
+    """Ask more of `clean_pass`: the pass must have begun after something happened, so that it has seen its effect.
+
+    Args:
+        results: verdicts, `clean_pass` among them.
+        parity: the verifier's word.
+        since_s: how long ago that something happened.
+    """
+    began_s = parity.clean_pass_began_s
+    if began_s is not None and began_s <= since_s:
+        return list(results)
+    because = "no clean pass has begun and ended since all keys were moved"
+    return [
+        each._replace(open=False, because=because) if each.name == "clean_pass" and each.open else each
+        for each in results
+    ]
 
 
 def no_drift(evidence: Evidence, _bounds: Bounds) -> GateResult:

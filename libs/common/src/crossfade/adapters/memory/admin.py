@@ -1,0 +1,244 @@
+"""AWS's control plane in memory: tables that export and import, streams that keep what tables send, one bucket.
+
+Shipped as a fake: a controller can run a whole migration on it. What it does at once, the service does in minutes, so
+exports, imports and new streams are "not yet" for the first look at them.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Raw
+
+from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.errors import StoreRefused
+from crossfade.core.image import encode_image
+from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
+
+SHARD = "shardId-000000000000"
+
+
+class _Line(msgspec.Struct):
+    Item: dict[str, Raw]
+
+
+@dataclass
+class _Stream:
+    looked_at: int = 0
+    retention_h: int = 24
+    records: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+@dataclass
+class _Job:
+    token: str
+    looked_at: int = 0
+    manifest: str = ""
+    imported: int = 0
+
+
+class MemoryAws:
+    """`TableAdmin`, `Objects`, `Metrics` and a shard reader. Wire `record` into each table's `on_change`.
+
+    Attributes:
+        objects: the bucket.
+        calls: names of the calls that changed something, in order.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, MemoryTable],
+        existing: set[str],
+        *,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        items_per_file: int = 3,
+    ) -> None:
+        """Take the tables.
+
+        Args:
+            tables: by name; those that don't exist yet come into being by an import.
+            existing: names of those that do.
+            now_us: wall clock, µs.
+            items_per_file: rows of one export file.
+        """
+        self._tables = tables
+        self._existing = existing
+        self._now_us = now_us
+        self._items_per_file = items_per_file
+        self._streams: dict[str, _Stream] = {}
+        self._destinations: dict[tuple[str, str], str] = {}
+        self._exports: dict[str, _Job] = {}
+        self._imports: dict[str, _Job] = {}
+        self.objects: dict[str, bytes] = {}
+        self.calls: list[str] = []
+
+    def record(self, table: str, payload: bytes) -> None:
+        """Take a change record, as a table sends it."""
+        for (name, arn), status in self._destinations.items():
+            if name == table and status == "ACTIVE":
+                self._streams[arn.rpartition("/")[2]].records.append((self._now_us(), payload))
+
+    # TableAdmin.
+
+    async def table(self, name: str) -> TableFacts | None:
+        """Describe a table."""
+        if name not in self._existing:
+            return None
+        shape, images = self._tables[name].shape, self._tables[name].images
+        size_bytes = sum(len(encode_image(image)) for image in images.values())
+        key = tuple((each, "S") for each in shape.key)
+        return TableFacts(name, f"arn:{name}", "ACTIVE", key, len(images), size_bytes, shape.ttl, recoverable=True)
+
+    async def stream(self, name: str) -> StreamFacts | None:
+        """Describe a stream."""
+        stream = self._streams.get(name)
+        if stream is None:
+            return None
+        stream.looked_at += 1
+        status = "ACTIVE" if stream.looked_at > 1 else "CREATING"
+        return StreamFacts(name, f"stream/{name}", status, (SHARD,), stream.retention_h)
+
+    async def create_stream(self, name: str, *, shards: int) -> None:
+        """Create a stream, unless it exists."""
+        if name not in self._streams:
+            self._streams[name] = _Stream()
+            self.calls.append(f"create stream {name}")
+
+    async def raise_retention(self, name: str, *, hours: int) -> None:
+        """Raise a stream's retention."""
+        self._streams[name].retention_h = max(hours, self._streams[name].retention_h)
+
+    async def destinations(self, table: str) -> list[Destination]:
+        """Return a table's change streams."""
+        return [
+            Destination(arn, status, "MICROSECOND")
+            for (name, arn), status in self._destinations.items()
+            if name == table
+        ]
+
+    async def enable_destination(self, table: str, stream_arn: str) -> None:
+        """Send a table's change records to a stream."""
+        if self._destinations.get((table, stream_arn)) != "ACTIVE":
+            self._destinations[table, stream_arn] = "ACTIVE"
+            self.calls.append(f"enable {table}")
+
+    async def disable_destination(self, table: str, stream_arn: str) -> None:
+        """Send no more change records."""
+        self._destinations[table, stream_arn] = "DISABLED"
+
+    async def export(self, table_arn: str, *, at_s: int, bucket: str, prefix: str, token: str) -> str:
+        """Export a table; the same token gives the same export."""
+        arn = f"export/{token}"
+        if arn in self._exports:
+            return arn
+        self.calls.append("export")
+        images = list(self._tables[table_arn.removeprefix("arn:")].images.values())
+        listed = []
+        for first in range(0, len(images), self._items_per_file):
+            lines = [b'{"Item":%b}\n' % encode_image(each) for each in images[first : first + self._items_per_file]]
+            body, key = gzip.compress(b"".join(lines)), f"{prefix}/data/{first}.json.gz"
+            self.objects[key] = body
+            md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+            listed.append({"itemCount": len(lines), "md5Checksum": md5, "dataFileS3Key": key})
+        files, manifest = f"{prefix}/manifest-files.json", f"{prefix}/manifest-summary.json"
+        self.objects[files] = b"\n".join(map(msgspec.json.encode, listed))
+        summary = {"itemCount": len(images), "manifestFilesS3Key": files, "outputFormat": "DYNAMODB_JSON"}
+        self.objects[manifest] = msgspec.json.encode(summary)
+        self._exports[arn] = _Job(token, manifest=manifest)
+        return arn
+
+    async def export_facts(self, arn: str) -> ExportFacts:
+        """Describe an export."""
+        job = self._exports[arn]
+        job.looked_at += 1
+        return ExportFacts("COMPLETED", job.manifest, "") if job.looked_at > 1 else ExportFacts("IN_PROGRESS", "", "")
+
+    async def import_table(
+        self, name: str, key: Sequence[tuple[str, str]], *, bucket: str, prefix: str, token: str
+    ) -> str:
+        """Create a table from import files; the same token gives the same import."""
+        arn = f"import/{token}"
+        if arn in self._imports:
+            return arn
+        if name in self._existing:
+            raise StoreRefused(f"{name} exists ({bucket}, {key})", reason="ResourceInUseException")
+        self.calls.append("import")
+        job = self._imports[arn] = _Job(token)
+        for each in sorted(self.objects):
+            if each.startswith(prefix):
+                for line in gzip.decompress(self.objects[each]).splitlines():
+                    self._tables[name].put(msgspec.json.decode(line, type=_Line).Item)
+                    job.imported += 1
+        self._existing.add(name)
+        return arn
+
+    async def import_facts(self, arn: str) -> ImportFacts:
+        """Describe an import."""
+        job = self._imports[arn]
+        job.looked_at += 1
+        return ImportFacts("COMPLETED" if job.looked_at > 1 else "IN_PROGRESS", job.imported, 0, "")
+
+    # Objects.
+
+    async def exists(self) -> bool:
+        """There is the one bucket."""
+        return True
+
+    async def get(self, key: str) -> bytes | None:
+        """Return an object."""
+        return self.objects.get(key)
+
+    async def put(self, key: str, body: bytes) -> None:
+        """Write an object."""
+        self.objects[key] = body
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys with a prefix."""
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+    # Metrics.
+
+    async def unreplicated_s(self, table: str) -> float | None:
+        """A captured table's records are in its stream at once."""
+        return 0.0 if any(name == table for name, _ in self._destinations) else None
+
+    # Shards.
+
+    async def list_shards(self, stream: str) -> list[StreamShard]:
+        """Each stream has one shard."""
+        return [StreamShard(SHARD, ())] if stream in self._streams else []
+
+    async def shard_iterator(
+        self,
+        stream: str,
+        shard_id: str,
+        *,
+        after: str | None = None,
+        at_s: float | None = None,
+        latest: bool = False,
+    ) -> str:
+        """Return an iterator."""
+        records = self._streams[stream].records
+        start = len(records) if latest else int(after) + 1 if after is not None else 0
+        if at_s is not None:
+            start = next((n for n, (arrived_us, _) in enumerate(records) if arrived_us >= at_s * 1e6), len(records))
+        return f"{stream}:{start}"
+
+    async def get_records(self, iterator: str, limit: int = 1000) -> Fetched:
+        """Read the next records."""
+        stream, _, start = iterator.rpartition(":")
+        first = int(start)
+        records = self._streams[stream].records[first : first + limit]
+        found = [
+            StreamRecord(str(first + n), "", payload, arrived_us / 1e6)
+            for n, (arrived_us, payload) in enumerate(records)
+        ]
+        behind_ms = 0 if first + len(records) >= len(self._streams[stream].records) else 1
+        return Fetched(found, f"{stream}:{first + len(records)}", behind_ms)
