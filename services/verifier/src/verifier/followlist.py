@@ -147,9 +147,9 @@ class FollowList:
         while self._keys:
             keys = list(self._keys)
             for start in range(0, len(keys), CHUNK):
-                chunk = [key for key in keys[start : start + CHUNK] if key in self._keys]
+                chunk = [(key, self._keys[key].side) for key in keys[start : start + CHUNK] if key in self._keys]
                 for side in Side:
-                    await self._read(side, [key for key in chunk if self._keys[key].side is side])
+                    await self._read(side, [key for key, owner in chunk if owner is side])
             if not self._keys or self._now_s() - started_s >= self._limit_s:
                 break
             await self._sleep(self._every_s)

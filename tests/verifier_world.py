@@ -1,0 +1,197 @@
+"""Both tables in memory, a replicator of a few lines, and faults to plant: what tests of the verifier stand on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.change import Change, decode_change
+from crossfade.core.fence import Transfer
+from crossfade.core.image import Image, of_number, of_string
+from crossfade.core.item import Item, generation_of, is_active, parse_item, version_of
+from crossfade.core.keys import Key, key_image, key_of_strings
+from crossfade.core.parity import Difference, Pair, owner_of
+from crossfade.core.shape import Side, direction_to
+from crossfade.core.writes import Activate, Applied, Kind, Operate, Operation, Seal
+from crossfade.ports.table import OwnedTable
+from engagement_migration import MAPPING
+from engagement_migration.samples import legacy_wallet
+from verifier.both import BothTables
+from verifier.followlist import FollowList, Handovers
+from verifier.pace import Pace
+from verifier.sweep import Findings, Sweep
+
+T = TypeVar("T")
+SEED = 1_764_230_400_000_000 << 10
+BOUND_S = 10.0
+
+
+def wallet(number: int) -> Key:
+    return key_of_strings(f"USER#{number}", "POINTS#c")
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Run what never waits, as nothing in a memory table does, from synchronous code."""
+    try:
+        work.send(None)
+    except StopIteration as finished:
+        value: T = finished.value
+        return value
+    raise AssertionError("it waited")
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.on_sleep: Callable[[], None] = lambda: None
+
+    def now_s(self) -> float:
+        return self.now
+
+    def now_us(self) -> int:
+        return int(self.now * 1e6)
+
+    async def sleep(self, wait_s: float) -> None:
+        self.now += wait_s
+        self.on_sleep()
+
+
+class World:
+    """Two tables, and every change of them in `changes`, oldest first; nothing is replicated unless asked."""
+
+    def __init__(self, wallets: int = 0) -> None:
+        self.clock = Clock()
+        self.changes: list[tuple[Side, Change]] = []
+        self.on_change: Callable[[Side, Change], None] = lambda _side, _change: None
+        self.tables = {side: self._table(side) for side in Side}
+        self.reading: dict[Side, OwnedTable] = dict(self.tables)
+        self.handovers = Handovers()
+        self._ids = itertools.count(1)
+        for number in range(wallets):
+            self.tables[Side.LEGACY].put(legacy_wallet(str(number), "c", number))
+            self.earn(wallet(number), 1)
+            self.copy(wallet(number))
+
+    def _table(self, side: Side) -> MemoryTable:
+        def changed(payload: bytes) -> None:
+            change = decode_change(payload, ("pk", "sk"))
+            self.changes.append((side, change))
+            self.on_change(side, change)
+
+        return MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs, on_change=changed, now_us=self.clock.now_us)
+
+    def item(self, side: Side, key: Key) -> Item | None:
+        return self.tables[side].item(key)
+
+    def owner(self, key: Key) -> Side | None:
+        return owner_of(Pair(self.item(Side.LEGACY, key), self.item(Side.NEW, key)))
+
+    def operate(self, key: Key, kind: Kind, amount: int) -> bool:
+        side = self.owner(key)
+        if side is None:
+            return False
+        op = Operation(key, kind, next(self._ids).to_bytes(16, "big"), amount, b'{"S":"e"}', SEED)
+        return isinstance(at_once(self.tables[side].perform(Operate(key, op, soft=1000))), Applied)
+
+    def earn(self, key: Key, amount: int) -> bool:
+        return self.operate(key, Kind.EARN, amount)
+
+    def seal(self, key: Key, generation: int) -> None:
+        side = self.owner(key)
+        if side is not None:
+            at_once(self.tables[side].perform(Seal(key, generation, SEED)))
+
+    def activate(self, key: Key) -> None:
+        """Complete a handover, as the sweeper does: from the side with the higher generation."""
+        if self.owner(key) is None:
+            items = {side: self.item(side, key) for side in Side}
+            source = max(Side, key=lambda side: generation_of(items[side]))
+            item = items[source]
+            if item is not None:
+                sealed = MAPPING.map_item(direction_to(source.other), item)
+                at_once(self.tables[source.other].perform(Activate(key, sealed)))
+
+    def hand_over(self, key: Key, generation: int) -> None:
+        self.seal(key, generation)
+        self.activate(key)
+
+    def transfer(self, side: Side, change: Change) -> None:
+        """Apply one change record of `side` to the other table."""
+        if change.new is None:
+            return
+        new, old = (
+            None if image is None else parse_item(image, MAPPING.shape(side)) for image in (change.new, change.old)
+        )
+        if new is None or (not is_active(new, side) and old is not None and not is_active(old, side)):
+            return  # an echo
+        version = version_of(new) if new.version is not None else change.committed_us
+        generation = new.generation if side is Side.NEW else 0
+        image = MAPPING.carry(direction_to(side.other), change.new)
+        transfer = Transfer(change.key, version, image, first_generation=generation)
+        at_once(self.tables[side.other].transfer([transfer]))
+
+    def copy(self, key: Key) -> None:
+        """Bring the owner's last change over."""
+        owner = self.owner(key)
+        for side, change in reversed(self.changes):
+            if side is owner and change.key == key:
+                self.transfer(side, change)
+                return
+
+    def put(self, side: Side, key: Key, **changed: object) -> None:
+        """Replace attributes of a row from outside the protocol; None removes one."""
+        image: Image = dict(self.tables[side].images.get(key, key_image(key, ("pk", "sk"))))
+        for name, value in changed.items():
+            if value is None:
+                image.pop(name, None)
+            else:
+                image[name] = of_number(value) if isinstance(value, int) else of_string(str(value))
+        self.tables[side].put(image)
+
+    def plant(self, fault: Difference, key: Key) -> None:
+        """Plant a fault on a key that is equal, owned by the legacy table."""
+        owner = self.item(Side.LEGACY, key)
+        version = version_of(owner)
+        match fault:
+            case Difference.STUCK:
+                self.earn(key, 1)
+            case Difference.DIVERGED:
+                self.put(Side.NEW, key, points=-1)
+            case Difference.MISSING:
+                self.tables[Side.NEW].delete(key)
+            case Difference.EXTRA:
+                self.tables[Side.LEGACY].delete(key)
+            case Difference.AHEAD:
+                self.put(Side.NEW, key, cf_mv=version + 5)
+            case Difference.TWO_OWNERS:
+                self.put(Side.NEW, key, cf_role="A")
+            case Difference.IN_HANDOVER:
+                self.seal(key, 1)
+            case _:
+                raise AssertionError(fault)
+
+    async def sweep(self, *, limit_s: float = 60.0, samples: int = 10) -> Findings:
+        """Make one pass, with this world's clock; what the streams tell reaches its follow list."""
+        both = BothTables(MAPPING, self.reading[Side.LEGACY], self.reading[Side.NEW])
+        findings = Findings(16, samples, 1000)
+        pace = Pace(1e9, now_s=self.clock.now_s, sleep=self.clock.sleep)
+        followed = FollowList(
+            both,
+            findings,
+            pace,
+            self.handovers,
+            bound_s=BOUND_S,
+            limit_s=limit_s,
+            every_s=1.0,
+            now_s=self.clock.now_s,
+            now_us=self.clock.now_us,
+            sleep=self.clock.sleep,
+        )
+        self.on_change = followed.hear
+        await Sweep(both, findings, followed, pace, segments=2, page=3).run()
+        self.on_change = lambda _side, _change: None
+        return findings
