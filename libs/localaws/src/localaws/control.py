@@ -2,7 +2,7 @@
 
 GET  /_localaws/faults     what goes wrong between tables and streams, and what was written so far
 POST /_localaws/faults     change it: {"duplicate": 0.1, "shuffle_window": 20, "delay_ms": 500, "seed": 7}
-POST /_localaws/expire     remove now what TTL would remove within days: {"removed": N}
+POST /_localaws/expire     remove now what TTL would remove within days: {"expired": N}
 POST /_localaws/patches    {"without": [names]}: leave patches out, to show the fault that each mends
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from localaws.http_server import Request, response
 from localaws.patches import registry
-from localaws.patches.change_records import capture, remove_expired
+from localaws.patches.change_records import capture, reap
 
 CONTROL_PREFIX = b"/_localaws/"
 
@@ -29,7 +29,7 @@ def _faults(request: Request, settings: Json) -> Json:
 
 
 def _expire(_request: Request, _settings: Json) -> Json:
-    return {"removed": remove_expired()}
+    return {"expired": reap()}
 
 
 def _patches(request: Request, settings: Json) -> Json:

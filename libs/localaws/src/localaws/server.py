@@ -46,6 +46,7 @@ def prepare(port: int, *, verbose: bool) -> None:
         SFTP_ENABLED="0",
         IOT_MTLS_ENABLED="0",
         PERSIST_STATE="0",
+        MINISTACK_DDB_EXPORT_COMPLETE_AFTER_SEC="0",
     )
 
 

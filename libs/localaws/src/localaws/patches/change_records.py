@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 import ministack.services.dynamodb as dynamodb
 import ministack.services.kinesis as kinesis
@@ -248,19 +248,47 @@ def leave_expiry_to_the_loop(original: Any) -> Any:
     return mended
 
 
-def remove_expired() -> int:
-    """Remove all items whose time to live is over, as the service does within days; return how many."""
-    now_s, count = time.time(), 0
-    for (account_id, region, table_name), setting in dynamodb._ttl_settings.all_items():
-        table = dynamodb._tables.get_scoped(account_id, region, table_name)
+class Expired(NamedTuple):
+    """An item whose time to live is over, and where it is."""
+
+    account_id: str
+    region: str
+    table: Item
+    pk_value: Any
+    sk_value: Any
+    item: Item
+
+
+def _expired() -> list[Expired]:
+    now_s, found = time.time(), []
+    for (account_id, region, name), setting in dynamodb._ttl_settings.all_items():
+        table = dynamodb._tables.get_scoped(account_id, region, name)
         if table is None or setting.get("TimeToLiveStatus") != "ENABLED":
             continue
         for pk_value, by_sort in list(table["items"].items()):
             for sk_value, item in list(by_sort.items()):
                 at = item.get(setting.get("AttributeName"), {}).get("N")
                 if at is not None and now_s - TTL_OLDEST_S < float(at) <= now_s:
-                    with request_scope(account_id, region):
-                        dynamodb._remove_item(table, pk_value, sk_value)
-                        capture.commit(table, "REMOVE", item, None, expired=True)
-                    count += 1
-    return count
+                    found.append(Expired(account_id, region, table, pk_value, sk_value, item))
+    return found
+
+
+def remove_expired() -> None:
+    """Remove all items whose time to live is over, each with its record, on the event loop."""
+    for each in _expired():
+        with request_scope(each.account_id, each.region):
+            dynamodb._remove_item(each.table, each.pk_value, each.sk_value)
+            capture.commit(each.table, "REMOVE", each.item, None, expired=True)
+
+
+def reap() -> int:
+    """Start the sweep that ministack's reaper makes each minute, in a thread as it does; return what it finds."""
+    expired = _expired()
+
+    def sweep() -> None:
+        for each in expired:
+            with request_scope(each.account_id, each.region):
+                dynamodb._remove_item(each.table, each.pk_value, each.sk_value)
+
+    threading.Thread(target=sweep, name=TTL_REAPER_THREAD).start()
+    return len(expired)

@@ -7,6 +7,7 @@ Found by profile of UpdateItem, BatchExecuteStatement, PutItem and GetRecords.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -221,7 +222,7 @@ def item_size(original: Any) -> Any:
     def mended(item: Any) -> int:
         if type(item) is not dict:
             return int(original(item))
-        size = dynamodb._attribute_value_size
+        size: Callable[[Any], int] = dynamodb._attribute_value_size
         names = "".join(item)
         return (len(names) if names.isascii() else len(names.encode())) + sum(map(size, item.values()))
 
