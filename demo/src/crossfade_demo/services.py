@@ -60,7 +60,7 @@ def shared_settings(endpoints: Endpoints, flag_file: Path) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": endpoints.secret_access_key,
         "CROSSFADE_REGION": endpoints.region,
         "CROSSFADE_AWS_ENDPOINT_URL": endpoints.aws_endpoint,
-        "CROSSFADE_REDIS_URL": endpoints.redis_url,
+        "CROSSFADE_REDIS_URL": endpoints.redis_url or "",
         "CROSSFADE_FLAG_FILE": str(flag_file),
     }
 
@@ -97,7 +97,7 @@ def make_fleet(shared: dict[str, str], own_flag_file: Path, logs: Path, ports: d
     return Fleet(
         apis=(api("api-a"), api("api-b", CROSSFADE_FLAG_FILE=str(own_flag_file))),
         controller=controller,
-        verifier=service("verifier", "verifier.main", CROSSFADE_PORT=str(ports["verifier"])),
+        verifier=service("verifier", "verifier.main", CROSSFADE_HTTP_PORT=str(ports["verifier"])),
         forward=replicator("forward"),
         reverse=replicator("reverse"),
         feed=replicator("feed"),
