@@ -101,21 +101,22 @@ SMALL = {
     ),
 }
 
-LARGE = {
-    "four pods": Scenario([pod(N, 1, A), pod(L, 2, B), pod(L, 0, A), pod(N, 3, C)], ROW, IMPORTED, rounds=3, lost=1),
-    "four pods, a standby that is ahead": Scenario(
-        [pod(N, 1, A), pod(L, 2, B), pod(L, 0, C), pod(N, 3, D)], ROW, AHEAD, rounds=3, repairs=True
-    ),
-    "four pods and a delete": Scenario(
-        [pod(N, 1, A), pod(L, 2, DELETE), pod(L, 0, A), pod(N, 3, B)], ROW, IMPORTED, rounds=3, lost=1
-    ),
+FOUR = {
+    "four pods": Scenario([pod(N, 1, A), pod(L, 2, B), pod(L, 0, A), pod(N, 3, C)], ROW, IMPORTED),
+    "four pods and a delete": Scenario([pod(N, 1, A), pod(L, 2, DELETE), pod(L, 0, A), pod(N, 3, B)], ROW, IMPORTED),
     "four pods on a key that never was": Scenario(
-        [pod(N, 1, A), pod(L, 2, B), pod(L, 0, C), pod(N, 3, DELETE)], None, None, rounds=3, lost=1
+        [pod(N, 1, A), pod(L, 2, B), pod(L, 0, C), pod(N, 3, DELETE)], None, None
     ),
     "four pods, one a sweeper": Scenario(
-        [pod(N, 1, None), pod(L, 2, B), pod(L, 0, A), pod(N, 3, A)], ROW, AHEAD, rounds=3, lost=1, known=True
+        [pod(N, 1, None), pod(L, 2, B), pod(L, 0, A), pod(N, 3, A)], ROW, AHEAD, known=True
+    ),
+    "four pods, a standby that is ahead": Scenario(
+        [pod(N, 1, A), pod(L, 2, B), pod(L, 0, C), pod(N, 3, D)], ROW, AHEAD, repairs=True
     ),
 }
+SMALL |= {name: FOUR[name] for name in ("four pods", "four pods and a delete", "four pods on a key that never was")}
+LARGE = {f"{name}, answers lost": scenario._replace(rounds=1, lost=1) for name, scenario in FOUR.items()}
+LARGE |= {f"{name}, three rounds": scenario._replace(rounds=3) for name, scenario in FOUR.items()}
 
 
 @cache
