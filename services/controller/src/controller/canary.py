@@ -57,7 +57,7 @@ class Canary:
 
         Args:
             world: the ports.
-            allocate: raises the counter of generations durably.
+            allocate: reserves a generation durably; the same purpose finds the same one until it was used.
         """
         self._world = world
         self._allocate = allocate
@@ -98,7 +98,7 @@ class Canary:
         """Hand the canary back to the legacy table, before a migration is given up."""
         key, tables = self.key, self._world.tables
         if is_active(await tables[Side.NEW].read(key), Side.NEW):
-            generation = await self._allocate("canary")
+            generation = await self._allocate("canary home")
             await self._world.ownership.hand_over_many([key], Aim(Side.LEGACY, generation))
 
     async def _see_return(self) -> None:

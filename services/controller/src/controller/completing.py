@@ -26,11 +26,7 @@ async def baking(ctx: Context) -> str:
         if step not in ctx.state.done:
             return await run(ctx, intent)
     results = await drained(ctx)
-    waiting = waiting_for(results)
-    if waiting:
-        return waiting
-    await ctx.enter(Phase.COMPLETE, results, intent=intent.number, who=intent.who)
-    return await ctx.settle(intent, "done", "COMPLETE")
+    return waiting_for(results) or await ctx.enter(Phase.COMPLETE, results, intent=intent.number, who=intent.who)
 
 
 async def _at_final(ctx: Context, _intent: Pending) -> str:
@@ -102,5 +98,4 @@ async def abort(ctx: Context, intent: Pending) -> str:
         "new_table": ctx.world.mapping.shape(Side.NEW).table,
         "streams": [ctx.world.stream_of(side) for side in Side],
     }
-    await ctx.enter(Phase.ABORTED, (), intent=intent.number, who=intent.who, left_behind=left)
-    return await ctx.settle(intent, "done", "ABORTED; delete the new table and the streams when nobody needs them")
+    return await ctx.enter(Phase.ABORTED, (), intent=intent.number, who=intent.who, left_behind=left)

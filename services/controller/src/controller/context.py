@@ -77,15 +77,25 @@ class Context:
         await self.append("outcome", body)
         return PROGRESS
 
+    def given_out(self, purpose: str) -> int:
+        """Return the highest generation that is taken, without one that was reserved for this purpose and not used."""
+        return self.state.counter - (self.state.reserved == purpose)
+
+    async def reserve(self, counter: int, purpose: str) -> None:
+        """Make a generation durable before it is used."""
+        if counter > self.state.counter:
+            await self.append("generation", {"counter": counter, "for": purpose})
+
     async def allocate(self, purpose: str) -> int:
-        """Raise the counter of generations durably, and return the new number."""
-        counter = self.state.counter + 1
-        await self.append("generation", {"counter": counter, "for": purpose})
+        """Reserve the next generation, or find the one that was reserved for this purpose before a restart."""
+        counter = self.given_out(purpose) + 1
+        await self.reserve(counter, purpose)
         return counter
 
-    async def intend(self, document: FlagDocument, *, dual_write: bool) -> str:
+    async def intend(self, document: FlagDocument, *, dual_write: bool, gates: Sequence[GateResult] = ()) -> str:
         """Journal flags that are about to be published; `publish` does it, now or after a restart."""
-        await self.append("share", {"document": document_json(document), "dual_write": dual_write})
+        body = {"document": document_json(document), "dual_write": dual_write, "gates": gates_json(gates)}
+        await self.append("share", body)
         await self.publish()
         return PROGRESS
 

@@ -11,7 +11,7 @@ from controller.completing import abort, baking
 from controller.context import PROGRESS, Context
 from controller.moving import BUDGET_S, cut_over, dual_write, ramping, roll_back, rolled_back
 from controller.starting import capturing, catching_up, excluded_keys, planned, snapshot
-from controller.state import Pending
+from controller.state import Migration, Pending
 from crossfade.core.errors import CrossfadeError, IllegalTransition, LeaseLost
 from crossfade.core.phases import FINISHED, MOVING, Intent, Phase, check_intent
 
@@ -31,6 +31,22 @@ _PHASES: Final[dict[Phase, Callable[[Context], Awaitable[str]]]] = {
     Phase.BAKING: baking,
     Phase.ROLLED_BACK: rolled_back,
 }
+
+
+def _reached(state: Migration, intent: Intent) -> str:
+    """Say what an intent has brought about, when it has; by the journal, so that a kill in between is no matter."""
+    match intent, state.phase:
+        case (Intent.START, Phase.DUAL_WRITE) if "dual-write" in state.done:
+            return "dual writes are on"
+        case (Intent.CUTOVER, Phase.BAKING):
+            return "all keys are on the new table"
+        case (Intent.COMPLETE, Phase.COMPLETE):
+            return "the new table is the only owner"
+        case (Intent.ABORT, Phase.ABORTED):
+            return "delete the new table and the streams when nobody needs them"
+        case (Intent.ROLLBACK, Phase.ROLLED_BACK) if "all-moved" in state.done:
+            return "all keys are on the legacy table"
+    return ""
 
 
 class Driver:
@@ -81,9 +97,11 @@ class Driver:
         if not ctx.state.is_published:
             await ctx.publish()
             return PROGRESS
-        if ctx.state.phase in FINISHED:
-            return ""
         intent = ctx.state.intent
+        if intent is not None and (reached := _reached(ctx.state, intent.intent)):
+            return await ctx.settle(intent, "done", reached)
+        if ctx.state.phase in FINISHED:
+            return "nothing: the migration has ended"
         if intent is not None and intent.intent is Intent.ABORT:
             return await abort(ctx, intent)
         if intent is not None and intent.intent is Intent.ROLLBACK and ctx.state.phase is not Phase.ROLLED_BACK:

@@ -83,11 +83,10 @@ async def _halted(ctx: Context) -> bool:
 
 async def move_share(ctx: Context, share: int, results: list[GateResult]) -> str:
     """Publish a document with another share; its generation is made durable first."""
-    document, counter = raised(ctx.state.document, share, ctx.state.counter)
-    if counter != ctx.state.counter:
-        await ctx.append("generation", {"counter": counter, "for": f"share {share}"})
-    await ctx.append("gate", {"for": f"share {share}", "gates": [each._asdict() for each in results]})
-    return await ctx.intend(document, dual_write=ctx.state.dual_write)
+    purpose = f"share {share}"
+    document, counter = raised(ctx.state.document, share, ctx.given_out(purpose))
+    await ctx.reserve(counter, purpose)
+    return await ctx.intend(document, dual_write=ctx.state.dual_write, gates=results)
 
 
 async def all_moved(ctx: Context, target: Side) -> str:
@@ -162,14 +161,7 @@ async def cut_over(ctx: Context) -> str:
     if "all-moved" not in ctx.state.done:
         return await all_moved(ctx, Side.NEW)
     results = await drained(ctx)
-    waiting = waiting_for(results)
-    if waiting:
-        return waiting
-    intent = _asked(ctx, Intent.CUTOVER)
-    await ctx.enter(Phase.BAKING, results)
-    if intent is not None:
-        await ctx.settle(intent, "done", "BAKING")
-    return PROGRESS
+    return waiting_for(results) or await ctx.enter(Phase.BAKING, results)
 
 
 async def roll_back(ctx: Context, intent: Pending) -> str:
@@ -181,20 +173,16 @@ async def roll_back(ctx: Context, intent: Pending) -> str:
 async def rolled_back(ctx: Context) -> str:
     """ROLLED_BACK: all keys go back; then `ramp` goes forward again, or `abort` gives up."""
     if "back" not in ctx.state.done:
-        document, counter = raised(ctx.state.document, 0, ctx.state.counter)
+        document, counter = raised(ctx.state.document, 0, ctx.given_out("rollback"))
         if document.legacy_gen < counter:  # the share is 0 already, but the canary is ahead at a later generation
             counter += 1
             document = document._replace(legacy_gen=counter)
-        if counter != ctx.state.counter:
-            await ctx.append("generation", {"counter": counter, "for": "rollback"})
+        await ctx.reserve(counter, "rollback")
         if document != ctx.state.document:
             return await ctx.intend(document, dual_write=ctx.state.dual_write)
         return await ctx.finish("back", {"document": document_json(document)})
     if "all-moved" not in ctx.state.done:
         return await all_moved(ctx, Side.LEGACY)
-    rollback = _asked(ctx, Intent.ROLLBACK)
-    if rollback is not None:
-        return await ctx.settle(rollback, "done", "all keys are on the legacy table")
     if ctx.state.intent is None:
         return "crossfade ramp PERCENT (forward again), or crossfade abort"
     results = await drained(ctx)

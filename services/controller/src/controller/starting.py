@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from controller.context import PROGRESS, Context, gates_json
+from controller.context import Context, gates_json
 from controller.planning import check_plan
 from controller.state import Pending
 from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
@@ -168,8 +168,7 @@ async def _map(ctx: Context) -> str:
             f"{counts.unmappable} rows that can't be mapped: {'; '.join(counts.samples[:3])}. Fix the mapping and "
             "restart the controller, or leave them out: crossfade start --exclude KEY --execute"
         )
-    if counts.highest_generation > ctx.state.counter:
-        await ctx.append("generation", {"counter": counts.highest_generation, "for": "rows of an earlier migration"})
+    await ctx.reserve(counts.highest_generation, "rows of an earlier migration")
     return await ctx.finish("map", {"prefix": target, "number": number, **counts.as_json()})
 
 
@@ -260,8 +259,4 @@ async def open_dual_write(ctx: Context) -> str:
     waiting = ctx.shut([heartbeats])
     if waiting:
         return waiting
-    await ctx.finish("dual-write", {"pods": len(ctx.observer.pods)})
-    intent = started(ctx)
-    if intent is not None:
-        await ctx.settle(intent, "done", "DUAL_WRITE")
-    return PROGRESS
+    return await ctx.finish("dual-write", {"pods": len(ctx.observer.pods)})

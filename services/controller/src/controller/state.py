@@ -10,7 +10,7 @@ Kinds of entries, and what their bodies hold:
 | phase | `from`, `to`, `gates`: the evidence |
 | begun, step | `step` and its evidence: before and after an effect on the world |
 | generation | `counter`: the highest generation ever given out, `for` what |
-| share | `document`, `dual_write`: about to be published |
+| share | `document`, `dual_write`, `gates`: about to be published |
 | published | `share`: number of that entry |
 | pause | `paused` |
 | halt | `because`: empty when the ramp goes on |
@@ -59,6 +59,8 @@ class Migration(NamedTuple):
         paused: whether ramp and sweeper rest.
         halt: why the ramp stopped by itself; empty when it did not.
         counter: the highest generation ever given out.
+        reserved: what the counter was raised for last; empty once a flag document or a phase came after it. A
+            controller that dies before it used a generation finds it again here.
         document: the flag document in force, or about to be.
         dual_write: the flag of that name.
         share_entry: number of the last "share" entry; 0 when there is none.
@@ -75,6 +77,7 @@ class Migration(NamedTuple):
     paused: bool = False
     halt: str = ""
     counter: int = 0
+    reserved: str = ""
     document: FlagDocument = FlagDocument()
     dual_write: bool = False
     share_entry: int = 0
@@ -126,7 +129,7 @@ def _outcome(state: Migration, entry: Entry) -> Migration:
 def _phase(state: Migration, entry: Entry) -> Migration:
     there = Phase(entry.body["to"])
     check_transition(state.phase, there)
-    return state._replace(phase=there, since_us=entry.at_us, begun={}, done={})
+    return state._replace(phase=there, since_us=entry.at_us, begun={}, done={}, reserved="")
 
 
 def _begun(state: Migration, entry: Entry) -> Migration:
@@ -139,7 +142,7 @@ def _step(state: Migration, entry: Entry) -> Migration:
 
 
 def _generation(state: Migration, entry: Entry) -> Migration:
-    return state._replace(counter=max(state.counter, int(entry.body["counter"])))
+    return state._replace(counter=max(state.counter, int(entry.body["counter"])), reserved=entry.body["for"])
 
 
 def _share(state: Migration, entry: Entry) -> Migration:
@@ -148,6 +151,7 @@ def _share(state: Migration, entry: Entry) -> Migration:
         dual_write=entry.body["dual_write"],
         share_entry=entry.number,
         is_published=False,
+        reserved="",
     )
 
 

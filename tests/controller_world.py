@@ -1,0 +1,289 @@
+"""A whole migration on the shipped fakes: tables, streams, replicators, pods, a verifier; time is set by hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from controller.context import Context
+from controller.driver import Driver
+from controller.service import assemble
+from controller.settings import ControllerSettings
+from controller.world import World
+from crossfade.adapters.kinesis import StreamRecord
+from crossfade.adapters.memory.admin import MemoryAws
+from crossfade.adapters.memory.control import (
+    ControlStore,
+    MemoryDeadLetters,
+    MemoryHeartbeats,
+    MemoryJournal,
+    MemoryLease,
+    MemoryReports,
+    MemoryStatusBoard,
+)
+from crossfade.adapters.memory.flags import MemoryFlags
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.apply import ApplyRule
+from crossfade.core.change import decode_change
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.fence import Transfer
+from crossfade.core.gates import Parity
+from crossfade.core.item import is_active
+from crossfade.core.keys import Key
+from crossfade.core.shape import Direction, Side, direction_to
+from crossfade.ports.control import DeadLetter, Entry, Heartbeat, Report
+from crossfade.runtime.ownership import Ownership
+from engagement_migration import MAPPING
+from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
+
+SETTINGS: dict[str, Any] = {
+    "bucket": "exports",
+    "verifier_url": "http://127.0.0.1:1",
+    "settling_s": 2,
+    "probe_s": 1,
+    "evidence_s": 0.5,
+    "facts_s": 1,
+    "sweep_rest_s": 1,
+    "stream_margin_s": 0.1,
+    "gate_quiet_s": 3,
+    "sweep_page": 4,
+}
+
+
+class Killed(Exception):
+    """The controller's process ended here."""
+
+
+class Town:
+    """Everything around the controller. It goes on when the controller is killed.
+
+    Attributes:
+        kill: asked before and after each journal entry; raises Killed to end the controller there.
+    """
+
+    def __init__(self, wallets: int = 6, **settings: Any) -> None:
+        self.now_s = 1_764_000_000.0
+        self.settings = ControllerSettings(**{**SETTINGS, **settings})
+        self.aws = MemoryAws({}, {"wallet"}, now_us=self.now_us)
+        self.tables = {
+            side: MemoryTable(
+                MAPPING.shape(side),
+                belongs=MAPPING.belongs,
+                on_change=lambda payload, name=MAPPING.shape(side).table: self.aws.record(name, payload),  # type: ignore[misc]  # a default binds the name
+                now_us=self.now_us,
+            )
+            for side in Side
+        }
+        self.aws._tables = {MAPPING.shape(side).table: table for side, table in self.tables.items()}
+        for row in (*WALLETS, *STRANGERS):
+            self.tables[Side.LEGACY].put(row)
+        for number in range(wallets):
+            self.tables[Side.LEGACY].put(legacy_wallet(f"w{number}", "chan", number))
+        self.store = ControlStore()
+        self.flags = MemoryFlags()
+        self.reports = MemoryReports(self.store)
+        self.letters = MemoryDeadLetters(self.store)
+        self.parity = Parity(reachable=True, clean_pass_age_s=0.0, clean_pass_began_s=0.0)
+        self.pods = [MemoryHeartbeats(self.store), MemoryHeartbeats(self.store)]
+        self.silent_pods: set[int] = set()
+        self.silent_roles: set[str] = set()
+        self.halted = ""
+        self.commands: list[tuple[str, ...]] = []
+        self.command_exit = 0
+        self.kill: Callable[[str, int, str], None] = lambda _when, _number, _kind: None
+        self.starts = itertools.count()
+        self._read = dict.fromkeys(Side, 0)
+
+    def now_us(self) -> int:
+        return int(self.now_s * 1e6)
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    async def start(self) -> tuple[Context, Driver]:
+        """Start a controller process: it knows nothing but the stores."""
+        lease = MemoryLease(self.store, holder=f"controller-{next(self.starts)}", monotonic=self.monotonic)
+        self.store.leases.clear()  # the lease has its own tests
+        assert await lease.acquire()
+        lease.held_for_ever = True  # type: ignore[attr-defined]  # a mark for readers: time is set by hand
+        excluded: set[Key] = set()
+        tables = self.tables
+
+        async def parity() -> Parity:
+            return self.parity
+
+        async def ask_for_pass() -> None:
+            self.commands.append(("pass",))
+
+        async def rows(limit: int) -> list[Any]:
+            return list(tables[Side.LEGACY].images.values())[:limit]
+
+        async def command(asked: Any) -> tuple[int, str]:
+            self.commands.append(tuple(asked))
+            return self.command_exit, "said so"
+
+        world = World(
+            settings=self.settings,
+            mapping=MAPPING,
+            journal=MortalJournal(self),
+            board=MemoryStatusBoard(self.store),
+            heartbeats=MemoryHeartbeats(self.store, monotonic=self.monotonic),
+            reports=self.reports,
+            letters=self.letters,
+            admin=self.aws,
+            objects=self.aws,
+            metrics=self.aws,
+            parity=parity,
+            ask_for_pass=ask_for_pass,
+            flags=self.flags,
+            tables=tables,
+            ownership=Ownership(
+                tables[Side.LEGACY], tables[Side.NEW], MAPPING, excluded=excluded.__contains__, wall_us=self.now_us
+            ),
+            shards=self.aws,
+            rows=rows,
+            command=command,
+            excluded=excluded,
+            now_us=self.now_us,
+            monotonic=self.monotonic,
+            sleep=self.sleep,
+        )
+        ctx, driver = assemble(world)
+        await driver.recover()
+        return ctx, driver
+
+    async def live(self, seconds: float = 0.5) -> None:
+        """Let time pass: replicators apply, pods beat."""
+        self.now_s += seconds
+        for side in Side:
+            await self._replicate(side)
+        flags = self.flags.current()
+        for number, pod in enumerate(self.pods):
+            if number not in self.silent_pods:
+                await pod.beat(Heartbeat(f"pod-{number}", flags.document, flags.dual_write, 3.0, self.now_us()))
+
+    async def _replicate(self, source: Side) -> None:
+        stream = {Side.LEGACY: "wallet-changes", Side.NEW: "engagement-changes"}[source]
+        role = {Side.LEGACY: "forward", Side.NEW: "reverse"}[source]
+        if role in self.silent_roles or not await self.aws.list_shards(stream) or "engagement" not in self._existing():
+            return
+        direction = direction_to(source.other)
+        rule, shape = ApplyRule(MAPPING, direction), MAPPING.shape(source)
+        fetched = await self.aws.get_records(f"{stream}:{self._read[source]}", 10_000)
+        for record in fetched.records:
+            try:
+                decision = rule.decide(decode_change(record.data, shape.key))
+            except PoisonRecord as error:
+                await self._park(role, record, str(error))
+                continue
+            if isinstance(decision, Transfer):
+                await self.tables[direction.target].transfer([decision])
+        self._read[source] += len(fetched.records)
+        shard = f"{stream}/shardId-000000000000"
+        await self.reports.put([Report(role, shard, self.now_us(), 10, 0, 0, {"applied": 1}, halted=self.halted)])
+
+    async def _park(self, role: str, record: StreamRecord, reason: str) -> None:
+        sequence, now_us = f"shard:{record.sequence_number}", self.now_us()
+        letter = DeadLetter(role, sequence, Key(b""), None, reason, "poison_record", record.data, "", now_us)
+        await self.letters.park(letter)
+
+    def _existing(self) -> set[str]:
+        return self.aws._existing
+
+    def journal(self, who: str = "ann") -> MemoryJournal:
+        """An operator's journal."""
+        return MemoryJournal(self.store, who=who, now_us=self.now_us)
+
+    async def ask(self, verb: str, **arguments: Any) -> int:
+        """Append an intent, as the CLI does; return its number."""
+        return (await self.journal().append("intent", {"verb": verb, "arguments": arguments})).number
+
+    def outcome(self, number: int) -> Mapping[str, Any] | None:
+        """Return the outcome of an intent; None when it has none yet."""
+        found = [each.body for each in self.entries("outcome") if each.body["intent"] == number]
+        assert len(found) <= 1, "an intent has one outcome"
+        return found[0] if found else None
+
+    def entries(self, kind: str) -> list[Entry]:
+        return [each for each in self.store.journal if each.kind == kind]
+
+    def owners(self) -> dict[Side, int]:
+        """Count the keys that each side owns; nothing may be owned twice."""
+        counts = dict.fromkeys(Side, 0)
+        for key in self.mapped_keys():
+            active = [side for side in Side if is_active(self.tables[side].item(key), side)]
+            assert len(active) < 2, f"{key!r} has two owners"
+            for side in active:
+                counts[side] += 1
+        return counts
+
+    def mapped_keys(self) -> set[Key]:
+        return {key for table in self.tables.values() for key in table.images if MAPPING.belongs(key)}
+
+    def balances(self, side: Side) -> dict[Key, int]:
+        shape = MAPPING.shape(side)
+        found = {}
+        for key in self.mapped_keys():
+            item = self.tables[side].item(key)
+            if item is not None and not item.deleted:
+                value = item.value(shape.balance)
+                assert value is not None
+                found[key] = int(bytes(value).split(b'"')[3])
+        return found
+
+
+class MortalJournal:
+    """The controller's journal, with a place to die before and after each entry."""
+
+    def __init__(self, town: Town) -> None:
+        self._town = town
+        self._journal = MemoryJournal(town.store, who="controller", now_us=town.now_us)
+
+    async def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
+        number = len(self._town.store.journal) + 1
+        self._town.kill("before", number, kind)
+        entry = await self._journal.append(kind, body)
+        self._town.kill("after", number, kind)
+        return entry
+
+    async def entries(self, *, after: int = 0) -> list[Entry]:
+        return await self._journal.entries(after=after)
+
+
+async def run(town: Town, until: Callable[[], bool], *, ticks: int = 400) -> tuple[Context, Driver]:
+    """Run the controller, started again whenever it is killed, until something holds."""
+    ctx, driver = await start_again(town)
+    for _ in range(ticks):
+        if until():
+            return ctx, driver
+        await town.live()
+        try:
+            await driver.tick()
+        except Killed:
+            ctx, driver = await start_again(town)
+    raise AssertionError(f"{ctx.state.phase} after {ticks} ticks; it waits for: {driver.waiting_for}")
+
+
+async def start_again(town: Town) -> tuple[Context, Driver]:
+    """Start the controller; it may be killed while it starts, too."""
+    while True:
+        try:
+            return await town.start()
+        except Killed:
+            continue
+
+
+async def settled(town: Town, verb: str, **arguments: Any) -> tuple[Context, Driver]:
+    """Ask for something and run until it is done."""
+    number = await town.ask(verb, **arguments)
+    ctx, driver = await run(town, lambda: town.outcome(number) is not None)
+    outcome = town.outcome(number)
+    assert outcome is not None and outcome["outcome"] == "done", outcome
+    return ctx, driver
+
+
+__all__ = ["Direction", "Killed", "Town", "run", "settled", "start_again"]

@@ -1,0 +1,280 @@
+"""A migration from first to last on the shipped fakes, and every way back."""
+
+from controller_world import Town, run, settled
+from crossfade.core.image import of_string
+from crossfade.core.keys import key_of_strings
+from crossfade.core.phases import Phase
+from crossfade.core.shape import Side
+
+CANARY = key_of_strings("USER#cf-canary", "POINTS#cf-canary")
+
+
+async def to_ramping(town: Town, percent: int = 50) -> None:
+    await settled(town, "start", exclude=[])
+    await settled(town, "ramp", share=percent * 100)
+
+
+async def test_start_brings_the_tables_together_and_switches_dual_writes_on() -> None:
+    town = Town()
+    ctx, _ = await settled(town, "start", exclude=[])
+    assert ctx.state.phase is Phase.DUAL_WRITE
+    assert town.flags.current().dual_write
+    assert town.aws.calls.count("export") == town.aws.calls.count("import") == 1
+    assert town.balances(Side.NEW) == town.balances(Side.LEGACY)
+    assert len(town.balances(Side.NEW)) == 10
+
+
+async def test_rows_of_others_stay_in_the_shared_table() -> None:
+    town = Town()
+    before = dict(town.tables[Side.LEGACY].images)
+    await settled(town, "start", exclude=[])
+    strangers = [key for key in before if not town.tables[Side.LEGACY]._belongs(key)]
+    assert len(strangers) == 3
+    assert not set(strangers) & set(town.tables[Side.NEW].images)
+    assert all(town.tables[Side.LEGACY].images[key] == before[key] for key in strangers)
+
+
+async def test_the_canary_proves_the_reverse_path_before_the_first_client_key_moves() -> None:
+    town = Town()
+    await settled(town, "start", exclude=[])
+    number = await town.ask("ramp", share=100)
+    town.silent_roles = {"reverse"}
+    _, driver = await run(town, lambda: town.now_s > 1_764_000_060)
+    assert town.outcome(number) is None
+    assert "reverse_proven" in driver.waiting_for
+    assert town.flags.current().document.share == 0
+    town.silent_roles = set()
+    await run(town, lambda: town.outcome(number) is not None)
+    new, legacy = (town.tables[side].item(CANARY) for side in (Side.NEW, Side.LEGACY))
+    assert new is not None
+    assert new.deleted
+    assert legacy is not None
+    assert town.flags.current().document.share == 100
+
+
+async def test_a_whole_migration_ends_with_every_key_on_the_new_table() -> None:
+    town = Town()
+    await to_ramping(town)
+    await settled(town, "ramp", share=10_000)
+    await settled(town, "cutover")
+    assert town.owners()[Side.LEGACY] == 0
+    ctx, _ = await settled(town, "complete", confirm="engagement", revoked=True)
+    assert ctx.state.phase is Phase.COMPLETE
+    flags = town.flags.current()
+    assert flags.document.complete
+    assert not flags.dual_write
+    assert ctx.state.facts["revoked"]["by"] == "the operator's word"
+    assert len(town.balances(Side.NEW)) == 10
+
+
+async def test_a_rollback_hands_every_key_back_also_those_nobody_touched() -> None:
+    town = Town()
+    await to_ramping(town)
+    await settled(town, "cutover")
+    assert town.owners()[Side.NEW] == 11
+    await settled(town, "rollback")
+    assert town.owners() == {Side.LEGACY: 11, Side.NEW: 0}
+    document = town.flags.current().document
+    assert document.share == 0
+    assert document.legacy_gen > document.new_gen
+
+
+async def test_after_a_rollback_the_way_forward_is_open_again_with_higher_generations() -> None:
+    town = Town()
+    await to_ramping(town)
+    first = town.flags.current().document
+    await settled(town, "rollback")
+    ctx, _ = await settled(town, "ramp", share=2_500)
+    assert ctx.state.phase is Phase.RAMPING
+    document = town.flags.current().document
+    assert document.new_gen > document.legacy_gen > first.new_gen
+    await settled(town, "cutover")
+    assert town.owners()[Side.LEGACY] == 0
+
+
+async def test_a_generation_is_never_given_out_twice_nor_published_before_it_is_durable() -> None:
+    town = Town()
+    published: list[tuple[int, int]] = []
+    publish = town.flags.publish
+
+    async def watched(document, *, dual_write):  # type: ignore[no-untyped-def]  # the fake's own signature
+        durable = max((int(each.body["counter"]) for each in town.entries("generation")), default=0)
+        published.append((max(document.new_gen, document.legacy_gen), durable))
+        await publish(document, dual_write=dual_write)
+
+    town.flags.publish = watched  # type: ignore[method-assign]  # looks on, and passes on
+    await to_ramping(town)
+    await settled(town, "ramp", share=1000)
+    await settled(town, "rollback")
+    await settled(town, "ramp", share=100)
+    assert all(given <= durable for given, durable in published)
+    counters = [int(each.body["counter"]) for each in town.entries("generation")]
+    assert counters == sorted(set(counters))
+
+
+async def test_an_abort_before_ramping_sends_the_canary_home_and_stops_dual_writes() -> None:
+    town = Town()
+    await settled(town, "start", exclude=[])
+    await run(town, lambda: town.tables[Side.NEW].item(CANARY) is not None)
+    ctx, _ = await settled(town, "abort")
+    assert ctx.state.phase is Phase.ABORTED
+    assert not town.flags.current().dual_write
+    assert town.owners()[Side.NEW] == 0
+
+
+async def test_an_abort_after_a_rollback_waits_for_all_keys_to_be_back() -> None:
+    town = Town()
+    await to_ramping(town)
+    await settled(town, "cutover")
+    await town.ask("rollback")
+    await run(town, lambda: town.entries("phase")[-1].body["to"] == "ROLLED_BACK")
+    ctx, _ = await settled(town, "abort")
+    assert ctx.state.phase is Phase.ABORTED
+    assert town.owners()[Side.NEW] == 0
+
+
+async def test_a_rollback_is_refused_once_complete_is_published() -> None:
+    town = Town()
+    await to_ramping(town)
+    await settled(town, "cutover")
+    completing = await town.ask("complete", confirm="engagement", revoked=False)
+    await run(town, lambda: town.flags.current().document.complete)
+    number = await town.ask("rollback")
+    await run(town, lambda: town.outcome(number) is not None)
+    outcome = town.outcome(number)
+    assert outcome is not None
+    assert outcome["outcome"] == "refused"
+    assert town.outcome(completing) is None  # it waits for the revocation
+    await settled(town, "complete", confirm="engagement", revoked=True)
+
+
+async def test_complete_wants_the_migrations_name_in_writing() -> None:
+    town = Town()
+    await to_ramping(town)
+    await settled(town, "cutover")
+    number = await town.ask("complete", confirm="wallets", revoked=True)
+    await run(town, lambda: town.outcome(number) is not None)
+    outcome = town.outcome(number)
+    assert outcome is not None
+    assert outcome["outcome"] == "refused"
+
+
+async def test_the_revocation_is_the_hooks_when_there_is_one_and_its_failure_stops_the_way() -> None:
+    town = Town(revoke_command=["revoke", "--now"])
+    await to_ramping(town)
+    await settled(town, "cutover")
+    town.command_exit = 1
+    number = await town.ask("complete", confirm="engagement", revoked=True)
+    _, driver = await run(town, lambda: ("revoke", "--now") in town.commands)
+    assert "it ended with 1" in driver.waiting_for
+    assert town.outcome(number) is None
+    town.command_exit = 0
+    ctx, _ = await run(town, lambda: town.outcome(number) is not None)
+    assert ctx.state.phase is Phase.COMPLETE
+    assert ctx.state.facts["revoked"]["by"] == "hook"
+
+
+async def test_the_ramp_halts_by_itself_and_says_why_and_refuses_to_go_on() -> None:
+    town = Town()
+    await to_ramping(town)
+    town.parity = town.parity._replace(drift={"diverged": 2})
+    await run(town, lambda: bool(town.entries("halt")))
+    share = town.flags.current().document.share
+    number = await town.ask("ramp", share=10_000)
+    await run(town, lambda: town.outcome(number) is not None)
+    outcome = town.outcome(number)
+    assert outcome is not None
+    assert outcome["outcome"] == "refused"
+    assert "2 diverged" in outcome["because"]
+    assert town.flags.current().document.share == share
+    town.parity = town.parity._replace(drift={})
+    await run(town, lambda: town.entries("halt")[-1].body["because"] == "")
+    await settled(town, "ramp", share=10_000)
+
+
+async def test_a_consumers_objection_halts_the_ramp() -> None:
+    town = Town()
+    await to_ramping(town)
+    town.halted = "a standby row was removed"
+    await run(town, lambda: bool(town.entries("halt")))
+    assert "a standby row was removed" in town.entries("halt")[0].body["because"]
+
+
+async def test_pause_holds_the_ramp_and_resume_lets_it_go_on() -> None:
+    town = Town()
+    await settled(town, "start", exclude=[])
+    await settled(town, "pause")
+    number = await town.ask("ramp", share=100)
+    _, driver = await run(town, lambda: town.now_s > 1_764_000_040)
+    assert town.outcome(number) is None
+    assert driver.waiting_for == "crossfade resume"
+    await settled(town, "resume")
+    await run(town, lambda: town.outcome(number) is not None)
+
+
+async def test_a_later_intent_replaces_the_one_that_waits() -> None:
+    town = Town()
+    await to_ramping(town)
+    town.parity = town.parity._replace(clean_pass_age_s=None)
+    waiting = await town.ask("ramp", share=9_000)
+    await run(town, lambda: any(each.body["intent"] == waiting for each in town.entries("admitted")))
+    await settled(town, "rollback")
+    outcome = town.outcome(waiting)
+    assert outcome is not None
+    assert outcome["outcome"] == "superseded"
+    assert town.flags.current().document.share == 0
+
+
+async def test_an_intent_of_the_wrong_phase_is_refused_with_the_phases_that_would_do() -> None:
+    town = Town()
+    number = await town.ask("cutover")
+    await run(town, lambda: town.outcome(number) is not None)
+    assert town.outcome(number) == {
+        "intent": number,
+        "verb": "cutover",
+        "outcome": "refused",
+        "because": "cutover is not possible in PLANNED; it is in: RAMPING",
+    }
+
+
+async def test_the_cutover_waits_for_a_pod_that_works_under_an_older_document() -> None:
+    town = Town()
+    await to_ramping(town)
+
+    def falls_silent(_when: str, _number: int, kind: str) -> None:
+        if kind == "share":
+            town.silent_pods = {1}
+
+    town.kill = falls_silent
+    number = await town.ask("cutover")
+    _, driver = await run(town, lambda: town.flags.current().document.share == 10_000)
+    await town.live(0.5)
+    await driver.tick()
+    assert town.outcome(number) is None
+    assert "pod-1" in driver.waiting_for
+    await run(town, lambda: town.outcome(number) is not None)  # its lease ends: an expired pod isn't counted
+
+
+async def test_an_unmappable_row_blocks_the_snapshot_until_it_is_excluded() -> None:
+    town = Town()
+    bad = {**town.tables[Side.LEGACY].images[key_of_strings("USER#w0", "POINTS#chan")]}
+    start = await town.ask("start", exclude=[])
+    await run(town, lambda: town.entries("begun") != [] and town.entries("begun")[-1].body["step"] == "capture")
+    bad["surprise"] = of_string("unknown to the mapping")
+    town.tables[Side.LEGACY].put(bad)
+    _, driver = await run(town, lambda: any(each.body["step"] == "map" for each in town.entries("begun")))
+    for _ in range(3):
+        await town.live()
+        await driver.tick()
+    assert "1 rows that can't be mapped" in driver.waiting_for
+    assert "surprise" in driver.waiting_for
+    assert "import" not in town.aws.calls
+    key = key_of_strings("USER#w0", "POINTS#chan").decode()
+    again = await town.ask("start", exclude=[key])
+    await run(town, lambda: any(each.body["step"] == "import" for each in town.entries("step")))
+    assert town.outcome(again) is None
+    outcome = town.outcome(start)
+    assert outcome is not None
+    assert outcome["outcome"] == "superseded"
+    mapped = next(each.body for each in town.entries("step") if each.body["step"] == "map")
+    assert (mapped["mapped"], mapped["excluded"], mapped["not_ours"], mapped["unmappable"]) == (9, 1, 3, 0)
