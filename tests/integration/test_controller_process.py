@@ -1,0 +1,174 @@
+"""The controller as a process, operated by its CLI, on the embedded AWS: from PLANNED to DUAL_WRITE, killed on the way."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
+from localaws import Stack
+from localaws.endpoints import Endpoints
+
+from crossfade.adapters.control.heartbeats import DynamoHeartbeats
+from crossfade.adapters.control.reports import DynamoReports
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.flags import parse_flagd_file
+from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.core.control import control_tables
+from crossfade.core.image import encode_image
+from crossfade.ports.control import Heartbeat, Report
+
+pytestmark = pytest.mark.embedded
+
+BUCKET = "controller-test"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Endpoints]:
+    """An AWS of its own: table and stream names are the mapping's."""
+    with Stack(redis=False) as stack:
+        yield stack.endpoints
+
+
+def seed(aws: Endpoints) -> None:
+    client = boto3.client("dynamodb", **aws.client_arguments())
+    client.create_table(
+        TableName="wallet",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in ("pk", "sk")],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    )
+    client.update_continuous_backups(
+        TableName="wallet", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+    )
+    for row in (*WALLETS, *STRANGERS, *(legacy_wallet(f"w{number}", "chan", number) for number in range(40))):
+        item = {
+            name: {kind: value}
+            for name, typed in json.loads(encode_image(row)).items()
+            for kind, value in typed.items()
+        }
+        client.put_item(TableName="wallet", Item=item)
+    boto3.client("s3", **aws.client_arguments()).create_bucket(Bucket=BUCKET)
+
+
+def environment(aws: Endpoints, flags: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CROSSFADE_", "AWS_"))}
+    return {
+        **kept,
+        "AWS_ACCESS_KEY_ID": aws.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": aws.secret_access_key,
+        "CROSSFADE_REGION": aws.region,
+        "CROSSFADE_AWS_ENDPOINT_URL": aws.aws_endpoint,
+        "CROSSFADE_BUCKET": BUCKET,
+        "CROSSFADE_FLAG_FILE": str(flags),
+        "CROSSFADE_VERIFIER_URL": "http://127.0.0.1:9",
+        "CROSSFADE_SETTLING_S": "1",
+        "CROSSFADE_EVIDENCE_S": "0.3",
+        "CROSSFADE_FACTS_S": "1",
+        "CROSSFADE_REPORT_S": "3",
+        "CROSSFADE_LEASE_S": "2",
+        "CROSSFADE_METRIC_PERIOD_S": "1",
+    }
+
+
+def crossfade(env: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any], str]:
+    command = [sys.executable, "-m", "controller.cli", *arguments, "--json"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+
+
+def start_controller(env: dict[str, str]) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "controller.main"], env=env, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == "ready":
+            return process
+    raise AssertionError("the controller ended before it was ready")
+
+
+async def pretend_to_be_a_fleet(aws: Endpoints, flags: Path, stop: asyncio.Event) -> None:
+    """Beat and report as one pod and both replicators would."""
+    credentials = StaticCredentials(Credentials(aws.access_key_id, aws.secret_access_key, None))
+    config = WireConfig(region=aws.region, endpoint_url=aws.aws_endpoint)
+    tables = control_tables("engagement")
+    async with Wire("dynamodb", config, credentials) as wire:
+        db = DynamoDB(wire)
+        beats, reports = DynamoHeartbeats(db, tables.heartbeats), DynamoReports(db, tables.reports)
+        while not stop.is_set():
+            now_us = time.time_ns() // 1000
+            document, dual_write = parse_flagd_file(flags.read_text())
+            await beats.beat(Heartbeat("pod-a", document, dual_write, 3.0, now_us))
+            await reports.put(
+                [
+                    Report(role, f"{stream}/shardId-000000000000", now_us, 5, 0, now_us, {"applied": 1})
+                    for role, stream in (("forward", "wallet-changes"), ("reverse", "engagement-changes"))
+                ]
+            )
+            await asyncio.sleep(0.3)
+
+
+async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is_killed(
+    aws: Endpoints, tmp_path: Path
+) -> None:
+    seed(aws)
+    flags = tmp_path / "flags.json"
+    env = environment(aws, flags)
+    code, plan, _ = await asyncio.to_thread(crossfade, env, "plan")
+    assert code == 0, [each for each in plan["checks"] if not each["open"]]
+    assert plan["sample"]["ours"] == 44
+    assert plan["sample"]["staying"] == 3
+    controller = await asyncio.to_thread(start_controller, env)
+    stop = asyncio.Event()
+    fleet = None
+    try:
+        code, dry, _ = await asyncio.to_thread(crossfade, env, "start")
+        assert (code, dry["outcome"], dry["phase"]) == (0, "dry run", "PLANNED")
+        code, asked, _ = await asyncio.to_thread(crossfade, env, "start", "--execute")
+        assert (code, asked["outcome"]) == (0, "asked")
+        fleet = asyncio.create_task(pretend_to_be_a_fleet(aws, flags, stop))
+        await asyncio.sleep(1.5)
+        controller.send_signal(signal.SIGKILL)
+        controller.wait()
+        controller = await asyncio.to_thread(start_controller, env)
+        code, status = 0, {"phase": ""}
+        deadline_s = time.monotonic() + 40
+        while status["phase"] != "DUAL_WRITE" or not status["waiting_for"].startswith("crossfade ramp"):
+            assert time.monotonic() < deadline_s, status
+            await asyncio.sleep(0.5)
+            code, status, _ = await asyncio.to_thread(crossfade, env, "status")
+            assert code == 0
+        assert status["snapshot"]["map"]["mapped"] == 44
+        assert status["snapshot"]["map"]["not_ours"] == 3
+        assert status["snapshot"]["import"]["imported"] == 44
+        assert not status["is_old"]
+        _, dual_write = parse_flagd_file(flags.read_text())
+        assert dual_write
+        code, ramp, _ = await asyncio.to_thread(crossfade, env, "ramp", "1")
+        assert code == 4, ramp
+        assert "clean_pass" in {each["name"] for each in ramp["shut"]}
+        code, late, said = await asyncio.to_thread(crossfade, env, "ramp", "1", "--execute", "--wait", "--timeout", "2")
+        assert (code, late["outcome"]) == (5, "timeout")
+        assert "clean_pass" in said
+        code, refused, _ = await asyncio.to_thread(crossfade, env, "cutover", "--execute")
+        assert (code, refused["outcome"]) == (3, "refused")
+        items = boto3.client("dynamodb", **aws.client_arguments()).scan(TableName="engagement")["Items"]
+        wallets = [each for each in items if "cf_deleted" not in each]
+        assert len(wallets) == 44
+        assert all(each["cf_role"] == {"S": "S"} and each["cf_mv"] == {"N": "0"} for each in wallets)
+        assert all("cents" not in each for each in items)
+    finally:
+        stop.set()
+        if fleet is not None:
+            await fleet
+        controller.send_signal(signal.SIGTERM)
+        assert controller.wait(10) == 0
