@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -16,6 +16,8 @@ from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.errors import StoreUnavailable
 from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.item import Item
+from crossfade.core.keys import Key
 from crossfade.core.ramp import FlagDocument
 from crossfade.core.shape import Side
 from crossfade.core.writes import Answer, Write
@@ -105,6 +107,15 @@ class Table(MemoryTable):
 
     down = False
     first: Callable[[], Awaitable[None]] | None = None
+    last_read_consistent: bool | None = None
+
+    async def read(self, key: Key, *, consistent: bool = True) -> Item | None:
+        self.last_read_consistent = consistent
+        return await super().read(key, consistent=consistent)
+
+    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
+        self.last_read_consistent = consistent
+        return await super().read_many(keys, consistent=consistent)
 
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
         if self.down:
@@ -149,9 +160,16 @@ class World:
         dual_write: bool = False,
         operation_s: float = 2.0,
         budget_s: float = 0.02,
+        max_waiting: int = 100,
     ) -> Pod:
         pod = Pod(
-            self, f"pod-{next(self._pods)}", document, dual_write=dual_write, operation_s=operation_s, budget_s=budget_s
+            self,
+            f"pod-{next(self._pods)}",
+            document,
+            dual_write=dual_write,
+            operation_s=operation_s,
+            budget_s=budget_s,
+            max_waiting=max_waiting,
         )
         assert await pod.pulse.beat()
         return pod
@@ -161,7 +179,15 @@ class Pod:
     """One API process."""
 
     def __init__(
-        self, world: World, name: str, document: FlagDocument, *, dual_write: bool, operation_s: float, budget_s: float
+        self,
+        world: World,
+        name: str,
+        document: FlagDocument,
+        *,
+        dual_write: bool,
+        operation_s: float,
+        budget_s: float,
+        max_waiting: int,
     ) -> None:
         self.world, clock = world, world.clock
         self.flags = MemoryFlags(document, dual_write=dual_write)
@@ -178,7 +204,14 @@ class Pod:
         )
         targets = cast("dict[Side, TransferTable]", world.copies)
         self.mirror = Mirror(
-            MAPPING, targets, world.marks, self.epochs, budget_s=budget_s, call_s=0.2, monotonic=clock.monotonic
+            MAPPING,
+            targets,
+            world.marks,
+            self.epochs,
+            budget_s=budget_s,
+            call_s=0.2,
+            max_waiting=max_waiting,
+            monotonic=clock.monotonic,
         )
         self.tally = Tally()
         ownership = Ownership(

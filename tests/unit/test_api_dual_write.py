@@ -38,15 +38,26 @@ async def test_an_owner_write_is_on_the_other_table_at_once_and_marked() -> None
     assert await world.marks.seen(Direction.FORWARD, [KEY]) == [earned.version]
 
 
-async def test_rule_2_a_copy_to_the_legacy_table_creates_the_row_as_standby_with_the_images_generation() -> None:
+async def test_rule_2_a_copy_that_creates_a_legacy_row_gives_it_role_s_and_the_images_generation() -> None:
     world = World()
-    pod = await world.pod(ALL_NEW, dual_write=True)
-    earned = await pod.earn(5)
+    pod = await world.pod(ALL_NEW._replace(complete=True), dual_write=True)
+    earned = await pod.earn(5)  # complete: a wallet that never was needs no stub in the legacy table
     await settled(pod)
     legacy = world.tables[Side.LEGACY].item(KEY)
     assert legacy is not None
     assert (legacy.role, legacy.generation, legacy.version) == (Role.STANDBY, 1, earned.version)
     assert await world.marks.seen(Direction.REVERSE, [KEY]) == [earned.version]
+
+
+async def test_rule_2_a_copy_leaves_role_and_generation_of_a_standby_row_alone() -> None:
+    world = World()
+    pod = await world.pod(ALL_NEW, dual_write=True)
+    for _ in range(2):
+        earned = await pod.earn(5)
+    await settled(pod)
+    legacy = world.tables[Side.LEGACY].item(KEY)
+    assert legacy is not None
+    assert (legacy.role, legacy.generation, legacy.version) == (Role.STANDBY, 1, earned.version)
 
 
 async def test_a_delete_is_copied_as_a_tombstone() -> None:
@@ -110,6 +121,7 @@ async def test_a_broken_table_does_not_hurt_the_caller(error: Exception) -> None
     world.copies[Side.NEW].before = breaks
     for number in range(1, 20):
         assert (await pod.earn(5)).balance == 5 * number
+    assert len(world.copies[Side.NEW].calls) == 5  # then the breaker opened
     assert pod.epochs.settled.running == 0
 
 
@@ -197,6 +209,24 @@ async def test_what_waits_for_a_slow_table_is_coalesced_and_bounded() -> None:
     await settled(pod)
     sent = [each.version for call in world.copies[Side.NEW].calls for each in call if each.key == KEY]
     assert sent == [earned.version]
+
+
+async def test_what_waits_is_bounded_and_the_rest_is_left_to_the_stream() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True, budget_s=0.0, max_waiting=3)
+    gate = asyncio.Event()
+
+    async def waits() -> None:
+        await gate.wait()
+
+    world.copies[Side.NEW].before = waits
+    for number in range(10):
+        await pod.earn(1, user=str(number))
+        await asyncio.sleep(0)
+    gate.set()
+    await settled(pod)
+    assert sum(map(len, world.copies[Side.NEW].calls)) == 4 + 3  # those that ran, and those that waited
+    assert pod.mirror.counts["skipped"] == 3
 
 
 async def test_a_copy_counts_as_running_in_the_epoch_of_its_operation() -> None:

@@ -322,3 +322,25 @@ async def test_many_balances_come_in_the_order_asked_for() -> None:
             pb.BatchGetBalancesRequest(wallets=[*wallets, pb.Wallet(user="a")]), context()
         )
     assert refused.value.detail(error_details_pb2.BadRequest).field_violations[0].field == "wallets[4].channel"
+
+
+@pytest.mark.parametrize(
+    ("asked", "consistent"),
+    [
+        (pb.READ_CONSISTENCY_UNSPECIFIED, True),
+        (pb.READ_CONSISTENCY_STRONG, True),
+        (pb.READ_CONSISTENCY_EVENTUAL, False),
+    ],
+)
+async def test_section_4_reads_are_strongly_consistent_unless_asked_otherwise(
+    asked: pb.ReadConsistency.ValueType, consistent: bool
+) -> None:
+    world = World()
+    pod = await world.pod()
+    legacy = world.tables[Side.LEGACY]
+    await pod.servicer.GetBalance(pb.GetBalanceRequest(user="7", channel="chan", consistency=asked), context())
+    assert legacy.last_read_consistent is consistent
+    legacy.last_read_consistent = None
+    wallets = [pb.Wallet(user="7", channel="chan")]
+    await pod.servicer.BatchGetBalances(pb.BatchGetBalancesRequest(wallets=wallets, consistency=asked), context())
+    assert legacy.last_read_consistent is consistent
