@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from crossfade.adapters.memory.tables import MemoryTable
@@ -13,9 +13,9 @@ from crossfade.core.image import Image, of_number, of_string
 from crossfade.core.item import Item, generation_of, is_active, parse_item, version_of
 from crossfade.core.keys import Key, key_image, key_of_strings
 from crossfade.core.parity import Difference, Pair, owner_of
-from crossfade.core.shape import Side, direction_to
-from crossfade.core.writes import Activate, Applied, Kind, Operate, Operation, Seal
-from crossfade.ports.table import OwnedTable
+from crossfade.core.shape import Side, TableShape, direction_to
+from crossfade.core.writes import Activate, Answer, Applied, Kind, Operate, Operation, Seal, Write
+from crossfade.ports.table import OwnedTable, ScanPage
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 from verifier.both import BothTables
@@ -58,6 +58,40 @@ class Clock:
     async def sleep(self, wait_s: float) -> None:
         self.now += wait_s
         self.on_sleep()
+
+
+class HookedTable:
+    """A table with a hook on both sides of each read."""
+
+    def __init__(self, table: MemoryTable, hook: Callable[[], None]) -> None:
+        self._table, self._hook = table, hook
+
+    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
+        self._hook()
+        found = await self._table.read_many(keys, consistent=consistent)
+        self._hook()
+        return found
+
+    async def scan_page(
+        self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
+    ) -> ScanPage:
+        self._hook()
+        page = await self._table.scan_page(segment=segment, segments=segments, start=start, limit=limit)
+        self._hook()
+        return page
+
+    @property
+    def shape(self) -> TableShape:
+        return self._table.shape
+
+    async def read(self, key: Key, *, consistent: bool = True) -> Item | None:
+        return (await self.read_many([key], consistent=consistent)).get(key)
+
+    async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
+        return await self._table.perform(write, timeout_s=timeout_s)
+
+    async def perform_many(self, writes: Sequence[Write]) -> list[Answer | Exception]:
+        return await self._table.perform_many(writes)
 
 
 class World:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.change import Change
-from crossfade.core.item import Item, generation_of
+from crossfade.core.item import generation_of
 from crossfade.core.keys import Key
 from crossfade.core.parity import FINAL, Difference
-from crossfade.core.shape import Side, TableShape
-from crossfade.core.writes import Answer, Kind, Write
-from crossfade.ports.table import ScanPage
-from verifier_world import BOUND_S, World, wallet
+from crossfade.core.shape import Side
+from crossfade.core.writes import Kind
+from verifier_world import BOUND_S, HookedTable, World, wallet
 
 WALLETS = 6
 ACTIONS = ("earn", "earn", "earn", "spend", "delete", "seal", "activate", "deliver", "again", "hear")
@@ -35,8 +32,11 @@ class Traffic:
         self.owed: list[tuple[float, Side, Change]] = []
         self.seen = len(world.changes)
         self.cut: set[Key] = set()
+        self.ended = False
 
     def act(self) -> None:
+        if self.ended:
+            return
         for _ in range(self.chance.randrange(4)):
             self._one(self.chance.choice(ACTIONS), wallet(self.chance.randrange(WALLETS)))
             self._collect()
@@ -90,53 +90,20 @@ class Traffic:
             self.world.transfer(side, change)
             self._collect()
 
-    def quiet(self) -> None:
+    def end(self) -> None:
+        """Let everything arrive, and nothing happen any more."""
         for number in range(WALLETS):
             self.world.activate(wallet(number))
         self._collect()
         while self.owed:
             self._deliver(*self.owed[0])
-        self.act = lambda: None  # type: ignore[method-assign]  # traffic has ended
-
-
-class BusyTable:
-    """A table with traffic before each read."""
-
-    def __init__(self, table: MemoryTable, traffic: Traffic) -> None:
-        self._table, self._traffic = table, traffic
-
-    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
-        self._traffic.act()
-        found = await self._table.read_many(keys, consistent=consistent)
-        self._traffic.act()
-        return found
-
-    async def scan_page(
-        self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage:
-        self._traffic.act()
-        page = await self._table.scan_page(segment=segment, segments=segments, start=start, limit=limit)
-        self._traffic.act()
-        return page
-
-    @property
-    def shape(self) -> TableShape:
-        return self._table.shape
-
-    async def read(self, key: Key, *, consistent: bool = True) -> Item | None:
-        return (await self.read_many([key], consistent=consistent)).get(key)
-
-    async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
-        return await self._table.perform(write, timeout_s=timeout_s)
-
-    async def perform_many(self, writes: Sequence[Write]) -> list[Answer | Exception]:
-        return await self._table.perform_many(writes)
+        self.ended = True
 
 
 def busy_world(seed: int) -> tuple[World, Traffic]:
     world = World(WALLETS)
     traffic = Traffic(world, random.Random(seed))
-    world.reading = {side: BusyTable(world.tables[side], traffic) for side in Side}
+    world.reading = {side: HookedTable(world.tables[side], traffic.act) for side in Side}
     world.clock.on_sleep = traffic.act
     return world, traffic
 
@@ -148,7 +115,7 @@ def test_a_pass_over_busy_tables_calls_nothing_that_is_not_so(seed: int) -> None
     found = asyncio.run(world.sweep())
     assert not {each for each in found.book.by_class if each in FINAL}, found.samples
     assert found.differing == []
-    traffic.quiet()
+    traffic.end()
     after = asyncio.run(world.sweep())
     assert after.clean, (after.book.by_class, after.samples)
 

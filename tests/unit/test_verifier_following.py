@@ -1,0 +1,103 @@
+"""The follow list at its edges: unstamped rows, late handovers, records that prove nothing."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from crossfade.core.image import of_number
+from crossfade.core.parity import Difference
+from crossfade.core.shape import Side
+from engagement_migration.samples import legacy_wallet
+from verifier_world import HookedTable, World, wallet
+
+KEY = wallet(1)
+
+
+def unstamped(balance: int, imported: int) -> World:
+    world = World()
+    world.tables[Side.LEGACY].put(legacy_wallet("1", "c", balance))
+    world.put(Side.NEW, KEY, points=imported, cf_mv=0, cf_role="S")
+    return world
+
+
+async def test_what_counts_of_an_unstamped_pair_is_what_was_equal_not_what_was_read_last() -> None:
+    world = unstamped(5, 4)
+    moments = 0
+
+    def around_each_read_of_new() -> None:
+        nonlocal moments
+        moments += 1
+        if moments == 2:  # after the scan's comparison: the copy arrives
+            world.put(Side.NEW, KEY, points=5)
+        if moments == 8:  # after the standby was read, before the owner is read again
+            world.put(Side.LEGACY, KEY, balance=6)
+
+    world.reading[Side.NEW] = HookedTable(world.tables[Side.NEW], around_each_read_of_new)
+    found = await world.sweep()
+    assert moments == 8
+    assert found.clean, found.differing
+
+
+async def test_an_unstamped_duplicate_from_before_proves_nothing() -> None:
+    world = unstamped(5, 5)
+    (old,) = [change for side, change in world.changes if side is Side.LEGACY]
+    world.put(Side.NEW, KEY, points=5, cf_mv=old.committed_us)
+    world.put(Side.LEGACY, KEY, balance=9)  # its copy is lost
+    world.clock.now += 100
+
+    def repeat() -> None:
+        world.on_change(Side.LEGACY, old)
+
+    world.clock.on_sleep = repeat
+    assert (await world.sweep()).book.by_class == {Difference.STUCK: 1}
+
+
+async def test_an_unstamped_change_of_this_moment_verifies_its_copy() -> None:
+    world = unstamped(5, 4)
+
+    def moves() -> None:
+        world.put(Side.LEGACY, KEY, balance=world.clock.now_us() % 1000)
+        change = world.changes[-1][1]
+        assert change.new is not None
+        copied = {"points": change.new["balance"], "cf_mv": of_number(change.committed_us)}
+        world.tables[Side.NEW].put({**world.tables[Side.NEW].images[KEY], **copied})
+        world.put(Side.LEGACY, KEY, balance=-1)
+
+    world.clock.on_sleep = moves
+    assert (await world.sweep()).clean
+
+
+async def test_a_handover_that_begins_while_its_key_is_followed_has_an_age_too() -> None:
+    world = World(3)
+    world.earn(KEY, 1)
+
+    def sealed() -> None:
+        if world.owner(KEY) is not None and world.clock.now > 1001:
+            world.seal(KEY, 1)
+
+    world.clock.on_sleep = sealed
+    found = await world.sweep(limit_s=20.0)
+    assert found.book.by_class == {Difference.IN_HANDOVER: 1}
+    ((key, age_s),) = world.handovers.older_than(5.0, world.clock.now)
+    assert key == KEY
+    assert 15.0 < age_s <= 20.0
+
+
+async def test_records_that_can_not_be_read_and_removals_are_passed_over() -> None:
+    world = World(1)
+    world.plant(Difference.STUCK, wallet(0))
+    _, last = world.changes[-1]
+    image = last.new
+    assert image is not None
+
+    def noise() -> None:
+        for broken in (
+            replace(last, new=None),
+            replace(last, new={**image, "cf_mv": image["pk"]}),
+            replace(last, new={**image, "cf_role": image["pk"]}),
+            replace(last, key=wallet(77)),
+        ):
+            world.on_change(Side.LEGACY, broken)
+
+    world.clock.on_sleep = noise
+    assert (await world.sweep()).book.by_class == {Difference.STUCK: 1}
