@@ -48,7 +48,6 @@ topic = app.topic(settings["stream"], value_serializer="raw")
 applied = os.open(settings["applied"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
-@app.agent(topic, isolated_partitions=True, supervisor_strategy=CrashingSupervisor)
 async def apply(stream: Any) -> None:
     """Apply batches; the poison makes the worker crash."""
     async for event in stream.noack().events():
@@ -62,6 +61,8 @@ async def apply(stream: Any) -> None:
             os.write(applied, line.encode())
         event.ack()
 
+
+app.agent(topic, isolated_partitions=True, supervisor_strategy=CrashingSupervisor)(apply)
 
 if __name__ == "__main__":
     faust.Worker(app, loglevel="INFO", workdir=settings["datadir"]).execute_from_commandline()

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from faust_kinesis import LATEST, TRIM_HORIZON, CheckpointExpired, Options, Position, PrivateCursor, ServiceError
+from faust_kinesis.client import StreamShard
 from faust_kinesis.memory import MemoryKinesis, throttled
 from faust_kinesis.virtual_time import run, wall_clock_s
 
@@ -89,6 +90,56 @@ def test_reshardings_are_followed_with_parents_before_children(start: Position) 
         kinesis.put(b"21", shard_id=merged)
         await asyncio.sleep(10)
         assert seen == list(range(22))
+        task.cancel()
+
+    run(scenario())
+
+
+def test_a_child_that_is_there_from_the_start_waits_for_its_parents() -> None:
+    async def scenario() -> None:
+        kinesis = stream(100)
+        left, right = kinesis.split(kinesis.open_shards[0])
+        kinesis.put(b"100", shard_id=left)
+        kinesis.put(b"101", shard_id=kinesis.merge(left, right))
+        seen: list[int] = []
+        task = asyncio.create_task(collect(cursor_on(kinesis), seen))
+        await asyncio.sleep(10)
+        assert seen == list(range(102))
+        task.cancel()
+
+    run(scenario())
+
+
+class Unlisted(MemoryKinesis):
+    """Can be told not to list its shards."""
+
+    silent = False
+
+    async def list_shards(self, stream: str) -> list[StreamShard]:
+        if self.silent:
+            raise throttled()
+        return await super().list_shards(stream)
+
+
+def test_read_to_is_unknown_while_children_of_an_ended_shard_may_exist() -> None:
+    """The other shards are at the tip, but the child may hold older records."""
+
+    async def scenario() -> None:
+        kinesis = Unlisted(shards=2, now_s=wall_clock_s)
+        cursor = cursor_on(kinesis)
+        seen: list[int] = []
+        task = asyncio.create_task(collect(cursor, seen))
+        await asyncio.sleep(5)
+        assert cursor.read_to_s is not None
+        kinesis.silent = True
+        left, _ = kinesis.split(kinesis.open_shards[0])
+        kinesis.put(b"1", shard_id=left)
+        await asyncio.sleep(20)
+        assert cursor.read_to_s is None
+        kinesis.silent = False
+        await asyncio.sleep(20)
+        assert seen == [1]
+        assert cursor.read_to_s == pytest.approx(wall_clock_s(), abs=1)
         task.cancel()
 
     run(scenario())

@@ -240,16 +240,19 @@ def test_a_merged_shard_waits_for_both_its_parents() -> None:
     run(scenario())
 
 
-def test_a_shard_that_appears_while_reading_is_found_within_the_refresh_time() -> None:
+@pytest.mark.parametrize("phase_s", [0.0, 0.3, 0.6, 0.9, 1.2])
+def test_children_are_read_at_once_when_their_parent_ends(phase_s: float) -> None:
+    """The end of the parent is the hint: neither the refresh of the list nor the next cycle is waited for."""
+
     async def scenario() -> None:
         kinesis = filled(0)
         async with reading(kinesis, MemoryBackend(), shard_refresh_s=15.0) as engine:
-            await asyncio.sleep(5)
+            await asyncio.sleep(5 + phase_s)
             child, _ = kinesis.split(kinesis.open_shards[0])
             kinesis.put(b"7", shard_id=child)
             begun = asyncio.get_running_loop().time()
             assert await read(engine, 1) == [7]
-            assert asyncio.get_running_loop().time() - begun < 3  # the end of the parent itself is the hint
+            assert asyncio.get_running_loop().time() - begun < 0.7
 
     run(scenario())
 

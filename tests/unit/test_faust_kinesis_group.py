@@ -13,7 +13,7 @@ from faust_kinesis import Batch, DynamoLeases, Engine, LeaseLost, Options, Progr
 from faust_kinesis.client import StreamPage, StreamShard
 from faust_kinesis.leases import Value
 from faust_kinesis.memory import MemoryBackend, MemoryKinesis
-from faust_kinesis.virtual_time import run, wall_clock_s
+from faust_kinesis.virtual_time import freeze, run, wall_clock_s
 
 LEASE_S = 6.0
 
@@ -190,9 +190,31 @@ def test_a_worker_cut_off_stops_before_another_takes_over(how: str) -> None:
     run(scenario())
 
 
-def test_a_frozen_worker_that_wakes_up_can_neither_acknowledge_nor_overwrite_the_checkpoint() -> None:
-    """It sees by its own clock that its lease is over, before it asks anybody."""
+def test_a_frozen_worker_sees_by_its_own_clock_that_its_time_is_over() -> None:
+    """Before any timer has fired, and before it asks anybody: the first thing it does may be the ack."""
 
+    async def scenario() -> None:
+        async with engine_on(filled(100, shards=2), MemoryBackend(), "w1") as engine:
+            (batch,) = await engine.ready(timeout_s=5, limit=1)
+            await asyncio.sleep(5)
+            freeze(LEASE_S)
+            with pytest.raises(LeaseLost):
+                await engine.ack(batch)
+
+    run(scenario())
+
+
+def test_a_frozen_worker_gives_out_nothing_when_it_wakes_up() -> None:
+    async def scenario() -> None:
+        async with engine_on(filled(100, shards=2), MemoryBackend(), "w1") as engine:
+            await asyncio.sleep(5)
+            freeze(LEASE_S)
+            assert engine._take_ready(9) == []
+
+    run(scenario())
+
+
+def test_a_worker_that_wakes_up_after_its_successor_can_not_overwrite_the_checkpoint() -> None:
     async def scenario() -> None:
         kinesis, backend = filled(100, shards=1), MemoryBackend()
         cut = CutOff(backend)
@@ -213,6 +235,30 @@ def test_a_frozen_worker_that_wakes_up_can_neither_acknowledge_nor_overwrite_the
         await two.stop()
         (lease,) = await DynamoLeases(backend, "stream", "group", "x").list()
         assert lease.checkpoint == after.records[-1].sequence_number
+
+    run(scenario())
+
+
+def test_a_shard_at_its_end_is_handed_over_with_what_was_read_ahead_and_never_called_done() -> None:
+    async def scenario() -> None:
+        kinesis, backend, ledger = filled(100, shards=2), MemoryBackend(), Ledger()
+        for shard_id in kinesis.open_shards:
+            kinesis.split(shard_id)
+        async with engine_on(kinesis, backend, "w1", prefetch=9) as one, engine_on(kinesis, backend, "w2") as two:
+            out: list[Batch] = []
+            while len(out) < 2:
+                out += await one.ready(timeout_s=5, limit=9)
+            await asyncio.sleep(30)  # read to the end, and asked for by the other worker
+            for batch in out:
+                ledger.apply(batch)
+                await one.ack(batch)
+                await asyncio.sleep(5)
+            works = [asyncio.create_task(work(engine, ledger, name)) for engine, name in ((one, "a"), (two, "b"))]
+            await asyncio.sleep(30)
+            ledger.check(100, once=True)
+            assert ledger.by_worker["b"] > 30
+            for task in works:
+                task.cancel()
 
     run(scenario())
 

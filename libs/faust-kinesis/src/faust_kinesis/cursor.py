@@ -45,11 +45,11 @@ class PrivateCursor:
         self._now_s = now_s
         self._tails: dict[str, Tail] = {}
         self._ended: set[str] = set()
-        self._waiting: frozenset[str] = frozenset()
         self._turn: deque[str] = deque()
         self._changed = asyncio.Event()
         self._list_again_at = 0.0
         self._first_listing = True
+        self._listing_due = True
         self._backoff = Backoff()
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -79,8 +79,8 @@ class PrivateCursor:
 
         A batch that was yielded counts once the next one is asked for.
         """
-        if self._first_listing or self._waiting - self._ended - self._tails.keys():
-            return None
+        if self._listing_due:
+            return None  # an ended shard has children that nobody has looked for yet
         reached = [tail.applied_to_s if tail.has_read else None for tail in self._tails.values()]
         known = [moment_s for moment_s in reached if moment_s is not None]
         return min(known) if known and len(known) == len(reached) else None
@@ -107,6 +107,7 @@ class PrivateCursor:
                 self._turn.remove(shard_id)
                 self._ended.add(shard_id)
                 self._list_again_at = 0.0
+                self._listing_due = True
         now = asyncio.get_running_loop().time()
         if now < self._list_again_at:
             return
@@ -120,12 +121,11 @@ class PrivateCursor:
         self._backoff.reset()
         self._list_again_at = now + self._options.shard_refresh_s
         listed = {shard.shard_id for shard in shards}
-        self._waiting = frozenset(listed)
         for shard in shards:
             open_parents = (listed & set(shard.parents)) - self._ended
             if shard.shard_id not in self._ended and shard.shard_id not in self._tails and not open_parents:
                 self._open(shard.shard_id)
-        self._first_listing = False
+        self._first_listing = self._listing_due = False
 
     def _open(self, shard_id: str) -> None:
         # What a later resharding brings is new from its first record on, wherever the cursor began.

@@ -43,6 +43,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return virtual monotonic time, in seconds."""
         return self._jumping.elapsed_s
 
+    def skip(self, duration_s: float) -> None:
+        """Move the clock on at once."""
+        self._jumping.elapsed_s += duration_s
+
+
+def freeze(duration_s: float) -> None:
+    """Let time pass while nothing of this process runs, as after SIGSTOP: timers fire late."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        raise TypeError("only virtual time can be made to pass")
+    loop.skip(duration_s)
+
 
 def wall_clock_s() -> float:
     """Return the wall clock that belongs to the running virtual loop, seconds since the epoch."""
