@@ -22,7 +22,7 @@ CONTROLLER: Final = {
     "CROSSFADE_LEASE_S": "5",
     "CROSSFADE_HELPED_AFTER_S": "2",
     "CROSSFADE_SWEEP_REST_S": "2",
-    "CROSSFADE_SWEEP_ROWS_PER_S": "3000",
+    "CROSSFADE_SWEEP_ROWS_PER_S": "6000",
     "CROSSFADE_SWEEP_MOVES_PER_S": "400",
     "CROSSFADE_GATE_LAG_S": "4",
     "CROSSFADE_GATE_QUIET_S": "3",
@@ -31,6 +31,9 @@ CONTROLLER: Final = {
     "CROSSFADE_GATE_MIN_PODS": "2",
 }
 """What the demo's controller is told beside its endpoints."""
+
+VERIFIER: Final = {"CROSSFADE_READS_PER_S": "5000", "CROSSFADE_IN_FLIGHT_BOUND_S": "5"}
+"""What the demo's verifier is told beside its endpoints."""
 
 
 class Fleet(NamedTuple):
@@ -97,7 +100,7 @@ def make_fleet(shared: dict[str, str], own_flag_file: Path, logs: Path, ports: d
     return Fleet(
         apis=(api("api-a"), api("api-b", CROSSFADE_FLAG_FILE=str(own_flag_file))),
         controller=controller,
-        verifier=service("verifier", "verifier.main", CROSSFADE_HTTP_PORT=str(ports["verifier"])),
+        verifier=service("verifier", "verifier.main", CROSSFADE_HTTP_PORT=str(ports["verifier"]), **VERIFIER),
         forward=replicator("forward"),
         reverse=replicator("reverse"),
         feed=replicator("feed"),
