@@ -179,7 +179,7 @@ async def until_document(stage: Stage, document: FlagDocument, *pods: str) -> No
     published_s = time.monotonic()
     for pod in pods:
         while (beat := await stage.heartbeat(pod)) is None or beat.document != document:
-            assert time.monotonic() - published_s < 5
+            assert time.monotonic() - published_s < 2
             await asyncio.sleep(0.05)
 
 
