@@ -1,6 +1,7 @@
 """A very cheap DynamoDB and Kinesis for benchmarks: it answers with the right shape and does nothing.
 
     python benchmarks/stub_server.py --port 0        # prints {"port": …} and serves until it is killed
+    python benchmarks/stub_server.py --payloads F    # GetRecords gives the lines of F, page after page, for ever
 
 What it knows: BatchExecuteStatement (as many empty responses as statements), TransactWriteItems, PutItem, UpdateItem,
 DeleteItem, GetItem, BatchGetItem (nothing found), GetRecords (as many change records as the limit says, canned once),
@@ -15,6 +16,7 @@ import base64
 import json
 import signal
 import zlib
+from pathlib import Path
 from typing import Final, cast
 
 import httptools
@@ -79,7 +81,9 @@ def response(body: bytes) -> bytes:
 class Canned:
     """Whole responses, each built once."""
 
-    def __init__(self) -> None:
+    def __init__(self, payloads: list[bytes]) -> None:
+        self._payloads = payloads
+        self._pages: dict[tuple[int, int], bytes] = {}
         self.empty = response(b"{}")
         self.unknown = response(b'{"__type":"UnknownOperationException"}').replace(b"200 OK", b"400 Bad Request")
         self.shards = response(
@@ -107,7 +111,11 @@ class Canned:
         if operation in EMPTY:
             return self.empty
         if operation == b"GetRecords":
-            return self._counted_answer(operation, int(json.loads(body).get("Limit", 1000)))
+            request = json.loads(body)
+            limit = int(request.get("Limit", 1000))
+            if self._payloads:
+                return self._page(int(request["ShardIterator"].partition("-")[2] or 0), limit)
+            return self._counted_answer(operation, limit)
         if operation == b"PutRecords":
             return self._counted_answer(operation, body.count(b'"Data":'))
         fixed = {
@@ -116,6 +124,14 @@ class Canned:
             b"BatchGetItem": self.nothing_found,
         }
         return fixed.get(operation, self.unknown)
+
+    def _page(self, number: int, limit: int) -> bytes:
+        start = number * limit % len(self._payloads)
+        found = self._pages.get((start, limit))
+        if found is None:
+            chosen = self._payloads[start : start + limit]
+            found = self._pages[start, limit] = response(_page(chosen, f"stub-{number + 1}"))
+        return found
 
     def _counted_answer(self, operation: bytes, count: int) -> bytes:
         found = self._counted.get((operation, count))
@@ -129,16 +145,20 @@ def _statements(count: int) -> bytes:
 
 
 def _records(count: int) -> bytes:
+    return _page([change_record(number) for number in range(count)], "stub")
+
+
+def _page(payloads: list[bytes], following: str) -> bytes:
     records = [
         {
             "SequenceNumber": f"4966{number:052d}",
             "ApproximateArrivalTimestamp": 1_790_000_000.123,
-            "Data": base64.b64encode(change_record(number)).decode(),
+            "Data": base64.b64encode(payload).decode(),
             "PartitionKey": f"{number:032x}",
         }
-        for number in range(count)
+        for number, payload in enumerate(payloads)
     ]
-    return json.dumps({"Records": records, "NextShardIterator": "stub", "MillisBehindLatest": 0}).encode()
+    return json.dumps({"Records": records, "NextShardIterator": following, "MillisBehindLatest": 0}).encode()
 
 
 def _put(count: int) -> bytes:
@@ -179,10 +199,10 @@ class Client(asyncio.Protocol):
         self._transport.write(self._canned.answer(self._operation, body))
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, payloads: list[bytes]) -> None:
     """Serve on loopback until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
-    canned = Canned()
+    canned = Canned(payloads)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
@@ -195,7 +215,10 @@ async def serve(port: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    uvloop.run(serve(parser.parse_args().port))
+    parser.add_argument("--payloads", type=Path, help="file of change records, one a line, that GetRecords gives")
+    options = parser.parse_args()
+    payloads = options.payloads.read_bytes().splitlines() if options.payloads else []
+    uvloop.run(serve(options.port, payloads))
 
 
 if __name__ == "__main__":

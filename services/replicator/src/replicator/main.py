@@ -55,7 +55,9 @@ def _serve(*, check: bool) -> int:
 
     async def serve(stop: asyncio.Event) -> None:
         from replicator.service import Service
+        from replicator.tuning import tune_garbage_collection
 
+        tune_garbage_collection()
         async with AsyncExitStack() as stack:
             await Service(settings, stack).run(stop)
 

@@ -34,6 +34,7 @@ from replicator.tally import Tally
 
 log = structlog.get_logger()
 
+_APPLIED: Final = Verdict.APPLIED
 SETTLED: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE, Verdict.OWNED})
 """Verdicts after which this version of the key need never be written again, so that it is marked."""
 
@@ -142,25 +143,20 @@ class ApplyPipeline:
 
     async def _transfer(self, shard_id: str, records: Sequence[Record], decided: _Decided, tally: Tally) -> None:
         transfers = decided.transfers
-        kept, dropped = coalesce(transfers)
+        kept, twins, dropped = coalesce(transfers)
         tally.counts["coalesced"] += dropped
-        todo: list[int] = kept
         suspects: list[int] = []
         if self._use_marks:
-            todo, suspects = await self._unmarked(transfers, kept, tally)
-        if todo:
-            verdicts = await self._send(transfers, todo, tally)
+            kept, suspects = await self._unmarked(transfers, kept, tally)
+        if kept or twins:
+            self._kill.reached("before-write")
             settled: dict[Key, int] = {}
-            for index, verdict in verdicts:
-                transfer = transfers[index]
-                if verdict in SETTLED:
-                    settled[transfer.key] = transfer.version
-                    if verdict is Verdict.STALE and transfer.version < FIRST_STAMPED:
+            for wave in (kept, *waves((transfers[index].key, index) for index in twins)):
+                for index, verdict in await self._send(transfers, wave, settled, tally):
+                    if verdict in REASONS:
+                        await self._refused(shard_id, records, decided, index, verdict, tally)
+                    elif verdict is Verdict.STALE and transfers[index].version < FIRST_STAMPED:
                         suspects.append(index)
-                    continue
-                code, reason = REASONS[verdict]
-                record = records[decided.places[index]]
-                await self._park(shard_id, record, tally, code=code, reason=reason, version=transfer.version)
             self._kill.reached("after-write-before-mark")
             await self._marks.mark(self._direction, settled)
         for index in suspects:
@@ -171,23 +167,36 @@ class ApplyPipeline:
         marks = await self._marks.seen(self._direction, [transfers[index].key for index in kept])
         todo, suspects = [], []
         for index, marked in zip(kept, marks, strict=True):
-            version = transfers[index].version
-            if marked is None or marked < version:
+            if marked is None or marked < transfers[index].version:
                 todo.append(index)
-            elif version < FIRST_STAMPED <= marked:
+            elif transfers[index].version < FIRST_STAMPED <= marked:
                 suspects.append(index)
-        tally.counts[Verdict.DEDUPLICATED.value] += len(kept) - len(todo)
+        tally.counts["deduplicated"] += len(kept) - len(todo)
         return todo, suspects
 
-    async def _send(self, transfers: list[Transfer], todo: list[int], tally: Tally) -> list[tuple[int, Verdict]]:
-        self._kill.reached("before-write")
-        outcome: list[tuple[int, Verdict]] = []
-        for wave in waves((transfers[index].key, index) for index in todo):
-            verdicts = await self._sender.send([transfers[index] for index in wave])
-            outcome += zip(wave, verdicts, strict=True)
-        for _, verdict in outcome:
+    async def _send(
+        self, transfers: list[Transfer], wave: list[int], settled: dict[Key, int], tally: Tally
+    ) -> list[tuple[int, Verdict]]:
+        """Write transfers of different keys; note which are settled; return those that were not simply applied."""
+        others: list[tuple[int, Verdict]] = []
+        verdicts = await self._sender.send([transfers[index] for index in wave])
+        for index, verdict in zip(wave, verdicts, strict=True):
+            if verdict is _APPLIED:
+                settled[transfers[index].key] = transfers[index].version
+                continue
+            others.append((index, verdict))
             tally.counts[verdict.value] += 1
-        return outcome
+            if verdict in SETTLED:
+                settled[transfers[index].key] = transfers[index].version
+        tally.counts["applied"] += len(wave) - len(others)
+        return others
+
+    async def _refused(
+        self, shard_id: str, records: Sequence[Record], decided: _Decided, index: int, verdict: Verdict, tally: Tally
+    ) -> None:
+        code, reason = REASONS[verdict]
+        version = decided.transfers[index].version
+        await self._park(shard_id, records[decided.places[index]], tally, code=code, reason=reason, version=version)
 
     async def _suspect(self, record: Record, tally: Tally) -> None:
         """An unstamped write met a stamped standby: foreign if its owner still has no version (rule 5)."""

@@ -26,6 +26,7 @@ FULL_SIZE: Final = 25
 """Transfers in a request that nobody throttles."""
 
 IN_FLIGHT: Final = 8
+_THROTTLED: Final = Verdict.THROTTLED
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 5.0
 
@@ -96,7 +97,7 @@ class Sender:
             again = 0
             for index, verdict in zip(chunk, answers, strict=True):
                 verdicts[index] = verdict
-                if verdict is Verdict.THROTTLED:
+                if verdict is _THROTTLED:
                     queue.append(index)
                     again += 1
             if again:

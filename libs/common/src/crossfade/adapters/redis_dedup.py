@@ -7,13 +7,15 @@ write goes out that might have been saved, and the fence refuses it. All keys of
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
+from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from crossfade.core.keys import Key
 from crossfade.core.marks import mark_prefix, mark_value, marked_version
@@ -29,7 +31,7 @@ COOLDOWN_S: Final = 1.0
 """How long the store is left alone after a failure."""
 
 # Versions are text of one length, so Lua's string comparison orders them; tonumber() would round them.
-_RAISE: Final = """
+_RAISE: Final = b"""
 local ttl_ms = ARGV[#ARGV]
 for i, key in ipairs(KEYS) do
   local held = redis.call('GET', key)
@@ -38,6 +40,7 @@ for i, key in ipairs(KEYS) do
   end
 end
 """
+_RAISE_SHA: Final = hashlib.sha1(_RAISE, usedforsecurity=False).hexdigest().encode()
 
 
 class RedisMarks:
@@ -75,7 +78,6 @@ class RedisMarks:
         self._cooldown_s = cooldown_s
         self._now = now
         self._prefixes: dict[Direction, bytes] = {}
-        self._sha = ""
         self._quiet_until_s = float("-inf")
         self.failures = 0
         for direction, table_id in (table_ids or {}).items():
@@ -90,7 +92,7 @@ class RedisMarks:
         prefix = self._prefixes.get(direction)
         if prefix is None or not keys:
             return [None] * len(keys)
-        values = await self._ask(lambda: self._redis.mget([prefix + key for key in keys]))
+        values = await self._ask(lambda: self._command(b"MGET", *[prefix + key for key in keys]))
         return [None] * len(keys) if values is None else [marked_version(value) for value in values]
 
     async def mark(self, direction: Direction, versions: Mapping[Key, int]) -> None:
@@ -98,18 +100,31 @@ class RedisMarks:
         prefix = self._prefixes.get(direction)
         if prefix is None or not versions:
             return
-        arguments = [prefix + key for key in versions]
+        arguments = [b"%d" % len(versions), *[prefix + key for key in versions]]
         arguments += map(mark_value, versions.values())
-        await self._ask(lambda: self._raise(len(versions), arguments))
+        arguments.append(self._ttl_ms)
+        await self._ask(lambda: self._raise(arguments))
 
-    async def _raise(self, count: int, arguments: list[bytes]) -> bool:
-        if not self._sha:
-            self._sha = await self._redis.script_load(_RAISE)
+    async def _raise(self, arguments: list[bytes]) -> None:
         try:
-            await self._redis.evalsha(self._sha, count, *arguments, self._ttl_ms)
-        except NoScriptError:  # flushed, or another server by now
-            await self._redis.eval(_RAISE, count, *arguments, self._ttl_ms)
-        return True
+            await self._command(b"EVALSHA", _RAISE_SHA, *arguments)
+        except NoScriptError:  # never loaded, flushed, or another server by now
+            await self._command(b"EVAL", _RAISE, *arguments)
+
+    async def _command(self, *arguments: bytes) -> Any:
+        """Send one command. The client's own packing is Python and costs more than the server's work."""
+        pool = self._redis.connection_pool
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command([pack_command(arguments)])  # type: ignore[arg-type]  # its stub means a tuple of any length
+            return await connection.read_response()
+        except ResponseError:
+            raise
+        except BaseException:
+            await connection.disconnect(nowait=True)  # an answer may still come, and would be taken for the next one's
+            raise
+        finally:
+            await pool.release(connection)
 
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
         if self._now() < self._quiet_until_s:

@@ -70,6 +70,8 @@ class DynamoTransfers:
         """
         if self._open is not None:
             return await self._open.transfer(transfers, timeout_s=timeout_s)
+        if len(transfers) <= MAX_STATEMENTS and len({transfer.key for transfer in transfers}) == len(transfers):
+            return await self._write(transfers, timeout_s) if transfers else []
         verdicts = [Verdict.THROTTLED] * len(transfers)
         for wave in waves((transfer.key, index) for index, transfer in enumerate(transfers)):
             chunks = [wave[start : start + MAX_STATEMENTS] for start in range(0, len(wave), MAX_STATEMENTS)]
@@ -84,21 +86,25 @@ class DynamoTransfers:
                     verdicts[index] = verdict
         return verdicts
 
-    async def _write(self, transfers: list[Transfer], timeout_s: float | None) -> list[Verdict]:
-        verdicts = [Verdict.THROTTLED] * len(transfers)
+    async def _write(self, transfers: Sequence[Transfer], timeout_s: float | None) -> list[Verdict]:
+        verdicts = [Verdict.APPLIED] * len(transfers)
         pending = dict.fromkeys(range(len(transfers)), False)  # index -> whether it is an INSERT now
         for _ in range(ROUNDS):
             results = await self._execute([(transfers[index], insert) for index, insert in pending.items()], timeout_s)
             following = {}
             for index, result in zip(pending, results, strict=True):
+                if result.error is None:
+                    continue
                 answer = self._read(transfers[index], result)
                 if isinstance(answer, bool):
                     following[index] = answer
                 else:
                     verdicts[index] = answer
             if not following:
-                break
+                return verdicts
             pending = following
+        for index in pending:
+            verdicts[index] = Verdict.THROTTLED
         return verdicts
 
     async def _execute(self, batch: list[tuple[Transfer, bool]], timeout_s: float | None) -> list[StatementResult]:
@@ -118,10 +124,8 @@ class DynamoTransfers:
         return [result for each in batch for result in await self._execute([each], timeout_s)]
 
     def _read(self, transfer: Transfer, result: StatementResult) -> Verdict | bool:
-        """Return the verdict, or whether to go on with an INSERT (True) or an UPDATE (False)."""
+        """Return the verdict of an error, or whether to go on with an INSERT (True) or an UPDATE (False)."""
         error = result.error
-        if error is None:
-            return Verdict.APPLIED
         if error == "ConditionalCheckFailed":
             return True if result.item is None else self._judge(transfer, result.item)
         if error == "DuplicateItem":
@@ -130,7 +134,7 @@ class DynamoTransfers:
             return Verdict.REFUSED
         if error in THROTTLES or error in FAULTS:
             return Verdict.THROTTLED
-        raise StoreRefused(f"{self._shape.table}: a statement was refused: {error}", reason=error)
+        raise StoreRefused(f"{self._shape.table}: a statement was refused: {error}", reason=error or "")
 
     def _judge(self, transfer: Transfer, found: Image) -> Verdict | bool:
         try:

@@ -101,6 +101,8 @@ class RemovedStandby(NamedTuple):
 
 Decision: TypeAlias = Transfer | Skip | Foreign | ForeignStandby | RemovedStandby
 
+_REMOVE: Final = ChangeKind.REMOVE
+_ACTIVE: Final = Role.ACTIVE
 _TOMBSTONE_KEEPS: Final = (RECENT, FLOOR, EVENTS, EMV)
 _ROLES: Final = {spelled % role.value.encode(): role for spelled in (b'{"S":"%b"}', b'{"S": "%b"}') for role in Role}
 """The usual spellings, so that almost no role has to be decoded."""
@@ -133,31 +135,32 @@ class ApplyRule:
             return Skip.NOT_OURS
         if change.table != self._shape.table:
             raise PoisonRecord(f"a record of table {change.table!r} in the stream of {self._shape.table!r}")
-        if change.kind is ChangeKind.REMOVE:
+        if change.kind is _REMOVE:
             return self._removed(change)
-        new, old = change.new, change.old
+        new = change.new
         if new is None:
             raise PoisonRecord(f"{change.kind.value} without a new image")
         if self._active(new):
-            return self._owned(change, new, old)
+            return self._owned(change, new)
+        old = change.old
         if old is not None and self._active(old):
             return self._sealed(change, new, old)
         return self._standby(change, new, old)
 
-    def _owned(self, change: Change, new: Image, old: Image | None) -> Decision:
-        raw = new.get(MV)
-        version = None if raw is None else wire.number(raw)
-        if version is None or version < FIRST_STAMPED:
-            if old is not None and _version(old) >= FIRST_STAMPED:
-                return Foreign(change.key, version, change.committed_us)
+    def _owned(self, change: Change, new: Image) -> Decision:
+        raw, before = new.get(MV), change.old_version()
+        seen = None if raw is None else wire.number(raw)
+        version = seen or 0
+        if before >= FIRST_STAMPED and version <= before:
+            old = change.old or {}
+            if version < before or self._content_changed(new, old):
+                if ROLE not in new and not self._active(old):  # what makes it look active is that its role was erased
+                    return ForeignStandby(change.key, parse_item(new, self._shape), change.committed_us)
+                return Foreign(change.key, seen, change.committed_us)
+        if version < FIRST_STAMPED:
             version = change.committed_us
-        elif old is not None:
-            before = _version(old)
-            if version < before or (version == before and self._content_changed(new, old)):
-                return Foreign(change.key, version, change.committed_us)
-        return Transfer(
-            change.key, version, self._carry(self._direction, new), _generation(new) if self._copies_generation else 0
-        )
+        generation = _generation(new) if self._copies_generation else 0
+        return Transfer(change.key, version, self._carry(self._direction, new), generation)
 
     def _sealed(self, change: Change, new: Image, old: Image) -> Decision:
         # A row that this creates must be open to the handover which the seal began, hence the generation before it.
@@ -197,7 +200,7 @@ class ApplyRule:
                 role = Role(wire.string(raw))
             except ValueError as error:
                 raise PoisonRecord(f"no role: {bytes(raw)[:80]!r}") from error
-        return role is Role.ACTIVE
+        return role is _ACTIVE
 
     def _content_changed(self, new: Image, old: Image) -> bool:
         shape = self._shape

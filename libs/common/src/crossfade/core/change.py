@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 from crossfade.core.errors import PoisonRecord
-from crossfade.core.image import Image
-from crossfade.core.keys import Key, encode_key
+from crossfade.core.image import Image, number
+from crossfade.core.keys import Key, key_of_values
 
 
 class ChangeKind(Enum):
@@ -31,11 +31,14 @@ class _Identity(Struct, gc=False):
     principalId: str = ""  # noqa: N815 - the wire's own name
 
 
+_NOTHING: Final = Raw()
+
+
 class _Body(Struct, gc=False):
     ApproximateCreationDateTime: int
-    Keys: dict[str, Raw]
+    Keys: dict[str, dict[str, str]]
     NewImage: dict[str, Raw] | None = None
-    OldImage: dict[str, Raw] | None = None
+    OldImage: Raw = _NOTHING
     ApproximateCreationDateTimePrecision: str = "MILLISECOND"
 
 
@@ -46,10 +49,21 @@ class _Record(Struct, gc=False):
     userIdentity: _Identity | None = None  # noqa: N815 - the wire's own name
 
 
+class _Number(Struct, gc=False):
+    N: str
+
+
+class _Version(Struct, gc=False):
+    cf_mv: _Number | None = None
+
+
 _decode = msgspec.json.Decoder(_Record).decode
+_decode_version = msgspec.json.Decoder(_Version | None).decode
+_decode_old = msgspec.json.Decoder(dict[str, Raw] | None).decode
+_MICROSECOND: Final = "MICROSECOND"
 
 
-class Change(NamedTuple):
+class Change(Struct, gc=False):
     """One change record.
 
     Attributes:
@@ -59,7 +73,7 @@ class Change(NamedTuple):
         committed_us: commit time, µs since the epoch, whatever the record's precision.
         precise: whether the record carries µs; capture needs it (rule 6).
         new: image after the change; None for a REMOVE.
-        old: image before it; None for an INSERT.
+        before: image before it, as it came; None for an INSERT. Use `old` and `old_version`.
         expired: a delete by the table's TTL, not by a writer.
     """
 
@@ -69,8 +83,41 @@ class Change(NamedTuple):
     committed_us: int
     precise: bool
     new: Image | None
-    old: Image | None
+    before: Raw | Image | None
     expired: bool
+
+    @property
+    def old(self) -> Image | None:
+        """Image before the change; None for an INSERT. Decoded at each use: most records need only its version.
+
+        Raises:
+            PoisonRecord: it is no JSON object.
+        """
+        before = self.before
+        if not isinstance(before, Raw):
+            return before
+        try:
+            old: Image | None = _decode_old(before)
+        except msgspec.MsgspecError as error:
+            raise PoisonRecord(f"not an item: {error}") from error
+        return old
+
+    def old_version(self) -> int:
+        """Return `cf_mv` of the image before; 0 when it has none, or when there was none.
+
+        Raises:
+            PoisonRecord: it is no integer.
+        """
+        before = self.before
+        if before is None:
+            return 0
+        if not isinstance(before, Raw):
+            return number(before["cf_mv"]) if "cf_mv" in before else 0
+        try:
+            found = _decode_version(before)
+            return 0 if found is None or found.cf_mv is None else int(found.cf_mv.N)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise PoisonRecord(f"no version in the old image: {error}") from error
 
 
 def decode_change(payload: bytes, key_names: Sequence[str]) -> Change:
@@ -88,15 +135,15 @@ def decode_change(payload: bytes, key_names: Sequence[str]) -> Change:
     except msgspec.MsgspecError as error:
         raise PoisonRecord(f"not a change record: {error}") from error
     body = record.dynamodb
-    precise = body.ApproximateCreationDateTimePrecision == "MICROSECOND"
-    who = record.userIdentity
+    precise = body.ApproximateCreationDateTimePrecision == _MICROSECOND
+    who, before = record.userIdentity, body.OldImage
     return Change(
-        table=record.tableName,
-        kind=record.eventName,
-        key=encode_key(body.Keys, key_names),
-        committed_us=body.ApproximateCreationDateTime * (1 if precise else 1000),
-        precise=precise,
-        new=body.NewImage,
-        old=body.OldImage,
-        expired=who is not None and who.type == "Service" and who.principalId == "dynamodb.amazonaws.com",
+        record.tableName,
+        record.eventName,
+        key_of_values(body.Keys, key_names),
+        body.ApproximateCreationDateTime * (1 if precise else 1000),
+        precise,
+        body.NewImage,
+        None if before is _NOTHING else before,
+        who is not None and who.type == "Service" and who.principalId == "dynamodb.amazonaws.com",
     )

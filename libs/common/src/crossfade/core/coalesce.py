@@ -17,12 +17,14 @@ class Coalesced(NamedTuple):
     """What is left of a batch.
 
     Attributes:
-        kept: index of each transfer to write, in order. Two of one key only where one version came with two contents:
-            which of them is right is not guessed here, the fence tells.
+        kept: index of one transfer a key, the highest version.
+        twins: index of those that have the same version and another content: which of them is right is not guessed
+            here, the fence tells. They are written after the others, since a request takes a key once.
         dropped: how many were overtaken within the batch, or came twice.
     """
 
     kept: list[int]
+    twins: list[int]
     dropped: int
 
 
@@ -32,8 +34,11 @@ def coalesce(transfers: Sequence[Transfer]) -> Coalesced:
     Args:
         transfers: of one batch, in any order.
     """
-    best: dict[bytes, int] = {}
-    twins: list[int] = []
+    best = {transfer.key: index for index, transfer in enumerate(transfers)}
+    if len(best) == len(transfers):
+        return Coalesced(list(best.values()), [], 0)
+    best.clear()
+    equal: list[int] = []
     for index, transfer in enumerate(transfers):
         held = best.setdefault(transfer.key, index)
         if held == index:
@@ -42,11 +47,9 @@ def coalesce(transfers: Sequence[Transfer]) -> Coalesced:
         if other.version < transfer.version:
             best[transfer.key] = index
         elif other.version == transfer.version and other.image != transfer.image:
-            twins.append(index)
-    kept = list(best.values())
-    if twins:
-        kept += [index for index in twins if transfers[best[transfers[index].key]].version == transfers[index].version]
-    return Coalesced(kept, len(transfers) - len(kept))
+            equal.append(index)
+    twins = [index for index in equal if transfers[best[transfers[index].key]].version == transfers[index].version]
+    return Coalesced(list(best.values()), twins, len(transfers) - len(best) - len(twins))
 
 
 def waves(items: Iterable[tuple[bytes, T]]) -> list[list[T]]:

@@ -22,10 +22,17 @@ Image: TypeAlias = dict[str, Raw]
 PROTOCOL_PREFIX: Final = "cf_"
 """All attributes with this prefix are Crossfade's own, on either table."""
 
+
+class _Number(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    N: str
+
+
 _decode_image = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_value = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_number = msgspec.json.Decoder(_Number).decode
 _decode_text = msgspec.json.Decoder(dict[str, str]).decode
-_decode_texts = msgspec.json.Decoder(dict[str, list[str]]).decode
+_decode_binary = msgspec.json.Decoder(dict[str, bytes]).decode
+_decode_binaries = msgspec.json.Decoder(dict[str, frozenset[bytes]]).decode
 _decode_flag = msgspec.json.Decoder(dict[str, bool]).decode
 _encode = msgspec.json.encode
 
@@ -56,11 +63,10 @@ def _text(value: Raw, kind: str) -> str:
 
 def number(value: Raw) -> int:
     """Decode an integer of up to 38 digits, exactly; fractions are refused."""
-    text = _text(value, "N")
     try:
-        return int(text)
-    except ValueError as error:
-        raise PoisonRecord(f"expected an integer, got {text!r}") from error
+        return int(_decode_number(value).N)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise PoisonRecord(f"expected an integer, a value of type N, got {bytes(value)[:80]!r}") from error
 
 
 def string(value: Raw) -> str:
@@ -70,13 +76,16 @@ def string(value: Raw) -> str:
 
 def binary(value: Raw) -> bytes:
     """Decode a binary value."""
-    return base64.b64decode(_text(value, "B"))
+    try:
+        return _decode_binary(value)["B"]
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise PoisonRecord(f"expected a value of type B, got {bytes(value)[:80]!r}") from error
 
 
 def binary_set(value: Raw) -> frozenset[bytes]:
     """Decode a set of binaries."""
     try:
-        return frozenset(map(base64.b64decode, _decode_texts(value)["BS"]))
+        return _decode_binaries(value)["BS"]
     except (msgspec.MsgspecError, KeyError) as error:
         raise PoisonRecord(f"expected a value of type BS, got {bytes(value)[:80]!r}") from error
 

@@ -36,11 +36,27 @@ def encode_key(image: Mapping[str, Raw], names: Sequence[str]) -> Key:
         PoisonRecord: a key attribute is missing, or no valid key value.
     """
     try:
-        values = [_decode_values(image[name]) for name in names]
+        return key_of_values({name: _decode_values(image[name]) for name in names}, names)
     except KeyError as error:
         raise PoisonRecord(f"the item has no key attribute {error.args[0]!r}") from error
     except msgspec.MsgspecError as error:
         raise PoisonRecord(f"not a key value: {error}") from error
+
+
+def key_of_values(decoded: Mapping[str, dict[str, str]], names: Sequence[str]) -> Key:
+    """Encode a key whose values are decoded already: `{"pk": {"S": "USER#7"}}`.
+
+    Args:
+        decoded: the key attributes by name.
+        names: of the key attributes, in the order of the key schema.
+
+    Raises:
+        PoisonRecord: a key attribute is missing, or no valid key value.
+    """
+    try:
+        values = [decoded[name] for name in names]
+    except KeyError as error:
+        raise PoisonRecord(f"the item has no key attribute {error.args[0]!r}") from error
     for value in values:
         if "N" in value:
             value["N"] = normal_number(value["N"])

@@ -146,8 +146,8 @@ class _Course:
         if self._added:
             mapped.update(self._added)
         for from_, to, compute in self._computed:
-            given = {name: image[name] for name in from_ if name in image}
-            if given:
+            if any(map(image.__contains__, from_)):
+                given = {name: image[name] for name in from_ if name in image}
                 mapped |= _computed(compute, given, from_, to)
         return mapped
 
@@ -325,7 +325,9 @@ def _checked_names(legacy: Table, new: Table, rules: Sequence[Rule]) -> dict[Sid
 def key_prefixes(*prefixes: str) -> Callable[[Key], bool]:
     """Return a predicate: each key attribute is a string with its prefix, in the order of the key schema."""
     texts = [re.escape(msgspec.json.encode(prefix)[1:-1]) for prefix in prefixes]
-    pattern = re.compile(rb"\[" + b",".join(rb'\{"S":"' + text + rb'(?:[^"\\]|\\.)*"\}' for text in texts) + rb"\]")
+    pattern = re.compile(
+        rb"\[" + b",".join(rb'\{"S":"' + text + rb'[^"\\]*(?:\\.[^"\\]*)*"\}' for text in texts) + rb"\]"
+    )
 
     def belongs(key: Key) -> bool:
         return pattern.fullmatch(key) is not None
