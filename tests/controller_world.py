@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +17,6 @@ from crossfade.adapters.memory.control import (
     MemoryDeadLetters,
     MemoryHeartbeats,
     MemoryJournal,
-    MemoryLease,
     MemoryReports,
     MemoryStatusBoard,
 )
@@ -66,15 +64,7 @@ class Town:
         self.now_s = 1_764_000_000.0
         self.settings = ControllerSettings(**{**SETTINGS, **settings})
         self.aws = MemoryAws({}, {"wallet"}, now_us=self.now_us)
-        self.tables = {
-            side: MemoryTable(
-                MAPPING.shape(side),
-                belongs=MAPPING.belongs,
-                on_change=lambda payload, name=MAPPING.shape(side).table: self.aws.record(name, payload),  # type: ignore[misc]  # a default binds the name
-                now_us=self.now_us,
-            )
-            for side in Side
-        }
+        self.tables = {side: self._table(side) for side in Side}
         self.aws._tables = {MAPPING.shape(side).table: table for side, table in self.tables.items()}
         for row in (*WALLETS, *STRANGERS):
             self.tables[Side.LEGACY].put(row)
@@ -92,8 +82,16 @@ class Town:
         self.commands: list[tuple[str, ...]] = []
         self.command_exit = 0
         self.kill: Callable[[str, int, str], None] = lambda _when, _number, _kind: None
-        self.starts = itertools.count()
         self._read = dict.fromkeys(Side, 0)
+
+    def _table(self, side: Side) -> MemoryTable:
+        shape = MAPPING.shape(side)
+        return MemoryTable(
+            shape,
+            belongs=MAPPING.belongs,
+            on_change=lambda payload: self.aws.record(shape.table, payload),
+            now_us=self.now_us,
+        )
 
     def now_us(self) -> int:
         return int(self.now_s * 1e6)
@@ -106,10 +104,6 @@ class Town:
 
     async def start(self) -> tuple[Context, Driver]:
         """Start a controller process: it knows nothing but the stores."""
-        lease = MemoryLease(self.store, holder=f"controller-{next(self.starts)}", monotonic=self.monotonic)
-        self.store.leases.clear()  # the lease has its own tests
-        assert await lease.acquire()
-        lease.held_for_ever = True  # type: ignore[attr-defined]  # a mark for readers: time is set by hand
         excluded: set[Key] = set()
         tables = self.tables
 
@@ -282,7 +276,8 @@ async def settled(town: Town, verb: str, **arguments: Any) -> tuple[Context, Dri
     number = await town.ask(verb, **arguments)
     ctx, driver = await run(town, lambda: town.outcome(number) is not None)
     outcome = town.outcome(number)
-    assert outcome is not None and outcome["outcome"] == "done", outcome
+    assert outcome is not None
+    assert outcome["outcome"] == "done", outcome
     return ctx, driver
 
 

@@ -1,6 +1,7 @@
-"""The controller as a process, operated by its CLI, on the embedded AWS: from PLANNED to DUAL_WRITE, killed on the way."""
+"""The controller as a process, operated by its CLI, on the embedded AWS: to DUAL_WRITE, killed on the way."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -13,18 +14,21 @@ from typing import Any
 
 import boto3
 import pytest
-from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
-from localaws import Stack
-from localaws.endpoints import Endpoints
 
+from controller.http import call_json
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flags import parse_flagd_file
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.control import control_tables
+from crossfade.core.errors import StoreUnavailable
 from crossfade.core.image import encode_image
+from crossfade.core.ramp import FlagDocument
 from crossfade.ports.control import Heartbeat, Report
+from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
+from localaws import Stack
+from localaws.endpoints import Endpoints
 
 pytestmark = pytest.mark.embedded
 
@@ -85,15 +89,32 @@ def crossfade(env: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any]
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
-def start_controller(env: dict[str, str]) -> subprocess.Popen[str]:
+def start_controller(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "controller.main"], env=env, stdout=subprocess.PIPE, text=True, bufsize=1
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if json.loads(line)["event"] == "ready":
-            return process
+        if (told := json.loads(line))["event"] == "ready":
+            return process, str(told["address"])
     raise AssertionError("the controller ended before it was ready")
+
+
+def published(flags: Path) -> tuple[FlagDocument, bool]:
+    return parse_flagd_file(flags.read_text())
+
+
+async def until_dual_write(address: str) -> dict[str, Any]:
+    """Look at the page that a screen would show."""
+    deadline_s = time.monotonic() + 40
+    status: dict[str, Any] = {}
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(StoreUnavailable):  # until it holds the lease it answers 503
+            status = await call_json(f"http://{address}/status")
+            if status["phase"] == "DUAL_WRITE" and status["waiting_for"].startswith("crossfade ramp"):
+                return status
+        await asyncio.sleep(0.2)
+    raise AssertionError(status)
 
 
 async def pretend_to_be_a_fleet(aws: Endpoints, flags: Path, stop: asyncio.Event) -> None:
@@ -106,7 +127,7 @@ async def pretend_to_be_a_fleet(aws: Endpoints, flags: Path, stop: asyncio.Event
         beats, reports = DynamoHeartbeats(db, tables.heartbeats), DynamoReports(db, tables.reports)
         while not stop.is_set():
             now_us = time.time_ns() // 1000
-            document, dual_write = parse_flagd_file(flags.read_text())
+            document, dual_write = await asyncio.to_thread(published, flags)
             await beats.beat(Heartbeat("pod-a", document, dual_write, 3.0, now_us))
             await reports.put(
                 [
@@ -127,7 +148,7 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
     assert code == 0, [each for each in plan["checks"] if not each["open"]]
     assert plan["sample"]["ours"] == 44
     assert plan["sample"]["staying"] == 3
-    controller = await asyncio.to_thread(start_controller, env)
+    controller, _ = await asyncio.to_thread(start_controller, env)
     stop = asyncio.Event()
     fleet = None
     try:
@@ -139,20 +160,14 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
         await asyncio.sleep(1.5)
         controller.send_signal(signal.SIGKILL)
         controller.wait()
-        controller = await asyncio.to_thread(start_controller, env)
-        code, status = 0, {"phase": ""}
-        deadline_s = time.monotonic() + 40
-        while status["phase"] != "DUAL_WRITE" or not status["waiting_for"].startswith("crossfade ramp"):
-            assert time.monotonic() < deadline_s, status
-            await asyncio.sleep(0.5)
-            code, status, _ = await asyncio.to_thread(crossfade, env, "status")
-            assert code == 0
+        controller, address = await asyncio.to_thread(start_controller, env)
+        status = await until_dual_write(address)
+        code, shown, _ = await asyncio.to_thread(crossfade, env, "status")
+        assert (code, shown["phase"], shown["is_old"]) == (0, "DUAL_WRITE", False)
         assert status["snapshot"]["map"]["mapped"] == 44
         assert status["snapshot"]["map"]["not_ours"] == 3
         assert status["snapshot"]["import"]["imported"] == 44
-        assert not status["is_old"]
-        _, dual_write = parse_flagd_file(flags.read_text())
-        assert dual_write
+        assert published(flags)[1]
         code, ramp, _ = await asyncio.to_thread(crossfade, env, "ramp", "1")
         assert code == 4, ramp
         assert "clean_pass" in {each["name"] for each in ramp["shut"]}

@@ -4,6 +4,7 @@ from controller_world import Town, run, settled
 from crossfade.core.image import of_string
 from crossfade.core.keys import key_of_strings
 from crossfade.core.phases import Phase
+from crossfade.core.ramp import FlagDocument
 from crossfade.core.shape import Side
 
 CANARY = key_of_strings("USER#cf-canary", "POINTS#cf-canary")
@@ -97,7 +98,7 @@ async def test_a_generation_is_never_given_out_twice_nor_published_before_it_is_
     published: list[tuple[int, int]] = []
     publish = town.flags.publish
 
-    async def watched(document, *, dual_write):  # type: ignore[no-untyped-def]  # the fake's own signature
+    async def watched(document: FlagDocument, *, dual_write: bool) -> None:
         durable = max((int(each.body["counter"]) for each in town.entries("generation")), default=0)
         published.append((max(document.new_gen, document.legacy_gen), durable))
         await publish(document, dual_write=dual_write)

@@ -1,5 +1,7 @@
 """Kill the controller at every entry of its journal, before and after: it goes on, and the migration is the same."""
 
+import asyncio
+
 import pytest
 
 from controller_world import Killed, Town, settled
@@ -31,8 +33,6 @@ def evidence_of(town: Town) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def undisturbed() -> tuple[dict[str, object], int]:
-    import asyncio
-
     town = Town(wallets=2)
     asyncio.run(migrate(town))
     return evidence_of(town), len(town.store.journal)
@@ -52,9 +52,9 @@ async def test_killed_before_and_after_each_entry_the_migration_ends_the_same(
     town.kill = kill
     await migrate(town)
     assert evidence_of(town) == undisturbed[0]
-    assert {number for when, number in died if when == "before"} >= set(
+    assert {number for when, number in died if when == "before"} >= {
         each.number for each in town.store.journal if each.who == "controller"
-    )
+    }
 
 
 @pytest.mark.parametrize("part", range(4))

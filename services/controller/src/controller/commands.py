@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,7 +25,6 @@ from crossfade.core.control import control_tables
 from crossfade.core.errors import CrossfadeError, IllegalTransition
 from crossfade.core.phases import Intent, Phase, check_intent
 from crossfade.ports.control import Entry, Journal, StatusBoard
-from crossfade.runtime.lifecycle import code_version
 from crossfade.runtime.settings import load_settings
 
 DONE: Final = 0
@@ -68,6 +68,10 @@ class Console(NamedTuple):
         sys.stdout.write((msgspec.json.encode(body).decode() if self.json else text) + "\n")
 
 
+def _operator() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
 async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any]) -> int:
     """Run a parsed command; return its exit code."""
     settings = load_settings(ControllerSettings)
@@ -78,9 +82,8 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
         wire = Wire("dynamodb", WireConfig(region=settings.region, endpoint_url=settings.aws_endpoint_url))
         async with wire:
             db, tables = DynamoDB(wire), control_tables(mapping.name)
-            who = f"{getpass.getuser()}@{socket.gethostname()}"
             console = Console(
-                DynamoJournal(db, tables.journal, who=who, code=code_version()),
+                DynamoJournal(db, tables.journal, who=_operator(), code=version("crossfade-common")),
                 DynamoStatusBoard(db, tables.heartbeats),
                 mapping.name,
                 asked.json,
@@ -111,7 +114,7 @@ async def _plan(settings: ControllerSettings, asked: argparse.Namespace) -> int:
     from controller.planning import check_plan
     from crossfade.adapters.control.tables import create_control_tables
 
-    async with build(settings, who=f"{getpass.getuser()}@{socket.gethostname()}", under_lease=False) as built:
+    async with build(settings, who=_operator(), under_lease=False) as built:
         await create_control_tables(built.dynamodb, built.tables)  # plan reads the journal's counter
         plan = await check_plan(built.world, writes_per_s=asked.writes_per_s)
         body = plan.as_json()

@@ -1,0 +1,164 @@
+"""Each gate open and shut, and shut whenever something is unknown."""
+
+from collections.abc import Callable
+
+import pytest
+
+from crossfade.core import gates
+from crossfade.core.gates import ApiCalls, Bounds, Evidence, Gate, Lag, Parity, Pod, Probe, Quiet, judge, pass_since
+from crossfade.core.ramp import FlagDocument
+
+NOW_US = 1_764_000_000_000_000
+DOCUMENT = FlagDocument(share=100, new_gen=3)
+OTHER = FlagDocument(share=50, new_gen=3)
+
+GOOD = Evidence(
+    now_us=NOW_US,
+    forward=Lag(0.0, 1.0),
+    reverse=Lag(0.0, 0.2),
+    quiet_s=61.0,
+    dead_letters=0,
+    parity=Parity(reachable=True, clean_pass_age_s=30.0, clean_pass_began_s=40.0),
+    foreign_last_us=0,
+    imprecise_last_us=0,
+    precisions={"wallet": "MICROSECOND", "engagement": "MICROSECOND"},
+    halts=(),
+    oldest_unapplied_us=0,
+    retention_s=168 * 3600.0,
+    document=DOCUMENT,
+    dual_write=True,
+    pods=(Pod("a", DOCUMENT, True), Pod("b", DOCUMENT, True)),
+    probe=Probe(proven_s=2.0, writes=10, failed=0, p99_ms=20.0, key="canary"),
+    api=ApiCalls(calls=1000, failed=1, p99_ms=40.0),
+)
+
+Change = Callable[[Evidence], Evidence]
+
+
+def seconds_ago(age_s: float) -> int:
+    return NOW_US - int(age_s * 1e6)
+
+
+SHUT: list[tuple[Gate, str, Change]] = [
+    (gates.forward_lag, "5.0 s behind", lambda e: e._replace(forward=Lag(0.0, 5.0))),
+    (gates.forward_lag, "9.0 s behind", lambda e: e._replace(forward=Lag(9.0, 0.0))),
+    (gates.forward_lag, "unknown", lambda e: e._replace(forward=Lag(None, 0.0, "no metric"))),
+    (gates.forward_lag, "unknown", lambda e: e._replace(forward=Lag(0.0, None, "silent consumer"))),
+    (gates.reverse_lag, "7.0 s behind", lambda e: e._replace(reverse=Lag(0.0, 7.0))),
+    (gates.reverse_lag, "unknown", lambda e: e._replace(reverse=Lag(None, None))),
+    (gates.quiet_window, "59.9 of 60", lambda e: e._replace(quiet_s=59.9)),
+    (gates.dead_letters, "1 parked", lambda e: e._replace(dead_letters=1)),
+    (gates.dead_letters, "could not be read", lambda e: e._replace(dead_letters=None)),
+    (gates.clean_pass, "600 s old", lambda e: e._replace(parity=e.parity._replace(clean_pass_age_s=600.0))),
+    (gates.clean_pass, "no clean pass yet", lambda e: e._replace(parity=e.parity._replace(clean_pass_age_s=None))),
+    (gates.clean_pass, "doesn't answer", lambda e: e._replace(parity=Parity(detail="refused"))),
+    (gates.no_drift, "2 diverged, 1 missing", lambda e: e._replace(parity=drift({"missing": 1, "diverged": 2}))),
+    (gates.no_drift, "doesn't answer", lambda e: e._replace(parity=Parity())),
+    (gates.no_foreign_write, "59.0 s ago", lambda e: e._replace(foreign_last_us=seconds_ago(59))),
+    (gates.reverse_proven, "never seen", lambda e: e._replace(probe=e.probe._replace(proven_s=None))),
+    (gates.reverse_proven, "60.0 s ago", lambda e: e._replace(probe=e.probe._replace(proven_s=60.0))),
+    (gates.expiry, "expires in 23.0 h", lambda e: e._replace(oldest_unapplied_us=seconds_ago(145 * 3600))),
+    (gates.expiry, "unknown", lambda e: e._replace(retention_s=None)),
+    (gates.precision, "wallet", lambda e: e._replace(precisions={**e.precisions, "wallet": "MILLISECOND"})),
+    (gates.precision, "engagement", lambda e: e._replace(precisions={**e.precisions, "engagement": ""})),
+    (gates.precision, "no stream known", lambda e: e._replace(precisions={})),
+    (gates.precision, "somebody changed", lambda e: e._replace(imprecise_last_us=seconds_ago(1))),
+    (gates.heartbeats, "1 of 2 pods", lambda e: e._replace(pods=(e.pods[0], Pod("b", OTHER, True)))),
+    (gates.heartbeats, "b", lambda e: e._replace(pods=(e.pods[0], Pod("b", DOCUMENT, False)))),
+    (gates.heartbeats, "0 pods are heard of", lambda e: e._replace(pods=())),
+    (gates.not_halted, "a standby went", lambda e: e._replace(halts=("a standby went",))),
+    (gates.error_rate, "1 of 10 canary", lambda e: e._replace(probe=e.probe._replace(failed=1))),
+    (gates.error_rate, "11 of 1000 API", lambda e: e._replace(api=ApiCalls(1000, 11, 1.0))),
+    (gates.latency, "canary's writes is 501", lambda e: e._replace(probe=e.probe._replace(p99_ms=501.0))),
+    (gates.latency, "API's calls is 251", lambda e: e._replace(api=ApiCalls(1000, 0, 251.0))),
+]
+
+
+def drift(classes: dict[str, int]) -> Parity:
+    return GOOD.parity._replace(drift=classes)
+
+
+ALL = {gate for gate, _, _ in SHUT}
+
+
+@pytest.mark.parametrize("gate", sorted(ALL, key=str), ids=lambda gate: str(getattr(gate, "__name__", gate)))
+def test_each_gate_is_open_on_good_evidence(gate: Gate) -> None:
+    result = gate(GOOD, Bounds())
+    assert result.open, result.because
+    assert result.name == getattr(gate, "__name__", "")
+    assert result.because
+
+
+@pytest.mark.parametrize(("gate", "because", "change"), SHUT, ids=lambda each: getattr(each, "__name__", str(each)))
+def test_each_gate_shuts_and_says_why(gate: Gate, because: str, change: Change) -> None:
+    result = gate(change(GOOD), Bounds())
+    assert not result.open
+    assert because in result.because
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [gates.CATCHING_UP_GATES, gates.RAMPING_GATES, gates.HALTING_GATES, gates.DRAINED_GATES],
+    ids=["catching up", "ramping", "halting", "drained"],
+)
+def test_every_listed_gate_is_among_those_that_are_shown_to_shut(listed: tuple[Gate, ...]) -> None:
+    assert set(listed) <= ALL
+
+
+def test_section_5_all_gates_before_ramping_are_listed() -> None:
+    assert {gate(GOOD, Bounds()).name for gate in gates.RAMPING_GATES} == {
+        "forward_lag",
+        "reverse_lag",
+        "quiet_window",
+        "dead_letters",
+        "clean_pass",
+        "no_drift",
+        "no_foreign_write",
+        "reverse_proven",
+        "expiry",
+        "precision",
+        "heartbeats",
+        "not_halted",
+    }
+
+
+def test_rule_12_old_duplicates_do_not_hold_a_gate_shut() -> None:
+    """A foreign write is counted by its commit time: its duplicates that still arrive are as old as it is."""
+    evidence = GOOD._replace(foreign_last_us=seconds_ago(61))
+    assert gates.no_foreign_write(evidence, Bounds()).open
+
+
+def test_the_design_s_bounds_are_the_defaults() -> None:
+    bounds = Bounds()
+    assert (bounds.lag_s, bounds.quiet_s, bounds.clean_pass_s, bounds.expiry_margin_s) == (5, 60, 600, 24 * 3600)
+
+
+def test_without_api_figures_the_error_rate_says_that_it_knows_the_canary_only() -> None:
+    result = gates.error_rate(GOOD._replace(api=None), Bounds())
+    assert result.open
+    assert "canary only" in result.because
+
+
+def test_a_clean_pass_counts_after_a_move_only_if_it_began_after_it() -> None:
+    results = judge([gates.clean_pass, gates.dead_letters], GOOD, Bounds())
+    assert [each.open for each in pass_since(results, GOOD.parity, since_s=41.0)] == [True, True]
+    assert [each.open for each in pass_since(results, GOOD.parity, since_s=39.0)] == [False, True]
+    assert [each.open for each in pass_since(results, GOOD.parity._replace(clean_pass_began_s=None), 99)] == [
+        False,
+        True,
+    ]
+
+
+def test_a_quiet_window_begins_anew_with_each_disturbance() -> None:
+    quiet = Quiet().observe(True, 10.0).observe(True, 50.0)
+    assert quiet.lasted_s(70.0) == 60.0
+    quiet = quiet.observe(False, 71.0)
+    assert quiet.lasted_s(72.0) == 0.0
+    assert quiet.observe(True, 80.0).lasted_s(85.0) == 5.0
+
+
+def test_waiting_for_names_each_shut_gate() -> None:
+    results = judge(gates.RAMPING_GATES, GOOD._replace(dead_letters=3, quiet_s=1.0), Bounds())
+    assert gates.waiting_for(results).startswith("quiet_window: ")
+    assert "dead_letters: 3 parked" in gates.waiting_for(results)
+    assert gates.waiting_for(judge(gates.RAMPING_GATES, GOOD, Bounds())) == ""

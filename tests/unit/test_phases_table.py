@@ -1,0 +1,78 @@
+"""The phase table, held to the design's picture of it, transition by transition."""
+
+import itertools
+
+import pytest
+
+from crossfade.core.errors import IllegalTransition
+from crossfade.core.phases import ALLOWED, FINISHED, TRANSITIONS, Intent, Phase, check_intent, check_transition
+
+DESIGN = """
+PLANNED CAPTURING
+CAPTURING SNAPSHOT
+SNAPSHOT CATCHING_UP
+CATCHING_UP DUAL_WRITE
+DUAL_WRITE RAMPING
+RAMPING CUT_OVER
+CUT_OVER BAKING
+BAKING COMPLETE
+RAMPING ROLLED_BACK
+CUT_OVER ROLLED_BACK
+BAKING ROLLED_BACK
+ROLLED_BACK DUAL_WRITE
+ROLLED_BACK ABORTED
+PLANNED ABORTED
+CAPTURING ABORTED
+SNAPSHOT ABORTED
+CATCHING_UP ABORTED
+DUAL_WRITE ABORTED
+"""
+"""Section 5, an arrow a line."""
+
+ARROWS = {tuple(map(Phase, line.split())) for line in DESIGN.split("\n") if line}
+
+
+@pytest.mark.parametrize(("here", "there"), list(itertools.product(Phase, Phase)), ids=lambda phase: phase.value)
+def test_section_5_a_transition_is_legal_exactly_if_the_design_draws_it(here: Phase, there: Phase) -> None:
+    if (here, there) in ARROWS:
+        check_transition(here, there)
+    else:
+        with pytest.raises(IllegalTransition, match=f"{here.value} doesn't go to {there.value}"):
+            check_transition(here, there)
+
+
+def test_every_phase_has_a_row_and_only_two_end_the_migration() -> None:
+    assert set(TRANSITIONS) == set(Phase)
+    assert {Phase.COMPLETE, Phase.ABORTED} == FINISHED
+
+
+def test_every_phase_can_be_reached_from_the_first() -> None:
+    reached, todo = {Phase.PLANNED}, [Phase.PLANNED]
+    while todo:
+        for phase in TRANSITIONS[todo.pop()] - reached:
+            reached.add(phase)
+            todo.append(phase)
+    assert reached == set(Phase)
+
+
+@pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
+def test_rollback_and_abort_are_possible_exactly_where_their_transition_is(phase: Phase) -> None:
+    assert (phase in ALLOWED[Intent.ROLLBACK]) == (Phase.ROLLED_BACK in TRANSITIONS[phase])
+    assert (phase in ALLOWED[Intent.ABORT]) == (Phase.ABORTED in TRANSITIONS[phase])
+    assert (phase in ALLOWED[Intent.COMPLETE]) == (Phase.COMPLETE in TRANSITIONS[phase])
+    assert (phase in ALLOWED[Intent.CUTOVER]) == (Phase.CUT_OVER in TRANSITIONS[phase])
+
+
+@pytest.mark.parametrize("intent", Intent, ids=lambda intent: intent.value)
+def test_a_refused_intent_names_the_phases_that_would_do(intent: Intent) -> None:
+    for phase in Phase:
+        if phase in ALLOWED[intent]:
+            check_intent(intent, phase)
+        else:
+            with pytest.raises(IllegalTransition) as refusal:
+                check_intent(intent, phase)
+            assert all(each.value in str(refusal.value) for each in ALLOWED[intent])
+
+
+def test_nothing_can_be_asked_of_a_migration_that_has_ended() -> None:
+    assert not any(phases & FINISHED for phases in ALLOWED.values())

@@ -1,0 +1,190 @@
+"""The snapshot: what is mapped, what stays, and what a damaged export does."""
+
+import gzip
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossfade.adapters.memory.admin import MemoryAws
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
+from crossfade.core import image as wire
+from crossfade.core.errors import DriftDetected
+from crossfade.core.image import Image, decode_image, encode_image
+from crossfade.core.item import FIRST_STAMPED
+from crossfade.core.keys import encode_key
+from crossfade.core.shape import Side
+from crossfade.core.snapshot import Fate, LineMapper
+from engagement_migration import MAPPING
+from engagement_migration.samples import STRANGERS, WALLETS
+
+MAPPER = LineMapper(MAPPING)
+
+
+def line_of(row: Image) -> bytes:
+    return b'{"Item":%b}' % encode_image(row)
+
+
+def mapped(row: Image) -> Image:
+    outcome = MAPPER.map_line(line_of(row))
+    assert outcome.fate is Fate.MAPPED, outcome.reason
+    return decode_image(msgspec.json.decode(outcome.line, type=dict[str, msgspec.Raw])["Item"])
+
+
+def test_rule_6_an_unstamped_row_is_imported_with_version_0_standby_of_generation_0() -> None:
+    item = mapped(WALLETS[0])
+    assert bytes(item["cf_mv"]) == b'{"N":"0"}'
+    assert bytes(item["cf_role"]) == b'{"S":"S"}'
+    assert bytes(item["cf_gen"]) == b'{"N":"0"}'
+    assert bytes(item["points"]) == b'{"N":"1250"}'
+    assert "wallet_type" not in item
+
+
+def test_a_stamped_row_keeps_its_version_and_what_exactly_once_rests_on_but_not_role_and_generation() -> None:
+    version = FIRST_STAMPED + 7
+    carried = {
+        "cf_recent": wire.of_binary_set([b"0" * 16]),
+        "cf_floor": wire.of_binary(b"1" * 16),
+        "cf_emv": wire.of_number(version),
+        "cf_events": wire.of_list([]),
+    }
+    row = {
+        **WALLETS[0],
+        **carried,
+        "cf_mv": wire.of_number(version),
+        "cf_role": wire.of_string("A"),
+        "cf_gen": wire.of_number(9),
+    }
+    item = mapped(row)
+    assert wire.number(item["cf_mv"]) == version
+    assert {name: item[name] for name in carried} == carried
+    assert wire.string(item["cf_role"]) == "S"
+    assert wire.number(item["cf_gen"]) == 0
+    assert MAPPER.map_line(line_of(row)).generation == 9
+
+
+def test_the_ttl_value_travels_as_cf_ttl_so_that_nothing_expires() -> None:
+    item = mapped(WALLETS[2])
+    assert wire.number(item["cf_ttl"]) == 4_102_444_800
+    assert "expires_at" not in item
+
+
+@pytest.mark.parametrize("row", STRANGERS, ids=lambda row: bytes(row["sk"]).decode())
+def test_rows_that_do_not_belong_never_leave(row: Image) -> None:
+    outcome = MAPPER.map_line(line_of(row))
+    assert outcome.fate is Fate.NOT_OURS
+    assert outcome.line == b""
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"not json", "not an export line"),
+        (b'{"Keys":{}}', "not an export line"),
+        (b'{"Item":{"pk":{"S":"USER#1"}}}', "no key attribute"),
+        (line_of({**WALLETS[0], "surprise": wire.of_string("x")}), "surprise"),
+        (line_of({**WALLETS[0], "cf_role": wire.of_string("S")}), "standby in the legacy table"),
+    ],
+)
+def test_a_row_that_cannot_be_mapped_is_reported_never_dropped(line: bytes, reason: str) -> None:
+    outcome = MAPPER.map_line(line)
+    assert outcome.fate is Fate.UNMAPPABLE
+    assert reason in outcome.reason
+
+
+def test_an_excluded_row_stays_even_if_it_could_not_be_mapped() -> None:
+    row = {**WALLETS[0], "surprise": wire.of_string("x")}
+    key = encode_key(row, ("pk", "sk"))
+    assert LineMapper(MAPPING, frozenset({key})).map_line(line_of(row)).fate is Fate.EXCLUDED
+
+
+rows = st.lists(
+    st.one_of(
+        st.sampled_from(STRANGERS),
+        st.builds(
+            lambda user, points: {
+                **WALLETS[1],
+                "pk": wire.of_string(f"USER#{user}"),
+                "balance": wire.of_number(points),
+            },
+            st.text(max_size=8),
+            st.integers(0, 10**30),
+        ),
+    ),
+    max_size=20,
+)
+
+
+@given(rows)
+def test_every_line_has_exactly_one_fate_and_balances_survive_gzip_to_gzip(found: list[Image]) -> None:
+    lines = b"".join(line_of(row) + b"\n" for row in found)
+    file = ExportFile("data/0.json.gz", len(found), "")
+    body, counts = map_file(gzip.compress(lines), file, MAPPER)
+    assert counts.read == len(found) == counts.mapped + counts.not_ours + counts.unmappable + counts.excluded
+    imported = [msgspec.json.decode(line)["Item"] for line in gzip.decompress(body).splitlines()]
+    ours = [row for row in found if MAPPING.belongs(encode_key(row, ("pk", "sk")))]
+    assert [item["points"]["N"] for item in imported] == [wire._text(row["balance"], "N") for row in ours]
+    assert FileCounts.of_json(counts.as_json()) == counts
+
+
+async def exported() -> tuple[MemoryAws, str]:
+    table = MemoryTable(MAPPING.shape(Side.LEGACY))
+    for row in (*WALLETS, *STRANGERS):
+        table.put(row)
+    aws = MemoryAws({"wallet": table}, {"wallet"})
+    arn = await aws.export("arn:wallet", at_s=1, bucket="b", prefix="p", token="t")
+    await aws.export_facts(arn)
+    return aws, (await aws.export_facts(arn)).manifest
+
+
+async def test_a_whole_export_is_read_and_checked() -> None:
+    aws, manifest = await exported()
+    files = await read_manifest(aws, manifest)
+    total = FileCounts()
+    for file in files:
+        total = total.plus(map_file(await read_file(aws, file), file, MAPPER)[1])
+    assert (total.read, total.mapped, total.not_ours) == (7, 4, 3)
+
+
+def _rewrite(aws: MemoryAws, key: str, **fields: Any) -> None:
+    aws.objects[key] = msgspec.json.encode({**msgspec.json.decode(aws.objects[key]), **fields})
+
+
+async def test_a_summary_that_counts_otherwise_than_its_files_is_refused() -> None:
+    aws, manifest = await exported()
+    _rewrite(aws, manifest, itemCount=8)
+    with pytest.raises(DriftDetected, match="counts 8 items, its files 7"):
+        await read_manifest(aws, manifest)
+
+
+async def test_a_missing_manifest_or_another_format_is_refused() -> None:
+    aws, manifest = await exported()
+    with pytest.raises(DriftDetected, match="missing"):
+        await read_manifest(aws, "elsewhere")
+    _rewrite(aws, manifest, outputFormat="ION")
+    with pytest.raises(DriftDetected, match="ION"):
+        await read_manifest(aws, manifest)
+
+
+async def test_a_damaged_or_swapped_file_is_refused_by_its_md5() -> None:
+    aws, manifest = await exported()
+    first, second, *_ = await read_manifest(aws, manifest)
+    aws.objects[first.key] = aws.objects[second.key]
+    with pytest.raises(DriftDetected, match="MD5"):
+        await read_file(aws, first)
+    del aws.objects[second.key]
+    with pytest.raises(DriftDetected, match="missing"):
+        await read_file(aws, second)
+
+
+def test_a_file_with_fewer_lines_than_promised_or_no_gzip_is_refused() -> None:
+    body = gzip.compress(line_of(WALLETS[0]) + b"\n")
+    with pytest.raises(DriftDetected, match="holds 1 items, the manifest says 2"):
+        map_file(body, ExportFile("f", 2, ""), MAPPER)
+    with pytest.raises(DriftDetected, match="can't be unpacked"):
+        map_file(b"not gzip", ExportFile("f", 1, ""), MAPPER)
+    with pytest.raises(DriftDetected, match="can't be unpacked"):
+        map_file(body[:-9], ExportFile("f", 1, ""), MAPPER)
