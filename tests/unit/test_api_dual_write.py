@@ -10,11 +10,13 @@ import pytest
 from api_world import ALL_NEW, LEGACY_ONLY, Pod, World
 from crossfade.core.errors import StoreUnavailable
 from crossfade.core.fence import Verdict
+from crossfade.core.image import of_string
 from crossfade.core.item import Role
 from crossfade.core.shape import Direction, Side
 from engagement_api.breaker import Breaker
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
+from engagement_migration.samples import legacy_wallet
 
 KEY = wallet_key("7", "chan")
 BUDGET_S = 0.02
@@ -245,6 +247,16 @@ async def test_a_copy_counts_as_running_in_the_epoch_of_its_operation() -> None:
     gate.set()
     await settled(pod)
     assert not pod.epochs.settled.dual_write
+
+
+async def test_an_item_that_the_mapping_cannot_take_is_served_and_left_to_the_replicator() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True)
+    row = legacy_wallet("7", "chan", 10, surprise=of_string("no rule knows me"))
+    world.tables[Side.LEGACY].put(row)
+    assert (await pod.earn(5)).balance == 15
+    assert world.copies[Side.NEW].calls == []
+    assert pod.mirror.counts["skipped"] == 1
 
 
 def test_a_breaker_opens_after_failures_in_a_row_and_doubles_its_pause_up_to_a_bound() -> None:

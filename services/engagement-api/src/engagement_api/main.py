@@ -51,6 +51,9 @@ NAME: Final = "engagement-api"
 WATCH_S: Final = 0.1
 """How often the flags are evaluated; the requests between two evaluations share the result."""
 
+COPY_CONNECTIONS: Final = 8
+"""As many as the dual write has requests at a time, both sides together."""
+
 
 def flag_file(settings: Settings) -> Path:
     """Return the flag file.
@@ -69,9 +72,11 @@ class Service:
     def __init__(self, settings: Settings, mapping: Mapping, flags: FlagdFile, stack: AsyncExitStack) -> None:
         """Build the parts on flags that have been read; `stack` closes what they open."""
         wire = Wire("dynamodb", wire_config(settings, max_connections=settings.connections))
-        # The heartbeat has connections of its own: it must not wait behind the calls that it permits.
+        # Heartbeat and copies have connections of their own: the one must not wait behind the calls that it permits,
+        # the others must not make a call wait.
         self.control = Wire("dynamodb", wire_config(settings, max_connections=2))
-        for each in (wire, self.control):
+        copies = Wire("dynamodb", wire_config(settings, max_connections=COPY_CONNECTIONS))
+        for each in (wire, self.control, copies):
             stack.push_async_callback(each.close)
         self.settings = settings
         self.mapping = mapping
@@ -89,7 +94,7 @@ class Service:
             stack.push_async_callback(self.marks.close)
         self.mirror = Mirror(
             mapping,
-            {side: DynamoTransfers(db, mapping.shape(side)) for side in Side},
+            {side: DynamoTransfers(DynamoDB(copies), mapping.shape(side)) for side in Side},
             self.marks,
             self.epochs,
             budget_s=settings.dual_write_budget_ms / 1000,

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from crossfade.core.errors import CrossfadeError, PoisonRecord
+from crossfade.core.errors import CrossfadeError
 from crossfade.core.fence import Transfer, Verdict
 from crossfade.core.item import Item, build_image
 from crossfade.core.keys import Key
@@ -136,8 +136,8 @@ class Mirror:
             return None
         try:
             transfer = transfer_of(self._mapping, copy)
-        except PoisonRecord as error:  # the replicator parks it, with its payload
-            log.warning("unmappable", key=copy.key.decode(), error=str(error))
+        except Exception as error:  # whatever a mapping raises: the owner write is done, and the replicator parks this
+            log.warning("unmappable", key=copy.key.decode(), error=repr(error))
             self.counts["skipped"] += 1
             return None
         if waiting is not None:
