@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from msgspec import Raw
 
 from crossfade.core import image as wire
+from crossfade.core.errors import PoisonRecord
 from crossfade.core.image import PROTOCOL_PREFIX, Image
 from crossfade.core.shape import Side, TableShape, absent_is_active
 
@@ -112,13 +113,16 @@ def parse_item(image: Image, shape: TableShape) -> Item:
         ttl = bytes(get(TTL) or b"")
         if ttl and wire.number(Raw(ttl)) == 0:
             ttl = b""
-    own = {*shape.key, shape.ttl}
-    content = sorted(
-        (name, bytes(raw)) for name, raw in image.items() if name not in own and not name.startswith(PROTOCOL_PREFIX)
-    )
+    key, own_ttl = shape.key, shape.ttl
+    content = [
+        (name, bytes(raw))
+        for name, raw in image.items()
+        if not name.startswith(PROTOCOL_PREFIX) and name not in key and name != own_ttl
+    ]
+    content.sort()
     return Item(
         version=None if version is None else wire.number(version),
-        role=None if role is None else Role(wire.string(role)),
+        role=None if role is None else _role(role),
         generation=0 if gen is None else wire.number(gen),
         recent=frozenset() if recent is None else wire.binary_set(recent),
         floor=b"" if floor is None else wire.binary(floor),
@@ -128,6 +132,13 @@ def parse_item(image: Image, shape: TableShape) -> Item:
         ttl=ttl,
         content=tuple(content),
     )
+
+
+def _role(value: Raw) -> Role:
+    try:
+        return Role(wire.string(value))
+    except ValueError as error:
+        raise PoisonRecord(f"no such {ROLE}: {bytes(value)[:80]!r}") from error
 
 
 def build_image(item: Item, shape: TableShape, key: Image) -> Image:

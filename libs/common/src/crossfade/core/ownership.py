@@ -343,7 +343,7 @@ class OwnershipRules:
         return self._ask(state, ReadingNear() if state.task.reads else Surveying(None), Read(side, key))
 
     def _ask(self, state: State, phase: Phase, request: Read | Perform) -> tuple[State, Read | Perform]:
-        return state._replace(phase=phase), request
+        return State(state.task, phase, state.round, state.steps), request
 
     def _noted(self, state: State, kind: StepKind, side: Side, item: Item | None, reason: str) -> State:
         return state._replace(steps=(*state.steps, HandoverStep(kind, side, reason, version_of(item))))

@@ -294,8 +294,10 @@ class Ownership:
         return results
 
     def _begin(self, task: Task, known: Seen | None) -> Next:
-        # The hint may have changed while the operations before it ran.
-        return self._rules.begin(task._replace(soft=self._soft.get(task.key, SOFT_SIZE)), known)
+        soft = self._soft.get(task.key, SOFT_SIZE)
+        if soft != task.soft:  # learned from the operations before it
+            task = task._replace(soft=soft)
+        return self._rules.begin(task, known)
 
     def _advance(self, state: State, reply: Reply) -> Next | Exception:
         try:
