@@ -65,7 +65,11 @@ ALLOWED: Final[dict[Intent, frozenset[Phase]]] = {
     Intent.PAUSE: _UNFINISHED,
     Intent.RESUME: _UNFINISHED,
 }
-"""In which phases each intent makes sense. START in SNAPSHOT adds to the rows that are left out. RAMP in ROLLED_BACK goes on to DUAL_WRITE first, once all keys are back."""
+"""In which phases each intent makes sense.
+
+START in SNAPSHOT adds to the rows that are left out. RAMP in ROLLED_BACK goes on to DUAL_WRITE first, once all keys are
+back.
+"""
 
 REPLICATING: Final = frozenset({Phase.DUAL_WRITE, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK})
 """Where both directions of replication must run."""
