@@ -13,6 +13,7 @@ from crossfade_demo.traffic import Traffic
 
 RECENT_S: Final = 5.0
 EVERY_S: Final = 0.5
+SHORT: Final = 44  # what fits beside the bars
 
 
 class Watch:
@@ -91,9 +92,11 @@ class Watch:
             view.progress["COMPLETE"] = 1.0
 
     def _show_parity(self, parity: dict[str, Any]) -> None:
-        running = parity.get("running_pass")
-        percent = f", next pass {running['percent']:.0f} %" if running and running.get("percent") is not None else ""
-        self._view.parity = f"{parity['verdict']}: {parity['reason']}{percent}"[:90]
+        clean = parity.get("last_clean_pass")
+        if parity["verdict"] == "clean" and clean:
+            self._view.parity = f"clean {clean['age_s']:.0f} s ago, {clean['verified']:,} keys"
+        else:
+            self._view.parity = f"{parity['verdict']}: {parity['reason']}"[:SHORT]
 
     def _show_traffic(self, traffic: Traffic) -> None:
         now_s = time.monotonic()
