@@ -132,7 +132,7 @@ class FollowList:
             return
         try:
             item = self._both.seen(side, parse_item(change.new, self._both.mapping.shape(side)))
-        except (PoisonRecord, ValueError):
+        except PoisonRecord:
             return  # what can't be read proves nothing; the reads will call it
         if item.version is None:
             if change.committed_us < entry.since_us:

@@ -57,7 +57,8 @@ class Crossings:
         active = absent_is_active(side) if role is None else role == Role.ACTIVE.value
         waiting = self._pending.get(change.key)
         if active:
-            if waiting is None or version > waiting.version:
+            # A later write waits for nothing of its own: the copy that covers the first one ends its wait.
+            if waiting is None or waiting.side is not side:
                 self._pending.pop(change.key, None)  # so that the dict stays in the order of time
                 self._pending[change.key] = _Write(side, version, change.committed_us)
                 if len(self._pending) > PENDING:

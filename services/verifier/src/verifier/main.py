@@ -20,6 +20,7 @@ from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flags import parse_flagd_file
 from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
@@ -29,12 +30,12 @@ from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Side
 from crossfade.runtime import lifecycle
-from crossfade.runtime.aws import wire_config
+from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import describe_settings, load_settings
 from verifier.both import BothTables
-from verifier.cloudwatch import watch
 from verifier.endpoints import application
+from verifier.first_hop import watch
 from verifier.lags import Crossings, Unreplicated
 from verifier.passes import Passes
 from verifier.repair import Repairer
@@ -69,7 +70,7 @@ class Service:
         both = BothTables(mapping, DynamoTable(db, mapping, Side.LEGACY), DynamoTable(db, mapping, Side.NEW))
         self.passes = Passes(both, settings, complete=lambda: says_complete(settings.flag_file))
         self.crossings = Crossings(settings.lag_per_million)
-        self.streams = {Side.LEGACY: settings.legacy_stream, Side.NEW: settings.new_stream}
+        streams = {Side.LEGACY: settings.legacy_stream, Side.NEW: settings.new_stream}
         self.tails = {
             side: Tail(
                 stream_client,
@@ -79,8 +80,10 @@ class Service:
                 poll_s=settings.poll_s,
                 retry_s=settings.retry_s,
             )
-            for side, stream in self.streams.items()
+            for side, stream in streams.items()
         }
+        self.cloudwatch = LazyClient(lambda: control_client(settings, "cloudwatch"))
+        stack.push_async_callback(self.cloudwatch.close)
         self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "CROSSFADE_CLOUDWATCH is off"))
         journal = DynamoJournal(
             db, control_tables(mapping.name).journal, who=settings.pod, code=lifecycle.code_version()
@@ -110,8 +113,9 @@ class Service:
         background = [self.passes.run(), *(tail.run() for tail in self.tails.values())]
         wanted = settings.aws_endpoint_url is None if settings.cloudwatch is None else settings.cloudwatch
         if wanted:
-            tables = {side: (self.mapping.shape(side).table, self.streams[side]) for side in Side}
-            background.append(watch(settings, tables, self.unreplicated))
+            tables = {side: self.mapping.shape(side).table for side in Side}
+            metrics = CloudWatchMetrics(self.cloudwatch)
+            background.append(watch(metrics, tables, self.unreplicated, every_s=settings.cloudwatch_every_s))
         return background
 
 

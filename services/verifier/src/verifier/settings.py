@@ -31,7 +31,7 @@ class Settings(ServiceSettings):
     cloudwatch: bool | None = Field(
         None, description="Read AgeOfOldestUnreplicatedRecord; unset: only without CROSSFADE_AWS_ENDPOINT_URL."
     )
-    cloudwatch_every_s: float = Field(60.0, ge=5, description="How often.")
+    cloudwatch_every_s: float = Field(60.0, ge=1, description="How often.")
     samples: int = Field(10, ge=0, le=1000, description="Keys shown of each class of difference.")
     repairs_at_once: int = Field(1000, ge=1, le=10_000, description="Keys that one repair may name.")
     retry_s: float = Field(2.0, gt=0, description="Wait before trying again what is not there yet, or failed.")

@@ -1,0 +1,193 @@
+"""The verifier as a process, on the embedded AWS, beside real replicators."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from crossfade.core.image import of_number, of_string
+from crossfade.core.item import Role
+from crossfade.core.keys import key_image
+from crossfade.core.phases import Phase
+from crossfade.core.shape import Side
+from engagement_migration.samples import STRANGERS, legacy_wallet
+from localaws import Endpoints
+from replicator_world import HERE, World, open_world, wallet
+
+pytestmark = pytest.mark.embedded
+
+WALLETS = 5
+
+
+@pytest.fixture
+async def world(local_aws: Endpoints) -> AsyncIterator[World]:
+    async with open_world(local_aws) as opened:
+        yield opened
+
+
+class Verifier:
+    """One verifier process and its HTTP."""
+
+    def __init__(self, world: World, **settings: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
+        environment |= {
+            "PYTHONPATH": str(HERE),
+            "AWS_ACCESS_KEY_ID": world.endpoints.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": world.endpoints.secret_access_key,
+            "CROSSFADE_MIGRATION_MAPPING": f"replicator_world:m_{world.id}",
+            "CROSSFADE_AWS_ENDPOINT_URL": world.endpoints.aws_endpoint,
+            "CROSSFADE_LEGACY_STREAM": world.streams[Side.LEGACY],
+            "CROSSFADE_NEW_STREAM": world.streams[Side.NEW],
+            "CROSSFADE_PAUSE_S": "0.3",
+            "CROSSFADE_IN_FLIGHT_BOUND_S": "3",
+            "CROSSFADE_SETTLE_EVERY_S": "0.3",
+            "CROSSFADE_POLL_S": "0.2",
+            "CROSSFADE_RETRY_S": "0.3",
+        }
+        environment |= {f"CROSSFADE_{name.upper()}": value for name, value in settings.items()}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "verifier.main"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        world.processes.append(self.process)
+        self.log: list[dict[str, Any]] = []
+        self.address = ""
+
+    async def ready(self) -> None:
+        assert self.process.stdout is not None
+        while not self.address:
+            line = await asyncio.to_thread(self.process.stdout.readline)
+            assert line, self.log
+            self.log.append(json.loads(line))
+            if self.log[-1]["event"] == "ready":
+                self.address = self.log[-1]["address"]
+
+    async def call(self, path: str, body: object = None) -> Any:
+        return await asyncio.to_thread(self._call, path, body)
+
+    def _call(self, path: str, body: object) -> Any:
+        sent = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(f"http://{self.address}{path}", sent, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    async def until(self, holds: Callable[[dict[str, Any]], object], *, within_s: float = 30.0) -> dict[str, Any]:
+        started_s = time.monotonic()
+        while time.monotonic() - started_s < within_s:
+            body: dict[str, Any] = await self.call("/parity")
+            if holds(body):
+                return body
+            await asyncio.sleep(0.2)
+        raise AssertionError(json.dumps(body, indent=1))
+
+    async def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        out, _ = await asyncio.to_thread(self.process.communicate, timeout=15)
+        self.log += [json.loads(line) for line in out.splitlines() if line.strip()]
+        return self.process.returncode
+
+
+def is_safe(body: dict[str, Any]) -> bool:
+    return bool(body["safe_to_cut_over"]["answer"])
+
+
+async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: World) -> None:
+    world.start("forward")
+    world.start("reverse")
+    await world.phase(Phase.DUAL_WRITE)
+    for number in range(WALLETS):
+        await world.put(Side.LEGACY, legacy_wallet(str(number), "1", 10))
+        await world.earn(wallet(number), 5)
+    for row in STRANGERS:
+        await world.put(Side.LEGACY, row)
+    verifier = Verifier(world, cloudwatch="true", cloudwatch_every_s="1", lag_per_million="1000000")
+    await verifier.ready()
+    assert (await verifier.call("/healthz"))["status"] == "ok"
+    clean = await verifier.until(is_safe)
+    assert clean["sides"]["legacy"]["items"] == clean["sides"]["new"]["items"] == WALLETS
+    assert clean["sides"]["legacy"]["digest"] == clean["sides"]["new"]["digest"]
+    assert clean["sides"]["legacy"]["scanned"] == WALLETS + len(STRANGERS)
+
+    for _ in range(10):  # live traffic raises no alarm, and its way across is measured
+        await world.earn(wallet(1), 1)
+        body = await verifier.call("/parity")
+        assert body["verdict"] != "drift", body
+        await asyncio.sleep(0.1)
+
+    owner = await world.tables[Side.LEGACY].read(wallet(2))
+    assert owner is not None
+    assert owner.version is not None
+    wrong = key_image(wallet(2), ("pk", "sk")) | {"points": of_number(1), "cf_role": of_string("S")}
+    await world.put(Side.NEW, wrong | {"cf_mv": of_number(owner.version)})
+    drift = await verifier.until(lambda body: body["verdict"] == "drift")
+    assert drift["differences"]["diverged"]["count"] == 1
+    assert drift["differences"]["diverged"]["samples"][0]["legacy"]["version"] == str(owner.version)
+    assert not is_safe(drift)
+
+    asked = {"keys": [wallet(2).decode()]}
+    plan = await verifier.call("/repair", asked)
+    assert (plan["executed"], plan["steps"][0]["class"]) == (False, "diverged")
+    done = await verifier.call("/repair", asked | {"execute": True})
+    assert [each["outcome"] for each in done["steps"]] == ["done"]
+    entries = [each for each in await world.journal.entries() if each.kind == "repair"]
+    assert [each.body["stage"] for each in entries] == ["begun", "done"]
+    standby = await world.tables[Side.NEW].read(wallet(2))
+    assert standby is not None
+    assert (standby.version, standby.role, standby.recent) == (owner.version, Role.STANDBY, owner.recent)
+
+    fresh = await verifier.call("/passes", {})
+    body = await verifier.until(lambda body: is_safe(body) and body["last_pass"]["clean"])
+    assert not body["last_clean_pass"]["with_repairs"]
+    assert (await verifier.call(f"/passes/{fresh['id']}"))["state"] == "done"
+    lags = body["lags"]["legacy"]
+    assert lags["crossing"]["samples"] > 0
+    assert 0 <= lags["crossing"]["p50_ms"] < 10_000
+    assert lags["records_read"] >= 10
+    assert lags["table_to_stream_s"] is not None, lags["table_to_stream_unknown"]
+    assert await verifier.stop() == 0, verifier.log
+    assert verifier.log[-1]["event"] == "stopped"
+
+
+async def test_before_the_new_table_exists_it_waits_and_says_so(world: World) -> None:
+    await world.call(world.wire, "DeleteTable", {"TableName": world.mapping.shape(Side.NEW).table})
+    verifier = Verifier(world)
+    await verifier.ready()
+    body = await verifier.until(lambda body: "not there yet" in body["reason"])
+    assert body["verdict"] == "waiting"
+    assert not is_safe(body)
+    assert (await verifier.call("/readyz"))["status"] == "ready"
+    assert await verifier.stop() == 0, verifier.log
+
+
+def test_a_bad_setting_is_named_before_anything_starts() -> None:
+    environment = {**os.environ, "CROSSFADE_SEGMENTS": "0", "CROSSFADE_PAWS_S": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "verifier.main"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "CROSSFADE_SEGMENTS" in ended.stderr
+    assert "CROSSFADE_PAWS_S: unknown setting; did you mean CROSSFADE_PAUSE_S?" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown"), [("--help", "CROSSFADE_IN_FLIGHT_BOUND_S"), ("--version", "verifier 0.")]
+)
+def test_it_tells_its_settings_and_its_version(argument: str, shown: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "verifier.main", argument], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 0
+    assert shown in ended.stdout
