@@ -265,7 +265,7 @@ def test_a_table_can_not_be_used_while_it_is_imported(emulator: Emulator) -> Non
 
 
 def test_bad_items_are_left_out_and_the_import_fails_with_a_partial_table(emulator: Emulator) -> None:
-    bad = ["{", {"n": n(1)}, {"pk": n(1)}, {"pk": {"S": "x"}, "n": {"N": "many"}}]
+    bad: list[Item | str] = ["{", {"n": n(1)}, {"pk": n(1)}, {"pk": {"S": "x"}, "n": {"N": "many"}}]
     source = Imported(emulator, *rows(10), *bad)
     done = source.finish(source.start())
     assert (done["ImportStatus"], done["FailureCode"]) == ("FAILED", "ItemValidationError")

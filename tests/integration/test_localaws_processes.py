@@ -154,6 +154,14 @@ def test_a_stack_that_does_not_run_says_so() -> None:
         _ = Stack().endpoints
 
 
+def test_a_patch_can_be_left_out_from_the_start() -> None:
+    with Stack(redis=False, without=["sequence_numbers"]) as stack:
+        kinesis = boto3.client("kinesis", **stack.endpoints.client_arguments())
+        kinesis.create_stream(StreamName="bare", ShardCount=1)
+        answer = kinesis.put_record(StreamName="bare", PartitionKey="a", Data=b"")
+        assert answer["SequenceNumber"].startswith("0")
+
+
 def test_an_unknown_patch_stops_the_emulator_with_the_names_there_are() -> None:
     command = [sys.executable, "-m", "localaws.server", "--without", "no_such_patch"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30)

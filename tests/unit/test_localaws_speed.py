@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import ministack.services._dynamodb_keywords as keywords
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localaws.patches import all as _all_patches  # noqa: F401  # registers them
 from localaws.patches import registry, speed, statements, streams
 
 numbers = st.one_of(
@@ -203,3 +206,17 @@ def test_patches_go_on_in_order_and_off_again() -> None:
         assert Owner.value == "bare"
     finally:
         registry._patches[:] = before
+
+
+def test_every_fault_has_a_test_that_names_it() -> None:
+    contract = Path(__file__).parents[1] / "contract"
+    named: set[str] = set()
+    for file in contract.glob("test_localaws_*.py"):
+        for names in re.findall(r"@mends\(([^)]*)\)", file.read_text()):
+            named |= set(re.findall(r'"(\w+)"', names))
+    quicker = {
+        each.fault for each in registry._patches if each.mend.__module__ in (speed.__name__, statements.__name__)
+    }
+    held_to_their_originals_here = quicker | {"record_expiry"}
+    assert set(registry.faults()) - held_to_their_originals_here <= named
+    assert named <= set(registry.faults())
