@@ -1,0 +1,164 @@
+"""One contract of the marks, on the memory fake and on a real Valkey; and what only a real store can do wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from apply_cases import V
+from crossfade.adapters.memory.marks import MemoryMarks, NoMarks
+from crossfade.adapters.redis_dedup import RedisMarks
+from crossfade.core.keys import Key, key_of_strings
+from crossfade.core.shape import Direction
+from crossfade.ports.dedup import Marks
+from localaws import Endpoints
+
+FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
+KEYS = [key_of_strings(f"USER#{number}", 'POINTS#"é"') for number in range(5)]
+
+
+def redis_marks(url: str, **more: float) -> RedisMarks:
+    ids = {direction: uuid.uuid4().hex for direction in Direction}
+    return RedisMarks(url, "m", table_ids=ids, **more)
+
+
+@pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.embedded)])
+async def marks(request: pytest.FixtureRequest) -> AsyncIterator[Marks]:
+    if request.param == "memory":
+        yield MemoryMarks()
+        return
+    local_aws: Endpoints = request.getfixturevalue("local_aws")
+    found = redis_marks(local_aws.redis_url)
+    yield found
+    await found.close()
+
+
+async def test_a_key_that_was_never_marked_has_no_mark(marks: Marks) -> None:
+    assert await marks.seen(FORWARD, KEYS) == [None] * 5
+    assert await marks.seen(FORWARD, []) == []
+
+
+async def test_rule_7_versions_come_back_to_the_last_digit(marks: Marks) -> None:
+    versions = {key: V + number for number, key in enumerate(KEYS)}
+    await marks.mark(FORWARD, versions)
+    assert await marks.seen(FORWARD, KEYS) == list(versions.values())
+
+
+async def test_rule_7_a_mark_is_raised_by_one_and_never_lowered(marks: Marks) -> None:
+    """V and V + 1 are the same float: a store that compares numbers fails here."""
+    assert float(V) == float(V + 1)
+    for version, wanted in ((V, V), (V + 1, V + 1), (V, V + 1), (1_764_230_400_123_456, V + 1)):
+        await marks.mark(FORWARD, {KEYS[0]: version})
+        assert await marks.seen(FORWARD, KEYS[:1]) == [wanted]
+
+
+async def test_rule_7_the_directions_know_nothing_of_each_other(marks: Marks) -> None:
+    await marks.mark(FORWARD, {KEYS[0]: V})
+    assert await marks.seen(REVERSE, KEYS[:1]) == [None]
+
+
+async def test_marking_nothing_is_allowed(marks: Marks) -> None:
+    await marks.mark(FORWARD, {})
+
+
+async def test_without_redis_there_are_no_marks() -> None:
+    marks = NoMarks()
+    await marks.mark(FORWARD, {KEYS[0]: V})
+    assert await marks.seen(FORWARD, KEYS) == [None] * 5
+
+
+@pytest.mark.embedded
+class TestRedis:
+    async def test_a_whole_batch_is_one_command(self, local_aws: Endpoints) -> None:
+        marks, redis = redis_marks(local_aws.redis_url), Redis.from_url(local_aws.redis_url)
+        keys = [Key(b"%d" % number) for number in range(2000)]
+        try:
+            await marks.mark(FORWARD, {keys[0]: V})  # loads the script
+            before = await redis.info("commandstats")
+            await marks.mark(FORWARD, dict.fromkeys(keys, V))
+            assert await marks.seen(FORWARD, keys) == [V] * 2000
+            after = await redis.info("commandstats")
+            for command in ("cmdstat_mget", "cmdstat_evalsha"):
+                assert after[command]["calls"] - before.get(command, {"calls": 0})["calls"] == 1
+        finally:
+            await marks.close()
+            await redis.aclose()
+
+    async def test_a_table_of_another_id_has_no_marks(self, local_aws: Endpoints) -> None:
+        """The table was dropped and imported again: what was applied to the old one is not in the new one."""
+        marks = redis_marks(local_aws.redis_url)
+        await marks.mark(FORWARD, {KEYS[0]: V})
+        marks.name_target(FORWARD, uuid.uuid4().hex)
+        assert await marks.seen(FORWARD, KEYS[:1]) == [None]
+        await marks.close()
+
+    async def test_without_a_table_id_nothing_is_marked_or_found(self, local_aws: Endpoints) -> None:
+        marks = RedisMarks(local_aws.redis_url, "m")
+        await marks.mark(FORWARD, {KEYS[0]: V})
+        assert await marks.seen(FORWARD, KEYS[:1]) == [None]
+        await marks.close()
+
+    async def test_marks_end_after_their_time(self, local_aws: Endpoints) -> None:
+        marks = redis_marks(local_aws.redis_url, ttl_s=0.2)
+        await marks.mark(FORWARD, {KEYS[0]: V})
+        await asyncio.sleep(0.3)
+        assert await marks.seen(FORWARD, KEYS[:1]) == [None]
+        await marks.close()
+
+    async def test_a_store_that_forgets_its_scripts_and_marks_is_used_again_at_once(self, local_aws: Endpoints) -> None:
+        marks, redis = redis_marks(local_aws.redis_url), Redis.from_url(local_aws.redis_url)
+        await marks.mark(FORWARD, {KEYS[0]: V})
+        await redis.script_flush()
+        await marks.mark(FORWARD, {KEYS[1]: V})
+        assert await marks.seen(FORWARD, KEYS[:2]) == [V, V]
+        assert marks.failures == 0
+        await marks.close()
+        await redis.aclose()
+
+    async def test_what_somebody_else_wrote_there_is_no_mark(self, local_aws: Endpoints) -> None:
+        marks, redis = redis_marks(local_aws.redis_url), Redis.from_url(local_aws.redis_url)
+        await marks.mark(FORWARD, {KEYS[0]: V})
+        prefix = marks._prefixes[FORWARD]
+        await redis.set(prefix + KEYS[0], "9.9e18")
+        assert await marks.seen(FORWARD, KEYS[:1]) == [None]
+        await marks.close()
+        await redis.aclose()
+
+
+async def test_rule_7_a_store_that_is_down_is_no_error_and_is_left_alone_for_a_while() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    now_s = 100.0
+    marks = RedisMarks(f"redis://127.0.0.1:{port}/0", "m", table_ids={FORWARD: "t"}, cooldown_s=5.0, now=lambda: now_s)
+    assert await marks.seen(FORWARD, KEYS) == [None] * 5
+    assert marks.failures == 1
+    await marks.mark(FORWARD, {KEYS[0]: V})
+    assert marks.failures == 1, "it must be left alone"
+    now_s += 6.0
+    await marks.mark(FORWARD, {KEYS[0]: V})
+    assert marks.failures == 2
+    await marks.close()
+
+
+async def test_rule_7_a_store_that_hangs_costs_no_more_than_its_time() -> None:
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(never, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    marks = RedisMarks(f"redis://127.0.0.1:{port}/0", "m", table_ids={FORWARD: "t"}, timeout_s=0.1, cooldown_s=60.0)
+    started_s = time.monotonic()
+    assert await marks.seen(FORWARD, KEYS) == [None] * 5
+    assert await marks.seen(FORWARD, KEYS) == [None] * 5
+    assert time.monotonic() - started_s < 1.0
+    assert marks.failures == 1
+    await marks.close()
+    server.close()
