@@ -91,6 +91,20 @@ def test_a_shard_brings_no_second_batch_before_the_first_is_acknowledged() -> No
     run(scenario())
 
 
+def test_acknowledging_a_batch_twice_does_not_reach_the_next_one() -> None:
+    async def scenario() -> None:
+        async with reading(filled(30), MemoryBackend()) as engine:
+            (first,) = await engine.ready(timeout_s=5, limit=1)
+            await engine.ack(first)
+            (second,) = await engine.ready(timeout_s=5, limit=1)
+            await engine.ack(first)
+            assert second.applied == 0
+            assert await engine.ready(timeout_s=10, limit=1) == []
+            assert engine.report().shards[0].checkpoint == first.records[-1].sequence_number
+
+    run(scenario())
+
+
 def test_prefetch_reads_ahead_so_many_batches_and_no_more() -> None:
     async def scenario() -> None:
         kinesis = filled(100)

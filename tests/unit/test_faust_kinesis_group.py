@@ -317,6 +317,36 @@ def test_renewal_does_not_wait_for_the_work_on_a_batch() -> None:
     run(scenario())
 
 
+def test_a_worker_that_starts_before_its_lease_table_answers_waits_for_it() -> None:
+    async def scenario() -> None:
+        cut = CutOff(MemoryBackend())
+        cut.how = "fails"
+        engine = engine_on(filled(10, shards=1), cut, "w1")
+        starting = asyncio.create_task(engine.start())
+        await asyncio.sleep(30)
+        assert not starting.done()
+        cut.how = "connected"
+        await starting
+        assert len(await engine.ready(timeout_s=5, limit=1)) == 1
+        await engine.stop(grace_s=0)
+
+    run(scenario())
+
+
+def test_a_worker_of_a_hundred_shards_keeps_them_all() -> None:
+    async def scenario() -> None:
+        kinesis, backend, ledger = filled(1000, shards=100), MemoryBackend(), Ledger()
+        async with engine_on(kinesis, backend, "w1") as engine:
+            going = asyncio.create_task(work(engine, ledger, "w1"))
+            await asyncio.sleep(60)
+            ledger.check(1000, once=True)
+            leases = await DynamoLeases(backend, "stream", "group", "x").list()
+            assert {(lease.owner, lease.term) for lease in leases} == {("w1", 1)}
+            going.cancel()
+
+    run(scenario())
+
+
 def test_a_restarted_worker_with_a_lasting_name_has_its_shards_back_at_once() -> None:
     async def scenario() -> None:
         kinesis, backend = filled(20, shards=2), MemoryBackend()

@@ -68,7 +68,7 @@ class PrivateCursor:
                     await self._sleep()
                     continue
                 yield batch
-                batch.tail.acknowledge(None)
+                batch.tail.acknowledge(batch, None)
         finally:
             for tail in self._tails.values():
                 tail.close()

@@ -157,10 +157,12 @@ class Tail:
         self._rewound = False
         return self.out
 
-    def acknowledge(self, count: int | None) -> None:
-        """Note that the first `count` records of the batch that is out are applied; all of them for None."""
-        batch = self.out
-        if batch is None:
+    def acknowledge(self, batch: Batch, count: int | None) -> None:
+        """Note that the first `count` records of a batch are applied; all of them for None.
+
+        A batch that isn't out (any more) is left alone: acknowledging twice must not reach the next one.
+        """
+        if batch is not self.out:
             return
         batch.applied = max(batch.applied, len(batch) if count is None else min(count, len(batch)))
         if batch.applied:

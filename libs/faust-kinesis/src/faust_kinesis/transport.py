@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from faust.transport import base
@@ -40,11 +40,10 @@ class _Lanes:
         self.tps = [TP(stream, number) for number in range(count)]
         self._lane_of: dict[str, TP] = {}
 
-    def lane(self, shard_id: str, held: Iterable[str]) -> TP:
+    def lane(self, shard_id: str, held: Collection[str]) -> TP:
         """Return the lane of a shard; a new one goes where the fewest of the held shards are."""
         if shard_id not in self._lane_of:
-            current = set(held)
-            self._lane_of = {known: tp for known, tp in self._lane_of.items() if known in current}
+            self._lane_of = {known: tp for known, tp in self._lane_of.items() if known in held}
             load = dict.fromkeys(self.tps, 0)
             for tp in self._lane_of.values():
                 load[tp] += 1
@@ -143,7 +142,7 @@ class Consumer(base.Consumer):  # type: ignore[misc] # faust ships no types that
         found: dict[TP, list[Batch]] = {}
         for batch in batches:
             engine = self._engines[batch.stream]
-            lane = self._lanes[batch.stream].lane(batch.shard_id, (s.shard_id for s in engine.report().shards))
+            lane = self._lanes[batch.stream].lane(batch.shard_id, engine.shard_ids)
             found.setdefault(lane, []).append(batch)
         return found
 
@@ -181,6 +180,14 @@ class Consumer(base.Consumer):  # type: ignore[misc] # faust ships no types that
         if not message.acked and not self._engines[batch.stream].acknowledge(batch):
             self.log.warning("%r: its lease was lost meanwhile, it will be applied again", batch)
         return bool(super().ack(message))
+
+    def progress(self, batch: Batch, count: int) -> bool:
+        """Note that the first `count` records of a batch are applied, while the agent goes on with the rest.
+
+        Returns:
+            False when the shard is somebody else's by now.
+        """
+        return self._engines[batch.stream].acknowledge(batch, count)
 
     def _new_offset(self, tp: TP) -> int | None:
         """Return the offset after the unbroken row of acknowledged ones.
