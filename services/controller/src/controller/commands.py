@@ -110,10 +110,13 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
 
 
 async def _plan(settings: ControllerSettings, asked: argparse.Namespace) -> int:
+    import structlog
+
     from controller.build import build  # plan alone reaches everything
     from controller.planning import check_plan
     from crossfade.adapters.control.tables import create_control_tables
 
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for the answer
     async with build(settings, who=_operator(), under_lease=False) as built:
         await create_control_tables(built.dynamodb, built.tables)  # plan reads the journal's counter
         plan = await check_plan(built.world, writes_per_s=asked.writes_per_s)

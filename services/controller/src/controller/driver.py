@@ -13,12 +13,16 @@ from controller.moving import BUDGET_S, cut_over, dual_write, ramping, roll_back
 from controller.starting import capturing, catching_up, excluded_keys, planned, snapshot
 from controller.state import Migration, Pending
 from crossfade.core.errors import CrossfadeError, IllegalTransition, LeaseLost
+from crossfade.core.gates import Quiet
 from crossfade.core.phases import FINISHED, MOVING, Intent, Phase, check_intent
 
 log = structlog.get_logger()
 
 STEPS_A_TICK: Final = 20
 """Steps that may follow each other without a look at the clock."""
+
+PUBLISH_AGAIN_S: Final = 10.0
+"""Pods that are behind for so long get the flags once more."""
 
 _PHASES: Final[dict[Phase, Callable[[Context], Awaitable[str]]]] = {
     Phase.PLANNED: planned,
@@ -58,6 +62,7 @@ class Driver:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        self._behind = Quiet()
         self.waiting_for = "the first look"
 
     async def recover(self) -> None:
@@ -87,8 +92,26 @@ class Driver:
                 log.warning("step failed", phase=ctx.state.phase.value, code=error.code, error=str(error))
             if self.waiting_for != PROGRESS:
                 break
+        await self._publish_again()
         if ctx.state.phase in MOVING and not ctx.state.paused:
             await ctx.sweeper.help(complete=ctx.state.document.complete, budget_s=BUDGET_S)
+
+    async def _publish_again(self) -> None:
+        """Put the flags in place again while pods stay behind: a controller that was replaced may have overwritten
+        them late, and a file may be lost.
+        """
+        ctx = self._ctx
+        evidence, now_s = ctx.evidence(), ctx.world.monotonic()
+        wanted = (ctx.state.document, ctx.state.dual_write)
+        pods = (evidence.pods if evidence is not None else None) or ()
+        if all((each.document, each.dual_write) == wanted for each in pods):
+            self._behind = self._behind.observe(False, now_s)
+            return
+        self._behind = self._behind.observe(True, now_s)
+        if self._behind.lasted_s(now_s) >= PUBLISH_AGAIN_S:
+            self._behind = Quiet()
+            log.warning("pods stay behind: flags published again", journal=ctx.state.number)
+            await ctx.publish()
 
     async def _step(self) -> str:
         ctx = self._ctx

@@ -89,7 +89,9 @@ class Observer:
         self._parity = Parity()
         self._lags = {Side.LEGACY: Lag(None, None), Side.NEW: Lag(None, None)}
         self.throughput: dict[str, float] = {}
+        self._foreign_last_us = self._imprecise_last_us = 0
         self.pods: list[Heartbeat] = []
+        self._pods_known = False
         self.reports: list[Report] = []
 
     async def look(self, state: Migration) -> bool:
@@ -106,6 +108,9 @@ class Observer:
         )
         alive = [each for each in watched if each.still_s is not None and each.still_s < self._world.settings.report_s]
         self.reports = [each.report for each in alive]
+        for each in watched:  # a consumer that restarts forgets them, and a dead one's last word still counts
+            self._foreign_last_us = max(self._foreign_last_us, each.report.foreign_last_us)
+            self._imprecise_last_us = max(self._imprecise_last_us, each.report.imprecise_last_us)
         self._measure(elapsed_s)
         self._lags = {side: self._lag(side) for side in Side}
         bound_s = self._world.settings.gate_lag_s
@@ -127,15 +132,17 @@ class Observer:
             quiet_s=self._quiet.lasted_s(self._looked_s),
             dead_letters=self._letters,
             parity=self._parity,
-            foreign_last_us=max((each.foreign_last_us for each in self.reports), default=0),
-            imprecise_last_us=max((each.imprecise_last_us for each in self.reports), default=0),
+            foreign_last_us=self._foreign_last_us,
+            imprecise_last_us=self._imprecise_last_us,
             precisions=self._precisions(),
             halts=[f"{each.role} {each.shard}: {each.halted}" for each in self.reports if each.halted],
             oldest_unapplied_us=min(oldest, default=0),
             retention_s=min(retentions) * 3600.0 if len(retentions) == len(Side) else None,
             document=state.document,
             dual_write=state.dual_write,
-            pods=[Pod(each.pod, each.document, each.dual_write) for each in self.pods if not each.expired],
+            pods=[Pod(each.pod, each.document, each.dual_write) for each in self.pods if not each.expired]
+            if self._pods_known
+            else None,
             probe=self._canary.record(),
             api=self._api_calls(),
         )
@@ -219,11 +226,14 @@ class Observer:
         return self._watch.watch(reports, self._world.monotonic())
 
     async def _read_pods(self) -> list[Heartbeat]:
+        self._pods_known = False
         try:
-            return await self._world.heartbeats.all()
+            found = await self._world.heartbeats.all()
         except CrossfadeError as error:
             log.warning("heartbeats can't be read", error=str(error))
             return []
+        self._pods_known = True
+        return found
 
     async def _count_letters(self) -> int | None:
         try:

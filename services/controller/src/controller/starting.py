@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -103,7 +104,8 @@ async def snapshot(ctx: Context) -> str:
 
 def _token(ctx: Context, what: str) -> str:
     """Return a token that is the same for the same step of the same phase, however often it is tried."""
-    return f"{ctx.world.mapping.name}-{what}-{ctx.state.since_us}"[:64]
+    text = f"{ctx.world.mapping.name} {what} {ctx.state.since_us}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _prefix(ctx: Context, what: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+from crossfade.core.errors import StoreUnavailable
 
 NO_SUCH: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
 
@@ -37,6 +39,17 @@ class LazyClient:
         await self._stack.aclose()
 
 
+@contextmanager
+def _typed(call: str) -> Iterator[None]:
+    """Turn botocore's errors into ours, so that a caller knows that it may try again."""
+    from botocore.exceptions import BotoCoreError, ClientError  # it is there already when a call is made
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise StoreUnavailable(f"{call}: {error}") from error
+
+
 class S3Objects:
     """`crossfade.ports.admin.Objects` on S3."""
 
@@ -57,27 +70,30 @@ class S3Objects:
     async def get(self, key: str) -> bytes | None:
         """Return an object; None when there is none."""
         client = await self._client.get()
-        try:
-            answer = await client.get_object(Bucket=self._bucket, Key=key)
-        except client.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in NO_SUCH:
-                return None
-            raise
-        async with answer["Body"] as body:
-            content: bytes = await body.read()
+        with _typed(f"GetObject {key}"):
+            try:
+                answer = await client.get_object(Bucket=self._bucket, Key=key)
+            except client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] in NO_SUCH:
+                    return None
+                raise
+            async with answer["Body"] as body:
+                content: bytes = await body.read()
         return content
 
     async def put(self, key: str, body: bytes) -> None:
         """Write an object, whole."""
         client = await self._client.get()
-        await client.put_object(Bucket=self._bucket, Key=key, Body=body)
+        with _typed(f"PutObject {key}"):
+            await client.put_object(Bucket=self._bucket, Key=key, Body=body)
 
     async def keys(self, prefix: str) -> list[str]:
         """Return the keys with a prefix, in order."""
         client = await self._client.get()
         found: list[str] = []
-        async for page in client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
-            found += [each["Key"] for each in page.get("Contents", [])]
+        with _typed(f"ListObjectsV2 {prefix}"):
+            async for page in client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+                found += [each["Key"] for each in page.get("Contents", [])]
         return sorted(found)
 
 

@@ -157,7 +157,7 @@ class Evidence(NamedTuple):
         retention_s: the shorter of both streams' retention; None when unknown.
         document: the flag document in force.
         dual_write: the flag in force.
-        pods: the live pods.
+        pods: the live pods; None when their heartbeats could not be read.
         probe: the canary's record.
         api: the API's own figures; None when no pod reports any.
     """
@@ -176,7 +176,7 @@ class Evidence(NamedTuple):
     retention_s: float | None
     document: FlagDocument
     dual_write: bool
-    pods: Sequence[Pod]
+    pods: Sequence[Pod] | None
     probe: Probe
     api: ApiCalls | None = None
 
@@ -311,6 +311,8 @@ def precision(evidence: Evidence, bounds: Bounds) -> GateResult:
 
 def heartbeats(evidence: Evidence, bounds: Bounds) -> GateResult:
     """Every live pod works under the flags in force, and there are pods."""
+    if evidence.pods is None:
+        return GateResult("heartbeats", False, None, bounds.min_pods, "the heartbeats could not be read")
     wanted = (evidence.document, evidence.dual_write)
     behind = sorted(each.pod for each in evidence.pods if (each.document, each.dual_write) != wanted)
     count = len(evidence.pods)

@@ -1,0 +1,187 @@
+"""The CLI: a dry run changes nothing, every answer is JSON if asked, exit codes say what happened."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from controller.cli import arguments_of, main, parser
+from controller.commands import DONE, REFUSED, SHUT, TIMEOUT, Console, ask, status
+from controller.planning import check_plan
+from controller.render import plan_text, status_text
+from controller.status import status_of
+from controller_world import Town, run, settled
+from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
+from crossfade.core.capacity import window_meaning
+from crossfade.core.image import of_number, of_string
+from crossfade.core.keys import key_of_strings
+from crossfade.core.phases import Intent
+from crossfade.core.shape import Side
+
+
+def console_of(store: ControlStore, *, as_json: bool = True) -> Console:
+    return Console(MemoryJournal(store, who="ann"), MemoryStatusBoard(store), "engagement", as_json)
+
+
+async def dual_write_town() -> Town:
+    town = Town()
+    ctx, driver = await settled(town, "start", exclude=[])
+    await MemoryStatusBoard(town.store).put(status_of(ctx, driver.waiting_for))
+    return town
+
+
+def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])  # the controller's log comes before
+    return found
+
+
+async def test_without_execute_nothing_is_written_and_the_shut_gates_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    town = await dual_write_town()
+    before = list(town.store.journal)
+    code = await ask(console_of(town.store), Intent.RAMP, {"share": 100}, execute=False)
+    told = answer(capsys)
+    assert code == SHUT
+    assert town.store.journal == before
+    assert told["outcome"] == "dry run"
+    assert {"quiet_window", "reverse_proven"} & {each["name"] for each in told["shut"]}
+
+
+async def test_an_intent_of_the_wrong_phase_is_refused_before_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    store = ControlStore()
+    assert await ask(console_of(store), Intent.CUTOVER, {}, execute=True) == REFUSED
+    assert store.journal == []
+    assert answer(capsys)["because"] == "cutover is not possible in PLANNED; it is in: RAMPING"
+
+
+async def test_execute_appends_the_intent_and_wait_ends_with_its_outcome(capsys: pytest.CaptureFixture[str]) -> None:
+    town = await dual_write_town()
+    number = len(town.store.journal) + 1
+
+    async def controller() -> None:
+        await run(town, lambda: town.outcome(number) is not None)
+
+    code, _ = await asyncio.gather(
+        ask(console_of(town.store), Intent.RAMP, {"share": 100}, execute=True, wait=True, timeout_s=20), controller()
+    )
+    assert code == DONE
+    told = answer(capsys)
+    assert (told["outcome"], told["because"]) == ("done", "1 %")
+    assert town.flags.current().document.share == 100
+
+
+async def test_wait_says_what_it_waits_for_and_ends_at_its_timeout(capsys: pytest.CaptureFixture[str]) -> None:
+    town = await dual_write_town()
+    code = await ask(console_of(town.store), Intent.RAMP, {"share": 1}, execute=True, wait=True, timeout_s=0.01)
+    assert code == TIMEOUT
+    told = capsys.readouterr()
+    assert json.loads(told.out.splitlines()[-1])["because"] == "crossfade ramp PERCENT"
+    assert "waiting for: crossfade ramp PERCENT" in told.err
+
+
+async def test_status_is_json_with_64_bit_numbers_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    town = await dual_write_town()
+    await town.journal().append("generation", {"counter": 2**60, "for": "a test"})
+    ctx, driver = await town.start()
+    await driver.tick()
+    await MemoryStatusBoard(town.store).put(status_of(ctx, driver.waiting_for))
+    assert await status(console_of(town.store)) == DONE
+    told = answer(capsys)
+    assert told["generation_counter"] == str(2**60)
+    assert told["document"]["new_gen"] == "0"
+    assert told["phase"] == "DUAL_WRITE"
+    for name in ("gates", "lag", "throughput_per_s", "percent_on_new", "eta_s", "in_handover", "waiting_for"):
+        assert name in told
+    assert "DUAL_WRITE" in status_text(told)
+    assert "SHUT" in status_text(told)
+
+
+async def test_status_without_a_controller_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await status(console_of(ControlStore(), as_json=False)) == DONE
+    assert "the controller may not be running" in capsys.readouterr().out
+
+
+async def test_complete_is_refused_without_the_name_in_writing(capsys: pytest.CaptureFixture[str]) -> None:
+    town = Town()
+    await settled(town, "start", exclude=[])
+    await settled(town, "ramp", share=10_000)
+    await settled(town, "cutover")
+    assert await ask(console_of(town.store), Intent.COMPLETE, {"confirm": ""}, execute=True) == REFUSED
+    assert "--confirm engagement" in answer(capsys)["because"]
+
+
+@pytest.mark.parametrize(("text", "share"), [("1", 100), ("0.01", 1), ("100", 10_000), ("12.34", 1234), ("0", 0)])
+def test_a_percentage_becomes_basis_points_exactly(text: str, share: int) -> None:
+    assert arguments_of(parser().parse_args(["ramp", text])) == {"share": share}
+
+
+@pytest.mark.parametrize("text", ["101", "-1", "0.001", "half", "nan"])
+def test_a_percentage_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        parser().parse_args(["ramp", text])
+    assert refusal.value.code == 2
+
+
+def test_help_teaches_the_whole_way_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for word in ("plan", "start", "status", "pause", "resume", "ramp", "cutover", "rollback", "complete", "abort"):
+        assert f"crossfade {word}" in text or f"    {word} " in text
+    assert "exit codes" in text
+    assert "--execute" in text
+
+
+async def test_a_plan_on_good_tables_is_possible_and_says_what_is_measured() -> None:
+    town = Town()
+    plan = await check_plan((await town.start())[0].world, writes_per_s=5000)
+    assert plan.blocking == []
+    assert plan.sample.ours == 10
+    assert plan.sample.staying == 3
+    assert {
+        "measured" in each.basis or "price" in each.basis or "limit" in each.basis or "core" in each.basis
+        for each in plan.estimates
+    } == {True}
+    text = plan_text(plan)
+    assert "list price" in text
+    assert "at most 16.7 operations a second" in text
+    assert "USER#cf-canary" in text
+
+
+async def test_a_row_that_does_not_come_back_the_same_blocks_the_plan() -> None:
+    town = Town()
+    odd = town.tables[Side.LEGACY].images[key_of_strings("USER#w0", "POINTS#chan")]
+    town.tables[Side.LEGACY].put({**odd, "surprise": of_string("x")})
+    plan = await check_plan((await town.start())[0].world)
+    assert [each.name for each in plan.blocking] == ["round_trip"]
+    assert "surprise" in plan.blocking[0].because
+
+
+async def test_start_is_refused_when_the_plan_does_not_hold() -> None:
+    town = Town(bucket="")
+    number = await town.ask("start", exclude=[])
+    await run(town, lambda: town.outcome(number) is not None)
+    outcome = town.outcome(number)
+    assert outcome is not None
+    assert outcome["outcome"] == "refused"
+    assert "CROSSFADE_BUCKET" in outcome["because"]
+    assert town.aws.calls == []
+
+
+async def test_rows_of_an_earlier_migration_lift_the_counter_of_generations() -> None:
+    town = Town()
+    key = key_of_strings("USER#w0", "POINTS#chan")
+    town.tables[Side.LEGACY].put({**town.tables[Side.LEGACY].images[key], "cf_gen": of_number(41)})
+    ctx, _ = await settled(town, "start", exclude=[])
+    assert ctx.state.counter >= 41
+    await settled(town, "ramp", share=10_000)
+    await settled(town, "cutover")
+    assert town.owners()[Side.LEGACY] == 0
+
+
+def test_what_the_window_means_for_one_key() -> None:
+    meaning = window_meaning(400, window_s=60, soft=32, most=1000)
+    assert round(meaning.calls_per_s, 1) == 16.7
+    assert (meaning.units_idle, meaning.units_soft, meaning.units_full) == (1, 1, 17)

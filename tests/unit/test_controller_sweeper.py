@@ -1,0 +1,204 @@
+"""The sweeper: every key ends on the side aimed at, half-done handovers are completed, and a clean pass proves it."""
+
+from dataclasses import dataclass
+
+from controller.settings import ControllerSettings
+from controller.sweeper import PassResult, Sweeper
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core import image as wire
+from crossfade.core.fence import Transfer
+from crossfade.core.image import Image
+from crossfade.core.item import is_active
+from crossfade.core.keys import Key, key_of_strings
+from crossfade.core.ramp import Aim
+from crossfade.core.shape import Direction, Side
+from crossfade.core.writes import Seal
+from crossfade.runtime.ownership import Ownership
+from engagement_migration import MAPPING
+from engagement_migration.samples import STRANGERS, legacy_wallet
+
+SEED = 10**18
+
+
+@dataclass
+class Clock:
+    now_s: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Yard:
+    """Two tables, `count` wallets standby in the new one, and a sweeper."""
+
+    def __init__(self, count: int = 10, **settings: object) -> None:
+        self.clock = Clock()
+        self.tables = {side: MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs) for side in Side}
+        self.legacy, self.new = self.tables[Side.LEGACY], self.tables[Side.NEW]
+        for number in range(count):
+            self.add(f"w{number}")
+        for row in STRANGERS:
+            self.legacy.put(row)
+        chosen = ControllerSettings(**{"sweep_page": 4, "helped_after_s": 5, "sweep_rest_s": 1, **settings})  # type: ignore[arg-type]  # pydantic checks them
+        self.ownership = Ownership(self.legacy, self.new, MAPPING)
+        self.sweeper = Sweeper(
+            self.tables, self.ownership, chosen, now_us=lambda: int(self.clock() * 1e6), monotonic=self.clock
+        )
+
+    def add(self, user: str) -> Key:
+        row = legacy_wallet(user, "chan", 7)
+        key = self.legacy.put(row)
+        image = MAPPING.carry(Direction.FORWARD, row)
+        standby = {**wire_key(user), **image, "cf_mv": wire.of_number(0), "cf_role": wire.of_string("S")}
+        self.new.put(standby)
+        return key
+
+    async def seal(self, key: Key, generation: int) -> None:
+        await self.legacy.perform(Seal(key, generation, SEED))
+
+    async def pass_to(self, target: Side, generation: int) -> PassResult:
+        for _ in range(100):
+            result = await self.sweeper.move(target, generation, complete=False, budget_s=1.0)
+            if result is not None:
+                return result
+            self.clock.now_s += 0.5
+        raise AssertionError("the pass has no end")
+
+    def owner(self, key: Key) -> list[Side]:
+        return [side for side in Side if is_active(self.tables[side].item(key), side)]
+
+
+def wire_key(user: str) -> Image:
+    return {"pk": wire.of_string(f"USER#{user}"), "sk": wire.of_string("POINTS#chan")}
+
+
+def key_of(user: str) -> Key:
+    return key_of_strings(f"USER#{user}", "POINTS#chan")
+
+
+async def test_section_5_a_pass_moves_every_key_nobody_touched_and_the_next_one_proves_it() -> None:
+    yard = Yard()
+    strangers = {key: image for key, image in yard.legacy.images.items() if not MAPPING.belongs(key)}
+    first = await yard.pass_to(Side.NEW, 1)
+    assert (first.moved, first.helped, first.is_clean) == (10, 0, False)
+    second = await yard.pass_to(Side.NEW, 1)
+    assert second.is_clean
+    assert second.keys == 10
+    assert all(yard.owner(key_of(f"w{number}")) == [Side.NEW] for number in range(10))
+    assert {key: yard.legacy.images[key] for key in strangers} == strangers
+
+
+async def test_the_way_back_leaves_no_key_behind() -> None:
+    yard = Yard()
+    await yard.pass_to(Side.NEW, 1)
+    assert (await yard.pass_to(Side.LEGACY, 2)).moved == 10
+    assert (await yard.pass_to(Side.LEGACY, 2)).is_clean
+    assert all(yard.owner(key_of(f"w{number}")) == [Side.LEGACY] for number in range(10))
+
+
+async def test_a_key_standby_on_both_sides_makes_a_pass_unclean_and_is_helped() -> None:
+    yard = Yard()
+    await yard.pass_to(Side.NEW, 1)
+    await yard.seal(yard.add("late"), 1)
+    result = await yard.pass_to(Side.NEW, 1)
+    assert (result.moved, result.helped, result.is_clean) == (0, 1, False)
+    assert yard.owner(key_of("late")) == [Side.NEW]
+
+
+async def test_a_sealed_key_without_a_counterpart_is_activated_from_its_seal() -> None:
+    yard = Yard(0)
+    key = yard.legacy.put(legacy_wallet("lost", "chan", 7))
+    await yard.seal(key, 1)
+    assert (await yard.pass_to(Side.NEW, 1)).helped == 1
+    assert yard.owner(key) == [Side.NEW]
+
+
+async def test_a_tombstone_whose_legacy_row_is_gone_gets_an_owner_too() -> None:
+    """Absent means active in the legacy table: such a key would belong to it for ever."""
+    yard = Yard(0)
+    key = key_of("gone")
+    await yard.new.transfer([Transfer(key, SEED, {"cf_deleted": wire.of_boolean(True)})])
+    assert (await yard.pass_to(Side.NEW, 1)).moved == 1
+    assert (await yard.pass_to(Side.NEW, 1)).is_clean
+    assert yard.owner(key) == [Side.NEW]
+    item = yard.new.item(key)
+    assert item is not None
+    assert item.deleted
+
+
+async def test_a_key_that_does_not_map_is_named_and_keeps_the_pass_unclean() -> None:
+    yard = Yard(2)
+    yard.legacy.put({**legacy_wallet("odd", "chan", 1), "surprise": wire.of_string("x")})
+    await yard.pass_to(Side.NEW, 1)
+    result = await yard.pass_to(Side.NEW, 1)
+    assert not result.is_clean
+    assert len(result.stuck) == 1
+    assert "surprise" in result.stuck[0]
+    assert yard.owner(key_of("odd")) == [Side.LEGACY]
+
+
+async def test_a_pass_for_an_older_wish_is_dropped() -> None:
+    yard = Yard(40, sweep_moves_per_s=4)
+    assert await yard.sweeper.move(Side.NEW, 1, complete=False, budget_s=0.1) is None
+    result = await yard.pass_to(Side.LEGACY, 2)
+    assert result.target is Side.LEGACY
+    assert all(yard.owner(key_of(f"w{number}")) == [Side.LEGACY] for number in range(40))
+
+
+async def test_the_pace_bounds_how_many_keys_move_a_second() -> None:
+    yard = Yard(40, sweep_moves_per_s=4)
+    await yard.sweeper.move(Side.NEW, 1, complete=False, budget_s=10.0)
+    current = yard.sweeper.current
+    assert current is not None
+    assert current.moved <= 4
+    begun_s = yard.clock()
+    await yard.pass_to(Side.NEW, 1)
+    assert yard.clock() - begun_s >= 40 / 4 - 2
+
+
+async def test_section_4_a_key_standby_on_both_sides_is_helped_after_5_s_and_not_before() -> None:
+    yard = Yard()
+    key = key_of("w3")
+    await yard.seal(key, 1)
+    for _ in range(5):
+        await yard.sweeper.help(complete=False, budget_s=1.0)
+        yard.clock.now_s += 1.0
+    assert yard.owner(key) == []
+    assert yard.sweeper.helped == 0
+    yard.clock.now_s += 1.5
+    assert yard.sweeper.in_handover == 1
+    await yard.sweeper.help(complete=False, budget_s=1.0)
+    assert yard.owner(key) == [Side.NEW]
+    assert yard.sweeper.helped == 1
+    await yard.sweeper.help(complete=False, budget_s=1.0)
+    assert yard.sweeper.in_handover == 0
+
+
+async def test_a_handover_that_somebody_completes_in_time_is_left_alone() -> None:
+    yard = Yard()
+    key = key_of("w3")
+    await yard.seal(key, 1)
+    await yard.sweeper.help(complete=False, budget_s=1.0)
+    await yard.ownership.hand_over_many([key], Aim(Side.NEW, 1))
+    yard.clock.now_s += 60
+    await yard.sweeper.help(complete=False, budget_s=1.0)
+    assert yard.sweeper.helped == 0
+    assert yard.sweeper.in_handover == 0
+
+
+async def test_helping_never_moves_a_key_that_has_an_owner() -> None:
+    yard = Yard()
+    for _ in range(20):
+        await yard.sweeper.help(complete=False, budget_s=1.0)
+        yard.clock.now_s += 1.0
+    assert all(yard.owner(key_of(f"w{number}")) == [Side.LEGACY] for number in range(10))
+
+
+async def test_progress_counts_the_keys_that_left_the_legacy_table() -> None:
+    yard = Yard()
+    await yard.ownership.hand_over_many([key_of("w1"), key_of("w2")], Aim(Side.NEW, 1))
+    for _ in range(6):
+        await yard.sweeper.help(complete=False, budget_s=1.0)
+        yard.clock.now_s += 0.5
+    assert yard.sweeper.progress is not None
+    assert yard.sweeper.progress.share == 0.2
