@@ -232,7 +232,7 @@ def test_the_age_of_a_handover_counts_from_its_first_sight_and_ends_with_it() ->
     between = Reading(LEGACY, image(5, role="S"), image(4, role="S"), image(5, role="S"))
     assert followed.settle(between, 1.0, BOUND_S) is Difference.IN_HANDOVER
     followed.settle(between, 9.0, BOUND_S)
-    assert followed.handover_since_s == 1.0
+    assert followed.handover_since_s == 0.0
     followed.settle(Reading(NEW, image(6), image(5, role="S"), image(6)), 10.0, BOUND_S)
     assert followed.handover_since_s is None
 

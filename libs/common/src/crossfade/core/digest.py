@@ -102,6 +102,10 @@ class BucketDigests:
         if item is not None and not item.deleted:
             self._move(key, item_digest(key, item), 1)
 
+    def count_digest(self, key: Key, digest: int) -> None:
+        """Count an item by its digest, where that is known."""
+        self._move(key, digest, 1)
+
     def remove(self, key: Key, item: Item | None) -> None:
         """Take back what `add` counted for the same item."""
         if item is not None and not item.deleted:

@@ -93,10 +93,13 @@ def owner_of(pair: Pair, *, complete: bool = False) -> Side | None:
     An absent item counts as active where `absent_is_active` says so, but never against an item that says it is: a row
     that somebody removed from under the protocol is missing, it does not own anything.
     """
-    sides = [side for side in Side if is_active(pair.of(side), side, complete=complete)]
-    if len(sides) > 1:
-        sides = [side for side in sides if pair.of(side) is not None]
-    return sides[0] if len(sides) == 1 else None
+    legacy = is_active(pair.legacy, Side.LEGACY, complete=complete)
+    new = is_active(pair.new, Side.NEW, complete=complete)
+    if legacy and new:
+        legacy, new = pair.legacy is not None, pair.new is not None
+    if legacy == new:
+        return None
+    return Side.LEGACY if legacy else Side.NEW
 
 
 def _both_active(pair: Pair, complete: bool) -> bool:
