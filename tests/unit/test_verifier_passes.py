@@ -277,7 +277,7 @@ async def test_a_pass_that_was_promised_is_made_when_the_table_is_there() -> Non
         service.new.error = StoreRefused("no table", reason="ResourceNotFoundException")
         asked = (await service.post("/passes")).json()["id"]
         await service.until(lambda body: "not there yet" in body["reason"])
-        assert (await service.get(f"/passes/{asked}")).json()["state"] in ("pending", "running")
+        assert (await service.get(f"/passes/{asked}")).json()["state"] in ("waiting", "running")
         service.new.error = None
         await service.until(lambda body: body["last_pass"] and body["last_pass"]["id"] == asked)
 

@@ -38,7 +38,7 @@ class Pass:
     Attributes:
         id: unique for ever.
         asked: by POST /passes; such a pass is never given up for another.
-        state: "pending", "running", "done", "failed" or "given up".
+        state: "waiting", "running", "done", "failed" or "given up".
         findings: what it found; None before it runs.
         started_s: monotonic; None before it runs.
         ended_s: monotonic; None before it ends.
@@ -48,7 +48,7 @@ class Pass:
 
     id: str
     asked: bool
-    state: str = "pending"
+    state: str = "waiting"
     findings: Findings | None = None
     started_s: float | None = None
     ended_s: float | None = None
@@ -272,7 +272,7 @@ class Passes:
         self.waiting = each.why = why
         each.state, each.ended_s = "failed", self._now_s()
         if each.asked:  # it was promised: it stays pending until it can be made
-            each.state, each.ended_s, each.findings = "pending", None, None
+            each.state, each.ended_s, each.findings = "waiting", None, None
             self._asked = self._asked or each
 
 
