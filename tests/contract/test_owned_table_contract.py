@@ -41,6 +41,7 @@ from ownership_cases import (
     IDS,
     SEED,
     comparable,
+    content,
     items,
     live,
     operation,
@@ -177,6 +178,7 @@ async def test_an_operation_is_refused_by_each_condition_that_its_meaning_names(
         "replay, though also standby": active._replace(recent=full | {op.transaction_id}, role=Role.STANDBY),
         "standby": active._replace(role=Role.STANDBY),
         "below the floor": active._replace(floor=ulid(2)),
+        "at the floor": active._replace(floor=op.transaction_id),
         "just above the floor": active._replace(floor=ulid(0)),
         "poor": live(side, balance=2, version=SEED, role=Role.ACTIVE, generation=2),
         "full": active._replace(recent=full),
@@ -184,6 +186,10 @@ async def test_an_operation_is_refused_by_each_condition_that_its_meaning_names(
         "unstamped standby": live(side, role=Role.STANDBY, generation=1),
         "imported": live(side, version=0, role=Role.STANDBY),
         "tombstone": tombstone(Role.ACTIVE, 2),
+        "tombstone that a foreign writer wrote to": active._replace(deleted=True),
+        "lacks a part of the zero item": active._replace(content=active.content[:1]),
+        "lacks a balance": active._replace(content=content(side, None, tier=b'{"S":"gold"}')),
+        "expires": active._replace(ttl=b'{"N":"4102444800"}'),
         "absent": None,
     }
     write = Operate(op.key, op, 32, generation=4)
@@ -322,7 +328,7 @@ async def test_rule_10_writes_on_items_of_the_protocol_share_requests_of_25(loca
         (stamped(side, Role.ACTIVE, 1, **recent), Operate(spend.key, spend, 32)),
         (stamped(side, Role.ACTIVE, 1, ttl=ttl), Seal(earn.key, 2, SEED, expires=bool(ttl))),
         (live(side, role=Role.ACTIVE), Seal(earn.key, 2, SEED, stamped=False)),
-        (stamped(side, Role.STANDBY, 1), Activate(earn.key, sealed)),
+        (stamped(side, Role.STANDBY, 1, SEED + 4), Activate(earn.key, sealed)),
         (stamped(side, Role.STANDBY, 3), Reseal(earn.key, 3, SEED, SEED + 5)),
     ]
     keys = StaticCredentials(Credentials(local_aws.access_key_id, local_aws.secret_access_key))

@@ -250,6 +250,8 @@ def test_activation_takes_everything_of_the_sealed_image_one_version_above_it() 
     before = stamped(N, Role.STANDBY, 2, content=content(N, 9), recent=frozenset({ulid(77)}))
     item = applied(Activate(KEY, sealed), before, N)
     assert item == sealed._replace(role=Role.ACTIVE, version=SEED + 5)
+    copied_already = sealed._replace(generation=2)
+    assert applied(Activate(KEY, sealed), copied_already, N) == item
     assert item.event_version < (item.version or 0), "an activation repeats no event"
 
 
