@@ -33,7 +33,15 @@ class Aftermath(NamedTuple):
 
 
 async def read_aftermath(
-    shards: ShardReader, stream: str, mapping: Mapping, side: Side, *, since_us: int, margin_s: float, complete: bool
+    shards: ShardReader,
+    stream: str,
+    mapping: Mapping,
+    side: Side,
+    *,
+    since_us: int,
+    margin_s: float,
+    complete: bool,
+    max_calls: int = MAX_CALLS,
 ) -> Aftermath:
     """Read all shards of a stream to the tip they have now.
 
@@ -45,6 +53,7 @@ async def read_aftermath(
         since_us: commit times from here on count.
         margin_s: reading begins that much earlier: arrival and commit are of two clocks.
         complete: of the flag document.
+        max_calls: GetRecords of one shard.
 
     Raises:
         StoreUnavailable: a shard could not be read to its end.
@@ -53,7 +62,7 @@ async def read_aftermath(
     records, active, samples = 0, 0, []
     for shard in await shards.list_shards(stream):
         iterator: str | None = await shards.shard_iterator(stream, shard.shard_id, at_s=since_us / 1e6 - margin_s)
-        for _ in range(MAX_CALLS):
+        for _ in range(max_calls):
             if iterator is None:
                 break
             fetched = await shards.get_records(iterator, PAGE)
@@ -73,5 +82,5 @@ async def read_aftermath(
             if fetched.behind_ms == 0 and len(fetched.records) < PAGE:
                 break
         else:
-            raise StoreUnavailable(f"{stream} {shard.shard_id}: no end after {MAX_CALLS} reads")
+            raise StoreUnavailable(f"{stream} {shard.shard_id}: no end after {max_calls} reads")
     return Aftermath(records, active, tuple(samples[:10]))
