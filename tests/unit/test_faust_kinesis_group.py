@@ -37,6 +37,7 @@ class CutOff:
     def __init__(self, backend: MemoryBackend) -> None:
         self.backend = backend
         self.how: str = "connected"
+        self.beats: list[Value] = []
 
     async def items(self, pk: str) -> list[dict[str, Value]]:
         await self._reach()
@@ -48,7 +49,11 @@ class CutOff:
 
     async def swap(self, pk: str, sk: str, expect: Mapping[str, Value | None], put: Mapping[str, Value | None]) -> bool:
         await self._reach()
-        return await self.backend.swap(pk, sk, expect, put)
+        swapped = await self.backend.swap(pk, sk, expect, put)
+        self.beats.append(self.backend.tables[pk][sk]["beat"])
+        if self.how == "applies, but the answer is lost":
+            raise ServiceError("no answer", reason="ServiceUnavailable", retryable=True)
+        return swapped
 
     async def _reach(self) -> None:
         if self.how == "hangs":
@@ -186,6 +191,23 @@ def test_a_worker_cut_off_stops_before_another_takes_over(how: str) -> None:
             await one.ack(batch)
         await one.stop(grace_s=0)
         await two.stop()
+
+    run(scenario())
+
+
+def test_writes_whose_answer_was_lost_each_have_a_beat_of_their_own() -> None:
+    """Else one that arrives late could undo a later one without the lease looking moved."""
+
+    async def scenario() -> None:
+        cut = CutOff(MemoryBackend())
+        async with engine_on(filled(10, shards=1), cut, "w1"):
+            await asyncio.sleep(3)
+            cut.how = "applies, but the answer is lost"
+            await asyncio.sleep(3.5)
+            cut.how = "connected"
+            await asyncio.sleep(5)
+            assert len(cut.beats) > 6
+            assert len(set(cut.beats)) == len(cut.beats)
 
     run(scenario())
 

@@ -192,7 +192,7 @@ class Engine:
                 break
             held = held_now[self._turn[0]]
             self._turn.rotate(-1)
-            if held.tail.ready and held.leaving_to is None and self._member.is_valid(held):
+            if held.tail.ready and self._member.is_valid(held):
                 found.append(held.tail.next_batch())
         return found
 

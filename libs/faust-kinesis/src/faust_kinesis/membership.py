@@ -197,7 +197,6 @@ class Membership:
         expired = self._watch.expired(leases, asked=asked, answered=self._now())
         if self._now() >= self._list_again_at:
             leases = await self._look_at_shards(leases)
-        self._compare(leases)
         decided = plan(
             leases,
             me=self._leases.worker_id,
@@ -228,13 +227,6 @@ class Membership:
                     f"{self._stream} {lease.shard_id}: the stream dropped the shard before it was read to its end"
                 )
         return await self._leases.list() if new else leases
-
-    def _compare(self, leases: list[Lease]) -> None:
-        """Notice at once when a lease that this worker thinks it holds is somebody else's."""
-        for lease in leases:
-            held = self.held.get(lease.shard_id)
-            if held is not None and lease.term > held.lease.term:
-                self._lose(held, f"{lease.owner} took it")
 
     async def _take(self, lease: Lease) -> None:
         started = self._now()
