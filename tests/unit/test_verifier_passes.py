@@ -214,6 +214,18 @@ async def test_a_difference_shows_by_class_with_a_sample_and_is_not_safe() -> No
     assert "1 diverged" in body["because"][0]
 
 
+async def test_after_an_unclean_pass_the_next_one_comes_soon() -> None:
+    world = World(4)
+    world.plant(Difference.MISSING, wallet(1))
+    async with Running(world, pause_s=600.0)() as service:
+        await service.until(lambda body: body["verdict"] == "drift")
+        world.copy(wallet(1))
+        body = await service.until(lambda body: body["verdict"] == "clean")
+        last = body["last_pass"]["id"]
+        await asyncio.sleep(0.2)
+        assert (await service.parity())["last_pass"]["id"] == last, "after a clean pass it rests"
+
+
 async def test_a_key_left_in_handover_is_named_with_its_age() -> None:
     async with running(handover_bound_s=0.1) as service:
         service.world.seal(wallet(1), 1)

@@ -157,7 +157,8 @@ class Passes:
             if each.state == "failed":
                 await asyncio.sleep(self._settings.retry_s)
             elif each.state == "done":
-                await self._pause()
+                # What was found is looked at again soon: it may have been the last of a catching-up.
+                await self._pause(self._settings.pause_s if each.clean else self._settings.retry_s)
 
     async def _next(self) -> Pass:
         while True:
@@ -177,10 +178,10 @@ class Passes:
             return "the flag document says complete: replication may have ended, so passes are made on demand only"
         return ""
 
-    async def _pause(self) -> None:
+    async def _pause(self, pause_s: float) -> None:
         if self._asked is None:
             self._something_asked.clear()
-            await self._wait_asked(self._settings.pause_s)
+            await self._wait_asked(min(pause_s, self._settings.pause_s))
 
     async def _wait_asked(self, timeout_s: float) -> None:
         try:
@@ -271,7 +272,7 @@ class Passes:
             log.warning("no pass", reason=why)
         self.waiting = each.why = why
         each.state, each.ended_s = "failed", self._now_s()
-        if each.asked:  # it was promised: it stays pending until it can be made
+        if each.asked:  # it was promised: it waits until it can be made
             each.state, each.ended_s, each.findings = "waiting", None, None
             self._asked = self._asked or each
 
