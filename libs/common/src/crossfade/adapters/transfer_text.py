@@ -43,11 +43,16 @@ class TransferText:
             )
 
     def update(self, transfer: Transfer) -> bytes:
-        """Return the request of an UPDATE onto an older standby; a repair also onto one of the same version."""
+        """Return the request of an UPDATE onto an older standby; a repair also onto one of the same version.
+
+        Raises:
+            ValueError: the image holds what only its table may write: version, role, generation or key.
+        """
         names = tuple(transfer.image)
         known = self._repairs if transfer.repair else self._updates
         head = known.get(names)
         if head is None:
+            self._check(names)
             text = self._update(names, "<=" if transfer.repair else "<")
             head = _head(text, b'"ReturnValuesOnConditionCheckFailure":"ALL_OLD",')
             _keep(known, names, head)
@@ -60,11 +65,16 @@ class TransferText:
         names = tuple(transfer.image)
         head = self._inserts.get(names)
         if head is None:
+            self._check(names)
             head = _head(self._insert(names), b"")
             _keep(self._inserts, names, head)
         version, generation = b'{"N":"%d"}' % transfer.version, b'{"N":"%d"}' % transfer.first_generation
         values = (transfer.key[1:-1], *transfer.image.values(), version, b'{"S":"S"}', generation)
         return b"%b%b]}" % (head, b",".join(values))
+
+    def _check(self, names: Iterable[str]) -> None:
+        if forbidden := {MV, ROLE, GEN, *self._shape.key}.intersection(names):
+            raise ValueError(f"a transfer's image never has {', '.join(sorted(forbidden))}")
 
     def _update(self, names: Iterable[str], fence: str = "<=") -> str:
         present = set(names)
