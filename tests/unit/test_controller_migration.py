@@ -1,11 +1,13 @@
 """A migration from first to last on the shipped fakes, and every way back."""
 
 from controller_world import Town, run, settled
+from crossfade.adapters.memory.control import MemoryHeartbeats
 from crossfade.core.image import of_string
 from crossfade.core.keys import key_of_strings
 from crossfade.core.phases import Phase
 from crossfade.core.ramp import FlagDocument
 from crossfade.core.shape import Side
+from crossfade.ports.control import Entry, Heartbeat
 
 CANARY = key_of_strings("USER#cf-canary", "POINTS#cf-canary")
 
@@ -279,3 +281,66 @@ async def test_an_unmappable_row_blocks_the_snapshot_until_it_is_excluded() -> N
     assert outcome["outcome"] == "superseded"
     mapped = next(each.body for each in town.entries("step") if each.body["step"] == "map")
     assert (mapped["mapped"], mapped["excluded"], mapped["not_ours"], mapped["unmappable"]) == (9, 1, 3, 0)
+
+
+async def test_a_rollback_before_the_first_share_brings_the_canary_back_all_the_same() -> None:
+    """The canary is ahead at a generation of its own: the way back needs one above it, even from share 0."""
+    town = Town()
+    await settled(town, "start", exclude=[])
+
+    def changes_her_mind(when: str, number: int, kind: str) -> None:
+        if (when, kind) == ("after", "phase") and town.entries("phase")[-1].body["to"] == "RAMPING":
+            asked = Entry(number + 1, "intent", town.now_us(), "ann", "0", {"verb": "rollback", "arguments": {}})
+            town.store.journal.append(asked)
+
+    town.kill = changes_her_mind
+    await town.ask("ramp", share=100)
+    await run(town, lambda: any(each.body["step"] == "all-moved" for each in town.entries("step")))
+    assert [each.body["document"]["share"] for each in town.entries("share")] == [0, 0]
+    assert town.owners()[Side.NEW] == 0
+
+
+async def test_an_import_of_fewer_rows_than_were_mapped_never_goes_on() -> None:
+    town = Town()
+    await town.ask("start", exclude=[])
+    await run(town, lambda: "import" in town.aws.calls)
+    for job in town.aws._imports.values():
+        job.imported -= 1
+    _, driver = await run(town, lambda: town.now_s > 1_764_000_020)
+    assert "9 items were imported into engagement, 10 were mapped" in driver.waiting_for
+    assert town.entries("phase")[-1].body["to"] == "SNAPSHOT"
+
+
+async def test_baking_needs_a_clean_pass_that_began_after_all_keys_had_moved_and_asks_for_one() -> None:
+    town = Town()
+    await to_ramping(town)
+    town.parity = town.parity._replace(clean_pass_began_s=500.0)
+    number = await town.ask("cutover")
+    _, driver = await run(town, lambda: ("pass",) in town.commands)
+    assert town.outcome(number) is None
+    assert "no clean pass has begun and ended since" in driver.waiting_for
+    town.parity = town.parity._replace(clean_pass_began_s=0.1)
+    ctx, _ = await run(town, lambda: town.outcome(number) is not None)
+    assert ctx.state.phase is Phase.BAKING
+
+
+async def test_section_5_a_pass_during_which_a_pod_was_behind_is_begun_anew() -> None:
+    """Else it could end clean, although the pod wrote to keys that it had looked at already."""
+    town = Town(wallets=20, sweep_moves_per_s=1_000, sweep_rows_per_s=8)
+    await to_ramping(town, percent=100)
+    old = town.flags.current().document._replace(share=1)
+    await town.ask("cutover")
+    ctx, driver = await run(town, lambda: town.entries("phase")[-1].body["to"] == "CUT_OVER")
+    while ctx.sweeper.current is None:
+        await town.live()
+        await driver.tick()
+    begun_us = ctx.sweeper.current.begun_us
+    straggler = MemoryHeartbeats(town.store)
+    await straggler.beat(Heartbeat("straggler", old, True, 1.0, town.now_us()))
+    await town.live()
+    await driver.tick()
+    await straggler.leave("straggler")
+    await town.live()
+    await driver.tick()
+    assert ctx.sweeper.current is not None
+    assert ctx.sweeper.current.begun_us > begun_us
