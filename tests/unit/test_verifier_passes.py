@@ -235,6 +235,18 @@ async def test_a_key_left_in_handover_is_named_with_its_age() -> None:
     assert not is_safe(body)
 
 
+async def test_a_key_in_handover_that_is_gone_from_both_tables_is_forgotten() -> None:
+    async with running(handover_bound_s=0.1, continuous=False) as service:
+        service.world.seal(wallet(1), 1)
+        service.passes.ask()
+        await service.until(lambda body: body["in_handover"]["over_bound"] and body["last_pass"])
+        for side in Side:  # between two passes, so that none sees it go
+            service.world.tables[side].delete(wallet(1))
+        service.passes.ask()
+        body = await service.until(is_safe)
+    assert body["in_handover"]["keys"] == 0
+
+
 async def test_streams_that_are_not_read_are_a_reason_not_to_cut_over() -> None:
     async with running(reads_streams=False) as service:
         body = await service.until(lambda body: body["verdict"] == "clean")

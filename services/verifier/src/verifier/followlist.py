@@ -55,13 +55,20 @@ class Handovers:
 
     def __init__(self) -> None:
         self._since_s: dict[Key, float] = {}
+        self._seen_s: dict[Key, float] = {}
 
-    def see(self, key: Key, since_s: float | None) -> None:
+    def see(self, key: Key, since_s: float | None, now_s: float) -> None:
         """Note that a key is in handover since then, or (None) no longer."""
-        if since_s is None:
-            self._since_s.pop(key, None)
-        else:
+        if since_s is not None:
             self._since_s.setdefault(key, since_s)
+            self._seen_s[key] = now_s
+        elif self._since_s.pop(key, None) is not None:
+            del self._seen_s[key]
+
+    def forget_unseen(self, since_s: float) -> None:
+        """Forget the keys that a whole pass, begun at that time, has not met: they are gone from both tables."""
+        for key in [key for key, seen_s in self._seen_s.items() if seen_s < since_s]:
+            del self._since_s[key], self._seen_s[key]
 
     def older_than(self, bound_s: float, now_s: float) -> list[tuple[Key, float]]:
         """Return the keys in handover for longer than the bound, with their age in seconds, oldest first."""
@@ -119,11 +126,11 @@ class FollowList:
             side = owner_of(pair, complete=self._complete) or Side.LEGACY
             followed = follow(pair, self._now_s(), complete=self._complete)
             self._keys[key] = _Entry(followed, pair, side, self._now_us())
-            self._handovers.see(key, followed.handover_since_s)
+            self._handovers.see(key, followed.handover_since_s, self._now_s())
 
     def passed(self, key: Key) -> None:
         """Note a key that was equal at once, and so needs no following."""
-        self._handovers.see(key, None)
+        self._handovers.see(key, None, self._now_s())
 
     def hear(self, side: Side, change: Change) -> None:
         """Take in a change record of either stream."""
@@ -176,12 +183,12 @@ class FollowList:
         later = (owner, reading.standby)
         entry.pair = Pair(*later) if reading.side is Side.LEGACY else Pair(*reversed(later))
         entry.side = owner_of(entry.pair, complete=self._complete) or entry.side
-        self._handovers.see(key, entry.followed.handover_since_s)
+        self._handovers.see(key, entry.followed.handover_since_s, self._now_s())
         if found is Difference.EQUAL or found in FINAL:
             self._finish(key, found)
 
     def _finish(self, key: Key, found: Difference) -> None:
         entry = self._keys.pop(key)
         if found is not Difference.IN_HANDOVER:
-            self._handovers.see(key, None)
+            self._handovers.see(key, None, self._now_s())
         self._outcome.called(key, found, entry.pair, verified_by=entry.followed.image)

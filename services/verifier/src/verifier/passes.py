@@ -256,6 +256,7 @@ class Passes:
             self.last_clean, self.repaired_since_clean = each, 0
         found = each.findings
         if found is not None and each.started_s is not None:
+            self.handovers.forget_unseen(each.started_s)
             log.info(
                 "pass done",
                 id=each.id,
