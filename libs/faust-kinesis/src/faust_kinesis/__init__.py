@@ -2,6 +2,7 @@
 
 from faust_kinesis.client import BotoKinesis, Fetched, KinesisClient, Record, Shard
 from faust_kinesis.cursor import PrivateCursor
+from faust_kinesis.dynamo import DynamoBackend
 from faust_kinesis.engine import Engine, EngineReport
 from faust_kinesis.errors import CheckpointExpired, KinesisTransportError, LeaseLost, ServiceError
 from faust_kinesis.leases import DynamoLeases, Lease, LeaseBackend, LeaseStore, Progress, group_applied_to_s
@@ -15,6 +16,7 @@ __all__ = [
     "Batch",
     "BotoKinesis",
     "CheckpointExpired",
+    "DynamoBackend",
     "DynamoLeases",
     "Engine",
     "EngineReport",
