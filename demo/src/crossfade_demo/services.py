@@ -32,7 +32,14 @@ CONTROLLER: Final = {
 }
 """What the demo's controller is told beside its endpoints."""
 
-VERIFIER: Final = {"CROSSFADE_READS_PER_S": "5000", "CROSSFADE_IN_FLIGHT_BOUND_S": "5"}
+VERIFIER: Final = {
+    "CROSSFADE_READS_PER_S": "5000",
+    "CROSSFADE_SEGMENTS": "1",
+    "CROSSFADE_PAGE": "500",
+    "CROSSFADE_IN_FLIGHT_BOUND_S": "5",
+    "CROSSFADE_CLOUDWATCH": "1",
+    "CROSSFADE_CLOUDWATCH_EVERY_S": "5",
+}
 """What the demo's verifier is told beside its endpoints."""
 
 
