@@ -1,0 +1,1 @@
+"""Traces, metrics and the contract they keep (`contract.py`)."""

@@ -1,0 +1,402 @@
+"""The telemetry contract: every span, attribute, metric and unit, who emits it, and which span follows from which.
+
+Dashboards, alerts, CloudWatch alarms and docs/reference/telemetry.md are made from this file, and a test holds the
+running system to it. Names follow OpenTelemetry's semantic conventions (rpc, messaging, db, aws) where there are some;
+what is our own begins with "crossfade.".
+
+    caller ─▶ RPC ─┬▶ DB                                      (the owner's write)
+                   ├▶ DUAL_WRITE ─▶ DB                        (the copy)
+                   ╎ traceparent in the item's event
+                   ├▶ RECEIVE ─▶ APPLY                        (replicator)       BATCH ─▶ DB, linked with each APPLY
+                   ├▶ RECEIVE ─▶ PUBLISH                      (feed)
+                   └▶ RECEIVE ─▶ VERIFY                       (verifier)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from crossfade.runtime.telemetry.schema import MS, Attribute, Edge, Event, Kind, Metric, Role, Service, Span, Via
+
+NAMESPACE: Final = "crossfade"
+"""`service.namespace` of every service."""
+
+CLOUDWATCH_NAMESPACE: Final = "Crossfade"
+
+API, FORWARD, REVERSE, FEED = Service.API, Service.FORWARD, Service.REVERSE, Service.FEED
+VERIFIER, CONTROLLER, TRAFFIC = Service.VERIFIER, Service.CONTROLLER, Service.TRAFFIC
+APPLIERS: Final = (FORWARD, REVERSE)
+CONSUMERS: Final = (FORWARD, REVERSE, FEED)
+ALL: Final = (API, *CONSUMERS, VERIFIER, CONTROLLER)
+
+# ---- attributes --------------------------------------------------------------------------------------------------
+
+RPC_SYSTEM = Attribute("rpc.system.name", "string", "always grpc", ("grpc",))
+RPC_METHOD = Attribute("rpc.method", "string", "full name of the method")
+RPC_STATUS = Attribute("rpc.response.status_code", "string", "gRPC status, OK or why not")
+ERROR_TYPE = Attribute("error.type", "string", "code of the error; only there when it failed")
+DB_SYSTEM = Attribute("db.system.name", "string", "always aws.dynamodb", ("aws.dynamodb",))
+DB_OPERATION = Attribute("db.operation.name", "string", "operation of DynamoDB's API, UpdateItem")
+DB_BATCH = Attribute("db.operation.batch.size", "int", "statements or keys of one request")
+DB_TABLE = Attribute("db.collection.name", "string", "the table")
+DB_TABLES = Attribute("aws.dynamodb.table_names", "string[]", "the tables of one request")
+STREAM_SYSTEM = Attribute("messaging.system", "string", "always aws.kinesis", ("aws.kinesis",))
+STREAM = Attribute("messaging.destination.name", "string", "the stream")
+SHARD = Attribute("messaging.destination.partition.id", "string", "the shard")
+GROUP = Attribute(
+    "messaging.consumer.group.name", "string", "the consumer", ("forward", "reverse", "feed-legacy", "feed-new")
+)
+STREAM_OPERATION = Attribute(
+    "messaging.operation.type", "string", "what is done with the record", ("receive", "process", "send")
+)
+STREAM_BATCH = Attribute("messaging.batch.message_count", "int", "records of one batch")
+MESSAGE_ID = Attribute("messaging.message.id", "string", "sequence number of the record, opaque")
+
+OUTCOMES: Final = (
+    "applied",
+    "replayed",
+    "expired",
+    "insufficient",
+    "not found",
+    "full",
+    "busy",
+    "unmappable",
+    "ambiguous",
+)
+OUTCOME = Attribute("crossfade.outcome", "string", f"how it ended: {', '.join(OUTCOMES)}, or the code of an error")
+RECORD_OUTCOMES: Final = (
+    "applied",
+    "stale",
+    "duplicate",
+    "deduplicated",
+    "coalesced",
+    "echo",
+    "not_ours",
+    "tombstone_removed",
+    "foreign",
+    "parked",
+)
+RECORD_OUTCOME = Attribute(
+    "crossfade.record.outcome",
+    "string",
+    f"what became of a change record: {', '.join(RECORD_OUTCOMES)}; rarer ones are named by the replicator's tally",
+)
+COPY_OUTCOME = Attribute(
+    "crossfade.copy.outcome", "string", "what became of a dual write's copy", ("copied", "skipped", "failed", "late")
+)
+DIRECTION = Attribute("crossfade.direction", "string", "which side became the owner", ("to-legacy", "to-new"))
+SIDE = Attribute("crossfade.side", "string", "which table", ("legacy", "new"))
+STEP = Attribute(
+    "crossfade.step",
+    "string",
+    "step of a handover",
+    ("sealed", "stubbed", "activated", "re-sealed", "helped", "overtaken", "unmappable", "restarted"),
+)
+REASON = Attribute("crossfade.reason", "string", "why, for a person")
+VERSION = Attribute("crossfade.version", "string", "cf_mv of the write; text, since readers round 64-bit numbers")
+MARK = Attribute("crossfade.mark", "string", "whether a mark in Redis spared the write", ("hit", "miss"))
+CLASS = Attribute(
+    "crossfade.parity.class",
+    "string",
+    "class of a key in the last pass",
+    ("equal", "in_flight", "in_handover", "stuck", "diverged", "missing", "extra", "ahead", "two_owners"),
+)
+VERDICT = Attribute(
+    "crossfade.verdict",
+    "string",
+    "what the verifier saw of a write: its copy equal at this version, overtaken by a later version, differing, or no "
+    "copy in time",
+    ("equal", "overtaken", "diverged", "unseen"),
+)
+REPAIR = Attribute("crossfade.repair", "string", "what a repair does to a key")
+COUNT = Attribute("crossfade.count", "int", "how many")
+PHASE = Attribute(
+    "crossfade.phase",
+    "string",
+    "phase of the migration",
+    (
+        "PLANNED",
+        "CAPTURING",
+        "SNAPSHOT",
+        "CATCHING_UP",
+        "DUAL_WRITE",
+        "RAMPING",
+        "CUT_OVER",
+        "BAKING",
+        "COMPLETE",
+        "ROLLED_BACK",
+        "ABORTED",
+    ),
+)
+VERB = Attribute("crossfade.verb", "string", "the operator's wish: start, ramp, cutover, rollback …")
+WHO = Attribute("crossfade.who", "string", "whose wish it was")
+GATE = Attribute("crossfade.gate", "string", "name of a gate")
+ENTRY = Attribute("crossfade.journal.kind", "string", "kind of a journal entry: phase, share, pause, step …")
+NUMBER = Attribute("crossfade.journal.number", "int", "number of a journal entry")
+PERCENT = Attribute("crossfade.percent", "string", "share of the keys aimed at the new table, in percent")
+
+# ---- metrics -----------------------------------------------------------------------------------------------------
+
+LATENCY_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+LONG_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+
+RPC_DURATION = Metric(
+    "rpc.server.call.duration", Kind.HISTOGRAM, "s", "time of a call, from its request to its answer",
+    (API,), (RPC_SYSTEM, RPC_METHOD, RPC_STATUS), LATENCY_S, cloudwatch="Duration", cloudwatch_scale=MS,
+)  # fmt: skip
+DB_DURATION = Metric(
+    "db.client.operation.duration", Kind.HISTOGRAM, "s", "time of a request to DynamoDB, its retries included",
+    ALL, (DB_SYSTEM, DB_OPERATION), LATENCY_S, cloudwatch="StoreDuration", cloudwatch_scale=MS,
+)  # fmt: skip
+OPERATIONS = Metric(
+    "crossfade.operations", Kind.COUNTER, "{operation}", "owner writes by outcome",
+    (API,), (OUTCOME,), cloudwatch="Operations",
+)  # fmt: skip
+READS = Metric("crossfade.reads", Kind.COUNTER, "{wallet}", "wallets read", (API,), cloudwatch="Reads")
+HANDOVERS = Metric(
+    "crossfade.handovers", Kind.COUNTER, "{key}", "keys handed over, by the side that became the owner",
+    (API, CONTROLLER), (DIRECTION,), cloudwatch="Handovers",
+)  # fmt: skip
+HANDOVER_STEPS = Metric(
+    "crossfade.handover.steps", Kind.COUNTER, "{step}", "steps of handovers, the unfinished ones too", (API,), (STEP,)
+)
+COPIES = Metric(
+    "crossfade.dual_write.copies", Kind.COUNTER, "{item}", "copies that the dual write sent, and those it left to the "
+    "stream", (API,), (COPY_OUTCOME,), cloudwatch="DualWrites",
+)  # fmt: skip
+FLAG_AGE = Metric(
+    "crossfade.flags.age", Kind.GAUGE, "s", "since the flag file was last read without error", (API,),
+    cloudwatch="FlagAge", cloudwatch_scale=MS,
+)  # fmt: skip
+WRITES_ALLOWED = Metric(
+    "crossfade.owner_writes.allowed", Kind.GAUGE, "{pod}", "1 while the pod's heartbeat counts, so that it may write",
+    (API,), cloudwatch="OwnerWritesAllowed",
+)  # fmt: skip
+
+CONSUMED = Metric(
+    "messaging.client.consumed.messages", Kind.COUNTER, "{message}", "change records read: the throughput",
+    CONSUMERS, (STREAM_SYSTEM, GROUP), cloudwatch="Throughput",
+)  # fmt: skip
+RECORDS = Metric(
+    "crossfade.apply.records", Kind.COUNTER, "{record}", "change records by what became of them",
+    APPLIERS, (GROUP, RECORD_OUTCOME), cloudwatch="Records",
+)  # fmt: skip
+BATCH_DURATION = Metric(
+    "crossfade.apply.batch.duration", Kind.HISTOGRAM, "s", "time of one batch of one shard, until it may be "
+    "acknowledged", CONSUMERS, (GROUP,), LATENCY_S, cloudwatch="Duration", cloudwatch_scale=MS,
+)  # fmt: skip
+ITERATOR_AGE = Metric(
+    "crossfade.iterator.age", Kind.GAUGE, "s", "from arrival in the stream to applied, of the oldest record of a shard",
+    CONSUMERS, (GROUP, STREAM, SHARD), cloudwatch="IteratorAge", cloudwatch_scale=MS,
+)  # fmt: skip
+ARRIVAL_LAG = Metric(
+    "crossfade.table_to_stream.lag", Kind.GAUGE, "s", "from commit to arrival in the stream, of a shard's record with "
+    "the newest commit so far: what was seen of the first hop; what never arrived is only in table_to_stream.age",
+    CONSUMERS, (GROUP, STREAM, SHARD), cloudwatch="TableToStreamLag", cloudwatch_scale=MS,
+)  # fmt: skip
+OLDEST_UNAPPLIED = Metric(
+    "crossfade.unapplied.age", Kind.GAUGE, "s", "age of the oldest record that was read and is not applied; 0 when "
+    "there is none", CONSUMERS, (GROUP, STREAM, SHARD), cloudwatch="UnappliedAge", cloudwatch_scale=MS,
+)  # fmt: skip
+THROTTLED = Metric(
+    "crossfade.statements.throttled", Kind.COUNTER, "{statement}", "transfers that the target table sent back",
+    APPLIERS, (GROUP,), cloudwatch="ThrottledStatements",
+)  # fmt: skip
+MARKS = Metric(
+    "crossfade.dedup.lookups", Kind.COUNTER, "{record}", "transfers by whether a mark spared their write; the hit "
+    "share is hit over all", APPLIERS, (GROUP, MARK), cloudwatch="DedupLookups",
+)  # fmt: skip
+CHECKPOINTS = Metric(
+    "crossfade.checkpoints", Kind.COUNTER, "{checkpoint}", "checkpoints that moved", CONSUMERS, (GROUP,),
+    cloudwatch="Checkpoints",
+)  # fmt: skip
+LEASES = Metric(
+    "crossfade.leases", Kind.GAUGE, "{shard}", "shards that this process holds", CONSUMERS, (GROUP,),
+    cloudwatch="Leases",
+)  # fmt: skip
+PUBLISHED = Metric(
+    "crossfade.feed.events", Kind.COUNTER, "{event}", "domain events that the feed stream has acknowledged",
+    (FEED,), (GROUP,), cloudwatch="PublishedEvents",
+)  # fmt: skip
+FEED_PARKED = Metric(
+    "crossfade.feed.parked", Kind.COUNTER, "{record}", "records whose events could not be read", (FEED,), (GROUP,),
+    cloudwatch="ParkedEvents",
+)  # fmt: skip
+
+PARITY = Metric(
+    "crossfade.parity.keys", Kind.GAUGE, "{key}", "keys by class in the last pass", (VERIFIER,), (CLASS,),
+    cloudwatch="ParityKeys",
+)  # fmt: skip
+STRANGERS = Metric(
+    "crossfade.parity.strangers", Kind.GAUGE, "{item}", "rows of the new table that don't belong to the migration",
+    (VERIFIER,), cloudwatch="ParityStrangers",
+)  # fmt: skip
+CLEAN_AGE = Metric(
+    "crossfade.parity.clean_pass.age", Kind.GAUGE, "s", "since the last clean pass; missing while there was none",
+    (VERIFIER,), cloudwatch="CleanPassAge", cloudwatch_scale=MS, occasional=True,
+)  # fmt: skip
+SAFE = Metric(
+    "crossfade.parity.safe_to_cut_over", Kind.GAUGE, "{verifier}", "1 when it is safe to cut over, else 0",
+    (VERIFIER,), cloudwatch="SafeToCutOver",
+)  # fmt: skip
+PASS_DURATION = Metric(
+    "crossfade.verify.pass.duration", Kind.HISTOGRAM, "s", "time of a pass over both tables", (VERIFIER,), (),
+    (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0), occasional=True,
+)  # fmt: skip
+READ_AGE = Metric(
+    "crossfade.verify.stream.age", Kind.GAUGE, "s", "how far the verifier's own reading is behind the tip of a stream",
+    (VERIFIER,), (SIDE,), cloudwatch="VerifierLag", cloudwatch_scale=MS, occasional=True,
+)  # fmt: skip
+VERIFIER_READ = Metric(
+    "crossfade.verify.records", Kind.COUNTER, "{record}", "change records that the verifier read", (VERIFIER,), (SIDE,)
+)
+CROSSING = Metric(
+    "crossfade.crossing.duration", Kind.HISTOGRAM, "s", "from the commit of an owner write to the commit of its copy, "
+    "of sampled keys, by the side that the copy is written to", (VERIFIER,), (DIRECTION,), LONG_S, cloudwatch="Lag",
+    cloudwatch_scale=MS, occasional=True,
+)  # fmt: skip
+IN_HANDOVER = Metric(
+    "crossfade.handover.keys", Kind.GAUGE, "{key}", "keys standby on both sides", (VERIFIER,),
+    cloudwatch="KeysInHandover",
+)  # fmt: skip
+REPAIRS = Metric(
+    "crossfade.repairs", Kind.COUNTER, "{key}", "keys that were repaired, by the class they were in", (VERIFIER,),
+    (CLASS,), cloudwatch="Repairs", occasional=True,
+)  # fmt: skip
+
+MIGRATION_PHASE = Metric(
+    "crossfade.migration.phase", Kind.GAUGE, "{phase}", "1 for the phase that the migration is in, 0 for the others",
+    (CONTROLLER,), (PHASE,), cloudwatch="Phase",
+)  # fmt: skip
+RAMP = Metric(
+    "crossfade.ramp", Kind.GAUGE, "%", "share of the keys aimed at the new table", (CONTROLLER,),
+    cloudwatch="RampPercent",
+)  # fmt: skip
+ON_NEW = Metric(
+    "crossfade.keys.on_new", Kind.GAUGE, "%", "share of the keys that the new table owns, by the last whole look",
+    (CONTROLLER,), cloudwatch="KeysOnNewPercent", occasional=True,
+)  # fmt: skip
+GATE_OPEN = Metric(
+    "crossfade.gate.open", Kind.GAUGE, "{gate}", "1 for an open gate, 0 for a shut one; the gates before what comes "
+    "next in this phase", (CONTROLLER,), (GATE,), cloudwatch="GateOpen", occasional=True,
+)  # fmt: skip
+JOURNAL = Metric(
+    "crossfade.journal.length", Kind.GAUGE, "{entry}", "entries of the journal", (CONTROLLER,),
+    cloudwatch="JournalLength",
+)  # fmt: skip
+DEAD_LETTERS = Metric(
+    "crossfade.dead_letters", Kind.GAUGE, "{letter}", "records that are parked", (CONTROLLER,),
+    cloudwatch="DeadLetters", occasional=True,
+)  # fmt: skip
+UNREPLICATED = Metric(
+    "crossfade.table_to_stream.age", Kind.GAUGE, "s", "age of a table's oldest record that is not in its stream, as "
+    "CloudWatch tells it (AgeOfOldestUnreplicatedRecord)", (CONTROLLER,), (SIDE,),
+    cloudwatch="TableToStreamAge", cloudwatch_scale=MS, occasional=True,
+)  # fmt: skip
+HALTED = Metric(
+    "crossfade.ramp.halted", Kind.GAUGE, "{migration}", "1 while the ramp has halted by itself", (CONTROLLER,),
+    cloudwatch="RampHalted",
+)  # fmt: skip
+PODS = Metric(
+    "crossfade.pods", Kind.GAUGE, "{pod}", "API pods whose heartbeat counts", (CONTROLLER,), cloudwatch="Pods"
+)
+PODS_BEHIND = Metric(
+    "crossfade.pods.behind", Kind.GAUGE, "{pod}", "those of them that are not at the flag document", (CONTROLLER,),
+    cloudwatch="PodsBehind",
+)  # fmt: skip
+LEFT_IN_HANDOVER = Metric(
+    "crossfade.handover.overdue", Kind.GAUGE, "{key}", "keys standby on both sides for longer than the sweeper allows",
+    (CONTROLLER,), cloudwatch="KeysOverdueInHandover",
+)  # fmt: skip
+DRIVING = Metric(
+    "crossfade.controller.driving", Kind.GAUGE, "{controller}", "1 for the controller that holds the lease",
+    (CONTROLLER,), cloudwatch="Driving",
+)  # fmt: skip
+
+METRICS: Final[tuple[Metric, ...]] = tuple(each for each in tuple(globals().values()) if isinstance(each, Metric))
+"""All metrics, in the order of this file."""
+
+# ---- spans -------------------------------------------------------------------------------------------------------
+
+HANDOVER_EVENT = Event("handover", "a step of a key's way from one table to the other", (STEP, SIDE, REASON))
+SWEEP_EVENT = Event("handover", "keys of one page that were handed over or helped", (SIDE, COUNT, REASON))
+JOURNAL_EVENT = Event(
+    "journal", "an entry of the journal: a phase, a new share, a halt, a step", (ENTRY, NUMBER, REASON)
+)
+RAMP_EVENT = Event("ramp", "the share of the keys aimed at the new table changed", (PERCENT, REASON))
+REPAIR_EVENT = Event("repair", "one key of a repair", (CLASS, REPAIR, REASON, OUTCOME))
+
+CALLER = Span(
+    "CALLER", "{rpc.method}", Role.CLIENT, "a call as its caller sees it, retries included; here the demo's clients, "
+    "elsewhere whatever the caller's own tracing makes", (TRAFFIC,), (RPC_SYSTEM, RPC_METHOD), (RPC_STATUS, ERROR_TYPE),
+)  # fmt: skip
+RPC = Span(
+    "RPC", "{rpc.method}", Role.SERVER, "a call of the Engagement API; its traceparent goes into the item's event",
+    (API,), (RPC_SYSTEM, RPC_METHOD, RPC_STATUS), (ERROR_TYPE, OUTCOME), (HANDOVER_EVENT,),
+)  # fmt: skip
+DB = Span(
+    "DB", "DynamoDB.{db.operation.name}", Role.CLIENT, "a request to DynamoDB, its retries included",
+    (API, FORWARD, REVERSE, VERIFIER, CONTROLLER), (DB_SYSTEM, DB_OPERATION, DB_TABLES), (DB_BATCH, ERROR_TYPE),
+)  # fmt: skip
+DUAL_WRITE = Span(
+    "DUAL_WRITE", "dual-write {db.collection.name}", Role.INTERNAL, "the copy of an owner write to the other table; "
+    "the caller waits for it only for its budget", (API,), (DB_TABLE, COPY_OUTCOME), occasional=True,
+)  # fmt: skip
+RECEIVE = Span(
+    "RECEIVE", "receive {messaging.destination.name}", Role.CONSUMER, "the hop through the table's stream: begins at "
+    "the record's commit, ends when its batch is taken", (*CONSUMERS, VERIFIER),
+    (STREAM_SYSTEM, STREAM, STREAM_OPERATION, VERSION), (SHARD, GROUP, MESSAGE_ID),
+)  # fmt: skip
+BATCH = Span(
+    "BATCH", "process {messaging.destination.name}", Role.CONSUMER, "one batch of a shard, in a trace of its own with "
+    "links to those of its sampled records; made only when it has some", CONSUMERS,
+    (STREAM_SYSTEM, STREAM, STREAM_OPERATION, STREAM_BATCH, SHARD, GROUP), (ERROR_TYPE,),
+)  # fmt: skip
+APPLY = Span(
+    "APPLY", "apply {db.collection.name}", Role.INTERNAL, "a sampled record on its way into the other table; linked "
+    "with its batch", APPLIERS, (DB_TABLE, GROUP, RECORD_OUTCOME, VERSION),
+)  # fmt: skip
+PUBLISH = Span(
+    "PUBLISH", "send {messaging.destination.name}", Role.PRODUCER, "the domain events of a sampled record, until the "
+    "feed stream has them; linked with its batch", (FEED,), (STREAM_SYSTEM, STREAM, STREAM_OPERATION, GROUP, VERSION),
+)  # fmt: skip
+VERIFY = Span(
+    "VERIFY", "verify {db.collection.name}", Role.INTERNAL, "from the verifier's first look at a version in the "
+    "owner's stream to its copy in the other one, compared", (VERIFIER,), (DB_TABLE, VERDICT, VERSION),
+)  # fmt: skip
+INTENT = Span(
+    "INTENT", "crossfade {crossfade.verb}", Role.INTERNAL, "an operator's wish, from taking it up to its outcome",
+    (CONTROLLER,), (VERB,), (WHO, OUTCOME, REASON), (JOURNAL_EVENT, RAMP_EVENT), always=True, occasional=True,
+)  # fmt: skip
+SWEEP = Span(
+    "SWEEP", "hand over {crossfade.direction}", Role.INTERNAL, "keys that the sweeper hands over, page by page",
+    (CONTROLLER,), (DIRECTION, COUNT), (), (SWEEP_EVENT,), always=True, occasional=True,
+)  # fmt: skip
+REPAIRING = Span(
+    "REPAIRING", "repair", Role.INTERNAL, "an operator's repair", (VERIFIER,), (COUNT,), (), (REPAIR_EVENT,),
+    always=True, occasional=True,
+)  # fmt: skip
+
+SPANS: Final[tuple[Span, ...]] = tuple(each for each in tuple(globals().values()) if isinstance(each, Span))
+"""All spans, in the order of this file."""
+
+EDGES: Final = (
+    Edge("CALLER", "RPC", Via.METADATA),
+    Edge("RPC", "DB", Via.CHILD, (API,)),
+    Edge("RPC", "DUAL_WRITE", Via.CHILD, occasional=True),
+    Edge("DUAL_WRITE", "DB", Via.CHILD, (API,), occasional=True),
+    Edge("RPC", "RECEIVE", Via.EVENT),
+    Edge("RECEIVE", "APPLY", Via.CHILD),
+    Edge("RECEIVE", "PUBLISH", Via.CHILD),
+    Edge("RECEIVE", "VERIFY", Via.CHILD),
+    Edge("RPC", "BATCH", Via.LINK),
+    Edge("BATCH", "APPLY", Via.LINK),
+    Edge("BATCH", "PUBLISH", Via.LINK),
+    Edge("BATCH", "DB", Via.CHILD, APPLIERS),
+    Edge("SWEEP", "DB", Via.CHILD, (CONTROLLER,), occasional=True),
+    Edge("REPAIRING", "DB", Via.CHILD, (VERIFIER,), occasional=True),
+)
+"""Which span follows from which. RPC stands for the call whose event the record carries."""
+
+PICTURE: Final = ("RPC", "DB", "RECEIVE", "APPLY", "PUBLISH", "VERIFY")
+"""What the trace of one write shows in one picture: API, DynamoDB, stream, apply, event, verify."""
