@@ -159,8 +159,15 @@ async def test_an_item_that_can_not_be_read_is_left_to_a_person() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "TransactionConflict", "InternalServerError"]
-)  # fmt: skip
+    "code",
+    [
+        "ThrottlingError",
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+        "TransactionConflict",
+        "InternalServerError",
+    ],
+)
 async def test_rule_11_a_throttled_statement_is_not_written_and_the_others_are(code: str) -> None:
     script = Script([DONE, StatementResult(code, None), DONE])
     verdicts = await send(script, transfer(1), transfer(2), transfer(3))

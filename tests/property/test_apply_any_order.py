@@ -1,0 +1,203 @@
+"""Records in any order, any number of times, in any batches: the standby ends as its owner's image (rule 1).
+
+Owners are earned on, spent from, deleted, sealed and activated, written by strangers and removed by hand, and both
+directions replicate. Marks are lost at any moment. The oracle is the owner itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apply_cases import legacy
+from crossfade.core import image as wire
+from crossfade.core.change import decode_change
+from crossfade.core.digest import same_content
+from crossfade.core.feed import events_of
+from crossfade.core.item import Role, is_active
+from crossfade.core.keys import Key, key_image, key_of_strings
+from crossfade.core.shape import Direction, Side
+from crossfade.core.writes import Activate, Applied, Kind, Operate, Seal
+from engagement_migration import MAPPING
+from ownership_cases import SEED, operation
+from replicator_bench import Bench
+
+KEYS = [key_of_strings(f"USER#{number}", "POINTS#1") for number in range(3)]
+
+
+class History(Bench):
+    """Plays a script of writes; every record of either table is kept by the tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seed = SEED
+        self._generation = 0
+        self.acknowledged: list[tuple[Key, bytes]] = []
+
+    def owner(self, key: Key) -> Side:
+        return next(side for side in Side if is_active(self.tables[side].item(key), side))
+
+    async def operate(self, key: Key, kind: Kind, amount: int) -> None:
+        self._seed += 1 << 20
+        op = operation(kind, amount, key=key, seed=self._seed, transaction_id=self._seed.to_bytes(16, "big"))
+        answer = await self.tables[self.owner(key)].perform(Operate(key, op, soft=1000))
+        if isinstance(answer, Applied):
+            self.acknowledged.append((key, op.transaction_id))
+
+    async def hand_over(self, key: Key) -> None:
+        """Seal the owner and activate the other side, if the seal takes."""
+        side = self.owner(key)
+        self._generation += 1
+        self._seed += 1 << 20
+        sealed = await self.tables[side].perform(Seal(key, self._generation, self._seed))
+        if isinstance(sealed, Applied):
+            image = MAPPING.map_item(Direction.FORWARD if side is Side.LEGACY else Direction.REVERSE, sealed.item)
+            answer = await self.tables[side.other].perform(Activate(key, image))
+            assert isinstance(answer, Applied), "nothing of these scripts puts a standby ahead of its owner"
+
+    async def stranger(self, key: Key, balance: int) -> None:
+        """A batch job changes the balance of an owner and nothing else."""
+        table = self.tables[self.owner(key)]
+        image = table.images.get(key)
+        if image is None:
+            if table is self.legacy:
+                table.put(legacy(key, balance))
+        elif "cf_deleted" not in image:
+            table.put(image | {table.shape.balance: wire.of_number(balance)})
+
+    async def remove(self, key: Key) -> None:
+        """Somebody deletes a legacy row that owns its key."""
+        if self.owner(key) is Side.LEGACY and self.legacy.images.get(key) is not None:
+            image = self.legacy.images[key]
+            if "cf_deleted" not in image and "cf_mv" in image:
+                self.legacy.delete(key)
+
+
+async def _act(history: History, step: tuple[str, int, int]) -> None:
+    name, number, amount = step
+    key = KEYS[number]
+    actions: dict[str, Callable[[], Any]] = {
+        "earn": lambda: history.operate(key, Kind.EARN, amount),
+        "spend": lambda: history.operate(key, Kind.SPEND, amount),
+        "delete": lambda: history.operate(key, Kind.DELETE, 0),
+        "hand over": lambda: history.hand_over(key),
+        "stranger": lambda: history.stranger(key, amount),
+        "remove": lambda: history.remove(key),
+    }
+    await actions[name]()
+
+
+steps = st.tuples(
+    st.sampled_from(["earn", "earn", "earn", "spend", "delete", "hand over", "stranger", "remove"]),
+    st.integers(0, len(KEYS) - 1),
+    st.integers(1, 9),
+)
+
+
+async def settle(
+    history: History, deliver: Callable[[list[tuple[Direction, bytes]]], list[tuple[Direction, bytes]]]
+) -> None:
+    """Deliver every record, those that replication itself makes included, until there are no new ones."""
+    done = {Direction.FORWARD: 0, Direction.REVERSE: 0}
+    for _ in range(30):
+        fresh = [
+            (direction, record)
+            for direction in Direction
+            for record in history.tables[direction.source].changes[done[direction] :]
+        ]
+        if not fresh:
+            return
+        done = {direction: len(history.tables[direction.source].changes) for direction in Direction}
+        for direction, record in deliver(fresh):
+            await history.apply(direction, [record])
+    raise AssertionError("replication never comes to rest")
+
+
+def check(history: History) -> None:
+    for key in KEYS:
+        owner_side = history.owner(key)
+        owner, standby = history.tables[owner_side].item(key), history.tables[owner_side.other].item(key)
+        if owner is None:
+            assert standby is None or standby.deleted
+            continue
+        assert standby is not None
+        assert standby.role is Role.STANDBY
+        direction = Direction.FORWARD if owner_side is Side.LEGACY else Direction.REVERSE
+        assert same_content(MAPPING.map_item(direction, owner), standby)
+        if owner.version is not None:
+            assert standby.version == owner.version
+        assert standby.recent == owner.recent
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(steps, min_size=1, max_size=14), st.data())
+def test_any_delivery_of_any_history_ends_in_the_owners_image(
+    script: list[tuple[str, int, int]], data: st.DataObject
+) -> None:
+    """Shuffled whole: the newest record may come first, each one twice, and the marks are lost in between."""
+
+    def shuffled(records: list[tuple[Direction, bytes]]) -> list[tuple[Direction, bytes]]:
+        repeated = records + data.draw(st.lists(st.sampled_from(records), max_size=6))
+        return data.draw(st.permutations(repeated))
+
+    async def run() -> None:
+        history = History()
+        for step in script:
+            await _act(history, step)
+            if data.draw(st.booleans()):
+                await settle(history, lambda records: records)  # a standby must not fall behind a handover for ever
+            if data.draw(st.booleans()):
+                history.marks.flush()
+        await settle(history, shuffled)
+        everything = [
+            (direction, record) for direction in Direction for record in history.tables[direction.source].changes
+        ]
+        for direction, record in data.draw(st.permutations(everything)):
+            await history.apply(direction, [record])
+        check(history)
+        assert [each.code for each in await history.letters.all() if each.code != "conflict"] == []
+
+    asyncio.run(run())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(steps.filter(lambda step: step[0] not in ("stranger", "remove")), min_size=1, max_size=14), st.data())
+def test_the_feed_has_each_acknowledged_operation_once_whatever_is_handed_over(
+    script: list[tuple[str, int, int]], data: st.DataObject
+) -> None:
+    async def run() -> None:
+        history = History()
+        for step in script:
+            await _act(history, step)
+            if data.draw(st.booleans()):
+                await settle(history, lambda records: records)
+        await settle(history, lambda records: records)
+        published = [
+            (event.key, event.event.transaction_id)
+            for side in Side
+            for record in history.tables[side].changes
+            for event in events_of(decode_change(record, ("pk", "sk")), side)
+        ]
+        assert sorted(published) == sorted(history.acknowledged)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_the_script_can_fail(side: Side) -> None:
+    """The oracle sees a standby that is wrong."""
+    history = History()
+    asyncio.run(history.operate(KEYS[0], Kind.EARN, 5))
+    asyncio.run(settle(history, lambda records: records))
+    check(history)
+    image = history.new.images[KEYS[0]]
+    history.tables[side].images[KEYS[0]] = key_image(KEYS[0], ("pk", "sk")) | image | {"points": wire.of_number(1)}
+    if side is Side.LEGACY:
+        history.legacy.images[KEYS[0]] = image
+    with pytest.raises((AssertionError, StopIteration)):
+        check(history)

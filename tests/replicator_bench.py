@@ -1,0 +1,99 @@
+"""The replicator's pipelines on two tables in memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from apply_cases import COMMITTED_US
+from crossfade.adapters.memory.control import MemoryDeadLetters
+from crossfade.adapters.memory.marks import MemoryMarks
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.mapping import Mapping
+from crossfade.core.shape import Direction, Side
+from engagement_migration import MAPPING
+from replicator.interventions import Interventions
+from replicator.pipeline import ApplyPipeline
+from replicator.sender import Sender
+from replicator.tally import Tally
+
+
+class Rec(NamedTuple):
+    """A record of a stream."""
+
+    sequence_number: str
+    data: bytes
+
+
+def records(payloads: Iterable[bytes]) -> list[Rec]:
+    return [Rec(str(number), data) for number, data in enumerate(payloads, start=1)]
+
+
+class Counting:
+    """A table that keeps what was sent to it, and can be told to answer otherwise."""
+
+    def __init__(self, table: MemoryTable) -> None:
+        self._table = table
+        self.calls: list[list[Transfer]] = []
+        self.answers: list[list[Verdict] | Exception] = []
+
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+        self.calls.append(list(transfers))
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        return await self._table.transfer(transfers)
+
+    @property
+    def sent(self) -> int:
+        return sum(map(len, self.calls))
+
+
+class Bench:
+    """Both tables, and a pipeline in each direction; time is a counter."""
+
+    def __init__(self, mapping: Mapping = MAPPING, *, use_marks: bool = True) -> None:
+        clock = itertools.count(COMMITTED_US, 1000)
+        self.tables = {
+            side: MemoryTable(mapping.shape(side), belongs=mapping.belongs, now_us=lambda: next(clock)) for side in Side
+        }
+        self.legacy, self.new = self.tables[Side.LEGACY], self.tables[Side.NEW]
+        self.marks = MemoryMarks()
+        self.letters = MemoryDeadLetters()
+        self.waits: list[float] = []
+        self.writers = {direction: Counting(self.tables[direction.target]) for direction in Direction}
+        self.tallies = {direction: Tally(now_s=lambda: 0.0) for direction in Direction}
+        self.senders = {
+            direction: Sender(self.writers[direction], sleep=self._sleep, jitter=lambda: 1.0) for direction in Direction
+        }
+        self.pipelines = {
+            direction: ApplyPipeline(
+                mapping,
+                direction,
+                sender=self.senders[direction],
+                interventions=Interventions(
+                    mapping, direction, self.tables[direction.source], self.tables[direction.target]
+                ),
+                marks=self.marks,
+                letters=self.letters,
+                now_us=lambda: COMMITTED_US,
+                use_marks=use_marks,
+            )
+            for direction in Direction
+        }
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    async def forward(self, payloads: Iterable[bytes]) -> dict[str, int]:
+        """Apply records of the legacy table as one batch; return the counts so far."""
+        return await self.apply(Direction.FORWARD, payloads)
+
+    async def apply(self, direction: Direction, payloads: Iterable[bytes]) -> dict[str, int]:
+        tally = self.tallies[direction]
+        await self.pipelines[direction].apply("shard-1", records(payloads), tally)
+        return {name: count for name, count in tally.counts.items() if count}

@@ -1,0 +1,394 @@
+"""The replicator's apply pipeline on tables in memory (design.md, section 3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
+from crossfade.core import image as wire
+from crossfade.core.errors import StoreRefused, StoreUnavailable
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.item import Role
+from crossfade.core.keys import key_of_strings
+from crossfade.core.shape import Direction, Side
+from crossfade.core.writes import Kind, Operate, Seal
+from ownership_cases import SEED, operation
+from replicator.letters import drop_overtaken
+from replicator.sender import FULL_SIZE, Sender, wait_s
+from replicator.tally import HALT_HELD_S, Tally
+from replicator_bench import Bench, Counting
+
+FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
+
+
+def owned(version: int, balance: int = 5, number: int = 7) -> bytes:
+    key = key_of_strings(f"USER#{number}", "POINTS#chan-3")
+    older = legacy(key, balance - 1, **protocol(version - 1, "A", 1, version - 1))
+    return payload(legacy(key, balance, **protocol(version, "A", 1, version)), older)
+
+
+async def earn(bench: Bench, side: Side = Side.LEGACY, seed: int = SEED) -> None:
+    answer = await bench.tables[side].perform(
+        Operate(KEY, operation(Kind.EARN, key=KEY, seed=seed, transaction_id=seed.to_bytes(16, "big")), soft=32)
+    )
+    assert answer.item is not None
+
+
+# ---- what is written ---------------------------------------------------------------------------
+
+
+async def test_an_owner_write_arrives_as_a_standby_of_generation_0() -> None:
+    bench = Bench()
+    await earn(bench)
+    assert await bench.forward(bench.legacy.changes) == {"records": 1, "applied": 1}
+    item, owner = bench.new.item(KEY), bench.legacy.item(KEY)
+    assert item is not None
+    assert owner is not None
+    assert (item.role, item.generation, item.version) == (Role.STANDBY, 0, owner.version)
+    assert (item.recent, item.event_version) == (owner.recent, owner.event_version)
+
+
+async def test_rule_8_only_the_newest_of_a_batch_is_written() -> None:
+    bench = Bench()
+    counts = await bench.forward([owned(V + 2), owned(V), owned(V + 1), owned(V, number=8)])
+    assert counts == {"records": 4, "applied": 2, "coalesced": 2}
+    assert bench.writers[FORWARD].sent == 2
+
+
+async def test_rule_10_a_batch_goes_out_25_at_a_time() -> None:
+    bench = Bench()
+    await bench.forward(owned(V, number=number) for number in range(60))
+    assert sorted(len(call) for call in bench.writers[FORWARD].calls) == [10, 25, 25]
+
+
+# ---- marks -------------------------------------------------------------------------------------
+
+
+async def test_rule_7_a_mark_saves_the_second_write() -> None:
+    bench = Bench()
+    await bench.forward([owned(V)])
+    counts = await bench.forward([owned(V)])
+    assert counts == {"records": 2, "applied": 1, "deduplicated": 1}
+    assert bench.writers[FORWARD].sent == 1
+
+
+async def test_rule_7_losing_all_marks_costs_a_write_and_nothing_else() -> None:
+    bench = Bench()
+    await bench.forward([owned(V + 1, 9)])
+    bench.marks.flush()
+    counts = await bench.forward([owned(V), owned(V + 1, 9)])
+    assert counts["duplicate"] == 1
+    item = bench.new.item(KEY)
+    assert item is not None
+    assert item.version == V + 1
+
+
+async def test_rule_7_nothing_is_marked_before_it_is_written() -> None:
+    bench = Bench()
+    bench.writers[FORWARD].answers = [StoreRefused("gone", reason="ResourceNotFoundException")]
+    with pytest.raises(StoreRefused):
+        await bench.forward([owned(V)])
+    assert await bench.marks.seen(FORWARD, [KEY]) == [None]
+
+
+async def test_rule_7_a_stale_an_equal_and_an_owned_transfer_are_marked_too_and_a_conflict_is_not() -> None:
+    for verdict, marked in (
+        (Verdict.STALE, V), (Verdict.DUPLICATE, V), (Verdict.OWNED, V), (Verdict.CONFLICT, None),
+        (Verdict.UNVERSIONED, None), (Verdict.REFUSED, None),
+    ):  # fmt: skip
+        bench = Bench()
+        bench.writers[FORWARD].answers = [[verdict]]
+        assert (await bench.forward([owned(V)]))[verdict.value] == 1
+        assert await bench.marks.seen(FORWARD, [KEY]) == [marked]
+
+
+async def test_a_redrive_ignores_marks() -> None:
+    bench = Bench(use_marks=False)
+    await bench.marks.mark(FORWARD, {KEY: V})
+    assert await bench.forward([owned(V)]) == {"records": 1, "applied": 1}
+
+
+# ---- throttling --------------------------------------------------------------------------------
+
+
+async def test_rule_11_throttling_backs_off_shrinks_and_drops_nothing() -> None:
+    bench = Bench()
+    writer = bench.writers[FORWARD]
+    writer.answers = [[Verdict.THROTTLED] * 25, [Verdict.THROTTLED] * 12]
+    counts = await bench.forward(owned(V, number=number) for number in range(25))
+    assert counts == {"records": 25, "applied": 25}
+    assert len(bench.new.images) == 25
+    assert [len(call) for call in writer.calls][:4] == [25, 12, 6, 7]
+    assert bench.waits == [wait_s(1, 1.0), wait_s(2, 1.0)]
+    assert bench.senders[FORWARD].throttled == 37
+
+
+async def test_rule_11_the_size_grows_again() -> None:
+    bench = Bench()
+    bench.writers[FORWARD].answers = [[Verdict.THROTTLED] * 25]
+    await bench.forward(owned(V, number=number) for number in range(25))
+    assert bench.senders[FORWARD].size < FULL_SIZE
+    for round_ in range(1, 15):
+        await bench.forward([owned(V + round_)])
+    assert bench.senders[FORWARD].size == FULL_SIZE
+
+
+async def test_rule_11_a_table_that_does_not_answer_is_asked_until_it_does() -> None:
+    bench = Bench()
+    bench.writers[FORWARD].answers = [StoreUnavailable("silence"), StoreUnavailable("silence")]
+    assert await bench.forward([owned(V)]) == {"records": 1, "applied": 1}
+    assert len(bench.waits) == 2
+
+
+async def test_requests_of_one_batch_overlap() -> None:
+    """One that hangs doesn't keep the others from being written."""
+    bench, gate = Bench(), asyncio.Event()
+    written: list[int] = []
+
+    class FirstHangs(Counting):
+        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+            if not self.calls:
+                self.calls.append([])
+                await gate.wait()
+            written.append(len(transfers))
+            return await super().transfer(transfers)
+
+    transfers = [Transfer(key_of_strings(f"USER#{number}", "POINTS#1"), V, {}) for number in range(100)]
+    task = asyncio.ensure_future(Sender(FirstHangs(bench.new), in_flight=4).send(transfers))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert written == [25, 25, 25]
+    gate.set()
+    assert set(await task) == {Verdict.APPLIED}
+
+
+# ---- dead letters ------------------------------------------------------------------------------
+
+
+async def test_rule_11_a_poison_record_is_parked_with_its_payload_and_the_rest_is_applied() -> None:
+    bench = Bench()
+    assert await bench.forward([b"not json", owned(V)]) == {"records": 2, "applied": 1, "parked": 1}
+    [letter] = await bench.letters.all()
+    assert (letter.role, letter.sequence, letter.code, letter.payload) == (
+        "forward", "shard-1:1", "poison_record", b"not json",
+    )  # fmt: skip
+
+
+async def test_rule_9_a_row_with_an_unknown_attribute_is_parked_and_names_it() -> None:
+    bench = Bench()
+    record = payload(legacy(surprise=wire.of_number(1), **protocol(V, "A", 1, V)), None)
+    await bench.forward([record])
+    [letter] = await bench.letters.all()
+    assert (letter.code, letter.key, letter.payload) == ("unmappable", KEY, record)
+    assert "surprise" in letter.reason
+    assert letter.trace == "00-aa-bb-01"
+
+
+async def test_rule_1_one_version_with_two_contents_is_parked_and_never_resolved_by_guessing() -> None:
+    bench = Bench()
+    await bench.forward([owned(V, 5)])
+    bench.marks.flush()
+    await bench.forward([owned(V, 6)])
+    [letter] = await bench.letters.all()
+    assert (letter.code, letter.version) == ("conflict", V)
+    item = bench.new.item(KEY)
+    assert item is not None
+    assert dict(item.content)["points"] == b'{"N":"5"}'
+
+
+async def test_twins_within_a_batch_are_parked_too() -> None:
+    bench = Bench()
+    counts = await bench.forward([owned(V, 5), owned(V, 6)])
+    assert (counts["applied"], counts["conflict"], counts["parked"]) == (1, 1, 1)
+
+
+async def test_rule_1_a_conflict_leaves_by_itself_once_the_target_has_passed_it() -> None:
+    bench = Bench()
+    await bench.forward([owned(V, 5), owned(V, 6), b"poison"])
+    assert await drop_overtaken(bench.letters, "forward", bench.new) == 0
+    await bench.forward([owned(V + 1, 7)])
+    assert await drop_overtaken(bench.letters, "reverse", bench.new) == 0
+    assert await drop_overtaken(bench.letters, "forward", bench.new) == 1
+    assert [each.code for each in await bench.letters.all()] == ["poison_record"], "poison waits for a person"
+
+
+# ---- foreign writers ---------------------------------------------------------------------------
+
+
+async def test_rule_5_a_foreign_write_is_counted_lifted_and_then_travels_like_any_other() -> None:
+    bench = Bench()
+    await earn(bench)
+    await bench.forward(bench.legacy.changes)
+    image = bench.legacy.images[KEY]
+    bench.legacy.changes.clear()
+    bench.legacy.put(image | {"balance": wire.of_number(1000)})
+    counts = await bench.forward(bench.legacy.changes)
+    assert (counts["foreign"], counts["lifted"]) == (1, 1)
+    assert bench.tallies[FORWARD].foreign_last_us > COMMITTED_US
+    owner = bench.legacy.item(KEY)
+    assert owner is not None
+    assert owner.version == SEED + 2
+    assert owner.event_version == SEED + 1, "a lift is no event"
+    await bench.forward(bench.legacy.changes[1:])
+    standby = bench.new.item(KEY)
+    assert standby is not None
+    assert standby.version == SEED + 2
+    assert dict(standby.content)["points"] == b'{"N":"1000"}'
+    assert await bench.letters.all() == []
+
+
+async def test_rule_5_a_put_that_erased_the_version_is_lifted_above_its_standby() -> None:
+    bench = Bench()
+    await earn(bench)
+    await bench.forward(bench.legacy.changes)
+    bench.legacy.put(legacy(balance=77))
+    await bench.forward(bench.legacy.changes[1:])
+    await bench.forward(bench.legacy.changes[2:])
+    standby = bench.new.item(KEY)
+    assert standby is not None
+    assert dict(standby.content)["points"] == b'{"N":"77"}'
+    assert standby.version == SEED + 2
+
+
+@pytest.mark.parametrize("marked", [True, False])
+async def test_rule_5_a_row_put_again_after_its_removal_is_lifted_although_it_has_no_version(marked: bool) -> None:
+    """Its own record is older than the tombstone at first sight; a mark must not hide it."""
+    bench = Bench()
+    await earn(bench)
+    bench.legacy.delete(KEY)
+    await bench.forward(bench.legacy.changes)
+    if not marked:
+        bench.marks.flush()
+    bench.legacy.put(legacy(balance=3))
+    counts = await bench.forward(bench.legacy.changes[2:])
+    assert (counts["foreign"], counts["lifted"]) == (1, 1)
+    await bench.forward(bench.legacy.changes[3:])
+    standby = bench.new.item(KEY)
+    assert standby is not None
+    assert not standby.deleted
+    assert standby.version == SEED + 3
+
+
+async def test_rule_5_an_old_record_of_before_the_first_stamp_is_not_foreign() -> None:
+    bench = Bench()
+    bench.legacy.put(legacy())
+    await earn(bench)
+    changes = list(bench.legacy.changes)
+    await bench.forward(changes)
+    bench.marks.flush()
+    counts = await bench.forward(changes[:1])
+    assert counts["stale"] == 1
+    assert "foreign" not in counts
+    assert bench.tallies[FORWARD].foreign_last_us == 0
+    assert bench.legacy.changes == changes, "nothing was lifted"
+
+
+async def test_rule_5_a_foreign_write_on_a_standby_halts_the_ramp() -> None:
+    bench = Bench()
+    await earn(bench)
+    await bench.forward(bench.legacy.changes)
+    bench.new.changes.clear()
+    bench.new.put(bench.new.images[KEY] | {"points": wire.of_number(1)})
+    counts = await bench.apply(REVERSE, bench.new.changes)
+    assert counts["foreign_standby"] == 1
+    assert "USER#7" in bench.tallies[REVERSE].halted
+    assert bench.writers[REVERSE].sent == 0
+
+
+async def test_a_repair_of_a_standby_is_no_foreign_write() -> None:
+    """It rewrites the same version with the owner's content, which is what the record shows."""
+    bench = Bench()
+    await earn(bench)
+    await bench.forward(bench.legacy.changes)
+    right = bench.new.images[KEY]
+    bench.new.images[KEY] = right | {"points": wire.of_number(1)}
+    bench.new.changes.clear()
+    bench.new.put(right)
+    counts = await bench.apply(REVERSE, bench.new.changes)
+    assert counts == {"records": 1, "repair": 1}
+    assert bench.tallies[REVERSE].halted == ""
+
+
+# ---- removals ----------------------------------------------------------------------------------
+
+
+async def test_rule_3_a_removed_standby_is_put_back_and_halts_the_ramp() -> None:
+    bench = Bench()
+    await earn(bench)
+    await bench.forward(bench.legacy.changes)
+    before = bench.new.item(KEY)
+    bench.new.changes.clear()
+    bench.new.delete(KEY)
+    counts = await bench.apply(REVERSE, bench.new.changes)
+    assert counts["restored"] == 1
+    assert bench.new.item(KEY) == before
+    assert "put back" in bench.tallies[REVERSE].halted
+    owner = bench.legacy.item(KEY)
+    assert owner is not None
+    assert not owner.deleted, "the removal must not be applied"
+    assert await bench.apply(REVERSE, bench.new.changes[1:]) == counts | {"records": 2, "echo": 1}
+
+
+async def test_rule_3_a_standby_that_is_back_already_is_left_alone() -> None:
+    bench = Bench()
+    await earn(bench)
+    await bench.forward(bench.legacy.changes)
+    image = bench.new.images[KEY]
+    bench.new.changes.clear()
+    bench.new.delete(KEY)
+    removal = list(bench.new.changes)
+    bench.new.put(image | {"cf_mv": wire.of_number(V + 9)})
+    counts = await bench.apply(REVERSE, removal)
+    assert counts["restore_overtaken"] == 1
+    assert wire.number(bench.new.images[KEY]["cf_mv"]) == V + 9
+
+
+async def test_a_halt_ends_by_itself() -> None:
+    now_s = 5.0
+    tally = Tally(now_s=lambda: now_s)
+    tally.halt("because")
+    assert tally.halted == "because"
+    now_s += HALT_HELD_S
+    assert tally.halted == ""
+
+
+# ---- counting ----------------------------------------------------------------------------------
+
+
+async def test_rule_12_an_old_duplicate_does_not_turn_back_the_commit_time() -> None:
+    bench = Bench()
+    newer = payload(legacy(**protocol(V, "A", 1, V)), None, committed_us=COMMITTED_US + 50)
+    older = payload(legacy(**protocol(V - 1, "A", 1, V - 1)), None, committed_us=COMMITTED_US)
+    await bench.forward([newer])
+    await bench.forward([older])
+    assert bench.tallies[FORWARD].applied_commit_us == COMMITTED_US + 50
+
+
+async def test_rule_12_an_old_foreign_record_counts_by_its_commit_time() -> None:
+    bench = Bench()
+    foreign = payload(
+        legacy(balance=9, **protocol(V, "A", 1, V)), legacy(**protocol(V, "A", 1, V)), committed_us=COMMITTED_US
+    )
+    await bench.forward([foreign])
+    assert bench.tallies[FORWARD].foreign_last_us == COMMITTED_US
+
+
+async def test_rule_6_a_record_without_microseconds_is_applied_and_reported() -> None:
+    bench = Bench()
+    counts = await bench.forward([payload(legacy(), None, precise=False)])
+    assert (counts["imprecise"], counts["applied"]) == (1, 1)
+    assert bench.tallies[FORWARD].imprecise_last_us == COMMITTED_US // 1000 * 1000
+
+
+async def test_rows_of_others_and_echoes_are_counted_and_cost_nothing() -> None:
+    bench = Bench()
+    other = legacy(key_of_strings("USER#7", "WALLET#EUR"))
+    await earn(bench)
+    await bench.legacy.perform(Seal(KEY, 1, SEED))
+    sealed = bench.legacy.images[KEY]
+    echo = payload(sealed | {"cf_mv": wire.of_number(V + 10)}, sealed)
+    assert await bench.forward([payload(other, None), echo]) == {"records": 2, "not_ours": 1, "echo": 1}
+    assert bench.writers[FORWARD].calls == []
