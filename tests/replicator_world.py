@@ -121,7 +121,19 @@ class World:
         return decoded
 
     def start(self, role: str, **settings: str) -> subprocess.Popen[bytes]:
-        """Start a replicator; its log goes to a file beside the test's output."""
+        """Start a replicator; `ended` and `stop` return its log."""
+        return self._run([], role, **settings)
+
+    async def tool(self, *arguments: str) -> tuple[int, Any]:
+        """Run a tool of the command line; return its exit code and what it printed, as JSON."""
+        process = self._run(list(arguments), "forward")
+        out, _ = await asyncio.to_thread(process.communicate, timeout=30)
+        try:
+            return process.returncode, json.loads(out)
+        except ValueError as error:
+            raise AssertionError(out.decode()) from error
+
+    def _run(self, arguments: list[str], role: str, **settings: str) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
         environment |= {
             "PYTHONPATH": str(HERE),
@@ -142,12 +154,14 @@ class World:
             "CROSSFADE_REPORT_S": "0.5",
         }
         environment |= {f"CROSSFADE_{name.upper()}": value for name, value in settings.items()}
-        command = [sys.executable, "-m", "replicator.main"]
+        command = [sys.executable, "-m", "replicator.main", *arguments]
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.processes.append(process)
         return process
 
-    async def stop(self, process: subprocess.Popen[bytes], *, timeout_s: float = 25.0) -> tuple[int, list[dict[str, Any]]]:
+    async def stop(
+        self, process: subprocess.Popen[bytes], *, timeout_s: float = 25.0
+    ) -> tuple[int, list[dict[str, Any]]]:
         """Ask a process to stop; return its exit code and its log."""
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

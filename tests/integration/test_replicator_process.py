@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from crossfade.core.fence import Verdict
+from crossfade.core.image import of_number
 from crossfade.core.item import Role, balance_of
+from crossfade.core.keys import key_image
 from crossfade.core.phases import Phase
-from crossfade.core.shape import Side
+from crossfade.core.shape import Direction, Side
+from crossfade.core.writes import Activate, Applied, Seal
 from localaws import Endpoints
 from replicator_world import World, open_world, until, wallet
 
@@ -59,3 +63,107 @@ async def test_an_earn_travels_to_the_other_table_and_its_event_to_the_feed(worl
     assert log[-2][Verdict.APPLIED.value] == 1 or log[-2][Verdict.APPLIED.value] == 2
     code, log = await world.stop(feed)
     assert code == 0, log
+
+
+async def test_both_directions_follow_the_owner_there_and_back_and_end_with_the_migration(world: World) -> None:
+    await world.phase(Phase.DUAL_WRITE)
+    processes = [world.start(role) for role in ("forward", "reverse")]
+    key = wallet(2)
+    await world.earn(key, 5)
+
+    def copied(side: Side) -> Callable[[], Awaitable[bool]]:
+        async def same() -> bool:
+            owner, copy = await world.tables[side].read(key), await world.tables[side.other].read(key)
+            return owner is not None and copy is not None and (copy.version, copy.role) == (owner.version, Role.STANDBY)
+
+        return same
+
+    await until(copied(Side.LEGACY), within_s=15, what="the copy in the new table")
+    for generation, side in ((1, Side.LEGACY), (2, Side.NEW)):
+        sealed = await world.tables[side].perform(Seal(key, generation, 0))
+        assert isinstance(sealed, Applied)
+        direction = Direction.FORWARD if side is Side.LEGACY else Direction.REVERSE
+        image = world.mapping.map_item(direction, sealed.item)
+        assert isinstance(await world.tables[side.other].perform(Activate(key, image)), Applied)
+        await world.earn(key, 1, side.other)
+        await until(copied(side.other), within_s=10, what=f"the copy of the owner in {side.other}")
+    await world.phase(Phase.COMPLETE)
+    await world.earn(key, 1)
+    for process in processes:
+        code, log = await world.ended(process)
+        assert code == 0, log
+        assert "drained" in [line["event"] for line in log]
+        totals = next(line for line in log if line["event"] == "consumed")
+        assert totals.get("parked", 0) == 0
+        assert totals["echo"] > 0
+
+
+async def test_rule_3_and_5_strangers_are_lifted_and_undone_through_the_real_streams(world: World) -> None:
+    await world.phase(Phase.DUAL_WRITE)
+    world.start("forward")
+    world.start("reverse")
+    keys = [wallet(number, 9) for number in range(3)]
+    for key in keys:
+        await world.earn(key, 5)
+
+    async def copied() -> bool:
+        return len(await world.tables[Side.NEW].read_many(keys)) == len(keys)
+
+    await until(copied, within_s=15, what="the copies")
+    image = await world.dynamodb.get_item(world.mapping.shape(Side.LEGACY).table, key_image(keys[0], ("pk", "sk")))
+    assert image is not None
+    await world.put(Side.LEGACY, image | {"balance": of_number(500)})
+    await world.delete(Side.NEW, key_image(keys[1], ("pk", "sk")))
+    await world.delete(Side.LEGACY, key_image(keys[2], ("pk", "sk")))
+
+    async def settled() -> bool:
+        found = await world.tables[Side.NEW].read_many(keys)
+        shape = world.mapping.shape(Side.NEW)
+        return len(found) == 3 and [balance_of(found[key], shape) for key in keys] == [500, 5, 0]
+
+    await until(settled, within_s=10, what="the lifted balance, the restored row, the tombstone")
+    deleted = await world.tables[Side.NEW].read(keys[2])
+    assert deleted is not None
+    assert deleted.deleted
+
+    async def reported() -> bool:
+        found = await world.reports.all()
+        foreign = any(each.foreign_last_us for each in found if each.role == "forward")
+        return foreign and any("put back" in each.halted for each in found if each.role == "reverse")
+
+    await until(reported, within_s=5, what="reports of the foreign write and of the halt")
+
+
+async def test_replay_and_dead_letters_from_the_command_line(world: World, tmp_path: Path) -> None:
+    key = wallet(3)
+    await world.earn(key, 5)
+    await world.earn(key, 6)
+    lines = []
+    stream = world.streams[Side.LEGACY]
+    for shard in await world.kinesis.list_shards(stream):
+        page = await world.kinesis.get_records(await world.kinesis.shard_iterator(stream, shard.shard_id))
+        lines += [record.data for record in page.records]
+    file = tmp_path / "records.jsonl"
+    file.write_bytes(b"\n".join([*lines, b"{}"]))
+    code, dry = await world.tool("replay", str(file), "--json")
+    assert (code, dry["executed"]) == (1, False)
+    assert dry["counts"] == {"records": 3, "applied": 1, "coalesced": 1, "parked": 1}
+    assert await world.tables[Side.NEW].read(key) is None
+    code, done = await world.tool("replay", str(file), "--json", "--execute")
+    assert (code, done["counts"]) == (1, dry["counts"])
+    copy = await world.tables[Side.NEW].read(key)
+    assert balance_of(copy, world.mapping.shape(Side.NEW)) == 11
+    code, letters = await world.tool("dead-letters", "list", "--json")
+    assert (code, [each["code"] for each in letters]) == (0, ["poison_record"])
+    code, redriven = await world.tool("dead-letters", "redrive", "--execute", "--json")
+    assert (code, [each["settled"] for each in redriven]) == (1, [False])
+    assert await world.letters.count() == 1
+
+
+async def test_a_wrong_setting_is_said_before_anything_starts(world: World) -> None:
+    process = world.start("sideways", fetch_limits="7")
+    code, log = await world.ended(process)
+    assert code == 2
+    said = " ".join(line["event"] for line in log)
+    assert "CROSSFADE_ROLE" in said
+    assert "did you mean CROSSFADE_FETCH_LIMIT?" in said

@@ -16,6 +16,7 @@ import structlog
 
 from crossfade.adapters.kinesis import Fetched, Kinesis, StreamShard
 from crossfade.core.errors import StoreUnavailable
+from crossfade.runtime import lifecycle
 from faust_kinesis import Batch, EngineReport, LeaseBackend, Options, configure
 from replicator.kill_points import KillPoints
 from replicator.records import Pipeline
@@ -86,6 +87,7 @@ class Consumer:
         self.tallies = Tallies(now_s=time.monotonic)
         self._source = source
         self._kill = kill
+        self._stuck_s = settings.stuck_s
         self._state = tempfile.TemporaryDirectory(prefix="replicator-")
         options = Options(
             client=SharedKinesis(kinesis),
@@ -131,7 +133,8 @@ class Consumer:
         return app
 
     async def _take(self, batch: Batch) -> None:
-        await self._source.pipeline.apply(batch.shard_id, batch.records, self.tallies.of(batch.shard_id))
+        with lifecycle.HEALTH.working(f"{self.role}: a batch of {batch.shard_id}", self._stuck_s):
+            await self._source.pipeline.apply(batch.shard_id, batch.records, self.tallies.of(batch.shard_id))
 
     async def start(self) -> None:
         """Begin to read."""

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         return _serve(check=options.check)
     settings = load_settings(ToolSettings)
-    configure(NAME, "ERROR")
+    configure(NAME, "CRITICAL")  # stdout is for the answer, which names what was parked
     from replicator import tools
 
     try:
@@ -61,7 +61,7 @@ def _serve(*, check: bool) -> int:
         async with AsyncExitStack() as stack:
             await Service(settings, stack).run(stop)
 
-    return lifecycle.run(f"{NAME}-{settings.role.value}", serve)
+    return lifecycle.run(f"{NAME}-{settings.role.value}", serve, health=settings.health_address)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -39,6 +39,9 @@ class Settings(ServiceSettings):
     log_report_s: float = Field(30.0, gt=0, description="Time between two reports in the log.")
     watch_s: float = Field(2.0, gt=0, description="Time between two looks at the journal and at overtaken conflicts.")
     grace_s: float = Field(20.0, gt=0, description="Longest time that a batch in work may take when asked to stop.")
+    stuck_s: float = Field(
+        300.0, gt=0, description="A batch in work for longer, back-offs included, makes /healthz call for a restart."
+    )
     kill_at: str = Field("", description="Point at which the process kills itself; for tests, with CROSSFADE_INSECURE.")
 
     @model_validator(mode="after")
