@@ -26,6 +26,7 @@ from crossfade.ports.table import TransferTable
 from crossfade.runtime.grpc import DETAILS_KEY
 from crossfade.runtime.ownership import Ownership
 from engagement_api.epochs import Epochs
+from engagement_api.figures import Figures
 from engagement_api.mirror import Mirror
 from engagement_api.points import Points
 from engagement_api.pulse import Pulse
@@ -214,6 +215,7 @@ class Pod:
             monotonic=clock.monotonic,
         )
         self.tally = Tally()
+        self.figures = Figures(now_s=clock.monotonic)
         ownership = Ownership(
             world.tables[Side.LEGACY], world.tables[Side.NEW], MAPPING, wall_us=clock.wall_us, jitter=lambda: 0.0
         )
@@ -225,6 +227,7 @@ class Pod:
             self.mirror,
             operation_s=operation_s,
             tally=self.tally,
+            figures=self.figures,
             wall_ms=lambda: clock.now_us // 1000,
         )
         self.servicer = EngagementServicer(self.points, now_us=clock.wall_us)

@@ -18,6 +18,7 @@ from typing import Any, Final
 import structlog
 
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
+from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flags import FlagdFile, parse_flagd_file
 from crossfade.adapters.redis_dedup import RedisMarks
@@ -36,6 +37,7 @@ from crossfade.runtime.logging import configure
 from crossfade.runtime.ownership import Ownership
 from crossfade.runtime.settings import describe_settings, load_settings
 from engagement_api.epochs import Epochs
+from engagement_api.figures import Figures, tell
 from engagement_api.mirror import Mirror
 from engagement_api.points import Points
 from engagement_api.pulse import Pulse
@@ -50,6 +52,9 @@ NAME: Final = "engagement-api"
 
 WATCH_S: Final = 0.1
 """How often the flags are evaluated; the requests between two evaluations share the result."""
+
+FIGURES_S: Final = 1.0
+"""How often the controller is told of failures and latency."""
 
 COPY_CONNECTIONS: Final = 8
 """As many as the dual write has requests at a time, both sides together."""
@@ -101,6 +106,8 @@ class Service:
             call_s=settings.dual_write_call_s,
         )
         self.tally = Tally()
+        self.figures = Figures()
+        self.reports = DynamoReports(DynamoDB(self.control), control_tables(mapping.name).reports)
         points = Points(
             Ownership(DynamoTable(db, mapping, Side.LEGACY), DynamoTable(db, mapping, Side.NEW), mapping),
             mapping,
@@ -109,6 +116,7 @@ class Service:
             self.mirror,
             operation_s=settings.operation_s,
             tally=self.tally,
+            figures=self.figures,
         )
         self.server = RpcServer(
             host=settings.host,
@@ -141,6 +149,7 @@ class Service:
             self.epochs.watch(WATCH_S),
             self.pulse.run(),
             report(self.settings.report_s, self.tally, self.epochs, self.pulse, self.mirror.counts),
+            tell(FIGURES_S, self.figures, self.reports, self.settings.pod),
         ]
         if self.marks:
             background.append(
@@ -178,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure(NAME, settings.log_level)
     if wanted.check:
         return check(settings)
-    return lifecycle.run(NAME, lambda stop: serve(settings, stop))
+    return lifecycle.run(NAME, lambda stop: serve(settings, stop), health=settings.health_address)
 
 
 def check(settings: Settings) -> int:

@@ -16,8 +16,10 @@ from crossfade.core.ramp import aim
 from crossfade.core.shape import Side
 from crossfade.core.trim import FULL_SIZE, WINDOW_MS
 from crossfade.core.writes import Kind, Operation
+from crossfade.runtime.grpc import Refusal
 from crossfade.runtime.ownership import Call, OwnerImage, Ownership
 from engagement_api.epochs import Epochs
+from engagement_api.figures import Figures
 from engagement_api.mirror import Copy, Mirror
 from engagement_api.pulse import Pulse
 from engagement_api.refusals import (
@@ -65,6 +67,7 @@ class Points:
         *,
         operation_s: float,
         tally: Tally | None = None,
+        figures: Figures | None = None,
         wall_ms: Callable[[], int] = _wall_ms,
     ) -> None:
         """Put it together.
@@ -77,6 +80,7 @@ class Points:
             mirror: takes the copies, while the flag `dual-write` is on.
             operation_s: longest time of one call; the pulse counts on it.
             tally: counts outcomes.
+            figures: takes down how long operations take, and which fail.
             wall_ms: wall clock, ms since the epoch.
         """
         self._ownership = ownership
@@ -86,6 +90,7 @@ class Points:
         self._mirror = mirror
         self._operation_s = operation_s
         self._tally = tally or Tally()
+        self._figures = figures or Figures()
         self._wall_ms = wall_ms
 
     async def operate(self, operation: Operation) -> Wallet:
@@ -97,6 +102,7 @@ class Points:
         """
         self._pulse.check()
         epoch = self._epochs.begin()
+        began_s, failed = self._figures.now_s(), False
         try:
             document = epoch.document
             done = await self._ownership.operate(
@@ -108,8 +114,10 @@ class Points:
             return self._wallet(operation, done)
         except CrossfadeError as error:
             self._tally.outcomes[error.code] += 1
+            failed = isinstance(error, Unavailable) or not isinstance(error, Refusal)
             raise
         finally:
+            self._figures.note(began_s, failed=failed)
             self._epochs.end(epoch)
 
     async def operate_many(self, operations: Sequence[Operation]) -> list[Wallet | Exception]:
