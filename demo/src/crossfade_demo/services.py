@@ -30,6 +30,8 @@ CONTROLLER: Final = {
     "CROSSFADE_GATE_CLEAN_PASS_S": "30",
     "CROSSFADE_GATE_PROBE_AGE_S": "15",
     "CROSSFADE_GATE_MIN_PODS": "2",
+    "CROSSFADE_GATE_API_P99_MS": "2000",  # all of it shares two cores: a stall here says little
+    "CROSSFADE_GATE_PROBE_P99_MS": "2000",
 }
 """What the demo's controller is told beside its endpoints."""
 
