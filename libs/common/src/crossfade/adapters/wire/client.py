@@ -17,6 +17,7 @@ from isal import isal_zlib
 from crossfade.adapters.wire.connection import Answer, Connection, ConnectionBroken
 from crossfade.adapters.wire.credentials import CredentialSource, default_credentials
 from crossfade.adapters.wire.errors import Cure, read_refusal, refused
+from crossfade.adapters.wire.observing import call_observer
 from crossfade.adapters.wire.pool import Pool, PoolClosed
 from crossfade.adapters.wire.retry import RetryBudget, backoff_s
 from crossfade.adapters.wire.signing import Signer
@@ -117,6 +118,8 @@ class Wire:
             sleep: waits between attempts.
             jitter: random number from 0 to 1.
         """
+        self._service = service
+        self._observer = call_observer()
         self._config = config
         self._endpoint = endpoint_of(service, config)
         self._target_start, content_type = SERVICES[service]
@@ -155,6 +158,24 @@ class Wire:
             Throttled: still throttled at the last attempt. An earlier attempt may have been applied.
             StoreUnavailable: no readable answer, or a fault of the service. The outcome of a write is unknown.
         """
+        if self._observer is None:
+            return await self._call(operation, body, timeout_s, attempts)
+        ended = self._observer.began(self._service, operation, body)
+        if ended is None:
+            return await self._call(operation, body, timeout_s, attempts)
+        code = "cancelled"
+        try:
+            answer = await self._call(operation, body, timeout_s, attempts)
+        except Exception as error:
+            code = getattr(error, "code", type(error).__name__)
+            raise
+        else:
+            code = ""
+            return answer
+        finally:
+            ended(code)
+
+    async def _call(self, operation: str, body: bytes, timeout_s: float | None, attempts: int | None) -> bytes:
         tries = self._config.attempts if attempts is None else attempts
         limit_s = self._config.timeout_s if timeout_s is None else timeout_s
         failures, fresh = 0, False

@@ -41,10 +41,14 @@ DB_BATCH = Attribute("db.operation.batch.size", "int", "statements or keys of on
 DB_TABLE = Attribute("db.collection.name", "string", "the table")
 DB_TABLES = Attribute("aws.dynamodb.table_names", "string[]", "the tables of one request")
 STREAM_SYSTEM = Attribute("messaging.system", "string", "always aws.kinesis", ("aws.kinesis",))
-STREAM = Attribute("messaging.destination.name", "string", "the stream")
-SHARD = Attribute("messaging.destination.partition.id", "string", "the shard")
+STREAM = Attribute("messaging.destination.name", "string", "the stream", short="Stream")
+SHARD = Attribute("messaging.destination.partition.id", "string", "the shard", short="Shard")
 GROUP = Attribute(
-    "messaging.consumer.group.name", "string", "the consumer", ("forward", "reverse", "feed-legacy", "feed-new")
+    "messaging.consumer.group.name",
+    "string",
+    "the consumer",
+    ("forward", "reverse", "feed-legacy", "feed-new"),
+    short="Consumer",
 )
 STREAM_OPERATION = Attribute(
     "messaging.operation.type", "string", "what is done with the record", ("receive", "process", "send")

@@ -38,7 +38,7 @@ class Role(Enum):
     INTERNAL = "internal"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Attribute:
     """One attribute.
 
@@ -47,15 +47,29 @@ class Attribute:
         type: "string", "int", "bool" or "string[]".
         meaning: for a person.
         values: all there are; empty when they are open.
+        short: the dimension's name in CloudWatch, where it isn't made of the name.
     """
 
     name: str
     type: str
     meaning: str
     values: tuple[str, ...] = ()
+    short: str = ""
+
+    @property
+    def prometheus(self) -> str:
+        """The label's name in Prometheus."""
+        return prometheus_label(self.name)
+
+    @property
+    def cloudwatch(self) -> str:
+        """The dimension's name in CloudWatch."""
+        return self.short or "".join(
+            part.capitalize() for part in re.split(r"[._]", self.name.removeprefix("crossfade."))
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """One metric.
 
@@ -96,7 +110,7 @@ class Metric:
         return {"%": "Percent", "1": "None"}.get(self.unit, "Count")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Event:
     """Something that happened within a span.
 
@@ -111,7 +125,7 @@ class Event:
     attributes: tuple[Attribute, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Span:
     """One kind of span.
 
@@ -159,7 +173,7 @@ class Via(Enum):
     LINK = "link"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Edge:
     """That one span follows from another.
 
