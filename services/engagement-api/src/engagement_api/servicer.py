@@ -32,6 +32,7 @@ class EngagementServicer(EngagementServiceServicer):
     """`crossfade.engagement.v1.EngagementService`."""
 
     domain = DOMAIN
+    service = SERVICE
 
     def __init__(self, points: Points, *, trace_per_million: int = 0, now_us: Callable[[], int] = _wall_us) -> None:
         """Serve `points`.

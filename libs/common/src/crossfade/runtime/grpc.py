@@ -10,6 +10,7 @@ import asyncio
 import functools
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Protocol, TypeVar
 
@@ -23,6 +24,9 @@ from grpc_reflection.v1alpha import reflection
 
 from crossfade.core import errors
 from crossfade.core.errors import CrossfadeError
+from crossfade.runtime import telemetry
+from crossfade.runtime.telemetry.contract import RPC, RPC_DURATION, RPC_METHOD, RPC_STATUS, RPC_SYSTEM
+from crossfade.runtime.tls import TlsFiles, server_context
 
 log = structlog.get_logger()
 
@@ -30,6 +34,11 @@ DETAILS_KEY: Final = "grpc-status-details-bin"
 """Trailing metadata that carries the whole `google.rpc.Status`."""
 
 TRACEPARENT: Final = "traceparent"
+
+SERVER_FAULTS: Final = frozenset(
+    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+)
+"""Statuses that make a server's span an error; the others are the caller's affair (OpenTelemetry's rule for gRPC)."""
 
 RETRY_AFTER_S: Final = 0.2
 """Asked of the client when a retry helps and the error doesn't know better."""
@@ -153,6 +162,7 @@ async def fail(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.S
 
 class _Servicer(Protocol):
     domain: str
+    service: str
 
 
 ServicerT = TypeVar("ServicerT", bound=_Servicer)
@@ -164,11 +174,11 @@ _Method = Callable[[ServicerT, RequestT, "grpc.aio.ServicerContext[Any, Any]"], 
 def answers_errors(method: _Method[ServicerT, RequestT, ResponseT]) -> _Method[ServicerT, RequestT, ResponseT]:
     """Wrap a unary method of a servicer, so that what it raises ends the call with `status_of`.
 
-    The servicer's `domain` names the contract. An interceptor would do the same at several times the cost.
+    The servicer's `domain` names the contract, its `service` the gRPC service. An interceptor would do the same at
+    several times the cost. With telemetry on, the method runs in a span of its own and its time is kept.
     """
 
-    @functools.wraps(method)
-    async def call(self: ServicerT, request: RequestT, context: grpc.aio.ServicerContext[Any, Any]) -> ResponseT:
+    async def answered(self: ServicerT, request: RequestT, context: grpc.aio.ServicerContext[Any, Any]) -> ResponseT:
         try:
             return await method(self, request, context)
         except grpc.aio.AbortError:
@@ -176,11 +186,69 @@ def answers_errors(method: _Method[ServicerT, RequestT, ResponseT]) -> _Method[S
         except Exception as error:
             await fail(context, status_of(error, self.domain))
 
+    @functools.wraps(method)
+    async def call(self: ServicerT, request: RequestT, context: grpc.aio.ServicerContext[Any, Any]) -> ResponseT:
+        observed = telemetry.active()
+        if observed is None:
+            return await answered(self, request, context)
+        with _Observed(observed, f"{self.service}/{method.__name__}", context) as told:
+            try:
+                response = await answered(self, request, context)
+                told.status = grpc.StatusCode.OK
+            finally:
+                if told.status is None:
+                    told.status = _aborted_with(context)
+        return response
+
     return call
 
 
+def _aborted_with(context: grpc.aio.ServicerContext[Any, Any]) -> grpc.StatusCode:
+    code: Any = context.code()  # a number, whatever the stubs say; 0 when nobody aborted: the caller went away
+    return _code(code) if isinstance(code, int) and code else grpc.StatusCode.CANCELLED
+
+
+class _Observed:
+    """A call that telemetry looks on at: its span, where the trace is recorded, and its duration.
+
+    Attributes:
+        status: how it ended; None until then.
+    """
+
+    def __init__(self, observed: telemetry.Telemetry, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self.status: grpc.StatusCode | None = None
+        self._telemetry, self._method = observed, method
+        self._span = observed.start(RPC, {RPC_SYSTEM: "grpc", RPC_METHOD: method}, parent=callers_traceparent(context))
+        self._started_s = time.perf_counter()
+
+    def __enter__(self) -> _Observed:
+        self._token = telemetry.current.set(self._span)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        telemetry.current.reset(self._token)
+        taken_s = time.perf_counter() - self._started_s
+        status = (self.status or grpc.StatusCode.UNKNOWN).name
+        attributes = {RPC_SYSTEM: "grpc", RPC_METHOD: self._method, RPC_STATUS: status}
+        self._telemetry.record(RPC_DURATION, taken_s, attributes, self._span)
+        if self._span is not None:
+            self._span.set(RPC_STATUS, status)
+            if status in SERVER_FAULTS:
+                self._span.fail(status)
+            self._span.end()
+
+
 def traceparent_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Return the call's W3C trace context; empty when it brings none, or one that isn't valid."""
+    """Return the W3C trace context that the call's effects carry on.
+
+    Its own span's where that is recorded, else its caller's; empty when there is neither.
+    """
+    span = telemetry.current.get()
+    return callers_traceparent(context) if span is None else span.traceparent
+
+
+def callers_traceparent(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Return the caller's W3C trace context; empty when it brings none, or one that isn't valid."""
     for name, value in context.invocation_metadata() or ():
         if name == TRACEPARENT:
             text = value if isinstance(value, str) else value.decode("ascii", "replace")
@@ -191,6 +259,35 @@ def traceparent_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
 def new_traceparent() -> str:
     """Return a fresh, sampled trace context, for a call that is to be traced and brings none."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """Return credentials that demand a client's certificate, and follow the files when they are renewed.
+
+    Raises:
+        ConfigError: a file can't be read, or isn't what it should be.
+    """
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        server_context(files)  # gRPC would say nothing of a file that is none
+        pair = (files.key.read_bytes(), files.cert.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=files.client_ca.read_bytes())
+
+    current = configuration()
+    known = files.stamps()
+
+    def renewed() -> grpc.ServerCertificateConfiguration:
+        """Asked at each new connection."""
+        nonlocal current, known
+        try:
+            stamps = files.stamps()
+            if stamps != known:
+                current, known = configuration(), stamps
+        except (OSError, errors.ConfigError) as error:
+            log.warning("renewed certificates can't be used yet", error=str(error))
+        return current
+
+    return grpc.dynamic_ssl_server_credentials(current, renewed, require_client_authentication=True)
 
 
 class RpcServer:
@@ -207,6 +304,7 @@ class RpcServer:
         max_message_bytes: int = 1 << 20,
         max_concurrent_calls: int = 2_000,
         max_connection_age_s: float | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         """Prepare the server; `start` opens the port.
 
@@ -217,6 +315,7 @@ class RpcServer:
             max_concurrent_calls: more are refused with RESOURCE_EXHAUSTED.
             max_connection_age_s: after which clients are asked to connect anew, so that they spread over new pods;
                 None for never.
+            tls: clients must then show a certificate; None for plain connections.
         """
         options: list[tuple[str, int]] = [
             ("grpc.max_receive_message_length", max_message_bytes),
@@ -228,6 +327,7 @@ class RpcServer:
         self.server: grpc.aio.Server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_concurrent_calls)
         self._address = f"[{host}]" if ":" in host else host
         self._port = port
+        self._tls = tls
         self._names: list[str] = []
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
@@ -243,12 +343,16 @@ class RpcServer:
             The address, "127.0.0.1:50051".
 
         Raises:
-            ConfigError: the port is taken.
+            ConfigError: the port is taken, or the certificates can't be read.
         """
+        address = f"{self._address}:{self._port}"
         try:
-            self._port = self.server.add_insecure_port(f"{self._address}:{self._port}")
+            if self._tls is None:
+                self._port = self.server.add_insecure_port(address)
+            else:
+                self._port = self.server.add_secure_port(address, server_credentials(self._tls))
         except RuntimeError as error:
-            raise errors.ConfigError(f"can't listen on {self._address}:{self._port}: {error}") from error
+            raise errors.ConfigError(f"can't listen on {address}: {error}") from error
         everything = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(everything, self.server)
         await self.serving(False)

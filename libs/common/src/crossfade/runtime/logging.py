@@ -7,6 +7,15 @@ import sys
 
 import structlog
 
+from crossfade.runtime.telemetry.spans import current
+
+
+def _trace_ids(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    span = current.get()
+    if span is not None:
+        event["trace_id"], event["span_id"] = span.trace_id, span.span_id
+    return event
+
 
 def configure(service: str, level: str = "INFO") -> None:
     """Send all logs of this process to stdout as JSON, one object a line.
@@ -17,6 +26,7 @@ def configure(service: str, level: str = "INFO") -> None:
     """
     chain: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _trace_ids,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.format_exc_info,

@@ -7,7 +7,7 @@ telemetry.observe(source)                 counters and gauges, read where they a
 """
 
 from crossfade.runtime.telemetry.measures import Observed
-from crossfade.runtime.telemetry.setup import Telemetry, active, begin, end
+from crossfade.runtime.telemetry.setup import Telemetry, active, running
 from crossfade.runtime.telemetry.spans import OutsideContract, Started, current
 
-__all__ = ["Observed", "OutsideContract", "Started", "Telemetry", "active", "begin", "current", "end"]
+__all__ = ["Observed", "OutsideContract", "Started", "Telemetry", "active", "current", "running"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -104,19 +104,38 @@ def active() -> Telemetry | None:
     return _active
 
 
-def begin(
-    service: str, *, instance: str = "", migration: str = "", environment: Mapping[str, str] | None = None
-) -> Telemetry | None:
-    """Turn on what the environment asks for.
+class Identity(Protocol):
+    """Who runs; the services' settings are that."""
+
+    @property
+    def pod(self) -> str:
+        """Name of the process, unique for each start."""
+        ...
+
+    def mapping(self) -> Named:
+        """Return the migration's mapping."""
+        ...
+
+
+class Named(Protocol):
+    """What has the migration's name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        ...
+
+
+@asynccontextmanager
+async def running(
+    service: str, who: Identity, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Telemetry | None]:
+    """Turn on what the environment asks for while the context lasts; build the service inside of it.
 
     Args:
         service: the name in the logs; one of `Service`.
-        instance: of the process, unique for each start.
-        migration: name of the migration.
+        who: the process and its migration.
         environment: variables; None for the process's.
-
-    Returns:
-        The telemetry, also known as `active()` from now on; None when nothing is on.
 
     Raises:
         ConfigError: a variable asks for what there is not, or a port is taken.
@@ -124,26 +143,29 @@ def begin(
     variables = os.environ if environment is None else environment
     config = read_config(variables)
     if config.is_off:
-        return None
-    return use(build(Service(service), config, _resource(service, instance, migration, variables)))
+        yield None
+        return
+    resource = resource_of(service, who.pod, who.mapping().name, variables)
+    telemetry = build(Service(service), config, resource)
+    use(telemetry)
+    try:
+        yield telemetry
+    finally:
+        await _end(telemetry)
 
 
-def use(telemetry: Telemetry | None) -> Telemetry | None:
-    """Make a telemetry the process's own, or (None) end that."""
+def use(telemetry: Telemetry | None) -> None:
+    """Make a telemetry the process's own, known as `active()` and looking on at the store, or (None) end that."""
     global _active  # one process, one telemetry
     _active = telemetry
     if telemetry is None:
         observe_calls(None)
     else:
         observe_calls(StoreCalls(telemetry._tracer, telemetry._measures, telemetry.service))
-    return telemetry
 
 
-async def end() -> None:
+async def _end(telemetry: Telemetry) -> None:
     """Send what is left, and turn it off. The loop stays free meanwhile: the last look at the sources needs it."""
-    telemetry = active()
-    if telemetry is None:
-        return
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -176,7 +198,15 @@ def build(service: Service, config: TelemetryConfig, resource: Any) -> Telemetry
     return telemetry
 
 
-def _resource(service: str, instance: str, migration: str, variables: Mapping[str, str]) -> Any:
+def resource_of(service: str, instance: str, migration: str, variables: Mapping[str, str]) -> Any:
+    """Return OpenTelemetry's resource: who emits.
+
+    Args:
+        service: name of the service.
+        instance: of the process, unique for each start; empty when it has none.
+        migration: name of the migration; empty when there is none.
+        variables: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` have the last word.
+    """
     from opentelemetry.sdk.resources import Resource
 
     attributes: dict[str, str] = {"service.name": service, "service.namespace": NAMESPACE}
