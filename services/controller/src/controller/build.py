@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
@@ -34,6 +35,7 @@ from crossfade.ports.table import OwnedTable
 from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.lifecycle import code_version
 from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.tls import client_context, keep_fresh
 
 OUTPUT_BYTES: Final = 2000
 
@@ -58,7 +60,7 @@ class Built(NamedTuple):
 
 
 class _NoPublisher:
-    """Stands in for the flag file in a process that must not publish."""
+    """Stands in for the flags in a process that must not publish."""
 
     async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
         """Refuse."""
@@ -66,6 +68,10 @@ class _NoPublisher:
 
 
 def _publisher(settings: ControllerSettings, publishes: bool) -> FlagPublisher:
+    if publishes and settings.flag_config_map:
+        from crossfade.adapters.config_map import ConfigMapFlags, in_cluster
+
+        return ConfigMapFlags(settings.flag_config_map, in_cluster())
     if not publishes or settings.flag_file is None:
         return _NoPublisher()
     from crossfade.adapters.flags import FlagFile  # OpenFeature is dear to import
@@ -90,6 +96,8 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
     tables: dict[Side, OwnedTable] = {side: DynamoTable(db, mapping, side) for side in Side}
     lease = DynamoLease(db, names.leases, CONTROLLER_LEASE, holder=settings.pod, lease_s=settings.lease_s)
     excluded: set[Key] = set()
+    tls = client_context(settings.tls) if settings.tls else None
+    renewing = asyncio.create_task(keep_fresh(settings.tls, tls)) if settings.tls and tls else None
 
     async def rows(limit: int) -> Sequence[Image]:
         found: list[Image] = []
@@ -114,8 +122,8 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         admin=DynamoAdmin(dynamodb, kinesis),
         objects=S3Objects(s3, settings.bucket),
         metrics=CloudWatchMetrics(cloudwatch, period_s=settings.metric_period_s),
-        parity=lambda: ask_verifier(settings.verifier_url),
-        ask_for_pass=lambda: ask_for_pass(settings.verifier_url),
+        parity=lambda: ask_verifier(settings.verifier_url, tls),
+        ask_for_pass=lambda: ask_for_pass(settings.verifier_url, tls),
         flags=_publisher(settings, publishes=under_lease),
         tables=tables,
         ownership=Ownership(tables[Side.LEGACY], tables[Side.NEW], mapping, excluded=excluded.__contains__),
@@ -127,27 +135,29 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
     try:
         yield Built(world, lease, dynamodb, names)
     finally:
+        if renewing is not None:
+            renewing.cancel()
         for client in (s3, cloudwatch):
             await client.close()
         for wire in (dynamodb, kinesis):
             await wire.close()
 
 
-async def ask_verifier(url: str) -> Parity:
+async def ask_verifier(url: str, tls: ssl.SSLContext | None = None) -> Parity:
     """Ask for GET /parity; what can't be read is an unreachable verifier."""
     if not url:
         return Parity(detail="CROSSFADE_VERIFIER_URL is not set")
     try:
-        return parity_of(await call_json(f"{url.rstrip('/')}/parity"))
+        return parity_of(await call_json(f"{url.rstrip('/')}/parity", tls=tls))
     except (CrossfadeError, KeyError, TypeError, ValueError) as error:
         return Parity(detail=str(error) or type(error).__name__)
 
 
-async def ask_for_pass(url: str) -> None:
+async def ask_for_pass(url: str, tls: ssl.SSLContext | None = None) -> None:
     """Ask the verifier to begin a pass now; it passes by itself, too, so a refusal is no trouble."""
     if url:
         with suppress(CrossfadeError):
-            await call_json(f"{url.rstrip('/')}/passes", method="POST")
+            await call_json(f"{url.rstrip('/')}/passes", method="POST", tls=tls)
 
 
 def parity_of(body: dict[str, Any]) -> Parity:

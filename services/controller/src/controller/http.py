@@ -1,8 +1,9 @@
-"""Just enough HTTP/1.1 for a loopback status page, and for asking the verifier: no framework, no start-up cost."""
+"""Just enough HTTP/1.1 for a status page, and for asking the verifier: no framework, no start-up cost."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,13 +21,14 @@ Page = Callable[[], tuple[HTTPStatus, Any]]
 """Answers one path with a status and JSON."""
 
 
-async def serve(host: str, port: int, pages: dict[str, Page]) -> asyncio.Server:
+async def serve(host: str, port: int, pages: dict[str, Page], *, tls: ssl.SSLContext | None = None) -> asyncio.Server:
     """Serve pages to GET requests; one request a connection.
 
     Args:
-        host: loopback.
+        host: address to listen on.
         port: 0 for any free one.
         pages: by path.
+        tls: makes it HTTPS.
     """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,24 +55,32 @@ async def serve(host: str, port: int, pages: dict[str, Page]) -> asyncio.Server:
         finally:
             writer.close()
 
-    return await asyncio.start_server(answer, host, port, limit=MAX_HEAD_BYTES)
+    return await asyncio.start_server(answer, host, port, limit=MAX_HEAD_BYTES, ssl=tls)
 
 
-async def call_json(url: str, *, method: str = "GET", timeout_s: float = READ_S) -> Any:
-    """Ask a service on loopback.
+async def call_json(
+    url: str, *, method: str = "GET", timeout_s: float = READ_S, tls: ssl.SSLContext | None = None
+) -> Any:
+    """Ask a service.
 
     Args:
         url: whole.
         method: "GET", or "POST" with an empty object.
         timeout_s: for the whole call.
+        tls: for an https address.
 
     Raises:
         StoreUnavailable: no answer of status 2xx with JSON in time.
     """
     parts = urlsplit(url)
+    if parts.scheme == "https" and tls is None:
+        raise StoreUnavailable(f"{url}: https needs CROSSFADE_TLS_CERT_FILE and the files that go with it")
+    secure = tls if parts.scheme == "https" else None
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+            reader, writer = await asyncio.open_connection(
+                parts.hostname, parts.port or (443 if secure else 80), ssl=secure
+            )
             try:
                 writer.write(
                     f"{method} {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\n"

@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="check the settings and end")
     asked = parser.parse_args(arguments)
     settings = load_settings(ControllerSettings)
-    if settings.flag_file is None:
-        sys.stderr.write("CROSSFADE_FLAG_FILE: not set; the controller publishes its flags there\n")
+    if settings.flag_file is None and not settings.flag_config_map:
+        sys.stderr.write("CROSSFADE_FLAG_FILE: not set, nor is CROSSFADE_FLAG_CONFIG_MAP; flags are published there\n")
         return 2
     if asked.check:
         settings.mapping()
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     configure("controller", settings.log_level)
     from controller.service import Service  # what it needs is not needed for --help and --check
 
-    return run("controller", Service(settings).run)
+    return run("controller", Service(settings).run, health=settings.health_address)
 
 
 if __name__ == "__main__":

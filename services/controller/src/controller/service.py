@@ -22,6 +22,7 @@ from controller.world import World
 from crossfade.adapters.control.tables import create_control_tables
 from crossfade.core.errors import CrossfadeError, LeaseLost
 from crossfade.runtime.lifecycle import ready
+from crossfade.runtime.tls import keep_fresh, server_context
 
 log = structlog.get_logger()
 
@@ -57,13 +58,18 @@ class Service:
         }
         async with build(self._settings, who=self._settings.pod, under_lease=True) as built:
             await create_control_tables(built.dynamodb, built.tables)
-            server = await serve(self._settings.host, self._settings.http_port, pages)
+            files = self._settings.tls
+            tls = server_context(files) if files else None
+            renewing = asyncio.create_task(keep_fresh(files, tls)) if files and tls else None
+            server = await serve(self._settings.host, self._settings.http_port, pages, tls=tls)
             host, port = server.sockets[0].getsockname()[:2]
             ready(f"{host}:{port}", migration=built.world.mapping.name)
             try:
                 while not stop.is_set():
                     await self._drive(built, stop)
             finally:
+                if renewing is not None:
+                    renewing.cancel()
                 server.close()
                 with suppress(CrossfadeError):
                     await built.lease.release()

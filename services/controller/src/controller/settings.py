@@ -5,14 +5,24 @@ from __future__ import annotations
 from pydantic import Field
 
 from crossfade.core.gates import Bounds
-from crossfade.runtime.settings import Host, ServiceSettings
+from crossfade.runtime.settings import ListeningSettings
 
 
-class ControllerSettings(ServiceSettings):
+class ControllerSettings(ListeningSettings):
     """Settings of the controller and of the CLI `crossfade`."""
 
-    host: Host = Field("127.0.0.1", description="Address of GET /status, /healthz and /readyz.")
-    http_port: int = Field(0, ge=0, le=65535, description="Port of them; 0 for any free one, told by the ready line.")
+    flag_config_map: str = Field(
+        "",
+        pattern=r"^([a-z0-9-]+/)?[a-z0-9.-]+$|^$",
+        description="Kubernetes ConfigMap that the flags are published to, as NAME or NAMESPACE/NAME; "
+        "the pods mount it. It must exist. Unset: they are published to the flag file.",
+    )
+    http_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of GET /status, /healthz and /readyz; 0 for any free one, told by the ready line.",
+    )
     verifier_url: str = Field("", description="Base URL of the verifier, for GET /parity; unset, its gates stay shut.")
     bucket: str = Field("", description="S3 bucket of export and import; it must exist.")
     bucket_prefix: str = Field("crossfade", description="Prefix of all keys in it.")

@@ -123,6 +123,7 @@ class Service:
             port=settings.port,
             max_message_bytes=settings.max_message_bytes,
             max_concurrent_calls=settings.max_concurrent_calls,
+            tls=settings.tls,
         )
         servicer = EngagementServicer(points, trace_per_million=settings.trace_per_million)
         add_EngagementServiceServicer_to_server(servicer, self.server.server)

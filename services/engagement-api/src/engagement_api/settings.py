@@ -6,13 +6,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from crossfade.runtime.settings import Host, ServiceSettings
+from crossfade.runtime.settings import ListeningSettings
 
 
-class Settings(ServiceSettings):
+class Settings(ListeningSettings):
     """What the Engagement API is told."""
 
-    host: Host = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
     lease_s: float = Field(10.0, gt=0, le=60, description="How long a heartbeat counts. It is renewed every third.")
     operation_s: float = Field(

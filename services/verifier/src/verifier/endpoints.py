@@ -1,4 +1,4 @@
-"""The verifier's HTTP: plain, on loopback."""
+"""The verifier's HTTP: plain on loopback, mutual TLS beyond (`crossfade.runtime.tls`)."""
 
 from __future__ import annotations
 

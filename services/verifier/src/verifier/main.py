@@ -101,7 +101,10 @@ class Service:
         settings = self.settings
         report = ParityReport(self.passes, settings, self.tails, self.crossings, self.unreplicated)
         app = application(self.passes, report, self.repairer, self.mapping, settings)
-        async with served(app, settings.host, settings.http_port) as address, asyncio.TaskGroup() as group:
+        async with (
+            served(app, settings.host, settings.http_port, settings.tls) as address,
+            asyncio.TaskGroup() as group,
+        ):
             tasks = [group.create_task(each) for each in self._background()]
             lifecycle.ready(address, pod=settings.pod)
             await stop.wait()
@@ -155,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure(NAME, settings.log_level)
     if wanted.check:
         return check(settings)
-    return lifecycle.run(NAME, lambda stop: serve(settings, stop))
+    return lifecycle.run(NAME, lambda stop: serve(settings, stop), health=settings.health_address)
 
 
 def check(settings: Settings) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from crossfade.runtime.settings import Host, ServiceSettings
+from crossfade.runtime.settings import ListeningSettings
 
 
-class Settings(ServiceSettings):
+class Settings(ListeningSettings):
     """Settings of the verifier."""
 
-    host: Host = Field("127.0.0.1", description="Address of its HTTP.")
-    http_port: int = Field(0, ge=0, le=65535, description="Port of it; 0 for any free one, told by the ready line.")
+    http_port: int = Field(
+        0, ge=0, le=65535, description="Port of its HTTP; 0 for any free one, told by the ready line."
+    )
     continuous: bool = Field(True, description="Pass over both tables again and again; else only when asked.")
     pause_s: float = Field(15.0, ge=0, description="Pause after a clean pass.")
     reads_per_s: int = Field(2000, ge=10, le=10_000_000, description="Items read a second, both tables together.")

@@ -14,11 +14,15 @@ import structlog
 import uvloop
 
 from crossfade.core.errors import CrossfadeError
+from crossfade.runtime.health import READY, STOPPING, Address, Health, health_page
 
 log = structlog.get_logger()
 
 FAILED: Final = 1
 """Exit code of a service that stopped because of an error."""
+
+HEALTH: Final = Health()
+"""This process's standing: `ready` and the stop signal set it, a service marks in it what work it has in hand."""
 
 
 def code_version() -> str:
@@ -37,6 +41,7 @@ def on_signals(stop: asyncio.Event) -> None:
             log.warning("ended at once", signal=number.name)
             os._exit(128 + number)
         log.info("stopping", signal=number.name)
+        HEALTH.state = STOPPING
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -44,12 +49,13 @@ def on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, asked, number)
 
 
-def run(service: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+def run(service: str, main: Callable[[asyncio.Event], Awaitable[None]], *, health: Address | None = None) -> int:
     """Run a service until it ends or is asked to stop.
 
     Args:
         service: name for the logs; `crossfade.runtime.logging.configure` comes first.
         main: the service; it returns soon after the event is set, with everything checkpointed and closed.
+        health: where the health page is served; None for nowhere.
 
     Returns:
         The exit code: 0 after a clean stop, 1 after an error, which is logged.
@@ -58,7 +64,10 @@ def run(service: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     async def guarded() -> None:
         stop = asyncio.Event()
         on_signals(stop)
-        await main(stop)
+        async with health_page(HEALTH, health) as page:
+            if page:
+                log.info("health page", address=page)
+            await main(stop)
 
     started_s = time.monotonic()
     log.info("starting", pid=os.getpid(), version=code_version())
@@ -81,4 +90,6 @@ def ready(address: str, **more: object) -> None:
         address: where the service listens, "127.0.0.1:50051"; empty when it doesn't.
         more: whatever else a parent should know.
     """
+    if HEALTH.state != STOPPING:
+        HEALTH.state = READY
     log.info("ready", address=address, **more)

@@ -9,25 +9,20 @@ import secrets
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping
+from crossfade.runtime.health import Address
+from crossfade.runtime.tls import TlsFiles
 
 PREFIX: Final = "CROSSFADE_"
 
 
-def _loopback(host: str) -> str:
-    if host not in {"127.0.0.1", "localhost", "::1"}:
-        raise ValueError("only loopback addresses are allowed without TLS and tokens; use 127.0.0.1")
-    return host
-
-
-Host = Annotated[str, AfterValidator(_loopback)]
-"""An address to listen on; loopback until the service can authenticate its callers (design.md, section 8)."""
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class ServiceSettings(BaseSettings):
@@ -50,7 +45,19 @@ class ServiceSettings(BaseSettings):
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
         description="Name of this process, unique for each start.",
     )
-    insecure: bool = Field(False, description="Allow what only tests need: kill points, plain connections.")
+    insecure: bool = Field(
+        False,
+        description="Allow kill points, and plain connections beyond loopback: for tests and fenced-off networks.",
+    )
+    health_host: str = Field("127.0.0.1", description="Address of the health page, which tells nothing else.")
+    health_port: int | None = Field(
+        None, ge=0, le=65535, description="Port of GET /healthz and /readyz, plain HTTP; 0: any free one; unset: none."
+    )
+
+    @property
+    def health_address(self) -> Address | None:
+        """Where the health page is served; None for nowhere."""
+        return None if self.health_port is None else Address(self.health_host, self.health_port)
 
     def mapping(self) -> Mapping:
         """Load the migration's mapping.
@@ -59,6 +66,44 @@ class ServiceSettings(BaseSettings):
             ConfigError: there is no such module or attribute.
         """
         return load_mapping(self.migration_mapping)
+
+
+class ListeningSettings(ServiceSettings):
+    """What a service is told that others call. Beyond loopback it needs TLS, or the word that it needs none."""
+
+    tls_cert_file: Path | None = Field(None, description="Certificate chain, PEM. With it all connections are mTLS.")
+    tls_key_file: Path | None = Field(None, description="Private key of it, PEM.")
+    tls_client_ca_file: Path | None = Field(
+        None, validate_default=True, description="Authorities of the certificates that the others must show, PEM."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback only with TLS.")
+
+    @field_validator("tls_client_ca_file")
+    @classmethod
+    def _all_or_none(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        given = (value, info.data.get("tls_cert_file"), info.data.get("tls_key_file"))
+        if any(given) and not all(given):
+            raise ValueError(
+                "CROSSFADE_TLS_CERT_FILE, CROSSFADE_TLS_KEY_FILE and CROSSFADE_TLS_CLIENT_CA_FILE go together"
+            )
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _safe(cls, value: str, info: ValidationInfo) -> str:
+        if value in LOOPBACK or info.data.get("tls_cert_file") or info.data.get("insecure"):
+            return value
+        raise ValueError(
+            "only loopback addresses are allowed without TLS; set CROSSFADE_TLS_CERT_FILE, CROSSFADE_TLS_KEY_FILE and "
+            "CROSSFADE_TLS_CLIENT_CA_FILE, or CROSSFADE_INSECURE=1 where nobody else reaches the network"
+        )
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of mutual TLS; None for plain connections."""
+        if not (self.tls_cert_file and self.tls_key_file and self.tls_client_ca_file):
+            return None
+        return TlsFiles(self.tls_cert_file, self.tls_key_file, self.tls_client_ca_file)
 
 
 def load_mapping(reference: str) -> Mapping:

@@ -1,0 +1,125 @@
+"""Publishes flags to a Kubernetes ConfigMap, which the pods mount as their flag file.
+
+The kubelet puts a changed ConfigMap into a pod by swapping one symbolic link, so that a reader sees the old file or the
+new one. That takes up to a minute or two; heartbeats tell the controller who has got it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import ssl
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from crossfade.adapters.flags import flagd_file
+from crossfade.core.errors import ConfigError, StoreUnavailable
+from crossfade.core.ramp import FlagDocument
+
+ENTRY: Final = "flags.json"
+"""Key within the ConfigMap: the name of the file that the pods see."""
+
+FIELD_MANAGER: Final = "crossfade-controller"
+"""Owner of the entry, as the API server keeps it. A chart that doesn't name the entry never resets it."""
+
+ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+TIMEOUT_S: Final = 10.0
+
+
+class Cluster(NamedTuple):
+    """How to reach the API server.
+
+    Attributes:
+        host: name or address.
+        port: of HTTPS.
+        token: file with the bearer token; read each time, since it is renewed.
+        ca: file with the authority of the server's certificate.
+        namespace: of the pod.
+    """
+
+    host: str
+    port: int
+    token: Path
+    ca: Path
+    namespace: str
+
+
+def in_cluster(account: Path = ACCOUNT) -> Cluster:
+    """Return the cluster that this process runs in, as Kubernetes tells every pod with a service account.
+
+    Args:
+        account: directory of the account's token.
+
+    Raises:
+        ConfigError: this is no such pod.
+    """
+    try:
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"])
+        namespace = (account / "namespace").read_text().strip()
+    except (KeyError, OSError) as error:
+        raise ConfigError(
+            f"CROSSFADE_FLAG_CONFIG_MAP needs a pod with a service account: {error!r} is missing"
+        ) from error
+    return Cluster(host, port, account / "token", account / "ca.crt", namespace)
+
+
+class ConfigMapFlags:
+    """Publishes flags into one entry of one ConfigMap, each time the whole document."""
+
+    def __init__(self, reference: str, cluster: Cluster) -> None:
+        """Take the place; nothing is sent yet.
+
+        Args:
+            reference: NAME or NAMESPACE/NAME.
+            cluster: where it is.
+        """
+        namespace, _, self._name = reference.rpartition("/")
+        self._cluster = cluster
+        self._path = f"/api/v1/namespaces/{namespace or cluster.namespace}/configmaps/{self._name}"
+
+    async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
+        """Replace the entry.
+
+        Raises:
+            ConfigError: there is no such ConfigMap, or this account may not change it.
+            StoreUnavailable: the API server doesn't answer, or not now.
+        """
+        await asyncio.to_thread(self._patch, flagd_file(document, dual_write=dual_write))
+
+    def _patch(self, text: str) -> None:
+        # A merge patch names the entry and nothing else: there is no read before, and so no race.
+        body = json.dumps({"data": {ENTRY: text}})
+        try:
+            connection = http.client.HTTPSConnection(
+                self._cluster.host,
+                self._cluster.port,
+                timeout=TIMEOUT_S,
+                context=ssl.create_default_context(cafile=self._cluster.ca),
+            )
+            try:
+                headers = {
+                    "Authorization": f"Bearer {self._cluster.token.read_text().strip()}",
+                    "Content-Type": "application/merge-patch+json",
+                    "Accept": "application/json",
+                }
+                connection.request("PATCH", f"{self._path}?fieldManager={FIELD_MANAGER}", body, headers)
+                answer = connection.getresponse()
+                said = answer.read()
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException) as error:
+            raise StoreUnavailable(f"{self._path}: {error or type(error).__name__}") from error
+        if answer.status >= 300:
+            self._refused(answer.status, said)
+
+    def _refused(self, status: int, said: bytes) -> None:
+        try:
+            why = str(json.loads(said)["message"])
+        except (ValueError, KeyError, TypeError):
+            why = said[:200].decode("utf-8", "replace")
+        if status in {401, 403, 404}:
+            raise ConfigError(f"flags can't be published to {self._path}: {status} {why}")
+        raise StoreUnavailable(f"{self._path} answered {status}: {why}")

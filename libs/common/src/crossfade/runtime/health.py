@@ -1,0 +1,143 @@
+"""What a process says of itself to whoever runs it: starting, ready, stopping, or stuck.
+
+GET /readyz    200 when it is ready for its work (waiting for work is ready, too), else 503
+GET /healthz   200 as long as it gets on; 503 when work in hand took longer than it ever may: a restart is the cure
+
+Kubernetes can't present certificates to a probe, so this page has a port of its own, in plain HTTP, and tells nothing
+but these words. A loop that hangs doesn't answer at all, which a probe takes for stuck, as it should.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from crossfade.core.errors import ConfigError
+
+STARTING: Final = "starting"
+READY: Final = "ready"
+STOPPING: Final = "stopping"
+
+_MAX_HEAD_BYTES: Final = 8_192
+_READ_S: Final = 5.0
+
+
+class Address(NamedTuple):
+    """Where the page is served.
+
+    Attributes:
+        host: address to listen on.
+        port: 0 for any free one.
+    """
+
+    host: str
+    port: int
+
+
+class _Work(NamedTuple):
+    name: str
+    until_s: float
+
+
+class Health:
+    """The standing of one process.
+
+    Attributes:
+        state: STARTING, READY or STOPPING.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Begin as STARTING.
+
+        Args:
+            monotonic: clock in seconds.
+        """
+        self.state = STARTING
+        self._monotonic = monotonic
+        self._works: dict[int, _Work] = {}
+        self._number = 0
+
+    @contextmanager
+    def working(self, name: str, longest_s: float) -> Iterator[None]:
+        """Have work in hand; the process is stuck if it is still there after so long.
+
+        Args:
+            name: what it is, for a person.
+            longest_s: the longest time it may take, in seconds, back-offs included.
+        """
+        self._number += 1
+        number = self._number
+        self._works[number] = _Work(name, self._monotonic() + longest_s)
+        try:
+            yield
+        finally:
+            del self._works[number]
+
+    def stuck(self) -> list[str]:
+        """Return the names of the works that took too long."""
+        now_s = self._monotonic()
+        return [work.name for work in self._works.values() if now_s > work.until_s]
+
+    def readyz(self) -> tuple[HTTPStatus, dict[str, Any]]:
+        """Answer whether the process is ready for its work."""
+        status = HTTPStatus.OK if self.state == READY else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, {"state": self.state}
+
+    def healthz(self) -> tuple[HTTPStatus, dict[str, Any]]:
+        """Answer whether the process gets on."""
+        stuck = self.stuck()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if stuck else HTTPStatus.OK
+        return status, {"state": self.state, "stuck": stuck}
+
+
+@asynccontextmanager
+async def health_page(health: Health, address: Address | None) -> AsyncIterator[str]:
+    """Serve the page until the context is left; yields its address, "127.0.0.1:8081", empty when there is none.
+
+    Args:
+        health: what it tells.
+        address: where; None for no page.
+
+    Raises:
+        ConfigError: the port can't be opened.
+    """
+    if address is None:
+        yield ""
+        return
+    pages = {b"/healthz": health.healthz, b"/readyz": health.readyz}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_READ_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            method, path, *_ = head.split(b" ", 2)
+            page = pages.get(path.partition(b"?")[0])
+            status, told = page() if page and method == b"GET" else _NO_PAGE
+            body = json.dumps(told).encode()
+            writer.write(
+                b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+                % (status, status.phrase.encode(), len(body), body)
+            )
+            await writer.drain()
+        except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the prober's trouble
+        finally:
+            writer.close()
+
+    try:
+        server = await asyncio.start_server(answer, address.host, address.port, limit=_MAX_HEAD_BYTES)
+    except OSError as error:
+        raise ConfigError(f"CROSSFADE_HEALTH_PORT={address.port}: can't listen on {address.host}: {error}") from error
+    try:
+        host, port = server.sockets[0].getsockname()[:2]
+        yield f"{host}:{port}"
+    finally:
+        server.close()
+
+
+_NO_PAGE: Final = (HTTPStatus.NOT_FOUND, {"there are": ["GET /healthz", "GET /readyz"]})
