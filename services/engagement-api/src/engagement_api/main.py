@@ -30,7 +30,7 @@ from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Side
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import add_EngagementServiceServicer_to_server
-from crossfade.runtime import lifecycle
+from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config
 from crossfade.runtime.grpc import RpcServer
 from crossfade.runtime.logging import configure
@@ -38,6 +38,7 @@ from crossfade.runtime.ownership import Ownership
 from crossfade.runtime.settings import describe_settings, load_settings
 from engagement_api.epochs import Epochs
 from engagement_api.figures import Figures, tell
+from engagement_api.measures import observed
 from engagement_api.mirror import Mirror
 from engagement_api.points import Points
 from engagement_api.pulse import Pulse
@@ -133,6 +134,8 @@ class Service:
         """Serve until `stop` is set, then drain and withdraw the heartbeat."""
         address = await self.server.start()
         await self.pulse.beat()
+        if (active := telemetry.active()) is not None:
+            active.observe(lambda: observed(self.tally, self.epochs, self.pulse, self.mirror.counts))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in self._background()]
             await self.server.serving(True)
@@ -170,6 +173,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         flags = FlagdFile(flag_file(settings), settings.flag_poll_s)
         stack.push_async_callback(flags.close)
         await flags.start()
+        await stack.enter_async_context(telemetry.running(NAME, settings))
         await Service(settings, mapping, flags, stack).run(stop)
 
 

@@ -22,6 +22,8 @@ from crossfade.core.mapping import Mapping as ItemMapping
 from crossfade.core.shape import Direction, Side, direction_to
 from crossfade.ports.dedup import Marks
 from crossfade.ports.table import TransferTable
+from crossfade.runtime import telemetry
+from crossfade.runtime.telemetry.contract import COPY_OUTCOME, DB_TABLE, DUAL_WRITE
 from engagement_api.breaker import Breaker
 from engagement_api.epochs import Epoch, Epochs
 
@@ -59,7 +61,7 @@ class _Lane:
     """One direction: what waits, by key, and how many requests run."""
 
     def __init__(self) -> None:
-        self.waiting: dict[Key, tuple[Transfer, asyncio.Future[None], Epoch]] = {}
+        self.waiting: dict[Key, tuple[Transfer, asyncio.Future[None], Epoch, telemetry.Started | None]] = {}
         self.running: set[asyncio.Task[None]] = set()
 
 
@@ -147,23 +149,37 @@ class Mirror:
             return waiting[1]
         future = asyncio.get_running_loop().create_future()
         epoch.running += 1
-        lane.waiting[copy.key] = (transfer, future, epoch)
+        lane.waiting[copy.key] = (transfer, future, epoch, self._begun(target))
         if len(lane.running) < self._max_running:
             task = asyncio.create_task(self._drain(target, lane))
             lane.running.add(task)
             task.add_done_callback(lane.running.discard)
         return future
 
+    def _begun(self, target: Side) -> telemetry.Started | None:
+        """Start the span of one copy, where the call that it belongs to has one."""
+        observed = telemetry.active()
+        call = telemetry.current.get()
+        if observed is None or call is None:
+            return None
+        attributes = {DB_TABLE: self._mapping.shape(target).table, COPY_OUTCOME: "failed"}
+        return observed.start(DUAL_WRITE, attributes, parent=call)
+
     async def _drain(self, target: Side, lane: _Lane) -> None:
         while lane.waiting:
             keys = list(lane.waiting)[:BATCH]
             batch = [lane.waiting.pop(key) for key in keys]
             done: dict[Key, int] = {}
+            # The lane was begun by one call and works for all: its requests belong to a copy, not to that call.
+            telemetry.current.set(next((span for *_, span in batch if span is not None), None))
             try:
-                done = await self._write(target, [transfer for transfer, _, _ in batch])
+                done = await self._write(target, [each[0] for each in batch])
             finally:
-                for _, future, epoch in batch:
+                for transfer, future, epoch, span in batch:
                     self._epochs.end(epoch)
+                    if span is not None:
+                        span.set(COPY_OUTCOME, "copied" if transfer.key in done else "failed")
+                        span.end()
                     if not future.done():
                         future.set_result(None)
             if done and self._marks is not None:

@@ -16,8 +16,10 @@ from crossfade.core.ramp import aim
 from crossfade.core.shape import Side
 from crossfade.core.trim import FULL_SIZE, WINDOW_MS
 from crossfade.core.writes import Kind, Operation
+from crossfade.runtime import telemetry
 from crossfade.runtime.grpc import Refusal
 from crossfade.runtime.ownership import Call, OwnerImage, Ownership
+from crossfade.runtime.telemetry.contract import OUTCOME
 from engagement_api.epochs import Epochs
 from engagement_api.figures import Figures
 from engagement_api.mirror import Copy, Mirror
@@ -109,6 +111,9 @@ class Points:
                 operation, aim(document, operation.key), complete=document.complete, deadline=self._deadline()
             )
             self._tally.count(done)
+            span = telemetry.current.get()
+            if span is not None:
+                span.set(OUTCOME, done.outcome.value)
             if epoch.dual_write and done.outcome is Outcome.APPLIED and done.item is not None:
                 await self._mirror.copy([Copy(done.side, operation.key, done.item)], epoch)
             return self._wallet(operation, done)

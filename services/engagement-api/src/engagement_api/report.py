@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import structlog
 
 from crossfade.core.decisions import Done, StepKind
+from crossfade.runtime import telemetry
+from crossfade.runtime.telemetry.contract import HANDOVER_EVENT, REASON, RPC, SIDE, STEP
 from engagement_api.epochs import Epochs
 from engagement_api.pulse import Pulse
 
@@ -21,19 +23,31 @@ class Tally:
     Attributes:
         outcomes: of operations, by name; errors of the store by their code.
         steps: of handovers, by name.
+        moved: keys handed over, by the side that became their owner.
         reads: wallets read.
     """
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
         self.steps: Counter[str] = Counter()
+        self.moved: Counter[str] = Counter()
         self.reads = 0
 
     def count(self, done: Done) -> None:
         """Count an operation that came to an end."""
         self.outcomes[done.outcome.value] += 1
+        if done.steps:
+            self._count_steps(done)
+
+    def _count_steps(self, done: Done) -> None:
+        span = telemetry.current.get()
         for step in done.steps:
             self.steps[step.kind.value] += 1
+            if step.kind is StepKind.ACTIVATED:
+                self.moved[step.side.value] += 1
+            if span is not None and span.spec is RPC:
+                said = {STEP: step.kind.value, SIDE: step.side.value, REASON: step.reason}
+                span.event(HANDOVER_EVENT, said)
             if step.kind is StepKind.UNMAPPABLE:
                 log.warning("key can't be handed over", side=step.side.value, reason=step.reason)
 

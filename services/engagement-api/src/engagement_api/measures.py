@@ -1,0 +1,48 @@
+"""What the API counts anyway, as metrics of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from crossfade.core.decisions import StepKind
+from crossfade.core.shape import Side
+from crossfade.runtime.telemetry import Observed
+from crossfade.runtime.telemetry.contract import (
+    COPIES,
+    COPY_OUTCOME,
+    DIRECTION,
+    FLAG_AGE,
+    HANDOVER_STEPS,
+    HANDOVERS,
+    OPERATIONS,
+    OUTCOME,
+    OUTCOMES,
+    READS,
+    STEP,
+    WRITES_ALLOWED,
+)
+from engagement_api.epochs import Epochs
+from engagement_api.pulse import Pulse
+from engagement_api.report import Tally
+
+
+def observed(tally: Tally, epochs: Epochs, pulse: Pulse, mirrored: Mapping[str, int]) -> Iterator[Observed]:
+    """Yield the values now; what can happen and has not is 0, so that a rate has something to begin from.
+
+    Args:
+        tally: of the operations.
+        epochs: knows the age of the flags.
+        pulse: knows whether owner writes are allowed.
+        mirrored: counts of the dual write.
+    """
+    for outcome, count in (dict.fromkeys(OUTCOMES, 0) | tally.outcomes).items():
+        yield Observed(OPERATIONS, count, {OUTCOME: outcome})
+    yield Observed(READS, tally.reads)
+    for side in Side:
+        yield Observed(HANDOVERS, tally.moved[side.value], {DIRECTION: f"to-{side.value}"})
+    for step in StepKind:
+        yield Observed(HANDOVER_STEPS, tally.steps[step.value], {STEP: step.value})
+    for outcome, count in mirrored.items():
+        yield Observed(COPIES, count, {COPY_OUTCOME: outcome})
+    yield Observed(FLAG_AGE, epochs.age_s)
+    yield Observed(WRITES_ALLOWED, int(pulse.counted))
