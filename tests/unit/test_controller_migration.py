@@ -1,5 +1,8 @@
 """A migration from first to last on the shipped fakes, and every way back."""
 
+from collections.abc import Callable
+
+from controller.driver import Driver
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.control import MemoryHeartbeats
 from crossfade.core.image import of_string
@@ -93,6 +96,49 @@ async def test_after_a_rollback_the_way_forward_is_open_again_with_higher_genera
     assert document.new_gen > document.legacy_gen > first.new_gen
     await settled(town, "cutover")
     assert town.owners()[Side.LEGACY] == 0
+
+
+async def one_process(town: Town, driver: Driver, until: Callable[[], bool], ticks: int = 400) -> None:
+    """Tick one and the same controller: what it remembers stays."""
+    for _ in range(ticks):
+        if until():
+            return
+        await town.live()
+        await driver.tick()
+    raise AssertionError(f"after {ticks} ticks it waits for: {driver.waiting_for}")
+
+
+async def asked(town: Town, driver: Driver, verb: str, **arguments: object) -> None:
+    number = await town.ask(verb, **arguments)
+    await one_process(town, driver, lambda: town.outcome(number) is not None)
+
+
+async def test_the_canary_is_ahead_again_when_a_ramp_follows_a_rollback_at_once() -> None:
+    """DUAL_WRITE may be passed between two probes: the proof of the reverse path must not get old for ever."""
+    town = Town(gate_probe_age_s=10_000.0)
+    ctx, driver = await town.start()
+    await asked(town, driver, "start", exclude=[])
+    await asked(town, driver, "ramp", share=5_000)
+    await asked(town, driver, "rollback")
+    ctx.observer._canary._probed_s = float("inf")  # no probe while DUAL_WRITE lasts
+    await asked(town, driver, "ramp", share=2_500)
+    assert town.owners()[Side.NEW] == 0
+    ctx.observer._canary._probed_s = float("-inf")
+    await one_process(town, driver, lambda: town.owners()[Side.NEW] == 1)
+
+
+async def test_a_canary_that_was_handed_back_proves_nothing() -> None:
+    town = Town(gate_probe_age_s=10_000.0)
+    ctx, driver = await town.start()
+    await asked(town, driver, "start", exclude=[])
+    await asked(town, driver, "ramp", share=5_000)
+    town.silent_roles = {"reverse"}
+    await one_process(town, driver, lambda: ctx.observer._canary._expected is not None)
+    proven_at_s = ctx.observer._canary._proven_at_s
+    await town.ask("rollback")
+    await one_process(town, driver, lambda: town.owners()[Side.NEW] == 0)
+    await one_process(town, driver, lambda: ctx.observer._canary._expected is None)
+    assert ctx.observer._canary._proven_at_s == proven_at_s
 
 
 async def test_a_generation_is_never_given_out_twice_nor_published_before_it_is_durable() -> None:

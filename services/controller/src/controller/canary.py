@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import structlog
@@ -26,6 +26,10 @@ from crossfade.core.shape import Side
 from crossfade.core.writes import Applied, Lift, SealAbsent
 
 log = structlog.get_logger()
+
+AHEAD: Final = frozenset({Phase.DUAL_WRITE, Phase.RAMPING})
+"""Where the canary has to be on the new table. A forward ramp soon after a rollback may pass DUAL_WRITE between two
+probes, so it is looked for in RAMPING, too."""
 
 
 class _Write(NamedTuple):
@@ -105,7 +109,9 @@ class Canary:
         if self._expected is None:
             return
         legacy = await self._world.tables[Side.LEGACY].read(self.key)
-        if legacy is not None and version_of(legacy) >= self._expected:
+        if legacy is not None and is_active(legacy, Side.LEGACY):
+            self._expected = None  # handed back meanwhile: a handover is no proof of replication
+        elif version_of(legacy) >= self._expected:
             self._expected, self._proven_at_s = None, self._world.monotonic()
         elif self._world.monotonic() - self._probed_s > self._world.settings.gate_probe_age_s:
             self._expected = None  # write again; the proof stays as old as it is
@@ -113,7 +119,7 @@ class Canary:
     async def _write(self, state: Migration) -> None:
         tables = self._world.tables
         owner, item = await self._owner()
-        if state.phase is Phase.DUAL_WRITE and owner is not Side.NEW:
+        if state.phase in AHEAD and owner is not Side.NEW:
             await self._move_ahead(item)
             owner, item = await self._owner()
         if owner is None or item is None:
