@@ -37,6 +37,7 @@ from crossfade.core.shape import Side
 from crossfade.core.writes import Answer, Kind, Operate, Operation
 from engagement_migration import MAPPING
 from localaws import Endpoints
+from replicator.leases import WireLeases
 
 HERE = Path(__file__).parent
 
@@ -193,6 +194,11 @@ class World:
         table = json.dumps(self.mapping.shape(side).table).encode()
         key = {name: image[name] for name in ("pk", "sk")}
         await self.dynamodb.delete_item(b'{"TableName":%b,"Key":%b}' % (table, encode_image(key)))
+
+    async def leases(self, role: str) -> list[Mapping[str, Any]]:
+        """The shard leases of a consumer of the legacy stream."""
+        items = await WireLeases(self.dynamodb, self.control.leases).items(f"{self.streams[Side.LEGACY]}#{role}")
+        return [item for item in items if item["sk"] != "#start"]
 
     async def published(self) -> list[PublishedEvent]:
         """Read the feed stream from its start."""

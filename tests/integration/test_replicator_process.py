@@ -61,6 +61,10 @@ async def test_an_earn_travels_to_the_other_table_and_its_event_to_the_feed(worl
     assert code == 0, log
     assert log[-2]["event"] == "consumed", log
     assert log[-2][Verdict.APPLIED.value] == 1 or log[-2][Verdict.APPLIED.value] == 2
+    leases = await world.leases("forward")
+    assert len(leases) == 2
+    assert all("owner" not in lease for lease in leases), "a clean stop gives the shards back"
+    assert any("checkpoint" in lease for lease in leases)
     code, log = await world.stop(feed)
     assert code == 0, log
 
