@@ -76,7 +76,11 @@ class Bench:
                 direction,
                 sender=self.senders[direction],
                 interventions=Interventions(
-                    mapping, direction, self.tables[direction.source], self.tables[direction.target]
+                    mapping,
+                    direction,
+                    self.tables[direction.source],
+                    self.tables[direction.target],
+                    now_us=lambda: 0,  # a seed below all versions, so that a test can name the lifted one
                 ),
                 marks=self.marks,
                 letters=self.letters,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from crossfade.core.coalesce import coalesce, waves
 from crossfade.core.fence import Transfer
 from crossfade.core.image import of_number
+from crossfade.core.item import FIRST_STAMPED
 from crossfade.core.keys import key_of_strings
 
 
@@ -33,6 +34,13 @@ def test_one_version_with_two_contents_is_left_to_the_fence() -> None:
 
 def test_a_twin_that_was_overtaken_is_dropped() -> None:
     assert coalesce([transfer("a", 3, 1), transfer("a", 3, 2), transfer("a", 4)]) == ([2], [], 2)
+
+
+def test_rule_5_an_unstamped_write_is_not_overtaken_by_a_stamped_one_of_its_batch() -> None:
+    """It may be a foreign write that lost the version: only the table can tell, and then the owner is lifted."""
+    before, after, stamped = transfer("a", 5), transfer("a", 7), transfer("a", FIRST_STAMPED + 5)
+    assert coalesce([before, stamped, after]) == ([1], [2], 1)
+    assert coalesce([after, before, stamped, stamped]) == ([2], [0], 2)
 
 
 transfers = st.lists(st.builds(transfer, st.sampled_from("abc"), st.integers(1, 5), st.integers(1, 2)), max_size=12)

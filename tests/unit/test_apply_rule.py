@@ -140,7 +140,7 @@ def test_an_activation_travels_like_any_owner_write() -> None:
 
 
 def test_rule_5_a_mapped_attribute_that_changed_at_the_same_version_is_foreign() -> None:
-    assert forward(legacy(balance=9, **OWNED), legacy(balance=5, **OWNED)) == Foreign(KEY, V, COMMITTED_US)
+    assert forward(legacy(balance=9, **OWNED), legacy(balance=5, **OWNED)) == Foreign(KEY, V, V, COMMITTED_US)
 
 
 def test_rule_5_the_ttl_counts_as_mapped() -> None:
@@ -150,13 +150,13 @@ def test_rule_5_the_ttl_counts_as_mapped() -> None:
 
 def test_rule_5_a_version_that_went_back_is_foreign() -> None:
     """A whole-item put of what a batch job read a while ago."""
-    assert forward(legacy(balance=9, **BEFORE), legacy(balance=5, **OWNED)) == Foreign(KEY, V - 1, COMMITTED_US)
+    assert forward(legacy(balance=9, **BEFORE), legacy(balance=5, **OWNED)) == Foreign(KEY, V - 1, V, COMMITTED_US)
 
 
 @pytest.mark.parametrize("seen", [None, 0])
 def test_rule_5_a_write_that_erased_the_version_is_foreign(seen: int | None) -> None:
     found = forward(legacy(balance=9, **protocol(seen)), legacy(balance=5, **OWNED))
-    assert found == Foreign(KEY, seen, COMMITTED_US)
+    assert found == Foreign(KEY, seen, V, COMMITTED_US)
 
 
 def test_rule_5_a_write_that_changed_nothing_mapped_is_not_foreign() -> None:
@@ -188,9 +188,21 @@ def test_rule_5_a_row_put_into_the_new_table_by_hand_pages() -> None:
 
 
 def test_rule_5_the_lift_goes_above_both_sides() -> None:
-    assert lifted_version(V, V - 5) == V + 1
-    assert lifted_version(V - 5, V) == V + 1
-    assert lifted_version(None, V) == V + 1
+    assert lifted_version(V, V, V - 5, V + 100) == V + 1
+    assert lifted_version(V - 5, V - 5, V, V + 100) == V + 1
+    assert lifted_version(None, 0, V, V - 100) == V + 1
+
+
+def test_rule_5_the_lift_goes_above_what_the_owner_was_before_the_foreign_write() -> None:
+    """Its last own write may not have reached the standby yet: one version for two writes would be a conflict."""
+    assert lifted_version(V - 1, V, V - 5, 0) == V + 1
+    assert lifted_version(None, V, V - 5, 0) == V + 1
+
+
+def test_rule_5_an_owner_that_lost_its_version_is_seeded_anew_and_never_stays_unstamped() -> None:
+    seed = V + 1000
+    assert lifted_version(None, 0, COMMITTED_US, seed) == seed + 1
+    assert lifted_version(0, 0, 0, seed) == seed + 1
 
 
 # ---- rule 6: versions of unstamped rows --------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -21,6 +23,10 @@ from replicator.tally import Tally
 log = structlog.get_logger()
 
 
+def _wall_us() -> int:
+    return time.time_ns() // 1000
+
+
 class OwnerSide(Protocol):
     """The table that an intervention writes to."""
 
@@ -35,7 +41,15 @@ class OwnerSide(Protocol):
 class Interventions:
     """Acts on the source table, for one direction."""
 
-    def __init__(self, mapping: Mapping, direction: Direction, source: OwnerSide, target: OwnedTable) -> None:
+    def __init__(
+        self,
+        mapping: Mapping,
+        direction: Direction,
+        source: OwnerSide,
+        target: OwnedTable,
+        *,
+        now_us: Callable[[], int] = _wall_us,
+    ) -> None:
         """Take both sides.
 
         Args:
@@ -43,16 +57,19 @@ class Interventions:
             direction: which way the records are applied.
             source: the table that the records tell of.
             target: the other one, only read here.
+            now_us: wall clock, µs: seeds the version of an owner that lost its own.
         """
         self._mapping = mapping
         self._reverse = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
         self._source = source
         self._target = target
+        self._now_us = now_us
 
     async def lift(self, foreign: Foreign, tally: Tally) -> None:
         """Raise the version of an owner that a foreign writer changed: then the write travels like any other."""
         tally.foreign(foreign.committed_us)
-        applied = await self._lift(foreign.key, foreign.seen, await self._standby_version(foreign.key))
+        standby = await self._standby_version(foreign.key)
+        applied = await self._lift(foreign.key, foreign.seen, foreign.before, standby)
         tally.counts["lifted" if applied else "lift_overtaken"] += 1
 
     async def lift_if_stamped(self, key: Key, seen: int | None, committed_us: int, tally: Tally) -> None:
@@ -61,7 +78,7 @@ class Interventions:
         An old duplicate of a time before the first stamp looks the same, but then the owner has a version by now.
         """
         standby = await self._standby_version(key)
-        if standby >= FIRST_STAMPED and await self._lift(key, seen, standby):
+        if standby >= FIRST_STAMPED and await self._lift(key, seen, 0, standby):
             tally.foreign(committed_us)
             tally.counts["lifted"] += 1
 
@@ -93,8 +110,8 @@ class Interventions:
     async def _standby_version(self, key: Key) -> int:
         return version_of(await persist(lambda: self._target.read(key)))
 
-    async def _lift(self, key: Key, seen: int | None, standby: int) -> bool:
-        write = Lift(key, seen, lifted_version(seen, standby))
+    async def _lift(self, key: Key, seen: int | None, before: int, standby: int) -> bool:
+        write = Lift(key, seen, lifted_version(seen, before, standby, self._now_us() << 10))
         return isinstance(await persist(lambda: self._source.perform(write)), Applied)
 
     def _page(self, event: str, key: Key, reason: str, tally: Tally) -> None:

@@ -65,11 +65,13 @@ class Foreign(NamedTuple):
     Attributes:
         key: the encoded key.
         seen: `cf_mv` as in the record; None when it is missing. The lift is void if the item has moved on.
+        before: the highest version that the record tells of: its old image's, or `seen`.
         committed_us: when it was written.
     """
 
     key: Key
     seen: int | None
+    before: int
     committed_us: int
 
 
@@ -156,7 +158,7 @@ class ApplyRule:
             if version < before or self._content_changed(new, old):
                 if ROLE not in new and not self._active(old):  # what makes it look active is that its role was erased
                     return ForeignStandby(change.key, parse_item(new, self._shape), change.committed_us)
-                return Foreign(change.key, seen, change.committed_us)
+                return Foreign(change.key, seen, before, change.committed_us)
         if version < FIRST_STAMPED:
             version = change.committed_us
         generation = _generation(new) if self._copies_generation else 0
@@ -223,14 +225,19 @@ def removal_version(version: int, committed_us: int) -> int:
     return version + 1 if version >= FIRST_STAMPED else committed_us
 
 
-def lifted_version(seen: int | None, standby: int) -> int:
+def lifted_version(seen: int | None, before: int, standby: int, seed: int) -> int:
     """Return the version to which a foreign write lifts its owner (rule 5): above both sides.
+
+    The standby may lag behind what the owner once was, and an owner that lost its version doesn't tell how far it had
+    got. A version given twice would make two events one, so such an owner is seeded anew, as an owner write would.
 
     Args:
         seen: of the owner; None when it has none.
+        before: of the owner before the foreign write, as far as known; 0 otherwise.
         standby: of the other side; 0 when it has none.
+        seed: wall clock in µs << 10; used only when the owner has no stamped version.
     """
-    return max(seen or 0, standby) + 1
+    return max(seen or 0, before, standby, seed if (seen or 0) < FIRST_STAMPED else 0) + 1
 
 
 def _version(image: Image) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from crossfade.core.fence import Transfer
+from crossfade.core.item import FIRST_STAMPED
+from crossfade.core.keys import Key
 
 T = TypeVar("T")
 
@@ -18,8 +20,9 @@ class Coalesced(NamedTuple):
 
     Attributes:
         kept: index of one transfer a key, the highest version.
-        twins: index of those that have the same version and another content: which of them is right is not guessed
-            here, the fence tells. They are written after the others, since a request takes a key once.
+        twins: index of those about which only the fence can tell: of the same version with another content, or the
+            newest without a stamp beside a stamped one, which may be a foreign write that lost its version (rule 5).
+            They are written after the others, since a request takes a key once.
         dropped: how many were overtaken within the batch, or came twice.
     """
 
@@ -39,7 +42,12 @@ def coalesce(transfers: Sequence[Transfer]) -> Coalesced:
         return Coalesced(list(best.values()), [], 0)
     best.clear()
     equal: list[int] = []
+    unstamped: dict[Key, int] = {}
     for index, transfer in enumerate(transfers):
+        if transfer.version < FIRST_STAMPED:
+            held = unstamped.setdefault(transfer.key, index)
+            if transfers[held].version < transfer.version:
+                unstamped[transfer.key] = index
         held = best.setdefault(transfer.key, index)
         if held == index:
             continue
@@ -49,6 +57,7 @@ def coalesce(transfers: Sequence[Transfer]) -> Coalesced:
         elif other.version == transfer.version and other.image != transfer.image:
             equal.append(index)
     twins = [index for index in equal if transfers[best[transfers[index].key]].version == transfers[index].version]
+    twins += [index for key, index in unstamped.items() if transfers[best[key]].version >= FIRST_STAMPED]
     return Coalesced(list(best.values()), twins, len(transfers) - len(best) - len(twins))
 
 
