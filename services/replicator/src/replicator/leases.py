@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,12 +18,18 @@ _encode = msgspec.json.encode
 
 
 class WireLeases:
-    """`faust_kinesis.LeaseBackend` on a table whose keys are the strings `pk` and `sk`."""
+    """`faust_kinesis.LeaseBackend` on a table whose keys are the strings `pk` and `sk`.
+
+    Attributes:
+        checkpoints: how often one moved, by partition key: "stream#consumer".
+    """
 
     def __init__(self, dynamodb: DynamoDB, table: str) -> None:
         """Take the data plane and the name of the table, which must exist."""
         self._dynamodb = dynamodb
         self._table = table
+        self._checkpoints: dict[tuple[str, str], Value | None] = {}
+        self.checkpoints: Counter[str] = Counter()
 
     async def items(self, pk: str) -> list[Mapping[str, Value]]:
         """Return all items of a partition."""
@@ -49,6 +56,10 @@ class WireLeases:
             await self._dynamodb.update_item(_encode(update_request(self._table, pk, sk, expect, put)))
         except ConditionFailed:
             return False
+        checkpoint = put.get("checkpoint")
+        if checkpoint is not None and self._checkpoints.get((pk, sk)) != checkpoint:
+            self._checkpoints[pk, sk] = checkpoint
+            self.checkpoints[pk] += 1
         return True
 
     async def close(self) -> None:

@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 
 from crossfade.core.errors import CrossfadeError
 from crossfade.core.shape import Direction
-from crossfade.runtime import lifecycle
+from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import describe_settings, load_settings
 from replicator.settings import Settings, ToolSettings
@@ -59,6 +59,7 @@ def _serve(*, check: bool) -> int:
 
         tune_garbage_collection()
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(telemetry.running(f"{NAME}-{settings.role.value}", settings))
             await Service(settings, stack).run(stop)
 
     return lifecycle.run(f"{NAME}-{settings.role.value}", serve, health=settings.health_address)

@@ -31,6 +31,7 @@ from replicator.letters import POISON, REASONS, UNMAPPABLE, Place, letter
 from replicator.records import Record
 from replicator.sender import Sender, persist
 from replicator.tally import Tally
+from replicator.tracing import BatchTrace, batch_trace, note_but, note_verdicts
 
 log = structlog.get_logger()
 
@@ -101,12 +102,15 @@ class ApplyPipeline:
             CrossfadeError: a store refuses us for good; nothing may be acknowledged.
         """
         decided = self._decided(records, tally)
+        trace = batch_trace.get()
         if decided.transfers:
-            await self._transfer(shard_id, records, decided, tally)
+            await self._transfer(shard_id, records, decided, tally, trace)
         for decision in decided.others:
             await self._intervene(decision, tally)
         for place, code, reason in decided.poison:
             await self._park(shard_id, records[place], tally, code=code, reason=reason)
+            if trace is not None:
+                trace.note(place, "parked")
         self._kill.reached("after-mark-before-ack")
 
     def _decided(self, records: Sequence[Record], tally: Tally) -> _Decided:
@@ -141,26 +145,40 @@ class ApplyPipeline:
         tally.applied_commit_us = newest_us
         return _Decided(transfers, places, others, poison)
 
-    async def _transfer(self, shard_id: str, records: Sequence[Record], decided: _Decided, tally: Tally) -> None:
+    async def _transfer(
+        self,
+        shard_id: str,
+        records: Sequence[Record],
+        decided: _Decided,
+        tally: Tally,
+        trace: BatchTrace | None,
+    ) -> None:
         transfers = decided.transfers
         kept, twins, dropped = coalesce(transfers)
         tally.counts["coalesced"] += dropped
         suspects: list[int] = []
+        if dropped:
+            note_but(trace, range(len(transfers)), [*kept, *twins], decided.places, "coalesced")
         if self._use_marks:
+            asked = kept
             kept, suspects = await self._unmarked(transfers, kept, tally)
+            note_but(trace, asked, kept, decided.places, "deduplicated")
+        settled: dict[Key, int] = {}
         if kept or twins:
             self._kill.reached("before-write")
-            settled: dict[Key, int] = {}
             for wave in (kept, *waves((transfers[index].key, index) for index in twins)):
-                for index, verdict in await self._send(transfers, wave, settled, tally):
+                others = await self._send(transfers, wave, settled, tally)
+                note_verdicts(trace, wave, others, decided.places)
+                for index, verdict in others:
                     if verdict in REASONS:
                         await self._refused(shard_id, records, decided, index, verdict, tally)
                     elif verdict is Verdict.STALE and transfers[index].version < FIRST_STAMPED:
                         suspects.append(index)
+        for index in suspects:  # before the marks: after them, a repetition of the batch would find nothing suspect
+            await self._suspect(records[decided.places[index]], tally)
+        if kept or twins:
             self._kill.reached("after-write-before-mark")
             await self._marks.mark(self._direction, settled)
-        for index in suspects:
-            await self._suspect(records[decided.places[index]], tally)
 
     async def _unmarked(self, transfers: list[Transfer], kept: list[int], tally: Tally) -> tuple[list[int], list[int]]:
         """Return what has to be written, and which of the rest is unstamped where the target is stamped."""

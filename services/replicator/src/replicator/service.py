@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from typing import Any, Final
 
 import structlog
@@ -27,7 +27,7 @@ from crossfade.core.mapping import Mapping
 from crossfade.core.phases import Phase
 from crossfade.core.shape import Direction, Side
 from crossfade.ports.dedup import Marks
-from crossfade.runtime import lifecycle
+from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config
 from faust_kinesis.errors import KinesisTransportError
 from replicator.consumer import Consumer, Source
@@ -36,12 +36,15 @@ from replicator.journal import RUNS, PhaseWatch
 from replicator.kill_points import KillPoints
 from replicator.leases import WireLeases
 from replicator.letters import drop_overtaken
+from replicator.measures import observed
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
 from replicator.readiness import stream_missing, table_missing, wait_for
+from replicator.records import Pipeline
 from replicator.reporting import is_drained, reports
 from replicator.sender import Sender
 from replicator.settings import Role, Settings
+from replicator.tracing import Observed
 
 log = structlog.get_logger()
 
@@ -114,21 +117,23 @@ class Service:
         source, target = (
             DynamoTable(self._dynamodb, self._mapping, side) for side in (direction.source, direction.target)
         )
+        sender = Sender(
+            DynamoTransfers(self._dynamodb, self._mapping.shape(direction.target)),
+            in_flight=self._settings.in_flight,
+            on_request=lambda: self._kill.reached("between-writes"),
+        )
         pipeline = ApplyPipeline(
             self._mapping,
             direction,
-            sender=Sender(
-                DynamoTransfers(self._dynamodb, self._mapping.shape(direction.target)),
-                in_flight=self._settings.in_flight,
-                on_request=lambda: self._kill.reached("between-writes"),
-            ),
+            sender=sender,
             interventions=Interventions(self._mapping, direction, source, target),
             marks=marks,
             letters=self._letters,
             now_us=now_us,
             kill=self._kill,
         )
-        consumer = self._consumer(Source(role, stream, pipeline))
+        looked_on = self._looked_on(pipeline, direction.source, role)
+        consumer = self._consumer(Source(role, stream, looked_on))
 
         async def watch() -> None:
             """Return when the migration needs this direction no more."""
@@ -144,7 +149,8 @@ class Service:
                     log.info("drained", role=role, phase=phase.value)
                     return
 
-        await self._consume(consumer, stop, _patient(watch, self._settings.watch_s))
+        measured = self._measured(consumer, sender, stream, looked_on)
+        await self._consume(consumer, stop, _patient(watch, self._settings.watch_s), measured=measured)
 
     async def _missing(self, direction: Direction) -> str:
         standing = await self._phase.look()
@@ -185,23 +191,60 @@ class Service:
             now_us=now_us,
             kill=self._kill,
         )
-        await self._consume(self._consumer(Source(role, stream, pipeline)), stop)
+        looked_on = self._looked_on(pipeline, side, role, publishes_to=self._settings.feed_stream)
+        consumer = self._consumer(Source(role, stream, looked_on))
+        await self._consume(consumer, stop, measured=self._measured(consumer, None, stream, looked_on))
 
     # ---- both ----------------------------------------------------------------------------------
 
     def _stream(self, side: Side) -> str:
         return self._settings.legacy_stream if side is Side.LEGACY else self._settings.new_stream
 
+    def _looked_on(self, pipeline: Pipeline, side: Side, role: str, publishes_to: str = "") -> Pipeline:
+        active = telemetry.active()
+        if active is None:
+            return pipeline
+        stream = self._stream(side)
+        return Observed(
+            pipeline, active, self._mapping, side, role=role, stream=stream, publishes_to=publishes_to, now_us=now_us
+        )
+
+    @contextmanager
+    def _measured(self, consumer: Consumer, sender: Sender | None, stream: str, pipeline: Pipeline) -> Iterator[None]:
+        """Have a consumer's figures in the metrics while it runs."""
+        active = telemetry.active()
+        if active is None or not isinstance(pipeline, Observed):
+            yield
+            return
+        lags = pipeline.arrival_lag_s
+
+        def source() -> Iterator[telemetry.Observed]:
+            moved = self._leases.checkpoints[f"{stream}#{consumer.role}"]
+            return observed(consumer, sender, moved, lags)
+
+        active.observe(source)
+        try:
+            yield
+        finally:
+            active.forget(source)
+
     def _consumer(self, source: Source) -> Consumer:
         return Consumer(source, self._settings, self._kinesis, self._leases, self._kill)
 
-    async def _consume(self, consumer: Consumer, stop: asyncio.Event, *until: Coroutine[Any, Any, None]) -> None:
+    async def _consume(
+        self,
+        consumer: Consumer,
+        stop: asyncio.Event,
+        *until: Coroutine[Any, Any, None],
+        measured: AbstractContextManager[None],
+    ) -> None:
         """Run a consumer until `stop`, or the first of `until` to return; report all the while."""
         await consumer.start()
         reporting = asyncio.create_task(_patient(lambda: self._report(consumer), self._settings.report_s))
         logging = asyncio.create_task(self._log(consumer))
         try:
-            await _first_end(stop.wait(), consumer.crashed(), *until)
+            with measured:
+                await _first_end(stop.wait(), consumer.crashed(), *until)
         finally:
             await consumer.stop()
             for task in (reporting, logging):

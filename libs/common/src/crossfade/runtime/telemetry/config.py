@@ -17,6 +17,7 @@ Everything else of the standard (batching, limits, certificates) is read by the 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ METRICS: Final = frozenset({"otlp", "prometheus", "emf", "none"})
 ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 SAMPLED: Final = 0x01
 _BITS: Final = 1 << 64
+_W3C: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Sampling(NamedTuple):
@@ -51,6 +53,11 @@ class Sampling(NamedTuple):
         if self.parent_based:
             return is_sampled(traceparent)
         return int(traceparent[19:35], 16) < self.ratio * _BITS
+
+
+def joins(traceparent: str) -> bool:
+    """Return whether a text is a W3C trace context of a trace that is recorded: an item may hold anything."""
+    return _W3C.fullmatch(traceparent) is not None and is_sampled(traceparent)
 
 
 def is_sampled(traceparent: str) -> bool:

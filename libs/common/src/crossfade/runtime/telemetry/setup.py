@@ -51,11 +51,12 @@ class Telemetry:
         parent: Started | str | None = None,
         links: Iterable[str] = (),
         start_us: int | None = None,
+        root: bool = False,
     ) -> Started | None:
         """Start a span of the contract; see `Tracer.start`. None when it isn't recorded."""
         if self._tracer is None:
             return None
-        return self._tracer.start(span, attributes, parent=parent, links=links, start_us=start_us)
+        return self._tracer.start(span, attributes, parent=parent, links=links, start_us=start_us, root=root)
 
     @property
     def traces(self) -> bool:

@@ -11,7 +11,7 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from crossfade.runtime.telemetry.config import Sampling, is_sampled
+from crossfade.runtime.telemetry.config import Sampling
 from crossfade.runtime.telemetry.contract import ERROR_TYPE
 from crossfade.runtime.telemetry.schema import Attribute, Event, Service, Span
 
@@ -126,6 +126,7 @@ class Tracer:
         parent: Started | str | None = None,
         links: Iterable[str] = (),
         start_us: int | None = None,
+        root: bool = False,
     ) -> Started | None:
         """Start a span, if its trace is recorded.
 
@@ -136,6 +137,7 @@ class Tracer:
                 task's span, if it has one.
             links: trace contexts of what it belongs with, besides.
             start_us: when it began, µs since the epoch; None for now.
+            root: whether it begins a trace of its own, recorded if its parent's is.
 
         Returns:
             The span; None when its trace isn't recorded.
@@ -154,17 +156,13 @@ class Tracer:
         named: dict[str, Any] = {each.name: value for each, value in attributes.items()}
         span = self._tracer.start_span(
             spec.named(named),
-            context=_joined(traceparent),
+            context=_joined("" if root else traceparent),
             kind=self._kinds[spec.role.value],
             attributes=named,
             links=[_link(each) for each in links],
             start_time=None if start_us is None else start_us * 1000,
         )
         return Started(spec, span)
-
-    def joins(self, traceparent: str) -> bool:
-        """Return whether work for this trace context is to be recorded."""
-        return bool(traceparent) and is_sampled(traceparent)
 
 
 def _check(spec: Span, attributes: Attributes) -> None:
