@@ -18,6 +18,7 @@ from verifier.both import BothTables
 from verifier.repair import Repairer, Step, described
 from verifier_world import World, wallet
 
+NOW_US = 1_764_230_400_000_000
 WALLETS = 4
 KEY = wallet(2)
 REPAIRABLE = (Difference.STUCK, Difference.DIVERGED, Difference.MISSING, Difference.EXTRA, Difference.AHEAD)
@@ -42,7 +43,8 @@ class Bench:
         self.counted = Counted()
         both = BothTables(MAPPING, self.world.tables[Side.LEGACY], self.world.tables[Side.NEW])
         transfers = {side: self.world.tables[side] for side in Side}
-        self.repairer = Repairer(both, dict(transfers), MemoryJournal(self.store), self.counted)
+        journal = MemoryJournal(self.store)
+        self.repairer = Repairer(both, dict(transfers), journal, self.counted, now_us=lambda: NOW_US)
 
     async def planned(self, key: object = KEY) -> Step:
         (step,) = await self.repairer.plan([KEY])
@@ -211,7 +213,7 @@ async def test_an_unstamped_owner_is_lifted_so_that_its_copy_has_a_version_to_go
     bench.world.tables[Side.LEGACY].put(legacy_wallet("2", "c", 5))
     bench.world.put(Side.NEW, KEY, cf_mv=0)
     step = await bench.planned()
-    assert step.write == Lift(KEY, None, 1)
+    assert step.write == Lift(KEY, None, (NOW_US << 10) + 1), "stamped, as by its first own write"
     assert await bench.repair() == ["done"]
     bench.world.copy(KEY)
     assert (await bench.world.sweep()).clean

@@ -10,13 +10,14 @@ Whoever owns the key by the time of the write, the conditions decide. A repair c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple, Protocol
 
 from crossfade.core.errors import CrossfadeError
 from crossfade.core.fence import Transfer, Verdict
-from crossfade.core.item import Item, build_image, version_of
+from crossfade.core.item import FIRST_STAMPED, Item, build_image, version_of
 from crossfade.core.keys import Key
 from crossfade.core.parity import Difference, Pair, Reading, classify, owner_of
 from crossfade.core.shape import Side, direction_to
@@ -63,6 +64,10 @@ class Repairs(Protocol):
         ...
 
 
+def _wall_us() -> int:
+    return time.time_ns() // 1000
+
+
 class Repairer:
     """Plans repairs, and carries them out."""
 
@@ -72,6 +77,8 @@ class Repairer:
         transfers: dict[Side, TransferTable],
         journal: Journal,
         repairs: Repairs,
+        *,
+        now_us: Callable[[], int] = _wall_us,
     ) -> None:
         """Take the tables.
 
@@ -80,8 +87,10 @@ class Repairer:
             transfers: to write state transfers.
             journal: told before and after.
             repairs: told before.
+            now_us: wall clock, µs: seeds the version of an owner that has none.
         """
         self._both, self._transfers, self._journal, self._repairs = both, transfers, journal, repairs
+        self._now_us = now_us
 
     async def plan(self, keys: Sequence[Key], *, complete: bool = False) -> list[Step]:
         """Say what would be done to each key, by its state now. Writes nothing."""
@@ -153,7 +162,9 @@ class Repairer:
         if owner is None:
             return Step(key, found, None, None, "the owner is gone by now: look again", shown)
         if found is Difference.AHEAD or owner.version is None:
-            version = max(version_of(owner), version_of(standby)) + 1
+            # An owner without a stamp is seeded, as its first own write would: version 1 would stay unstamped for ever.
+            seed = self._now_us() << 10 if version_of(owner) < FIRST_STAMPED else 0
+            version = max(version_of(owner), version_of(standby), seed) + 1
             why = "the owner must be above its standby" if found is Difference.AHEAD else "the owner has no version"
             return Step(key, found, side, Lift(key, owner.version, version, complete), why, shown)
         try:
