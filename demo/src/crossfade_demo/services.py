@@ -45,6 +45,9 @@ VERIFIER: Final = {
 }
 """What the demo's verifier is told beside its endpoints."""
 
+OPERATOR: Final = "operator"
+"""Access key id of the CLI. Every service has its own, so that the embedded AWS can tell who called what."""
+
 
 class Fleet(NamedTuple):
     """The services of the demo."""
@@ -89,7 +92,8 @@ def make_fleet(shared: dict[str, str], own_flag_file: Path, logs: Path, ports: d
     """
 
     def service(name: str, module: str, **settings: str) -> Service:
-        return Service(name, python_module(module), shared | settings, logs)
+        key = {"AWS_ACCESS_KEY_ID": module.partition(".")[0]}
+        return Service(name, python_module(module), shared | key | settings, logs)
 
     def api(name: str, **settings: str) -> Service:
         return service(
@@ -102,7 +106,7 @@ def make_fleet(shared: dict[str, str], own_flag_file: Path, logs: Path, ports: d
         )
 
     def replicator(role: str) -> Service:
-        return service(role, "replicator.main", CROSSFADE_ROLE=role, CROSSFADE_WORKER=role)
+        return service(role, "replicator.main", AWS_ACCESS_KEY_ID=role, CROSSFADE_ROLE=role, CROSSFADE_WORKER=role)
 
     controller = service(
         "controller", "controller.main", CROSSFADE_HTTP_PORT=str(ports["controller"]), **controller_settings(ports)

@@ -17,14 +17,14 @@ from crossfade_demo import chaos
 from crossfade_demo.book import Wallet
 from crossfade_demo.checks import Check, check, check_balances, check_calls, check_feed, check_payments
 from crossfade_demo.latency import all_calls, latency, longest_gap_s
-from crossfade_demo.loopback import ask
+from crossfade_demo.loopback import ask, send
 from crossfade_demo.options import Options
 from crossfade_demo.payments import Payments, payment_rows
 from crossfade_demo.processes import ProcessFailed, python_module, run_tool
 from crossfade_demo.report import Report
 from crossfade_demo.screen import Screen, View
 from crossfade_demo.seed import TTL, users_of, wallet_rows
-from crossfade_demo.services import BUCKET, Fleet, controller_settings, make_fleet, shared_settings
+from crossfade_demo.services import BUCKET, OPERATOR, Fleet, controller_settings, make_fleet, shared_settings
 from crossfade_demo.store import Store
 from crossfade_demo.traffic import Traffic
 from crossfade_demo.watch import Watch
@@ -72,6 +72,7 @@ class Story:
         self._copy.start()
         cleanup.push_async_callback(self._copy.finish)
         self._faults = chaos.Faults(endpoints.aws_endpoint)
+        self._endpoints = endpoints
         self._redis_url = endpoints.redis_url or ""
         self._shared = shared_settings(endpoints, flag_file)
         self._ports = ports = {name: free_port() for name in ("api-a", "api-b", "verifier", "controller")}
@@ -221,7 +222,7 @@ class Story:
         flags = ["--json"] if arguments[0] == "plan" else ["--json", "--execute"]
         flags += ["--wait", "--timeout", str(STEP_S)] if wait and arguments[0] != "plan" else []
         command = python_module("controller.cli", *arguments, *flags)
-        settings = self._shared | controller_settings(self._ports)
+        settings = self._shared | controller_settings(self._ports) | {"AWS_ACCESS_KEY_ID": OPERATOR}
         code, out, err = await run_tool(command, settings, STEP_S + 15)
         if code != 0:
             raise StoryFailed(f"crossfade {' '.join(arguments)} ended with {code}: {(err or out).strip()[-1500:]}")
@@ -247,6 +248,7 @@ class Story:
         self._keep(await check_payments(payments))
         self._keep(check_calls(books, gap_s, DOWNTIME_S))
         codes = await self._fleet.stop()
+        await self._keep_calls()
         failed = [f"{name} ended with {code}" for name, code in codes.items() if code != 0]
         self._keep(check("clean_stops", "every process stopped cleanly on SIGTERM", failed))
         end_s = marks.get("complete", marks["end"])
@@ -262,6 +264,11 @@ class Story:
             phases={name: round(at_s - marks["start"], 1) for name, at_s in self._watch.reached_s.items()},
             traffic_s=round(marks["end"] - marks["traffic"], 1),
         )
+
+    async def _keep_calls(self) -> None:
+        """Keep who called what: tests/deploy holds the IAM policies against it."""
+        url = f"{self._endpoints.aws_endpoint}/_localaws/calls"
+        (self._build / "calls.json").write_bytes(await asyncio.to_thread(send, url))
 
     async def _feed_drained(self) -> None:
         """Give the feed the time that at-least-once delivery needs: until it has published nothing new for 2 s."""

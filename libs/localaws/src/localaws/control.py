@@ -3,6 +3,7 @@
 GET  /_localaws/faults     what goes wrong between tables and streams, and what was written so far
 POST /_localaws/faults     change it: {"duplicate": 0.1, "shuffle_window": 20, "delay_ms": 500, "seed": 7}
 POST /_localaws/expire     remove now what TTL would remove within days: {"expired": N}
+GET  /_localaws/calls      IAM actions so far: {access key id: {action: {resource: times}}}; POST begins anew
 POST /_localaws/patches    {"without": [names]}: leave patches out, to show the fault that each mends
 """
 
@@ -12,6 +13,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from localaws.calls import calls
 from localaws.http_server import Request, response
 from localaws.patches import registry
 from localaws.patches.change_records import capture, reap
@@ -38,10 +40,18 @@ def _patches(request: Request, settings: Json) -> Json:
     return {"patches": registry.faults()}
 
 
+def _calls(request: Request, _settings: Json) -> Json:
+    shown: Json = calls.report()
+    if request.method == "POST":
+        calls.forget()
+    return shown
+
+
 ENDPOINTS: dict[bytes, Callable[[Request, Json], Json]] = {
     b"faults": _faults,
     b"expire": _expire,
     b"patches": _patches,
+    b"calls": _calls,
 }
 
 

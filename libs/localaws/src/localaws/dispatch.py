@@ -18,6 +18,7 @@ import ministack.services.kinesis as kinesis
 import msgspec
 from ministack.core.responses import error_response_json, set_request_account_id, set_request_region
 
+from localaws.calls import calls
 from localaws.control import CONTROL_PREFIX, control
 from localaws.endpoints import REGION
 from localaws.http_server import Request, response
@@ -49,6 +50,7 @@ TARGETS = {
 }
 """The data plane: target header to module and name of the function, looked up at each call."""
 
+SERVICES = {dynamodb: "dynamodb", kinesis: "kinesis"}
 CONTENT_TYPES = {dynamodb: b"application/x-amz-json-1.0", kinesis: b"application/x-amz-json-1.1"}
 
 
@@ -71,17 +73,23 @@ def quick_answer(request: Request) -> bytes | None:
     """Answer a request that needs no waiting; None when ministack's application is to answer it."""
     if request.target.startswith(CONTROL_PREFIX):
         return control(request)
-    found = TARGETS.get(request.headers.get(b"x-amz-target", b""))
+    target = request.headers.get(b"x-amz-target", b"")
+    found = TARGETS.get(target)
     if found is None or request.method != "POST" or b"content-encoding" in request.headers:
+        calls.count_request(request)
         return None
     authorization = request.headers.get(b"authorization", b"")
     caller = _caller(authorization.partition(b"Credential=")[2].partition(b"/aws4_request")[0])
     if caller is None or b"cbor" in request.headers.get(b"content-type", b""):
+        calls.count_request(request)
         return None
     set_request_account_id(caller.access_key_id)
     set_request_region(caller.region)
     module, name = found
-    status, headers, body = _run(module, name, request.body)
+    asked = _decoded(request.body)
+    if isinstance(asked, dict):
+        calls.count(caller.access_key_id, SERVICES[module], target.rpartition(b".")[2].decode(), asked)
+    status, headers, body = _run(module, name, asked)
     lines = [
         (b"content-type", CONTENT_TYPES[module]),
         (b"x-amzn-requestid", uuid.uuid4().hex.upper().encode()),
@@ -93,10 +101,16 @@ def quick_answer(request: Request) -> bytes | None:
     return response(status, lines, body)
 
 
-def _run(module: Any, name: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+def _decoded(body: bytes) -> Any:
+    """Return the body's JSON; None for what is none."""
     try:
-        request = msgspec.json.decode(body)
+        return msgspec.json.decode(body)
     except msgspec.DecodeError:
+        return None
+
+
+def _run(module: Any, name: str, request: Any) -> tuple[int, dict[str, str], bytes]:
+    if request is None:
         refusal: tuple[int, dict[str, str], bytes] = error_response_json("SerializationException", "Invalid JSON", 400)
         return refusal
     try:
