@@ -4,6 +4,8 @@ PY := .venv/bin/python
 MEMBERS := libs/common libs/faust-kinesis libs/localaws migrations/engagement services/engagement-api services/replicator services/verifier services/controller demo
 READY := .venv/.ready
 ARGS ?=
+# Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
+WORKERS ?= 3
 
 .PHONY: setup demo test lint proto lock bench clean help
 
@@ -30,10 +32,16 @@ lint: $(READY) ## ruff, strict types, import rules
 	.venv/bin/lint-imports
 
 test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## the larger scopes that make test leaves out
 	$(PY) -m pytest -m slow $(ARGS)
+
+bench: $(READY) ## CPU time a record of the apply path by stage, with the usual handlers in the same run
+	$(PY) benchmarks/bench_apply.py $(ARGS)
+
+bench-api: $(READY) ## CPU time an operation of the Engagement API
+	$(PY) benchmarks/api_bench.py $(ARGS)
 
 lock: ## write requirements.lock anew after a dependency changed
 	bash scripts/lock.sh

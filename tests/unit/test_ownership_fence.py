@@ -129,6 +129,13 @@ def test_rule_6_an_imported_row_at_version_0_takes_the_first_live_update() -> No
     assert judge(transfer(NEWER), live(N, version=0, role=Role.STANDBY), shape(N)).verdict is Verdict.APPLIED
 
 
+def test_an_attribute_that_the_mapping_does_not_name_makes_no_conflict() -> None:
+    standby = judge(transfer(NEWER), None, shape(N)).item
+    assert standby is not None
+    strange = standby._replace(content=(*standby.content, ("seen_by_nobody", b'{"S":"x"}')))
+    assert judge(transfer(NEWER), strange, shape(N)) == (Verdict.DUPLICATE, strange)
+
+
 histories = st.lists(items(N).map(lambda item: item or tombstone(Role.ACTIVE, 1)), min_size=1, max_size=5).map(
     lambda drawn: [item._replace(version=SEED + n, role=Role.ACTIVE, generation=3) for n, item in enumerate(drawn)]
 )

@@ -244,7 +244,7 @@ class Story:
             self._keep(check("completed", "the migration went through to COMPLETE", [], took_s=took_s))
             self._checks += await check_balances(self._store, books, seeded)
             await self._feed_drained()
-            self._keep(await check_feed(self._store, FEED, books, self._watch.reached_s["SNAPSHOT"]))
+            self._keep(await check_feed(self._store, FEED, books, self._watch.left_s("CAPTURING")))
         self._keep(await check_payments(payments))
         self._keep(check_calls(books, gap_s, DOWNTIME_S))
         codes = await self._fleet.stop()

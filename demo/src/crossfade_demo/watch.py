@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from crossfade_demo.latency import all_calls, latency
 from crossfade_demo.loopback import ask
-from crossfade_demo.screen import Screen, View
+from crossfade_demo.screen import PHASES, Screen, View
 from crossfade_demo.traffic import Traffic
 
 RECENT_S: Final = 5.0
@@ -52,6 +52,11 @@ class Watch:
             await asyncio.sleep(0.1)
         waits = self.status.get("waiting_for") or "nothing it names"
         raise TimeoutError(f"not in {' or '.join(names)} after {timeout_s:.0f} s; it waits for: {waits}")
+
+    def left_s(self, phase: str) -> float:
+        """Return when a phase was first seen to be over; a short one after it may have been missed."""
+        later = PHASES[PHASES.index(phase) + 1 :]
+        return min(at_s for name, at_s in self.reached_s.items() if name in later)
 
     async def _run(self) -> None:
         while True:

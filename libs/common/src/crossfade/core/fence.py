@@ -91,7 +91,15 @@ def judge(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgement
     if standing > transfer.version:
         return Judgement(Verdict.STALE, item)
     if standing == transfer.version and not transfer.repair:
-        return Judgement(Verdict.DUPLICATE if same_content(incoming, item) else Verdict.CONFLICT, item)
+        same = same_content(_named(incoming, shape), _named(item, shape))
+        return Judgement(Verdict.DUPLICATE if same else Verdict.CONFLICT, item)
     content = replaced(item.content, incoming.content, shape)
     moved = incoming._replace(role=item.role, generation=item.generation, content=content)
     return Judgement(Verdict.APPLIED, moved)
+
+
+def _named(item: Item, shape: TableShape) -> Item:
+    """What the mapping doesn't name is none of a transfer's business: it can't be in conflict over it."""
+    if shape.attributes is None:
+        return item
+    return item._replace(content=tuple(pair for pair in item.content if pair[0] in shape.attributes))
