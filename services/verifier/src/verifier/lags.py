@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from crossfade.core import image as wire
@@ -33,7 +34,11 @@ class _Write(NamedTuple):
 
 
 class Crossings:
-    """Times from one table to the other, of sampled keys."""
+    """Times from one table to the other, of sampled keys.
+
+    Attributes:
+        on_taken: told of each one: the side that was copied to, seconds; None for nobody.
+    """
 
     def __init__(self, per_million: int) -> None:
         """Take the share of keys to measure by.
@@ -43,6 +48,7 @@ class Crossings:
         """
         self._per_million = per_million
         self._pending: dict[Key, _Write] = {}
+        self.on_taken: Callable[[Side, float], None] | None = None
         self._taken_ms: dict[Side, deque[float]] = {side: deque(maxlen=WINDOW) for side in Side}
 
     def hear(self, side: Side, change: Change) -> None:
@@ -65,7 +71,10 @@ class Crossings:
                     del self._pending[next(iter(self._pending))]
         elif waiting is not None and waiting.side is not side and version >= waiting.version:
             # An old duplicate has a lower version; commit times of two tables are of one clock, give or take.
-            self._taken_ms[waiting.side].append(max(0.0, (change.committed_us - waiting.committed_us) / 1000))
+            taken_ms = max(0.0, (change.committed_us - waiting.committed_us) / 1000)
+            self._taken_ms[waiting.side].append(taken_ms)
+            if self.on_taken is not None:
+                self.on_taken(side, taken_ms / 1000)
             del self._pending[change.key]
 
     def report(self, source: Side) -> dict[str, Any]:

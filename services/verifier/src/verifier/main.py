@@ -29,14 +29,17 @@ from crossfade.core.control import control_tables
 from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Side
-from crossfade.runtime import lifecycle
+from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import describe_settings, load_settings
+from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURATION
 from verifier.both import BothTables
 from verifier.endpoints import application
 from verifier.first_hop import watch
 from verifier.lags import Crossings, Unreplicated
+from verifier.looks import FirstLooks
+from verifier.measures import observed
 from verifier.passes import Passes
 from verifier.repair import Repairer
 from verifier.report import ParityReport
@@ -92,15 +95,31 @@ class Service:
             both, {side: DynamoTransfers(db, mapping.shape(side)) for side in Side}, journal, self.passes
         )
 
+        self.looks: FirstLooks | None = None
+        active = telemetry.active()
+        if active is not None:
+            self._emit_to(active, both, streams)
+
+    def _emit_to(self, active: telemetry.Telemetry, both: BothTables, streams: dict[Side, str]) -> None:
+        if active.traces:
+            self.looks = FirstLooks(active, both, streams)
+        self.passes.on_done = lambda took_s: active.record(PASS_DURATION, took_s)
+        self.crossings.on_taken = lambda to, taken_s: active.record(CROSSING, taken_s, {DIRECTION: f"to-{to.value}"})
+
     def _hear(self, side: Side, change: Change) -> None:
         self.passes.hear(side, change)
         self.crossings.hear(side, change)
+        if self.looks is not None:
+            self.looks.hear(side, change)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set."""
         settings = self.settings
         report = ParityReport(self.passes, settings, self.tails, self.crossings, self.unreplicated)
         app = application(self.passes, report, self.repairer, self.mapping, settings)
+        active = telemetry.active()
+        if active is not None:
+            active.observe(lambda: observed(report, self.tails, self.repairer.repaired))
         async with (
             served(app, settings.host, settings.http_port, settings.tls) as address,
             asyncio.TaskGroup() as group,
@@ -110,6 +129,8 @@ class Service:
             await stop.wait()
             for task in tasks:
                 task.cancel()
+        if self.looks is not None:
+            self.looks.close()
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
         settings = self.settings
@@ -140,6 +161,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         ConfigError: the mapping can't be loaded, or the port is taken.
     """
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(telemetry.running(NAME, settings))
         await Service(settings, settings.mapping(), stack).run(stop)
 
 

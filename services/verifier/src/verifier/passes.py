@@ -72,6 +72,7 @@ class Passes:
         handovers: keys standby on both sides.
         resting: continuous passes are off for the moment, for this reason.
         repaired_since_clean: keys repaired since the last clean pass began.
+        on_done: told how long each pass took that was done, s; None for nobody.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Passes:
         self.resting = ""
         self.repaired_since_clean = 0
         self._repairing = 0
+        self.on_done: Callable[[float], None] | None = None
 
     def hear(self, side: Side, change: Change) -> None:
         """Take in a change record of either stream."""

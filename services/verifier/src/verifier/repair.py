@@ -11,8 +11,9 @@ Whoever owns the key by the time of the write, the conditions decide. A repair c
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
 from crossfade.core.errors import CrossfadeError
@@ -24,6 +25,8 @@ from crossfade.core.shape import Side, direction_to
 from crossfade.core.writes import Applied, Bury, Lift
 from crossfade.ports.control import Journal
 from crossfade.ports.table import TransferTable
+from crossfade.runtime import telemetry
+from crossfade.runtime.telemetry.contract import CLASS, COUNT, OUTCOME, REASON, REPAIR, REPAIR_EVENT, REPAIRING
 from verifier.both import BothTables
 from verifier.sweep import sample
 
@@ -69,7 +72,11 @@ def _wall_us() -> int:
 
 
 class Repairer:
-    """Plans repairs, and carries them out."""
+    """Plans repairs, and carries them out.
+
+    Attributes:
+        repaired: keys by the class that they were in.
+    """
 
     def __init__(
         self,
@@ -91,6 +98,7 @@ class Repairer:
         """
         self._both, self._transfers, self._journal, self._repairs = both, transfers, journal, repairs
         self._now_us = now_us
+        self.repaired: Counter[str] = Counter()
 
     async def plan(self, keys: Sequence[Key], *, complete: bool = False) -> list[Step]:
         """Say what would be done to each key, by its state now. Writes nothing."""
@@ -114,11 +122,21 @@ class Repairer:
         planned = [{"key": step.key.decode(), "class": step.found.value, "action": _name(step)} for step in writing]
         if not writing:
             return [await self._write(step) for step in steps]
-        with self._repairs.repairing(len(writing)):
+        with self._repairs.repairing(len(writing)), _span(len(writing)) as span:
             await self._journal.append("repair", {"stage": "begun", "steps": planned})
-            done = [await self._write(step) for step in steps]
+            done = [await self._told(step, span) for step in steps]
             outcomes = [outcome for step, outcome in zip(steps, done, strict=True) if step.write is not None]
             await self._journal.append("repair", {"stage": "done", "steps": outcomes})
+        return done
+
+    async def _told(self, step: Step, span: telemetry.Started | None) -> dict[str, Any]:
+        """Write a step, count it, and tell of it in the repair's span."""
+        done = await self._write(step)
+        if done["outcome"] == "done":
+            self.repaired[step.found.value] += 1
+        if span is not None:
+            said = {CLASS: step.found.value, REPAIR: _name(step), REASON: step.why, OUTCOME: str(done["outcome"])}
+            span.event(REPAIR_EVENT, said)
         return done
 
     async def _pairs(self, keys: Sequence[Key]) -> dict[Key, Pair]:
@@ -191,6 +209,12 @@ class Repairer:
         except CrossfadeError as error:
             return outcome | {"outcome": f"failed: {error}"}
         return outcome | {"outcome": "done" if isinstance(answer, Applied) else "refused: the item changed"}
+
+
+def _span(keys: int) -> AbstractContextManager[telemetry.Started | None]:
+    active = telemetry.active()
+    span = None if active is None else active.start(REPAIRING, {COUNT: keys})
+    return nullcontext() if span is None else span
 
 
 def described(step: Step) -> dict[str, Any]:
