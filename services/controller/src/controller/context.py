@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from controller.evidence import Observer
@@ -12,6 +12,7 @@ from controller.world import World
 from crossfade.core.gates import Evidence, Gate, GateResult, judge, waiting_for
 from crossfade.core.phases import Phase, check_transition
 from crossfade.core.ramp import FlagDocument
+from crossfade.ports.control import Entry
 
 PROGRESS = ""
 """What a step returns when it wrote to the journal: look again at once."""
@@ -30,6 +31,7 @@ class Context:
         state: the journal, folded so far.
         observer: collects evidence.
         sweeper: moves and helps keys.
+        heard: told of each entry that is folded in; None for nobody.
     """
 
     def __init__(self, world: World, observer: Observer, sweeper: Sweeper) -> None:
@@ -37,10 +39,14 @@ class Context:
         self.observer = observer
         self.sweeper = sweeper
         self.state = Migration()
+        self.heard: Callable[[Sequence[Entry]], None] | None = None
 
     async def refresh(self) -> None:
         """Fold in what was written since."""
-        self.state = fold(self.state, await self.world.journal.entries(after=self.state.number))
+        entries = await self.world.journal.entries(after=self.state.number)
+        self.state = fold(self.state, entries)
+        if self.heard is not None and entries:
+            self.heard(entries)
 
     async def append(self, kind: str, body: Mapping[str, Any]) -> int:
         """Write an entry and fold it in; return its number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -15,12 +16,15 @@ from controller.context import Context
 from controller.driver import Driver
 from controller.evidence import Observer
 from controller.http import serve
+from controller.measures import observed
 from controller.settings import ControllerSettings
+from controller.spans import IntentSpans
 from controller.status import status_of
 from controller.sweeper import Sweeper
 from controller.world import World
 from crossfade.adapters.control.tables import create_control_tables
 from crossfade.core.errors import CrossfadeError, LeaseLost
+from crossfade.runtime import telemetry
 from crossfade.runtime.lifecycle import ready
 from crossfade.runtime.tls import keep_fresh, server_context
 
@@ -44,6 +48,8 @@ class Service:
     def __init__(self, settings: ControllerSettings) -> None:
         self._settings = settings
         self._is_driving = False
+        self._handed_over: Mapping[str, int] = {}
+        self._spans: IntentSpans | None = None
         self.status: dict[str, Any] = {"phase": None, "waiting_for": "the lease"}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -56,7 +62,12 @@ class Service:
                 {"driving": self._is_driving},
             ),
         }
-        async with build(self._settings, who=self._settings.pod, under_lease=True) as built:
+        async with (
+            telemetry.running("controller", self._settings) as active,
+            build(self._settings, who=self._settings.pod, under_lease=True) as built,
+        ):
+            if active is not None:
+                active.observe(lambda: observed(self.status, self._handed_over, driving=self._is_driving))
             await create_control_tables(built.dynamodb, built.tables)
             files = self._settings.tls
             tls = server_context(files) if files else None
@@ -90,6 +101,8 @@ class Service:
             log.warning("lease lost", error=str(error))
         finally:
             self._is_driving = False
+            if self._spans is not None:
+                self._spans.close()
             beating.cancel()
             with suppress(asyncio.CancelledError, CrossfadeError):
                 await beating
@@ -98,6 +111,11 @@ class Service:
         ctx, driver = assemble(built.world)
         await driver.recover()
         self._is_driving = True
+        self._handed_over = ctx.sweeper.handed_over
+        active = telemetry.active()
+        if active is not None:
+            self._spans = IntentSpans(active)
+            ctx.heard = self._spans.take
         told_s, phase = float("-inf"), None
         while not stop.is_set():
             if beating.done():

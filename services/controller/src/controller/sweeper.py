@@ -7,20 +7,24 @@ and stays within the read and write units it was given. A pass that found nothin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import structlog
 
 from controller.settings import ControllerSettings
-from crossfade.core.decisions import Done, Outcome
+from crossfade.core.decisions import Done, Outcome, StepKind
 from crossfade.core.item import Item, generation_of, is_active, version_of
 from crossfade.core.keys import Key
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side
 from crossfade.core.writes import SealAbsent
 from crossfade.ports.table import OwnedTable
+from crossfade.runtime import telemetry
 from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.telemetry.contract import COUNT, DIRECTION, REASON, SIDE, SWEEP, SWEEP_EVENT
 
 log = structlog.get_logger()
 
@@ -103,7 +107,13 @@ class _Suspect(NamedTuple):
 
 
 class Sweeper:
-    """Passes over both tables. Belongs to the one task that drives the migration."""
+    """Passes over both tables. Belongs to the one task that drives the migration.
+
+    Attributes:
+        progress: what the last whole look told; None before the first.
+        helped: keys whose handover was completed.
+        handed_over: keys handed over or helped, by the side that owns them since.
+    """
 
     def __init__(
         self,
@@ -131,6 +141,7 @@ class Sweeper:
         self._suspects: dict[Key, _Suspect] = {}
         self.progress: Progress | None = None
         self.helped = 0
+        self.handed_over: Counter[str] = Counter()
 
     @property
     def in_handover(self) -> int:
@@ -206,7 +217,9 @@ class Sweeper:
         if not keys:
             return
         self._moving.spend(len(keys))
-        results = await self._ownership.hand_over_many(keys, aim, known=known, complete=complete)
+        with _span(aim, len(keys)) as span:
+            results = await self._ownership.hand_over_many(keys, aim, known=known, complete=complete)
+            self._count(results, f"{what}, generation {aim.generation}", span)
         result = self._required()
         stuck = [
             f"{key.decode()}: {_why(done)}"
@@ -219,6 +232,13 @@ class Sweeper:
             helped=result.helped + (arrived if what == "helped" else 0),
             stuck=(result.stuck + tuple(stuck))[:SAMPLES],
         )
+
+    def _count(self, results: Sequence[Done | Exception], why: str, span: telemetry.Started | None) -> None:
+        arrived = Counter(each.side.value for each in results if isinstance(each, Done) and _was_moved(each))
+        self.handed_over.update(arrived)
+        if span is not None:
+            for side, count in arrived.items():
+                span.event(SWEEP_EVENT, {SIDE: side, COUNT: count, REASON: why})
 
     def _required(self) -> PassResult:
         if self._move is None:
@@ -271,14 +291,28 @@ class Sweeper:
                 due.append(key)
         if due and self._moving.is_free():
             self._moving.spend(len(due))
-            for key, done in zip(
-                due, await self._ownership.hand_over_many(due, Aim(Side.NEW, 0), complete=complete), strict=True
-            ):
+            aim = Aim(Side.NEW, 0)
+            with _span(aim, len(due)) as span:
+                results = await self._ownership.hand_over_many(due, aim, complete=complete)
+                self._count(results, "helped: standby on both sides for too long", span)
+            for key, done in zip(due, results, strict=True):
                 if isinstance(done, Done) and done.outcome is Outcome.SETTLED:
                     self.helped += 1
                     log.info("handover completed", key=key.decode(), owner=done.side.value)
                 else:
                     log.warning("handover can't be completed", key=key.decode(), reason=_why(done))
+
+
+def _was_moved(done: Done) -> bool:
+    return done.outcome is Outcome.SETTLED and any(step.kind is StepKind.ACTIVATED for step in done.steps)
+
+
+def _span(aim: Aim, keys: int) -> AbstractContextManager[telemetry.Started | None]:
+    active = telemetry.active()
+    if active is None:
+        return nullcontext()
+    span = active.start(SWEEP, {DIRECTION: f"to-{aim.side.value}", COUNT: keys}, parent="")
+    return nullcontext() if span is None else span
 
 
 def _signature(legacy: Item | None, new: Item | None) -> tuple[int, int, int, int]:
