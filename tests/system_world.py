@@ -1,0 +1,500 @@
+"""The whole system in small: the real pieces on two tables in memory, one step at a time.
+
+Pods and sweepers are the ownership machine, driven request by request; replication is the replicator's own pipeline on
+the records that the tables emit; dual writes are the API's transfers; the feed and the snapshot are the core's. Only
+time, order, crashes and lost answers are made up here, and the truth is kept beside: what the writes that took effect,
+in their order, make of each key.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from msgspec import Raw
+
+from crossfade.adapters.memory.control import MemoryDeadLetters
+from crossfade.adapters.memory.marks import MemoryMarks
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core import image as wire
+from crossfade.core.change import decode_change
+from crossfade.core.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
+from crossfade.core.digest import canonical_content
+from crossfade.core.events import Event, PublishedEvent, encode_event
+from crossfade.core.feed import decode_published, encode_published, events_of
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.image import Image, decode_image, encode_image
+from crossfade.core.item import Item, generation_of, is_active, version_of
+from crossfade.core.keys import Key, encode_key
+from crossfade.core.ownership import OwnershipRules
+from crossfade.core.ramp import FlagDocument, aim, raised
+from crossfade.core.shape import Direction, Side, direction_to
+from crossfade.core.snapshot import Fate, LineMapper
+from crossfade.core.trim import WINDOW_MS, ulid_ms
+from crossfade.core.writes import Applied, Kind, Operate, OperateAndTrim, Operation
+from engagement_api.mirror import SETTLED, Copy, transfer_of
+from engagement_migration import MAPPING
+from engagement_migration.keys import wallet_key
+from engagement_migration.samples import STRANGERS, legacy_wallet
+from replicator.interventions import Interventions
+from replicator.pipeline import ApplyPipeline
+from replicator.sender import Sender
+from replicator.tally import Tally
+
+T = TypeVar("T")
+
+START_US = 1_764_230_400_000_000
+OLD_KEY, NEW_KEY = wallet_key("7", "old"), wallet_key("8", "new")
+KEYS = (OLD_KEY, NEW_KEY)
+"""One that the legacy table holds from the beginning, unstamped and with a TTL; one that nobody ever wrote."""
+
+TIER, TTL = b'{"S":"gold"}', b'{"N":"4102444800"}'
+ZERO = MAPPING.shape(Side.NEW).zero
+POINTS = MAPPING.shape(Side.NEW).balance
+DIRECTIONS = {Side.LEGACY: Direction.FORWARD, Side.NEW: Direction.REVERSE}
+
+
+def now(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits; fail if it does."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("nothing waits in memory")
+
+
+class Record(NamedTuple):
+    """One record of a stream."""
+
+    sequence_number: str
+    data: bytes
+
+
+class Truth(NamedTuple):
+    """What a key holds, in the names of the new table."""
+
+    content: tuple[tuple[str, bytes], ...]
+    ttl: bytes = b""
+
+    def canonical(self) -> bytes:
+        return canonical_content(Item(content=self.content, ttl=self.ttl))
+
+
+class Owner(NamedTuple):
+    """Where the truth of a key stands.
+
+    Attributes:
+        side: the owner; while the key is on its way, where it was sealed.
+        item: what stands there.
+        owned: False while the key is on its way.
+    """
+
+    side: Side
+    item: Item | None
+    owned: bool
+
+
+@dataclass(eq=False)
+class Running:
+    """A pod (or a sweeper) in the middle of a task."""
+
+    task: Task
+    step: tuple[State, Read | Perform] | None = None
+
+
+class _Sender(Sender):
+    """Needs no event loop for nothing."""
+
+    async def send(self, transfers: Sequence[Transfer]) -> list[Verdict]:
+        return await super().send(transfers) if transfers else []
+
+
+@dataclass
+class World:
+    """See the module."""
+
+    table: type[MemoryTable] = MemoryTable
+    now_us: int = START_US
+    document: FlagDocument = field(default_factory=FlagDocument)
+    counter: int = 0
+    skewed: bool = True
+    imported: bool = False
+    documents: list[FlagDocument] = field(default_factory=lambda: [FlagDocument()])
+    ops: list[Operation] = field(default_factory=list)
+    running: list[Running] = field(default_factory=list)
+    copies: list[tuple[Side, Transfer]] = field(default_factory=list)
+    truth: dict[Key, Truth | None] = field(default_factory=dict)
+    applied: Counter[bytes] = field(default_factory=Counter)
+    acknowledged: set[bytes] = field(default_factory=set)
+    published: list[PublishedEvent] = field(default_factory=list)
+    versions: dict[tuple[Side, Key], int] = field(default_factory=dict)
+    done: list[Done] = field(default_factory=list)
+    strangers_wrote: bool = False
+    pages: set[str] = field(default_factory=set)
+    forgotten: set[Key] = field(default_factory=set)
+    stamped: set[Key] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.tables = {
+            side: self.table(MAPPING.shape(side), belongs=MAPPING.belongs, now_us=self.tick) for side in Side
+        }
+        self.legacy, self.new = self.tables[Side.LEGACY], self.tables[Side.NEW]
+        self.rules = OwnershipRules(MAPPING)
+        self.marks, self.letters = MemoryMarks(), MemoryDeadLetters()
+        self.tally = Tally(now_s=lambda: 0.0)
+        self.pipelines = {side: self._pipeline(side) for side in Side}
+        self.fed = dict.fromkeys(Side, 0)
+        self.delivered = dict.fromkeys(Side, 0)
+        self.strangers = {encode_key(image, ("pk", "sk")): image for image in STRANGERS}
+        self._numbers = itertools.count(1)
+        for image in STRANGERS:
+            self.legacy.put(image)
+        row = legacy_wallet("7", "old", 0, created_at="2021-03-04T05:06:07.089Z")
+        self.put_foreign(row | {"tier": Raw(TIER), "expires_at": Raw(TTL)})
+        self.truth[NEW_KEY] = None
+
+    def _pipeline(self, side: Side) -> ApplyPipeline:
+        direction, target = DIRECTIONS[side], self.tables[side.other]
+        return ApplyPipeline(
+            MAPPING,
+            direction,
+            sender=_Sender(target),
+            interventions=self._interventions(direction),
+            marks=self.marks,
+            letters=self.letters,
+            now_us=self.tick,
+        )
+
+    def _interventions(self, direction: Direction) -> Interventions:
+        source, target = self.tables[direction.source], self.tables[direction.target]
+        return Interventions(MAPPING, direction, source, target, now_us=self.tick)
+
+    def tick(self) -> int:
+        """Return the wall clock, µs; no two looks at it are alike."""
+        self.now_us += 1
+        return self.now_us
+
+    # Clients and pods.
+
+    def operation(self, key: Key, kind: Kind, amount: int, skew_s: int = 0) -> Operation:
+        number = next(self._numbers)
+        transaction_id = (self.tick() // 1000).to_bytes(6, "big") + number.to_bytes(10, "big")
+        amount = 0 if kind is Kind.DELETE else amount
+        delta = -amount if kind is Kind.SPEND else amount
+        event = encode_event(Event(kind.value, delta, "test", transaction_id, ""))
+        op = Operation(key, kind, transaction_id, amount, event, self._seed(skew_s))
+        self.ops.append(op)
+        return op
+
+    def _seed(self, skew_s: int) -> int:
+        # Where strangers take versions away, a clock that is behind would start below what was there.
+        return (self.tick() + (skew_s * 1_000_000 if self.skewed else 0)) << 10
+
+    def begin(
+        self, key: Key, document: FlagDocument, op: Operation | None, *, soft: int = 32, scanned: bool = False
+    ) -> None:
+        """Start an operation, or (without one) the sweeper's look at a key."""
+        wish = aim(document, key)
+        task = Task(key, wish, op, self.tick() // 1000, op.seed if op else self._seed(0), soft, document.complete)
+        known = Seen(self.tables[wish.side.other].item(key)) if scanned else None
+        self._goes_on(Running(task), self.rules.begin(task, known))
+
+    def _goes_on(self, pod: Running, step: tuple[State, Read | Perform] | Done) -> None:
+        if isinstance(step, Done):
+            if pod in self.running:
+                self.running.remove(pod)
+            self._ended(pod.task, step)
+            return
+        pod.step = step
+        if pod not in self.running:
+            self.running.append(pod)
+
+    def _ended(self, task: Task, done: Done) -> None:
+        self.done.append(done)
+        assert done.outcome not in (Outcome.AMBIGUOUS, Outcome.UNMAPPABLE), done
+        if task.op is None:
+            assert done.outcome in (Outcome.SETTLED, Outcome.BUSY), done
+            return
+        if done.outcome is Outcome.EXPIRED:
+            age_ms = self.now_us // 1000 - ulid_ms(task.op.transaction_id)
+            assert age_ms >= WINDOW_MS, f"an id of the window was trimmed: {age_ms} ms old"
+        if done.outcome in (Outcome.APPLIED, Outcome.REPLAYED):
+            self.acknowledged.add(task.op.transaction_id)
+            if done.outcome is Outcome.APPLIED and done.item is not None:
+                transfer = transfer_of(MAPPING, Copy(done.side, task.key, done.item))
+                self.copies.append((done.side.other, transfer))
+
+    def advance(self, pod: Running, *, answer_lost: bool = False) -> None:
+        """Send a pod's request, and give it the answer; unless that is lost: then it will send it again."""
+        assert pod.step is not None
+        state, request = pod.step
+        reply = self._sent(request)
+        if not answer_lost:
+            self._goes_on(pod, self.rules.advance(state, reply))
+
+    def finish(self, pod: Running) -> None:
+        """Run a pod to the end of its task. Nobody interferes, so it is never too busy."""
+        ended = len(self.done)
+        while pod in self.running:
+            self.advance(pod)
+        assert all(done.outcome is not Outcome.BUSY for done in self.done[ended:]), "a pod fights with itself"
+
+    def _sent(self, request: Read | Perform) -> Reply:
+        table = self.tables[request.side]
+        if isinstance(request, Read):
+            return Found(now(table.read(request.key)))
+        answer = now(table.perform(request.write))
+        if isinstance(answer, Applied):
+            self.stamped.add(request.write.key)
+            if isinstance(request.write, Operate | OperateAndTrim):
+                self._took_effect(request.write.op)
+        self.check()
+        return answer
+
+    def _took_effect(self, op: Operation) -> None:
+        self.applied[op.transaction_id] += 1
+        before = self.truth[op.key]
+        if op.kind is Kind.DELETE:
+            assert before is not None, "a delete of nothing took effect"
+            self.truth[op.key] = None
+            return
+        held = dict(before.content) if before else {}
+        if op.kind is Kind.EARN:
+            held = dict(ZERO) | held
+        points = wire.number(Raw(held[POINTS])) + (op.amount if op.kind is Kind.EARN else -op.amount)
+        assert points >= 0, "overspent"
+        held[POINTS] = bytes(wire.of_number(points))
+        self.truth[op.key] = Truth(tuple(sorted(held.items())), before.ttl if before else b"")
+
+    # The controller.
+
+    def publish(self, share: int) -> None:
+        """Move the share, as the controller does."""
+        self.document, self.counter = raised(self.document, share, self.counter)
+        self.documents.append(self.document)
+
+    def snapshot(self) -> list[bytes]:
+        """Export the legacy table."""
+        return [b'{"Item":%b}' % encode_image(image) for image in self.legacy.images.values()]
+
+    def import_(self, lines: Iterable[bytes]) -> None:
+        """Map and import an export. No stream tells of it."""
+        mapper = LineMapper(MAPPING)
+        for line in lines:
+            mapped = mapper.map_line(line)
+            assert mapped.fate in (Fate.MAPPED, Fate.NOT_OURS), mapped
+            if mapped.fate is Fate.MAPPED:
+                self.new.images[mapped.key] = decode_image(wire.map_of(Raw(b'{"M":%b}' % mapped.line))["Item"])
+        self.imported = True
+
+    # Streams.
+
+    def records(self, side: Side) -> list[Record]:
+        return [Record(f"{side.value}-{n}", data) for n, data in enumerate(self.tables[side].changes)]
+
+    def deliver(self, side: Side, picks: Sequence[int]) -> None:
+        """Hand a batch of records to the replicator: any of them, in any order, any number of times."""
+        log = self.records(side)
+        if log and (side is Side.NEW or self.imported):
+            now(self.pipelines[side].apply("shard", [log[pick % len(log)] for pick in picks], self.tally))
+            self.check()
+
+    def deliver_next(self, side: Side, count: int) -> None:
+        """Hand over what comes next in the shard."""
+        if side is Side.NEW or self.imported:
+            first = self.delivered[side]
+            self.delivered[side] = min(first + count, len(self.tables[side].changes))
+            self.deliver(side, range(first, self.delivered[side]))
+
+    def copy(self, pick: int) -> None:
+        """Let a dual write arrive, and mark it; it may arrive again."""
+        side, transfer = self.copies[pick % len(self.copies)]
+        (verdict,) = now(self.tables[side].transfer([transfer]))
+        if verdict in SETTLED:
+            now(self.marks.mark(direction_to(side), {transfer.key: transfer.version}))
+        self.check()
+
+    def feed(self, side: Side, picks: Iterable[int]) -> None:
+        """Hand records to the feed."""
+        log = self.tables[side].changes
+        for pick in picks:
+            if log:
+                change = decode_change(log[pick % len(log)], MAPPING.shape(side).key)
+                if MAPPING.belongs(change.key):
+                    found = events_of(change, side)
+                    self.published += [decode_published(encode_published(event)) for event in found]
+
+    # Who knows nothing of the protocol.
+
+    def put_foreign(self, image: Image) -> None:
+        """Write a legacy row whole; the truth is what it says."""
+        key = encode_key(image, ("pk", "sk"))
+        before = self.legacy.item(key)
+        if before is not None and "cf_recent" in self.legacy.images[key] and "cf_recent" not in image:
+            self._forget(key)
+        self.strangers_wrote |= before is not None and before.version is not None
+        self.legacy.put(image)
+        shape = MAPPING.shape(Side.LEGACY)
+        item = self.legacy.item(key)
+        assert item is not None
+        assert is_active(item, shape.side)
+        self.truth[key] = Truth(MAPPING.map_item(Direction.FORWARD, item).content, item.ttl)
+        self.versions.pop((Side.LEGACY, key), None)
+
+    def earn_foreign(self, key: Key, amount: int) -> bool:
+        """Add to an active legacy row as the old release does; False when there is none."""
+        item = self.legacy.item(key)
+        if item is None or not is_active(item, Side.LEGACY) or item.deleted:
+            return False
+        shape = MAPPING.shape(Side.LEGACY)
+        balance = wire.number(self.legacy.images[key][shape.balance])
+        self.put_foreign(self.legacy.images[key] | {shape.balance: wire.of_number(balance + amount)})
+        return True
+
+    def _forget(self, key: Key) -> None:
+        """What a stranger takes away: who asked before can't be told any more, and the feed's chain starts anew."""
+        self.ops = [op for op in self.ops if op.key != key]
+        self.forgotten.add(key)
+
+    def replace_foreign(self, key: Key, balance: int) -> bool:
+        """Put a legacy row whole, without any protocol attribute, where the legacy table owns the key."""
+        item = self.legacy.item(key)
+        if not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
+            return False
+        row = legacy_wallet("7" if key == OLD_KEY else "8", "old" if key == OLD_KEY else "new", balance)
+        self.strangers_wrote = True
+        self.put_foreign(row)
+        return True
+
+    def delete_foreign(self, key: Key, *, at_once: bool) -> bool:
+        """Remove an active legacy row. `at_once` lets its record arrive before anything else happens."""
+        item = self.legacy.item(key)
+        if item is None or not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
+            return False
+        if item.version is None and key in self.stamped:
+            return False  # such a delete tells no version above the standby's: the verifier finds the row as an extra
+        self.strangers_wrote = True
+        self._forget(key)
+        self.truth[key] = None
+        self.versions.pop((Side.LEGACY, key), None)
+        self.legacy.delete(key)
+        if at_once:
+            self.deliver(Side.LEGACY, [-1])
+        return True
+
+    def delete_standby(self, side: Side, key: Key) -> bool:
+        """Remove a standby row.
+
+        Until it is put back, the fence of its generation is gone, and an absent legacy row reads as active. So where
+        the row had a generation its record arrives at once; what could happen before is why a person is called.
+        """
+        item = self.tables[side].item(key)
+        if item is None or self.owner(key) != (side.other, self.tables[side.other].item(key), True):
+            return False
+        self.tables[side].delete(key)
+        self.versions.pop((side, key), None)
+        if item.generation:
+            now(self.pipelines[side].apply("shard", self.records(side)[-1:], self.tally))
+        self.pages.add("standby_removed")
+        return True
+
+    def overwrite_standby(self, side: Side, key: Key, *, ahead: int) -> bool:
+        """Change a standby row: as a zombie that gets ahead, or as a stranger who knows no versions."""
+        item = self.tables[side].item(key)
+        owned = self.owner(key) == (side.other, self.tables[side.other].item(key), True)
+        if item is None or item.version is None or item.deleted or not owned:
+            return False
+        balance = MAPPING.shape(side).balance
+        image = self.tables[side].images[key] | {balance: wire.of_number(777)}
+        self.tables[side].put(image | {"cf_mv": wire.of_number(item.version + ahead)})
+        self.pages.add("foreign_standby" if ahead == 0 else "")
+        return True
+
+    def pay(self, pick: int, cents: int) -> None:
+        """Write a row of the payments system."""
+        key = sorted(self.strangers)[pick % len(self.strangers)]
+        self.strangers[key] = self.strangers[key] | {"cents": wire.of_number(cents)}
+        self.legacy.put(self.strangers[key])
+
+    # What must hold.
+
+    def owner(self, key: Key) -> Owner:
+        """Return who owns a key, and the image that is the truth."""
+        items = {side: self.tables[side].item(key) for side in Side}
+        complete = self.document.complete
+        sides = [side for side in Side if is_active(items[side], side, complete=complete)]
+        assert len(sides) < 2, f"two owners of {key.decode()}: {items}"
+        if sides:
+            return Owner(sides[0], items[sides[0]], owned=True)
+        generations = {side: generation_of(item) for side, item in items.items()}
+        assert generations[Side.LEGACY] != generations[Side.NEW], f"nobody owns {key.decode()}: {items}"
+        sealed = max(Side, key=lambda side: generations[side])
+        return Owner(sealed, items[sealed], owned=False)
+
+    def held(self, side: Side, item: Item | None) -> Truth | None:
+        """Return what an item says, in the names of the new table."""
+        if item is None or item.deleted:
+            return None
+        mapped = item if side is Side.NEW else MAPPING.map_item(Direction.FORWARD, item)
+        return Truth(mapped.content, item.ttl)
+
+    def check(self) -> None:
+        """After every write: one owner, it holds the truth; nothing twice; versions rise; no payments row touched."""
+        for key in KEYS:
+            side, item, _ = self.owner(key)
+            truth, held = self.truth[key], self.held(side, item)
+            assert (truth and truth.canonical()) == (held and held.canonical()), (
+                f"{key.decode()}: {held} is not {truth}"
+            )
+            for each in Side:
+                version = version_of(self.tables[each].item(key))
+                assert version >= self.versions.get((each, key), 0), f"a version fell: {key.decode()} in {each.value}"
+                self.versions[each, key] = version
+            self._check_ttl(key)
+        twice = [transaction_id.hex() for transaction_id, times in self.applied.items() if times > 1]
+        assert not twice, f"applied twice: {twice}"
+        for key, image in self.strangers.items():
+            assert self.legacy.images[key] == image, "a row of the payments system was touched"
+        assert set(self.new.images) <= set(KEYS), "a stranger's row in the new table"
+
+    def _check_ttl(self, key: Key) -> None:
+        """The TTL value stands where DynamoDB sees it while the legacy row is active, and nowhere else."""
+        image = self.legacy.images.get(key, {})
+        item = self.legacy.item(key)
+        if item is not None and item.ttl:
+            assert ("expires_at" in image) is is_active(item, Side.LEGACY), f"TTL in the wrong place: {image}"
+        if item is not None and not is_active(item, Side.LEGACY):
+            assert "expires_at" not in image, "a standby row would expire"
+
+    def replicate(self, seed: int) -> None:
+        """Deliver every record of both streams until nothing comes any more, in an order of no meaning."""
+        order = random.Random(seed)
+        for _ in range(12):
+            before = [len(table.changes) for table in self.tables.values()]
+            for side in Side:
+                picks = list(range(len(self.tables[side].changes)))
+                order.shuffle(picks)
+                for start in range(0, len(picks), 7):
+                    self.deliver(side, picks[start : start + 7])
+            if before == [len(table.changes) for table in self.tables.values()]:
+                return
+        raise AssertionError("replication never comes to rest")
+
+    def quiesce(self, seed: int) -> None:
+        """Let everything come to its end: pods finish, streams drain, the sweeper passes over all keys, twice.
+
+        The first time it only completes what it finds half done, whichever way that goes.
+        """
+        for pod in list(self.running):
+            self.finish(pod)
+        self.replicate(seed)
+        for key in KEYS * 2:
+            self.begin(key, self.document, None)
+            for pod in list(self.running):
+                self.finish(pod)
+        self.replicate(seed + 1)
