@@ -409,10 +409,10 @@ class World:
         owned = self.owner(key) == (side.other, self.tables[side.other].item(key), True)
         if item is None or item.version is None or item.deleted or not owned:
             return False
-        balance = MAPPING.shape(side).balance
+        balance, records = MAPPING.shape(side).balance, len(self.tables[side].changes)
         image = self.tables[side].images[key] | {balance: wire.of_number(777)}
         self.tables[side].put(image | {"cf_mv": wire.of_number(item.version + ahead)})
-        self.pages.add("foreign_standby" if ahead == 0 else "")
+        self.pages.add("foreign_standby" if ahead == 0 and records < len(self.tables[side].changes) else "")
         return True
 
     def pay(self, pick: int, cents: int) -> None:
