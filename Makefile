@@ -7,7 +7,7 @@ ARGS ?=
 # Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
 WORKERS ?= 3
 
-.PHONY: setup demo test lint proto lock bench clean help
+.PHONY: setup demo test lint proto lock bench clean help dashboards test-alerts test-dashboards
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,3 +51,12 @@ clean: ## remove what was built; the environment too
 
 proto: $(READY) ## generated code from proto/
 	scripts/proto.sh
+
+dashboards: $(READY) ## dashboards and alert rules, written anew from the contract
+	@$(PY) -m scripts.observability
+
+test-alerts: $(READY) ## promtool: every alert fires, and stays silent (needs Debian's prometheus)
+	@$(PY) -m scripts.observability.promtool
+
+test-dashboards: test-alerts ## every panel's query against a Prometheus that scrapes the demo (needs it, too)
+	@$(PY) -m scripts.observability.live

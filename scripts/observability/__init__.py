@@ -1,0 +1,1 @@
+"""Makes the Grafana dashboards and the Prometheus alert rules from the telemetry contract."""

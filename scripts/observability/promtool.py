@@ -1,0 +1,35 @@
+"""Checks the alert rules with Prometheus's own promtool: python -m scripts.observability.promtool."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+from scripts.observability.__main__ import DEPLOY
+from scripts.observability.rules import RULES, TESTS
+
+MISSING = 3
+
+
+def needed(*programs: str) -> list[str]:
+    """Return what is not on the PATH, and say so."""
+    missing = [each for each in programs if shutil.which(each) is None]
+    if missing:
+        sys.stderr.write(f"{', '.join(missing)} not found. Debian, Ubuntu: apt-get install prometheus\n")
+    return missing
+
+
+def main() -> int:
+    """Check the rules and run their tests; return 0 only if all hold."""
+    if needed("promtool"):
+        return MISSING
+    for what, file in (("check", RULES), ("test", TESTS)):
+        code = subprocess.run(["promtool", what, "rules", file], cwd=DEPLOY / "alerts", check=False).returncode
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
