@@ -12,6 +12,7 @@ from localaws.http_server import Application, Quick
 from localaws.patches import all as _all_patches  # noqa: F401  # registers them
 from localaws.patches import metrics, registry
 from localaws.patches.change_records import capture
+from localaws.patches.event_sources import sources
 
 application: Application = ministack.app.app
 
@@ -29,4 +30,5 @@ def start(loop: asyncio.AbstractEventLoop, *, without: Sequence[str] = ()) -> Qu
     registry.install(without)
     capture.bind(loop)
     capture.later(metrics.publish_for_ever())
+    capture.later(sources.run_for_ever())
     return quick_answer

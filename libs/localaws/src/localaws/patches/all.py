@@ -2,6 +2,7 @@
 
 from localaws.patches import (
     change_records,
+    event_sources,
     export,
     imports,
     numbers,
@@ -14,4 +15,6 @@ from localaws.patches import (
     streams,
 )
 
-registry.arrange([numbers, speed, statements, streams, paths, partiql, change_records, point_in_time, export, imports])
+registry.arrange(
+    [numbers, speed, statements, streams, paths, partiql, change_records, point_in_time, export, imports, event_sources]
+)
