@@ -35,7 +35,8 @@ async def served(app: ASGIApp, host: str, port: int, tls: TlsFiles | None = None
     """
     context = server_context(tls) if tls else None
     try:
-        listener = socket.create_server((host, port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise ConfigError(f"CROSSFADE_HTTP_PORT={port}: can't listen on {host}: {error.strerror}") from error
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=2)

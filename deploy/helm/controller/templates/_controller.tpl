@@ -1,0 +1,39 @@
+{{/* What this chart's templates call the common ones with; they add root. */}}
+{{- define "controller.context" -}}
+service: controller
+shared:
+  {{- include "crossfade.shared" . | nindent 2 }}
+listens: true
+flags: ""
+ports:
+  http: 8080
+from:
+  {{- toYaml .Values.clients | nindent 2 }}
+more: |
+  - to:
+      - podSelector:
+          matchLabels:
+            app.kubernetes.io/name: verifier
+    ports:
+      - port: http
+  # the API server, where the flags are published
+  - to:
+      {{- range .Values.apiServer.cidrs }}
+      - ipBlock:
+          cidr: {{ . }}
+      {{- end }}
+    ports:
+      {{- range .Values.apiServer.ports }}
+      - port: {{ . }}
+      {{- end }}
+{{- end -}}
+
+{{- define "controller.env" -}}
+{{- include "crossfade.env" . }}
+- name: CROSSFADE_HTTP_PORT
+  value: "8080"
+- name: CROSSFADE_FLAG_CONFIG_MAP
+  value: {{ printf "%s/%s" .root.Release.Namespace .shared.flags.configMap }}
+- name: CROSSFADE_VERIFIER_URL
+  value: {{ printf "%s://%s:8080" (ternary "https" "http" (ne .shared.tls.secretName "")) (tpl .root.Values.verifier.service .root) }}
+{{- end -}}
