@@ -21,6 +21,7 @@ CHECKS = {
     "feed_once_in_order",
     "payments_untouched",
     "no_downtime",
+    "one_trace",
     "clean_stops",
 }
 

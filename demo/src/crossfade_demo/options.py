@@ -16,6 +16,8 @@ class Options(NamedTuple):
     seed: int = 7
     chaos: bool = False
     json: bool = False
+    otlp: str = ""
+    prometheus: bool = False
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -39,6 +41,17 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         help="kill processes, flush Redis, duplicate and shuffle records, roll back once",
     )
     parser.add_argument("--json", action="store_true", help="no screen; the report as JSON on stdout")
+    parser.add_argument(
+        "--otlp",
+        metavar="HOST:PORT",
+        default=default.otlp,
+        help="send all traces and metrics on to this OTLP gRPC backend; without it traces stay in the demo",
+    )
+    parser.add_argument(
+        "--prometheus",
+        action="store_true",
+        help="serve each service's /metrics, and list them in build/demo/prometheus-targets.json",
+    )
     found = parser.parse_args(arguments)
     for name in ("wallets", "seconds", "rate"):
         if getattr(found, name) < 1:

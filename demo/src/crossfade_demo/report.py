@@ -27,6 +27,7 @@ class Report(NamedTuple):
         longest_gap_s: longest time without a successful call.
         phases: seconds from the start command to each phase.
         traffic_s: how long the traffic ran.
+        trace: one write's way through all services, as text and by its id.
     """
 
     options: dict[str, Any]
@@ -35,6 +36,7 @@ class Report(NamedTuple):
     longest_gap_s: float
     phases: dict[str, float]
     traffic_s: float
+    trace: dict[str, Any]
 
     @property
     def passed(self) -> bool:
@@ -54,6 +56,7 @@ class Report(NamedTuple):
             "p99_bound_ms": P99_BOUND_MS,
             "longest_gap_s": self.longest_gap_s,
             "checks": [each._asdict() for each in self.checks],
+            "trace": self.trace,
         }
 
     def write(self, path: Path) -> None:
@@ -76,4 +79,8 @@ class Report(NamedTuple):
             times.add_row(name, *(f"{value:,}" for value in taken))
         console.print(times)
         console.print(f"Longest time without a successful call: {self.longest_gap_s} s")
+        if self.trace["trace_id"]:
+            console.print(f"One write through all services, trace {self.trace['trace_id']} ({self.trace['file']}):")
+            for line in self.trace["waterfall"]:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print(f"{'PASSED' if self.passed else 'FAILED'}   {path}")

@@ -49,6 +49,10 @@ OPERATOR: Final = "operator"
 """Access key id of the CLI. Every service has its own, so that the embedded AWS can tell who called what."""
 
 
+PROCESSES: Final = ("api-a", "api-b", "forward", "reverse", "feed", "verifier", "controller")
+"""Names of the processes, as their logs have them."""
+
+
 class Fleet(NamedTuple):
     """The services of the demo."""
 
@@ -81,7 +85,13 @@ def shared_settings(endpoints: Endpoints, flag_file: Path) -> dict[str, str]:
     }
 
 
-def make_fleet(shared: dict[str, str], own_flag_file: Path, logs: Path, ports: dict[str, int]) -> Fleet:
+def make_fleet(
+    shared: dict[str, str],
+    own_flag_file: Path,
+    logs: Path,
+    ports: dict[str, int],
+    metrics: dict[str, int] | None = None,
+) -> Fleet:
     """Build the services; none is started.
 
     Args:
@@ -89,11 +99,20 @@ def make_fleet(shared: dict[str, str], own_flag_file: Path, logs: Path, ports: d
         own_flag_file: of the second API process, so that the story can hold it back.
         logs: directory of the services' logs.
         ports: of "api-a", "api-b", "verifier" and "controller": fixed, so that a restart keeps them.
+        metrics: port of each process's /metrics, by the names of `PROCESSES`; None where none is served.
     """
 
     def service(name: str, module: str, **settings: str) -> Service:
         key = {"AWS_ACCESS_KEY_ID": module.partition(".")[0]}
-        return Service(name, python_module(module), shared | key | settings, logs)
+        served = {}
+        if metrics is not None:
+            others = shared.get("OTEL_METRICS_EXPORTER", "none")
+            served = {
+                "OTEL_METRICS_EXPORTER": f"{others},prometheus",
+                "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+                "OTEL_EXPORTER_PROMETHEUS_PORT": str(metrics[name]),
+            }
+        return Service(name, python_module(module), shared | key | served | settings, logs)
 
     def api(name: str, **settings: str) -> Service:
         return service(

@@ -24,8 +24,17 @@ from crossfade_demo.processes import ProcessFailed, python_module, run_tool
 from crossfade_demo.report import Report
 from crossfade_demo.screen import Screen, View
 from crossfade_demo.seed import TTL, users_of, wallet_rows
-from crossfade_demo.services import BUCKET, OPERATOR, Fleet, controller_settings, make_fleet, shared_settings
+from crossfade_demo.services import (
+    BUCKET,
+    OPERATOR,
+    PROCESSES,
+    Fleet,
+    controller_settings,
+    make_fleet,
+    shared_settings,
+)
 from crossfade_demo.store import Store
+from crossfade_demo.traces import Traces
 from crossfade_demo.traffic import Traffic
 from crossfade_demo.watch import Watch
 from localaws import Stack
@@ -76,11 +85,16 @@ class Story:
         self._redis_url = endpoints.redis_url or ""
         self._shared = shared_settings(endpoints, flag_file)
         self._ports = ports = {name: free_port() for name in ("api-a", "api-b", "verifier", "controller")}
-        self._fleet = fleet = make_fleet(self._shared, self._copy.target, self._build / "logs", ports)
+        self._traces = traces = Traces(otlp=options.otlp, seed=options.seed)
+        calls = await traces.start()
+        cleanup.push_async_callback(traces.stop)
+        metrics = self._metrics_ports() if options.prometheus else None
+        told = self._shared | traces.environment()
+        self._fleet = fleet = make_fleet(told, self._copy.target, self._build / "logs", ports, metrics)
         cleanup.push_async_callback(fleet.stop)
         await self._start(fleet)
         addresses = [each.address for each in fleet.apis]
-        self._traffic = traffic = Traffic(addresses, list(seeded), options.rate, options.seed)
+        self._traffic = traffic = Traffic(addresses, list(seeded), options.rate, options.seed, calls)
         self._watch = watch = Watch(
             self._view, self._screen, f"http://{fleet.controller.address}", f"http://{fleet.verifier.address}"
         )
@@ -95,6 +109,13 @@ class Story:
         await payments.finish()
         self._mark("end")
         return await self._report(seeded, payments, failure)
+
+    def _metrics_ports(self) -> dict[str, int]:
+        """Choose a port for each process's /metrics, and write them down as Prometheus discovers targets by file."""
+        ports = {name: free_port() for name in PROCESSES}
+        targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {"process": name}} for name, port in ports.items()]
+        (self._build / "prometheus-targets.json").write_text(json.dumps(targets, indent=2) + "\n")
+        return ports
 
     async def _seed(self, store: Store) -> tuple[dict[Wallet, int], Payments]:
         options = self._options
@@ -249,6 +270,9 @@ class Story:
         self._keep(check_calls(books, gap_s, DOWNTIME_S))
         codes = await self._fleet.stop()
         await self._keep_calls()
+        await asyncio.to_thread(self._traces.flush)
+        followed, trace = self._traces.picture(self._build / "traces.json")
+        self._keep(followed)
         failed = [f"{name} ended with {code}" for name, code in codes.items() if code != 0]
         self._keep(check("clean_stops", "every process stopped cleanly on SIGTERM", failed))
         end_s = marks.get("complete", marks["end"])
@@ -263,6 +287,7 @@ class Story:
             longest_gap_s=round(gap_s, 3),
             phases={name: round(at_s - marks["start"], 1) for name, at_s in self._watch.reached_s.items()},
             traffic_s=round(marks["end"] - marks["traffic"], 1),
+            trace=trace,
         )
 
     async def _keep_calls(self) -> None:

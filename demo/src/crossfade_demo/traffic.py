@@ -18,7 +18,9 @@ import grpc
 
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1 import engagement_service_pb2_grpc as rpc
+from crossfade.runtime.telemetry import Started
 from crossfade_demo.book import Acknowledged, Attempted, Book, Call, Wallet
+from crossfade_demo.traces import Calls
 from crossfade_demo.ulid import new_ulid
 
 CLIENTS: Final = 16
@@ -48,8 +50,9 @@ class Asked(NamedTuple):
 class Client:
     """One client: retries until it knows, and writes down what it was told."""
 
-    def __init__(self, number: int, stubs: Sequence[Any], random: Random) -> None:
+    def __init__(self, number: int, stubs: Sequence[Any], random: Random, calls: Calls | None = None) -> None:
         self.book = Book()
+        self._calls = calls
         self._stubs = itertools.cycle([*stubs[number % len(stubs) :], *stubs[: number % len(stubs)]])
         self._stub = next(self._stubs)
         self._random = random
@@ -102,22 +105,32 @@ class Client:
 
     async def _until_known(self, asked: Asked) -> bool:
         """Send until it is acknowledged (True), refused, or given up (False)."""
+        span = self._calls.begin(asked.method) if self._calls else None
+        status = grpc.StatusCode.UNKNOWN
+        try:
+            acknowledged, status = await self._until_answered(asked, span)
+            return acknowledged
+        finally:
+            if self._calls:
+                self._calls.end(span, status.name)
+
+    async def _until_answered(self, asked: Asked, span: Started | None) -> tuple[bool, grpc.StatusCode]:
         started_s = time.monotonic()
         sent_before = False
         while True:
             try:
-                answer = await self._send(asked)
+                answer = await self._send(asked, span)
             except grpc.aio.AioRpcError as error:
                 code = error.code()
                 if code is grpc.StatusCode.FAILED_PRECONDITION and asked.method == "SpendPoints":
                     self.book.refused += 1
                     self._note(started_s, ok=True)
-                    return False
+                    return False, code
                 if code not in RETRIED or time.monotonic() - started_s > GIVE_UP_S:
                     self.book.unknown.append(Attempted(asked.transaction_id, asked.wallet, asked.delta))
                     self.book.wrong.append(f"{asked.method} {asked.wallet}: {code.name} {error.details()}")
                     self._note(started_s, ok=False)
-                    return False
+                    return False, code
                 sent_before = True
                 self.book.retried += 1
                 await self._back_off()
@@ -127,7 +140,7 @@ class Client:
             done = Acknowledged(asked.transaction_id, asked.wallet, asked.delta, answer.version, time.monotonic())
             self.book.acknowledged.append(done)
             self._note(started_s, ok=True)
-            return True
+            return True, grpc.StatusCode.OK
 
     async def _ask_again(self, asked: Asked) -> None:
         self.book.replays_asked += 1
@@ -144,7 +157,7 @@ class Client:
                 self.book.wrong.append(f"{asked.method} {asked.wallet} again: applied a second time")
             return
 
-    async def _send(self, asked: Asked) -> Any:
+    async def _send(self, asked: Asked, span: Started | None = None) -> Any:
         user, channel = asked.wallet
         if asked.method == "DeleteWallet":
             request: Any = pb.DeleteWalletRequest(
@@ -159,7 +172,8 @@ class Client:
                 reason="demo",
                 transaction_id=asked.transaction_id,
             )
-        return await getattr(self._stub, asked.method)(request, timeout=ATTEMPT_S)
+        metadata = (("traceparent", span.traceparent),) if span else None
+        return await getattr(self._stub, asked.method)(request, timeout=ATTEMPT_S, metadata=metadata)
 
     async def _back_off(self) -> None:
         self._stub = next(self._stubs)
@@ -173,11 +187,13 @@ class Client:
 class Traffic:
     """All clients together, at one rate."""
 
-    def __init__(self, addresses: Sequence[str], wallets: Sequence[Wallet], rate: int, seed: int) -> None:
+    def __init__(
+        self, addresses: Sequence[str], wallets: Sequence[Wallet], rate: int, seed: int, calls: Calls | None = None
+    ) -> None:
         self._random = Random(seed)
         self._channels = [grpc.aio.insecure_channel(each, options=_QUICK) for each in addresses]
         stubs = [rpc.EngagementServiceStub(channel) for channel in self._channels]
-        self.clients = [Client(number, stubs, Random(seed * 1000 + number)) for number in range(CLIENTS)]
+        self.clients = [Client(number, stubs, Random(seed * 1000 + number), calls) for number in range(CLIENTS)]
         self._wallets = list(wallets)
         self._random.shuffle(self._wallets)
         self._cumulated = list(itertools.accumulate(1 / rank for rank in range(1, len(self._wallets) + 1)))

@@ -75,6 +75,7 @@ class TelemetryConfig(NamedTuple):
         prometheus_host: address of /metrics.
         prometheus_port: port of it; 0 for any free one.
         interval_s: between two exports of metrics.
+        endpoint: of OTLP; None for the environment's.
     """
 
     traces: bool = False
@@ -83,6 +84,7 @@ class TelemetryConfig(NamedTuple):
     prometheus_host: str = "localhost"
     prometheus_port: int = 9464
     interval_s: float = 60.0
+    endpoint: str | None = None
 
     @property
     def is_off(self) -> bool:

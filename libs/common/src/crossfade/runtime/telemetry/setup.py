@@ -232,7 +232,7 @@ def _tracer(service: Service, config: TelemetryConfig, resource: Any, closing: l
 
     # Whether a trace is recorded is decided before a span is made, by `Sampling`.
     provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=config.endpoint)))
     closing.append(provider.shutdown)
     return Tracer(provider, service, config.sampling)
 
@@ -248,7 +248,9 @@ def _measures(
     if "otlp" in config.metrics:
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 
-        readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(), config.interval_s * 1000))
+        readers.append(
+            PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=config.endpoint), config.interval_s * 1000)
+        )
     if "emf" in config.metrics:
         from crossfade.runtime.telemetry.emf_exporter import EmfExporter
 
