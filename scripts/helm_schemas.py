@@ -247,6 +247,7 @@ def umbrella_schema() -> Schema:
     properties: Schema = {
         "global": _object({"crossfade": shared_schema()}),
         "prometheusRule": _object({"enabled": {"type": "boolean"}, "labels": _STRINGS}),
+        "dashboards": _object({"enabled": {"type": "boolean"}, "labels": _STRINGS | {"minProperties": 1}}),
     } | dict.fromkeys(parts, _FREE)
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "crossfade"} | _object(properties)
 

@@ -1,16 +1,19 @@
 {{/* What all charts of Crossfade have in common. One file, linked into each chart; `helm package` puts a copy inside. */}}
 
+{{/* The release is cut, never the service: parts of one umbrella must not come to the same name. */}}
 {{- define "crossfade.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else -}}
-{{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if contains $name .Release.Name -}}
+{{- else if and .Chart.IsRoot (contains $name .Release.Name) -}}
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- printf "%s-%s" (include "crossfade.release" .) $name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
+
+{{- define "crossfade.release" -}}
+{{- .Release.Name | trunc 36 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* The values under `shared`, with what the umbrella says of them, as YAML. */}}
