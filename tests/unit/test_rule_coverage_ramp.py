@@ -1,0 +1,120 @@
+"""Section 4, the flag: generations of a moving share. One generation has one target for ever; none is given twice."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossfade.core.errors import ConfigError
+from crossfade.core.hashes import bucket_of, is_sampled
+from crossfade.core.keys import Key, key_of_strings
+from crossfade.core.ramp import FULL_SHARE, Aim, FlagDocument, aim, raised, ramp_point
+from crossfade.core.shape import Side
+
+KEYS = [key_of_strings(f"USER#{number}", "POINTS#c") for number in range(2_000)]
+shares = st.integers(0, FULL_SHARE)
+moves = st.lists(st.one_of(shares, st.sampled_from([0, FULL_SHARE])), max_size=12)
+
+
+def published(counter: int, wanted: list[int]) -> list[tuple[FlagDocument, int]]:
+    """The documents of one migration, in order, and the counter that was durable before each."""
+    document, found = FlagDocument(), []
+    for share in wanted:
+        document, counter = raised(document, share, counter)
+        found.append((document, counter))
+    return found
+
+
+def test_section_4_raising_the_share_keeps_both_generations() -> None:
+    first, _ = raised(FlagDocument(), 100, 0)
+    second, counter = raised(first, 5_000, 1)
+    assert first == FlagDocument(share=100, new_gen=1)
+    assert second == FlagDocument(share=5_000, new_gen=1)
+    assert counter == 1
+
+
+def test_section_4_lowering_raises_the_legacy_generation_and_the_next_raise_the_new_one_above_it() -> None:
+    documents = [document for document, _ in published(0, [5_000, 0, 5_000])]
+    assert [(each.new_gen, each.legacy_gen) for each in documents] == [(1, 0), (1, 2), (3, 2)]
+
+
+def test_section_4_a_key_outside_a_lowered_share_is_wanted_back_above_every_earlier_wish() -> None:
+    (up, _), (down, _) = published(0, [FULL_SHARE, 0])
+    for key in KEYS[:50]:
+        assert aim(up, key) == Aim(Side.NEW, 1)
+        assert aim(down, key) == Aim(Side.LEGACY, 2)
+
+
+@given(st.integers(0, 50), moves)
+def test_section_4_one_generation_has_one_target_for_ever_whatever_was_aborted(counter: int, wanted: list[int]) -> None:
+    """Two migrations of one source table, the second after the first was aborted: its document begins anew."""
+    half = len(wanted) // 2
+    first = published(counter, wanted[:half])
+    second = published(first[-1][1] if first else counter, wanted[half:])
+    targets: dict[int, Side] = {}
+    for document, durable in (*first, *second):
+        for generation, side in ((document.new_gen, Side.NEW), (document.legacy_gen, Side.LEGACY)):
+            assert generation <= durable, "a number is published that is not durable"
+            if generation:
+                assert targets.setdefault(generation, side) is side
+    reused = {d.new_gen for d, _ in first} & {d.new_gen for d, _ in second}
+    assert reused <= {0}, "the second migration gave a number of the first again"
+    assert all(generation > counter for generation in targets), "a number of an earlier migration was given again"
+
+
+@given(moves)
+def test_section_4_the_last_move_always_wins_over_every_earlier_wish(wanted: list[int]) -> None:
+    """A key must follow the newest document from wherever an older one has brought it."""
+    documents = [FlagDocument(), *(document for document, _ in published(0, wanted))]
+    last = documents[-1]
+    for key in KEYS[:20]:
+        wish = aim(last, key)
+        opposite = [aim(older, key).generation for older in documents if aim(older, key).side is not wish.side]
+        assert wish.generation > max(opposite, default=-1) or wish == Aim(Side.LEGACY, 0)
+
+
+@given(moves)
+def test_the_counter_never_falls(wanted: list[int]) -> None:
+    counters = [counter for _, counter in published(7, wanted)]
+    assert counters == sorted(counters)
+    assert all(counter >= 7 for counter in counters)
+
+
+def test_the_same_share_again_changes_nothing() -> None:
+    document, counter = raised(FlagDocument(), 5_000, 0)
+    assert raised(document, 5_000, counter) == (document, counter)
+
+
+@pytest.mark.parametrize("share", [-1, FULL_SHARE + 1])
+def test_a_share_out_of_bounds_is_refused(share: int) -> None:
+    with pytest.raises(ConfigError, match="basis points"):
+        raised(FlagDocument(), share, 0)
+
+
+def test_the_ramp_is_sticky_a_key_within_a_share_stays_within_every_higher_one() -> None:
+    lower, higher = FlagDocument(share=1_000, new_gen=1), FlagDocument(share=1_001, new_gen=1)
+    within = {key for key in KEYS if aim(lower, key).side is Side.NEW}
+    assert within <= {key for key in KEYS if aim(higher, key).side is Side.NEW}
+    assert 0.06 < len(within) / len(KEYS) < 0.14
+
+
+def test_no_key_is_within_no_share_and_every_key_within_the_whole() -> None:
+    assert all(aim(FlagDocument(), key).side is Side.LEGACY for key in KEYS)
+    assert all(aim(FlagDocument(share=FULL_SHARE), key).side is Side.NEW for key in KEYS)
+
+
+def test_ramp_bucket_and_sample_are_independent_of_each_other() -> None:
+    """Else the first percent of the ramp would be a few buckets, or the whole sample."""
+    ramped = [key for key in KEYS if ramp_point(key) < FULL_SHARE // 10]
+    assert len({bucket_of(key, 16) for key in ramped}) == 16
+    sampled = [key for key in ramped if is_sampled(key, 100_000)]
+    assert 0 < len(sampled) < len(ramped) / 2
+
+
+def test_the_place_of_a_key_never_changes() -> None:
+    """Written down: a release that moved keys on the ramp would hand over keys that nobody asked for."""
+    assert [ramp_point(Key(b'[{"S":"USER#%d"},{"S":"POINTS#c"}]' % number)) for number in range(3)] == POINTS
+
+
+POINTS = [8265, 9382, 6171]
