@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
 from typing_extensions import override
@@ -20,6 +20,8 @@ from engagement_api.refusals import DOMAIN, timestamp
 from engagement_api.requests import OperationFields, check_batch, read_amount, read_operation, read_wallet
 
 SERVICE: Final = "crossfade.engagement.v1.EngagementService"
+
+Answered = TypeVar("Answered", pb.EarnPointsResponse, pb.SpendPointsResponse, pb.DeleteWalletResponse)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -50,43 +52,19 @@ class EngagementServicer(EngagementServiceServicer):
     @answers_errors
     async def EarnPoints(self, request: pb.EarnPointsRequest, context: Context) -> pb.EarnPointsResponse:
         """Add points to a wallet."""
-        now_us = self._now_us()
-        operation = self._operation(request, Kind.EARN, read_amount(request.amount), now_us, traceparent_of(context))
-        wallet = await self._points.operate(operation)
-        return pb.EarnPointsResponse(
-            balance=wallet.balance,
-            version=wallet.version,
-            replayed=wallet.replayed,
-            server_time=timestamp(now_us // 1000),
-        )
+        return await self._operate(pb.EarnPointsResponse, request, Kind.EARN, read_amount(request.amount), context)
 
     @override
     @answers_errors
     async def SpendPoints(self, request: pb.SpendPointsRequest, context: Context) -> pb.SpendPointsResponse:
         """Take points from a wallet."""
-        now_us = self._now_us()
-        operation = self._operation(request, Kind.SPEND, read_amount(request.amount), now_us, traceparent_of(context))
-        wallet = await self._points.operate(operation)
-        return pb.SpendPointsResponse(
-            balance=wallet.balance,
-            version=wallet.version,
-            replayed=wallet.replayed,
-            server_time=timestamp(now_us // 1000),
-        )
+        return await self._operate(pb.SpendPointsResponse, request, Kind.SPEND, read_amount(request.amount), context)
 
     @override
     @answers_errors
     async def DeleteWallet(self, request: pb.DeleteWalletRequest, context: Context) -> pb.DeleteWalletResponse:
         """Delete a wallet."""
-        now_us = self._now_us()
-        operation = self._operation(request, Kind.DELETE, 0, now_us, traceparent_of(context))
-        wallet = await self._points.operate(operation)
-        return pb.DeleteWalletResponse(
-            balance=wallet.balance,
-            version=wallet.version,
-            replayed=wallet.replayed,
-            server_time=timestamp(now_us // 1000),
-        )
+        return await self._operate(pb.DeleteWalletResponse, request, Kind.DELETE, 0, context)
 
     @override
     @answers_errors
@@ -140,6 +118,18 @@ class EngagementServicer(EngagementServiceServicer):
                 added.response.version = outcome.version
                 added.response.replayed = outcome.replayed
         return response
+
+    async def _operate(
+        self, answer: Callable[..., Answered], request: OperationFields, kind: Kind, amount: int, context: Context
+    ) -> Answered:
+        now_us = self._now_us()
+        wallet = await self._points.operate(self._operation(request, kind, amount, now_us, traceparent_of(context)))
+        return answer(
+            balance=wallet.balance,
+            version=wallet.version,
+            replayed=wallet.replayed,
+            server_time=timestamp(now_us // 1000),
+        )
 
     def _operation(
         self, request: OperationFields, kind: Kind, amount: int, now_us: int, traceparent: str, path: str = ""
