@@ -20,7 +20,7 @@ CALLS: Final = Row(
     (
         Panel(
             "Calls",
-            "By method.",
+            "How many calls come, by method.",
             (Query(S.rate(c.RPC_DURATION, METHOD, by=(c.RPC_METHOD,)), shown(c.RPC_METHOD)),),
             Unit.PER_SECOND,
             (c.RPC_DURATION,),

@@ -168,7 +168,7 @@ COPIES: Final = Row(
         ),
         Panel(
             "Change records read",
-            "By consumer.",
+            "The throughput, by consumer.",
             (Query(S.rate(c.CONSUMED, by=(c.GROUP,)), shown(c.GROUP)),),
             Unit.PER_SECOND,
             (c.CONSUMED,),

@@ -133,7 +133,7 @@ PASSES: Final = Row(
         ),
         Panel(
             "Change records read",
-            "By side.",
+            "What the verifier itself reads of both streams, by side.",
             (Query(S.rate(c.VERIFIER_READ, by=(c.SIDE,)), shown(c.SIDE)),),
             Unit.PER_SECOND,
             (c.VERIFIER_READ,),

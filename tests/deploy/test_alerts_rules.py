@@ -1,0 +1,152 @@
+"""The alert rules: what they name exists, each is tested to fire and to be silent, each leads to a runbook."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from promql_names import LABELS, SERIES, labels_of, series_in, wrong_names
+
+from crossfade.core.gates import Bounds
+from crossfade.runtime.grpc import SERVER_FAULTS
+from crossfade.runtime.telemetry.contract import METRICS
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+ALARMS = DEPLOY / "terraform" / "modules" / "alarms"
+ROW = re.compile(r"\| `(Crossfade\w+)` \| (\w+) \| (\w+) \| (.*) \| \[[\w-]+\]\(\.\./runbooks/([\w-]+\.md)\) \|")
+
+
+@functools.cache
+def rules() -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load((DEPLOY / "alerts" / "crossfade.rules.yaml").read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+@functools.cache
+def unit_tests() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "alerts" / "crossfade.test.yaml").read_text())["tests"]
+    return found
+
+
+@functools.cache
+def table() -> dict[str, re.Match[str]]:
+    lines = (DEPLOY / "alerts" / "README.md").read_text().splitlines()
+    return {found[1]: found for line in lines if (found := ROW.fullmatch(line))}
+
+
+@pytest.mark.parametrize("name", rules())
+def test_a_rule_names_only_what_the_contract_has(name: str) -> None:
+    assert not wrong_names(rules()[name]["expr"])
+
+
+@pytest.mark.parametrize("name", rules())
+def test_a_rule_tells_migrations_apart(name: str) -> None:
+    """Every sum keeps the migration: one that is well must not hide another that is not."""
+    expr = promql_parser.parse(rules()[name]["expr"])
+    wrong: list[str] = []
+
+    def visit(node: Any) -> bool:
+        if isinstance(node, promql_parser.AggregateExpr):
+            labels = node.modifier.labels if node.modifier else []
+            if "crossfade_migration" not in labels:
+                wrong.append(node.prettify())
+        return True
+
+    promql_parser.walk(expr, visit)
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", rules())
+def test_a_rules_words_use_labels_that_its_query_keeps(name: str) -> None:
+    rule = rules()[name]
+    used = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+    assert "crossfade_migration" in used
+    assert used <= LABELS.keys() | {"crossfade_migration"}
+    for label in used:
+        assert label in rule["expr"], label
+
+
+def test_every_alert_is_tested_to_fire_and_to_be_silent() -> None:
+    fires: set[str] = set()
+    silent: set[str] = set()
+    for test in unit_tests():
+        for each in test["alert_rule_test"]:
+            (fires if each["exp_alerts"] else silent).add(each["alertname"])
+    assert fires == silent == set(rules())
+
+
+def test_the_series_of_the_tests_are_those_that_the_contract_makes() -> None:
+    for test in unit_tests():
+        for each in test["input_series"]:
+            selector = promql_parser.parse(each["series"])
+            assert isinstance(selector, promql_parser.VectorSelector)
+            assert selector.name in SERIES, each["series"]
+            there = {matcher.name for matcher in selector.matchers.matchers} - {"instance"}
+            assert there <= labels_of(selector.name), each["series"]
+
+
+def test_every_alert_says_whom_it_concerns_and_whether_clients_are_hurt() -> None:
+    for name, rule in rules().items():
+        assert rule["labels"]["severity"] in ("page", "ticket"), name
+        assert rule["labels"]["clients_hurt"] in ("yes", "some", "no"), name
+        if rule["labels"]["clients_hurt"] == "yes":
+            assert rule["labels"]["severity"] == "page", name
+
+
+def test_every_alert_links_a_runbook_and_a_dashboard_that_exist() -> None:
+    boards = {json.loads(path.read_text())["uid"] for path in DEPLOY.glob("dashboards/*.json")}
+    for name, rule in rules().items():
+        runbook = DEPLOY.parent / rule["annotations"]["runbook_url"]
+        assert runbook.is_file(), name
+        assert runbook.read_text().startswith(f"# {name}:"), name
+        assert rule["annotations"]["dashboard"] in boards, name
+
+
+def test_every_runbook_is_an_alerts() -> None:
+    linked = {Path(rule["annotations"]["runbook_url"]).name for rule in rules().values()}
+    assert {path.name for path in (DEPLOY / "runbooks").glob("*.md")} - {"README.md"} == linked
+
+
+def test_bounds_that_a_gate_has_too_are_the_gates() -> None:
+    gates, found = Bounds(), rules()
+    assert found["CrossfadeApiErrors"]["expr"].endswith(f"> {gates.api_errors:g}")
+    assert found["CrossfadeApiSlow"]["expr"].endswith(f"> {gates.api_p99_ms / 1000:g}")
+    assert found["CrossfadeRecordsNearExpiry"]["expr"].endswith(f"> {gates.expiry_margin_s:g}")
+
+
+def test_errors_are_the_statuses_that_count_against_the_server_in_spans() -> None:
+    found = re.search(r'rpc_response_status_code=~"([^"]*)"', rules()["CrossfadeApiErrors"]["expr"])
+    assert found
+    assert set(found[1].split("|")) == SERVER_FAULTS
+
+
+def test_the_table_has_every_alert_with_what_the_rule_says() -> None:
+    found = table()
+    assert set(found) == set(rules())
+    for name, rule in rules().items():
+        row = found[name]
+        assert row[2] == rule["labels"]["severity"], name
+        assert row[3] == rule["labels"]["clients_hurt"], name
+        assert row[5] == Path(rule["annotations"]["runbook_url"]).name, name
+
+
+def test_an_alarm_in_the_table_is_on_a_metric_that_cloudwatch_is_sent() -> None:
+    """The alarm's metric is one that the alert's own query is about, or DynamoDB's own."""
+    sent = {each.cloudwatch: each for each in METRICS if each.cloudwatch}
+    for name, row in table().items():
+        about = series_in(promql_parser.parse(rules()[name]["expr"]))
+        for metric in re.findall(r"`[\w-]+`: ([A-Z]\w+)[, ]", row[4]):
+            assert metric in {each.cloudwatch for each in map(SERIES.__getitem__, about)}, name
+            assert metric in sent
+
+
+def test_the_alarms_in_the_table_have_names_of_their_own() -> None:
+    names = [each for row in table().values() for each in re.findall(r"`([\w-]+)`:", row[4])]
+    assert len(names) > 10
+    assert len(set(names)) == len(names)

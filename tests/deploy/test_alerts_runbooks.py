@@ -1,0 +1,161 @@
+"""The runbooks: in one form, with commands that exist."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+import yaml
+from starlette.routing import Route
+
+from controller.cli import parser as crossfade_parser
+from crossfade.core.gates import CATCHING_UP_GATES, DRAINED_GATES, HALTING_GATES, RAMPING_GATES
+from crossfade.core.parity import FINAL, Difference
+from replicator.main import _parser as replicator_parser
+from verifier.endpoints import application
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+RUNBOOKS = sorted(path for path in (DEPLOY / "runbooks").glob("*.md") if path.name != "README.md")
+SECTIONS = ["Look", "Do", "Roll back when"]
+HURT = {"yes": "clients are hurt", "some": "some clients", "no": "clients are not hurt"}
+PROGRAMS = ("crossfade", "replicator", "curl", "kubectl", "aws")
+KUBECTL = {"get", "logs", "delete", "top", "exec", "port-forward"}
+
+
+@functools.cache
+def clients_hurt() -> dict[str, str]:
+    groups = yaml.safe_load((DEPLOY / "alerts" / "crossfade.rules.yaml").read_text())["groups"]
+    return {rule["alert"]: rule["labels"]["clients_hurt"] for group in groups for rule in group["rules"]}
+
+
+def commands(path: Path) -> list[str]:
+    """Return the lines of the code blocks, and the commands inside of the text."""
+    text = path.read_text()
+    blocks = re.findall(r"(?m)^(?: {4,})(\S.*)$", text)
+    inside = re.findall(r"`((?:crossfade|replicator) [^`…]+)`", text)
+    return [each for each in [*blocks, *inside] if each.split()[0] in PROGRAMS]
+
+
+def of(program: str) -> Iterator[tuple[str, list[str]]]:
+    for path in RUNBOOKS:
+        for each in commands(path):
+            words = shlex.split(each)
+            if words[0] == program:
+                yield path.stem, words[1:]
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+def test_the_first_line_says_whether_clients_are_hurt(path: Path) -> None:
+    alert, _, says = path.read_text().splitlines()[0].removeprefix("# ").partition(": ")
+    assert says.startswith(HURT[clients_hurt()[alert]])
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_is_short_and_has_the_sections_in_order(path: Path) -> None:
+    text = path.read_text()
+    assert re.findall(r"(?m)^## (.+)$", text) == SECTIONS
+    means, look, do, back = re.split(r"(?m)^## .+$", text)
+    assert all(len(part.strip()) > 20 for part in (means, look, do, back))
+    assert len(text.splitlines()) <= 60
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_has_something_to_type_and_its_links_lead_somewhere(path: Path) -> None:
+    assert commands(path)
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+        assert (path.parent / link).is_file(), link
+
+
+def test_code_blocks_hold_nothing_but_commands_that_are_checked() -> None:
+    for path in RUNBOOKS:
+        for line in re.findall(r"(?m)^(?: {4,})(\S.*)$", path.read_text()):
+            assert line.split()[0] in PROGRAMS, f"{path.stem}: {line}"
+
+
+def test_commands_of_crossfade_are_the_clis() -> None:
+    found = list(of("crossfade"))
+    assert {words[0] for _, words in found} >= {"status", "pause", "resume", "rollback"}
+    for _name, words in found:
+        assert crossfade_parser().parse_args(words).command == words[0]
+
+
+def test_commands_of_the_replicator_are_its_own() -> None:
+    found = list(of("replicator"))
+    assert ["dead-letters", "list"] in [words for _, words in found]
+    assert ["dead-letters", "redrive", "--execute"] in [words for _, words in found]
+    for _name, words in found:
+        assert replicator_parser().parse_args(words).command == words[0]
+
+
+@pytest.mark.parametrize(
+    "line", ["crossfade roll-back --execute", "crossfade pause --now", "replicator dead-letters drop"]
+)
+def test_a_command_that_does_not_exist_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program, *words = shlex.split(line)
+    parser = crossfade_parser() if program == "crossfade" else replicator_parser()
+    with pytest.raises(SystemExit):
+        parser.parse_args(words)
+    assert "error:" in capsys.readouterr().err
+
+
+def test_calls_of_the_verifier_have_routes_and_bodies_that_it_takes() -> None:
+    unused: Any = None  # routes are made without looking at what serves them
+    routes = {
+        (method, route.path)
+        for route in application(unused, unused, unused, unused, unused).routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+    }
+    found = list(of("curl"))
+    assert found
+    for name, words in found:
+        url = next(each for each in words if each.startswith("$VERIFIER"))
+        method = words[words.index("-X") + 1] if "-X" in words else "GET"
+        assert (method, url.removeprefix("$VERIFIER")) in routes, name
+        if "-d" in words:
+            body = json.loads(words[words.index("-d") + 1])
+            assert body.keys() <= {"class", "keys", "execute"}, name
+            assert Difference(body["class"]) in FINAL - {Difference.TWO_OWNERS}, name
+
+
+def test_commands_of_aws_have_operations_and_parameters_that_exist() -> None:
+    session = botocore.session.get_session()
+    found = list(of("aws"))
+    assert found
+    for name, (service, operation, *words) in found:
+        model = session.get_service_model(service)
+        camel = "".join(part.capitalize() for part in operation.split("-"))
+        assert camel in model.operation_names, name
+        shape = model.operation_model(camel).input_shape
+        assert shape
+        there = {re.sub(r"(?<!^)(?=[A-Z])", "-", each).lower().replace("-a-r-n", "-arn") for each in shape.members}
+        given = {each.removeprefix("--") for each in words if each.startswith("--")}
+        assert given <= there, f"{name}: {sorted(given - there)}"
+
+
+def test_commands_of_kubectl_ask_for_what_the_charts_label() -> None:
+    for name, words in of("kubectl"):
+        assert words[0] in KUBECTL, name
+        for key, value in re.findall(r"app\.kubernetes\.io/([\w-]+)=([\w-]+)", " ".join(words)):
+            assert key in ("name", "part-of"), name
+            assert value in ("engagement-api", "replicator", "verifier", "controller", "crossfade"), name
+
+
+def test_the_runbook_of_gates_names_every_gate() -> None:
+    text = (DEPLOY / "runbooks" / "gate-shut.md").read_text()
+    gates = {gate.__name__ for gate in (*CATCHING_UP_GATES, *RAMPING_GATES, *HALTING_GATES, *DRAINED_GATES)}
+    assert {each for each in gates if f"`{each}`" not in text} == set()
+
+
+def test_what_needs_execute_says_so() -> None:
+    """A runbook's command either only looks, or says --execute: nobody types a dry run by mistake at night."""
+    for name, words in of("crossfade"):
+        if words[0] != "status":
+            assert "--execute" in words or words == ["rollback"], name
