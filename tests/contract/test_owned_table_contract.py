@@ -175,12 +175,14 @@ async def test_an_operation_is_refused_by_each_condition_that_its_meaning_names(
     active = stamped(side, Role.ACTIVE, 2)
     befores = {
         "applies": active,
+        "replay": active._replace(recent=active.recent | {op.transaction_id}),
         "replay, though also standby": active._replace(recent=full | {op.transaction_id}, role=Role.STANDBY),
         "standby": active._replace(role=Role.STANDBY),
         "below the floor": active._replace(floor=ulid(2)),
         "at the floor": active._replace(floor=op.transaction_id),
         "just above the floor": active._replace(floor=ulid(0)),
         "poor": live(side, balance=2, version=SEED, role=Role.ACTIVE, generation=2),
+        "poor, with ids": stamped(side, Role.ACTIVE, 2, content=content(side, 2)),
         "full": active._replace(recent=full),
         "unstamped": live(side),
         "unstamped standby": live(side, role=Role.STANDBY, generation=1),
@@ -194,6 +196,24 @@ async def test_an_operation_is_refused_by_each_condition_that_its_meaning_names(
     }
     write = Operate(op.key, op, 32, generation=4)
     await check(open_bench(side), [(before, write) for before in befores.values()], together=together)
+
+
+@SIDES
+@FORMS
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_trimming_write_holds_for_the_item_it_was_planned_for_and_raises_the_floor(
+    open_bench: OpenBench, side: Side, together: bool, kind: Kind
+) -> None:
+    op = operation(kind)
+    active = stamped(side, Role.ACTIVE, 2, floor=ulid(0, age_ms=90_000))
+    trims = [OperateAndTrim(op.key, op, SEED, frozenset({ulid(90)}), floor) for floor in (ulid(91), b"")]
+    befores = [active, active._replace(floor=b""), active._replace(version=SEED + 1), active._replace(version=None)]
+    befores += [active._replace(role=Role.STANDBY), tombstone(Role.ACTIVE, 2), live(side), None]
+    befores += [active._replace(content=content(side, 2))]
+    pairs = [(before, write) for write in trims for before in befores]
+    answers = await check(open_bench(side), pairs, together=together)
+    assert isinstance(answers[0], Applied)
+    assert (answers[0].item.floor, answers[0].item.recent) == (ulid(91), {ulid(90), op.transaction_id})
 
 
 @SIDES
