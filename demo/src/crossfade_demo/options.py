@@ -18,6 +18,7 @@ class Options(NamedTuple):
     json: bool = False
     otlp: str = ""
     prometheus: bool = False
+    traced: float = 2.0
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -52,8 +53,16 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         action="store_true",
         help="serve each service's /metrics, and list them in build/demo/prometheus-targets.json",
     )
+    parser.add_argument(
+        "--traced",
+        type=float,
+        default=default.traced,
+        help="share of the clients' calls that are traced, %% (%(default)s)",
+    )
     found = parser.parse_args(arguments)
     for name in ("wallets", "seconds", "rate"):
         if getattr(found, name) < 1:
             parser.error(f"--{name} must be at least 1")
+    if not 0 < found.traced <= 100:
+        parser.error("--traced must be above 0 and at most 100")
     return Options(**vars(found))

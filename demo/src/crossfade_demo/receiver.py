@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -19,6 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 MOST_SPANS: Final = 100_000
 RELAY_S: Final = 2.0
+THREADS: Final = 2
 TRACES: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 METRICS: Final = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 
@@ -109,12 +111,13 @@ class Receiver:
         self.spans: list[ReceivedSpan] = []
         self.metrics: dict[tuple[str, str], ReceivedMetric] = {}
         self.relay_errors = 0
-        self._server = grpc.aio.server()
-        self._channel = grpc.aio.insecure_channel(relay_to) if relay_to else None
-        self._relays: set[asyncio.Task[None]] = set()
+        self._server: grpc.Server | None = None
+        self._channel = grpc.insecure_channel(relay_to) if relay_to else None
+        self._relays: set[Any] = set()
 
-    async def start(self) -> None:
-        """Open the port."""
+    def start(self) -> None:
+        """Open the port. It is served by threads, so that a busy event loop keeps no service waiting."""
+        self._server = grpc.server(ThreadPoolExecutor(THREADS))
         port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.add_generic_rpc_handlers(
             (
@@ -122,16 +125,18 @@ class Receiver:
                 _handler(METRICS, ExportMetricsServiceRequest, ExportMetricsServiceResponse, self.take_metrics),
             )
         )
-        await self._server.start()
+        self._server.start()
         self.address = f"127.0.0.1:{port}"
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Close the port, once what is to be relayed is."""
-        await self._server.stop(1.0)
-        if self._relays:
-            await asyncio.wait(self._relays, timeout=RELAY_S)
+        if self._server is not None:
+            self._server.stop(1.0).wait()
+        ends_s = time.monotonic() + RELAY_S
+        while self._relays and time.monotonic() < ends_s:
+            time.sleep(0.05)
         if self._channel is not None:
-            await self._channel.close()
+            self._channel.close()
 
     def traces(self) -> dict[str, list[ReceivedSpan]]:
         """Return the spans by trace, each in the order of their beginnings."""
@@ -160,21 +165,21 @@ class Receiver:
         if self._channel is not None:
             self._relay(self._channel, METRICS, request)
 
-    def _relay(self, channel: grpc.aio.Channel, service: str, request: Any) -> None:
-        async def send() -> None:
-            try:
-                export: Any = channel.unary_unary(f"/{service}/Export", request_serializer=_serialized)
-                await export(request, timeout=RELAY_S)
-            except grpc.aio.AioRpcError:
-                self.relay_errors += 1  # the report says so; a backend that is away must not disturb the demo
+    def _relay(self, channel: grpc.Channel, service: str, request: Any) -> None:
+        export: Any = channel.unary_unary(f"/{service}/Export", request_serializer=_serialized)
+        relay = export.future(request, timeout=RELAY_S)
+        self._relays.add(relay)
 
-        task = asyncio.create_task(send())
-        self._relays.add(task)
-        task.add_done_callback(self._relays.discard)
+        def done(relay: Any) -> None:
+            if relay.code() is not grpc.StatusCode.OK:
+                self.relay_errors += 1  # the report says so; a backend that is away must not disturb the demo
+            self._relays.discard(relay)
+
+        relay.add_done_callback(done)
 
 
 def _handler(service: str, request: Any, response: Any, take: Callable[[Any], None]) -> grpc.GenericRpcHandler:
-    async def export(received: Any, _context: Any) -> Any:
+    def export(received: Any, _context: Any) -> Any:
         take(received)
         return response()
 

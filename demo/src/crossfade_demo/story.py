@@ -85,9 +85,9 @@ class Story:
         self._redis_url = endpoints.redis_url or ""
         self._shared = shared_settings(endpoints, flag_file)
         self._ports = ports = {name: free_port() for name in ("api-a", "api-b", "verifier", "controller")}
-        self._traces = traces = Traces(otlp=options.otlp, seed=options.seed)
-        calls = await traces.start()
-        cleanup.push_async_callback(traces.stop)
+        self._traces = traces = Traces(otlp=options.otlp, seed=options.seed, share=options.traced / 100)
+        calls = traces.start()
+        cleanup.push_async_callback(asyncio.to_thread, traces.stop)
         metrics = self._metrics_ports() if options.prometheus else None
         told = self._shared | traces.environment()
         self._fleet = fleet = make_fleet(told, self._copy.target, self._build / "logs", ports, metrics)

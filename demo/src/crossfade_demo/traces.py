@@ -31,9 +31,6 @@ from crossfade_demo.checks import Check, check
 from crossfade_demo.receiver import ReceivedSpan, Receiver
 from crossfade_demo.waterfall import waterfall
 
-SAMPLED: Final = 0.02
-"""Share of the clients' calls that are traced."""
-
 KEPT: Final = 10
 """Traces of the slowest calls, and as many at random, that are written to a file."""
 
@@ -44,7 +41,7 @@ MIGRATION: Final = "engagement"
 class Calls:
     """The clients' own spans: a share of their calls, each with its retries."""
 
-    def __init__(self, telemetry: Telemetry, seed: int, share: float = SAMPLED) -> None:
+    def __init__(self, telemetry: Telemetry, seed: int, share: float) -> None:
         self._telemetry = telemetry
         self._random = Random(f"traces {seed}")
         self._share = share
@@ -68,7 +65,7 @@ class Calls:
 class Traces:
     """Receives, keeps and shows traces; passes them on to a backend of the user's own, if there is one."""
 
-    def __init__(self, *, otlp: str, seed: int, share: float = SAMPLED) -> None:
+    def __init__(self, *, otlp: str, seed: int, share: float) -> None:
         """Prepare.
 
         Args:
@@ -80,9 +77,9 @@ class Traces:
         self._otlp, self._seed, self._share = otlp, seed, share
         self._telemetry: Telemetry | None = None
 
-    async def start(self) -> Calls:
+    def start(self) -> Calls:
         """Open the receiver; return what the clients trace by."""
-        await self.receiver.start()
+        self.receiver.start()
         config = TelemetryConfig(traces=True, endpoint=f"http://{self.receiver.address}")
         resource = resource_of(Service.TRAFFIC.value, secrets.token_hex(4), MIGRATION, {})
         self._telemetry = build(Service.TRAFFIC, config, resource)
@@ -103,9 +100,9 @@ class Traces:
         if self._telemetry is not None:
             self._telemetry.close()
 
-    async def stop(self) -> None:
-        """Close the receiver."""
-        await self.receiver.stop()
+    def stop(self) -> None:
+        """Close the receiver; blocks for a moment, so call it in a thread."""
+        self.receiver.stop()
 
     def picture(self, path: Path) -> tuple[Check, dict[str, Any]]:
         """Choose a trace that crossed all services, and write the slowest and a sample to a file.

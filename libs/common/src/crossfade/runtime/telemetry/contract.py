@@ -396,7 +396,8 @@ EDGES: Final = (
     Edge("RPC", "BATCH", Via.LINK),
     Edge("BATCH", "APPLY", Via.LINK),
     Edge("BATCH", "PUBLISH", Via.LINK),
-    Edge("BATCH", "DB", Via.CHILD, APPLIERS),
+    Edge("BATCH", "DB", Via.CHILD, (FORWARD,)),
+    Edge("BATCH", "DB", Via.CHILD, (REVERSE,), occasional=True),
     Edge("SWEEP", "DB", Via.CHILD, (CONTROLLER,), occasional=True),
     Edge("REPAIRING", "DB", Via.CHILD, (VERIFIER,), occasional=True),
 )
