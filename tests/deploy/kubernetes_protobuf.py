@@ -40,7 +40,7 @@ def _build() -> dict[str, Any]:
             if plain is None:
                 made.type_name = f".kubernetes_subset.{kind.rstrip('*')}"
     pool = descriptor_pool.DescriptorPool()
-    found = pool.Add(file) or pool.FindFileByName(file.name)
+    found = pool.AddSerializedFile(file.SerializeToString())
     return {name: message_factory.GetMessageClass(found.message_types_by_name[name]) for name in _MESSAGES}
 
 
