@@ -7,7 +7,7 @@ ARGS ?=
 # Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
 WORKERS ?= 3
 
-.PHONY: setup demo test lint proto lock bench clean help dashboards test-alerts test-dashboards
+.PHONY: setup demo test test-deploy lint proto lock bench clean help dashboards test-alerts test-dashboards
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,10 +16,11 @@ setup: $(READY) ## the virtual environment, from the hashed lock
 
 $(READY): requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS))
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Crossfade needs Python 3.11 or newer; python3 is $$(python3 --version)"; exit 1; }
+	@echo "Setting up .venv from requirements.lock; once, half a minute to two."
 	@test -x $(PY) || python3 -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
-	.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation $(addprefix -e ,$(MEMBERS))
+	@.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	@.venv/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation $(addprefix -e ,$(MEMBERS))
 	@touch $@
 
 demo: $(READY) ## the whole migration, once, under live traffic (ARGS="--chaos --json")
@@ -33,6 +34,9 @@ lint: $(READY) ## ruff, strict types, import rules
 
 test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-deploy: $(READY) ## the charts, modules, images and dashboards, by the real tools
+	$(PY) -m pytest tests/deploy $(ARGS)
 
 test-slow: $(READY) ## the larger scopes that make test leaves out
 	$(PY) -m pytest -m slow $(ARGS)
