@@ -239,3 +239,29 @@ def test_a_binary_parameter_is_what_it_was_when_it_comes_back(emulator: Emulator
     put(emulator, table)
     run(emulator, table, "SET b=?", {"B": raw})
     assert read(emulator, table) == {"b": {"B": raw}}
+
+
+@mends("throttles")
+def test_statements_on_a_hot_partition_are_sent_back_and_the_others_run(emulator: Emulator) -> None:
+    name = f"hot-{next(_numbers)}"
+    emulator.dynamodb.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    emulator.control.post("throttles", table=name, key="b", statements=2)
+    statements = [
+        {"Statement": f"INSERT INTO \"{name}\" VALUE {{'pk':?}}", "Parameters": [{"S": key}]} for key in ("a", "b", "c")
+    ]
+    codes = []
+    for _ in range(3):
+        answers = emulator.dynamodb.batch_execute_statement(Statements=statements)["Responses"]
+        codes.append([each.get("Error", {}).get("Code", "") for each in answers])
+    assert codes == [
+        ["", "ThrottlingError", ""],
+        ["DuplicateItem", "ThrottlingError", "DuplicateItem"],
+        ["DuplicateItem", "", "DuplicateItem"],
+    ]
+    shown = emulator.control.get("throttles")["throttles"]
+    assert {"table": name, "key": "b", "statements": 0, "sent_back": 2} in shown

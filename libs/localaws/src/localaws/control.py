@@ -2,6 +2,8 @@
 
 GET  /_localaws/faults     what goes wrong between tables and streams, and what was written so far
 POST /_localaws/faults     change it: {"duplicate": 0.1, "shuffle_window": 20, "delay_ms": 500, "seed": 7}
+GET  /_localaws/throttles  which statements are sent back: {"throttles": [{"table", "key", "statements", "sent_back"}]}
+POST /_localaws/throttles  send some back: {"table": name, "key": partition key or "*", "statements": 3, -1 or 0}
 POST /_localaws/expire     remove now what TTL would remove within days: {"expired": N}
 GET  /_localaws/calls      IAM actions so far: {access key id: {action: {resource: times}}}; POST begins anew
 POST /_localaws/patches    {"without": [names]}: leave patches out, to show the fault that each mends
@@ -17,6 +19,7 @@ from localaws.calls import calls
 from localaws.http_server import Request, response
 from localaws.patches import registry
 from localaws.patches.change_records import capture, reap
+from localaws.patches.throttling import throttles
 
 CONTROL_PREFIX = b"/_localaws/"
 
@@ -28,6 +31,12 @@ def _faults(request: Request, settings: Json) -> Json:
         stream = settings.pop("stream", None)
         capture.delivery.set_faults(settings, stream)
     return capture.delivery.report()
+
+
+def _throttles(request: Request, settings: Json) -> Json:
+    if request.method == "POST":
+        throttles.set(settings)
+    return throttles.report()
 
 
 def _expire(_request: Request, _settings: Json) -> Json:
@@ -49,6 +58,7 @@ def _calls(request: Request, _settings: Json) -> Json:
 
 ENDPOINTS: dict[bytes, Callable[[Request, Json], Json]] = {
     b"faults": _faults,
+    b"throttles": _throttles,
     b"expire": _expire,
     b"patches": _patches,
     b"calls": _calls,

@@ -13,8 +13,22 @@ from localaws.patches import (
     speed,
     statements,
     streams,
+    throttling,
 )
 
 registry.arrange(
-    [numbers, speed, statements, streams, paths, partiql, change_records, point_in_time, export, imports, event_sources]
+    [
+        numbers,
+        speed,
+        statements,
+        streams,
+        paths,
+        partiql,
+        throttling,
+        change_records,
+        point_in_time,
+        export,
+        imports,
+        event_sources,
+    ]
 )
