@@ -1,12 +1,14 @@
 """Sends transfers in requests of up to 25, several at once, until every one is written or judged (rule 11).
 
 Throttling makes requests smaller and rarer: what was throttled goes back to the queue, each sender waits with jitter,
-and the size of the requests is halved; it grows by one with each request that went through. Nothing is ever dropped.
+and the size of the requests is halved; it grows by one with each request that went through. Nothing is ever dropped:
+where time is bounded (AWS Lambda), what it did not suffice for is told, and comes again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -47,6 +49,7 @@ class Sender:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         on_request: Callable[[], None] = lambda: None,
+        time_left_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """Prepare.
 
@@ -56,17 +59,19 @@ class Sender:
             sleep: waits before a request is repeated.
             jitter: random number from 0 to 1.
             on_request: called after each request.
+            time_left_s: how long requests may still be made, in seconds.
         """
         self._table = table
         self._in_flight = in_flight
         self._sleep = sleep
         self._jitter = jitter
         self._on_request = on_request
+        self._time_left_s = time_left_s
         self.size = FULL_SIZE
         self.throttled = 0
 
     async def send(self, transfers: Sequence[Transfer]) -> list[Verdict]:
-        """Write transfers of different keys; return the final verdict of each, never THROTTLED.
+        """Write transfers of different keys; return the final verdict of each, THROTTLED only if time didn't suffice.
 
         Raises:
             StoreRefused: the table is gone, or may not be written.
@@ -87,7 +92,7 @@ class Sender:
 
     async def _work(self, transfers: Sequence[Transfer], queue: deque[int], verdicts: list[Verdict]) -> None:
         failures = 0
-        while queue:
+        while queue and self._time_left_s() > 0:
             chunk = [queue.popleft() for _ in range(min(self.size, len(queue)))]
             try:
                 answers = await self._table.transfer([transfers[index] for index in chunk])
@@ -104,7 +109,10 @@ class Sender:
                 failures += 1
                 self.throttled += again
                 self.size = max(1, self.size // 2)
-                await self._sleep(wait_s(failures, self._jitter()))
+                pause_s = wait_s(failures, self._jitter())
+                if pause_s >= self._time_left_s():
+                    return
+                await self._sleep(pause_s)
             else:
                 failures = 0
                 self.size = min(FULL_SIZE, self.size + 1)

@@ -130,6 +130,9 @@ class Report(NamedTuple):
         foreign_last_us: commit time of the last foreign write; 0 when there was none.
         imprecise_last_us: commit time of the last record without µs; 0 when there was none.
         halted: why the role stopped the ramp (a REMOVE of a standby, say); empty when it did not.
+        halted_us: when it did, wall clock in µs; only where no process lives to remember it (AWS Lambda), else 0.
+        position: sequence number up to which all is applied, opaque; only of a consumer that keeps no checkpoint of
+            its own (AWS Lambda), else empty.
     """
 
     role: str
@@ -142,6 +145,8 @@ class Report(NamedTuple):
     foreign_last_us: int = 0
     imprecise_last_us: int = 0
     halted: str = ""
+    halted_us: int = 0
+    position: str = ""
 
 
 class Reports(Protocol):

@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from crossfade.adapters.control.rows import put_request, query_request, report_of, report_row
+from msgspec import Raw
+
+from crossfade.adapters.control.rows import (
+    key_of,
+    put_request,
+    query_request,
+    replace_request,
+    report_of,
+    report_row,
+)
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.core.control import REPORT_PK
+from crossfade.adapters.wire import ConditionFailed
+from crossfade.core.control import REPORT_PK, report_sk
 from crossfade.ports.control import Report
 
 AT_ONCE: Final = 8
 """Writes in flight: a consumer of many shards must not fill the connection pool of its apply path."""
+
+
+class Held(NamedTuple):
+    """A report as the table holds it.
+
+    Attributes:
+        report: read.
+        body: as it was written, for the condition of the next write.
+    """
+
+    report: Report
+    body: Raw
 
 
 class DynamoReports:
@@ -28,6 +50,28 @@ class DynamoReports:
         for first in range(0, len(reports), AT_ONCE):
             batch = reports[first : first + AT_ONCE]
             await asyncio.gather(*(self._db.put_item(put_request(self._table, report_row(each))) for each in batch))
+
+    async def held(self, role: str, shard: str) -> Held | None:
+        """Return the last report of a role on a shard; None when there is none."""
+        row = await self._db.get_item(self._table, key_of(REPORT_PK, report_sk(role, shard)))
+        return None if row is None else Held(report_of(row), row["body"])
+
+    async def replace(self, held: Held | None, report: Report) -> bool:
+        """Replace a report, unless another writer came between.
+
+        Args:
+            held: what `held` returned for its role and shard.
+            report: the new one.
+
+        Returns:
+            False when another writer came between: nothing was written.
+        """
+        body = None if held is None else held.body
+        try:
+            await self._db.put_item(replace_request(self._table, report_row(report), body))
+        except ConditionFailed:
+            return False
+        return True
 
     async def all(self) -> list[Report]:
         """Return the last report of each role and shard."""

@@ -165,6 +165,24 @@ def put_request(table: str, row: Image, *, if_absent: bool = False) -> bytes:
     return encode(request)
 
 
+def replace_request(table: str, row: Image, body: Raw | None) -> bytes:
+    """Return a PutItem request that goes through only while the item's body is as it was read.
+
+    Args:
+        table: its name.
+        row: the new item.
+        body: of the item that is there; None when there is none.
+    """
+    if body is None:
+        return put_request(table, row, if_absent=True)
+    condition: dict[str, Any] = {
+        "ConditionExpression": "#body = :body",
+        "ExpressionAttributeNames": {"#body": "body"},
+        "ExpressionAttributeValues": {":body": body},
+    }
+    return encode({"TableName": table, "Item": row} | condition)
+
+
 def delete_request(table: str, key: Image) -> bytes:
     """Return a DeleteItem request."""
     return encode({"TableName": table, "Key": key})
