@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -12,10 +13,13 @@ from typing import Final
 from rich.console import Console
 
 from crossfade_demo.options import parse_options
+from crossfade_demo.processes import ProcessFailed
 from crossfade_demo.screen import Screen, View
 from crossfade_demo.story import Story
+from localaws import StartFailed
 
 BUILD: Final = Path("build/demo")
+INTERRUPTED: Final = 130
 
 
 def main() -> int:
@@ -24,8 +28,18 @@ def main() -> int:
     shutil.rmtree(BUILD, ignore_errors=True)
     (BUILD / "logs").mkdir(parents=True)
     view = View()
-    with Screen(view, quiet=options.json) as screen:
-        report = asyncio.run(Story(options, BUILD, screen, view).play())
+    signal.signal(
+        signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)
+    )  # what was started is stopped then, too
+    try:
+        with Screen(view, quiet=options.json) as screen:
+            report = asyncio.run(Story(options, BUILD, screen, view).play())
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; everything is stopped, the logs are in {BUILD}/logs\n")
+        return INTERRUPTED
+    except (ProcessFailed, StartFailed) as error:
+        sys.stderr.write(f"the demo can't start: {error}\nlogs are in {BUILD}/logs\n")
+        return 1
     path = BUILD / "report.json"
     report.write(path)
     if options.json:

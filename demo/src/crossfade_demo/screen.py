@@ -78,7 +78,7 @@ class Screen:
         self._started_s = time.monotonic()
         self._plain_s = 0.0
         live = not quiet and self._console.is_terminal
-        self._live = Live(self._draw(), console=self._console, refresh_per_second=4) if live else None
+        self._live = Live(self.draw(), console=self._console, refresh_per_second=4) if live else None
 
     def __enter__(self) -> Screen:
         if self._live:
@@ -89,7 +89,7 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live:
-            self._live.update(self._draw(), refresh=True)
+            self._live.update(self.draw(), refresh=True)
             self._live.stop()
 
     def note(self, text: str) -> None:
@@ -103,7 +103,7 @@ class Screen:
     def update(self) -> None:
         """Show the view as it is now."""
         if self._live:
-            self._live.update(self._draw())
+            self._live.update(self.draw())
         elif not self._quiet and time.monotonic() - self._plain_s > PLAIN_EVERY_S:
             self._plain_s = time.monotonic()
             sys.stdout.write(self._line() + "\n")
@@ -118,7 +118,8 @@ class Screen:
             + (f"  waits for: {view.waits_for}" if view.waits_for else "")
         )
 
-    def _draw(self) -> RenderableType:
+    def draw(self) -> RenderableType:
+        """Return the screen as it is now: always `PANEL_LINES` lines."""
         view = self._view
         bars = Table.grid(padding=(0, 1))
         for phase in PHASES:
@@ -130,6 +131,8 @@ class Screen:
                 ProgressBar(total=1.0, completed=share or 0.0, width=26),
             )
         facts = Table.grid(padding=(0, 2))
+        facts.add_column(no_wrap=True)
+        facts.add_column(no_wrap=True, overflow="ellipsis")  # a second line would push the newest note off the panel
         bad = "bold red" if view.failed else "green"
         for name, value in (
             ("operations", f"{view.operations_per_s:.0f} a second"),
@@ -145,7 +148,9 @@ class Screen:
             facts.add_row(Text(name, style="dim"), value)
         top = Table.grid(padding=(0, 4))
         top.add_row(bars, facts)
-        waits = Text(f"waits for {view.waits_for}" if view.waits_for else "", style="yellow", overflow="ellipsis")
+        waits = Text(
+            f"waits for {view.waits_for}" if view.waits_for else "", "yellow", no_wrap=True, overflow="ellipsis"
+        )
         story = Text("\n".join(view.notes), no_wrap=True, overflow="ellipsis")
         title = f"Crossfade  {view.phase}  {time.monotonic() - self._started_s:.0f} s"
         return Panel(Group(top, waits, story), title=title, title_align="left", height=PANEL_LINES)

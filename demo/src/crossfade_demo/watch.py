@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from textwrap import shorten
 from typing import Any, Final
 
 from crossfade_demo.latency import all_calls, latency
@@ -101,7 +102,7 @@ class Watch:
         if parity["verdict"] == "clean" and clean:
             self._view.parity = f"clean {clean['age_s']:.0f} s ago, {clean['verified']:,} keys"
         else:
-            self._view.parity = f"{parity['verdict']}: {parity['reason']}"[:SHORT]
+            self._view.parity = shorten(f"{parity['verdict']}: {parity['reason']}", SHORT, placeholder=" …")
 
     def _show_traffic(self, traffic: Traffic) -> None:
         now_s = time.monotonic()
