@@ -17,7 +17,7 @@ from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.image import Image, encode_image
-from crossfade.core.item import Item, Role, build_image, parse_item
+from crossfade.core.item import Item, Role, build_image, is_active, parse_item
 from crossfade.core.keys import Key, key_image, key_of_strings
 from crossfade.core.perform import perform
 from crossfade.core.shape import Side
@@ -157,6 +157,10 @@ async def check(bench: Bench, pairs: Sequence[tuple[Item | None, Write]], *, tog
         assert type(answer) is type(expected), (before, write)
         assert comparable(answer.item) == comparable(expected.item), (before, write)
         assert comparable(after.get(write.key)) == comparable(expected.item), (before, write)
+        if expected.item is not None and expected.item.ttl and shape.ttl is not None:
+            image = await bench.image(write.key) or {}
+            fires = is_active(expected.item, shape.side)
+            assert (shape.ttl in image, "cf_ttl" in image) == (fires, not fires), (before, write)
     return [answer for answer in answers if not isinstance(answer, Exception)]
 
 
@@ -207,13 +211,18 @@ async def test_a_trimming_write_holds_for_the_item_it_was_planned_for_and_raises
     op = operation(kind)
     active = stamped(side, Role.ACTIVE, 2, floor=ulid(0, age_ms=90_000))
     trims = [OperateAndTrim(op.key, op, SEED, frozenset({ulid(90)}), floor) for floor in (ulid(91), b"")]
-    befores = [active, active._replace(floor=b""), active._replace(version=SEED + 1), active._replace(version=None)]
+    befores: list[Item | None] = [
+        active,
+        active._replace(floor=b""),
+        active._replace(version=SEED + 1),
+        active._replace(version=None),
+    ]
     befores += [active._replace(role=Role.STANDBY), tombstone(Role.ACTIVE, 2), live(side), None]
     befores += [active._replace(content=content(side, 2))]
     pairs = [(before, write) for write in trims for before in befores]
     answers = await check(open_bench(side), pairs, together=together)
     assert isinstance(answers[0], Applied)
-    assert (answers[0].item.floor, answers[0].item.recent) == (ulid(91), {ulid(90), op.transaction_id})
+    assert (answers[0].item.floor, answers[0].item.recent) == (ulid(91), frozenset({ulid(90), op.transaction_id}))
 
 
 @SIDES
@@ -226,7 +235,7 @@ async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
     sealed = stamped(side, Role.STANDBY, 3, SEED + 4, ttl=ttl)
     befores = [None, live(side), live(side, ttl=ttl), active, active._replace(ttl=b""), standby]
     befores += [tombstone(Role.ACTIVE, 2), tombstone(Role.STANDBY, 2), standby._replace(version=SEED + 9)]
-    befores += [stamped(side, role, 3) for role in Role]
+    befores += [stamped(side, role, generation) for role in Role for generation in (3, 4)]
     handovers: list[Write] = [
         Seal(key, 3, SEED, stamped=stamped_, expires=expires) for stamped_ in (True, False) for expires in (True, False)
     ]
