@@ -1,0 +1,126 @@
+# The migration of the demo: from the shared table wallet to the new table engagement.
+
+locals {
+  migration = "engagement"
+  tables    = { legacy = "wallet", new = "engagement" }
+  streams   = { legacy = "wallet-changes", new = "engagement-changes", feed = "engagement-events" }
+
+  new_table     = var.new_table_imported ? toset([local.tables.new]) : toset([])
+  consumers     = ["forward", "reverse", "feed-legacy", "feed-new"]
+  function_name = "${local.migration}-crossfade-forward"
+  on_failure    = "arn:${data.aws_partition.current.partition}:sqs:${var.region}:${data.aws_caller_identity.current.account_id}:${local.function_name}-on-failure"
+}
+
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+module "key" {
+  source = "./key"
+
+  name   = local.migration
+  region = var.region
+}
+
+# ---- made before `crossfade start` ---------------------------------------------------------------
+
+module "control_tables" {
+  source   = "../../modules/table"
+  for_each = module.access.control_tables
+
+  name        = each.value
+  kms_key_arn = module.key.arn
+}
+
+module "streams" {
+  source   = "../../modules/change-stream"
+  for_each = local.streams
+
+  name        = each.value
+  shards      = var.shards
+  retention_h = var.retention_h
+  kms_key_arn = module.key.arn
+
+  # The controller enables capture at the moment that the snapshot needs, and of the new table when there is one.
+  table = null
+}
+
+module "snapshot" {
+  source = "../../modules/snapshot"
+
+  legacy_table = local.tables.legacy
+  bucket       = var.bucket
+  log_bucket   = var.log_bucket
+  kms_key_arn  = module.key.arn
+}
+
+module "dedup" {
+  source = "../../modules/dedup"
+
+  name                      = "${local.migration}-marks"
+  vpc_id                    = var.vpc_id
+  subnet_ids                = var.private_subnet_ids
+  client_security_group_ids = var.service_security_group_ids
+  auth_token                = var.redis_auth_token
+  auth_token_version        = var.redis_auth_token_version
+  kms_key_arn               = module.key.arn
+}
+
+module "access" {
+  source = "../../modules/access"
+
+  migration             = local.migration
+  tables                = local.tables
+  streams               = local.streams
+  bucket                = var.bucket
+  kms_key_arns          = [module.key.arn]
+  oidc_provider_arn     = var.oidc_provider_arn
+  operator_principals   = var.operator_principals
+  legacy_writes_revoked = var.legacy_writes_revoked
+
+  lambda_roles = var.forward_lambda == null ? {} : {
+    forward = { function_name = local.function_name, on_failure_arn = local.on_failure }
+  }
+}
+
+module "forward_lambda" {
+  source = "../../modules/replicator-lambda"
+  count  = var.forward_lambda == null ? 0 : 1
+
+  name        = local.function_name
+  role        = "forward"
+  role_arn    = module.access.role_arns["forward"]
+  package     = { bucket = var.forward_lambda.bucket, key = var.forward_lambda.key }
+  stream_arns = { legacy = module.streams["legacy"].arn }
+  retention_h = var.retention_h
+  concurrency = var.forward_lambda.concurrency
+  enabled     = var.new_table_imported # nothing to write to before
+  vpc         = { subnet_ids = var.private_subnet_ids, security_group_ids = values(var.service_security_group_ids) }
+  kms_key_arn = module.key.arn
+
+  environment = { CROSSFADE_LEGACY_STREAM = local.streams.legacy, CROSSFADE_NEW_STREAM = local.streams.new }
+}
+
+module "alarms" {
+  source = "../../modules/alarms"
+
+  migration     = local.migration
+  tables        = { legacy = local.tables.legacy, new = var.new_table_imported ? local.tables.new : null }
+  streams       = local.streams
+  retention_h   = var.retention_h
+  dedup_nodes   = module.dedup.nodes
+  running       = concat(["controller"], var.replicating ? concat(["verifier"], local.consumers) : [])
+  alarm_actions = [var.pager_topic_arn]
+  runbooks_url  = var.runbooks_url
+
+  functions = { for each in module.forward_lambda[*] : "forward" => { function_name = each.function_name, on_failure_queue = each.on_failure_queue } }
+}
+
+module "dashboard" {
+  source = "../../modules/dashboards"
+
+  migration  = local.migration
+  tables     = { legacy = local.tables.legacy, new = var.new_table_imported ? local.tables.new : null }
+  streams    = local.streams
+  alarm_arns = values(module.alarms.arns)
+}

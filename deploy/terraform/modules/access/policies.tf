@@ -1,0 +1,337 @@
+# One statement for each thing that a service does with one kind of resource. tests/deploy compares them, both ways, with
+# the calls that the embedded AWS saw in the demo. PartiQL has actions of its own: BatchExecuteStatement needs none.
+
+locals {
+  read_stream = ["kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
+  transfer    = concat(["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"], var.open_mapping ? ["dynamodb:UpdateItem"] : [])
+
+  replicators = {
+    forward = { source = "legacy", target = "new" }
+    reverse = { source = "new", target = "legacy" }
+  }
+
+  shard_leases = {
+    sid       = "ShardLeases"
+    actions   = ["dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
+    resources = [local.table.leases]
+  }
+  say_reports = {
+    sid       = "Reports"
+    actions   = ["dynamodb:PutItem"]
+    resources = [local.table.reports]
+  }
+
+  api = [
+    {
+      sid       = "NewTable"
+      actions   = ["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+      resources = [local.table.new]
+    },
+    {
+      sid       = "LegacyTable"
+      actions   = concat(["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"], var.legacy_writes_revoked ? [] : ["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem"])
+      resources = [local.table.legacy]
+    },
+    {
+      sid       = "Heartbeats"
+      actions   = ["dynamodb:DeleteItem", "dynamodb:PutItem"]
+      resources = [local.table.heartbeats]
+    },
+    local.say_reports,
+  ]
+
+  replicator = { for role, side in local.replicators : role => [
+    {
+      sid       = "ReadChanges"
+      actions   = local.read_stream
+      resources = [local.stream[side.source]]
+    },
+    {
+      sid       = "Transfer"
+      actions   = concat(["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"], local.transfer)
+      resources = [local.table[side.target]]
+    },
+    {
+      sid       = "LiftOrRestore" # design.md, section 3, rules 3 and 5
+      actions   = ["dynamodb:PutItem", "dynamodb:UpdateItem"]
+      resources = [local.table[side.source]]
+    },
+    {
+      sid       = "Phase"
+      actions   = ["dynamodb:Query"]
+      resources = [local.table.journal]
+    },
+    {
+      sid       = "DeadLetters"
+      actions   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+      resources = [local.table.dead_letters]
+    },
+    local.shard_leases,
+    local.say_reports,
+  ] }
+
+  feed = [
+    {
+      sid       = "ReadChanges"
+      actions   = local.read_stream
+      resources = [local.stream.legacy, local.stream.new]
+    },
+    {
+      sid       = "Publish"
+      actions   = ["kinesis:ListShards", "kinesis:PutRecords"]
+      resources = [local.stream.feed]
+    },
+    {
+      sid       = "Park"
+      actions   = ["dynamodb:PutItem"]
+      resources = [local.table.dead_letters]
+    },
+    local.shard_leases,
+    local.say_reports,
+  ]
+
+  verifier = [
+    {
+      sid       = "ReadChanges"
+      actions   = local.read_stream
+      resources = [local.stream.legacy, local.stream.new]
+    },
+    {
+      sid       = "CompareAndRepair"
+      actions   = concat(["dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:Scan", "dynamodb:UpdateItem"], var.open_mapping ? ["dynamodb:GetItem"] : [])
+      resources = [local.table.legacy, local.table.new]
+    },
+    {
+      sid       = "JournalRepairs"
+      actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+      resources = [local.table.journal]
+    },
+    local.first_hop,
+  ]
+
+  first_hop = {
+    sid       = "FirstHop" # CloudWatch's reads know no resources
+    actions   = ["cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"]
+    resources = ["*"]
+  }
+
+  controller = concat(
+    [
+      {
+        sid       = "HandOver"
+        actions   = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem"]
+        resources = [local.table.legacy, local.table.new]
+      },
+      {
+        sid       = "LookAtTables"
+        actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"]
+        resources = [local.table.legacy, local.table.new]
+      },
+      {
+        sid       = "Capture"
+        actions   = ["dynamodb:EnableKinesisStreamingDestination", "dynamodb:UpdateKinesisStreamingDestination"]
+        resources = [local.table.legacy, local.table.new]
+      },
+      {
+        sid       = "CaptureNeeds" # AWS: Using IAM policies for Kinesis Data Streams and DynamoDB
+        actions   = ["kinesis:DescribeStream", "kinesis:PutRecords"]
+        resources = [local.stream.legacy, local.stream.new]
+      },
+      {
+        sid       = "CaptureNeedsList" # ListStreams knows no resources
+        actions   = ["kinesis:ListStreams"]
+        resources = ["*"]
+      },
+      {
+        sid       = "CaptureNeedsRole"
+        actions   = ["iam:CreateServiceLinkedRole"]
+        resources = ["arn:${local.partition}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/kinesisreplication.dynamodb.amazonaws.com/AWSServiceRoleForDynamoDBKinesisDataStreamsReplication"]
+        condition = { StringEquals = { "iam:AWSServiceName" = "kinesisreplication.dynamodb.amazonaws.com" } }
+      },
+      {
+        sid       = "Export"
+        actions   = ["dynamodb:ExportTableToPointInTime"]
+        resources = [local.table.legacy]
+      },
+      {
+        sid       = "ExportState"
+        actions   = ["dynamodb:DescribeExport"]
+        resources = ["${local.table.legacy}/export/*"]
+      },
+      {
+        sid       = "Import"
+        actions   = ["dynamodb:ImportTable"]
+        resources = [local.table.new]
+      },
+      {
+        sid       = "ImportState"
+        actions   = ["dynamodb:DescribeImport"]
+        resources = ["${local.table.new}/import/*"]
+      },
+      {
+        sid       = "ImportLog" # AWS: Requesting a table import in DynamoDB
+        actions   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
+        resources = ["arn:${local.partition}:logs:${local.place}:log-group:/aws-dynamodb/*"]
+      },
+      {
+        sid       = "SnapshotFiles" # AbortMultipartUpload and PutObjectAcl: AWS: Requesting a table export in DynamoDB
+        actions   = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", "s3:PutObjectAcl"]
+        resources = [local.objects]
+      },
+      {
+        sid       = "SnapshotBucket"
+        actions   = ["s3:ListBucket"]
+        resources = [local.bucket]
+      },
+      {
+        sid       = "LookAtStreams"
+        actions   = ["kinesis:DescribeStreamSummary", "kinesis:ListShards"]
+        resources = [local.stream.feed, local.stream.legacy, local.stream.new]
+      },
+      {
+        sid       = "ReadTheStreamsEnd"
+        actions   = ["kinesis:GetRecords", "kinesis:GetShardIterator"]
+        resources = [local.stream.legacy, local.stream.new]
+      },
+      {
+        sid       = "ControlTables"
+        actions   = ["dynamodb:DescribeTable"]
+        resources = [for name in keys(local.control_tables) : local.table[name]]
+      },
+      {
+        sid       = "Journal"
+        actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+        resources = [local.table.journal]
+      },
+      {
+        sid       = "Lease"
+        actions   = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+        resources = [local.table.leases]
+      },
+      {
+        sid       = "StatusAndHeartbeats"
+        actions   = ["dynamodb:PutItem", "dynamodb:Query"]
+        resources = [local.table.heartbeats]
+      },
+      {
+        sid       = "ReadReports"
+        actions   = ["dynamodb:Query"]
+        resources = [local.table.dead_letters, local.table.reports]
+      },
+      local.first_hop,
+    ],
+    [for sid, each in {
+      CreateControlTables = { actions = ["dynamodb:CreateTable"], resources = [for name in keys(local.control_tables) : local.table[name]] }
+      CreateStreams       = { actions = ["kinesis:CreateStream", "kinesis:IncreaseStreamRetentionPeriod"], resources = values(local.stream) }
+    } : { sid = sid, actions = each.actions, resources = each.resources } if var.controller_creates],
+  )
+
+  operator = [
+    {
+      sid       = "Plan"
+      actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"]
+      resources = [local.table.legacy, local.table.new]
+    },
+    {
+      sid       = "PlanSample"
+      actions   = ["dynamodb:Scan"]
+      resources = [local.table.legacy]
+    },
+    {
+      sid       = "PlanStreams"
+      actions   = ["kinesis:DescribeStreamSummary", "kinesis:ListShards"]
+      resources = [local.stream.legacy, local.stream.new]
+    },
+    {
+      sid       = "PlanBucket"
+      actions   = ["s3:ListBucket"]
+      resources = [local.bucket]
+    },
+    {
+      sid       = "ControlTables"
+      actions   = ["dynamodb:DescribeTable"]
+      resources = [for name in keys(local.control_tables) : local.table[name]]
+    },
+    {
+      sid       = "Ask"
+      actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+      resources = [local.table.journal]
+    },
+    {
+      sid       = "Status"
+      actions   = ["dynamodb:GetItem"]
+      resources = [local.table.heartbeats]
+    },
+    {
+      sid       = "Redrive"
+      actions   = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+      resources = [local.table.legacy, local.table.new]
+    },
+    {
+      sid       = "RedriveLetters"
+      actions   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+      resources = [local.table.dead_letters]
+    },
+    {
+      sid       = "RedriveEvents"
+      actions   = ["kinesis:PutRecords"]
+      resources = [local.stream.feed]
+    },
+    {
+      sid       = "OnlyTheOperatorDeletes" # design.md, section 3, rule 3
+      actions   = ["dynamodb:DeleteItem"]
+      resources = [local.table.legacy, local.table.new]
+    },
+  ]
+
+  # What Lambda itself does with the role of a function that reads a stream.
+  on_lambda = { for role, function in var.lambda_roles : role => concat(
+    [
+      {
+        sid       = "EventSource"
+        actions   = ["kinesis:DescribeStream", "kinesis:DescribeStreamSummary"]
+        resources = role == "feed" ? [local.stream.legacy, local.stream.new] : [local.stream[local.replicators[role].source]]
+      },
+      {
+        sid       = "EventSourceList"
+        actions   = ["kinesis:ListStreams"]
+        resources = ["*"]
+      },
+      {
+        sid       = "OnFailure"
+        actions   = ["sqs:SendMessage"]
+        resources = [function.on_failure_arn]
+      },
+      {
+        sid       = "Log"
+        actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        resources = ["arn:${local.partition}:logs:${local.place}:log-group:/aws/lambda/${function.function_name}:*"]
+      },
+    ],
+    [for each in [true] : {
+      sid       = "Network" # these know no resources before the interface is there
+      actions   = ["ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs", "ec2:UnassignPrivateIpAddresses"]
+      resources = ["*"]
+    } if function.in_vpc],
+  ) }
+
+  encryption = [for each in [true] : {
+    sid       = "Encryption"
+    actions   = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
+    resources = var.kms_key_arns
+    condition = { StringEquals = { "kms:ViaService" = [for service in ["dynamodb", "kinesis", "s3", "sqs"] : "${service}.${data.aws_region.current.region}.amazonaws.com"] } }
+  } if length(var.kms_key_arns) > 0]
+
+  statements = {
+    for service, own in merge({ "engagement-api" = local.api, feed = local.feed, verifier = local.verifier, controller = local.controller, operator = local.operator }, local.replicator) :
+    service => concat(own, local.encryption, try(local.on_lambda[service], []))
+  }
+
+  policies = { for service, statements in local.statements : service => jsonencode({
+    Version = "2012-10-17"
+    Statement = [for each in statements : merge(
+      { Sid = each.sid, Effect = "Allow", Action = each.actions, Resource = each.resources },
+      can(each.condition) ? { Condition = each.condition } : {},
+    )]
+  }) }
+}

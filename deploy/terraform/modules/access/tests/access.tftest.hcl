@@ -1,0 +1,142 @@
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111122223333" }
+  }
+  mock_data "aws_region" {
+    defaults = { region = "us-east-1" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+}
+
+variables {
+  migration           = "engagement"
+  tables              = { legacy = "wallet", new = "engagement" }
+  streams             = { legacy = "wallet-changes", new = "engagement-changes", feed = "engagement-events" }
+  bucket              = "crossfade-demo"
+  oidc_provider_arn   = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.us-east-1.amazonaws.com/id/EXAMPLE"
+  operator_principals = ["arn:aws:iam::111122223333:role/sre"]
+}
+
+run "no_policy_has_a_wildcard_among_its_actions" {
+  command = plan
+
+  assert {
+    condition = alltrue(flatten([for policy in values(output.policies) : [
+      for statement in jsondecode(policy).Statement : [for action in statement.Action : !strcontains(action, "*")]
+    ]]))
+    error_message = "an action has a wildcard"
+  }
+  assert {
+    condition = alltrue(flatten([for policy in values(output.policies) : [
+      for statement in jsondecode(policy).Statement : statement.Resource != ["*"] || contains(["cloudwatch:GetMetricStatistics", "kinesis:ListStreams"], statement.Action[0])
+    ]]))
+    error_message = "a statement is for all resources that could name its own"
+  }
+}
+
+run "rule_3_only_the_operator_deletes_items_of_the_two_tables" {
+  command = plan
+
+  assert {
+    condition = [for service, policy in output.policies : service if anytrue([
+      for statement in jsondecode(policy).Statement :
+      anytrue([for action in statement.Action : contains(["dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "dynamodb:PartiQLDelete"], action)])
+      && anytrue([for arn in statement.Resource : contains(["arn:aws:dynamodb:us-east-1:111122223333:table/wallet", "arn:aws:dynamodb:us-east-1:111122223333:table/engagement"], arn)])
+    ])] == ["operator"]
+    error_message = "somebody else may delete items"
+  }
+  assert {
+    condition     = alltrue([for policy in values(output.policies) : !strcontains(policy, "DeleteTable") && !strcontains(policy, "dynamodb:CreateTable")])
+    error_message = "somebody may create or delete tables"
+  }
+}
+
+run "the_api_writes_both_tables_until_complete" {
+  command = plan
+
+  assert {
+    condition     = contains(one([for statement in jsondecode(output.policies["engagement-api"]).Statement : statement.Action if statement.Sid == "LegacyTable"]), "dynamodb:UpdateItem")
+    error_message = "the API can't write its legacy table"
+  }
+}
+
+run "and_only_reads_the_legacy_table_after_it" {
+  command = plan
+  variables {
+    legacy_writes_revoked = true
+  }
+
+  assert {
+    condition     = one([for statement in jsondecode(output.policies["engagement-api"]).Statement : statement.Action if statement.Sid == "LegacyTable"]) == ["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"]
+    error_message = "the API may still write the legacy table"
+  }
+}
+
+run "a_role_is_for_one_service_account_of_one_cluster" {
+  command = plan
+
+  assert {
+    condition     = jsondecode(aws_iam_role.service["forward"].assume_role_policy).Statement[0].Condition.StringEquals["oidc.eks.us-east-1.amazonaws.com/id/EXAMPLE:sub"] == "system:serviceaccount:crossfade:replicator-forward"
+    error_message = "another service account may take the role"
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role.service["forward"].assume_role_policy).Statement[0].Condition.StringEquals["oidc.eks.us-east-1.amazonaws.com/id/EXAMPLE:aud"] == "sts.amazonaws.com"
+    error_message = "tokens for others are taken"
+  }
+  assert {
+    condition     = length(aws_iam_role.service) == 6 && jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement[0].Principal.AWS == ["arn:aws:iam::111122223333:role/sre"]
+    error_message = "there are other roles than six services and the operator"
+  }
+}
+
+run "a_replicator_on_lambda_is_lambdas" {
+  command = plan
+  variables {
+    lambda_roles = { forward = { function_name = "f", on_failure_arn = "arn:aws:sqs:us-east-1:111122223333:f-on-failure" } }
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.service["forward"].assume_role_policy).Statement[0].Principal.Service == "lambda.amazonaws.com"
+    error_message = "Lambda can't take the role"
+  }
+  assert {
+    condition     = one([for statement in jsondecode(output.policies["forward"]).Statement : statement.Resource if statement.Sid == "OnFailure"]) == ["arn:aws:sqs:us-east-1:111122223333:f-on-failure"]
+    error_message = "Lambda can't tell what it gave up on"
+  }
+  assert {
+    condition     = one([for statement in jsondecode(output.policies["forward"]).Statement : statement.Resource if statement.Sid == "EventSource"]) == ["arn:aws:kinesis:us-east-1:111122223333:stream/wallet-changes"]
+    error_message = "forward reads another stream than the legacy table's"
+  }
+  assert {
+    condition     = !strcontains(output.policies["reverse"], "sqs:")
+    error_message = "the pod's policy has Lambda's statements"
+  }
+}
+
+run "keys_are_used_through_the_services_only" {
+  command = plan
+  variables {
+    kms_key_arns = ["arn:aws:kms:us-east-1:111122223333:key/1"]
+  }
+
+  assert {
+    condition = alltrue([for policy in values(output.policies) : alltrue([
+      for statement in jsondecode(policy).Statement : contains(statement.Condition.StringEquals["kms:ViaService"], "dynamodb.us-east-1.amazonaws.com") if statement.Sid == "Encryption"
+    ]) && strcontains(policy, "kms:Decrypt")])
+    error_message = "a key can be used directly, or not at all"
+  }
+}
+
+run "nobody_operates_by_wildcard_and_unknown_services_are_named" {
+  command = plan
+  variables {
+    operator_principals = ["*"]
+    oidc_provider_arn   = "https://oidc.example"
+    service_accounts    = { api = "x" }
+    lambda_roles        = { verifier = { function_name = "f", on_failure_arn = "a" } }
+    tables              = { legacy = "wallet", new = "wallet" }
+  }
+  expect_failures = [var.operator_principals, var.oidc_provider_arn, var.service_accounts, var.lambda_roles, var.tables]
+}

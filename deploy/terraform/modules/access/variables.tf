@@ -1,0 +1,119 @@
+variable "migration" {
+  description = "Name of the migration: of its mapping. The control tables and the roles are named after it."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-zA-Z0-9_.-]{1,40}$", var.migration))
+    error_message = "A migration's name has 1 to 40 of a-z, A-Z, 0-9, '_', '.' and '-': role names hold no more."
+  }
+}
+
+variable "tables" {
+  description = "Names of the two tables."
+  type        = object({ legacy = string, new = string })
+
+  validation {
+    condition     = var.tables.legacy != var.tables.new
+    error_message = "tables.legacy and tables.new are the same table: a migration has two."
+  }
+}
+
+variable "streams" {
+  description = "Names of the streams: both tables' change records, and the feed."
+  type        = object({ legacy = string, new = string, feed = string })
+}
+
+variable "bucket" {
+  description = "Bucket of export and import."
+  type        = string
+}
+
+variable "bucket_prefix" {
+  description = "Prefix of all keys in it."
+  type        = string
+  default     = "crossfade"
+}
+
+variable "kms_key_arns" {
+  description = "Customer managed keys of tables, streams and bucket; the services may use them through these only."
+  type        = list(string)
+  default     = []
+}
+
+variable "oidc_provider_arn" {
+  description = "The cluster's OpenID Connect provider in IAM, for roles of service accounts (IRSA)."
+  type        = string
+
+  validation {
+    condition     = can(regex("^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/.+$", var.oidc_provider_arn))
+    error_message = "oidc_provider_arn must be arn:aws:iam::<account>:oidc-provider/<issuer>: see `aws iam list-open-id-connect-providers`."
+  }
+}
+
+variable "namespace" {
+  description = "Kubernetes namespace of the services."
+  type        = string
+  default     = "crossfade"
+}
+
+variable "service_accounts" {
+  description = "Service account of each service; the charts' names by default."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.service_accounts), ["engagement-api", "forward", "reverse", "feed", "verifier", "controller"])) == 0
+    error_message = "service_accounts names a service that there is not; there are engagement-api, forward, reverse, feed, verifier and controller."
+  }
+}
+
+variable "operator_principals" {
+  description = "ARNs of who may become the operator: runs the CLI, redrives dead letters, and alone may delete items."
+  type        = list(string)
+
+  validation {
+    condition     = alltrue([for arn in var.operator_principals : can(regex("^arn:[a-z-]+:(iam|sts)::[0-9]{12}:(role|user|assumed-role)/.+$", arn))])
+    error_message = "operator_principals takes ARNs of roles and users: no wildcard and no whole account."
+  }
+}
+
+variable "legacy_writes_revoked" {
+  description = "Take away the API's right to write the legacy table. A step of COMPLETE, after all pods work under the final flag."
+  type        = bool
+  default     = false
+}
+
+variable "controller_creates" {
+  description = "Let the controller create control tables and streams. Not needed where Terraform made them."
+  type        = bool
+  default     = false
+}
+
+variable "open_mapping" {
+  description = "The mapping keeps attributes that it does not know (`open`): its transfers are read and written item by item."
+  type        = bool
+  default     = false
+}
+
+variable "lambda_roles" {
+  description = "Replicators that run as Lambda instead of in the cluster, with the queue of what could not be processed."
+  type        = map(object({ function_name = string, on_failure_arn = string, in_vpc = optional(bool, true) }))
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.lambda_roles), ["forward", "reverse", "feed"])) == 0
+    error_message = "lambda_roles may have forward, reverse and feed: nothing else runs as Lambda."
+  }
+}
+
+variable "permissions_boundary" {
+  description = "Permissions boundary of the roles; null for none."
+  type        = string
+  default     = null
+}
+
+variable "tags" {
+  description = "Tags of the roles."
+  type        = map(string)
+  default     = {}
+}

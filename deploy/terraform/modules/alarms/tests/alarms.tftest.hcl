@@ -1,0 +1,131 @@
+mock_provider "aws" {}
+
+variables {
+  migration     = "engagement"
+  tables        = { legacy = "wallet", new = "engagement" }
+  streams       = { legacy = "wallet-changes", new = "engagement-changes", feed = "engagement-events" }
+  alarm_actions = ["arn:aws:sns:us-east-1:111122223333:pager"]
+}
+
+run "every_subject_of_the_issue_is_watched" {
+  command = plan
+
+  assert {
+    condition = alltrue([for name in [
+      "iterator-age-forward", "iterator-age-reverse", "iterator-age-feed", "table-to-stream-age", "throttles-forward", "dead-letters",
+      "lag", "gates", "ramp-halted", "no-controller", "parity-drift-diverged", "two-owners", "foreign-writes-reverse",
+    ] : contains(keys(aws_cloudwatch_metric_alarm.own), name)])
+    error_message = "an alarm on Crossfade's metrics is missing"
+  }
+  assert {
+    condition     = toset(keys(aws_cloudwatch_metric_alarm.first_hop)) == toset(flatten([for side in ["legacy", "new"] : ["table-to-stream-age-${side}", "failed-replication-${side}", "throttled-replication-${side}"]]))
+    error_message = "an alarm on the first hop is missing"
+  }
+  assert {
+    condition     = alltrue([for name in ["stream-iterator-age-legacy", "stream-expiry-new", "stream-write-throttles-feed", "stream-read-throttles-legacy", "table-write-throttles-new", "table-read-throttles-legacy"] : contains(keys(aws_cloudwatch_metric_alarm.aws), name)])
+    error_message = "an alarm on AWS's metrics is missing"
+  }
+}
+
+run "each_alarm_wakes_somebody_and_names_its_runbook" {
+  command = plan
+
+  assert {
+    condition = alltrue([for each in concat(values(aws_cloudwatch_metric_alarm.own), values(aws_cloudwatch_metric_alarm.first_hop), values(aws_cloudwatch_metric_alarm.aws)) :
+      each.alarm_actions == toset(["arn:aws:sns:us-east-1:111122223333:pager"]) && can(regex("Runbook: https://.+/[a-z-]+\\.md$", each.alarm_description)) && each.actions_enabled
+    ])
+    error_message = "an alarm is silent, or without a runbook"
+  }
+}
+
+run "rule_12_the_first_hop_is_asked_by_table_whatever_the_other_dimension_is" {
+  command = plan
+
+  assert {
+    condition     = one(aws_cloudwatch_metric_alarm.first_hop["table-to-stream-age-legacy"].metric_query).expression == "SELECT MAX(AgeOfOldestUnreplicatedRecord) FROM SCHEMA(\"AWS/DynamoDB\", DelegatedOperation, TableName) WHERE TableName = 'wallet'"
+    error_message = "another metric, or another table"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.first_hop["failed-replication-new"].threshold == 0
+    error_message = "a lost record would go unseen"
+  }
+}
+
+run "records_near_their_expiry_page_a_day_before" {
+  command = plan
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.aws["stream-expiry-legacy"].threshold == (168 - 24) * 3600 * 1000
+    error_message = "the margin is not a day"
+  }
+}
+
+run "before_the_import_the_new_table_is_not_watched" {
+  command = plan
+  variables {
+    tables = { legacy = "wallet" }
+  }
+
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.first_hop) == 3 && !contains(keys(aws_cloudwatch_metric_alarm.aws), "table-write-throttles-new")
+    error_message = "a table that is not there is watched"
+  }
+}
+
+run "silence_alarms_for_those_who_must_run" {
+  command = plan
+  variables {
+    running = ["controller", "forward"]
+  }
+
+  assert {
+    condition     = { for name in ["no-controller", "no-leases-forward", "no-leases-reverse", "dead-letters"] : name => aws_cloudwatch_metric_alarm.own[name].treat_missing_data } == { no-controller = "breaching", no-leases-forward = "breaching", no-leases-reverse = "notBreaching", dead-letters = "notBreaching" }
+    error_message = "silence means something else"
+  }
+}
+
+run "tickets_can_wait_and_bounds_can_be_changed" {
+  command = plan
+  variables {
+    ticket_actions = ["arn:aws:sns:us-east-1:111122223333:tickets"]
+    bounds         = { iterator-age = 5000 }
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.own["gates"].alarm_actions == toset(["arn:aws:sns:us-east-1:111122223333:tickets"]) && aws_cloudwatch_metric_alarm.own["dead-letters"].alarm_actions == toset(["arn:aws:sns:us-east-1:111122223333:pager"])
+    error_message = "severity does not decide who is told"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.own["iterator-age-reverse"].threshold == 5000
+    error_message = "the bound was not taken"
+  }
+}
+
+run "lambda_and_the_marks_are_watched_where_they_are" {
+  command = plan
+  variables {
+    functions   = { forward = { function_name = "f", on_failure_queue = "f-on-failure" } }
+    dedup_nodes = ["marks-001"]
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.aws["lambda-gave-up-forward"].dimensions == tomap({ QueueName = "f-on-failure" }) && aws_cloudwatch_metric_alarm.aws["lambda-iterator-age-forward"].metric_name == "IteratorAge"
+    error_message = "Lambda is not watched"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.aws["dedup-memory-marks-001"].threshold == 80 && aws_cloudwatch_metric_alarm.aws["dedup-evictions-marks-001"].threshold == 0
+    error_message = "the marks are not watched"
+  }
+}
+
+run "wrong_names_are_named" {
+  command = plan
+  variables {
+    alarm_actions = []
+    bounds        = { no-such-alarm = 1 }
+    running       = ["api"]
+    runbooks_url  = "deploy/runbooks"
+    aws_bounds    = { expiry_margin_h = 12 }
+  }
+  expect_failures = [var.alarm_actions, var.bounds, var.running, var.runbooks_url, var.aws_bounds]
+}

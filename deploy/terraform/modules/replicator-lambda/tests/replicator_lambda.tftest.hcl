@@ -1,0 +1,149 @@
+mock_provider "aws" {
+  mock_resource "aws_sqs_queue" {
+    defaults = { arn = "arn:aws:sqs:us-east-1:111122223333:forward-on-failure" }
+  }
+  mock_resource "aws_lambda_function" {
+    defaults = { arn = "arn:aws:lambda:us-east-1:111122223333:function:forward" }
+  }
+}
+
+variables {
+  name        = "forward"
+  role        = "forward"
+  role_arn    = "arn:aws:iam::111122223333:role/engagement-crossfade-forward"
+  stream_arns = { legacy = "arn:aws:kinesis:us-east-1:111122223333:stream/wallet-changes" }
+  retention_h = 168
+  package     = { bucket = "code", key = "replicator.zip" }
+  concurrency = 8
+}
+
+run "the_mapping_keeps_the_order_and_drops_nothing" {
+  assert {
+    condition     = aws_lambda_event_source_mapping.this["legacy"].function_response_types == toset(["ReportBatchItemFailures"])
+    error_message = "a failed record would send the whole batch again, or count as done"
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.this["legacy"].bisect_batch_on_function_error
+    error_message = "a poison record would hold up its batch"
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.this["legacy"].starting_position == "TRIM_HORIZON"
+    error_message = "records before the first call would be left out"
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.this["legacy"].parallelization_factor == 1
+    error_message = "several batches of a shard at once must be asked for"
+  }
+  assert {
+    condition     = length(aws_lambda_event_source_mapping.this["legacy"].filter_criteria) == 0
+    error_message = "records that are filtered out are gone without a word"
+  }
+  assert {
+    condition     = coalesce(aws_lambda_event_source_mapping.this["legacy"].tumbling_window_in_seconds, 0) == 0
+    error_message = "a tumbling window changes what a checkpoint means"
+  }
+}
+
+run "lambda_gives_up_in_time_and_says_so" {
+  assert {
+    condition     = aws_lambda_event_source_mapping.this["legacy"].maximum_record_age_in_seconds == (168 - 24) * 3600
+    error_message = "what Lambda gives up on must be in the stream for another day"
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.this["legacy"].maximum_retry_attempts == 10000
+    error_message = "retries are not bounded high"
+  }
+  assert {
+    condition     = one(one(aws_lambda_event_source_mapping.this["legacy"].destination_config).on_failure).destination_arn == aws_sqs_queue.on_failure.arn
+    error_message = "nobody is told of what Lambda gave up on"
+  }
+  assert {
+    condition     = aws_sqs_queue.on_failure.message_retention_seconds == 14 * 86400
+    error_message = "messages go before anybody looks"
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.this["legacy"].metrics_config[0].metrics == toset(["EventCount"])
+    error_message = "dropped records are not counted"
+  }
+}
+
+run "the_age_limit_follows_a_shorter_retention" {
+  variables {
+    retention_h = 48
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.this["legacy"].maximum_record_age_in_seconds == 86400
+    error_message = "the age limit is not retention less a day"
+  }
+}
+
+run "and_never_exceeds_what_lambda_takes" {
+  variables {
+    retention_h = 8760
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.this["legacy"].maximum_record_age_in_seconds == 604800
+    error_message = "Lambda takes at most 604800 s"
+  }
+}
+
+run "the_function_knows_its_role_and_keeps_its_logs" {
+  variables {
+    environment = { CROSSFADE_ROLE = "reverse" }
+  }
+  assert {
+    condition     = aws_lambda_function.this.environment[0].variables["CROSSFADE_ROLE"] == "forward"
+    error_message = "the role can be overridden by mistake"
+  }
+  assert {
+    condition     = aws_cloudwatch_log_group.this.name == "/aws/lambda/forward" && aws_cloudwatch_log_group.this.retention_in_days == 30
+    error_message = "logs are kept for ever, or elsewhere"
+  }
+}
+
+run "the_feed_reads_both_streams_one_batch_at_a_time" {
+  command = plan
+  variables {
+    role            = "feed"
+    stream_arns     = { legacy = "arn:a", new = "arn:b" }
+    parallelization = 2
+  }
+  expect_failures = [var.parallelization]
+}
+
+run "endless_retries_would_stop_a_shard" {
+  command = plan
+  variables {
+    retries     = -1
+    window_s    = 6
+    retention_h = 47
+    concurrency = 0
+    environment = { CROSSFADE_INSECURE = "1" }
+  }
+  expect_failures = [var.retries, var.window_s, var.retention_h, var.concurrency, var.environment]
+}
+
+run "a_replicator_reads_one_stream" {
+  command = plan
+  variables {
+    stream_arns = { legacy = "arn:a", new = "arn:b" }
+  }
+  expect_failures = [var.stream_arns]
+}
+
+run "an_image_is_named_by_its_digest" {
+  command = plan
+  variables {
+    package   = null
+    image_uri = "111122223333.dkr.ecr.us-east-1.amazonaws.com/replicator:latest"
+  }
+  expect_failures = [var.image_uri]
+}
+
+run "code_comes_from_one_place" {
+  command = plan
+  variables {
+    image_uri = "111122223333.dkr.ecr.us-east-1.amazonaws.com/replicator@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  }
+  expect_failures = [var.package]
+}

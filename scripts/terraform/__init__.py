@@ -1,0 +1,1 @@
+"""What the Terraform modules are made and tested with."""
