@@ -237,7 +237,9 @@ async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
     befores += [tombstone(Role.ACTIVE, 2), tombstone(Role.STANDBY, 2), standby._replace(version=SEED + 9)]
     befores += [stamped(side, role, generation) for role in Role for generation in (3, 4)]
     handovers: list[Write] = [
-        Seal(key, 3, SEED, stamped=stamped_, expires=expires) for stamped_ in (True, False) for expires in (True, False)
+        Seal(key, 3, SEED + 50, stamped=stamped_, expires=expires)
+        for stamped_ in (True, False)
+        for expires in (True, False)
     ]
     handovers += [
         Activate(key, sealed),
