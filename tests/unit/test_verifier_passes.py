@@ -189,6 +189,17 @@ async def test_a_table_that_is_not_there_yet_is_waited_for() -> None:
         await service.until(lambda body: body["verdict"] == "clean")
 
 
+async def test_each_pass_that_is_done_tells_how_long_it_took() -> None:
+    service = Running(World(4))
+    told: list[float] = []
+    service.passes.on_done = told.append
+    async with service():
+        await service.until(lambda _body: len(told) >= 2)
+        body = await service.parity()
+    assert all(0 < each < 5 for each in told)
+    assert body["last_pass"]["took_s"] == pytest.approx(told[-1], abs=0.01)
+
+
 async def test_a_store_that_fails_ends_the_pass_and_not_the_verifier() -> None:
     async with running() as service:
         await service.until(is_safe)

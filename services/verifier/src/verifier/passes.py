@@ -269,6 +269,8 @@ class Passes:
                 repairs=each.repairs,
                 took_s=round(each.ended_s - each.started_s, 2),
             )
+            if self.on_done is not None:
+                self.on_done(each.ended_s - each.started_s)
 
     def _fail(self, each: Pass, why: str) -> None:
         if self.waiting != why:
