@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from localaws.leash import leashed
+
 STOP_S: Final = 15.0
 
 
@@ -49,7 +51,7 @@ class Service:
         self.started_at_s = time.monotonic()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
         self._process = await asyncio.create_subprocess_exec(
-            *self._command,
+            *leashed(self._command),  # it ends with the demo, even when that is killed
             env=inherited | self._settings,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

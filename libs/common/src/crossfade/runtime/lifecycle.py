@@ -37,12 +37,15 @@ def on_signals(stop: asyncio.Event) -> None:
     """Set `stop` at the first SIGTERM or SIGINT; end the process at the second."""
 
     def asked(number: signal.Signals) -> None:
+        # Logging comes last: it fails where nobody reads the log any more, and the process must end all the same.
         if stop.is_set():
-            log.warning("ended at once", signal=number.name)
-            os._exit(128 + number)
-        log.info("stopping", signal=number.name)
+            try:
+                log.warning("ended at once", signal=number.name)
+            finally:
+                os._exit(128 + number)
         HEALTH.state = STOPPING
         stop.set()
+        log.info("stopping", signal=number.name)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
