@@ -197,7 +197,7 @@ async def test_each_pass_that_is_done_tells_how_long_it_took() -> None:
         await service.until(lambda _body: len(told) >= 2)
         body = await service.parity()
     assert all(0 < each < 5 for each in told)
-    assert body["last_pass"]["took_s"] == pytest.approx(told[-1], abs=0.01)
+    assert any(body["last_pass"]["took_s"] == pytest.approx(each, abs=0.001) for each in told)
 
 
 async def test_a_store_that_fails_ends_the_pass_and_not_the_verifier() -> None:
