@@ -146,6 +146,13 @@ async def test_a_client_without_a_certificate_or_with_a_strange_one_is_not(
             await asked(url.format(address).replace("https", "http").replace("grpcs", "grpc"))
 
 
+@pytest.mark.parametrize("server", [verifier_http, controller_http])
+async def test_a_client_that_shows_no_certificate_gets_no_answer(server: object, files: TlsFiles) -> None:
+    async with server(files) as address:  # type: ignore[operator]  # a parameter
+        with pytest.raises(StoreUnavailable):
+            await call_json(f"https://{address}/parity", tls=ssl.create_default_context(cafile=files.client_ca))
+
+
 @every_server
 async def test_a_server_with_a_strange_certificate_is_not_believed(
     url: str, server: object, files: TlsFiles, tmp_path: Path
