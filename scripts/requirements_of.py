@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import re
 import sys
 from collections import deque
@@ -80,14 +81,20 @@ def read_lock(text: str) -> dict[str, Entry]:
     return found
 
 
+@functools.cache
+def sources() -> tuple[Path, ...]:
+    """Return the folders that our packages lie in."""
+    return tuple(each for pattern in SOURCES for each in sorted(ROOT.glob(pattern)))
+
+
+@functools.cache
 def module_file(module: str) -> Path | None:
     """Return the file of one of our own modules; None when it is not ours."""
     parts = Path(*module.split("."))
-    for pattern in SOURCES:
-        for source in sorted(ROOT.glob(pattern)):
-            for each in (source / parts / "__init__.py", source / parts.with_suffix(".py")):
-                if each.is_file():
-                    return each
+    for source in sources():
+        for each in (source / parts / "__init__.py", source / parts.with_suffix(".py")):
+            if each.is_file():
+                return each
     return None
 
 
@@ -155,7 +162,7 @@ def distribution(module: str, lock: dict[str, Entry]) -> str | None:
     if name in lock:
         return name
     owner = module_file(parts[0])
-    if owner is not None or any((each / parts[0]).is_dir() for glob in SOURCES for each in ROOT.glob(glob)):
+    if owner is not None or any((each / parts[0]).is_dir() for each in sources()):
         return None  # a class or function of ours that `from … import` named
     raise Unknown(f"import {module}: no package of the lock; name it in DISTRIBUTIONS")
 

@@ -97,7 +97,7 @@ async def opened(settings: FunctionSettings) -> Function:
     kinesis = Kinesis(Wire("kinesis", wire_config(settings, max_connections=CONTROL_CONNECTIONS)))
     tables = control_tables(mapping.name)
     letters = DynamoDeadLetters(control, tables.dead_letters)
-    clock = Clock(asyncio.get_running_loop().time)
+    clock = Clock(time.monotonic)
     if settings.role is Role.FEED:
         sources = {_stream(settings, side): _feed(settings, mapping, side, kinesis, letters) for side in Side}
     else:
@@ -121,7 +121,6 @@ async def opened(settings: FunctionSettings) -> Function:
         reserve_s=settings.reserve_s,
         emit=emit,
         look_s=settings.watch_s,
-        monotonic=asyncio.get_running_loop().time,
     )
 
 
