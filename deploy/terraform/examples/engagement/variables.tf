@@ -90,6 +90,18 @@ variable "oidc_provider_arn" {
   type        = string
 }
 
+variable "namespace" {
+  description = "Kubernetes namespace of the services."
+  type        = string
+  default     = "migration"
+}
+
+variable "release" {
+  description = "Name of the umbrella chart's release."
+  type        = string
+  default     = "wallet"
+}
+
 variable "operator_principals" {
   description = "ARNs of the roles that may become the operator."
   type        = list(string)

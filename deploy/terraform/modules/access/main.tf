@@ -2,8 +2,8 @@ locals {
   issuer   = split(":oidc-provider/", var.oidc_provider_arn)[1]
   services = [for service in keys(local.policies) : service if service != "operator"]
 
-  # The charts' names: release and chart are the service.
-  accounts = { for service in local.services : service => lookup(var.service_accounts, service, contains(["forward", "reverse", "feed"], service) ? "replicator-${service}" : service) }
+  # As the umbrella chart names them.
+  accounts = { for service in local.services : service => lookup(var.service_accounts, service, "${var.release}-${service}") }
 
   trust_pod = { for service in local.services : service => {
     Effect    = "Allow"

@@ -21,6 +21,15 @@ locals {
     resources = [local.table.reports]
   }
 
+  phase = {
+    sid       = "Phase"
+    actions   = ["dynamodb:Query"]
+    resources = [local.table.journal]
+  }
+
+  # A worker in the cluster shares its shards by leases; Lambda keeps the positions itself, and adds up its reports.
+  in_cluster = [local.shard_leases, local.say_reports]
+
   api = [
     {
       sid       = "NewTable"
@@ -56,18 +65,12 @@ locals {
       actions   = ["dynamodb:PutItem", "dynamodb:UpdateItem"]
       resources = [local.table[side.source]]
     },
-    {
-      sid       = "Phase"
-      actions   = ["dynamodb:Query"]
-      resources = [local.table.journal]
-    },
+    local.phase,
     {
       sid       = "DeadLetters"
       actions   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
       resources = [local.table.dead_letters]
     },
-    local.shard_leases,
-    local.say_reports,
   ] }
 
   feed = [
@@ -86,8 +89,6 @@ locals {
       actions   = ["dynamodb:PutItem"]
       resources = [local.table.dead_letters]
     },
-    local.shard_leases,
-    local.say_reports,
   ]
 
   verifier = [
@@ -286,7 +287,13 @@ locals {
 
   # What Lambda itself does with the role of a function that reads a stream.
   on_lambda = { for role, function in var.lambda_roles : role => concat(
+    role == "feed" ? [local.phase] : [],
     [
+      {
+        sid       = "Reports"
+        actions   = ["dynamodb:GetItem", "dynamodb:PutItem"]
+        resources = [local.table.reports]
+      },
       {
         sid       = "EventSource"
         actions   = ["kinesis:DescribeStream", "kinesis:DescribeStreamSummary"]
@@ -324,7 +331,7 @@ locals {
 
   statements = {
     for service, own in merge({ "engagement-api" = local.api, feed = local.feed, verifier = local.verifier, controller = local.controller, operator = local.operator }, local.replicator) :
-    service => concat(own, local.encryption, try(local.on_lambda[service], []))
+    service => concat(own, local.encryption, contains(["forward", "reverse", "feed"], service) ? try(local.on_lambda[service], local.in_cluster) : [])
   }
 
   policies = { for service, statements in local.statements : service => jsonencode({

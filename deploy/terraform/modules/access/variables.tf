@@ -56,8 +56,14 @@ variable "namespace" {
   default     = "crossfade"
 }
 
+variable "release" {
+  description = "Name of the umbrella chart's release: the service accounts are <release>-<service>."
+  type        = string
+  default     = "crossfade"
+}
+
 variable "service_accounts" {
-  description = "Service account of each service; the charts' names by default."
+  description = "Service accounts with other names, by service."
   type        = map(string)
   default     = {}
 

@@ -6,6 +6,7 @@ locals {
 }
 
 resource "aws_cloudwatch_log_group" "this" {
+  # checkov:skip=CKV_AWS_338: what must be kept is in the journal; logs outlive the migration by a month
   name              = "/aws/lambda/${var.name}"
   retention_in_days = var.log_days
   kms_key_id        = var.kms_key_arn
@@ -22,6 +23,9 @@ resource "aws_sqs_queue" "on_failure" {
 }
 
 resource "aws_lambda_function" "this" {
+  # checkov:skip=CKV_AWS_116: that queue is for asynchronous calls; the event source mapping has a failure destination
+  # checkov:skip=CKV_AWS_117: DynamoDB and Kinesis are called over TLS at their public endpoints unless vpc is given
+  # checkov:skip=CKV_AWS_272: the package is named by its place, an image by its digest; signing needs a profile of yours
   function_name = var.name
   description   = "Crossfade replicator, ${var.role}"
   role          = var.role_arn
@@ -40,7 +44,8 @@ resource "aws_lambda_function" "this" {
   kms_key_arn                    = var.kms_key_arn
 
   environment {
-    variables = merge(var.environment, { CROSSFADE_ROLE = var.role })
+    # The second tells the function that the mapping below takes partial responses.
+    variables = merge(var.environment, { CROSSFADE_ROLE = var.role, CROSSFADE_PARTIAL_RESPONSES = "true" })
   }
 
   dynamic "vpc_config" {
@@ -71,7 +76,7 @@ resource "aws_lambda_event_source_mapping" "this" {
 
   batch_size                         = var.batch_size
   maximum_batching_window_in_seconds = var.window_s
-  parallelization_factor             = var.parallelization
+  parallelization_factor             = 1 # reports and the feed's order are of one invocation a shard
 
   # A failed record is the checkpoint, with all behind it sent again; what is before it counts as done. No filter: a
   # record that is filtered out is gone without a word.
@@ -91,4 +96,32 @@ resource "aws_lambda_event_source_mapping" "this" {
   }
 
   tags = var.tags
+}
+
+# A shard without records calls nobody, and its report would grow old and shut the gates.
+resource "aws_cloudwatch_event_rule" "report" {
+  name                = "${var.name}-report"
+  description         = "Reports of shards that are still"
+  schedule_expression = "rate(1 minute)"
+  state               = var.enabled ? "ENABLED" : "DISABLED"
+  tags                = var.tags
+}
+
+resource "aws_cloudwatch_event_target" "report" {
+  rule  = aws_cloudwatch_event_rule.report.name
+  arn   = aws_lambda_function.this.arn
+  input = jsonencode({ crossfade = "report" })
+
+  retry_policy {
+    maximum_retry_attempts       = 0 # the next one comes in a minute
+    maximum_event_age_in_seconds = 60
+  }
+}
+
+resource "aws_lambda_permission" "report" {
+  statement_id  = "Report"
+  action        = "lambda:InvokeFunction"
+  function_name = aws_lambda_function.this.function_name
+  principal     = "events.amazonaws.com"
+  source_arn    = aws_cloudwatch_event_rule.report.arn
 }

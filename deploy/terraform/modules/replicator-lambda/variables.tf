@@ -68,7 +68,7 @@ variable "image_uri" {
 variable "handler" {
   description = "Handler within the zip."
   type        = string
-  default     = "replicator.lambda_handler.handler"
+  default     = "replicator.lambda_handler.lambda_handler"
 }
 
 variable "architecture" {
@@ -88,13 +88,13 @@ variable "environment" {
   default     = {}
 
   validation {
-    condition     = !contains(keys(var.environment), "CROSSFADE_INSECURE")
-    error_message = "CROSSFADE_INSECURE is for tests: take it out of environment."
+    condition     = length(setintersection(keys(var.environment), ["CROSSFADE_INSECURE", "CROSSFADE_REDIS_URL"])) == 0
+    error_message = "CROSSFADE_INSECURE is for tests, and CROSSFADE_REDIS_URL carries the password of the marks, which would be in the state: take them out of environment. Without marks every copy is written, which is right, but costs the duplicates."
   }
 }
 
 variable "vpc" {
-  description = "Subnets and security groups, where the marks in ElastiCache are to be used; null for none, and every copy is written."
+  description = "Subnets and security groups, where what it calls is in a VPC; null for none."
   type        = object({ subnet_ids = list(string), security_group_ids = list(string) })
   default     = null
 }
@@ -124,17 +124,6 @@ variable "window_s" {
   validation {
     condition     = var.window_s >= 0 && var.window_s <= 5
     error_message = "window_s must be 0 to 5: the lag gate before RAMPING is 5 s."
-  }
-}
-
-variable "parallelization" {
-  description = "Batches of one shard at the same time. The order of a partition key stays; whether that is the order of an item is for AWS to say, so the feed takes 1."
-  type        = number
-  default     = 1
-
-  validation {
-    condition     = var.parallelization >= 1 && var.parallelization <= (var.role == "feed" ? 1 : 10)
-    error_message = "parallelization must be 1 to 10, and 1 for the feed: its events would be out of order."
   }
 }
 
@@ -172,7 +161,7 @@ variable "timeout_s" {
 }
 
 variable "concurrency" {
-  description = "Concurrent calls kept for it: shards x parallelization at least, or shards wait for each other."
+  description = "Concurrent calls kept for it: one more than there are shards, or shards wait for each other."
   type        = number
 
   validation {

@@ -78,7 +78,7 @@ run "a_role_is_for_one_service_account_of_one_cluster" {
   command = plan
 
   assert {
-    condition     = jsondecode(aws_iam_role.service["forward"].assume_role_policy).Statement[0].Condition.StringEquals["oidc.eks.us-east-1.amazonaws.com/id/EXAMPLE:sub"] == "system:serviceaccount:crossfade:replicator-forward"
+    condition     = jsondecode(aws_iam_role.service["forward"].assume_role_policy).Statement[0].Condition.StringEquals["oidc.eks.us-east-1.amazonaws.com/id/EXAMPLE:sub"] == "system:serviceaccount:crossfade:crossfade-forward"
     error_message = "another service account may take the role"
   }
   assert {
@@ -108,6 +108,10 @@ run "a_replicator_on_lambda_is_lambdas" {
   assert {
     condition     = one([for statement in jsondecode(output.policies["forward"]).Statement : statement.Resource if statement.Sid == "EventSource"]) == ["arn:aws:kinesis:us-east-1:111122223333:stream/wallet-changes"]
     error_message = "forward reads another stream than the legacy table's"
+  }
+  assert {
+    condition     = !strcontains(output.policies["forward"], "engagement-leases") && strcontains(output.policies["reverse"], "engagement-leases")
+    error_message = "Lambda takes leases, or the worker takes none"
   }
   assert {
     condition     = !strcontains(output.policies["reverse"], "sqs:")

@@ -32,7 +32,7 @@ run "the_mapping_keeps_the_order_and_drops_nothing" {
   }
   assert {
     condition     = aws_lambda_event_source_mapping.this["legacy"].parallelization_factor == 1
-    error_message = "several batches of a shard at once must be asked for"
+    error_message = "two batches of a shard at once would overwrite each other's reports, and disorder the feed"
   }
   assert {
     condition     = length(aws_lambda_event_source_mapping.this["legacy"].filter_criteria) == 0
@@ -96,19 +96,45 @@ run "the_function_knows_its_role_and_keeps_its_logs" {
     error_message = "the role can be overridden by mistake"
   }
   assert {
+    condition     = aws_lambda_function.this.environment[0].variables["CROSSFADE_PARTIAL_RESPONSES"] == "true"
+    error_message = "the function does not know that partial responses are taken"
+  }
+  assert {
     condition     = aws_cloudwatch_log_group.this.name == "/aws/lambda/forward" && aws_cloudwatch_log_group.this.retention_in_days == 30
     error_message = "logs are kept for ever, or elsewhere"
   }
 }
 
-run "the_feed_reads_both_streams_one_batch_at_a_time" {
-  command = plan
-  variables {
-    role            = "feed"
-    stream_arns     = { legacy = "arn:a", new = "arn:b" }
-    parallelization = 2
+run "still_shards_are_reported_on_each_minute" {
+  assert {
+    condition     = aws_cloudwatch_event_rule.report.schedule_expression == "rate(1 minute)" && aws_cloudwatch_event_rule.report.state == "ENABLED"
+    error_message = "the report of a still shard would grow old, and shut the gates"
   }
-  expect_failures = [var.parallelization]
+  assert {
+    condition     = jsondecode(aws_cloudwatch_event_target.report.input) == { crossfade = "report" } && aws_lambda_permission.report.principal == "events.amazonaws.com"
+    error_message = "the schedule's event is not the function's, or may not call it"
+  }
+}
+
+run "a_function_that_is_off_reads_nothing_and_reports_nothing" {
+  variables {
+    enabled = false
+  }
+  assert {
+    condition     = !aws_lambda_event_source_mapping.this["legacy"].enabled && aws_cloudwatch_event_rule.report.state == "DISABLED"
+    error_message = "it goes on"
+  }
+}
+
+run "the_feed_reads_both_streams" {
+  variables {
+    role        = "feed"
+    stream_arns = { legacy = "arn:aws:kinesis:us-east-1:111122223333:stream/a", new = "arn:aws:kinesis:us-east-1:111122223333:stream/b" }
+  }
+  assert {
+    condition     = toset(keys(aws_lambda_event_source_mapping.this)) == toset(["legacy", "new"])
+    error_message = "the feed misses a table"
+  }
 }
 
 run "endless_retries_would_stop_a_shard" {
