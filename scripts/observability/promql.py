@@ -94,6 +94,11 @@ class Queries:
         inner = f"rate({self.of(metric, *where, part='bucket')}[{self.window}])"
         return self._over("sum", metric, by, inner, "le")
 
+    def quantile_ever(self, share: float, metric: Metric, *where: Where) -> str:
+        """Return a quantile over all values since the processes began: for what happens too seldom to have a rate."""
+        buckets = self._over("sum", metric, (), self.of(metric, *where, part="bucket"), "le")
+        return f"histogram_quantile({share:g}, {buckets})"
+
     def risen(self, metric: Metric, *where: Where, by: tuple[Label, ...] = (), within: str) -> str:
         """Return how much a counter that hardly ever counts has gained lately; nothing when it hasn't.
 

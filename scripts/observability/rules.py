@@ -9,6 +9,8 @@ import yaml
 from scripts.observability.alerting import Alert
 from scripts.observability.alerts import GROUPS
 from scripts.observability.cases import CASES, Case
+from scripts.observability.panels import Panel
+from scripts.observability.rare import SEEN, rare_panels
 
 MADE: Final = "# Made by `make dashboards` from scripts/observability; change it there.\n"
 RULES: Final = "crossfade.rules.yaml"
@@ -49,6 +51,7 @@ def tests_yaml(runbooks: str) -> str:
     """Return promtool's tests of the rules."""
     alerts = {each.name: each for group in GROUPS.values() for each in group}
     tests = [_test(alerts[name], case, runbooks) for name, cases in CASES.items() for case in cases]
+    tests += [_panel_test(panel) for panel in rare_panels()]
     return MADE + _yaml({"rule_files": [RULES], "evaluation_interval": f"{STEP_S}s", "tests": tests})
 
 
@@ -65,6 +68,23 @@ def _test(alert: Alert, case: Case, runbooks: str) -> dict[str, Any]:
         "interval": f"{STEP_S}s",
         "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
         "alert_rule_test": [{"eval_time": case.at, "alertname": alert.full_name, "exp_alerts": firing}],
+    }
+
+
+def _panel_test(panel: Panel) -> dict[str, Any]:
+    seen = SEEN[panel.title]
+    expr = panel.queries[0].expr.replace("$migration", "engagement")
+    return {
+        "name": f"panel: {panel.title}",
+        "interval": f"{STEP_S}s",
+        "input_series": [{"series": series, "values": values} for series, values in seen.series.items()],
+        "promql_expr_test": [
+            {
+                "expr": expr,
+                "eval_time": "5m",
+                "exp_samples": [{"labels": labels, "value": value} for labels, value in seen.samples.items()],
+            }
+        ],
     }
 
 

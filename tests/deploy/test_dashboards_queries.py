@@ -161,8 +161,11 @@ def test_exemplars_are_asked_for_only_where_there_are_some(board: dict[str, Any]
             assert all(name.endswith("_bucket") for name in found), title
 
 
-def test_each_dashboard_of_a_path_leads_to_traces() -> None:
+def test_dashboards_of_what_is_traced_lead_to_traces() -> None:
+    """The verifier's histograms have no exemplars: neither a pass nor a crossing is one span."""
     for path in FILES:
+        if path.stem == "verifier":
+            continue
         assert any(target.get("exemplar") for _, target in queries(read(path))), path.stem
 
 
