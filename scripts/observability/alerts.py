@@ -261,6 +261,7 @@ OF_REPLICATOR: Final = (
         f"{M}: {VALUE} writes from outside the protocol came by {_label(c.GROUP)}",
         REPLICATOR,
         (c.RECORDS,),
+        alarms=(alarm("foreign-writes", c.RECORDS, 0, statistic="Sum", by=c.RECORDS.attributes, minutes=1),),
     ),
     Alert(
         "EventsParked",
@@ -311,6 +312,7 @@ OF_VERIFIER: Final = (
         VERIFIER,
         (c.PARITY, c.REPAIRS),
         0,
+        (alarm("parity-drift", c.PARITY, 0, by=c.PARITY.attributes),),
     ),
     Alert(
         "StrangersInNewTable",

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.observability.alerting import Alarm, Alert, alarm
+from scripts.observability.alerting import Alarm, Alert
 from scripts.observability.alerts import GROUPS
 
 from crossfade.runtime.telemetry.contract import (
@@ -20,9 +19,7 @@ from crossfade.runtime.telemetry.contract import (
     CLOUDWATCH_NAMESPACE,
     GROUP,
     METRICS,
-    PARITY,
     RECORD_OUTCOME,
-    RECORDS,
 )
 from crossfade.runtime.telemetry.schema import Metric, Service
 
@@ -35,7 +32,7 @@ SERVICE_OF: Final = {
     "feed-legacy": Service.FEED,
     "feed-new": Service.FEED,
 }
-VALUES: Final = {
+VALUES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "two-owners": {CLASS.cloudwatch: ("two_owners",)},
     "parity-drift": {CLASS.cloudwatch: DRIFT},
     "foreign-writes": {GROUP.cloudwatch: ("forward", "reverse"), RECORD_OUTCOME.cloudwatch: ("foreign",)},
@@ -45,12 +42,6 @@ VALUES: Final = {
 
 SILENCE: Final = frozenset({"no-leases", "no-controller", "verifier-lag"})
 """Alarms that missing data sets off too: who doesn't run says nothing."""
-
-MORE: Final = {
-    "ParityDrift": (alarm("parity-drift", PARITY, 0, by=PARITY.attributes, minutes=5),),
-    "ForeignWrites": (alarm("foreign-writes", RECORDS, 0, statistic="Sum", by=RECORDS.attributes, minutes=1),),
-}
-"""Alarms of alerts that PromQL says in one rule, and CloudWatch in several."""
 
 
 def _metric(of: Alarm) -> list[Metric]:
@@ -98,7 +89,7 @@ def alarms() -> list[dict[str, Any]]:
     """Return all alarms on Crossfade's own metrics."""
     found = []
     for alert in (each for group in GROUPS.values() for each in group):
-        for of in (replace(each) for each in (*alert.alarms, *MORE.get(alert.name, ()))):
+        for of in alert.alarms:
             if of.namespace != CLOUDWATCH_NAMESPACE:
                 continue  # on AWS's own metrics: the module knows their dimensions
             services = _services(alert, of)

@@ -138,12 +138,34 @@ def test_the_table_has_every_alert_with_what_the_rule_says() -> None:
 
 def test_an_alarm_in_the_table_is_on_a_metric_that_cloudwatch_is_sent() -> None:
     """The alarm's metric is one that the alert's own query is about, or DynamoDB's own."""
-    sent = {each.cloudwatch: each for each in METRICS if each.cloudwatch}
+    sent = {each.cloudwatch for each in METRICS if each.cloudwatch}
     for name, row in table().items():
         about = series_in(promql_parser.parse(rules()[name]["expr"]))
         for metric in re.findall(r"`[\w-]+`: ([A-Z]\w+)[, ]", row[4]):
             assert metric in {each.cloudwatch for each in map(SERIES.__getitem__, about)}, name
             assert metric in sent
+
+
+def test_terraforms_alarms_the_table_and_the_rules_agree() -> None:
+    """An alarm is named in its alert's row, with the same metric and runbook; none in the table is missing there."""
+    rows, made = table(), json.loads((ALARMS / "alarms.json").read_text())
+    for each in made:
+        row = rows[each["alert"]]
+        assert f"`{each['alarm']}`: {each['metric']}" in row[4], each["name"]
+        assert f" {each['bound']:g}, {each['minutes']} min" in row[4], each["name"]
+        assert (each["severity"], each["runbook"]) == (row[2], row[5]), each["name"]
+    module = "".join(path.read_text() for path in ALARMS.glob("*.tf"))
+    there = {(each["alert"], each["alarm"]) for each in made}
+    for name, row in rows.items():
+        for alarm, metric in re.findall(r"`([\w-]+)`: (?:AWS/\w+ )?(\w+)", row[4]):
+            assert (name, alarm) in there or f'metric = "{metric}"' in module, f"{name}: {alarm}"
+
+
+def test_alarms_on_awss_own_metrics_lead_to_runbooks_that_exist() -> None:
+    module = "".join(path.read_text() for path in ALARMS.glob("*.tf"))
+    named = set(re.findall(r'"([\w-]+\.md)"', module)) | set(re.findall(r"/([\w-]+\.md)", module))
+    assert named
+    assert {each for each in named if not (DEPLOY / "runbooks" / each).is_file()} == set()
 
 
 def test_the_alarms_in_the_table_have_names_of_their_own() -> None:
