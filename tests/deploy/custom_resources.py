@@ -56,12 +56,6 @@ SCHEMAS: Final[dict[str, Schema]] = {
             maxReplicaCount=_COUNT,
             pollingInterval=_COUNT,
             cooldownPeriod=_COUNT,
-            fallback=_object(
-                "failureThreshold replicas",
-                failureThreshold=_COUNT,
-                replicas=_COUNT,
-                behavior={"enum": ["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"]},
-            ),
             advanced=_object(
                 "",
                 horizontalPodAutoscalerConfig=_object("", behavior=_object("", scaleUp=_SCALING, scaleDown=_SCALING)),
@@ -72,7 +66,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
                     type={"const": "prometheus"},
                     metricType={"enum": ["Value", "AverageValue"]},
                     metadata=_object(
-                        "serverAddress query threshold", serverAddress=_TEXT, query=_TEXT, threshold=_TEXT
+                        "serverAddress query threshold",
+                        serverAddress=_TEXT,
+                        query=_TEXT,
+                        threshold=_TEXT,
+                        ignoreNullValues={"enum": ["true", "false"]},
                     ),
                 )
             ),

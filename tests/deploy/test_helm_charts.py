@@ -175,6 +175,16 @@ def test_each_service_has_its_own_account_with_its_own_role(helm: Helm) -> None:
     assert len(set(arns.values())) == len(arns) == 6
 
 
+def test_the_accounts_are_those_that_the_roles_of_terraform_trust(helm: Helm) -> None:
+    """modules/access trusts RELEASE-SERVICE by default, so the umbrella must name its accounts so."""
+    module = (HELM_DIR.parent / "terraform/modules/access/main.tf").read_text()
+    assert '"${var.release}-${service}"' in module
+    manifests = helm.template("crossfade", "--set", "global.crossfade.insecure=true", release="wallet")
+    services = ("controller", "engagement-api", "feed", "forward", "reverse", "verifier")
+    named = {account["metadata"]["name"] for account in of_kind(manifests, "ServiceAccount")}
+    assert named == {f"wallet-{service}" for service in services}
+
+
 @every_case
 def test_every_pod_is_behind_a_network_policy(helm: Helm, case: Case) -> None:
     manifests = helm.render(case)
@@ -275,6 +285,7 @@ def test_the_replicator_scales_by_the_iterator_age_of_its_own_role(helm: Helm, r
     matching = {each for each in GROUP.values if re.fullmatch(found[2], each)}
     assert matching == groups
     assert (found[1] == "=~") == (len(groups) > 1)
+    assert scaled["spec"]["triggers"][0]["metadata"]["ignoreNullValues"] == "false", "no measure would scale in"
     assert scaled["spec"]["scaleTargetRef"]["name"] == of_kind(manifests, "Deployment")[0]["metadata"]["name"]
 
 
