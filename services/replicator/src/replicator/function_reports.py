@@ -10,13 +10,13 @@ says that nothing waits there, or how long.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from crossfade.adapters.control.reports import DynamoReports, Held
-from crossfade.adapters.kinesis import Fetched, Kinesis
+from crossfade.adapters.control.reports import Held
+from crossfade.adapters.kinesis import Fetched, StreamShard
 from crossfade.ports.control import Report
 from replicator.tally import HALT_HELD_S, Tally
 
@@ -43,8 +43,21 @@ class Reach(NamedTuple):
     position: str
 
 
-class Tip(Protocol):
+class Store(Protocol):
+    """Keeps reports; `crossfade.adapters.control.reports.DynamoReports` does."""
+
+    async def held(self, role: str, shard: str) -> Held | None:
+        """Return the last report of a role on a shard."""
+
+    async def replace(self, held: Held | None, report: Report) -> bool:
+        """Replace it, unless another writer came between; say whether it was replaced."""
+
+
+class Stream(Protocol):
     """Reads behind a position; `crossfade.adapters.kinesis.Kinesis` does."""
+
+    async def list_shards(self, stream: str) -> Sequence[StreamShard]:
+        """Return all shards that hold records."""
 
     async def shard_iterator(self, stream: str, shard_id: str, *, after: str | None = None) -> str:
         """Return an iterator behind a sequence number, or at the oldest record."""
@@ -90,7 +103,7 @@ def merged(held: Report | None, role: str, shard: str, tally: Tally, reach: Reac
 class FunctionReports:
     """Writes them, and never over another invocation's."""
 
-    def __init__(self, reports: DynamoReports, kinesis: Kinesis, *, now_us: Callable[[], int]) -> None:
+    def __init__(self, reports: Store, kinesis: Stream, *, now_us: Callable[[], int]) -> None:
         """Take the store, and the stream's client for shards that are still.
 
         Args:
@@ -141,7 +154,7 @@ class FunctionReports:
         return await self._reports.replace(held, report)  # a batch that came between has reported itself
 
 
-async def waiting_since_s(kinesis: Tip, stream: str, shard_id: str, position: str) -> float | None:
+async def waiting_since_s(kinesis: Stream, stream: str, shard_id: str, position: str) -> float | None:
     """Return when the first record behind a position arrived, seconds since the epoch.
 
     Args:
