@@ -356,7 +356,7 @@ def test_a_halt_outlives_the_container_that_saw_it_but_not_for_ever() -> None:
 
 async def test_a_still_shard_is_reported_as_drained_or_as_waiting() -> None:
     for records, waits_us in (([], 0), ([StreamRecord("101", "k", b"", NOW_S - 2.0)], round((NOW_S - 2.0) * 1e6))):
-        deployed = Deployed(stream=Pages(*records))
+        deployed = Deployed(stream=Pages(StreamRecord("100", "k", b"", NOW_S - 5.0), *records))
         await deployed.phase(Phase.DUAL_WRITE)
         await deployed.run(write(1))
         assert await deployed.function.run({"crossfade": "report"}, 30.0) == {"reported": 1}
