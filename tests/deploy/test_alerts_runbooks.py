@@ -16,9 +16,13 @@ import yaml
 from starlette.routing import Route
 
 from controller.cli import parser as crossfade_parser
+from controller.settings import ControllerSettings
 from crossfade.core.gates import CATCHING_UP_GATES, DRAINED_GATES, HALTING_GATES, RAMPING_GATES
 from crossfade.core.parity import FINAL, Difference
+from engagement_api import settings as api_settings
+from replicator import settings as replicator_settings
 from replicator.main import _parser as replicator_parser
+from verifier import settings as verifier_settings
 from verifier.endpoints import application
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -146,6 +150,22 @@ def test_commands_of_kubectl_ask_for_what_the_charts_label() -> None:
         for key, value in re.findall(r"app\.kubernetes\.io/([\w-]+)=([\w-]+)", " ".join(words)):
             assert key in ("name", "part-of"), name
             assert value in ("engagement-api", "replicator", "verifier", "controller", "crossfade"), name
+
+
+def test_settings_that_are_named_exist() -> None:
+    there = {
+        f"CROSSFADE_{name.upper()}"
+        for settings in (
+            api_settings.Settings,
+            ControllerSettings,
+            replicator_settings.Settings,
+            verifier_settings.Settings,
+        )
+        for name in settings.model_fields
+    }
+    named = {found for path in RUNBOOKS for found in re.findall(r"CROSSFADE_[A-Z_]+", path.read_text())}
+    assert named
+    assert named <= there
 
 
 def test_the_runbook_of_gates_names_every_gate() -> None:
