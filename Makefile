@@ -47,6 +47,16 @@ bench: $(READY) ## CPU time a record of the apply path by stage, with the usual 
 bench-api: $(READY) ## CPU time an operation of the Engagement API
 	$(PY) benchmarks/api_bench.py $(ARGS)
 
+bench-telemetry: $(READY) ## the apply path with telemetry off, at 1 % and at 100 %
+	$(PY) benchmarks/bench_telemetry.py $(ARGS)
+
+telemetry-docs: $(READY) ## docs/reference/telemetry.md, written anew from the telemetry contract
+	@$(PY) -m scripts.telemetry_docs
+
+test-otel: $(READY) ## traces in a real Jaeger, through a real OpenTelemetry Collector (needs Go)
+	@scripts/otel_tools.sh > /dev/null
+	@$(PY) -m scripts.otel_backends $(ARGS)
+
 lock: ## write requirements.lock anew after a dependency changed
 	bash scripts/lock.sh
 

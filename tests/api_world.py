@@ -67,6 +67,10 @@ class Call:
 
     def __init__(self, **metadata: str) -> None:
         self._metadata = tuple(metadata.items())
+        self._code = 0
+
+    def code(self) -> int:
+        return self._code
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self._metadata
@@ -74,6 +78,7 @@ class Call:
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Sequence[tuple[str, bytes]] = ()
     ) -> None:
+        self._code = code.value[0]
         raise Aborted(code, details, trailing_metadata)
 
 

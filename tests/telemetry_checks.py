@@ -79,6 +79,8 @@ def _wrong_attributes(span: ReceivedSpan, spec: Span) -> list[str]:
     known = required | optional
     wrong = [f"{spec.id} without {name}" for name in required.keys() - span.attributes.keys()]
     wrong += [f"{spec.id} with {name}" for name in span.attributes.keys() - known.keys()]
+    if span.name != spec.named(dict(span.attributes)):
+        wrong.append(f"{spec.id} with the name {span.name!r}")
     for name, value in span.attributes.items():
         values = known[name].values if name in known else ()
         if values and value not in values:

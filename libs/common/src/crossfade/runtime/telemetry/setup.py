@@ -128,25 +128,21 @@ class Named(Protocol):
 
 
 @asynccontextmanager
-async def running(
-    service: str, who: Identity, environment: Mapping[str, str] | None = None
-) -> AsyncIterator[Telemetry | None]:
+async def running(service: str, who: Identity) -> AsyncIterator[Telemetry | None]:
     """Turn on what the environment asks for while the context lasts; build the service inside of it.
 
     Args:
         service: the name in the logs; one of `Service`.
         who: the process and its migration.
-        environment: variables; None for the process's.
 
     Raises:
         ConfigError: a variable asks for what there is not, or a port is taken.
     """
-    variables = os.environ if environment is None else environment
-    config = read_config(variables)
+    config = read_config(os.environ)
     if config.is_off:
         yield None
         return
-    resource = resource_of(service, who.pod, who.mapping().name, variables)
+    resource = resource_of(service, who.pod, who.mapping().name, os.environ)
     telemetry = build(Service(service), config, resource)
     use(telemetry)
     try:
