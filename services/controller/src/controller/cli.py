@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.version:
         from crossfade.runtime.lifecycle import code_version
 
-        sys.stdout.write(code_version() + "\n")
+        sys.stdout.write(f"crossfade {code_version()}\n")
         return 0
     if asked.command is None:
         top.print_help()

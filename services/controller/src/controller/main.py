@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from controller.settings import ControllerSettings
+from crossfade.core.errors import ConfigError
 from crossfade.runtime.lifecycle import code_version, run
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import describe_settings, load_settings
@@ -19,15 +20,19 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Settings, from the environment:\n" + describe_settings(ControllerSettings),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=code_version())
+    parser.add_argument("--version", action="version", version=f"controller {code_version()}")
     parser.add_argument("--check", action="store_true", help="check the settings and end")
     asked = parser.parse_args(arguments)
     settings = load_settings(ControllerSettings)
     if settings.flag_file is None and not settings.flag_config_map:
         sys.stderr.write("CROSSFADE_FLAG_FILE: not set, nor is CROSSFADE_FLAG_CONFIG_MAP; flags are published there\n")
         return 2
-    if asked.check:
+    try:
         settings.mapping()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if asked.check:
         return 0
     configure("controller", settings.log_level)
     from controller.service import Service  # what it needs is not needed for --help and --check

@@ -23,7 +23,11 @@ class ControllerSettings(ListeningSettings):
         le=65535,
         description="Port of GET /status, /healthz and /readyz; 0 for any free one, told by the ready line.",
     )
-    verifier_url: str = Field("", description="Base URL of the verifier, for GET /parity; unset, its gates stay shut.")
+    verifier_url: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="Base URL of the verifier, for GET /parity; unset, its gates stay shut.",
+    )
     bucket: str = Field("", description="S3 bucket of export and import; it must exist.")
     bucket_prefix: str = Field("crossfade", description="Prefix of all keys in it.")
     shards: int = Field(1, ge=1, description="Shards of a stream that the controller creates.")

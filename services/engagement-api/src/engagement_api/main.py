@@ -20,7 +20,7 @@ import structlog
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.flags import FlagdFile, parse_flagd_file
+from crossfade.adapters.flags import FlagdFile, read_flagd_file
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
@@ -199,8 +199,8 @@ def check(settings: Settings) -> int:
     """Say on stderr what is wrong with the mapping or the flag file; return 2 then, 0 when nothing is."""
     try:
         settings.mapping()
-        parse_flagd_file(flag_file(settings).read_text())
-    except (ConfigError, OSError) as error:
+        read_flagd_file(flag_file(settings))
+    except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0

@@ -52,7 +52,22 @@ def parse_flagd_file(text: str) -> tuple[FlagDocument, bool]:
         document = FlagDocument(**flags[OWNERSHIP]["variants"][flags[OWNERSHIP]["defaultVariant"]])
         return document, bool(flags[DUAL_WRITE]["variants"][flags[DUAL_WRITE]["defaultVariant"]])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"not a flag file of Crossfade: {error!r}") from error
+        raise ConfigError(f"no flag file of Crossfade: {type(error).__name__}: {error}") from error
+
+
+def read_flagd_file(path: Path) -> tuple[FlagDocument, bool]:
+    """Read both flags of the file at `path`.
+
+    Raises:
+        ConfigError: it is missing or broken; the message names it.
+    """
+    try:
+        return parse_flagd_file(path.read_text())
+    except OSError as error:
+        cure = "; the controller writes it when it starts" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"CROSSFADE_FLAG_FILE={path}: {error.strerror}{cure}") from error
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"CROSSFADE_FLAG_FILE={path}: {error}") from error
 
 
 class FlagFile:
@@ -148,9 +163,6 @@ class FlagdFile:
                 await asyncio.to_thread(self._look)
 
     def _look(self) -> tuple[FlagDocument, bool]:
-        try:
-            found = parse_flagd_file(self._path.read_text())
-        except OSError as error:
-            raise ConfigError(f"CROSSFADE_FLAG_FILE={self._path}: {error.strerror}") from error
+        found = read_flagd_file(self._path)
         self._read_s = time.monotonic()
         return found

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping
@@ -22,6 +23,7 @@ from crossfade.runtime.tls import TlsFiles
 PREFIX: Final = "CROSSFADE_"
 
 
+_MAPPING_NAMES: Final = sorted(name for name in vars(Mapping) if not name.startswith("_"))
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -53,6 +55,14 @@ class ServiceSettings(BaseSettings):
     health_port: int | None = Field(
         None, ge=0, le=65535, description="Port of GET /healthz and /readyz, plain HTTP; 0: any free one; unset: none."
     )
+
+    @field_validator("aws_endpoint_url", "redis_url")
+    @classmethod
+    def _url(cls, value: str | None, info: ValidationInfo) -> str | None:
+        schemes = ("http", "https") if info.field_name == "aws_endpoint_url" else ("redis", "rediss", "unix")
+        if value and not value.startswith(tuple(f"{each}://" for each in schemes)):
+            raise ValueError(f"no URL that begins with {' or '.join(f'{each}://' for each in schemes)}")
+        return value or None
 
     @property
     def health_address(self) -> Address | None:
@@ -116,9 +126,15 @@ def load_mapping(reference: str) -> Mapping:
     if not colon:
         raise ConfigError(f"{PREFIX}MIGRATION_MAPPING must be module:attribute, not {reference!r}")
     try:
-        return cast("Mapping", getattr(importlib.import_module(module), attribute))
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{PREFIX}MIGRATION_MAPPING={reference}: {error}") from error
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # whoever wrote the mapping decides what its module may raise
+        said = str(error) if isinstance(error, (ConfigError, ImportError, AttributeError)) else repr(error)
+        raise ConfigError(f"{PREFIX}MIGRATION_MAPPING={reference}: {said}") from error
+    missing = [name for name in _MAPPING_NAMES if not hasattr(found, name)]
+    if missing:
+        kind = type(found).__name__
+        raise ConfigError(f"{PREFIX}MIGRATION_MAPPING={reference} is a {kind}, no mapping: it has no {missing[0]}")
+    return cast("Mapping", found)
 
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
@@ -149,13 +165,24 @@ def read_settings(cls: type[SettingsT], **overrides: Any) -> SettingsT:
     try:
         settings = cls(**overrides)
     except ValidationError as error:
-        for each in error.errors():
-            name = PREFIX + "_".join(map(str, each["loc"])).upper()
-            wrong.append(f"{name}: {each['msg']}")
+        wrong += [_sentence(cls, each) for each in error.errors()]
         raise ConfigError("\n".join(wrong)) from error
+    except SettingsError as error:  # a list that is no JSON
+        raise ConfigError("\n".join([*wrong, f'{error}; a list is written as JSON: ["one","two"]'])) from error
     if wrong:
         raise ConfigError("\n".join(wrong))
     return settings
+
+
+def _sentence(cls: type[ServiceSettings], error: ErrorDetails) -> str:
+    """Say which variable is wrong, why, and what it is for; never the value, which may be a secret."""
+    why = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return why  # about several variables; it names them itself
+    field = str(error["loc"][0])
+    why = "is not set" if error["type"] == "missing" else why
+    meaning = cls.model_fields[field].description if field in cls.model_fields else None
+    return f"{PREFIX}{field.upper()}: {why}" + (f"  ({meaning})" if meaning else "")
 
 
 def load_settings(cls: type[SettingsT], **overrides: Any) -> SettingsT:
@@ -171,7 +198,8 @@ def describe_settings(cls: type[ServiceSettings]) -> str:
     """Return the settings as text for `--help`: a line each, with default and meaning."""
     lines = []
     for name, field in cls.model_fields.items():
-        default = "" if field.default_factory or field.is_required() else f" (default: {field.default})"
+        value = "unset" if field.default is None or field.default == "" else field.default
+        default = "" if field.default_factory or field.is_required() else f" (default: {value})"
         needed = " (required)" if field.is_required() else default
         lines.append(f"  {PREFIX}{name.upper()}{needed}\n      {field.description or ''}")
     return "\n".join(lines)
