@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -140,6 +141,22 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left_running() -> None:
             stack.start()
         assert stack.pids == []
     assert set(children(os.getpid())) <= before
+
+
+def test_a_redis_that_is_there_already_is_not_taken_for_our_own() -> None:
+    with Stack() as theirs:
+        port = urlsplit(str(theirs.endpoints.redis_url)).port
+        command = [*COMMAND, "up", "--redis-port", str(port)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert f"did not start on port {port}" in result.stderr
+
+
+@pytest.mark.parametrize("wrong", ["65536", "-1", "http"])
+def test_what_is_no_port_is_wrong_usage(wrong: str) -> None:
+    result = subprocess.run([*COMMAND, "up", "--port", wrong], capture_output=True, text=True, timeout=30)
+    assert result.returncode == 2
+    assert "is no port" in result.stderr or "expected one argument" in result.stderr
 
 
 def test_two_stacks_run_side_by_side() -> None:

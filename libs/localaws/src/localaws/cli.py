@@ -6,10 +6,13 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from types import FrameType
 
 from localaws.errors import StartFailed
 from localaws.stack import Stack
+
+HIGHEST_PORT = 65_535
 
 DESCRIPTION = """\
 The embedded AWS: DynamoDB, Kinesis, S3 and CloudWatch, and a real Redis-compatible server.
@@ -40,13 +43,20 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     formatter = argparse.RawDescriptionHelpFormatter
     command = argparse.ArgumentParser(prog="localaws", description=DESCRIPTION, formatter_class=formatter)
+    command.add_argument("--version", action="version", version=f"localaws {version('localaws')}")
     verbs = command.add_subparsers(dest="verb", required=True, metavar="up")
     up = verbs.add_parser("up", help="start it and run in the foreground", description=UP, formatter_class=formatter)
-    up.add_argument("--port", type=int, default=0, help="of the AWS endpoint; 0, the default, takes any free one")
-    up.add_argument("--redis-port", type=int, default=0, help="of Redis; 0, the default, takes any free one")
+    up.add_argument("--port", type=_port, default=0, help="of the AWS endpoint; 0, the default, takes any free one")
+    up.add_argument("--redis-port", type=_port, default=0, help="of Redis; 0, the default, takes any free one")
     up.add_argument("--verbose", action="store_true", help="log the emulator's warnings to stderr")
     up.add_argument("--without", action="append", default=[], metavar="PATCH", help=argparse.SUPPRESS)
     return command
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > HIGHEST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {HIGHEST_PORT}")
+    return int(text)
 
 
 class _Stopped(Exception):

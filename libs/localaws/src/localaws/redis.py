@@ -102,14 +102,16 @@ class RedisServer:
 
 
 def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Say whether the process came to answer a PING on the port."""
+    """Say whether the process came to answer on the port: it, and no other server that has the port already."""
+    own = f"process_id:{process.pid}\r\n".encode()
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
-                connection.sendall(b"PING\r\n")
-                if connection.recv(16).startswith(b"+PONG") and process.poll() is None:
+                connection.sendall(b"INFO server\r\nQUIT\r\n")
+                if own in b"".join(iter(lambda: connection.recv(4096), b"")):
                     return True
         except OSError:
-            time.sleep(0.02)
+            pass
+        time.sleep(0.02)
     return False
