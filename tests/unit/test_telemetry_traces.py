@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 from msgspec import Raw
@@ -13,9 +15,11 @@ from crossfade.core import image as wire
 from crossfade.core.change import decode_change
 from crossfade.core.errors import StoreRefused
 from crossfade.core.events import Event, decode_events, encode_event
-from crossfade.core.fence import Verdict
+from crossfade.core.fence import Transfer, Verdict
 from crossfade.core.image import Image
+from crossfade.core.keys import key_of_strings
 from crossfade.core.shape import Direction, Side
+from crossfade.runtime.telemetry import current
 from crossfade.runtime.telemetry.config import Sampling
 from crossfade.runtime.telemetry.contract import (
     APPLY,
@@ -35,7 +39,7 @@ from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
 from replicator.records import Pipeline
 from replicator.tally import Tally
-from replicator.tracing import Observed, joined
+from replicator.tracing import Observed, ObservedTransfers, joined
 from replicator_bench import Bench, records
 from telemetry_bench import CALLER, SAMPLED, TRACE, UNSAMPLED, Kept, id_of, kept, parent_of, trace_of
 from verifier.both import BothTables
@@ -189,6 +193,29 @@ async def test_a_verdict_of_the_table_is_told() -> None:
         await apply(bench, world, written(SAMPLED, V))
         told = [(each.attributes or {})["crossfade.record.outcome"] for each in bench.of(APPLY)]
     assert told == [Verdict.APPLIED.value, Verdict.STALE.value]
+
+
+async def test_only_requests_with_a_sampled_record_are_spans_of_the_batch() -> None:
+    world = Bench()
+    within: list[bool] = []
+
+    class Table:
+        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+            within.append(current.get() is not None)
+            return [Verdict.APPLIED] * len(transfers)
+
+    table = ObservedTransfers(Table())
+    world.senders[Direction.FORWARD]._table = table
+    others = [owned_by(number, UNSAMPLED) for number in range(1, 30)]
+    with kept(Service.FORWARD) as bench:
+        await apply(bench, world, written(SAMPLED), *others)
+        await apply(bench, world, written(UNSAMPLED, V + 1))
+    assert sorted(within) == [False, False, True]
+
+
+def owned_by(number: int, traceparent: str) -> bytes:
+    key = key_of_strings(f"USER#{number + 100}", "POINTS#chan-3")
+    return payload(legacy(key, 5, **protocol(V, "A", 1, V)) | {"cf_events": events(traceparent)}, None)
 
 
 def test_only_the_record_of_the_write_itself_joins_its_trace() -> None:

@@ -96,7 +96,8 @@ class Receiver:
 
     Attributes:
         address: "127.0.0.1:4317", once it was started.
-        spans: all that came, up to a bound.
+        spans: all that came, the last ones up to a bound.
+        taken: spans that came.
         metrics: the last export of each metric of each service.
         relay_errors: exports that the user's backend did not take.
     """
@@ -110,6 +111,7 @@ class Receiver:
         self.address = ""
         self.spans: list[ReceivedSpan] = []
         self.metrics: dict[tuple[str, str], ReceivedMetric] = {}
+        self.taken = 0
         self.relay_errors = 0
         self._server: grpc.Server | None = None
         self._channel = grpc.insecure_channel(relay_to) if relay_to else None
@@ -151,6 +153,7 @@ class Receiver:
             service = str(_attributes(resource.resource.attributes).get("service.name", ""))
             for scope in resource.scope_spans:
                 self.spans += [_span(service, each) for each in scope.spans]
+                self.taken += len(scope.spans)
         del self.spans[:-MOST_SPANS]
         if self._channel is not None:
             self._relay(self._channel, TRACES, request)

@@ -44,7 +44,7 @@ from replicator.records import Pipeline
 from replicator.reporting import is_drained, reports
 from replicator.sender import Sender
 from replicator.settings import Role, Settings
-from replicator.tracing import Observed
+from replicator.tracing import Observed, ObservedTransfers
 
 log = structlog.get_logger()
 
@@ -117,8 +117,9 @@ class Service:
         source, target = (
             DynamoTable(self._dynamodb, self._mapping, side) for side in (direction.source, direction.target)
         )
+        transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.target))
         sender = Sender(
-            DynamoTransfers(self._dynamodb, self._mapping.shape(direction.target)),
+            transfers if telemetry.active() is None else ObservedTransfers(transfers),
             in_flight=self._settings.in_flight,
             on_request=lambda: self._kill.reached("between-writes"),
         )

@@ -9,6 +9,7 @@ feed's rule): copies, seals and handovers of the item do not join it again.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -17,10 +18,12 @@ from typing import Final, NamedTuple
 from crossfade.core.change import Change, decode_change
 from crossfade.core.errors import PoisonRecord
 from crossfade.core.feed import events_of
-from crossfade.core.fence import Verdict
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Side
-from crossfade.runtime.telemetry import Started, Telemetry
+from crossfade.ports.table import TransferTable
+from crossfade.runtime.telemetry import Started, Telemetry, current
 from crossfade.runtime.telemetry.config import joins
 from crossfade.runtime.telemetry.contract import (
     APPLY,
@@ -46,8 +49,11 @@ from replicator.records import Pipeline, Record
 from replicator.tally import Tally
 
 KINESIS: Final = "aws.kinesis"
-_SAMPLED: Final = b'-01"'
-"""How a sampled trace context ends in JSON; what has it is decoded and looked at, all else is passed by."""
+_SAMPLED: Final = re.compile(rb'-01"').search
+"""How a sampled trace context ends in JSON; what has it is decoded and looked at, all else is passed by.
+
+An expression finds this in half the time that `in` takes: quotation marks are frequent in JSON.
+"""
 
 
 class Joined(NamedTuple):
@@ -58,12 +64,14 @@ class Joined(NamedTuple):
         traceparent: of the call that wrote it.
         version: of the write.
         committed_us: when the table took it.
+        key: that was written.
     """
 
     place: int
     traceparent: str
     version: int
     committed_us: int
+    key: Key
 
 
 def joined(records: Sequence[Record], mapping: Mapping, side: Side) -> list[Joined]:
@@ -77,7 +85,7 @@ def joined(records: Sequence[Record], mapping: Mapping, side: Side) -> list[Join
     found: list[Joined] = []
     names = mapping.shape(side).key
     for place, record in enumerate(records):
-        if _SAMPLED not in record.data:
+        if _SAMPLED(record.data) is None:
             continue
         try:
             change: Change = decode_change(record.data, names)
@@ -85,7 +93,7 @@ def joined(records: Sequence[Record], mapping: Mapping, side: Side) -> list[Join
         except PoisonRecord:
             continue  # the pipeline parks it
         found += [
-            Joined(place, traceparent, events[0].version, change.committed_us)
+            Joined(place, traceparent, events[0].version, change.committed_us, change.key)
             for traceparent in dict.fromkeys(each.event.traceparent for each in events)
             if joins(traceparent)
         ]
@@ -93,11 +101,17 @@ def joined(records: Sequence[Record], mapping: Mapping, side: Side) -> list[Join
 
 
 class BatchTrace:
-    """The spans of one batch's sampled records, until it is known what became of each."""
+    """The spans of one batch's sampled records, until it is known what became of each.
 
-    def __init__(self, span: Started, works: dict[int, list[Started]]) -> None:
+    Attributes:
+        span: of the batch.
+        keys: of the sampled records.
+    """
+
+    def __init__(self, span: Started, works: dict[int, list[Started]], keys: frozenset[Key]) -> None:
         """Take the batch's span, and the records' by their place."""
         self.span = span
+        self.keys = keys
         self._works = works
 
     def note(self, place: int, outcome: str) -> None:
@@ -147,6 +161,24 @@ def note_verdicts(
         note_but(trace, wave, [index for index, _ in others], places, Verdict.APPLIED.value)
         for index, verdict in others:
             trace.note(places[index], "parked" if verdict in REASONS else verdict.value)
+
+
+class ObservedTransfers:
+    """A table whose requests are spans of the batch only where a sampled record is among them."""
+
+    def __init__(self, table: TransferTable) -> None:
+        self._table = table
+
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+        """See `TransferTable`."""
+        trace = batch_trace.get()
+        if trace is None or any(each.key in trace.keys for each in transfers):
+            return await self._table.transfer(transfers, timeout_s=timeout_s)
+        token = current.set(None)
+        try:
+            return await self._table.transfer(transfers, timeout_s=timeout_s)
+        finally:
+            current.reset(token)
 
 
 class Observed:
@@ -236,7 +268,7 @@ class Observed:
                 work = self._work(each, hop, span)
                 if work is not None:
                     works.setdefault(each.place, []).append(work)
-        return BatchTrace(span, works)
+        return BatchTrace(span, works, frozenset(each.key for each in found))
 
     def _work(self, record: Joined, hop: Started, batch: Started) -> Started | None:
         links = (batch.traceparent,)

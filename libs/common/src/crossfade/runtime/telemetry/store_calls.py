@@ -21,6 +21,7 @@ from crossfade.runtime.telemetry.spans import Started, Tracer, Value, current
 
 DYNAMODB: Final = "dynamodb"
 SYSTEM: Final = "aws.dynamodb"
+BATCH: Final = "BatchExecuteStatement"
 UNTRACED: Final = frozenset({Service.FEED})
 """They have no span that a request could be part of."""
 
@@ -28,8 +29,7 @@ _TABLE: Final = re.compile(
     rb'"TableName" ?: ?"([^"]+)"'
     rb'|"RequestItems" ?: ?\{"([^"]+)"'
     rb'|"Statement" ?: ?"(?:UPDATE|INSERT INTO|DELETE FROM) (?:\\")?([\w.-]+)'
-)
-_MOST_BYTES: Final = 16_384
+).search
 
 
 class StoreCalls:
@@ -69,13 +69,12 @@ class StoreCalls:
             DB_OPERATION: operation,
             DB_TABLES: tables_of(body),
         }
-        statements = body.count(b'"Statement"')
-        if statements:
-            attributes[DB_BATCH] = statements
+        if operation == BATCH:
+            attributes[DB_BATCH] = body.count(b'"Statement"')
         return self._tracer.start(DB, attributes, parent=parent)
 
 
 def tables_of(body: bytes) -> list[str]:
-    """Return the tables that a request names, in the order of their first mention within its first 16 kB."""
-    found = ["".join(part.decode() for part in each if part) for each in _TABLE.findall(body[:_MOST_BYTES])]
-    return list(dict.fromkeys(found))
+    """Return the table that a request names first: none of ours names several."""
+    found = _TABLE(body)
+    return [] if found is None else [next(each for each in found.groups() if each).decode()]
