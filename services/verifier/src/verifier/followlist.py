@@ -167,16 +167,17 @@ class FollowList:
         if not keys:
             return
         await self._pace.take(READS * len(keys))
+        began_s = self._now_s()
         owners = await self._both.read(side, keys)
         standbys = await self._both.read(side.other, keys)
         again = await self._both.read(side, keys)
         for key in keys:
             entry = self._keys.get(key)
             if entry is not None:  # a stream may have verified it meanwhile
-                self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)))
+                self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)), began_s)
 
-    def _settle(self, key: Key, entry: _Entry, reading: Reading) -> None:
-        found = entry.followed.settle(reading, self._now_s(), self._bound_s, complete=self._complete)
+    def _settle(self, key: Key, entry: _Entry, reading: Reading, began_s: float) -> None:
+        found = entry.followed.settle(reading, began_s, self._bound_s, complete=self._complete)
         owner = reading.owner_again
         if found is Difference.EQUAL and not is_equal(owner, reading.standby):
             owner = reading.owner  # the pair that was equal is what counts

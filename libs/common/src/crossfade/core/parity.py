@@ -152,8 +152,9 @@ def classify(reading: Reading, *, reached: int, late: bool, complete: bool = Fal
 
     Args:
         reading: three consistent reads.
-        reached: the version that the standby must have reached by now: the owner's when the bound began to run.
-        late: whether the bound has passed since.
+        reached: the version that the standby must have reached by now: the owner's when the bound began to run, 0
+            when there was none.
+        late: whether the bound had passed since when the standby was read.
         complete: whether the flag document says so.
 
     Returns:
@@ -179,7 +180,8 @@ def _pair(side: Side, owner: Item | None, standby: Item | None) -> Pair:
 
 def _late(first: Item | None, standby: Item | None, again: Item | None, reached: int) -> Difference:
     if again is None:  # and the standby is live, or they were equal
-        return Difference.EXTRA if first is None else Difference.IN_FLIGHT
+        # An owner that was there when the bound began to run was removed since; its tombstone may be on its way.
+        return Difference.EXTRA if first is None and not reached else Difference.IN_FLIGHT
     if standby is None:
         return Difference.MISSING
     owner_version, standby_version = version_of(again), version_of(standby)
@@ -238,8 +240,15 @@ class Followed:
             self.verified, self.image = True, item
         return self.verified
 
-    def settle(self, reading: Reading, now_s: float, bound_s: float, *, complete: bool = False) -> Difference:
+    def settle(self, reading: Reading, began_s: float, bound_s: float, *, complete: bool = False) -> Difference:
         """Take in three consistent reads and call the class as far as it can be called.
+
+        Args:
+            reading: the reads.
+            began_s: monotonic clock when the first of them began. A standby that was read before the bound had passed
+                is not late, however long the reads took.
+            bound_s: how long a change may take to the standby.
+            complete: whether the flag document says so.
 
         Returns:
             The class; EQUAL means verified. IN_FLIGHT and IN_HANDOVER are not final: settle again later.
@@ -251,17 +260,17 @@ class Followed:
         ):
             if item is not None:
                 self.hear(side, item, complete=complete)
-        late = now_s - self.bound_since_s >= bound_s
+        late = began_s - self.bound_since_s >= bound_s
         called = classify(reading, reached=self.reached, late=late, complete=complete)
         if called is Difference.IN_HANDOVER:
-            self.handover_since_s = now_s if self.handover_since_s is None else self.handover_since_s
+            self.handover_since_s = began_s if self.handover_since_s is None else self.handover_since_s
         elif called is not None:
             self.handover_since_s = None
         if self.verified or called is Difference.EQUAL:
             self.verified, called = True, Difference.EQUAL
         if called is Difference.IN_FLIGHT and late:
             # The standby reached what the owner had: replication works on this key. Measure it by the next target.
-            self.bound_since_s, self.reached = now_s, version_of(reading.owner_again)
+            self.bound_since_s, self.reached = began_s, version_of(reading.owner_again)
         self.found = called or Difference.IN_FLIGHT
         return self.found
 
