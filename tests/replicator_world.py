@@ -228,11 +228,16 @@ async def open_world(endpoints: Endpoints) -> AsyncIterator[World]:
         yield world
 
 
+PATIENCE = 4
+"""How much longer than on a quiet machine things may take: other suites run beside this one."""
+
+
 async def until(true: Callable[[], Any], *, within_s: float, what: str) -> float:
     """Wait until something holds; return how long it took."""
     started_s = time.monotonic()
-    while time.monotonic() - started_s < within_s:
+    patience_s = within_s * PATIENCE
+    while time.monotonic() - started_s < patience_s:
         if await true():
             return time.monotonic() - started_s
         await asyncio.sleep(0.1)
-    raise AssertionError(f"not within {within_s} s: {what}")
+    raise AssertionError(f"not within {patience_s} s: {what}")
