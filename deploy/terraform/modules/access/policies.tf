@@ -171,8 +171,13 @@ locals {
       },
       {
         sid       = "ImportLog" # AWS: Requesting a table import in DynamoDB
-        actions   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
+        actions   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
         resources = ["arn:${local.partition}:logs:${local.place}:log-group:/aws-dynamodb/*"]
+      },
+      {
+        sid       = "ImportLogList" # DescribeLogGroups lists them all
+        actions   = ["logs:DescribeLogGroups"]
+        resources = ["*"]
       },
       {
         sid       = "SnapshotFiles" # AbortMultipartUpload and PutObjectAcl: AWS: Requesting a table export in DynamoDB
@@ -230,12 +235,12 @@ locals {
   operator = [
     {
       sid       = "Plan"
-      actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"]
+      actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"]
       resources = [local.table.legacy, local.table.new]
     },
     {
       sid       = "PlanSample"
-      actions   = ["dynamodb:Scan"]
+      actions   = ["dynamodb:DescribeKinesisStreamingDestination", "dynamodb:Scan"]
       resources = [local.table.legacy]
     },
     {
@@ -315,11 +320,18 @@ locals {
         resources = ["arn:${local.partition}:logs:${local.place}:log-group:/aws/lambda/${function.function_name}:*"]
       },
     ],
-    [for each in [true] : {
-      sid       = "Network" # these know no resources before the interface is there
-      actions   = ["ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs", "ec2:UnassignPrivateIpAddresses"]
-      resources = ["*"]
-    } if function.in_vpc],
+    [for each in [
+      {
+        sid       = "Network"
+        actions   = ["ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:UnassignPrivateIpAddresses"]
+        resources = [for kind in ["network-interface", "security-group", "subnet"] : "arn:${local.partition}:ec2:${local.place}:${kind}/*"]
+      },
+      {
+        sid       = "NetworkList" # what describes them knows no resources
+        actions   = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs"]
+        resources = ["*"]
+      },
+    ] : each if function.in_vpc],
   ) }
 
   encryption = [for each in [true] : {

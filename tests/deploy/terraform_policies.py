@@ -1,0 +1,241 @@
+"""What the IAM policies allow, beside the calls of the demo: each entry with the code that needs it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+LEGACY, NEW = "wallet", "engagement"
+BOTH = (LEGACY, NEW)
+STREAMS = ("wallet-changes", "engagement-changes")
+JOURNAL, LETTERS = "engagement-journal", "engagement-dead-letters"
+
+ADAPTERS = "libs/common/src/crossfade/adapters"
+
+
+class Listed(NamedTuple):
+    """Actions that the demo does not take.
+
+    Attributes:
+        services: whose.
+        actions: of IAM.
+        resources: names.
+        why: when they are taken.
+        file: where.
+        text: stands there.
+    """
+
+    services: tuple[str, ...]
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    why: str
+    file: str
+    text: str
+
+
+def _mirrored(actions: tuple[str, ...], why: str, file: str, text: str, *, at: str) -> list[Listed]:
+    """List what both replicators do, each at its own side: at its source or at its target."""
+    forward, reverse = (LEGACY, NEW) if at == "source" else (NEW, LEGACY)
+    return [
+        Listed(("forward",), actions, (forward,), why, file, text),
+        Listed(("reverse",), actions, (reverse,), why, file, text),
+    ]
+
+
+LISTED: Final = [
+    Listed(
+        ("engagement-api",),
+        ("dynamodb:BatchGetItem",),
+        BOTH,
+        "reads of several wallets, and handovers of many at once: the demo's clients read one",
+        "libs/common/src/crossfade/runtime/ownership.py",
+        "].read_many(",
+    ),
+    Listed(
+        ("engagement-api", "controller"),
+        ("dynamodb:PutItem",),
+        BOTH,
+        "a stub for a key that is nowhere, before it is created",
+        f"{ADAPTERS}/statements.py",
+        "isinstance(write, SealAbsent | Restore)",
+    ),
+    Listed(
+        ("engagement-api", "reverse"),
+        ("dynamodb:PartiQLInsert",),
+        (LEGACY,),
+        "a wallet that was created in the new table is copied back",
+        f"{ADAPTERS}/transfer_text.py",
+        "INSERT INTO",
+    ),
+    *_mirrored(
+        ("dynamodb:GetItem",),
+        "a foreign write: its standby's version is read before the owner is lifted",
+        "services/replicator/src/replicator/interventions.py",
+        "self._target.read(",
+        at="target",
+    ),
+    *_mirrored(
+        ("dynamodb:BatchGetItem",),
+        "conflicts that the target has passed leave the store",
+        "services/replicator/src/replicator/letters.py",
+        "target.read_many(",
+        at="target",
+    ),
+    *_mirrored(
+        ("dynamodb:UpdateItem",),
+        "a foreign write: the owner is lifted (rule 5)",
+        "services/replicator/src/replicator/interventions.py",
+        "Lift(key, seen",
+        at="source",
+    ),
+    *_mirrored(
+        ("dynamodb:PutItem",),
+        "a standby row that somebody removed is put back (rule 3)",
+        "services/replicator/src/replicator/interventions.py",
+        "Restore(removed.key",
+        at="source",
+    ),
+    Listed(
+        ("forward", "reverse", "feed"),
+        ("dynamodb:PutItem",),
+        (LETTERS,),
+        "a poison record is parked (rule 11)",
+        f"{ADAPTERS}/control/dead_letters.py",
+        "await self._db.put_item(",
+    ),
+    Listed(
+        ("forward", "reverse"),
+        ("dynamodb:GetItem", "dynamodb:DeleteItem"),
+        (LETTERS,),
+        "parked conflicts are read and taken out",
+        f"{ADAPTERS}/control/dead_letters.py",
+        "await self._db.delete_item(",
+    ),
+    Listed(
+        ("verifier",),
+        ("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
+        BOTH,
+        "repair by a transfer",
+        "services/verifier/src/verifier/repair.py",
+        "self._transfers[",
+    ),
+    Listed(
+        ("verifier",),
+        ("dynamodb:UpdateItem",),
+        BOTH,
+        "repair by a lift or a burial",
+        "services/verifier/src/verifier/repair.py",
+        "perform(step.write)",
+    ),
+    Listed(
+        ("verifier",),
+        ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
+        (JOURNAL,),
+        "repairs are journaled",
+        "services/verifier/src/verifier/repair.py",
+        'self._journal.append("repair"',
+    ),
+    Listed(
+        ("controller", "operator"),
+        ("dynamodb:GetItem",),
+        (JOURNAL,),
+        "an entry whose answer was lost is looked for",
+        f"{ADAPTERS}/control/journal.py",
+        "async def _is_mine",
+    ),
+    Listed(
+        ("controller",),
+        ("dynamodb:UpdateKinesisStreamingDestination",),
+        BOTH,
+        "somebody turned capture on with milliseconds",
+        f"{ADAPTERS}/admin.py",
+        '"UpdateKinesisStreamingDestination"',
+    ),
+    Listed(
+        ("operator",),
+        ("dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTimeToLive"),
+        (NEW,),
+        "plan finds a new table where there should be none",
+        f"{ADAPTERS}/admin.py",
+        '"DescribeContinuousBackups"',
+    ),
+    Listed(
+        ("operator",),
+        ("kinesis:ListShards",),
+        STREAMS,
+        "plan finds the streams, as Terraform made them",
+        f"{ADAPTERS}/admin.py",
+        '"ListShards"',
+    ),
+    Listed(
+        ("operator",),
+        (
+            "dynamodb:BatchGetItem",
+            "dynamodb:GetItem",
+            "dynamodb:PartiQLInsert",
+            "dynamodb:PartiQLUpdate",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+        ),
+        BOTH,
+        "replicator replay and dead-letters: through the same rule as the stream",
+        "services/replicator/src/replicator/tools.py",
+        "apply_pipeline(",
+    ),
+    Listed(
+        ("operator",),
+        ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
+        (LETTERS,),
+        "replicator dead-letters",
+        "services/replicator/src/replicator/tools.py",
+        "DynamoDeadLetters(",
+    ),
+    Listed(
+        ("operator",),
+        ("kinesis:PutRecords",),
+        ("engagement-events",),
+        "parked events are published",
+        "services/replicator/src/replicator/replay.py",
+        "class Redrive",
+    ),
+    Listed(
+        ("operator",),
+        ("dynamodb:DeleteItem",),
+        BOTH,
+        "until COMPLETE only the operator's role may delete an item (rule 3); by hand, no code does",
+        "deploy/terraform/modules/access/policies.tf",
+        "OnlyTheOperatorDeletes",
+    ),
+]
+"""Calls that only happen on errors, or by commands that the demo does not use."""
+
+ON_BEHALF: Final = {
+    "kinesis:DescribeStream": STREAMS,
+    "kinesis:PutRecords": STREAMS,
+    "kinesis:ListStreams": ("?",),
+    "logs:DescribeLogGroups": ("?",),
+    "iam:CreateServiceLinkedRole": ("AWSServiceRoleForDynamoDBKinesisDataStreamsReplication",),
+    "s3:AbortMultipartUpload": ("crossfade-demo",),
+    "s3:PutObjectAcl": ("crossfade-demo",),
+    **dict.fromkeys(
+        (
+            "logs:CreateLogGroup",
+            "logs:CreateLogStream",
+            "logs:DescribeLogStreams",
+            "logs:PutLogEvents",
+            "logs:PutRetentionPolicy",
+        ),
+        ("/aws-dynamodb/*",),
+    ),
+}
+"""What AWS does with the controller's right. Developer guide: "Using IAM policies for Amazon Kinesis Data Streams and
+Amazon DynamoDB", "Requesting a table export in DynamoDB", "Requesting a table import in DynamoDB"."""
+
+PREPARED: Final = {
+    "dynamodb:CreateTable": ("control_tables", f"{ADAPTERS}/control/tables.py", "if await _active(wire, name):"),
+    "kinesis:CreateStream": ("streams", "services/controller/src/controller/starting.py", "if stream is None:"),
+    "kinesis:IncreaseStreamRetentionPeriod": ("streams", f"{ADAPTERS}/admin.py", "facts.retention_h < hours"),
+}
+"""Calls of the demo that Terraform makes needless, since the code looks first: granted by `controller_creates` only."""
+
+UNUSED: Final = {"DisableKinesisStreamingDestination"}
+"""Operations in the adapters that no service calls."""

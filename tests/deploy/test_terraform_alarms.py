@@ -1,0 +1,162 @@
+"""CloudWatch's alarms and dashboard: on metrics that are sent, with the meaning of the alert rules, to a runbook."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.session import Session
+from scripts.observability.alerts import GROUPS
+from scripts.terraform import alarms as made
+from terraform_runs import MODULES, ROOT, Terraform
+
+from crossfade.runtime.telemetry.contract import CLOUDWATCH_NAMESPACE, METRICS
+
+ALARMS = next(each for each in MODULES if each.name == "alarms")
+OWN = json.loads((ALARMS / "alarms.json").read_text())
+
+SENT = {(each.cloudwatch, service.value) for each in METRICS if each.cloudwatch for service in each.services}
+
+OF_AWS = {
+    "AWS/Kinesis": {
+        "GetRecords.IteratorAgeMilliseconds",
+        "ReadProvisionedThroughputExceeded",
+        "WriteProvisionedThroughputExceeded",
+    },
+    "AWS/DynamoDB": {
+        "AgeOfOldestUnreplicatedRecord",
+        "ConsumedWriteCapacityUnits",
+        "FailedToReplicateRecordCount",
+        "ReadThrottleEvents",
+        "ThrottledPutRecordCount",
+        "WriteThrottleEvents",
+    },
+    "AWS/Lambda": {"Errors", "IteratorAge", "Throttles"},
+    "AWS/SQS": {"ApproximateNumberOfMessagesVisible"},
+    "AWS/ElastiCache": {"DatabaseMemoryUsagePercentage", "EngineCPUUtilization", "Evictions"},
+}
+"""Metrics as AWS's guides spell them."""
+
+
+def test_the_alarms_are_made_from_the_alert_rules_of_today() -> None:
+    assert (ALARMS / "alarms.json").read_text() == made.text(), "run: python -m scripts.terraform.alarms"
+
+
+def test_every_alert_with_alarms_has_them_and_their_names_are_unique() -> None:
+    names = [each["name"] for each in OWN]
+    assert len(names) == len(set(names))
+    expected = {
+        alarm.name
+        for alerts in GROUPS.values()
+        for alert in alerts
+        for alarm in alert.alarms
+        if alarm.namespace == CLOUDWATCH_NAMESPACE
+    }
+    assert {each["alarm"] for each in OWN} == expected
+    assert "failed-replication" in (ALARMS / "aws.tf").read_text()
+
+
+@pytest.mark.parametrize("alarm", OWN, ids=lambda each: each["name"])
+def test_an_alarm_is_on_a_metric_that_its_service_sends_with_these_dimensions(alarm: dict[str, Any]) -> None:
+    assert (alarm["metric"], alarm["service"]) in SENT
+    by_name = [each for each in METRICS if each.cloudwatch == alarm["metric"]]
+    dimensions = [{attribute.cloudwatch: attribute for attribute in each.attributes} for each in by_name]
+    if alarm["dimensions"]:
+        assert any(set(each) == set(alarm["dimensions"]) for each in dimensions), "CloudWatch matches all or none"
+        for name, value in alarm["dimensions"].items():
+            values = next(each[name].values for each in dimensions if name in each)
+            assert not values or value in values
+
+
+def test_each_alarm_s_runbook_is_there() -> None:
+    runbooks = ROOT / "deploy/runbooks"
+    named = {each["runbook"] for each in OWN} | set(
+        re.findall(r'runbook = "([\w-]+\.md)"', (ALARMS / "aws.tf").read_text())
+    )
+    assert len(named) > 15
+    missing = {name for name in named if not (runbooks / name).is_file()}
+    assert not missing
+
+
+@pytest.fixture(scope="module")
+def planned(terraform: Terraform, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Every alarm with all options on, as Terraform plans them."""
+    module = terraform.copy(tmp_path_factory.mktemp("alarms")) / "modules/alarms"
+    tests = module / "tests/alarms.tftest.hcl"
+    text = tests.read_text()
+    start = text.index('run "lambda_and_the_marks')
+    tests.write_text(text[: text.index("\nrun ")] + "\n" + text[start : text.index("\nrun ", start)])
+    ran, plans = terraform.tested(module)
+    assert ran.code == 0, ran.said
+    (plan,) = plans.values()
+    return [each["change"]["after"] for each in plan["resource_changes"]]
+
+
+def test_every_metric_of_aws_is_spelled_as_aws_does(planned: list[dict[str, Any]]) -> None:
+    seen = set()
+    for alarm in planned:
+        if "metric_name" not in alarm:
+            (query,) = alarm["metric_query"]
+            found = re.fullmatch(
+                r"SELECT (?:MAX|SUM)\((\w+)\) FROM SCHEMA\(\"(AWS/DynamoDB)\", DelegatedOperation, TableName\) "
+                r"WHERE TableName = '(?:wallet|engagement)'",
+                query["expression"],
+            )
+            assert found, query["expression"]
+            seen.add((found[2], found[1]))
+        elif alarm["namespace"] != CLOUDWATCH_NAMESPACE:
+            seen.add((alarm["namespace"], alarm["metric_name"]))
+    assert seen
+    assert not {(namespace, name) for namespace, name in seen if name not in OF_AWS[namespace]}
+
+
+def test_every_value_is_one_that_cloudwatch_takes(planned: list[dict[str, Any]]) -> None:
+    model = Session().get_service_model("cloudwatch")
+    operation = model.operation_model("PutMetricAlarm").input_shape
+    comparisons = set(operation.members["ComparisonOperator"].enum)
+    statistics = set(operation.members["Statistic"].enum)
+    assert len(planned) > 50
+    for alarm in planned:
+        assert alarm["comparison_operator"] in comparisons
+        assert alarm.get("statistic") is None or alarm["statistic"] in statistics
+        assert alarm.get("extended_statistic") is None or re.fullmatch(r"p\d+", alarm["extended_statistic"])
+        assert alarm["treat_missing_data"] in {"breaching", "notBreaching"}
+        assert len(alarm["alarm_name"]) <= 255
+        assert 1 <= alarm["datapoints_to_alarm"] <= alarm["evaluation_periods"] <= 1440
+        seconds = alarm["evaluation_periods"] * alarm.get("period", 60)
+        assert seconds <= 86400, "an alarm may look back a day"
+        if "metric_name" not in alarm:
+            assert seconds <= 3 * 3600, "a query may look back three hours"
+
+
+def test_bounds_are_those_of_the_rules(planned: list[dict[str, Any]]) -> None:
+    by_name = {each["alarm_name"]: each for each in planned}
+    for own in OWN:
+        alarm = by_name[f"engagement-crossfade-{own['name']}"]
+        assert alarm["threshold"] == own["bound"]
+        assert alarm["evaluation_periods"] == own["minutes"]
+        assert alarm["dimensions"] == {"Service": own["service"], "Migration": "engagement", **own["dimensions"]}
+        below = alarm["comparison_operator"] == "LessThanThreshold"
+        assert below == own["below"]
+
+
+def test_the_dashboard_draws_metrics_that_are_sent(terraform: Terraform, tmp_path: Path) -> None:
+    module = terraform.copy(tmp_path) / "modules/dashboards"
+    ran, plans = terraform.tested(module)
+    assert ran.code == 0, ran.said
+    body = json.loads(plans["widgets_have_places_of_their_own"]["output_changes"]["body"]["after"])
+    drawn = [metric for widget in body["widgets"] for metric in widget["properties"].get("metrics", [])]
+    own = {(metric[1], metric[3]) for metric in drawn if metric[0] == CLOUDWATCH_NAMESPACE}
+    assert len(own) > 20
+    assert not own - SENT
+    assert all(
+        metric[2] == "Service" and metric[4:6] == ["Migration", "engagement"]
+        for metric in drawn
+        if metric[0] == CLOUDWATCH_NAMESPACE
+    )
+    assert not {
+        (metric[0], metric[1]) for metric in drawn if metric[0] in OF_AWS and metric[1] not in OF_AWS[metric[0]]
+    }
