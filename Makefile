@@ -33,7 +33,8 @@ lint: $(READY) ## ruff, strict types, import rules
 	.venv/bin/lint-imports
 
 test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not e2e" $(ARGS)
+	$(PY) -m pytest -m e2e tests/e2e
 
 test-deploy: $(READY) ## the charts, modules, images and dashboards, by the real tools
 	$(PY) -m pytest tests/deploy $(ARGS)

@@ -19,7 +19,7 @@ from crossfade.runtime.telemetry.contract import ALL, RPC_DURATION
 from crossfade_demo.receiver import Receiver
 from telemetry_checks import wrong_edges, wrong_metrics, wrong_spans
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 CHECKS = {
     "replicator_killed",
@@ -61,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=230,
+            timeout=400,
             check=False,
         )
         report = json.loads(done.stdout) if done.stdout else {}

@@ -41,7 +41,7 @@ from localaws import Stack
 from localaws.endpoints import Endpoints
 
 FEED: Final = "engagement-events"
-STEP_S: Final = 60.0
+STEP_S: Final = 90.0
 DOWNTIME_S: Final = 3.0
 BEFORE_S: Final = 5.0
 AFTER_S: Final = 4.0
