@@ -114,7 +114,7 @@ class Service:
         self._handed_over = ctx.sweeper.handed_over
         active = telemetry.active()
         if active is not None:
-            self._spans = IntentSpans(active)
+            self._spans = IntentSpans(active, ctx.state.pending)
             ctx.heard = self._spans.take
         told_s, phase = float("-inf"), None
         while not stop.is_set():

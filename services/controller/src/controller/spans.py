@@ -5,9 +5,10 @@ The journal is what must be right; the spans only show it where traces are looke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from controller.state import Pending
 from crossfade.core.ramp import FULL_SHARE
 from crossfade.ports.control import Entry
 from crossfade.runtime.telemetry import Started, Telemetry
@@ -31,10 +32,21 @@ BY_ITSELF: Final = "itself"
 class IntentSpans:
     """Turns journal entries into spans. Belongs to the one task that drives the migration."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, pending: Iterable[Pending] = ()) -> None:
+        """Take up what is open.
+
+        Args:
+            telemetry: of the process.
+            pending: wishes without an outcome, as the journal has them when this controller begins to drive: the rest
+                of their way is told by new spans.
+        """
         self._telemetry = telemetry
         self._asked: dict[int, tuple[str, str]] = {}
         self._open: dict[int, Started] = {}
+        for each in pending:
+            self._asked[each.number] = (each.intent.value, each.who)
+            if each.admitted:
+                self._begin(each.number)
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Take in new entries, in their order."""
