@@ -64,7 +64,8 @@ def test_a_live_owner_without_a_counterpart_is_missing_there() -> None:
 
 
 def test_a_standby_without_an_owner_is_extra() -> None:
-    assert called(None, image(5, role="S"), reached=0) is Difference.EXTRA
+    reading = Reading(LEGACY, None, image(5, role="S"), None)
+    assert classify(reading, reached=0, late=True) is Difference.EXTRA
 
 
 def test_a_standby_above_the_later_owner_read_is_ahead() -> None:
@@ -203,7 +204,7 @@ def test_a_stuck_key_is_called_when_the_bound_has_passed_and_not_before() -> Non
 
 def test_a_key_that_was_removed_while_it_was_followed_is_in_flight_and_an_extra_only_a_bound_later() -> None:
     followed = follow(Pair(image(5), image(4, role="S")), 0.0)
-    gone = Reading(LEGACY, None, image(5, role="S"), None)
+    gone = Reading(LEGACY, None, image(4, role="S"), None)
     assert followed.settle(gone, 5.0, BOUND_S) is Difference.IN_FLIGHT
     assert followed.settle(gone, 9.9, BOUND_S) is Difference.IN_FLIGHT
     assert followed.settle(gone, 10.0, BOUND_S) is Difference.EXTRA
