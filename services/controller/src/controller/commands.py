@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -25,6 +23,7 @@ from crossfade.core.control import control_tables
 from crossfade.core.errors import CrossfadeError, IllegalTransition
 from crossfade.core.phases import Intent, Phase, check_intent
 from crossfade.ports.control import Entry, Journal, StatusBoard
+from crossfade.runtime.operator import operator_name
 from crossfade.runtime.settings import load_settings
 
 DONE: Final = 0
@@ -68,10 +67,6 @@ class Console(NamedTuple):
         sys.stdout.write((msgspec.json.encode(body).decode() if self.json else text) + "\n")
 
 
-def _operator() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
 async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any]) -> int:
     """Run a parsed command; return its exit code."""
     settings = load_settings(ControllerSettings)
@@ -83,7 +78,7 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
         async with wire:
             db, tables = DynamoDB(wire), control_tables(mapping.name)
             console = Console(
-                DynamoJournal(db, tables.journal, who=_operator(), code=version("crossfade-common")),
+                DynamoJournal(db, tables.journal, who=operator_name(), code=version("crossfade-common")),
                 DynamoStatusBoard(db, tables.heartbeats),
                 mapping.name,
                 asked.json,
@@ -117,7 +112,7 @@ async def _plan(settings: ControllerSettings, asked: argparse.Namespace) -> int:
     from crossfade.adapters.control.tables import create_control_tables
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for the answer
-    async with build(settings, who=_operator(), under_lease=False) as built:
+    async with build(settings, who=operator_name(), under_lease=False) as built:
         await create_control_tables(built.dynamodb, built.tables)  # plan reads the journal's counter
         plan = await check_plan(built.world, writes_per_s=asked.writes_per_s)
         body = plan.as_json()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import structlog
 
+from crossfade.core import image as wire
 from crossfade.core.change import Change
-from crossfade.core.errors import PoisonRecord
+from crossfade.core.errors import ConfigError, PoisonRecord
 from crossfade.core.events import decode_events
 from crossfade.core.fence import Verdict
-from crossfade.core.item import EVENTS, version_of
+from crossfade.core.item import EVENTS, FIRST_STAMPED, MV, Item, version_of
 from crossfade.core.keys import Key
-from crossfade.ports.control import DeadLetter, DeadLetters
+from crossfade.ports.control import DeadLetter, DeadLetters, Journal
 from crossfade.ports.table import OwnedTable
 from replicator.records import Record
 
@@ -111,6 +113,58 @@ async def drop_overtaken(letters: DeadLetters, role: str, target: OwnedTable) ->
     if gone:
         log.info("conflicts overtaken", role=role, letters=gone, left=len(waiting) - gone)
     return gone
+
+
+def is_overtaken(change: Change, target: Item | None) -> bool:
+    """Say whether the target has passed a record that can't be mapped, so that applying it would change nothing.
+
+    Images are whole: a later one holds all that this one would bring, and rule 1 would call this one stale. A record
+    without a version is not compared with a stamped target, since what wrote it may have erased the version.
+
+    Args:
+        change: the record.
+        target: its key's row in the other table.
+    """
+    if change.new is None:
+        return False
+    version, passed = 0, version_of(target)
+    if MV in change.new:
+        try:
+            version = wire.number(change.new[MV])
+        except PoisonRecord:
+            return False
+    if version < FIRST_STAMPED:
+        return change.committed_us < passed < FIRST_STAMPED
+    return passed > version
+
+
+def name_of(each: DeadLetter) -> str:
+    """Return the name by which an operator calls a letter: its role and its place in the stream."""
+    return f"{each.role}/{each.sequence}"
+
+
+async def discard(letters: DeadLetters, journal: Journal, names: Sequence[str], *, execute: bool) -> list[DeadLetter]:
+    """Let letters go that will never be applied, by an operator's word, which is kept in the journal.
+
+    Args:
+        letters: the store.
+        journal: takes each letter with its payload first.
+        names: of the letters, see `name_of`.
+        execute: do it; otherwise only find them.
+
+    Raises:
+        ConfigError: there is no letter of such a name; none was let go.
+    """
+    found = {name_of(each): each for each in await letters.all()}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise ConfigError(f"no dead letter {unknown[0]!r}: `replicator dead-letters list` names them")
+    chosen = [found[name] for name in dict.fromkeys(names)]
+    for each in chosen if execute else ():
+        kept = {"letter": name_of(each), "key": each.key.decode(), "code": each.code, "reason": each.reason}
+        await journal.append("note", {"discarded": {**kept, "payload": each.payload.decode(errors="replace")}})
+        await letters.remove(each)
+    return chosen
 
 
 class LetterRecord(NamedTuple):

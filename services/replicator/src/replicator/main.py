@@ -5,6 +5,7 @@ replicator --check                           read the settings and the mapping, 
 replicator replay FILE.jsonl [--direction forward] [--execute] [--json]
 replicator dead-letters list [--json]
 replicator dead-letters redrive [--execute] [--json]
+replicator dead-letters discard LETTER… [--execute] [--json]
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ REFUSED = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "dead-letters" and (options.action == "discard") is not bool(options.letters):
+        parser.error(
+            "discard wants the names of letters, as `replicator dead-letters list` says them; nothing else does"
+        )
     if options.command is None:
         return _serve(check=options.check)
     settings = load_settings(ToolSettings)
@@ -79,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("file")
     replay.add_argument("--direction", choices=[each.value for each in Direction], default=Direction.FORWARD.value)
     letters = commands.add_parser("dead-letters", help="what could not be applied")
-    letters.add_argument("action", choices=["list", "redrive"])
+    letters.add_argument("action", choices=["list", "redrive", "discard"])
+    letters.add_argument("letters", nargs="*", metavar="LETTER", help="of discard: a letter's name, as `list` says it")
     for each in (replay, letters):
         each.add_argument("--execute", action="store_true", help="write; without it nothing is written")
         each.add_argument("--json", action="store_true", help="print JSON")

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import NoMarks
+from crossfade.core.change import decode_change
 from crossfade.core.errors import ConfigError
 from crossfade.core.fence import Transfer, Verdict, judge
 from crossfade.core.mapping import Mapping
@@ -22,7 +23,7 @@ from crossfade.core.writes import Answer, Write
 from crossfade.ports.control import DeadLetter, DeadLetters
 from crossfade.ports.table import OwnedTable, TransferTable
 from replicator.interventions import Interventions
-from replicator.letters import LetterRecord, record_of
+from replicator.letters import UNMAPPABLE, LetterRecord, is_overtaken, record_of
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline, Publisher
 from replicator.records import Pipeline, Record
@@ -239,10 +240,19 @@ class Redrive:
         shard_id, record = record_of(each)
         await self._pipeline(each.role, again).apply(shard_id, [record], tally)
         left = await again.all()
+        if left and left[0].code == UNMAPPABLE and await self._is_overtaken(Direction(each.role), record):
+            left = []
+            tally.counts.subtract(("parked",))
+            tally.counts["overtaken"] += 1
         if self._execute and not left:
             await self._letters.remove(each)
         counts = {name: count for name, count in sorted(tally.counts.items()) if count}
         return Redriven(each.role, each.sequence, not left, counts, left[0].reason if left else "")
+
+    async def _is_overtaken(self, direction: Direction, record: Record) -> bool:
+        change = decode_change(record.data, self._mapping.shape(direction.source).key)
+        target, _ = self._tables(direction.target)
+        return is_overtaken(change, await target.read(change.key))
 
     def _pipeline(self, role: str, letters: DeadLetters) -> Pipeline:
         if role.startswith("feed-"):

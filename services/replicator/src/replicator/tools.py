@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
+from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.memory.control import MemoryDeadLetters
@@ -21,7 +23,10 @@ from crossfade.core.control import control_tables
 from crossfade.core.shape import Direction, Side
 from crossfade.ports.control import DeadLetter, DeadLetters
 from crossfade.ports.table import OwnedTable, TransferTable
+from crossfade.runtime import lifecycle
 from crossfade.runtime.aws import wire_config
+from crossfade.runtime.operator import operator_name
+from replicator.letters import discard, name_of
 from replicator.replay import Redrive, Sides, apply_pipeline, records_of, replay
 from replicator.settings import ToolSettings
 
@@ -66,16 +71,19 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             _print(summary, options, _summary_lines(summary.counts, executed=options.execute))
             return LEFT if summary.parked else 0
         if options.action == "list":
-            found = [_shown(each) for each in await letters.all()]
-            _print(
-                found,
-                options,
-                [f"{each['role']} {each['sequence']} {each['code']}: {each['reason']}" for each in found],
+            parked = await letters.all()
+            _print([_shown(each) for each in parked], options, _listed(parked))
+            return 0
+        if options.action == "discard":
+            journal = DynamoJournal(
+                dynamodb, control_tables(mapping.name).journal, who=operator_name(), code=lifecycle.code_version()
             )
+            gone = await discard(letters, journal, options.letters, execute=options.execute)
+            _print([_shown(each) for each in gone], options, _listed(gone))
             return 0
         redrive = Redrive(mapping, tables, letters, Kinesis(kinesis), settings.feed_stream, execute=options.execute)
         redriven = await redrive.run()
-        lines = [f"{each.role} {each.sequence}: {each.reason or 'settled'}" for each in redriven]
+        lines = [f"{each.role}/{each.sequence}\n    {each.reason or 'settled'}" for each in redriven]
         _print(redriven, options, lines or ["no dead letters"])
         return 0 if all(each.settled for each in redriven) else LEFT
 
@@ -100,8 +108,14 @@ def _summary_lines(counts: dict[str, int], *, executed: bool) -> list[str]:
     return [f"{count:>9}  {verb}{name}" for name, count in counts.items()]
 
 
+def _listed(letters: Sequence[DeadLetter]) -> list[str]:
+    lines = [f"{name_of(each)}\n    {each.key.decode()}  {each.code}: {each.reason}" for each in letters]
+    return lines or ["no dead letters"]
+
+
 def _shown(each: DeadLetter) -> dict[str, Any]:
     return {
+        "name": name_of(each),
         "role": each.role,
         "sequence": each.sequence,
         "key": each.key.decode(),
