@@ -60,7 +60,7 @@ def test_no_module_configures_a_provider_and_all_take_the_version_that_is_tested
     for folder in MODULES:
         text = "".join(path.read_text() for path in folder.glob("*.tf"))
         assert not re.search(r'^provider "', text, re.M), folder.name
-        assert 'version = ">= 6.0, < 7.0"' in text, folder.name
+        assert 'version = ">= 6.62, < 7.0"' in text, folder.name
 
 
 INVALID = {
