@@ -99,6 +99,7 @@ class Receiver:
         spans: all that came, the last ones up to a bound.
         taken: spans that came.
         metrics: the last export of each metric of each service.
+        exemplars: ids of the traces that were ever an exemplar of it.
         relay_errors: exports that the user's backend did not take.
     """
 
@@ -111,6 +112,7 @@ class Receiver:
         self.address = ""
         self.spans: list[ReceivedSpan] = []
         self.metrics: dict[tuple[str, str], ReceivedMetric] = {}
+        self.exemplars: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.taken = 0
         self.relay_errors = 0
         self._server: grpc.Server | None = None
@@ -164,7 +166,8 @@ class Receiver:
             service = str(_attributes(resource.resource.attributes).get("service.name", ""))
             for scope in resource.scope_metrics:
                 for each in scope.metrics:
-                    self.metrics[service, each.name] = _metric(service, each)
+                    metric = self.metrics[service, each.name] = _metric(service, each)
+                    self.exemplars[service, each.name].update(metric.exemplars)
         if self._channel is not None:
             self._relay(self._channel, METRICS, request)
 
