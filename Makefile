@@ -7,7 +7,7 @@ ARGS ?=
 # Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
 WORKERS ?= 3
 
-.PHONY: setup demo test test-deploy lint proto lock bench clean help dashboards test-alerts test-dashboards
+.PHONY: setup demo test test-deploy lint proto lock bench clean help dashboards test-alerts test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,16 @@ telemetry-docs: $(READY) ## docs/reference/telemetry.md, written anew from the t
 test-otel: $(READY) ## traces in a real Jaeger, through a real OpenTelemetry Collector (needs Go)
 	@scripts/otel_tools.sh > /dev/null
 	@$(PY) -m scripts.otel_backends $(ARGS)
+
+images: ## an image of each service and of the Lambda function, with buildah or docker (BASE=debian without a registry)
+	@scripts/images.sh build $(IMAGES)
+
+test-images: $(READY) ## images built and run here (needs Debian's buildah and debootstrap, or docker; IMAGES=all for all)
+	@scripts/images.sh engine > /dev/null
+	$(PY) -m pytest tests/images $(ARGS)
+
+lambda: $(READY) ## the replicator as a Lambda function: build/lambda/replicator-x86_64.zip (ARGS="--arch arm64")
+	@$(PY) scripts/lambda_zip.py $(ARGS)
 
 lock: ## write requirements.lock anew after a dependency changed
 	bash scripts/lock.sh
