@@ -103,6 +103,71 @@ async def test_status_without_a_controller_says_so(capsys: pytest.CaptureFixture
     assert "the controller may not be running" in capsys.readouterr().out
 
 
+async def test_status_is_the_journals_when_the_controllers_is_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    town = await dual_write_town()
+    await town.journal().append("phase", {"from": "DUAL_WRITE", "to": "RAMPING"})
+    assert await status(console_of(town.store), patience_s=0.0) == DONE
+    assert answer(capsys)["phase"] == "RAMPING"
+
+
+async def test_status_tells_how_the_last_command_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    town = await dual_write_town()
+    await status(console_of(town.store), patience_s=0.0)
+    told = answer(capsys)
+    assert told["last_outcome"]["verb"] == "start"
+    assert "last command: start: done: dual writes are on" in status_text(told)
+
+
+async def test_status_spells_a_running_command_as_it_was_typed() -> None:
+    town = await dual_write_town()
+    await town.journal().append("intent", {"verb": "ramp", "arguments": {"share": 1234}})
+    ctx, driver = await town.start()
+    await driver.tick()
+    told = status_of(ctx, driver.waiting_for)
+    assert "asked for: ramp 12.34 by " in status_text({**told, "last_outcome": None})
+
+
+async def test_a_halt_says_how_it_ends() -> None:
+    town = await dual_write_town()
+    ctx, _ = await town.start()
+    text = status_text({**status_of(ctx, ""), "halted": "somebody removed a standby row"})
+    assert "HALTED: somebody removed a standby row\n    lifts by itself" in text
+
+
+async def test_complete_tells_beforehand_that_the_api_must_lose_its_right(capsys: pytest.CaptureFixture[str]) -> None:
+    town = Town()
+    await settled(town, "start", exclude=[])
+    await settled(town, "ramp", share=10_000)
+    await settled(town, "cutover")
+    for revoked, said in ((False, True), (True, False)):
+        arguments = {"confirm": "engagement", "revoked": revoked}
+        await ask(console_of(town.store, as_json=False), Intent.COMPLETE, arguments, execute=False)
+        assert ("CROSSFADE_REVOKE_COMMAND" in capsys.readouterr().out) is said
+
+
+async def test_a_wait_for_a_controller_that_tells_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    town = await dual_write_town()
+    console = console_of(town.store)
+    code = await ask(console, Intent.RAMP, {"share": 1}, execute=True, wait=True, timeout_s=0.2, deaf_s=0.05)
+    assert code == TIMEOUT
+    assert "is it running?" in answer(capsys)["because"]
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "nan", "many", "1e12"])
+def test_a_rate_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        parser().parse_args(["plan", "--writes-per-s", text])
+    assert refusal.value.code == 2
+
+
+async def test_figures_of_a_plan_have_no_exponents() -> None:
+    plan = await check_plan((await Town().start())[0].world, writes_per_s=1_000_000)
+    text = plan_text(plan)
+    assert "2,000,000 units/s" in text
+    assert "e+" not in text
+    assert "e-" not in "".join(line for line in text.splitlines() if "$" in line)
+
+
 async def test_complete_is_refused_without_the_name_in_writing(capsys: pytest.CaptureFixture[str]) -> None:
     town = Town()
     await settled(town, "start", exclude=[])

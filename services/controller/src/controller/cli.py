@@ -72,7 +72,9 @@ def parser() -> argparse.ArgumentParser:
             continue
         one.add_argument("--execute", action="store_true", help="do it; without this nothing changes")
         if name == "plan":
-            one.add_argument("--writes-per-s", type=float, default=1000.0, help="owner writes at the peak")
+            one.add_argument(
+                "--writes-per-s", type=_rate, default=1000.0, metavar="N", help="owner writes at the peak (1000)"
+            )
             continue
         one.add_argument("--wait", action="store_true", help="wait until it is done, and say for what")
         one.add_argument("--timeout", type=float, metavar="S", help="of --wait, in seconds; default: no end")
@@ -94,6 +96,16 @@ def parser() -> argparse.ArgumentParser:
                 help="you have taken away the API's right to write the legacy table (without CROSSFADE_REVOKE_COMMAND)",
             )
     return top
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0 < rate < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate above 0 and below a billion")
+    return rate
 
 
 def _percent(text: str) -> int:

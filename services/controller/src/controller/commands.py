@@ -36,6 +36,11 @@ POLL_S: Final = 0.3
 SILENT_S: Final = 30.0
 """A status older than this is called old. It only informs: two machines' clocks are compared."""
 
+FRESH_S: Final = 2.0
+"""How long `status` waits for a status that knows the whole journal; the controller tells one a second."""
+
+DEAF_S: Final = 10.0
+
 _GATED: Final = {Intent.RAMP, Intent.CUTOVER, Intent.COMPLETE}
 
 MEANING: Final = {
@@ -48,6 +53,12 @@ MEANING: Final = {
     Intent.PAUSE: "let ramp and sweeper rest",
     Intent.RESUME: "let ramp and sweeper go on",
 }
+
+
+REVOKED: Final = (
+    "past the point of no return it wants the API's right to write the legacy table taken away: by the controller's "
+    "CROSSFADE_REVOKE_COMMAND, or by you, and --revoked says so"
+)
 
 
 class Console(NamedTuple):
@@ -123,12 +134,26 @@ async def _plan(settings: ControllerSettings, asked: argparse.Namespace) -> int:
         return SHUT if plan.blocking else DONE
 
 
-async def status(console: Console) -> int:
-    """Print the status."""
+async def status(console: Console, *, patience_s: float = FRESH_S) -> int:
+    """Print the status; the phase is the journal's, which is ahead of the status by up to a second.
+
+    Args:
+        console: where to read and write.
+        patience_s: how long to wait for a status that knows the whole journal.
+    """
+    entries = await console.journal.entries()
+    state = fold(Migration(), entries)
     body = dict(await console.board.get() or {})
-    state = fold(Migration(), await console.journal.entries())
+    end_s = time.monotonic() + patience_s
+    while body and body.get("journal", 0) < state.number and time.monotonic() < end_s:
+        await asyncio.sleep(POLL_S)
+        body = dict(await console.board.get() or {})
     if not body:
-        body = {"migration": console.migration, "phase": state.phase.value, "waiting_for": "the controller to start"}
+        body = {"migration": console.migration, "waiting_for": "the controller to start"}
+    if body.get("journal", 0) < state.number or "phase" not in body:
+        body["phase"] = state.phase.value
+    outcomes = [each.body for each in entries if each.kind == "outcome"]
+    body["last_outcome"] = outcomes[-1] if outcomes else None
     old_s = time.time() - body.get("at_us", 0) / 1e6
     body["is_old"] = old_s > SILENT_S
     console.answer(status_text(body), body)
@@ -143,6 +168,7 @@ async def ask(
     execute: bool,
     wait: bool = False,
     timeout_s: float | None = None,
+    deaf_s: float = DEAF_S,
 ) -> int:
     """Ask the controller for something, or say what would come of it.
 
@@ -153,6 +179,7 @@ async def ask(
         execute: whether to ask at all.
         wait: until the controller has settled it.
         timeout_s: of the wait; None for no end.
+        deaf_s: a status that stands still for so long while it waits means that nobody acts on it.
     """
     state = fold(Migration(), await console.journal.entries())
     last = dict(await console.board.get() or {})
@@ -179,7 +206,7 @@ async def ask(
         text = f"asked for {intent.value}; `crossfade status` tells how it goes"
         console.answer(text, {**body, "entry": entry.number, "outcome": "asked", "because": ""})
         return DONE
-    return await _wait(console, entry, body, timeout_s)
+    return await _wait(console, entry, body, timeout_s, deaf_s)
 
 
 def _dry_run(
@@ -193,13 +220,16 @@ def _dry_run(
     lines += [f"  shut: {each['name']}: {each['because']}" for each in shut]
     if not last:
         lines.append("  the controller has never told its status: is it running?")
+    if intent is Intent.COMPLETE and not body["arguments"].get("revoked"):
+        lines.append(f"  {REVOKED}")
     lines.append("nothing was changed; add --execute")
     console.answer("\n".join(lines), {**body, "outcome": "dry run", "shut": shut})
     return SHUT if shut else DONE
 
 
-async def _wait(console: Console, asked: Entry, body: Mapping[str, Any], timeout_s: float | None) -> int:
+async def _wait(console: Console, asked: Entry, body: Mapping[str, Any], timeout_s: float | None, deaf_s: float) -> int:
     begun_s, after, said = time.monotonic(), asked.number, ""
+    heard_us, heard_s = None, begun_s
     while True:
         for entry in await console.journal.entries(after=after):
             after = entry.number
@@ -213,6 +243,10 @@ async def _wait(console: Console, asked: Entry, body: Mapping[str, Any], timeout
                 return DONE if outcome == "done" else REFUSED
         last = dict(await console.board.get() or {})
         waiting = str(last.get("waiting_for") or "")
+        if last.get("at_us") != heard_us:
+            heard_us, heard_s = last.get("at_us"), time.monotonic()
+        elif time.monotonic() - heard_s > deaf_s:
+            waiting = "the controller, which tells nothing: is it running?"
         if waiting and waiting != said:
             said = waiting
             console.say(f"waiting for: {waiting}")

@@ -55,7 +55,9 @@ async def _revoke(ctx: Context, intent: Pending) -> str:
     if not command:
         # Nothing here can check it: the journal says whose word it is.
         if not intent.arguments.get("revoked"):
-            return "the API's right to write the legacy table to be revoked: crossfade complete --revoked says it is"
+            name = ctx.world.mapping.name
+            cure = f"crossfade complete --confirm {name} --revoked --execute"
+            return f"the API's right to write the legacy table to be revoked; then say so: {cure}"
         return await ctx.finish("revoked", {"by": "the operator's word", "who": intent.who})
     await ctx.begin("revoked", {"command": command})
     code, output = await ctx.world.command(command)

@@ -152,6 +152,8 @@ def _key_schema(world: World, legacy: TableFacts | None) -> GateResult:
     wanted = list(world.mapping.shape(Side.LEGACY).key)
     found = [name for name, _ in legacy.key] if legacy else None
     because = "the mapping's key is the table's" if found == wanted else f"the mapping says {wanted}, it is {found}"
+    if legacy is None:
+        because = "there is no legacy table"
     return GateResult("key_schema", found == wanted, found, wanted, because)
 
 

@@ -17,6 +17,21 @@ def _seconds(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.1f} s"
 
 
+def _command(verb: str, arguments: Mapping[str, Any]) -> str:
+    """Spell an intent as it was typed: the journal keeps shares in basis points."""
+    if verb == "ramp":
+        return f"ramp {arguments['share'] / 100:g}"
+    given = [f"--{name}" if value is True else f"--{name} {value}" for name, value in arguments.items() if value]
+    return " ".join([verb, *given])
+
+
+def _figure(value: float) -> str:
+    """Return a figure without an exponent, to about four digits."""
+    if value == 0 or value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if value >= 0.001 else "under 0.001"
+
+
 def status_text(body: Mapping[str, Any]) -> str:
     """Return a status as text; figures that are not known are said to be unknown."""
     lines = [f"{body['migration']}: {body['phase']}"]
@@ -26,9 +41,15 @@ def status_text(body: Mapping[str, Any]) -> str:
         lines.append("  PAUSED: crossfade resume --execute")
     if body.get("halted"):
         lines.append(f"  HALTED: {body['halted']}")
+        lines.append("    lifts by itself when its gate opens; a consumer objects for 10 minutes")
     intent = body.get("intent")
     if intent:
-        lines.append(f"  asked for: {intent['verb']} {intent['arguments'] or ''} by {intent['who']}")
+        lines.append(f"  asked for: {_command(intent['verb'], intent['arguments'])} by {intent['who']}")
+    last = body.get("last_outcome")
+    if last and not intent:
+        lines.append(
+            f"  last command: {last['verb']}: {last['outcome']}{': ' if last['because'] else ''}{last['because']}"
+        )
     lines.append(f"  waiting for: {body.get('waiting_for') or 'nothing'}")
     if "document" in body:
         document = body["document"]
@@ -46,7 +67,8 @@ def status_text(body: Mapping[str, Any]) -> str:
                 f"  {name}: table to stream {_seconds(lag['unreplicated_s'])}, "
                 f"stream to applied {_seconds(lag['iterator_s'])}"
             )
-        rates = ", ".join(f"{role} {rate:g}/s" for role, rate in sorted(body["throughput_per_s"].items()))
+        applying = {role: rate for role, rate in body["throughput_per_s"].items() if role != "api"}
+        rates = ", ".join(f"{role} {rate:g}/s" for role, rate in sorted(applying.items()))
         lines.append(f"  applied: {rates or 'unknown'}")
         lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
     lines += [f"  {_mark(gate['open'])} {gate['name']}: {gate['because']}" for gate in body.get("gates", [])]
@@ -58,7 +80,7 @@ def plan_text(plan: Plan) -> str:
     lines = ["checks:"]
     lines += [f"  {_mark(each.open)} {each.name}: {each.because}" for each in plan.checks]
     lines.append("estimates:")
-    lines += [f"  {each.name}: {each.value:,.4g} {each.unit}  ({each.basis})" for each in plan.estimates]
+    lines += [f"  {each.name}: {_figure(each.value)} {each.unit}  ({each.basis})" for each in plan.estimates]
     window = plan.window
     lines += [
         "one key:",

@@ -27,7 +27,7 @@ from crossfade.runtime import lifecycle
 from crossfade.runtime.aws import wire_config
 from crossfade.runtime.operator import operator_name
 from replicator.letters import discard, name_of
-from replicator.replay import Redrive, Sides, apply_pipeline, records_of, replay
+from replicator.replay import Redrive, Sides, Summary, apply_pipeline, records_of, replay
 from replicator.settings import ToolSettings
 
 LEFT = 1
@@ -68,7 +68,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             summary = await replay(
                 list(records_of(path)), pipeline, store, origin=f"replay-{path.name}", execute=options.execute
             )
-            _print(summary, options, _summary_lines(summary.counts, executed=options.execute))
+            _print(summary, options, _summary_lines(summary))
             return LEFT if summary.parked else 0
         if options.action == "list":
             parked = await letters.all()
@@ -103,9 +103,12 @@ def _plain(body: Any) -> Any:
     return [_plain(each) for each in body] if isinstance(body, list) else body
 
 
-def _summary_lines(counts: dict[str, int], *, executed: bool) -> list[str]:
-    verb = "" if executed else "would be "
-    return [f"{count:>9}  {verb}{name}" for name, count in counts.items()]
+def _summary_lines(summary: Summary) -> list[str]:
+    verb = "" if summary.executed else "would be "
+    counts = dict(summary.counts)
+    lines = [f"{counts.pop('records', 0):>9}  records"]
+    lines += [f"{count:>9}  {verb}{name}" for name, count in counts.items()]
+    return lines + [f"{each.sequence}\n    {each.key}  {each.code}: {each.reason}" for each in summary.parked]
 
 
 def _listed(letters: Sequence[DeadLetter]) -> list[str]:

@@ -110,7 +110,9 @@ class _Endpoints:
         try:
             key = encode_key(key_image(Key(text.encode()), names), names)
         except (PoisonRecord, ValueError) as error:
-            raise _BadRequest(f"keys: {text[:80]!r} is no encoded key") from error
+            raise _BadRequest(
+                f'keys: {text[:80]!r} is no encoded key, as in [{{"S":"USER#7"}},{{"S":"POINTS#1"}}]'
+            ) from error
         if not self._mapping.belongs(key):
             raise _BadRequest(f"keys: {text[:80]!r} does not belong to the migration")
         return key

@@ -146,8 +146,10 @@ def unknown_keys(cls: type[ServiceSettings], environment: dict[str, str]) -> lis
     sentences = []
     for key in sorted(environment):
         if key.startswith(PREFIX) and key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            sentences.append(f"{key}: unknown setting" + (f"; did you mean {near[0]}?" if near else ""))
+            names = [each.removeprefix(PREFIX) for each in known]
+            near = difflib.get_close_matches(key.removeprefix(PREFIX), names, n=1)
+            cure = f"did you mean {PREFIX}{near[0]}?" if near else "no setting of this program"
+            sentences.append(f"{key}: unknown setting; {cure}")
     return sentences
 
 
