@@ -130,7 +130,7 @@ def test_no_final_class_is_called_while_replication_works(
             position = number % len(key.log)
             followed.hear(*key.log[position])
         if len(reads) == 3:
-            found = followed.settle(Reading(side, *reads), began_s, BOUND_S)
+            found = followed.settle(Reading(side, *reads), began_s, BOUND_S, ended_s=now_s)
             assert found not in FINAL, f"{found} called at {began_s} of {reads}"
             reads = []
 

@@ -262,3 +262,11 @@ def test_any_final_class_makes_a_pass_unclean(found: Difference) -> None:
     book = PassBook()
     book.call(found)
     assert not book.clean
+
+
+def test_the_next_bound_runs_from_the_end_of_slow_reads() -> None:
+    """The target of the next bound is read last: a bound that began with the first read would be too short for it."""
+    followed = follow(Pair(image(1), None), 0.0)
+    reading = Reading(LEGACY, image(5), image(2, role="S"), image(9))
+    followed.settle(reading, 10.0, 10.0, ended_s=18.0)
+    assert (followed.bound_since_s, followed.reached) == (18.0, FIRST_STAMPED + 9)

@@ -240,7 +240,15 @@ class Followed:
             self.verified, self.image = True, item
         return self.verified
 
-    def settle(self, reading: Reading, began_s: float, bound_s: float, *, complete: bool = False) -> Difference:
+    def settle(
+        self,
+        reading: Reading,
+        began_s: float,
+        bound_s: float,
+        *,
+        ended_s: float | None = None,
+        complete: bool = False,
+    ) -> Difference:
         """Take in three consistent reads and call the class as far as it can be called.
 
         Args:
@@ -248,6 +256,7 @@ class Followed:
             began_s: monotonic clock when the first of them began. A standby that was read before the bound had passed
                 is not late, however long the reads took.
             bound_s: how long a change may take to the standby.
+            ended_s: when the last of them ended: the next bound runs from there; None when they took no time.
             complete: whether the flag document says so.
 
         Returns:
@@ -270,7 +279,8 @@ class Followed:
             self.verified, called = True, Difference.EQUAL
         if called is Difference.IN_FLIGHT and late:
             # The standby reached what the owner had: replication works on this key. Measure it by the next target.
-            self.bound_since_s, self.reached = began_s, version_of(reading.owner_again)
+            self.bound_since_s = began_s if ended_s is None else ended_s
+            self.reached = version_of(reading.owner_again)
         self.found = called or Difference.IN_FLIGHT
         return self.found
 
