@@ -58,7 +58,7 @@ test-otel: $(READY) ## traces in a real Jaeger, through a real OpenTelemetry Col
 	@scripts/otel_tools.sh > /dev/null
 	@$(PY) -m scripts.otel_backends $(ARGS)
 
-images: ## an image of each service and of the Lambda function, with buildah or docker (BASE=debian without a registry)
+images: $(READY) ## an image of each service and of the Lambda function, with buildah or docker (BASE=debian without a registry)
 	@scripts/images.sh build $(IMAGES)
 
 test-images: $(READY) ## images built and run here (needs Debian's buildah and debootstrap, or docker; IMAGES=all for all)

@@ -7,6 +7,7 @@
 #   scripts/images.sh sizes                   size of each image, in MB
 # BASE=…        base image of both stages, by digest best; "debian" makes one; unset: the Dockerfiles' own
 # TAG=…         default: the version of the code
+# REGISTRY=…    put before the names, for pushing
 # ENGINE=…      buildah, docker or podman
 # What pip is told on this machine (index, proxy's certificate) reaches the build as a secret, and no layer.
 set -euo pipefail
@@ -40,6 +41,8 @@ dockerfile() {
     *) echo "services/$1/Dockerfile" ;;
     esac
 }
+
+name() { echo "${REGISTRY:+$REGISTRY/}crossfade/$1:$(tag)"; }
 
 tag() { echo "${TAG:-$(sed -n 's/^version = "\(.*\)"/\1/p' libs/common/pyproject.toml | head -1)}"; }
 
@@ -103,10 +106,10 @@ build() {
     arguments+=(--label "org.opencontainers.image.revision=$(git rev-parse HEAD 2> /dev/null || echo unknown)")
     for image in "$@"; do
         [ -f "$(dockerfile "$image")" ] || { say "no image $image; there are ${IMAGES[*]}"; exit 2; }
-        say "building crossfade/$image:$(tag) with $with"
+        say "building $(name "$image") with $with"
         case "$with" in
-        buildah) bud build --format docker --quiet "${arguments[@]}" -t "crossfade/$image:$(tag)" -f "$(dockerfile "$image")" . ;;
-        *) DOCKER_BUILDKIT=1 "$with" build --quiet "${arguments[@]}" -t "crossfade/$image:$(tag)" -f "$(dockerfile "$image")" . ;;
+        buildah) bud build --format docker --quiet "${arguments[@]}" -t "$(name "$image")" -f "$(dockerfile "$image")" . ;;
+        *) DOCKER_BUILDKIT=1 "$with" build --quiet "${arguments[@]}" -t "$(name "$image")" -f "$(dockerfile "$image")" . ;;
         esac
     done
 }
@@ -120,12 +123,12 @@ run() {
     read -ra entry <<< "${ENTRYPOINT:-}"
     if [ "$with" != buildah ]; then
         exec "$with" run --rm --network host --read-only --tmpfs /tmp "${settings[@]}" \
-            ${entry[0]:+--entrypoint "${entry[0]}"} "crossfade/$image:$(tag)" "${entry[@]:1}" "$@"
+            ${entry[0]:+--entrypoint "${entry[0]}"} "$(name "$image")" "${entry[@]:1}" "$@"
     fi
-    container=$(bud from "crossfade/$image:$(tag)")
+    container=$(bud from "$(name "$image")")
     trap 'bud rm "$container" > /dev/null' EXIT
     if [ ${#entry[@]} = 0 ]; then
-        mapfile -t entry < <(bud inspect --type image --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' "crossfade/$image:$(tag)" | sed '/^$/d')
+        mapfile -t entry < <(bud inspect --type image --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' "$(name "$image")" | sed '/^$/d')
     fi
     bud run "${settings[@]}" "$container" -- "${entry[@]}" "$@" || status=$?
     exit "$status"
@@ -136,9 +139,9 @@ sizes() {
     with=$(engine) || exit $?
     for image in "${IMAGES[@]}"; do
         if [ "$with" = buildah ]; then
-            bud images --format '{{.Size}}' "crossfade/$image:$(tag)" 2> /dev/null | sed "s/^/$image /" || true
+            bud images --format '{{.Size}}' "$(name "$image")" 2> /dev/null | sed "s/^/$image /" || true
         else
-            "$with" image inspect --format "$image {{.Size}}" "crossfade/$image:$(tag)" 2> /dev/null || true
+            "$with" image inspect --format "$image {{.Size}}" "$(name "$image")" 2> /dev/null || true
         fi
     done
 }

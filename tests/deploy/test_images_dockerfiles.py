@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -225,3 +226,15 @@ def test_the_build_context_has_what_is_copied_and_no_more() -> None:
                 for source in step.rest.split()[:-1]:
                     assert any(each == source or each.startswith(f"{source}/") for each in allowed), (file, source)
     assert not any(re.search(r"\.(env|pem|key|conf)$|secret", each) for each in allowed)
+
+
+def test_without_a_builder_it_says_what_is_missing() -> None:
+    said = subprocess.run(
+        [ROOT / "scripts/images.sh", "engine"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"ENGINE": "x"},
+    )
+    assert (said.returncode, said.stdout) == (3, "")
+    assert "install buildah" in said.stderr

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import importlib
 import json
 import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -161,6 +163,22 @@ def test_it_runs_as_nobody_and_without_what_only_building_needs(built: set[str])
         assert told.stdout.strip() == "10001 10001 [None, None]", told.stderr
         told = script("run", image, "-m", "pip", "--version", ENTRYPOINT="/opt/crossfade/bin/python")
         assert "No module named pip" in told.stderr
+
+
+def test_every_module_that_its_service_reaches_can_be_imported(built: set[str]) -> None:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    requirements_of = importlib.import_module("requirements_of")
+    code = (
+        "import importlib, importlib.util, sys\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(sorted(each for each in ('faust', 'openfeature', 'starlette') if importlib.util.find_spec(each)))"
+    )
+    for image in sorted(built & set(SERVICES)):
+        entry = f"{image.replace('-', '_')}.main"
+        modules = sorted(requirements_of.reached([entry])[0])
+        told = script("run", image, "-c", code, *modules, ENTRYPOINT="/opt/crossfade/bin/python")
+        others = {"replicator": ["faust"], "verifier": ["openfeature", "starlette"]}.get(image, ["openfeature"])
+        assert told.stdout.splitlines()[-1:] == [str(others)], told.stderr
 
 
 def test_keys_of_a_role_can_be_had_with_what_is_left_of_botocore(built: set[str]) -> None:
