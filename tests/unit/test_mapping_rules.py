@@ -155,7 +155,7 @@ def test_a_computed_attribute_that_is_missing_stays_missing() -> None:
 
 
 def test_what_can_not_be_computed_is_a_poison_record_that_names_its_source() -> None:
-    with pytest.raises(PoisonRecord, match="expected an integer"):
+    with pytest.raises(PoisonRecord, match="can't compute from euros: expected an integer"):
         mapping().carry(FORWARD, ROW | {"euros": Raw(b'{"N":"1.5"}')})
     broken = Compute(legacy=("euros",), new=("cents",), forward=lambda _: 1 / 0, reverse=euros)  # type: ignore[arg-type,return-value]  # fails first
     with pytest.raises(PoisonRecord, match="euros"):

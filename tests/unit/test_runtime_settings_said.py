@@ -13,8 +13,11 @@ from controller.main import main as controller_main
 from controller.settings import ControllerSettings
 from crossfade.adapters.flags import read_flagd_file
 from crossfade.core.errors import ConfigError
+from crossfade.core.rules import Rename, RuleMapping, Table, key_prefixes
 from crossfade.runtime.settings import PREFIX, ServiceSettings, describe_settings, load_mapping, read_settings
+from engagement_api.main import check_keys
 from engagement_api.settings import Settings as ApiSettings
+from engagement_migration import MAPPING as ENGAGEMENT
 from replicator.settings import Settings as ReplicatorSettings
 
 
@@ -120,3 +123,18 @@ def test_both_command_lines_of_the_controller_say_which_they_are() -> None:
     for module in ("controller.main", "controller.cli"):
         said = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
         assert said.stdout.split()[0] in ("controller", "crossfade")
+
+
+def test_the_api_takes_no_mapping_whose_rows_it_can_not_name() -> None:
+    balance = Rename(legacy="bal", new="points")
+    cards = RuleMapping(
+        "loyalty",
+        legacy=Table("shop", key=("pk", "sk")),
+        new=Table("loyalty", key=("member", "card")),
+        belongs=key_prefixes("MEMBER#", "CARD#"),
+        balance="bal",
+        rules=(balance,),
+    )
+    with pytest.raises(ConfigError, match="rows of 'loyalty' have other keys"):
+        check_keys(cards)
+    assert check_keys(ENGAGEMENT) is ENGAGEMENT

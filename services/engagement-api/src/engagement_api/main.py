@@ -46,6 +46,7 @@ from engagement_api.report import Tally, report
 from engagement_api.servicer import SERVICE, EngagementServicer
 from engagement_api.settings import Settings
 from engagement_api.targets import name_targets
+from engagement_migration.keys import wallet_key
 
 log = structlog.get_logger()
 
@@ -70,6 +71,20 @@ def flag_file(settings: Settings) -> Path:
     if settings.flag_file is None:
         raise ConfigError("CROSSFADE_FLAG_FILE: name the flagd file with the flags `ownership` and `dual-write`")
     return settings.flag_file
+
+
+def check_keys(mapping: Mapping) -> Mapping:
+    """Return a mapping whose rows this API names.
+
+    Raises:
+        ConfigError: its wallets would be somebody else's rows.
+    """
+    if not mapping.belongs(wallet_key("user", "channel")):
+        raise ConfigError(
+            f"CROSSFADE_MIGRATION_MAPPING: rows of {mapping.name!r} have other keys than this API's wallets "
+            "(USER#<user>, POINTS#<channel>): another service has to write them, by crossfade.runtime.ownership"
+        )
+    return mapping
 
 
 class Service:
@@ -169,7 +184,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         ConfigError: the mapping or the flag file can't be read, or the port is taken.
     """
     async with AsyncExitStack() as stack:
-        mapping = settings.mapping()
+        mapping = check_keys(settings.mapping())
         flags = FlagdFile(flag_file(settings), settings.flag_poll_s)
         stack.push_async_callback(flags.close)
         await flags.start()
@@ -198,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(settings: Settings) -> int:
     """Say on stderr what is wrong with the mapping or the flag file; return 2 then, 0 when nothing is."""
     try:
-        settings.mapping()
+        check_keys(settings.mapping())
         read_flagd_file(flag_file(settings))
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

@@ -172,10 +172,9 @@ def _computed(
 ) -> Image:
     try:
         found = compute(given)
-    except PoisonRecord:
-        raise
     except Exception as error:  # the author's function may raise anything; all of it means: not computable
-        raise PoisonRecord(f"can't compute from {', '.join(names)}: {error!r}") from error
+        said = str(error) if isinstance(error, PoisonRecord) else repr(error)
+        raise PoisonRecord(f"can't compute from {', '.join(names)}: {said}") from error
     if not allowed.issuperset(found):
         undeclared = ", ".join(sorted(found.keys() - allowed))
         raise PoisonRecord(f"computing from {', '.join(names)} gave undeclared attributes: {undeclared}")
