@@ -14,6 +14,7 @@ from crossfade.core.item import MV, balance_of
 from crossfade.core.keys import Key
 from crossfade.core.phases import Phase
 from crossfade.core.shape import Side
+from crossfade.ports.control import Report
 from lambda_world import Deployed, own_zip
 from localaws import Endpoints
 from localaws.fixture import Control
@@ -159,3 +160,17 @@ async def test_the_feed_as_a_function_publishes_the_events(world: World, tmp_pat
         assert {(each.key, each.event.delta) for each in await world.published()} == {(wallet(1), 5), (wallet(2), 7)}
     finally:
         feed.close()
+
+
+async def test_a_report_is_replaced_only_as_it_was_read(world: World) -> None:
+    first = Report("forward", "stream/shard", 1, 0, 0, 0, {}, position="4" * 56)
+    second, third = first._replace(at_us=2), first._replace(at_us=3)
+    assert await world.reports.held("forward", "stream/shard") is None
+    assert await world.reports.replace(None, first)
+    assert not await world.reports.replace(None, second), "somebody was here before"
+    held = await world.reports.held("forward", "stream/shard")
+    assert held is not None
+    assert held.report == first
+    assert await world.reports.replace(held, second)
+    assert not await world.reports.replace(held, third), "it was replaced since"
+    assert await world.reports.all() == [second]
