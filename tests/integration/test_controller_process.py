@@ -187,3 +187,23 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
             await fleet
         controller.send_signal(signal.SIGTERM)
         assert controller.wait(10) == 0
+
+
+async def test_a_store_that_is_away_for_longer_than_the_lease_is_waited_for(tmp_path: Path) -> None:
+    with Stack(redis=False) as stack:
+        env = environment(stack.endpoints, tmp_path / "flags.json") | {"CROSSFADE_LEASE_S": "1"}
+        process, address = start_controller(env)
+        try:
+            os.kill(stack.pids[0], signal.SIGKILL)
+            deadline_s = time.monotonic() + 20
+            told: list[str] = []
+            while "not driving" not in told and time.monotonic() < deadline_s:
+                assert process.stdout is not None
+                told.append(json.loads(await asyncio.to_thread(process.stdout.readline))["event"])
+            assert process.poll() is None
+            assert await call_json(f"http://{address}/healthz") == {"ok": True}
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, 10) == 0
+        finally:
+            process.kill()
+            process.communicate()

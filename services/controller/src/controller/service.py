@@ -77,7 +77,14 @@ class Service:
             ready(f"{host}:{port}", migration=built.world.mapping.name)
             try:
                 while not stop.is_set():
-                    await self._drive(built, stop)
+                    try:
+                        await self._drive(built, stop)
+                    except CrossfadeError as error:
+                        if not error.retryable:
+                            raise
+                        log.warning("not driving", code=error.code, error=str(error))
+                        self.status = {**self.status, "waiting_for": f"{error.code}: {error}"}
+                        await _pause(stop, self._settings.lease_s / 5)
             finally:
                 if renewing is not None:
                     renewing.cancel()
