@@ -12,7 +12,7 @@ class Options(NamedTuple):
 
     wallets: int = 2_000
     seconds: int = 60
-    rate: int = 60
+    rate: int = 100
     seed: int = 7
     chaos: bool = False
     json: bool = False
