@@ -10,13 +10,13 @@ WORKERS ?= 3
 .PHONY: setup demo test test-deploy lint proto lock bench clean help dashboards test-alerts test-dashboards images test-images lambda
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 setup: $(READY) ## the virtual environment, from the hashed lock
 
 $(READY): requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS))
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Crossfade needs Python 3.11 or newer; python3 is $$(python3 --version)"; exit 1; }
-	@echo "Setting up .venv from requirements.lock; once, half a minute to two."
+	@echo "Setting up .venv from requirements.lock; once, half a minute to two." >&2
 	@test -x $(PY) || python3 -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@.venv/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
