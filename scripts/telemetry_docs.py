@@ -41,7 +41,7 @@ Prometheus has each name with its unit and `_total`, as the table says, and the 
 `crossfade_migration` on every sample; histograms carry exemplars where OpenMetrics is asked for. CloudWatch gets JSON
 lines on stdout (embedded metric format) in the namespace {CLOUDWATCH_NAMESPACE}, with times in milliseconds, once by
 Service and Migration alone and once by the metric's attributes. A histogram goes there as at most 100 values that stand
-for it: percentiles hold, its sample count does not; count with Operations and Throughput.
+for it: percentiles hold, its sample count does not; calls are counted apart, as Calls and FailedCalls.
 
 Never emitted: amounts, transaction ids, the clients' reasons, statements, credentials. A key is only named where a
 reason has to name it: a halt, a handover that can't be.

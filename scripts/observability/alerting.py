@@ -11,6 +11,8 @@ from crossfade.runtime.telemetry.contract import CLOUDWATCH_NAMESPACE
 from crossfade.runtime.telemetry.schema import Attribute, Metric
 
 PREFIX: Final = "Crossfade"
+MOST_PARTS: Final = 10
+"""Metrics in an alarm's expression, by CloudWatch's quota."""
 
 
 class Severity(Enum):
@@ -29,6 +31,19 @@ class Clients(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A metric in an alarm's expression, summed over each period.
+
+    Attributes:
+        metric: in CloudWatch.
+        dimensions: beside service and migration, with their values.
+    """
+
+    metric: str
+    dimensions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """A CloudWatch alarm.
 
@@ -41,6 +56,9 @@ class Alarm:
         below: whether it alarms below the bound instead of above.
         dimensions: beside service and migration.
         minutes: how many in a row.
+        period_min: minutes of one period.
+        expression: metric math over the parts, instead of one metric's statistic; empty for none.
+        parts: by their ids in the expression.
     """
 
     name: str
@@ -51,6 +69,57 @@ class Alarm:
     below: bool = False
     dimensions: tuple[str, ...] = ()
     minutes: int = 5
+    period_min: int = 1
+    expression: str = ""
+    parts: tuple[tuple[str, Part], ...] = ()
+
+
+RATE_MIN: Final = 5
+"""The alert rules' rates look back as long; a shorter period would forget what came a minute ago."""
+
+
+def part(metric: Metric, **values: str) -> Part:
+    """Return a metric of the contract as part of an expression.
+
+    Args:
+        metric: a counter.
+        values: of all its dimensions in CloudWatch, or of none.
+
+    Raises:
+        ValueError: CloudWatch isn't sent the metric with these dimensions.
+    """
+    known = {each.cloudwatch: each.values for each in metric.attributes}
+    strange = any(known.get(name) and value not in known[name] for name, value in values.items())
+    if not metric.cloudwatch or (values and set(values) != set(known)) or strange:
+        raise ValueError(f"{metric.name} isn't in CloudWatch by {values}")
+    return Part(metric.cloudwatch, tuple(values.items()))
+
+
+def computed(name: str, expression: str, bound: float, parts: dict[str, Part], *, minutes: int) -> Alarm:
+    """Return an alarm on metric math.
+
+    Args:
+        name: last part of its name.
+        expression: over the parts' ids.
+        bound: it alarms above.
+        parts: at most ten; the first names the alarm's metric and dimensions.
+        minutes: how many in a row.
+
+    Raises:
+        ValueError: CloudWatch would not take it.
+    """
+    if len(parts) > MOST_PARTS or set(parts) - set(re.findall(r"[a-z]\w*", expression)) or minutes % RATE_MIN:
+        raise ValueError(f"alarm {name}: {expression} over {sorted(parts)}, {minutes} min")
+    metric = next(iter(parts.values())).metric
+    return Alarm(
+        name, metric, bound, "Sum", minutes=minutes, period_min=RATE_MIN, expression=expression,
+        parts=tuple(parts.items()),
+    )  # fmt: skip
+
+
+def share(name: str, some: Part, every: Part, bound: float, *, minutes: int) -> Alarm:
+    """Return an alarm on a share of two counters; where there is nothing to share, it is silent."""
+    return computed(name, "IF(every > 0, some / every, 0)", bound, {"some": some, "every": every}, minutes=minutes)
 
 
 def alarm(

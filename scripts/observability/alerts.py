@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from scripts.observability.alerting import Alarm, Alert, Clients, Severity, alarm
+from scripts.observability.alerting import Alarm, Alert, Clients, Severity, alarm, computed, part, share
 from scripts.observability.promql import MIGRATION, WATCHED, one_of
 
 from crossfade.core.gates import Bounds
 from crossfade.core.phases import REPLICATING, Phase
-from crossfade.runtime.grpc import SERVER_FAULTS
 from crossfade.runtime.telemetry import contract as c
 from crossfade.runtime.telemetry.schema import Attribute
 
@@ -57,6 +56,19 @@ def _share(part: str, whole: str, bound: float) -> str:
     return f"{part} / {whole} > {bound:g}"
 
 
+def _stopped(group: str) -> Alarm:
+    """Lambda stores no checkpoints and sends no count of them: then there is nothing to compute, and no alarm."""
+    of = {c.GROUP.cloudwatch: group}
+    system = {c.STREAM_SYSTEM.cloudwatch: c.STREAM_SYSTEM.values[0]}
+    return computed(
+        f"checkpoints-stopped-{group}",
+        "IF(read > 0, IF(stored > 0, 0, 1), 0)",
+        0,
+        {"stored": part(c.CHECKPOINTS, **of), "read": part(c.CONSUMED, **system, **of)},
+        minutes=10,
+    )
+
+
 M = f"{{{{ $labels.{MIGRATION} }}}}"
 VALUE = "{{ $value | humanize }}"
 SECONDS = "{{ $value | humanizeDuration }}"
@@ -71,7 +83,7 @@ OF_API: Final = (
     Alert(
         "ApiErrors",
         _share(
-            W.rate(c.RPC_DURATION, one_of(c.RPC_STATUS, sorted(SERVER_FAULTS))),
+            W.rate(c.RPC_DURATION, one_of(c.RPC_STATUS, sorted(c.SERVER_FAULTS))),
             W.rate(c.RPC_DURATION),
             GATES.api_errors,
         ),
@@ -82,6 +94,7 @@ OF_API: Final = (
         API,
         (c.RPC_DURATION, c.OPERATIONS),
         GATES.api_errors,
+        (share("api-errors", part(c.CALL_COUNTS.failed), part(c.CALL_COUNTS.every), GATES.api_errors, minutes=5),),
     ),
     Alert(
         "ApiSlow",
@@ -150,6 +163,15 @@ OF_API: Final = (
         f"{M}: {PERCENT} of the dual writes' copies fail and are left to the stream",
         API,
         (c.COPIES,),
+        alarms=(
+            share(
+                "dual-write-failing",
+                part(c.COPIES, **{c.COPY_OUTCOME.cloudwatch: "failed"}),
+                part(c.COPIES),
+                FAILED_COPIES,
+                minutes=10,
+            ),
+        ),
     ),
 )
 
@@ -205,6 +227,7 @@ OF_REPLICATOR: Final = (
         f"{M}: {_label(c.GROUP)} reads {VALUE} records a second and stores no checkpoint",
         REPLICATOR,
         (c.CHECKPOINTS,),
+        alarms=tuple(map(_stopped, c.GROUP.values)),
     ),
     Alert(
         "DeadLetters",

@@ -8,7 +8,6 @@ from scripts.observability.alerts import GATES, LAG_S, OVERVIEW
 from scripts.observability.panels import Board, Look, Panel, Query, Row, Unit, shown
 from scripts.observability.promql import SHOWN, one_of
 
-from crossfade.runtime.grpc import SERVER_FAULTS
 from crossfade.runtime.telemetry import contract as c
 
 S = SHOWN
@@ -117,7 +116,7 @@ CLIENTS: Final = Row(
             "Statuses that are the server's fault, over all calls. Refusals that the contract names don't count.",
             (
                 Query(
-                    f"({S.rate(c.RPC_DURATION, one_of(c.RPC_STATUS, sorted(SERVER_FAULTS)))} or vector(0))"
+                    f"({S.rate(c.RPC_DURATION, one_of(c.RPC_STATUS, sorted(c.SERVER_FAULTS)))} or vector(0))"
                     f" / {S.rate(c.RPC_DURATION)}",
                     "failed",
                 ),

@@ -27,6 +27,12 @@ def table() -> str:
 def described(alarm: Alarm) -> str:
     """Return an alarm in a table's cell: name, metric, statistic, bound, how long."""
     sign = "<" if alarm.below else ">"
+    if alarm.expression:
+        parts = ", ".join(
+            f"{key} = {' '.join([each.metric, *(value for _, value in each.dimensions)])}" for key, each in alarm.parts
+        )
+        bound = f"{alarm.bound:g}, {alarm.minutes} min"
+        return f"`{alarm.name}`: {alarm.metric} in {alarm.expression}, sums of {parts} {sign} {bound}"
     of = f" by {', '.join(alarm.dimensions)}" if alarm.dimensions else ""
     namespace = "" if alarm.namespace == "Crossfade" else f"{alarm.namespace} "
     return (

@@ -15,6 +15,7 @@ from scripts.observability.alerting import Alarm, Alert
 from scripts.observability.alerts import GROUPS
 
 from crossfade.runtime.telemetry.contract import (
+    CALL_COUNTS,
     CLASS,
     CLOUDWATCH_NAMESPACE,
     GROUP,
@@ -45,7 +46,7 @@ SILENCE: Final = frozenset({"no-leases", "no-controller", "verifier-lag"})
 
 
 def _metric(of: Alarm) -> list[Metric]:
-    return [each for each in METRICS if each.cloudwatch == of.metric]
+    return [each for each in (*METRICS, *CALL_COUNTS) if each.cloudwatch == of.metric]
 
 
 def _services(alert: Alert, of: Alarm) -> set[Service]:
@@ -76,6 +77,9 @@ def _one(alert: Alert, of: Alarm, service: Service, dimensions: dict[str, str], 
         "statistic": None if percentile else of.statistic,
         "percentile": of.statistic if percentile else None,
         "below": of.below,
+        "expression": of.expression or None,
+        "parts": {key: {"metric": each.metric, "dimensions": dict(each.dimensions)} for key, each in of.parts},
+        "period_s": of.period_min * 60,
         "bound": of.bound,
         "minutes": of.minutes,
         "silence": of.name in SILENCE,
@@ -93,6 +97,9 @@ def alarms() -> list[dict[str, Any]]:
             if of.namespace != CLOUDWATCH_NAMESPACE:
                 continue  # on AWS's own metrics: the module knows their dimensions
             services = _services(alert, of)
+            consumers = {value for _, each in of.parts for name, value in each.dimensions if name == GROUP.cloudwatch}
+            if consumers:
+                services = {SERVICE_OF[each] for each in consumers}
             for dimensions in _dimensions(of):
                 sends = {SERVICE_OF[dimensions[GROUP.cloudwatch]]} if GROUP.cloudwatch in dimensions else services
                 found += [

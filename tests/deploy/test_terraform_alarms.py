@@ -13,12 +13,13 @@ from scripts.observability.alerts import GROUPS
 from scripts.terraform import alarms as made
 from terraform_runs import MODULES, ROOT, Terraform
 
-from crossfade.runtime.telemetry.contract import CLOUDWATCH_NAMESPACE, METRICS
+from crossfade.runtime.telemetry.contract import CALL_COUNTS, CLOUDWATCH_NAMESPACE, METRICS
 
 ALARMS = next(each for each in MODULES if each.name == "alarms")
 OWN = json.loads((ALARMS / "alarms.json").read_text())
 
-SENT = {(each.cloudwatch, service.value) for each in METRICS if each.cloudwatch for service in each.services}
+IN_CLOUDWATCH = (*METRICS, *CALL_COUNTS)
+SENT = {(each.cloudwatch, service.value) for each in IN_CLOUDWATCH if each.cloudwatch for service in each.services}
 
 OF_AWS = {
     "AWS/Kinesis": {
@@ -61,14 +62,56 @@ def test_every_alert_with_alarms_has_them_and_their_names_are_unique() -> None:
 
 @pytest.mark.parametrize("alarm", OWN, ids=lambda each: each["name"])
 def test_an_alarm_is_on_a_metric_that_its_service_sends_with_these_dimensions(alarm: dict[str, Any]) -> None:
-    assert (alarm["metric"], alarm["service"]) in SENT
-    by_name = [each for each in METRICS if each.cloudwatch == alarm["metric"]]
-    dimensions = [{attribute.cloudwatch: attribute for attribute in each.attributes} for each in by_name]
-    if alarm["dimensions"]:
-        assert any(set(each) == set(alarm["dimensions"]) for each in dimensions), "CloudWatch matches all or none"
-        for name, value in alarm["dimensions"].items():
-            values = next(each[name].values for each in dimensions if name in each)
-            assert not values or value in values
+    for part in [alarm, *alarm["parts"].values()]:
+        assert (part["metric"], alarm["service"]) in SENT
+        by_name = [each for each in IN_CLOUDWATCH if each.cloudwatch == part["metric"]]
+        dimensions = [{attribute.cloudwatch: attribute for attribute in each.attributes} for each in by_name]
+        if part["dimensions"]:
+            assert any(set(each) == set(part["dimensions"]) for each in dimensions), "CloudWatch matches all or none"
+            for name, value in part["dimensions"].items():
+                values = next(each[name].values for each in dimensions if name in each)
+                assert not values or value in values
+
+
+def computed_from(alarm: str, **sums: float | None) -> float | None:
+    """What CloudWatch makes of an alarm's expression, whose one function is IF; a missing sum makes it missing."""
+    own = next(each for each in OWN if each["name"] == alarm)
+    assert set(sums) == set(own["parts"])
+    if None in sums.values():
+        return None
+    lazy = re.sub(r"\bevery\b(?=[,)])", "(every or 1)", own["expression"])  # Python computes both branches
+    names = {"IF": lambda holds, then, otherwise: then if holds else otherwise, **sums}
+    found: float = eval(lazy, {"__builtins__": {}}, names)  # noqa: S307 - our own file's expression, no built-ins
+    return found
+
+
+@pytest.mark.parametrize(
+    ("alarm", "sums", "alarms"),
+    [
+        ("api-errors", {"some": 2, "every": 100}, True),
+        ("api-errors", {"some": 1, "every": 200}, False),
+        ("api-errors", {"some": 0, "every": 0}, False),
+        ("dual-write-failing", {"some": 6, "every": 100}, True),
+        ("dual-write-failing", {"some": 4, "every": 100}, False),
+        ("checkpoints-stopped-reverse", {"read": 10, "stored": 0}, True),
+        ("checkpoints-stopped-reverse", {"read": 10, "stored": 1}, False),
+        ("checkpoints-stopped-reverse", {"read": 0, "stored": 0}, False),
+        ("checkpoints-stopped-reverse", {"read": 10, "stored": None}, False),
+    ],
+)
+def test_a_computed_alarm_goes_off_when_its_rule_fires(alarm: str, sums: dict[str, float | None], alarms: bool) -> None:
+    value = computed_from(alarm, **sums)
+    bound = next(each["bound"] for each in OWN if each["name"] == alarm)
+    assert (value is not None and value > bound) is alarms
+
+
+def test_a_consumer_s_checkpoints_are_set_against_what_the_same_consumer_read() -> None:
+    computed = {each["name"]: each for each in OWN if each["alarm"].startswith("checkpoints-stopped")}
+    assert set(computed) == {f"checkpoints-stopped-{each}" for each in made.SERVICE_OF}
+    for name, each in computed.items():
+        consumers = {part["dimensions"]["Consumer"] for part in each["parts"].values()}
+        assert consumers == {name.removeprefix("checkpoints-stopped-")}
+        assert each["service"] == made.SERVICE_OF[consumers.pop()].value
 
 
 def test_each_alarm_s_runbook_is_there() -> None:
@@ -99,6 +142,8 @@ def test_every_metric_of_aws_is_spelled_as_aws_does(planned: list[dict[str, Any]
     seen = set()
     for alarm in planned:
         if "metric_name" not in alarm:
+            if len(alarm["metric_query"]) > 1:
+                continue  # on our own metrics
             (query,) = alarm["metric_query"]
             found = re.fullmatch(
                 r"SELECT (?:MAX|SUM)\((\w+)\) FROM SCHEMA\(\"(AWS/DynamoDB)\", DelegatedOperation, TableName\) "
@@ -126,7 +171,11 @@ def test_every_value_is_one_that_cloudwatch_takes(planned: list[dict[str, Any]])
         assert alarm["treat_missing_data"] in {"breaching", "notBreaching"}
         assert len(alarm["alarm_name"]) <= 255
         assert 1 <= alarm["datapoints_to_alarm"] <= alarm["evaluation_periods"] <= 1440
-        seconds = alarm["evaluation_periods"] * alarm.get("period", 60)
+        metrics = [each["metric"][0] for each in alarm.get("metric_query") or [] if each["metric"]]
+        period_s = metrics[0]["period"] if metrics else alarm.get("period", 60)
+        seconds = alarm["evaluation_periods"] * period_s
+        assert {each["period"] for each in metrics} <= {period_s}
+        assert len(metrics) <= 10, "CloudWatch takes no more metrics in an expression"
         assert seconds <= 86400, "an alarm may look back a day"
         if "metric_name" not in alarm:
             assert seconds <= 3 * 3600, "a query may look back three hours"
@@ -137,8 +186,19 @@ def test_bounds_are_those_of_the_rules(planned: list[dict[str, Any]]) -> None:
     for own in OWN:
         alarm = by_name[f"engagement-crossfade-{own['name']}"]
         assert alarm["threshold"] == own["bound"]
-        assert alarm["evaluation_periods"] == own["minutes"]
-        assert alarm["dimensions"] == {"Service": own["service"], "Migration": "engagement", **own["dimensions"]}
+        assert alarm["evaluation_periods"] * own["period_s"] == own["minutes"] * 60
+        common = {"Service": own["service"], "Migration": "engagement"}
+        if own["expression"]:
+            queries = {each["id"]: each for each in alarm["metric_query"]}
+            assert queries.pop("computed")["expression"] == own["expression"]
+            asked = {key: each["metric"][0] for key, each in queries.items()}
+            assert {key: (each["metric_name"], each["dimensions"]) for key, each in asked.items()} == {
+                key: (part["metric"], {**common, **part["dimensions"]}) for key, part in own["parts"].items()
+            }
+            assert {(each["namespace"], each["stat"]) for each in asked.values()} == {("Crossfade", "Sum")}
+            assert [each["id"] for each in alarm["metric_query"] if each["return_data"]] == ["computed"]
+        else:
+            assert alarm["dimensions"] == {**common, **own["dimensions"]}
         below = alarm["comparison_operator"] == "LessThanThreshold"
         assert below == own["below"]
 

@@ -212,7 +212,7 @@ def test_a_histogram_goes_to_cloudwatch_as_values_that_keep_its_shape() -> None:
     with kept(Service.API) as bench:
         for n in range(1000):
             bench.telemetry.record(RPC_DURATION, 0.004 if n < 900 else 0.2, CALL)
-        (line,) = collected_lines(bench.collected())
+        line, _ = collected_lines(bench.collected())
     values = json.loads(line)["Duration"]
     assert len(values) <= 100
     assert (min(values), max(values)) == (4.0, 200.0)
@@ -222,8 +222,20 @@ def test_a_histogram_goes_to_cloudwatch_as_values_that_keep_its_shape() -> None:
 def test_one_value_goes_to_cloudwatch_as_it_is() -> None:
     with kept(Service.API) as bench:
         bench.telemetry.record(RPC_DURATION, 0.03, CALL)
-        (line,) = collected_lines(bench.collected())
+        line, _ = collected_lines(bench.collected())
     assert json.loads(line)["Duration"] == [30.0]
+
+
+def test_cloudwatch_can_count_calls_and_those_that_fail_however_many_there_are() -> None:
+    """The list of times has room for 100, whatever the number of calls."""
+    with kept(Service.API) as bench:
+        for status, calls in {"OK": 500, "UNAVAILABLE": 7, "INTERNAL": 2, "FAILED_PRECONDITION": 40}.items():
+            for _ in range(calls):
+                bench.telemetry.record(RPC_DURATION, 0.03, CALL | {RPC_STATUS: status})
+        said = [json.loads(line) for line in collected_lines(bench.collected())]
+    (counts,) = [each for each in said if "Calls" in each]
+    assert (counts["Calls"], counts["FailedCalls"]) == (549, 9)
+    assert counts["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Service", "Migration"]]
 
 
 async def test_the_exporter_writes_lines_and_asks_for_deltas() -> None:

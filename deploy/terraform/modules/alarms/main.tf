@@ -12,17 +12,42 @@ resource "aws_cloudwatch_metric_alarm" "own" {
   alarm_name        = "${var.migration}-crossfade-${each.key}"
   alarm_description = "${each.value.alert} (${each.value.severity}). Runbook: ${var.runbooks_url}/${each.value.runbook}"
 
-  namespace   = "Crossfade"
-  metric_name = each.value.metric
-  dimensions  = merge({ Service = each.value.service, Migration = var.migration }, each.value.dimensions)
+  namespace   = each.value.expression == null ? "Crossfade" : null
+  metric_name = each.value.expression == null ? each.value.metric : null
+  dimensions  = each.value.expression == null ? merge({ Service = each.value.service, Migration = var.migration }, each.value.dimensions) : null
 
-  statistic           = each.value.statistic
+  # Shares and the like: metric math over sums. Where a sum is missing there is nothing to compute, which is no alarm.
+  dynamic "metric_query" {
+    for_each = each.value.expression == null ? {} : each.value.parts
+    content {
+      id          = metric_query.key
+      return_data = false
+      metric {
+        namespace   = "Crossfade"
+        metric_name = metric_query.value.metric
+        dimensions  = merge({ Service = each.value.service, Migration = var.migration }, metric_query.value.dimensions)
+        stat        = "Sum"
+        period      = each.value.period_s
+      }
+    }
+  }
+  dynamic "metric_query" {
+    for_each = each.value.expression == null ? [] : [each.value.expression]
+    content {
+      id          = "computed"
+      label       = each.key
+      expression  = metric_query.value
+      return_data = true
+    }
+  }
+
+  statistic           = each.value.expression == null ? each.value.statistic : null
   extended_statistic  = each.value.percentile
   comparison_operator = each.value.below ? "LessThanThreshold" : "GreaterThanThreshold"
   threshold           = lookup(var.bounds, each.value.alarm, each.value.bound)
-  period              = 60
-  evaluation_periods  = each.value.minutes
-  datapoints_to_alarm = each.value.minutes
+  period              = each.value.expression == null ? each.value.period_s : null
+  evaluation_periods  = each.value.minutes * 60 / each.value.period_s
+  datapoints_to_alarm = each.value.minutes * 60 / each.value.period_s
   treat_missing_data  = each.value.silence && contains(var.running, each.value.watches) ? "breaching" : "notBreaching"
 
   actions_enabled = var.enabled

@@ -13,7 +13,7 @@ run "every_subject_of_the_issue_is_watched" {
   assert {
     condition = alltrue([for name in [
       "iterator-age-forward", "iterator-age-reverse", "iterator-age-feed", "table-to-stream-age", "throttles-forward", "dead-letters",
-      "lag", "gates", "ramp-halted", "no-controller", "parity-drift-diverged", "two-owners", "foreign-writes-reverse",
+      "lag", "gates", "ramp-halted", "api-errors", "dual-write-failing", "checkpoints-stopped-feed-new", "no-controller", "parity-drift-diverged", "two-owners", "foreign-writes-reverse",
     ] : contains(keys(aws_cloudwatch_metric_alarm.own), name)])
     error_message = "an alarm on Crossfade's metrics is missing"
   }
@@ -115,6 +115,19 @@ run "lambda_and_the_marks_are_watched_where_they_are" {
   assert {
     condition     = aws_cloudwatch_metric_alarm.aws["dedup-memory-marks-001"].threshold == 80 && aws_cloudwatch_metric_alarm.aws["dedup-evictions-marks-001"].threshold == 0
     error_message = "the marks are not watched"
+  }
+}
+
+run "a_share_is_computed_from_sums_of_the_same_migration_and_no_data_is_no_alarm" {
+  command = apply # the set of queries is known only then
+
+  assert {
+    condition     = jsonencode({ for each in aws_cloudwatch_metric_alarm.own["dual-write-failing"].metric_query : each.id => one(each.metric).dimensions if each.id != "computed" }) == jsonencode({ some = { Service = "engagement-api", Migration = "engagement", CopyOutcome = "failed" }, every = { Service = "engagement-api", Migration = "engagement" } })
+    error_message = "the share is of something else"
+  }
+  assert {
+    condition     = [for each in aws_cloudwatch_metric_alarm.own["dual-write-failing"].metric_query : each.expression if each.return_data == true] == ["IF(every > 0, some / every, 0)"] && aws_cloudwatch_metric_alarm.own["dual-write-failing"].treat_missing_data == "notBreaching"
+    error_message = "the alarm does not look at the share alone"
   }
 }
 

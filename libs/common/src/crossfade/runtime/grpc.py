@@ -25,7 +25,14 @@ from grpc_reflection.v1alpha import reflection
 from crossfade.core import errors
 from crossfade.core.errors import CrossfadeError
 from crossfade.runtime import telemetry
-from crossfade.runtime.telemetry.contract import RPC, RPC_DURATION, RPC_METHOD, RPC_STATUS, RPC_SYSTEM
+from crossfade.runtime.telemetry.contract import (
+    RPC,
+    RPC_DURATION,
+    RPC_METHOD,
+    RPC_STATUS,
+    RPC_SYSTEM,
+    SERVER_FAULTS,
+)
 from crossfade.runtime.tls import TlsFiles, server_context
 
 log = structlog.get_logger()
@@ -34,11 +41,6 @@ DETAILS_KEY: Final = "grpc-status-details-bin"
 """Trailing metadata that carries the whole `google.rpc.Status`."""
 
 TRACEPARENT: Final = "traceparent"
-
-SERVER_FAULTS: Final = frozenset(
-    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-)
-"""Statuses that make a server's span an error; the others are the caller's affair (OpenTelemetry's rule for gRPC)."""
 
 RETRY_AFTER_S: Final = 0.2
 """Asked of the client when a retry helps and the error doesn't know better."""

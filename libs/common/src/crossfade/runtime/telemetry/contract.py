@@ -14,7 +14,7 @@ what is our own begins with "crossfade.".
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from crossfade.runtime.telemetry.schema import MS, Attribute, Edge, Event, Kind, Metric, Role, Service, Span, Via
 
@@ -156,6 +156,32 @@ OPERATIONS = Metric(
     "crossfade.operations", Kind.COUNTER, "{operation}", "owner writes by outcome",
     (API,), (OUTCOME,), cloudwatch="Operations",
 )  # fmt: skip
+SERVER_FAULTS: Final = frozenset(
+    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+)
+"""Statuses that make a server's span an error; the others are the caller's affair (OpenTelemetry's rule for gRPC)."""
+
+
+class CallCounts(NamedTuple):
+    """What CloudWatch is sent beside the calls' times: a list of values has room for 100, so it can't be counted.
+
+    They aren't in METRICS: elsewhere they are the counts of the histogram.
+
+    Attributes:
+        every: all calls.
+        failed: those that ended with one of SERVER_FAULTS.
+    """
+
+    every: Metric
+    failed: Metric
+
+
+CALL_COUNTS: Final = CallCounts(
+    Metric("crossfade.calls", Kind.COUNTER, "{call}", "calls", (API,), cloudwatch="Calls"),
+    Metric("crossfade.calls.failed", Kind.COUNTER, "{call}", "calls that failed by our fault", (API,),
+           cloudwatch="FailedCalls"),
+)  # fmt: skip
+
 READS = Metric("crossfade.reads", Kind.COUNTER, "{wallet}", "wallets read", (API,), cloudwatch="Reads")
 HANDOVERS = Metric(
     "crossfade.handovers", Kind.COUNTER, "{key}", "keys handed over, by the side that became the owner",

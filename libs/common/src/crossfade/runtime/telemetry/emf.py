@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from crossfade.runtime.telemetry.contract import CLOUDWATCH_NAMESPACE, METRICS
+from crossfade.runtime.telemetry.contract import (
+    CALL_COUNTS,
+    CLOUDWATCH_NAMESPACE,
+    METRICS,
+    RPC_DURATION,
+    RPC_STATUS,
+    SERVER_FAULTS,
+)
 from crossfade.runtime.telemetry.schema import Attribute, Kind, Metric
 
 SERVICE: Final = "Service"
@@ -95,6 +102,8 @@ def collected_lines(data: Any) -> list[str]:
                 metric = _KNOWN.get(each.name)
                 if metric is not None:
                     measured += _measured(metric, each.data.data_points)
+                if metric is RPC_DURATION:
+                    measured += _calls(each.data.data_points)
         lines += emf_lines(service, migration, measured)
     return lines
 
@@ -106,6 +115,15 @@ def _measured(metric: Metric, points: Iterable[Any]) -> Iterable[Measured]:
             yield Measured(metric, point.value, attributes)
         elif point.count:
             yield Measured(metric, _values(point), attributes)
+
+
+def _calls(points: Iterable[Any]) -> Iterator[Measured]:
+    every = failed = 0
+    for point in points:
+        every += point.count
+        failed += point.count if point.attributes[RPC_STATUS.name] in SERVER_FAULTS else 0
+    yield Measured(CALL_COUNTS.every, every)
+    yield Measured(CALL_COUNTS.failed, failed)
 
 
 def _values(point: Any) -> list[float]:
