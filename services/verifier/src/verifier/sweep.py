@@ -218,8 +218,11 @@ async def _all_or_first(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         async with asyncio.TaskGroup() as group:
             for each in work:
                 group.create_task(each)
-    except* CrossfadeError as errors:
-        raise _one_of(errors) from errors
+    except ExceptionGroup as errors:  # not `except*`: Python before 3.11.4 wraps what is raised in it once more
+        ours, others = errors.split(CrossfadeError)
+        if ours is None or others is not None:
+            raise
+        raise _one_of(ours) from errors
 
 
 def _one_of(errors: ExceptionGroup[CrossfadeError]) -> CrossfadeError:
