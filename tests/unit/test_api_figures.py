@@ -56,6 +56,17 @@ async def test_a_store_that_is_down_counts_as_our_failure_and_a_refusal_does_not
     assert (counts["calls"], counts["failed"]) == (3, 1)
 
 
+async def test_a_refused_operation_is_counted_once_alone_and_in_a_batch() -> None:
+    world = World()
+    pod = await world.pod()
+    with pytest.raises(Aborted):
+        await pod.spend(50)
+    assert sum(pod.tally.outcomes.values()) == 1
+    old = world.clock.ulid()
+    await pod.earn_many(pod.earning(5, "7", old), pod.earning(5, "7", old))
+    assert sum(pod.tally.outcomes.values()) == 3
+
+
 async def test_the_figures_reach_the_controller() -> None:
     figures, reports = Figures(), MemoryReports()
     figures.note(figures.now_s() - 0.25, failed=False)

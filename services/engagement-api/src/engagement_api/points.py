@@ -105,6 +105,7 @@ class Points:
         self._pulse.check()
         epoch = self._epochs.begin()
         began_s, failed = self._figures.now_s(), False
+        done: Done | None = None
         try:
             document = epoch.document
             done = await self._ownership.operate(
@@ -118,7 +119,8 @@ class Points:
                 await self._mirror.copy([Copy(done.side, operation.key, done.item)], epoch)
             return self._wallet(operation, done)
         except CrossfadeError as error:
-            self._tally.outcomes[error.code] += 1
+            if done is None:  # a refusal is counted by its outcome
+                self._tally.outcomes[error.code] += 1
             failed = isinstance(error, Unavailable) or not isinstance(error, Refusal)
             raise
         finally:
@@ -185,13 +187,15 @@ class Points:
         return Wallet(balance_of(image.item, self._shapes[image.side]), version_of(image.item))
 
     def _counted(self, operation: Operation, result: Done | Exception) -> Wallet | Exception:
+        if isinstance(result, CrossfadeError):
+            self._tally.outcomes[result.code] += 1
+            return result
+        if isinstance(result, Exception):
+            raise result
+        self._tally.count(result)
         try:
-            if isinstance(result, Exception):
-                raise result
-            self._tally.count(result)
             return self._wallet(operation, result)
         except CrossfadeError as error:
-            self._tally.outcomes[error.code] += 1
             return error
 
     def _wallet(self, operation: Operation, done: Done) -> Wallet:
