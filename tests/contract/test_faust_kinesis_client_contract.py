@@ -229,9 +229,7 @@ async def test_a_private_cursor_reads_from_any_start(source: Source, start: Posi
     cursor = PrivateCursor(source.client, source.stream, start, options())
     batches = cursor.batches()
     reading = asyncio.ensure_future(anext(batches))
-    for _ in range(
-        20
-    ):  # LATEST sees only what comes after the cursor has found the stream's end, and nothing tells when
+    for _ in range(20):  # nothing tells when a cursor at LATEST has found the stream's end
         await asyncio.wait({reading}, timeout=0.5)
         if reading.done():
             break
