@@ -91,5 +91,8 @@ class Report(NamedTuple):
         if self.trace["trace_id"]:
             console.print(f"One write through all services, trace {self.trace['trace_id']} ({self.trace['file']}):")
             for line in self.trace["waterfall"]:
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                text = Text(line)
+                if console.is_terminal:  # a pipe has no width
+                    text.truncate(console.width, overflow="ellipsis")
+                console.print(text, soft_wrap=True)
         console.print(f"{'PASSED' if self.passed else 'FAILED'}   {path}")

@@ -29,6 +29,8 @@ PHASES: Final = (
 )
 NOTES: Final = 9
 PLAIN_EVERY_S: Final = 5.0
+BESIDE_VALUES: Final = 40  # columns: frame, names of phases and facts, gaps
+BESIDE_BARS: Final = 68  # columns: names of phases, and facts with room for the longest usual one
 
 
 @dataclass(slots=True)
@@ -71,10 +73,10 @@ def _percent(value: float | None) -> str:
 class Screen:
     """A live screen on a terminal, a line every few seconds elsewhere, nothing when `quiet`."""
 
-    def __init__(self, view: View, *, quiet: bool) -> None:
+    def __init__(self, view: View, *, quiet: bool, console: Console | None = None) -> None:
         self._view = view
         self._quiet = quiet
-        self._console = Console()
+        self._console = console or Console()
         self._started_s = time.monotonic()
         self._plain_s = 0.0
         live = not quiet and self._console.is_terminal
@@ -122,17 +124,18 @@ class Screen:
         """Return the screen as it is now: always `PANEL_LINES` lines."""
         view = self._view
         bars = Table.grid(padding=(0, 1))
+        bar = max(8, min(26, self._console.width - BESIDE_BARS))
         for phase in PHASES:
             share = view.progress.get(phase)
             mark = "[green]✓" if share == 1.0 else "[yellow]▶" if phase == view.phase else " "
             bars.add_row(
                 Text.from_markup(mark),
                 Text(phase, style="bold" if phase == view.phase else "dim" if share is None else ""),
-                ProgressBar(total=1.0, completed=share or 0.0, width=26),
+                ProgressBar(total=1.0, completed=share or 0.0, width=bar),
             )
         facts = Table.grid(padding=(0, 2))
-        facts.add_column(no_wrap=True)
-        facts.add_column(no_wrap=True, overflow="ellipsis")  # a second line would push the newest note off the panel
+        facts.add_column(no_wrap=True, min_width=len("stream → applied"))
+        facts.add_column(no_wrap=True)  # a second line would push the newest note off the panel
         bad = "bold red" if view.failed else "green"
         for name, value in (
             ("operations", f"{view.operations_per_s:.0f} a second"),
@@ -145,8 +148,10 @@ class Screen:
             ("parity", view.parity),
             ("faults", view.faults),
         ):
-            facts.add_row(Text(name, style="dim"), value)
-        top = Table.grid(padding=(0, 4))
+            shown = value if isinstance(value, Text) else Text(value)
+            shown.truncate(self._console.width - bar - BESIDE_VALUES, overflow="ellipsis")
+            facts.add_row(Text(name, style="dim"), shown)
+        top = Table.grid(padding=(0, 3))
         top.add_row(bars, facts)
         waits = Text(
             f"waits for {view.waits_for}" if view.waits_for else "", "yellow", no_wrap=True, overflow="ellipsis"

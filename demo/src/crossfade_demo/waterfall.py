@@ -8,8 +8,8 @@ from typing import Final
 
 from crossfade_demo.receiver import ReceivedSpan
 
-BAR: Final = 30
-NAME: Final = 34
+BAR: Final = 18
+NAME: Final = 30
 SERVICE: Final = 19
 TOLD: Final = ("crossfade.record.outcome", "crossfade.verdict", "crossfade.outcome", "crossfade.copy.outcome")
 """Attributes that say in a word how it went."""
