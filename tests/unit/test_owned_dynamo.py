@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -214,7 +215,7 @@ def test_every_value_and_name_of_a_request_is_used_since_an_unused_one_is_refuse
             request = json.loads(render(write, MAPPING.shape(side)).body)
             text = request["UpdateExpression"] + " " + request["ConditionExpression"] + " "
             for placeholder in (*request["ExpressionAttributeValues"], *request.get("ExpressionAttributeNames", {})):
-                assert any(placeholder + end in text for end in " ,)"), (placeholder, text)
+                assert re.search(re.escape(placeholder) + r"\b", text), (placeholder, text)
 
 
 def test_a_stub_is_put_only_where_nothing_is() -> None:

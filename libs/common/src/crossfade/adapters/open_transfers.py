@@ -19,8 +19,9 @@ from crossfade.core import image as wire
 from crossfade.core.errors import PoisonRecord, StoreRefused, Throttled
 from crossfade.core.fence import Transfer, Verdict, judge
 from crossfade.core.image import Image, encode_image
-from crossfade.core.item import GEN, MV, ROLE, Role, parse_item
+from crossfade.core.item import MV, ROLE, Role, parse_item
 from crossfade.core.keys import key_image
+from crossfade.core.replacing import transferred
 from crossfade.core.shape import TableShape
 
 ROUNDS: Final = 4
@@ -82,28 +83,13 @@ class OpenTransfers:
 
     def _request(self, transfer: Transfer, found: Image | None) -> bytes:
         shape = self._shape
-        sets = dict(transfer.image) | {MV: wire.of_number(transfer.version)}
-        gone: list[str] = []
-        if found is None:
-            sets |= {
-                ROLE: wire.of_string(Role.STANDBY.value),
-                GEN: wire.of_number(transfer.first_generation),
-            }
-        else:
-            stays = {*shape.key, *sets, MV, ROLE, GEN}
-            gone = [name for name in found if name not in stays and name != shape.ttl]
-        names = {f"#{number}": name for number, name in enumerate((*sets, *gone))}
-        places = {name: place for place, name in names.items()}
-        values: Image = {f":{number}": raw for number, raw in enumerate(sets.values())}
-        expression = "SET " + ",".join(f"{places[name]}=:{number}" for number, name in enumerate(sets))
-        if gone:
-            expression += " REMOVE " + ",".join(places[name] for name in gone)
+        replacement = transferred(transfer, shape, found)
+        names, values = replacement.names(), replacement.values()
         if found is None:
             names["#k"] = shape.key[0]
             condition = "attribute_not_exists(#k)"
         else:
-            names["#r"] = ROLE
-            condition = f"#r = :r AND {places[MV]} = :seen"
+            condition = f"{ROLE} = :r AND {MV} = :seen"
             values |= {":r": wire.of_string(Role.STANDBY.value), ":seen": found[MV]}
         return (
             b'{"TableName":%b,"Key":%b,"UpdateExpression":%b,"ConditionExpression":%b,"ExpressionAttributeNames":%b,'
@@ -111,7 +97,7 @@ class OpenTransfers:
         ) % (
             _encode(shape.table),
             encode_image(key_image(transfer.key, shape.key)),
-            _encode(expression),
+            _encode(replacement.expression()),
             _encode(condition),
             _encode(names),
             encode_image(values),

@@ -31,6 +31,7 @@ from crossfade.core.item import (
     build_image,
 )
 from crossfade.core.keys import Key, key_image
+from crossfade.core.replacing import Replacement, activation
 from crossfade.core.shape import TableShape, absent_is_active
 from crossfade.core.writes import (
     Activate,
@@ -129,6 +130,7 @@ class _Expression:
         self._removes: list[str] = []
         self._adds: list[str] = []
         self._where: list[str] = []
+        self._replaces: Replacement | None = None
 
     def name(self, name: str) -> str:
         return self._names.setdefault(name, f"#n{len(self._names)}")
@@ -177,6 +179,10 @@ class _Expression:
     def next_version(self, seed: int) -> str:
         return f"if_not_exists({MV}, {self.number(seed)}) + {self.value(_ONE)}"
 
+    def replace(self, replacement: Replacement) -> None:
+        """Set and remove just this; its placeholders are other ones than those of `name` and `value`."""
+        self._replaces = replacement
+
     def mapped_names(self) -> tuple[str, ...]:
         """The mapped attributes that may stand there."""
         if self.shape.attributes is not None:
@@ -194,6 +200,11 @@ class _Expression:
         )
         update = " ".join(word + ", ".join(terms) for word, terms in clauses if terms)
         names = {placeholder: name for name, placeholder in self._names.items()}
+        values = self._values
+        if self._replaces is not None:
+            update = self._replaces.expression()
+            names |= self._replaces.names()
+            values = [*values, *(b'"%b":%b' % (at.encode(), raw) for at, raw in self._replaces.values().items())]
         return (
             b'{"TableName":%b,"Key":%b,"UpdateExpression":%b,"ConditionExpression":%b,%b'
             b'"ExpressionAttributeValues":{%b},"ReturnValues":"ALL_NEW",'
@@ -204,7 +215,7 @@ class _Expression:
                 _encode(update),
                 _encode(" AND ".join(self._where)),
                 b'"ExpressionAttributeNames":%b,' % _encode(names) if names else b"",
-                b",".join(self._values),
+                b",".join(values),
             )
         )
 
@@ -292,17 +303,7 @@ def _activate(write: Activate, to: _Expression) -> None:
     to.where_older_generation(sealed.generation)
     version = sealed.version or 0
     to.where(f"(attribute_not_exists({MV}) OR {MV} <= {to.number(version)})")
-    active = sealed._replace(role=Role.ACTIVE, version=version + 1)
-    image = build_image(active, shape, {})
-    for name, raw in image.items():
-        to.set(_spelled(name, to), to.value(raw))
-    own = [shape.ttl] if shape.ttl else []
-    possible = (*to.mapped_names(), *own, RECENT, FLOOR, EVENTS, EMV, DELETED, TTL)
-    to.remove(_spelled(name, to) for name in possible if name not in image)
-
-
-def _spelled(name: str, to: _Expression) -> str:
-    return name if name in _PROTOCOL else to.name(name)
+    to.replace(activation(sealed, shape, to.mapped_names()))
 
 
 def _reseal(write: Reseal, to: _Expression) -> None:
@@ -324,8 +325,6 @@ def _bury(write: Bury, to: _Expression) -> None:
     to.set(MV, to.number(write.seen + 1))
     _clear(to)
 
-
-_PROTOCOL: Final = frozenset({MV, ROLE, GEN, RECENT, FLOOR, EVENTS, EMV, DELETED, TTL})
 
 _FORMS: Final[dict[type, Callable[[Any, _Expression], None]]] = {
     Operate: _operate,

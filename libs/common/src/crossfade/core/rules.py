@@ -25,7 +25,7 @@ from crossfade.core.image import PROTOCOL_PREFIX, Image
 from crossfade.core.item import CARRIED, DELETED, GEN, MV, ROLE, TTL, Item
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping as MappingProtocol
-from crossfade.core.shape import Direction, Side, TableShape
+from crossfade.core.shape import Direction, IndexKey, Side, TableShape
 
 
 class Keep(NamedTuple):
@@ -80,11 +80,14 @@ class Table(NamedTuple):
             sides; the names may differ.
         ttl: the attribute that the table's TTL reads. Only the legacy table may have one; its value travels as
             `cf_ttl`, so no rule names it.
+        index_keys: attributes that are keys of its secondary indexes; none by default. `plan` compares them with the
+            table that is there.
     """
 
     name: str
     key: tuple[str, ...]
     ttl: str | None = None
+    index_keys: tuple[IndexKey, ...] = ()
 
 
 _NOT_CARRIED: Final = frozenset({MV, ROLE, GEN})
@@ -216,6 +219,7 @@ class RuleMapping:
         self._tables, self._rules = {Side.LEGACY: legacy, Side.NEW: new}, tuple(rules)
         self._balance, self._extra_zero = balance, dict(zero or {})
         names = _checked_names(legacy, new, rules)
+        _check_index_keys(*legacy.index_keys, *new.index_keys)
         self._forward = _Course(legacy, new, Side.LEGACY, rules, is_open=is_open)
         self._reverse = _Course(new, legacy, Side.NEW, rules, is_open=is_open)
         self._shapes = self._build_shapes(names)
@@ -244,6 +248,7 @@ class RuleMapping:
                 balance=balance[side],
                 zero=tuple(sorted((name, bytes(raw)) for name, raw in zeros[side].items())),
                 ttl=self._tables[side].ttl,
+                index_keys=self._tables[side].index_keys,
             )
             for side in Side
         }
@@ -319,6 +324,12 @@ def _checked_names(legacy: Table, new: Table, rules: Sequence[Rule]) -> dict[Sid
                 raise ConfigError(f"{side.value} attribute {name!r}: {PROTOCOL_PREFIX!r} is the protocol's own")
             taken.add(name)
     return {side: tuple(found) for side, found in names.items()}
+
+
+def _check_index_keys(*keys: IndexKey) -> None:
+    for each in keys:
+        if each.kind not in ("S", "N", "B"):
+            raise ConfigError(f"index key {each.name!r} has type {each.kind!r}; a key is S, N or B")
 
 
 def key_prefixes(*prefixes: str) -> Callable[[Key], bool]:

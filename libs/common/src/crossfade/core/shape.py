@@ -40,6 +40,20 @@ def direction_to(target: Side) -> Direction:
     return Direction.FORWARD if target is Side.NEW else Direction.REVERSE
 
 
+class IndexKey(NamedTuple):
+    """An attribute that is a key of a secondary index. An item may lack it, but never have it empty or of another type.
+
+    Attributes:
+        name: of the attribute.
+        kind: its type: "S", "N" or "B".
+        sorts: whether it is an index's sort key (1,024 bytes) or its partition key (2,048 bytes).
+    """
+
+    name: str
+    kind: str
+    sorts: bool = False
+
+
 class TableShape(NamedTuple):
     """What the protocol must know of one table.
 
@@ -52,6 +66,7 @@ class TableShape(NamedTuple):
         balance: the attribute that operations change.
         zero: a complete mapped item with nothing in it, as (name, raw value) pairs: what the first earn creates.
         ttl: the attribute that the table's TTL reads, if it has one; only the legacy table may.
+        index_keys: attributes that are keys of its secondary indexes.
     """
 
     side: Side
@@ -61,6 +76,21 @@ class TableShape(NamedTuple):
     balance: str
     zero: tuple[tuple[str, bytes], ...]
     ttl: str | None = None
+    index_keys: tuple[IndexKey, ...] = ()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others write to its rows, too: the legacy table is somebody's, the new one is the migration's own."""
+        return self.side is Side.LEGACY
+
+    @property
+    def may_put(self) -> bool:
+        """Whether a row may be replaced whole, under a condition on its version, role and generation (ADR 0015).
+
+        Not in a shared table under a closed mapping: there a row has attributes of other tenants, whose writes change
+        none of the three, so a put could take one back that came after the read. An update leaves them alone.
+        """
+        return self.attributes is None or not self.is_shared
 
 
 def absent_is_active(side: Side, *, complete: bool = False) -> bool:
