@@ -14,10 +14,12 @@ from controller.status import status_of
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
 from crossfade.core.capacity import window_meaning
+from crossfade.core.errors import StoreUnavailable
 from crossfade.core.image import of_number, of_string
 from crossfade.core.keys import key_of_strings
 from crossfade.core.phases import Intent
 from crossfade.core.shape import Side
+from crossfade.ports.control import Entry
 
 
 def console_of(store: ControlStore, *, as_json: bool = True) -> Console:
@@ -77,8 +79,8 @@ async def test_wait_says_what_it_waits_for_and_ends_at_its_timeout(capsys: pytes
     code = await ask(console_of(town.store), Intent.RAMP, {"share": 1}, execute=True, wait=True, timeout_s=0.01)
     assert code == TIMEOUT
     told = capsys.readouterr()
-    assert json.loads(told.out.splitlines()[-1])["because"] == "crossfade ramp PERCENT"
-    assert "waiting for: crossfade ramp PERCENT" in told.err
+    assert json.loads(told.out.splitlines()[-1])["because"] == "the controller to take it up"
+    assert "waiting for: the controller to take it up" in told.err
 
 
 async def test_status_is_json_with_64_bit_numbers_as_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,11 +129,114 @@ async def test_status_spells_a_running_command_as_it_was_typed() -> None:
     assert "asked for: ramp 12.34 by " in status_text({**told, "last_outcome": None})
 
 
-async def test_a_halt_says_how_it_ends() -> None:
+async def test_a_halt_says_how_it_ends_and_what_goes_through_meanwhile() -> None:
     town = await dual_write_town()
     ctx, _ = await town.start()
-    text = status_text({**status_of(ctx, ""), "halted": "somebody removed a standby row"})
-    assert "HALTED: somebody removed a standby row\n    lifts by itself" in text
+    text = status_text({**status_of(ctx, ""), "halted": "2 diverged"})
+    assert "HALTED: 2 diverged\n" in text
+    assert "clears automatically" in text
+    assert "a lower share and a rollback are carried out now" in text
+
+
+async def halted_town() -> Town:
+    town = Town()
+    await settled(town, "start", exclude=[])
+    await settled(town, "ramp", share=5_000)
+    town.parity = town.parity._replace(drift={"diverged": 2})
+    ctx, driver = await run(town, lambda: bool(town.entries("halt")))
+    await MemoryStatusBoard(town.store).put(status_of(ctx, driver.waiting_for))
+    return town
+
+
+async def test_a_dry_run_says_that_a_halt_holds_up_a_raise_and_does_not_hold_up_the_way_down(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    town = await halted_town()
+    assert await ask(console_of(town.store), Intent.RAMP, {"share": 6_000}, execute=False) == SHUT
+    assert answer(capsys)["shut"][0]["name"] == "halted"
+    assert await ask(console_of(town.store), Intent.RAMP, {"share": 1_000}, execute=False) == DONE
+    assert answer(capsys)["shut"] == []
+
+
+async def test_a_wait_says_that_it_waits_for_the_halt_to_clear(capsys: pytest.CaptureFixture[str]) -> None:
+    town = await halted_town()
+    number = len(town.store.journal) + 1
+    console = console_of(town.store, as_json=False)
+
+    async def controller() -> None:
+        until_s = town.now_s + 2
+        ctx, driver = await run(town, lambda: town.now_s > until_s and town.outcome(number) is None)
+        await MemoryStatusBoard(town.store).put(status_of(ctx, driver.waiting_for))
+
+    code, _ = await asyncio.gather(
+        ask(console, Intent.RAMP, {"share": 6_000}, execute=True, wait=True, timeout_s=1.0), controller()
+    )
+    told = capsys.readouterr()
+    assert code == TIMEOUT
+    assert "waiting for: the halt to clear: " in told.err
+    assert "no end within 1 s" in told.err.splitlines()[-1]
+    assert "2 diverged" in told.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_the_reason_of_a_refusal_is_on_stderr_and_in_the_json(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    town = await dual_write_town()
+    console = console_of(town.store, as_json=as_json)
+    assert await ask(console, Intent.CUTOVER, {}, execute=True) == REFUSED
+    told = capsys.readouterr()
+    assert "cutover is not possible in DUAL_WRITE" in told.err
+    lines = [line for line in told.out.splitlines() if "cutover" in line]
+    assert len(lines) == as_json
+    if as_json:
+        assert json.loads(lines[0])["because"] in told.err
+
+
+async def test_the_reason_of_an_intent_refused_by_the_controller_is_on_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    town = Town(bucket="")
+    number = 1
+
+    async def controller() -> None:
+        await run(town, lambda: town.outcome(number) is not None)
+
+    console = console_of(town.store, as_json=False)
+    code, _ = await asyncio.gather(
+        ask(console, Intent.START, {"exclude": []}, execute=True, wait=True, timeout_s=20), controller()
+    )
+    assert code == REFUSED
+    assert "CROSSFADE_BUCKET" in capsys.readouterr().err.splitlines()[-1]
+
+
+class Faltering(MemoryJournal):
+    """A journal whose reads fail for a while, as they do beside a full disk or a throttled table."""
+
+    failures = 0
+
+    async def entries(self, *, after: int = 0) -> list[Entry]:
+        if self.failures and after:
+            self.failures -= 1
+            raise StoreUnavailable("no answer within 2 s")
+        return await super().entries(after=after)
+
+
+async def test_a_wait_outlasts_a_store_that_does_not_answer_for_a_moment(capsys: pytest.CaptureFixture[str]) -> None:
+    town = await dual_write_town()
+    number = len(town.store.journal) + 1
+    journal = Faltering(town.store, who="ann")
+    journal.failures = 2
+    console = Console(journal, MemoryStatusBoard(town.store), "engagement", False)
+
+    async def controller() -> None:
+        await run(town, lambda: town.outcome(number) is not None)
+
+    code, _ = await asyncio.gather(
+        ask(console, Intent.RAMP, {"share": 100}, execute=True, wait=True, timeout_s=20), controller()
+    )
+    assert code == DONE
+    assert "waiting for: an answer: no answer within 2 s" in capsys.readouterr().err
 
 
 async def test_complete_tells_beforehand_that_the_api_must_lose_its_right(capsys: pytest.CaptureFixture[str]) -> None:

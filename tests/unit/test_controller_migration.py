@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from controller.driver import Driver
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.control import MemoryHeartbeats
@@ -223,22 +225,70 @@ async def test_the_revocation_is_the_hooks_when_there_is_one_and_its_failure_sto
     assert ctx.state.facts["revoked"]["by"] == "hook"
 
 
-async def test_the_ramp_halts_by_itself_and_says_why_and_refuses_to_go_on() -> None:
-    town = Town()
-    await to_ramping(town)
+async def halted(town: Town) -> None:
+    """Break a halting gate, and run until the ramp has halted."""
     town.parity = town.parity._replace(drift={"diverged": 2})
     await run(town, lambda: bool(town.entries("halt")))
-    share = town.flags.current().document.share
-    number = await town.ask("ramp", share=10_000)
-    await run(town, lambda: town.outcome(number) is not None)
-    outcome = town.outcome(number)
-    assert outcome is not None
-    assert outcome["outcome"] == "refused"
-    assert "2 diverged" in outcome["because"]
-    assert town.flags.current().document.share == share
+
+
+async def cured(town: Town) -> None:
+    """Mend the gate, and run until the halt has cleared."""
     town.parity = town.parity._replace(drift={})
     await run(town, lambda: town.entries("halt")[-1].body["because"] == "")
-    await settled(town, "ramp", share=10_000)
+
+
+@pytest.mark.parametrize(("verb", "arguments"), [("ramp", {"share": 10_000}), ("cutover", {})])
+async def test_a_ramp_or_cutover_asked_for_while_halted_waits_says_why_and_goes_on_when_the_halt_clears(
+    verb: str, arguments: dict[str, object]
+) -> None:
+    town = Town()
+    await to_ramping(town)
+    await halted(town)
+    share = town.flags.current().document.share
+    number = await town.ask(verb, **arguments)
+    until_s = town.now_s + 30
+    _, driver = await run(town, lambda: town.now_s > until_s)
+    assert town.outcome(number) is None
+    assert "halt" in driver.waiting_for
+    assert "2 diverged" in driver.waiting_for
+    assert town.flags.current().document.share == share
+    await cured(town)
+    await run(town, lambda: town.outcome(number) is not None)
+    assert (town.outcome(number) or {})["outcome"] == "done"
+    assert town.flags.current().document.share == 10_000
+
+
+async def test_a_momentary_halt_does_not_end_an_intent_that_is_under_way() -> None:
+    town = Town()
+    await to_ramping(town)
+    town.silent_roles = {"forward", "reverse"}
+    number = await town.ask("ramp", share=10_000)
+    await run(town, lambda: any(each.body["intent"] == number for each in town.entries("admitted")))
+    await halted(town)
+    town.silent_roles = set()
+    await cured(town)
+    await run(town, lambda: town.outcome(number) is not None)
+    assert (town.outcome(number) or {})["outcome"] == "done"
+
+
+async def test_the_share_is_lowered_while_halted() -> None:
+    town = Town()
+    await to_ramping(town)
+    await halted(town)
+    await settled(town, "ramp", share=1_000)
+    document = town.flags.current().document
+    assert document.share == 1_000
+    assert document.legacy_gen > document.new_gen
+    assert town.entries("halt")[-1].body["because"], "the halt was to last"
+
+
+async def test_a_rollback_is_carried_out_while_halted() -> None:
+    town = Town()
+    await to_ramping(town)
+    await halted(town)
+    await town.ask("rollback")
+    await run(town, lambda: bool(town.entries("halt")) and town.flags.current().document.share == 0)
+    assert town.entries("phase")[-1].body["to"] == "ROLLED_BACK"
 
 
 async def test_a_consumers_objection_halts_the_ramp() -> None:

@@ -21,6 +21,7 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ServiceError, Wire, WireConfig
 from crossfade.core.control import control_tables
 from crossfade.core.errors import CrossfadeError, IllegalTransition
+from crossfade.core.gates import heartbeats
 from crossfade.core.phases import Intent, Phase, check_intent
 from crossfade.ports.control import Entry, Journal, StatusBoard
 from crossfade.runtime.operator import operator_name
@@ -76,6 +77,12 @@ class Console(NamedTuple):
     def answer(self, text: str, body: Mapping[str, Any]) -> None:
         """Print the answer."""
         sys.stdout.write((msgspec.json.encode(body).decode() if self.json else text) + "\n")
+
+    def fail(self, text: str, body: Mapping[str, Any]) -> None:
+        """Say on stderr why the command did not succeed; the answer in JSON says it, too."""
+        self.say(text)
+        if self.json:
+            self.answer(text, body)
 
 
 async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any]) -> int:
@@ -196,7 +203,7 @@ async def ask(
         if intent is Intent.COMPLETE and arguments.get("confirm") != console.migration:
             raise IllegalTransition(f"complete wants the migration's name in writing: --confirm {console.migration}")
     except IllegalTransition as error:
-        console.answer(f"refused: {error}", {**body, "outcome": "refused", "because": str(error)})
+        console.fail(f"refused: {error}", {**body, "outcome": "refused", "because": str(error)})
         return REFUSED
     if not execute:
         return _dry_run(console, intent, state, last, body)
@@ -214,7 +221,10 @@ def _dry_run(
 ) -> int:
     gates = last.get("gates", []) if intent in _GATED else []
     shut = [each for each in gates if not each["open"]]
-    if state.halt and intent in {Intent.RAMP, Intent.CUTOVER} and state.phase is Phase.RAMPING:
+    is_way_down = intent is Intent.RAMP and int(body["arguments"]["share"]) <= state.document.share
+    if state.phase is Phase.RAMPING and is_way_down:
+        shut = [each for each in shut if each["name"] == heartbeats.__name__]
+    elif state.phase is Phase.RAMPING and state.halt and intent in {Intent.RAMP, Intent.CUTOVER}:
         shut = [{"name": "halted", "open": False, "because": state.halt}, *shut]
     lines = [f"would {MEANING[intent]}", f"  phase {state.phase.value}, share {state.document.share / 100:g} %"]
     lines += [f"  shut: {each['name']}: {each['because']}" for each in shut]
@@ -231,7 +241,21 @@ async def _wait(console: Console, asked: Entry, body: Mapping[str, Any], timeout
     begun_s, after, said = time.monotonic(), asked.number, ""
     heard_us, heard_s = None, begun_s
     while True:
-        for entry in await console.journal.entries(after=after):
+        try:
+            entries, last = await console.journal.entries(after=after), dict(await console.board.get() or {})
+        except CrossfadeError as error:  # the command is in the journal: what passes is waited out
+            if not error.retryable:
+                raise
+            entries, waiting = [], f"an answer: {error}"
+            heard_s = time.monotonic()  # which tells nothing of the controller
+        else:
+            taken_up = last.get("journal", 0) >= asked.number
+            waiting = str(last.get("waiting_for") or "") if taken_up else "the controller to take it up"
+            if last.get("at_us") != heard_us:
+                heard_us, heard_s = last.get("at_us"), time.monotonic()
+            elif time.monotonic() - heard_s > deaf_s:
+                waiting = "the controller, which tells nothing: is it running?"
+        for entry in entries:
             after = entry.number
             if entry.kind == "phase":
                 console.say(f"phase: {entry.body['from']} -> {entry.body['to']}")
@@ -239,19 +263,14 @@ async def _wait(console: Console, asked: Entry, body: Mapping[str, Any], timeout
                 outcome, because = entry.body["outcome"], entry.body["because"]
                 waited_s = round(time.monotonic() - begun_s, 1)
                 result = {**body, "entry": asked.number, "outcome": outcome, "because": because, "waited_s": waited_s}
-                console.answer(f"{asked.body['verb']}: {outcome}{': ' + because if because else ''}", result)
+                tell = console.answer if outcome == "done" else console.fail
+                tell(f"{asked.body['verb']}: {outcome}{': ' + because if because else ''}", result)
                 return DONE if outcome == "done" else REFUSED
-        last = dict(await console.board.get() or {})
-        waiting = str(last.get("waiting_for") or "")
-        if last.get("at_us") != heard_us:
-            heard_us, heard_s = last.get("at_us"), time.monotonic()
-        elif time.monotonic() - heard_s > deaf_s:
-            waiting = "the controller, which tells nothing: is it running?"
         if waiting and waiting != said:
             said = waiting
             console.say(f"waiting for: {waiting}")
         if timeout_s is not None and time.monotonic() - begun_s >= timeout_s:
             result = {**body, "entry": asked.number, "outcome": "timeout", "because": said}
-            console.answer(f"no end within {timeout_s:g} s; it waits for: {said or 'the controller'}", result)
+            console.fail(f"no end within {timeout_s:g} s; waiting for: {said or 'the controller'}", result)
             return TIMEOUT
         await asyncio.sleep(POLL_S)

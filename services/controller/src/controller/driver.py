@@ -164,6 +164,4 @@ class Driver:
             return f"complete wants the migration's name in writing: --confirm {self._ctx.world.mapping.name}"
         if pending.intent is Intent.ROLLBACK and "publish-complete" in state.begun:
             return "the migration is being completed: absent rows belong to the new table by now, there is no way back"
-        if pending.intent is Intent.RAMP and state.halt and state.phase is Phase.RAMPING:
-            return f"the ramp has halted: {state.halt}"
         return ""

@@ -46,7 +46,7 @@ async def dual_write(ctx: Context) -> str:
 
 
 async def ramping(ctx: Context) -> str:
-    """RAMPING: raise the share as asked, unless a gate broke."""
+    """RAMPING: move the share as asked. A halt holds up what goes forward; the way down stays open (ADR 0020)."""
     if await _halted(ctx):
         return PROGRESS
     cutover = _asked(ctx, Intent.CUTOVER)
@@ -54,11 +54,11 @@ async def ramping(ctx: Context) -> str:
     intent = cutover or ramp
     if intent is None:
         return "crossfade ramp PERCENT, or crossfade cutover"
-    if ctx.state.halt:
-        return await ctx.settle(intent, "refused", f"the ramp has halted: {ctx.state.halt}")
     if ctx.state.paused:
         return "crossfade resume"
     share = FULL_SHARE if cutover else int(intent.arguments["share"])
+    if ctx.state.halt and (cutover or share > ctx.state.document.share):
+        return f"the halt to clear: {ctx.state.halt}"
     if share != ctx.state.document.share:
         results = ctx.judge(RAMPING_GATES)
         # Lowering the share is the safe direction: it waits for no gate but that the pods know where they are.

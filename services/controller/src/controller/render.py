@@ -41,7 +41,8 @@ def status_text(body: Mapping[str, Any]) -> str:
         lines.append("  PAUSED: crossfade resume --execute")
     if body.get("halted"):
         lines.append(f"  HALTED: {body['halted']}")
-        lines.append("    lifts by itself when its gate opens; a consumer objects for 10 minutes")
+        lines.append("    clears automatically when its gate opens, and a command that waits for it goes on;")
+        lines.append("    a lower share and a rollback are carried out now")
     intent = body.get("intent")
     if intent:
         lines.append(f"  asked for: {_command(intent['verb'], intent['arguments'])} by {intent['who']}")
