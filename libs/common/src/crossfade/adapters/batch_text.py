@@ -16,6 +16,9 @@ from crossfade.core.item import DELETED, EMV, EVENTS, FLOOR, GEN, MV, RECENT, RO
 from crossfade.core.shape import TableShape, absent_is_active
 from crossfade.core.writes import Activate, Kind, Operate, Reseal, Seal, Write
 
+LONGEST_STATEMENT: Final = 8192
+"""Characters of one PartiQL statement."""
+
 _encode = msgspec.json.encode
 _PROTOCOL: Final = (RECENT, FLOOR, EVENTS, EMV, DELETED, TTL)
 
@@ -110,12 +113,14 @@ class BatchText:
                 removes.append(ttl)
         return self._update(sets, removes, where)
 
-    def _activate(self, write: Activate) -> bytes:
+    def _activate(self, write: Activate) -> bytes | None:
         sealed = write.sealed
         version = sealed.version or 0
         image = build_image(sealed._replace(role=Role.ACTIVE, version=version + 1), self._shape, {})
         form = (Activate, tuple(image), write.complete)
         head = self._heads.get(form) or self._keep(form, self._activate_text(tuple(image), write.complete))
+        if len(head) > LONGEST_STATEMENT:  # with its frame: what is near the limit goes alone, too
+            return None
         fence = (b'{"N":"%d"}' % sealed.generation, b'{"N":"%d"}' % version)
         return b"%b%b]}" % (head, b",".join((*map(bytes, image.values()), write.key[1:-1], *fence)))
 

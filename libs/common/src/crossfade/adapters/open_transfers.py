@@ -14,14 +14,16 @@ from typing import Final
 import msgspec
 
 from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.statements import render_put
 from crossfade.adapters.wire.errors import ConditionFailed
 from crossfade.core import image as wire
 from crossfade.core.errors import PoisonRecord, StoreRefused, Throttled
 from crossfade.core.fence import Transfer, Verdict, judge
+from crossfade.core.fit import needs_put
 from crossfade.core.image import Image, encode_image
 from crossfade.core.item import MV, ROLE, Role, parse_item
 from crossfade.core.keys import key_image
-from crossfade.core.replacing import transferred
+from crossfade.core.replacing import Replacement, transferred
 from crossfade.core.shape import TableShape
 
 ROUNDS: Final = 4
@@ -74,16 +76,28 @@ class OpenTransfers:
                 return verdict
             try:
                 attempts = None if timeout_s is None else 1
-                await self._dynamodb.update_item(self._request(transfer, found), timeout_s=timeout_s, attempts=attempts)
+                await self._send(transfer, found, timeout_s=timeout_s, attempts=attempts)
             except ConditionFailed as error:
                 found = error.item
             else:
                 return Verdict.APPLIED
         return Verdict.THROTTLED
 
-    def _request(self, transfer: Transfer, found: Image | None) -> bytes:
+    async def _send(
+        self, transfer: Transfer, found: Image | None, *, timeout_s: float | None, attempts: int | None
+    ) -> None:
         shape = self._shape
         replacement = transferred(transfer, shape, found)
+        if needs_put(replacement):  # the whole row, as the update would leave it (ADR 0015)
+            after = replacement.onto(found, key_image(transfer.key, shape.key))
+            body = render_put(found, after, shape)
+            await self._dynamodb.put_item(body, timeout_s=timeout_s, attempts=attempts)
+        else:
+            body = self._update(transfer, found, replacement)
+            await self._dynamodb.update_item(body, timeout_s=timeout_s, attempts=attempts)
+
+    def _update(self, transfer: Transfer, found: Image | None, replacement: Replacement) -> bytes:
+        shape = self._shape
         names, values = replacement.names(), replacement.values()
         if found is None:
             names["#k"] = shape.key[0]

@@ -14,7 +14,8 @@ from msgspec import Raw
 
 from crossfade.core import image as wire
 from crossfade.core.errors import ConfigError
-from crossfade.core.image import encode_image
+from crossfade.core.fit import needs_put, too_long
+from crossfade.core.image import Image, encode_image
 from crossfade.core.item import (
     DELETED,
     EMV,
@@ -29,6 +30,7 @@ from crossfade.core.item import (
     Item,
     Role,
     build_image,
+    is_unknown,
 )
 from crossfade.core.keys import Key, key_image
 from crossfade.core.replacing import Replacement, activation
@@ -73,10 +75,12 @@ class Rendered(NamedTuple):
     Attributes:
         is_put: PutItem, whose answer brings no item; otherwise UpdateItem.
         body: the request's JSON.
+        too_wide: why DynamoDB refuses it as an update, whatever stands there; empty when it doesn't.
     """
 
     is_put: bool
     body: bytes
+    too_wide: str = ""
 
 
 def removes_attributes(write: Write) -> bool:
@@ -100,7 +104,38 @@ def render(write: Write, shape: TableShape, standing: Standing | None = None) ->
         return Rendered(True, _put(write, shape))
     expression = _Expression(shape, write.key, standing if shape.attributes is None else None)
     _FORMS[type(write)](write, expression)
-    return Rendered(False, expression.request())
+    return expression.rendered()
+
+
+def render_put(found: Image | None, after: Image, shape: TableShape) -> bytes:
+    """Return a PutItem of a whole item, under the condition that version, role and generation are as they were read.
+
+    Every write of the protocol changes one of the three (a fence only the generation), so none is overwritten. Only
+    where `TableShape.may_put` allows it (ADR 0015).
+
+    Args:
+        found: the item as it was read; None when there was none.
+        after: the item to stand there, its key included.
+        shape: of the table.
+    """
+    if found is None:
+        terms, seen = ["attribute_not_exists(#k)"], {}
+    else:
+        seen = {name: found[name] for name in (MV, ROLE, GEN) if name in found}
+        missing = [f"attribute_not_exists({name})" for name in (MV, ROLE, GEN) if name not in seen]
+        terms = ["attribute_exists(#k)", *(f"{name} = :{name}" for name in seen), *missing]
+    values = encode_image({f":{name}": raw for name, raw in seen.items()})
+    return (
+        b'{"TableName":%b,"Item":%b,"ConditionExpression":%b,"ExpressionAttributeNames":%b,%b'
+        b'"ReturnValuesOnConditionCheckFailure":"ALL_OLD"}'
+        % (
+            _encode(shape.table),
+            encode_image(after),
+            _encode(" AND ".join(terms)),
+            _encode({"#k": shape.key[0]}),
+            b'"ExpressionAttributeValues":%b,' % values if seen else b"",
+        )
+    )
 
 
 def _put(write: SealAbsent | Restore, shape: TableShape) -> bytes:
@@ -108,12 +143,20 @@ def _put(write: SealAbsent | Restore, shape: TableShape) -> bytes:
         item = Item(version=write.seed + 1, role=Role.STANDBY, generation=write.generation, deleted=True)
     else:
         item = write.item._replace(role=Role.STANDBY)
-    image = build_image(item, shape, key_image(write.key, shape.key))
-    return (
-        b'{"TableName":%b,"Item":%b,"ConditionExpression":"attribute_not_exists(#k)",'
-        b'"ExpressionAttributeNames":{"#k":%b},"ReturnValuesOnConditionCheckFailure":"ALL_OLD"}'
-        % (_encode(shape.table), encode_image(image), _encode(shape.key[0]))
-    )
+    return render_put(None, build_image(item, shape, key_image(write.key, shape.key)), shape)
+
+
+def whole(found: Image | None, item: Item, shape: TableShape, key: Key) -> Image:
+    """Return the image of a whole item that takes the place of another, as an update would leave it.
+
+    Args:
+        found: what stands there, as it was read; None when nothing does.
+        item: what is to stand there, unmapped attributes included (as `core.perform` gives it).
+        shape: of the table.
+        key: the encoded key.
+    """
+    unknown = {name: raw for name, raw in (found or {}).items() if is_unknown(name)}
+    return unknown | build_image(item, shape, key_image(key, shape.key))
 
 
 class _Expression:
@@ -192,7 +235,7 @@ class _Expression:
         self.where_version(self._standing.version)
         return self._standing.names
 
-    def request(self) -> bytes:
+    def rendered(self) -> Rendered:
         clauses = (
             ("SET ", self._sets),
             ("REMOVE ", self._removes),
@@ -205,7 +248,7 @@ class _Expression:
             update = self._replaces.expression()
             names |= self._replaces.names()
             values = [*values, *(b'"%b":%b' % (at.encode(), raw) for at, raw in self._replaces.values().items())]
-        return (
+        body = (
             b'{"TableName":%b,"Key":%b,"UpdateExpression":%b,"ConditionExpression":%b,%b'
             b'"ExpressionAttributeValues":{%b},"ReturnValues":"ALL_NEW",'
             b'"ReturnValuesOnConditionCheckFailure":"ALL_OLD"}'
@@ -218,6 +261,7 @@ class _Expression:
                 b",".join(values),
             )
         )
+        return Rendered(False, body, too_long(update) if self._replaces is None else needs_put(self._replaces))
 
 
 def _operate(write: Operate, to: _Expression) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from crossfade.adapters.batch_text import BatchText
 from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResult
-from crossfade.adapters.statements import Standing, removes_attributes, render
+from crossfade.adapters.statements import Rendered, Standing, removes_attributes, render, render_put, whole
 from crossfade.adapters.wire.errors import FAULTS, THROTTLES, ConditionFailed
 from crossfade.core.coalesce import waves
 from crossfade.core.errors import CrossfadeError, StoreRefused, StoreUnavailable, Throttled
@@ -76,11 +76,13 @@ class DynamoTable:
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
         """Perform one write. See `crossfade.ports.table.OwnedTable`."""
         if self._shape.attributes is None and removes_attributes(write):
-            return await self._perform_open(write, timeout_s)
-        return await self._perform(write, None, timeout_s)
+            return await self._perform_seen(write, timeout_s)
+        request = render(write, self._shape)
+        if request.too_wide and self._shape.may_put:
+            return await self._perform_seen(write, timeout_s)
+        return await self._send(write, request, timeout_s)
 
-    async def _perform(self, write: Write, standing: Standing | None, timeout_s: float | None) -> Answer:
-        request = render(write, self._shape, standing)
+    async def _send(self, write: Write, request: Rendered, timeout_s: float | None) -> Answer:
         try:
             if request.is_put:
                 await self._dynamodb.put_item(request.body, timeout_s=timeout_s)
@@ -89,18 +91,28 @@ class DynamoTable:
         except ConditionFailed as refused:
             return Refused(None if refused.item is None else self._item(refused.item))
 
-    async def _perform_open(self, write: Write, timeout_s: float | None) -> Answer:
-        """An open shape has no list of what to remove: read the item, and write only while it is the same."""
-        met = await self.read(write.key)
+    async def _perform_seen(self, write: Write, timeout_s: float | None) -> Answer:
+        """Read the item, and write only while it is the same.
+
+        An open shape has no list of what to remove; and what is too wide for an update is put whole (ADR 0015).
+        """
+        key = key_image(write.key, self._shape.key)
+        found = await self._dynamodb.get_item(self._shape.table, key)
         for _ in range(ROUNDS):
+            met = None if found is None else self._item(found)
             expected = perform(write, met, self._shape)
-            if isinstance(expected, Refused):
+            if not isinstance(expected, Applied):
                 return expected
             names = tuple(name for name, _ in met.content) if met else ()
-            answer = await self._perform(write, Standing(met.version if met else None, names), timeout_s)
-            if isinstance(answer, Applied):
-                return answer
-            met = answer.item
+            request = render(write, self._shape, Standing(met.version if met else None, names))
+            try:
+                if not request.too_wide:
+                    return Applied(self._item(await self._dynamodb.update_item(request.body, timeout_s=timeout_s)))
+                after = whole(found, expected.item, self._shape, write.key)
+                await self._dynamodb.put_item(render_put(found, after, self._shape), timeout_s=timeout_s)
+                return expected
+            except ConditionFailed as refused:
+                found = refused.item
         raise Throttled(f"{self._shape.table}: the item changed under {ROUNDS} writes in a row")
 
     async def perform_many(self, writes: Sequence[Write]) -> list[Answer | Exception]:

@@ -7,13 +7,11 @@ from typing import Final
 
 import msgspec
 
+from crossfade.adapters.batch_text import LONGEST_STATEMENT
 from crossfade.core.errors import ConfigError
 from crossfade.core.fence import Transfer
 from crossfade.core.item import CARRIED, GEN, MV, ROLE
 from crossfade.core.shape import TableShape
-
-LONGEST_STATEMENT: Final = 8192
-"""Characters of one PartiQL statement."""
 
 MAX_TEXTS: Final = 4096
 """Texts kept; a mapping has a handful of combinations of present attributes."""

@@ -87,18 +87,23 @@ def unfit_transfer(transfer: Transfer, shape: TableShape, *, standing: Item | No
     return _why(transfer.key, build_image(after, shape, key), shape, replacement)
 
 
+def too_long(expression: str) -> str:
+    """Say why an expression is refused for its length; empty when it isn't."""
+    size = _bytes(expression)
+    if size <= MAX_EXPRESSION_BYTES:
+        return ""
+    return f"the update takes an expression of {size} bytes; DynamoDB allows {MAX_EXPRESSION_BYTES}"
+
+
 def needs_put(replacement: Replacement) -> str:
     """Say why a replacement doesn't go as an UpdateItem; empty when it does."""
-    if (size := len(replacement.expression())) > MAX_EXPRESSION_BYTES:
-        return (
-            f"replacing {len(replacement.sets) + len(replacement.removes)} attributes takes an expression of "
-            f"{size} bytes; DynamoDB allows {MAX_EXPRESSION_BYTES}"
-        )
+    if cause := too_long(replacement.expression()):
+        return cause
     clauses = _SET_BYTES * len(replacement.sets) + sum(_REMOVE_BYTES + _bytes(name) for name in replacement.removes)
     if _longest(replacement.sets) + clauses <= MAX_ITEM_BYTES - _UPDATE_BYTES:
         return ""
     if (size := item_size(replacement.sets) + clauses + _UPDATE_BYTES) > MAX_ITEM_BYTES:
-        return f"an update with this item is charged as {size} bytes; DynamoDB allows {MAX_ITEM_BYTES}"
+        return f"the update is charged as {size} bytes; DynamoDB allows {MAX_ITEM_BYTES}"
     return ""
 
 

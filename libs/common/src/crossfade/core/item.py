@@ -28,6 +28,8 @@ TTL: Final = "cf_ttl"
 CARRIED: Final = (RECENT, FLOOR, EVENTS, EMV, DELETED, TTL)
 """Protocol attributes that travel with a state transfer. Version travels as the fence; role and generation never do."""
 
+_KNOWN: Final = frozenset({MV, ROLE, GEN, *CARRIED})
+
 NO_TTL: Final = b'{"N":"0"}'
 """What the seal leaves in `cf_ttl` when there was no TTL value (a missing operand would fail the write)."""
 
@@ -72,6 +74,11 @@ class Item(NamedTuple):
             if each == name:
                 return Raw(raw)
         return None
+
+
+def is_unknown(name: str) -> bool:
+    """Say whether an attribute has the protocol's prefix, but is none that this release knows."""
+    return name.startswith(PROTOCOL_PREFIX) and name not in _KNOWN
 
 
 def version_of(item: Item | None) -> int:

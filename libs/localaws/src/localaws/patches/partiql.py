@@ -1,7 +1,8 @@
 """PartiQL as DynamoDB takes it, in a single statement and in a batch.
 
 What ministack 1.5.33 gets wrong, by the name of the patch. `partiql_or`: an OR beside the key equality
-hides the key. `partiql_update`: the second SET sees what the first wrote, and paths may overlap.
+hides the key. `partiql_update`: the second SET sees what the first wrote, paths may overlap, and keys of
+secondary indexes are not checked.
 `partiql_functions`: no if_not_exists, no list_append, and begins_with compares base64 text.
 `partiql_insert`: takes `INSERT … VALUE ?`, which the service refuses, and checks nothing but the size.
 `partiql_parameters`: takes more parameters than the statement has, numbers as they were written
@@ -140,6 +141,8 @@ def update(_original: Any) -> Any:
             return cast(Answer, refusal)
         if dynamodb._item_size_bytes(work) > dynamodb._DDB_ITEM_MAX_BYTES:
             return _invalid(dynamodb._UPDATE_SIZE_MSG)
+        if refusal := dynamodb._validate_index_key_values(table, work):
+            return cast(Answer, refusal)
         dynamodb._set_item(table, pk_value, sk_value, work)
         if not clause:
             return 200, {"Content-Type": "application/x-amz-json-1.0"}, NOTHING_RETURNED
@@ -162,6 +165,7 @@ def insert(original: Any) -> Any:
         if mismatch := dynamodb._key_type_mismatch_reason(table, item):
             return _invalid(mismatch)
         refusal = dynamodb._validate_item(item, table["pk_name"], table["sk_name"])
+        refusal = refusal or dynamodb._validate_index_key_values(table, item)
         answer: Answer = refusal or original(table, parsed)
         return answer
 
