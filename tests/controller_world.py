@@ -57,11 +57,14 @@ class Town:
     """Everything around the controller. It goes on when the controller is killed.
 
     Attributes:
+        now_s: AWS's clock, which dates every commit and arrival.
+        ahead_s: by how much the controller's wall clock is ahead of it; negative when it is behind.
         kill: asked before and after each journal entry; raises Killed to end the controller there.
     """
 
     def __init__(self, wallets: int = 6, **settings: Any) -> None:
         self.now_s = 1_764_000_000.0
+        self.ahead_s = 0.0
         self.settings = ControllerSettings(**{**SETTINGS, **settings})
         self.aws = MemoryAws({}, {"wallet"}, now_us=self.now_us)
         self.tables = {side: self._table(side) for side in Side}
@@ -95,6 +98,10 @@ class Town:
 
     def now_us(self) -> int:
         return int(self.now_s * 1e6)
+
+    def wall_us(self) -> int:
+        """The controller's wall clock."""
+        return int((self.now_s + self.ahead_s) * 1e6)
 
     def monotonic(self) -> float:
         return self.now_s
@@ -135,14 +142,15 @@ class Town:
             ask_for_pass=ask_for_pass,
             flags=self.flags,
             tables=tables,
+            copies=tables,
             ownership=Ownership(
-                tables[Side.LEGACY], tables[Side.NEW], MAPPING, excluded=excluded.__contains__, wall_us=self.now_us
+                tables[Side.LEGACY], tables[Side.NEW], MAPPING, excluded=excluded.__contains__, wall_us=self.wall_us
             ),
             shards=self.aws,
             rows=rows,
             command=command,
             excluded=excluded,
-            now_us=self.now_us,
+            now_us=self.wall_us,
             monotonic=self.monotonic,
             sleep=self.sleep,
         )
@@ -235,7 +243,7 @@ class MortalJournal:
 
     def __init__(self, town: Town) -> None:
         self._town = town
-        self._journal = MemoryJournal(town.store, who="controller", now_us=town.now_us)
+        self._journal = MemoryJournal(town.store, who="controller", now_us=town.wall_us)
 
     async def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
         number = len(self._town.store.journal) + 1

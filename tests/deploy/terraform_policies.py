@@ -43,6 +43,14 @@ def _mirrored(actions: tuple[str, ...], why: str, file: str, text: str, *, at: s
 
 LISTED: Final = [
     Listed(
+        ("controller",),
+        ("dynamodb:PartiQLInsert",),
+        BOTH,
+        "a marker's copy in a table that lost its row of the canary",
+        "services/controller/src/controller/markers.py",
+        "world.copies[side].transfer(",
+    ),
+    Listed(
         ("engagement-api",),
         ("dynamodb:BatchGetItem",),
         BOTH,

@@ -22,6 +22,7 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objects
 from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
 from crossfade.core.control import CONTROLLER_LEASE, ControlTables, control_tables
 from crossfade.core.errors import ConfigError, CrossfadeError
@@ -126,6 +127,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         ask_for_pass=lambda: ask_for_pass(settings.verifier_url, tls),
         flags=_publisher(settings, publishes=under_lease),
         tables=tables,
+        copies={side: DynamoTransfers(db, mapping.shape(side)) for side in Side},
         ownership=Ownership(tables[Side.LEGACY], tables[Side.NEW], mapping, excluded=excluded.__contains__),
         shards=Kinesis(kinesis),
         rows=rows,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from controller.evidence import Observer
+from controller.markers import Markers
 from controller.state import Migration, Pending, document_json, fold
 from controller.sweeper import Sweeper
 from controller.world import World
@@ -31,6 +32,7 @@ class Context:
         state: the journal, folded so far.
         observer: collects evidence.
         sweeper: moves and helps keys.
+        markers: tell moments as commit times.
         heard: told of each entry that is folded in; None for nobody.
     """
 
@@ -38,6 +40,7 @@ class Context:
         self.world = world
         self.observer = observer
         self.sweeper = sweeper
+        self.markers = Markers(world, self.allocate)
         self.state = Migration()
         self.heard: Callable[[Sequence[Entry]], None] | None = None
 

@@ -36,6 +36,8 @@ class ControllerSettings(ListeningSettings):
         '[{"S":"USER#cf-canary"},{"S":"POINTS#cf-canary"}]',
         description="Encoded key of the canary; it must belong to the mapping, and no client may use it.",
     )
+    marker_s: float = Field(10.0, gt=0, description="How long a marker's change record is waited for in one go.")
+    marker_poll_s: float = Field(0.5, gt=0, description="How often the stream is read for it.")
     settling_s: float = Field(120.0, ge=0, description="Wait after the stream is ACTIVE, before the snapshot's moment.")
     map_at_once: int = Field(2, ge=1, description="Export files mapped at the same time.")
     tick_s: float = Field(0.25, gt=0, description="How often the controller looks for something to do.")

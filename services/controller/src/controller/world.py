@@ -18,7 +18,7 @@ from crossfade.core.shape import Side
 from crossfade.ports.admin import Metrics, Objects, TableAdmin
 from crossfade.ports.control import DeadLetters, Heartbeats, Journal, Reports, StatusBoard
 from crossfade.ports.flags import FlagPublisher
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.table import OwnedTable, TransferTable
 from crossfade.runtime.ownership import Ownership
 
 
@@ -66,6 +66,7 @@ class World:
         ask_for_pass: asks the verifier to begin a pass; never raises.
         flags: publishes.
         tables: both sides.
+        copies: state transfers to either side.
         ownership: hands keys over.
         shards: reads streams.
         rows: reads some raw rows of the legacy table, whoever's they are.
@@ -88,6 +89,7 @@ class World:
     ask_for_pass: Callable[[], Awaitable[None]]
     flags: FlagPublisher
     tables: Mapping[Side, OwnedTable]
+    copies: Mapping[Side, TransferTable]
     ownership: Ownership
     shards: ShardReader
     rows: Callable[[int], Awaitable[Sequence[Image]]]
