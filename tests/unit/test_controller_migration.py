@@ -299,18 +299,6 @@ async def test_a_consumers_objection_halts_the_ramp() -> None:
     assert "a standby row was removed" in town.entries("halt")[0].body["because"]
 
 
-async def test_pause_holds_the_ramp_and_resume_lets_it_go_on() -> None:
-    town = Town()
-    await settled(town, "start", exclude=[])
-    await settled(town, "pause")
-    number = await town.ask("ramp", share=100)
-    _, driver = await run(town, lambda: town.now_s > 1_764_000_040)
-    assert town.outcome(number) is None
-    assert driver.waiting_for == "crossfade resume"
-    await settled(town, "resume")
-    await run(town, lambda: town.outcome(number) is not None)
-
-
 async def test_a_later_intent_replaces_the_one_that_waits() -> None:
     town = Town()
     await to_ramping(town)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
+from crossfade.core.errors import MigrationPaused
 from crossfade.core.item import Role, version_of
 from crossfade.core.parity import Difference
 from crossfade.core.shape import Side
@@ -181,6 +182,21 @@ async def test_an_owner_that_moved_after_the_plan_is_not_lifted() -> None:
     bench.world.earn(KEY, 1)
     (outcome,) = await bench.repairer.carry_out(steps)
     assert outcome["outcome"] == "refused: the item changed"
+
+
+async def test_a_repair_while_paused_is_refused_by_name_and_writes_nothing_until_the_resume() -> None:
+    bench = Bench()
+    bench.world.plant(Difference.DIVERGED, KEY)
+    operator = MemoryJournal(bench.store)
+    before = bench.world.item(Side.NEW, KEY)
+    await operator.append("pause", {"paused": True, "who": "ann"})
+    with pytest.raises(MigrationPaused, match=r"ann paused the migration; nothing was repaired.*crossfade resume"):
+        await bench.repair()
+    assert bench.world.item(Side.NEW, KEY) == before
+    assert bench.counted.keys == 0
+    assert bench.store.journal[-1].body["stage"] == "refused"
+    await operator.append("pause", {"paused": False, "who": "ann"})
+    assert await bench.repair() == ["done"]
 
 
 @pytest.mark.parametrize("fault", [Difference.IN_HANDOVER, Difference.TWO_OWNERS], ids=str)

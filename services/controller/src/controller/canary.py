@@ -119,7 +119,7 @@ class Canary:
     async def _write(self, state: Migration) -> None:
         tables = self._world.tables
         owner, item = await self._owner()
-        if state.phase in AHEAD and owner is not Side.NEW:
+        if state.phase in AHEAD and owner is not Side.NEW and not state.paused:
             await self._move_ahead(item)
             owner, item = await self._owner()
         if owner is None or item is None:

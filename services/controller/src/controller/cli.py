@@ -31,7 +31,7 @@ a migration, from first to last:
   crossfade complete --confirm NAME --revoked --execute --wait
 when in doubt:
   crossfade status                                phase, gates, lags, what it waits for
-  crossfade pause --execute                       ramp and sweeper rest; clients notice nothing
+  crossfade pause --execute                       the migration stands still; clients notice nothing
   crossfade rollback --execute --wait             from RAMPING to BAKING: all keys go back, nothing is lost
 """
 
@@ -39,13 +39,14 @@ _COMMANDS: Final = {
     "plan": "check whether the migration can run, and estimate what it takes",
     "start": "capture, snapshot, import, catch up, until the API writes to both tables (DUAL_WRITE)",
     "status": "phase, gates, lags, progress, and what it waits for",
-    "pause": "ramp and sweeper rest; replication and clients go on",
-    "resume": "ramp and sweeper go on",
+    "pause": "hold the migration in any phase: no phase change, flags, sweep, snapshot step or repair; "
+    "replication, help and clients go on",
+    "resume": "let a paused migration go on",
     "ramp": "move the share of keys that aim at the new table; lowering it hands keys back",
     "cutover": "move all keys, also those nobody touches; ends in BAKING",
-    "rollback": "move all keys back to the legacy table; possible until `complete`",
+    "rollback": "move all keys back to the legacy table; possible until `complete`; after a pause it needs `resume`",
     "complete": "end the migration for good; wants the migration's name in writing",
-    "abort": "give the migration up, before RAMPING or after a rollback",
+    "abort": "give the migration up, before RAMPING or after a rollback; after a pause it needs `resume`",
 }
 
 

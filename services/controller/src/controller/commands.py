@@ -51,8 +51,8 @@ MEANING: Final = {
     Intent.ROLLBACK: "publish share 0 % with a higher generation, and hand every key back",
     Intent.COMPLETE: "declare the new table the only owner; there is no way back after that",
     Intent.ABORT: "switch dual writes off and end the migration; streams and the new table stay",
-    Intent.PAUSE: "let ramp and sweeper rest",
-    Intent.RESUME: "let ramp and sweeper go on",
+    Intent.PAUSE: "hold phases, flags, sweeper, snapshot and repairs; clients, replication and help go on",
+    Intent.RESUME: "let the migration go on, and the command that is waiting for it",
 }
 
 

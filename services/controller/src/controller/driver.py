@@ -53,6 +53,11 @@ def _reached(state: Migration, intent: Intent) -> str:
     return ""
 
 
+def _paused(state: Migration) -> str:
+    waiting = f"; {state.intent.intent.value} is waiting for that, too" if state.intent is not None else ""
+    return f"crossfade resume --execute: {state.paused_by or 'an operator'} paused the migration{waiting}"
+
+
 class Driver:
     """Drives one migration.
 
@@ -70,7 +75,8 @@ class Driver:
         ctx = self._ctx
         await ctx.refresh()
         ctx.world.excluded.update(excluded_keys(ctx))
-        await ctx.publish()
+        if ctx.state.is_published:  # what was decided and not published is the next tick's, unless that is paused
+            await ctx.publish()
 
     async def tick(self) -> None:
         """Look at the journal, collect evidence if it is time to, and take what steps can be taken now.
@@ -93,7 +99,7 @@ class Driver:
             if self.waiting_for != PROGRESS:
                 break
         await self._publish_again()
-        if ctx.state.phase in MOVING and not ctx.state.paused:
+        if ctx.state.phase in MOVING:
             await ctx.sweeper.help(complete=ctx.state.document.complete, budget_s=BUDGET_S)
 
     async def _publish_again(self) -> None:
@@ -101,6 +107,8 @@ class Driver:
         them late, and a file may be lost.
         """
         ctx = self._ctx
+        if not ctx.state.is_published:
+            return  # a pause holds them back
         evidence, now_s = ctx.evidence(), ctx.world.monotonic()
         wanted = (ctx.state.document, ctx.state.dual_write)
         pods = (evidence.pods if evidence is not None else None) or ()
@@ -117,14 +125,16 @@ class Driver:
         ctx = self._ctx
         if ctx.state.pending and await self._admit():
             return PROGRESS
-        if not ctx.state.is_published:
-            await ctx.publish()
-            return PROGRESS
         intent = ctx.state.intent
         if intent is not None and (reached := _reached(ctx.state, intent.intent)):
             return await ctx.settle(intent, "done", reached)
         if ctx.state.phase in FINISHED:
             return "nothing: the migration has ended"
+        if ctx.state.paused:
+            return _paused(ctx.state)
+        if not ctx.state.is_published:
+            await ctx.publish()
+            return PROGRESS
         if intent is not None and intent.intent is Intent.ABORT:
             return await abort(ctx, intent)
         if intent is not None and intent.intent is Intent.ROLLBACK and ctx.state.phase is not Phase.ROLLED_BACK:

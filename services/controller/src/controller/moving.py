@@ -37,8 +37,6 @@ async def dual_write(ctx: Context) -> str:
     intent = _asked(ctx, Intent.RAMP)
     if intent is None:
         return "crossfade ramp PERCENT"
-    if ctx.state.paused:
-        return "crossfade resume"
     results = ctx.judge(RAMPING_GATES)
     if any(each.name == "clean_pass" and not each.open for each in results):
         await ctx.observer.want_pass()
@@ -54,8 +52,6 @@ async def ramping(ctx: Context) -> str:
     intent = cutover or ramp
     if intent is None:
         return "crossfade ramp PERCENT, or crossfade cutover"
-    if ctx.state.paused:
-        return "crossfade resume"
     share = FULL_SHARE if cutover else int(intent.arguments["share"])
     if ctx.state.halt and (cutover or share > ctx.state.document.share):
         return f"the halt to clear: {ctx.state.halt}"
@@ -101,8 +97,6 @@ async def all_moved(ctx: Context, target: Side) -> str:
     if waiting:
         ctx.sweeper.forget()
         return waiting
-    if ctx.state.paused:
-        return "crossfade resume: the sweeper is paused"
     document = ctx.state.document
     generation = document.new_gen if target is Side.NEW else document.legacy_gen
     result = await ctx.sweeper.move(target, generation, complete=document.complete, budget_s=BUDGET_S)

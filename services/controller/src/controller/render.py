@@ -38,7 +38,7 @@ def status_text(body: Mapping[str, Any]) -> str:
     if body.get("is_old"):
         lines.append("  this status is old: the controller may not be running")
     if body.get("paused"):
-        lines.append("  PAUSED: crossfade resume --execute")
+        lines += _pause_lines(body.get("pause") or {})
     if body.get("halted"):
         lines.append(f"  HALTED: {body['halted']}")
         lines.append("    clears automatically when its gate opens, and a command that waits for it goes on;")
@@ -74,6 +74,12 @@ def status_text(body: Mapping[str, Any]) -> str:
         lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
     lines += [f"  {_mark(gate['open'])} {gate['name']}: {gate['because']}" for gate in body.get("gates", [])]
     return "\n".join(lines)
+
+
+def _pause_lines(pause: Mapping[str, Any]) -> list[str]:
+    lines = [f"  PAUSED by {pause.get('by') or 'an operator'}; to go on: crossfade resume --execute"]
+    lines += [f"    at rest: {each}" for each in pause.get("rests", ())]
+    return lines + [f"    goes on: {each}" for each in pause.get("goes_on", ())]
 
 
 def plan_text(plan: Plan) -> str:

@@ -12,7 +12,7 @@ Kinds of entries, and what their bodies hold:
 | generation | `counter`: the highest generation ever given out, `for` what |
 | share | `document`, `dual_write`, `gates`: about to be published |
 | published | `share`: number of that entry |
-| pause | `paused` |
+| pause | `paused`, `who` |
 | halt | `because`: empty when the ramp goes on |
 """
 
@@ -56,7 +56,8 @@ class Migration(NamedTuple):
         done: steps of this phase that are done, with theirs.
         facts: each step's last evidence, of any phase.
         pending: intents without an outcome, oldest first.
-        paused: whether ramp and sweeper rest.
+        paused: whether the migration is paused.
+        paused_by: who paused it; empty when nobody did.
         halt: why the ramp stopped by itself; empty when it did not.
         counter: the highest generation ever given out.
         reserved: what the counter was raised for last; empty once a flag document or a phase came after it. A
@@ -75,6 +76,7 @@ class Migration(NamedTuple):
     facts: Mapping[str, Mapping[str, Any]] = {}
     pending: tuple[Pending, ...] = ()
     paused: bool = False
+    paused_by: str = ""
     halt: str = ""
     counter: int = 0
     reserved: str = ""
@@ -160,7 +162,8 @@ def _published(state: Migration, entry: Entry) -> Migration:
 
 
 def _pause(state: Migration, entry: Entry) -> Migration:
-    return state._replace(paused=entry.body["paused"])
+    paused = bool(entry.body["paused"])
+    return state._replace(paused=paused, paused_by=str(entry.body.get("who", "")) if paused else "")
 
 
 def _halt(state: Migration, entry: Entry) -> Migration:

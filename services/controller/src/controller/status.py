@@ -7,7 +7,7 @@ from typing import Any, Final
 from controller.context import Context
 from controller.state import document_json
 from crossfade.core.gates import CATCHING_UP_GATES, DRAINED_GATES, HALTING_GATES, RAMPING_GATES, Gate
-from crossfade.core.phases import Phase
+from crossfade.core.phases import PAUSE_GOES_ON, PAUSE_RESTS, Phase
 from crossfade.core.ramp import FULL_SHARE
 from crossfade.core.shape import Side
 
@@ -37,6 +37,7 @@ def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
         "journal": state.number,
         "waiting_for": waiting_for,
         "paused": state.paused,
+        "pause": {"by": state.paused_by, "rests": PAUSE_RESTS, "goes_on": PAUSE_GOES_ON} if state.paused else None,
         "halted": state.halt,
         "intent": None
         if intent is None

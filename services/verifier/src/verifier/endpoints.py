@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from crossfade.core.errors import CrossfadeError, PoisonRecord
+from crossfade.core.errors import CrossfadeError, MigrationPaused, PoisonRecord
 from crossfade.core.keys import Key, encode_key, key_image
 from crossfade.core.mapping import Mapping
 from crossfade.core.parity import FINAL, Difference
@@ -50,7 +50,8 @@ async def _refuse(_request: Request, error: Exception) -> JSONResponse:
 
 async def _fail(_request: Request, error: Exception) -> JSONResponse:
     code = error.code if isinstance(error, CrossfadeError) else "internal"
-    return JSONResponse({"error": {"code": code, "message": str(error)}}, status_code=503)
+    status = 409 if isinstance(error, MigrationPaused) else 503
+    return JSONResponse({"error": {"code": code, "message": str(error)}}, status_code=status)
 
 
 class _Endpoints:

@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
-from crossfade.core.errors import CrossfadeError
+from crossfade.core.errors import CrossfadeError, MigrationPaused
 from crossfade.core.fence import Transfer, Verdict
 from crossfade.core.item import FIRST_STAMPED, Item, build_image, version_of
 from crossfade.core.keys import Key
 from crossfade.core.parity import Difference, Pair, Reading, classify, owner_of
 from crossfade.core.shape import Side, direction_to
 from crossfade.core.writes import Applied, Bury, Lift
-from crossfade.ports.control import Journal
+from crossfade.ports.control import Entry, Journal
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry.contract import CLASS, COUNT, OUTCOME, REASON, REPAIR, REPAIR_EVENT, REPAIRING
@@ -117,17 +117,31 @@ class Repairer:
 
         Returns:
             What became of each step, JSON-ready.
+
+        Raises:
+            MigrationPaused: an operator paused the migration before this; nothing was written.
         """
         writing = [step for step in steps if step.write is not None]
         planned = [{"key": step.key.decode(), "class": step.found.value, "action": _name(step)} for step in writing]
         if not writing:
             return [await self._write(step) for step in steps]
+        begun = await self._journal.append("repair", {"stage": "begun", "steps": planned})
+        await self._heed_pause(begun)
         with self._repairs.repairing(len(writing)), _span(len(writing)) as span:
-            await self._journal.append("repair", {"stage": "begun", "steps": planned})
             done = [await self._told(step, span) for step in steps]
             outcomes = [outcome for step, outcome in zip(steps, done, strict=True) if step.write is not None]
             await self._journal.append("repair", {"stage": "done", "steps": outcomes})
         return done
+
+    async def _heed_pause(self, begun: Entry) -> None:
+        """Stop before the first write if the journal has a pause before this repair: one that comes later finds it
+        under way, and which came first is the journal's to say.
+        """
+        pauses = [each for each in await self._journal.entries() if each.kind == "pause" and each.number < begun.number]
+        if pauses and pauses[-1].body["paused"]:
+            because = f"{pauses[-1].body.get('who', 'an operator')} paused the migration"
+            await self._journal.append("repair", {"stage": "refused", "because": because})
+            raise MigrationPaused(f"{because}; nothing was repaired. First: crossfade resume --execute")
 
     async def _told(self, step: Step, span: telemetry.Started | None) -> dict[str, Any]:
         """Write a step, count it, and tell of it in the repair's span."""

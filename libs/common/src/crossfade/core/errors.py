@@ -72,6 +72,12 @@ class IllegalTransition(CrossfadeError):
     code = "illegal_transition"
 
 
+class MigrationPaused(CrossfadeError):
+    """An operator paused the migration: nothing of it is written until somebody resumes it (ADR 0017)."""
+
+    code = "paused"
+
+
 class PoisonRecord(CrossfadeError):
     """A change record that can never be applied: it is parked with its payload."""
 

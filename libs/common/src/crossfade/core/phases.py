@@ -80,6 +80,25 @@ MOVING: Final = frozenset({Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.RO
 FINISHED: Final = frozenset(TRANSITIONS) - _UNFINISHED
 """Where nothing happens any more."""
 
+PAUSE_RESTS: Final = (
+    "phase changes",
+    "flag documents",
+    "the sweeper's moves",
+    "snapshot, mapping and import",
+    "the verifier's repairs",
+    "commands other than resume",
+)
+"""What a pause holds, in every phase (ADR 0017)."""
+
+PAUSE_GOES_ON: Final = (
+    "clients' calls, and the handovers they make at the share in force",
+    "replication both ways and the feed",
+    "help for keys left between the tables",
+    "the verifier's passes",
+    "halts, gates and status",
+)
+"""What a pause never touches: holding any of it would hurt clients, or widen the gap between the tables."""
+
 
 def check_transition(here: Phase, there: Phase) -> None:
     """Make sure that the table has a transition.

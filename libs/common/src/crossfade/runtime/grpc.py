@@ -101,6 +101,7 @@ STATUSES: Final[Mapping[type[CrossfadeError], _Known]] = {
     errors.LeaseLost: _UNAVAILABLE,
     errors.CheckpointExpired: _Known(grpc.StatusCode.DATA_LOSS, "CHECKPOINT_EXPIRED"),
     errors.IllegalTransition: _REFUSED,
+    errors.MigrationPaused: _REFUSED,
     errors.PoisonRecord: _INTERNAL,
     errors.DriftDetected: _REFUSED,
     errors.OwnershipAmbiguous: _INTERNAL,
