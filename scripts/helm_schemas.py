@@ -246,7 +246,9 @@ def umbrella_schema() -> Schema:
     parts = ("engagement-api", "forward", "reverse", "feed", "verifier", "controller")
     properties: Schema = {
         "global": _object({"crossfade": shared_schema()}),
-        "prometheusRule": _object({"enabled": {"type": "boolean"}, "labels": _STRINGS}),
+        "prometheusRule": _object(
+            {"enabled": {"type": "boolean"}, "migration": {"type": "string"}, "labels": _STRINGS}
+        ),
         "dashboards": _object({"enabled": {"type": "boolean"}, "labels": _STRINGS | {"minProperties": 1}}),
     } | dict.fromkeys(parts, _FREE)
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "crossfade"} | _object(properties)

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from crossfade.runtime.telemetry.contract import CLOUDWATCH_NAMESPACE
-from crossfade.runtime.telemetry.schema import Attribute, Metric
+from crossfade.runtime.telemetry.schema import Attribute, Metric, Service
 
 PREFIX: Final = "Crossfade"
 MOST_PARTS: Final = 10
@@ -20,6 +20,7 @@ class Severity(Enum):
 
     PAGE = "page"  # wakes somebody
     TICKET = "ticket"  # may wait for the morning
+    NONE = "none"  # nobody: a dead man's switch listens to it
 
 
 class Clients(Enum):
@@ -168,6 +169,9 @@ class Alert:
         metrics: that it is about: panels that show one of them link its runbook.
         bound: of the value, for the panels' thresholds; None when it has none.
         alarms: of the same meaning in CloudWatch.
+        reporters: whose metrics `expr` reads: while they aren't heard of, the alert stays as it was. Empty where
+            `expr` needs nobody to be there, since it fires on silence.
+        by: labels that the alert has beside the migration.
     """
 
     name: str
@@ -180,6 +184,8 @@ class Alert:
     metrics: tuple[Metric, ...]
     bound: float | None = None
     alarms: tuple[Alarm, ...] = ()
+    reporters: tuple[Service, ...] = ()
+    by: tuple[Attribute, ...] = ()
 
     @property
     def full_name(self) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.observability.alerts import GATES, LAG_S, OVERVIEW
 from scripts.observability.panels import Board, Look, Panel, Query, Row, Unit, shown
 from scripts.observability.promql import SHOWN, one_of
+from scripts.observability.wording import GATES, LAG_S, OVERVIEW
 
 from crossfade.runtime.telemetry import contract as c
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.observability.alerts import EXPIRY_S, LAG_S, REPLICATOR
 from scripts.observability.panels import Board, Look, Panel, Query, Row, Unit, Variable, shown
 from scripts.observability.promql import SERVICE, SHOWN, Where, one_of
+from scripts.observability.wording import EXPIRY_S, LAG_S, REPLICATOR
 
 from crossfade.runtime.telemetry import contract as c
 from crossfade.runtime.telemetry.schema import Service

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.observability.alerts import CROSSING_S, DRIFT, GATES, LAG_S, VERIFIER
 from scripts.observability.panels import Board, Look, Panel, Query, Row, Unit, shown
 from scripts.observability.promql import SERVICE, SHOWN, one_of
+from scripts.observability.wording import CROSSING_S, DRIFT, GATES, LAG_S, VERIFIER
 
 from crossfade.runtime.telemetry import contract as c
 from crossfade.runtime.telemetry.schema import Service

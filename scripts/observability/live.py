@@ -37,6 +37,7 @@ SCRAPED: Final = frozenset({"__name__", "instance", "job", "process"})
 """Labels that Prometheus adds, and the demo's own."""
 WINDOW: Final = "10s"
 STEP_S: Final = 2
+WATCHDOG: Final = "CrossfadeWatchdog"
 READY_S: Final = 20.0
 DEMO_S: Final = 300.0
 
@@ -194,6 +195,9 @@ def check_alerts(prometheus: Prometheus, span: tuple[float, float]) -> list[str]
         labels = each["metric"]
         sys.stdout.write(f"alert {labels['alertstate']:8} {labels['alertname']} at {len(each['values'])} moments\n")
     fired = {each["metric"]["alertname"] for each in states if each["metric"]["alertstate"] == "firing"}
+    if WATCHDOG not in fired:
+        broken.append(f"{WATCHDOG} did not fire, and it always must")
+    fired.discard(WATCHDOG)
     return broken + [f"fired although nothing was wrong: {name}" for name in sorted(fired)]
 
 

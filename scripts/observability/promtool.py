@@ -5,7 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
+from scripts.observability import deaths
 from scripts.observability.__main__ import DEPLOY
 from scripts.observability.rules import RULES, TESTS
 
@@ -24,10 +27,12 @@ def main() -> int:
     """Check the rules and run their tests; return 0 only if all hold."""
     if needed("promtool"):
         return MISSING
-    for what, file in (("check", RULES), ("test", TESTS)):
-        code = subprocess.run(["promtool", what, "rules", file], cwd=DEPLOY / "alerts", check=False).returncode
-        if code:
-            return code
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = deaths.write(Path(folder))
+        for what, file in (("check", DEPLOY / "alerts" / RULES), ("test", DEPLOY / "alerts" / TESTS), ("test", pairs)):
+            code = subprocess.run(["promtool", what, "rules", file.name], cwd=file.parent, check=False).returncode
+            if code:
+                return code
     return 0
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 import promql_parser
+from scripts.observability.presence import INFO, RECORDED
 
 from crossfade.runtime.telemetry.contract import METRICS
 from crossfade.runtime.telemetry.openmetrics import RESOURCE_LABELS
@@ -21,6 +22,15 @@ SERIES: Final[dict[str, Metric]] = {
 }
 """Every series that the contract's metrics make in Prometheus."""
 
+BESIDES: Final[dict[str, frozenset[str]]] = {
+    **RECORDED,
+    INFO: COMMON | {"service_namespace"},
+    "ALERTS": COMMON
+    | {label.prometheus for each in METRICS for label in each.attributes}
+    | {"alertname", "alertstate"},
+}
+"""The labels of series that no metric makes: what the rules record, what a process says of itself, what fires."""
+
 LABELS: Final[dict[str, Attribute]] = {label.prometheus: label for each in METRICS for label in each.attributes}
 
 
@@ -31,6 +41,8 @@ def plain(expr: str) -> str:
 
 def labels_of(series: str) -> set[str]:
     """Return the labels that a series has."""
+    if series in BESIDES:
+        return set(BESIDES[series])
     found = {each.prometheus for each in SERIES[series].attributes} | COMMON
     return found | ({"le"} if series.endswith("_bucket") else set())
 
@@ -76,8 +88,13 @@ def series_in(node: Any) -> set[str]:
     return {str(each.name) for each in selectors_in(node)}
 
 
+def metrics_in(node: Any) -> set[Metric]:
+    """Return the metrics of the contract in an expression."""
+    return {SERIES[each] for each in series_in(node) & SERIES.keys()}
+
+
 def _of_selector(node: Any) -> list[str]:
-    if node.name not in SERIES:
+    if node.name not in SERIES.keys() | BESIDES.keys():
         return [f"no metric makes the series {node.name}"]
     wrong = []
     for matcher in node.matchers.matchers:
@@ -97,7 +114,7 @@ def _any(pattern: str, known: tuple[str, ...]) -> bool:
 
 
 def _of_grouping(labels: list[str], node: Any) -> list[str]:
-    there = {label for series in series_in(node) & SERIES.keys() for label in labels_of(series)}
+    there = {label for series in series_in(node) & (SERIES.keys() | BESIDES.keys()) for label in labels_of(series)}
     return [f"nothing in {sorted(series_in(node))} has the label {label}" for label in labels if label not in there]
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from typing import Any
 
 import jsonschema
 import kubernetes_validate
@@ -54,11 +55,36 @@ def test_names_are_unique_and_fit(helm: Helm, case: Case) -> None:
     assert all(len(manifest["metadata"]["name"]) <= 63 for manifest in helm.render(case))
 
 
+def _group(spec: dict[str, Any], name: str) -> list[tuple[str, str]]:
+    """Who must run, by a group of rules."""
+    (found,) = [each for each in spec["groups"] if each["name"] == name]
+    return sorted((each["labels"]["crossfade_migration"], each["labels"]["service_name"]) for each in found["rules"])
+
+
+def test_the_alerts_watch_for_what_the_release_installs_and_for_nothing_else(helm: Helm) -> None:
+    after = HELM_DIR / "crossfade/ci/after-complete-values.yaml"
+    named = ("--set", "prometheusRule.enabled=true", "--set", "prometheusRule.migration=points")
+    (rule,) = of_kind(helm.template("crossfade", "--values", after, *named), "PrometheusRule")
+    assert _group(rule["spec"], "crossfade-expected") == [
+        ("points", "controller"),
+        ("points", "engagement-api"),
+        ("points", "replicator-feed"),
+    ]
+
+
+def test_alerts_without_the_migration_s_name_are_refused(helm: Helm) -> None:
+    after = HELM_DIR / "crossfade/ci/after-complete-values.yaml"
+    why = helm.refusal("crossfade", "--values", after, "--set", "prometheusRule.enabled=true")
+    assert "prometheusRule.migration is missing" in why
+
+
 def test_alerts_and_dashboards_are_those_of_the_repository(helm: Helm) -> None:
     manifests = helm.render(next(each for each in CASES if str(each) == "crossfade/production"))
     deploy = HELM_DIR.parent
     (rule,) = of_kind(manifests, "PrometheusRule")
-    assert rule["spec"] == yaml.safe_load((deploy / "alerts/crossfade.rules.yaml").read_text())
+    shipped = yaml.safe_load((deploy / "alerts/crossfade.rules.yaml").read_text())
+    assert _group(rule["spec"], "crossfade-expected") == _group(shipped, "crossfade-expected")
+    assert rule["spec"]["groups"][1:] == [each for each in shipped["groups"] if each["name"] != "crossfade-expected"]
     shown = {}
     for config_map in of_kind(manifests, "ConfigMap"):
         if "grafana_dashboard" in config_map["metadata"]["labels"]:

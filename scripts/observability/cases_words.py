@@ -1,0 +1,126 @@
+"""Words of promtool's tests: a case, and the series that it is made of.
+
+Series are written out, not made from the contract: so they tell when a name changes under the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+MIGRATION: Final = {"crossfade_migration": "engagement"}
+E: Final = 'crossfade_migration="engagement"'
+EVERYBODY: Final = (
+    "engagement-api",
+    "replicator-forward",
+    "replicator-reverse",
+    "replicator-feed",
+    "verifier",
+    "controller",
+)
+PHASES: Final = (
+    "PLANNED",
+    "CAPTURING",
+    "SNAPSHOT",
+    "CATCHING_UP",
+    "DUAL_WRITE",
+    "RAMPING",
+    "CUT_OVER",
+    "BAKING",
+    "COMPLETE",
+    "ROLLED_BACK",
+    "ABORTED",
+)
+NO_CONTROLLER: Final = "engagement: no controller drives the migration"
+WATCHDOG: Final = "Always fires: when it stops, no other alert of Crossfade can arrive"
+WAITS: Final = "answers Prometheus; what it reads waits in the stream until it expires"
+
+
+def phase(name: str) -> dict[str, str]:
+    """Return the migration in a phase."""
+    return {
+        f'crossfade_migration_phase{{{E},crossfade_phase="{each}"}}': f"{int(each == name)}+0x60"
+        for each in ("RAMPING", name)
+    }
+
+
+def service(name: str) -> dict[str, str]:
+    """Return labels of an alert about a service."""
+    return {**MIGRATION, "service_name": name}
+
+
+PLANNED: Final = phase("PLANNED")
+
+
+@dataclass(frozen=True, slots=True)
+class Fires:
+    """One alert that is expected.
+
+    Attributes:
+        summary: its words.
+        labels: beside severity and clients_hurt.
+    """
+
+    summary: str
+    labels: Mapping[str, str] = field(default_factory=lambda: MIGRATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test of one alert.
+
+    Attributes:
+        name: a sentence.
+        series: values by the minute, in promtool's notation.
+        at: when it is looked at.
+        fires: what fires then; empty for nothing.
+        dead: services that no scrape brings anything from; the others live, and the controller tells RAMPING.
+    """
+
+    name: str
+    series: Mapping[str, str]
+    at: str
+    fires: tuple[Fires, ...] = ()
+    dead: tuple[str, ...] = ()
+
+
+def of(group: str, **more: str) -> dict[str, str]:
+    """Return labels of an alert about a consumer."""
+    return {**MIGRATION, "messaging_consumer_group_name": group, **more}
+
+
+def calls(ok: str, failed: str, status: str = "UNAVAILABLE") -> dict[str, str]:
+    """Return calls that ended well, and others."""
+    name = "rpc_server_call_duration_seconds_count"
+    return {
+        f'{name}{{{E},rpc_method="EarnPoints",rpc_response_status_code="OK"}}': ok,
+        f'{name}{{{E},rpc_method="EarnPoints",rpc_response_status_code="{status}"}}': failed,
+    }
+
+
+def buckets(metric: str, labels: str, **seen: str) -> dict[str, str]:
+    """Return a histogram's buckets."""
+    bounds = {name.removeprefix("le_").replace("_", "."): values for name, values in seen.items()}
+    return {f'{metric}_bucket{{{E}{labels},le="{"+Inf" if le == "inf" else le}"}}': seen for le, seen in bounds.items()}
+
+
+def leases(*groups: str) -> dict[str, str]:
+    """Return consumers that hold two shards each."""
+    return {f'crossfade_leases{{{E},messaging_consumer_group_name="{group}"}}': "2+0x60" for group in groups}
+
+
+def tips(**sides: str) -> dict[str, str]:
+    """Return how far behind the verifier reads."""
+    return {f'crossfade_verify_stream_age_seconds{{{E},crossfade_side="{side}"}}': ages for side, ages in sides.items()}
+
+
+def parity(name: str, values: str) -> dict[str, str]:
+    """Return keys of a class."""
+    return {f'crossfade_parity_keys{{{E},crossfade_parity_class="{name}"}}': values}
+
+
+SHARD: Final = 'messaging_destination_name="wallet-changes",messaging_destination_partition_id="shardId-0"'
+FORWARD: Final = f'{E},messaging_consumer_group_name="forward"'
+READ: Final = f'messaging_client_consumed_messages_total{{{FORWARD},messaging_system="aws.kinesis"}}'
+ALL_READ: Final = ("forward", "reverse", "feed-legacy", "feed-new")

@@ -1,0 +1,51 @@
+"""The alert rules under Prometheus's own promtool: each alert alone, and every pair of dead services in every phase."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from scripts.observability import deaths
+from scripts.observability.presence import EVERYBODY
+
+ALERTS = Path(__file__).resolve().parents[2] / "deploy" / "alerts"
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not on the PATH; Debian, Ubuntu: apt-get install prometheus"
+)
+
+
+def promtool(*arguments: str, folder: Path) -> str:
+    """Run it; return what it says, empty when all holds."""
+    program = shutil.which("promtool") or ""
+    done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@needs_promtool
+def test_the_rules_are_well_formed() -> None:
+    assert not promtool("check", "rules", "crossfade.rules.yaml", folder=ALERTS)
+
+
+@needs_promtool
+def test_each_alert_fires_stays_silent_and_is_kept_while_its_reporter_is_dead() -> None:
+    assert not promtool("test", "rules", "crossfade.test.yaml", folder=ALERTS)
+
+
+@needs_promtool
+def test_whoever_dies_in_whichever_phase_something_fires_and_nothing_stops_because_more_died(tmp_path: Path) -> None:
+    """All pairs, at once and one after the other, five of six, and all; a migration in each phase."""
+    assert not promtool("test", "rules", deaths.write(tmp_path).name, folder=tmp_path)
+
+
+def test_what_is_expected_of_two_deaths_is_more_than_of_one() -> None:
+    def names(dead: dict[deaths.Service, int]) -> set[tuple[tuple[str, str], ...]]:
+        return {tuple(sorted(each.items())) for each in deaths.expected(dead, 70)}
+
+    for first, second in combinations(EVERYBODY, 2):
+        for one, other in ((first, second), (second, first)):
+            alone, both = names({one: 4}), names({one: 4, other: 44})
+            assert alone < both or alone == both, (one, other)
+            assert len(alone) > 1, f"nothing fires when {one.value} is dead"
