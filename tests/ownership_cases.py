@@ -16,6 +16,7 @@ from crossfade.core.shape import Side
 from crossfade.core.writes import (
     Activate,
     Bury,
+    Fence,
     Kind,
     Lift,
     Operate,
@@ -25,6 +26,7 @@ from crossfade.core.writes import (
     Restore,
     Seal,
     SealAbsent,
+    TakeBack,
     Write,
 )
 from engagement_migration import MAPPING
@@ -175,6 +177,8 @@ def writes(side: Side, key: Key = KEY) -> st.SearchStrategy[Write]:
         st.builds(SealAbsent, st.just(key), generation, st.just(SEED)),
         st.builds(Activate, st.just(key), sealed, complete),
         st.builds(Reseal, st.just(key), generation, version, st.just(SEED + 5)),
+        st.builds(Fence, st.just(key), generation, complete),
+        st.builds(TakeBack, st.just(key), sealed, st.just(3), st.just(SEED + 5)),
         st.builds(Lift, st.just(key), seen, st.just(SEED + 5), complete),
         st.builds(Bury, st.just(key), version),
         st.builds(Restore, st.just(key), items(side).map(lambda item: item or stamped(side, Role.STANDBY, 1))),

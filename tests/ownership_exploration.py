@@ -1,8 +1,9 @@
 """Every interleaving of a few pods on one key, run through the real decisions of `crossfade.core`.
 
-One key, two tables. Each pod runs one task through `OwnershipRules.advance`; each write takes effect as `perform` says;
-each image ever written may be carried to the other table, by `mapping.carry` and `judge`, at any time, in any order,
-any number of times. Nothing of a rule is spelled here a second time: this file only schedules, and knows what must
+One key, two tables. Each pod runs one task through `OwnershipRules.advance`; each write takes effect as `perform` says,
+but for the activations that a pod's release can't get into the new table; each image ever written that `ApplyRule` lets
+travel may be carried to the other table, by `mapping.carry` and `judge`, at any time, in any order, any number of
+times. Nothing of a rule is spelled here a second time: this file only schedules, and knows what must
 never be seen.
 
 Pods may stop for ever between any two steps, so whatever must hold after a crash is asked of *every* state. An answer
@@ -26,7 +27,18 @@ from crossfade.core.item import Item, balance_of, build_image, generation_of, is
 from crossfade.core.keys import key_image
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side, direction_to
-from crossfade.core.writes import Applied, Kind, Operate, OperateAndTrim, Write
+from crossfade.core.writes import (
+    Activate,
+    Answer,
+    Applied,
+    Kind,
+    Operate,
+    OperateAndTrim,
+    Refused,
+    TakeBack,
+    Unfit,
+    Write,
+)
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED
 from ownership_scenarios import REAL, Code, Explored, Scenario, Truth
@@ -73,6 +85,7 @@ class World:
         self.ids = sorted({task.op.transaction_id for task in scenario.tasks if task.op})
         self.steps: dict[tuple[int, int], Step] = {}
         self.copies: dict[tuple[int, int], int] = {}
+        self.emits: dict[tuple[int, int, int], int] = {}
         self.replications: dict[tuple[int, int, int], tuple[int, list[tuple[str, int, int]]]] = {}
         self.judged: dict[tuple[int, int, int, int], list[str]] = {}
         self.came_from: dict[State_, tuple[State_, str] | None] = {}
@@ -104,10 +117,19 @@ class World:
             self.pods.append(entry)
         return number
 
-    def emitted(self, side: int, item: int) -> int:
+    def emitted(self, side: int, before: int, item: int) -> int:
         """Bits of the ways in which an image may travel from now on."""
-        bits = 0
+        bits = self.emits.get((side, before, item))
+        if bits is None:
+            bits = self.emits[side, before, item] = self._emitted(side, before, item)
+        return bits
+
+    def _emitted(self, side: int, before: int, item: int) -> int:
         stands = self.items[item]
+        assert stands is not None
+        if not self.code.travels(SIDES[side], self.items[before], stands):
+            return 0
+        bits = 0
         repairs = self.scenario.repairs and is_active(stands, SIDES[side])
         for repair in (False, True) if repairs else (False,):
             entry = (side, item, repair)
@@ -132,7 +154,7 @@ class World:
         side = L if is_active(scenario.legacy, L, complete=self.complete) else N
         owner = scenario.legacy if side is L else scenario.new
         truth = Truth(balance_of(owner, MAPPING.shape(side)), _exists(owner))
-        log = self.emitted(0, legacy) if legacy else 0
+        log = self.emitted(0, 0, legacy) if legacy else 0
         return (legacy, new, log, tuple(pods), self.truth(truth), 0, 0)
 
     def step(self, pod: int, item: int) -> Step:
@@ -150,8 +172,8 @@ class World:
             reply, label = Found(stands), f"{index} reads {request.side.value}"
         else:
             write = request.write
-            reply = self.code.perform(write, stands, MAPPING.shape(request.side))
-            took = "" if isinstance(reply, Applied) else ", refused"
+            reply = self.performed(request, stands, index in self.scenario.unfit)
+            took = {Applied: "", Refused: ", refused", Unfit: ", unfit"}[type(reply)]
             label = f"{index}: {_spelled(write)} on {request.side.value}{took}"
             if isinstance(reply, Applied) and isinstance(write, Operate | OperateAndTrim):
                 applies = self._bit(write.op.transaction_id)
@@ -164,6 +186,11 @@ class World:
         writes = self._stored(request, reply)
         left = self.item(reply.item) if writes else item
         return Step(left, after, writes, applies, label, done)
+
+    def performed(self, request: Perform, stands: Item | None, unfit: bool) -> Answer:
+        if unfit and request.side is N and isinstance(request.write, Activate):
+            return Unfit("this release can't write it there")
+        return self.code.perform(request.write, stands, MAPPING.shape(request.side))
 
     def _stored(self, request: Read | Perform, reply: Reply) -> bool:
         return isinstance(request, Perform) and isinstance(reply, Applied) and self.code.stores(request.write)
@@ -284,8 +311,10 @@ class World:
         on_new = request.side is N
         step = self.step(pod, new if on_new else legacy)
         tables = (legacy, step.item) if on_new else (step.item, new)
+        if isinstance(request, Perform) and isinstance(request.write, TakeBack) and step.writes:
+            self._above(state, tables, step.label)
         if step.writes:
-            log |= self.emitted(int(on_new), step.item)
+            log |= self.emitted(int(on_new), new if on_new else legacy, step.item)
             self._rises(state, tables, step.label)
         if step.applies:
             if applied & step.applies:
@@ -341,6 +370,15 @@ class World:
             if before != after and old is not None and version_of(new) < version_of(old):
                 self._note("a version fell", state, label)
 
+    def _above(self, state: State_, tables: tuple[int, int], label: str) -> None:
+        """A side that was taken back is above the other, or its next images would be stale there."""
+        legacy, new = map(version_of, (self.items[tables[0]], self.items[tables[1]]))
+        if (legacy <= new) if self._active(tables[0], L) else (new <= legacy):
+            self._note("taken back below the other side", state, label)
+
+    def _active(self, item: int, side: Side) -> bool:
+        return is_active(self.items[item], side, complete=self.complete)
+
     # What must hold.
 
     def check(self, state: State_) -> None:
@@ -358,13 +396,20 @@ class World:
             return ["two owners"]
         seen = []
         told, answer = self._run(legacy, new, reads=True)
-        if told != Outcome.READ.value:
-            seen.append(f"a read finds no image: {told}")
+        if told is not Outcome.READ:
+            seen.append(f"a read finds no image: {told.value}")
         elif answer is not None and not self._agrees(*answer, truth):
             seen.append("a read differs from what was applied")
-        told, owner = self._run(legacy, new, reads=False)
-        if told != Outcome.SETTLED.value or owner is None:
-            return [*seen, "stuck"]
+        for unfit in {False, bool(self.scenario.unfit)}:
+            seen += self._not_settled(legacy, new, truth, acked, unfit)
+        return seen
+
+    def _not_settled(self, legacy: int, new: int, truth: Truth, acked: int, unfit: bool) -> list[str]:
+        """What is wrong after a sweeper went over it; `unfit`: of a release that can't write the new table."""
+        told, owner = self._run(legacy, new, reads=False, unfit=unfit)
+        if told not in (Outcome.SETTLED, Outcome.HELD_OUT) or owner is None:
+            return ["stuck"]
+        seen = []
         if not self._agrees(*owner, truth):
             seen.append("the owner differs from what was applied")
         if not self._remembers(owner[1], acked):
@@ -374,7 +419,9 @@ class World:
     def _agrees(self, side: Side, item: Item | None, truth: Truth) -> bool:
         return Truth(balance_of(item, MAPPING.shape(side)), _exists(item)) == truth
 
-    def _run(self, legacy: int, new: int, *, reads: bool) -> tuple[str, tuple[Side, Item | None] | None]:
+    def _run(
+        self, legacy: int, new: int, *, reads: bool, unfit: bool = False
+    ) -> tuple[Outcome, tuple[Side, Item | None] | None]:
         """Run a reader, or a sweeper that only completes, alone to its end."""
         tables = {L: self.items[legacy], N: self.items[new]}
         task = Task(KEY, Aim(L, 0), None, NOW_MS, SEED, complete=self.complete, reads=reads)
@@ -384,11 +431,11 @@ class World:
             if isinstance(request, Read):
                 step = self.rules.advance(state, Found(tables[request.side]))
                 continue
-            answer = self.code.perform(request.write, tables[request.side], MAPPING.shape(request.side))
-            if self._stored(request, answer):
+            answer = self.performed(request, tables[request.side], unfit)
+            if isinstance(answer, Applied) and self._stored(request, answer):
                 tables[request.side] = answer.item
             step = self.rules.advance(state, answer)
-        return step.outcome.value, (step.side, step.item)
+        return step.outcome, (step.side, step.item)
 
     def _note(self, violation: str, state: State_, last: str = "") -> None:
         if violation not in self.found:

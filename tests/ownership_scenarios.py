@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from crossfade.core.apply import ApplyRule
+from crossfade.core.change import Change, ChangeKind
 from crossfade.core.decisions import Outcome, Task
 from crossfade.core.fence import Judgement, Transfer, judge
-from crossfade.core.item import Item
+from crossfade.core.item import Item, build_image
+from crossfade.core.keys import key_image
 from crossfade.core.mapping import Mapping
 from crossfade.core.ownership import OwnershipRules
 from crossfade.core.perform import perform
-from crossfade.core.shape import TableShape
-from crossfade.core.writes import Answer, Write
+from crossfade.core.shape import Side, TableShape, direction_to
+from crossfade.core.writes import Applied, Refused, Write
+from engagement_migration import MAPPING
+from ownership_cases import KEY
 
 
 def _real_rules(mapping: Mapping, rounds: int) -> OwnershipRules:
@@ -27,14 +32,28 @@ def _always(_write: Write) -> bool:
     return True
 
 
+_RULES = {side: ApplyRule(MAPPING, direction_to(side.other)) for side in Side}
+
+
+def _as_decided(side: Side, before: Item | None, after: Item) -> bool:
+    """Say whether the record of a change of `side` travels to the other table."""
+    shape = MAPPING.shape(side)
+    old, new = (
+        None if each is None else build_image(each, shape, key_image(KEY, shape.key)) for each in (before, after)
+    )
+    kind = ChangeKind.INSERT if before is None else ChangeKind.MODIFY
+    return isinstance(_RULES[side].decide(Change(shape.table, kind, KEY, 0, True, new, old, False)), Transfer)
+
+
 class Code(NamedTuple):
     """What is explored: the real functions, or with one rule left out."""
 
     rules: Callable[[Mapping, int], OwnershipRules] = _real_rules
-    perform: Callable[[Write, Item | None, TableShape], Answer] = perform
+    perform: Callable[[Write, Item | None, TableShape], Applied | Refused] = perform
     judge: Callable[[Transfer, Item | None, TableShape], Judgement] = judge
     carried: Callable[[Item, Item | None, Item], Item] = _as_judged
     stores: Callable[[Write], bool] = _always
+    travels: Callable[[Side, Item | None, Item], bool] = _as_decided
     tombstones_expire: bool = False
 
 
@@ -52,6 +71,7 @@ class Scenario(NamedTuple):
         lost: how many answers each pod may lose.
         known: for a sweeping pod, whether it begins from a scan of the other side.
         repairs: whether images of active items are also carried as repairs, fenced by `<=`.
+        unfit: pods of a release whose activations the new table refuses for good.
     """
 
     tasks: Sequence[Task]
@@ -61,6 +81,7 @@ class Scenario(NamedTuple):
     lost: int = 0
     known: bool = False
     repairs: bool = False
+    unfit: frozenset[int] = frozenset()
 
 
 class Explored(NamedTuple):

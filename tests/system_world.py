@@ -216,7 +216,7 @@ class World:
 
     def _ended(self, task: Task, done: Done) -> None:
         self.done.append(done)
-        assert done.outcome not in (Outcome.AMBIGUOUS, Outcome.UNMAPPABLE), done
+        assert done.outcome not in (Outcome.AMBIGUOUS, Outcome.REFUSED), done
         if task.op is None:
             assert done.outcome in (Outcome.SETTLED, Outcome.BUSY), done
             return

@@ -126,8 +126,8 @@ class Run:
             await asyncio.sleep(0)
 
     async def moves(self) -> None:
-        for generation in range(1, HANDOVERS + 1):
-            self.wishes.append(Aim(Side.NEW if generation % 2 else Side.LEGACY, generation))
+        for number in range(1, HANDOVERS + 1):
+            self.wishes.append(Aim(Side.NEW if number % 2 else Side.LEGACY, number * 2))
             for _ in range(self.dice.randrange(40)):
                 await asyncio.sleep(0)
             await self.pods[0].hand_over_many([KEY], self.wishes[-1])

@@ -79,9 +79,9 @@ def key_of(user: str) -> Key:
 async def test_section_5_a_pass_moves_every_key_nobody_touched_and_the_next_one_proves_it() -> None:
     yard = Yard()
     strangers = {key: image for key, image in yard.legacy.images.items() if not MAPPING.belongs(key)}
-    first = await yard.pass_to(Side.NEW, 1)
+    first = await yard.pass_to(Side.NEW, 2)
     assert (first.moved, first.helped, first.is_clean) == (10, 0, False)
-    second = await yard.pass_to(Side.NEW, 1)
+    second = await yard.pass_to(Side.NEW, 2)
     assert second.is_clean
     assert second.keys == 10
     assert all(yard.owner(key_of(f"w{number}")) == [Side.NEW] for number in range(10))
@@ -90,17 +90,17 @@ async def test_section_5_a_pass_moves_every_key_nobody_touched_and_the_next_one_
 
 async def test_the_way_back_leaves_no_key_behind() -> None:
     yard = Yard()
-    await yard.pass_to(Side.NEW, 1)
-    assert (await yard.pass_to(Side.LEGACY, 2)).moved == 10
-    assert (await yard.pass_to(Side.LEGACY, 2)).is_clean
+    await yard.pass_to(Side.NEW, 2)
+    assert (await yard.pass_to(Side.LEGACY, 4)).moved == 10
+    assert (await yard.pass_to(Side.LEGACY, 4)).is_clean
     assert all(yard.owner(key_of(f"w{number}")) == [Side.LEGACY] for number in range(10))
 
 
 async def test_a_key_standby_on_both_sides_makes_a_pass_unclean_and_is_helped() -> None:
     yard = Yard()
-    await yard.pass_to(Side.NEW, 1)
-    await yard.seal(yard.add("late"), 1)
-    result = await yard.pass_to(Side.NEW, 1)
+    await yard.pass_to(Side.NEW, 2)
+    await yard.seal(yard.add("late"), 2)
+    result = await yard.pass_to(Side.NEW, 2)
     assert (result.moved, result.helped, result.is_clean) == (0, 1, False)
     assert yard.owner(key_of("late")) == [Side.NEW]
 
@@ -108,8 +108,8 @@ async def test_a_key_standby_on_both_sides_makes_a_pass_unclean_and_is_helped() 
 async def test_a_sealed_key_without_a_counterpart_is_activated_from_its_seal() -> None:
     yard = Yard(0)
     key = yard.legacy.put(legacy_wallet("lost", "chan", 7))
-    await yard.seal(key, 1)
-    assert (await yard.pass_to(Side.NEW, 1)).helped == 1
+    await yard.seal(key, 2)
+    assert (await yard.pass_to(Side.NEW, 2)).helped == 1
     assert yard.owner(key) == [Side.NEW]
 
 
@@ -118,8 +118,8 @@ async def test_a_tombstone_whose_legacy_row_is_gone_gets_an_owner_too() -> None:
     yard = Yard(0)
     key = key_of("gone")
     await yard.new.transfer([Transfer(key, SEED, {"cf_deleted": wire.of_boolean(True)})])
-    assert (await yard.pass_to(Side.NEW, 1)).moved == 1
-    assert (await yard.pass_to(Side.NEW, 1)).is_clean
+    assert (await yard.pass_to(Side.NEW, 2)).moved == 1
+    assert (await yard.pass_to(Side.NEW, 2)).is_clean
     assert yard.owner(key) == [Side.NEW]
     item = yard.new.item(key)
     assert item is not None
@@ -129,8 +129,8 @@ async def test_a_tombstone_whose_legacy_row_is_gone_gets_an_owner_too() -> None:
 async def test_a_key_that_does_not_map_is_named_and_keeps_the_pass_unclean() -> None:
     yard = Yard(2)
     yard.legacy.put({**legacy_wallet("odd", "chan", 1), "surprise": wire.of_string("x")})
-    await yard.pass_to(Side.NEW, 1)
-    result = await yard.pass_to(Side.NEW, 1)
+    await yard.pass_to(Side.NEW, 2)
+    result = await yard.pass_to(Side.NEW, 2)
     assert not result.is_clean
     assert len(result.stuck) == 1
     assert "surprise" in result.stuck[0]
@@ -139,27 +139,27 @@ async def test_a_key_that_does_not_map_is_named_and_keeps_the_pass_unclean() -> 
 
 async def test_a_pass_for_an_older_wish_is_dropped() -> None:
     yard = Yard(40, sweep_moves_per_s=4)
-    assert await yard.sweeper.move(Side.NEW, 1, complete=False, budget_s=0.1) is None
-    result = await yard.pass_to(Side.LEGACY, 2)
+    assert await yard.sweeper.move(Side.NEW, 2, complete=False, budget_s=0.1) is None
+    result = await yard.pass_to(Side.LEGACY, 4)
     assert result.target is Side.LEGACY
     assert all(yard.owner(key_of(f"w{number}")) == [Side.LEGACY] for number in range(40))
 
 
 async def test_the_pace_bounds_how_many_keys_move_a_second() -> None:
     yard = Yard(40, sweep_moves_per_s=4)
-    await yard.sweeper.move(Side.NEW, 1, complete=False, budget_s=10.0)
+    await yard.sweeper.move(Side.NEW, 2, complete=False, budget_s=10.0)
     current = yard.sweeper.current
     assert current is not None
     assert current.moved <= 4
     begun_s = yard.clock()
-    await yard.pass_to(Side.NEW, 1)
+    await yard.pass_to(Side.NEW, 2)
     assert yard.clock() - begun_s >= 40 / 4 - 2
 
 
 async def test_section_4_a_key_standby_on_both_sides_is_helped_after_5_s_and_not_before() -> None:
     yard = Yard()
     key = key_of("w3")
-    await yard.seal(key, 1)
+    await yard.seal(key, 2)
     for _ in range(5):
         await yard.sweeper.help(complete=False, budget_s=1.0)
         yard.clock.now_s += 1.0
@@ -177,9 +177,9 @@ async def test_section_4_a_key_standby_on_both_sides_is_helped_after_5_s_and_not
 async def test_a_handover_that_somebody_completes_in_time_is_left_alone() -> None:
     yard = Yard()
     key = key_of("w3")
-    await yard.seal(key, 1)
+    await yard.seal(key, 2)
     await yard.sweeper.help(complete=False, budget_s=1.0)
-    await yard.ownership.hand_over_many([key], Aim(Side.NEW, 1))
+    await yard.ownership.hand_over_many([key], Aim(Side.NEW, 2))
     yard.clock.now_s += 60
     await yard.sweeper.help(complete=False, budget_s=1.0)
     assert yard.sweeper.helped == 0
@@ -196,7 +196,7 @@ async def test_helping_never_moves_a_key_that_has_an_owner() -> None:
 
 async def test_progress_counts_the_keys_that_left_the_legacy_table() -> None:
     yard = Yard()
-    await yard.ownership.hand_over_many([key_of("w1"), key_of("w2")], Aim(Side.NEW, 1))
+    await yard.ownership.hand_over_many([key_of("w1"), key_of("w2")], Aim(Side.NEW, 2))
     for _ in range(6):
         await yard.sweeper.help(complete=False, budget_s=1.0)
         yard.clock.now_s += 0.5

@@ -7,13 +7,29 @@ from typing import Any
 import pytest
 
 from crossfade.core.decisions import Done, Found, Outcome, Perform, Read, Request, Seen, StepKind, Task
-from crossfade.core.item import Item, Role, balance_of
+from crossfade.core.item import Item, Role, balance_of, is_held_out
 from crossfade.core.ownership import OwnershipRules
 from crossfade.core.perform import perform
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side
 from crossfade.core.trim import FULL_SIZE
-from crossfade.core.writes import Applied, Kind, Operation, Reseal, Seal, SealAbsent
+from crossfade.core.writes import (
+    Activate,
+    Answer,
+    Applied,
+    Fence,
+    Kind,
+    Operate,
+    OperateAndTrim,
+    Operation,
+    Refused,
+    Reseal,
+    Seal,
+    SealAbsent,
+    TakeBack,
+    Unfit,
+    Write,
+)
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live, operation, stamped, tombstone, ulid
 
@@ -42,12 +58,15 @@ class Tables:
             if isinstance(request, Read):
                 step = self.rules.advance(state, Found(self.items[request.side]))
                 continue
-            answer = perform(request.write, self.items[request.side], MAPPING.shape(request.side))
+            answer = self.perform(request)
             if isinstance(answer, Applied):
                 self.items[request.side] = answer.item
             self.meanwhile(request)
             step = self.rules.advance(state, answer)
         return step
+
+    def perform(self, request: Perform) -> Answer:
+        return perform(request.write, self.items[request.side], MAPPING.shape(request.side))
 
     def before(self, request: Request) -> None:
         """What others do right before a request."""
@@ -105,7 +124,7 @@ def test_what_fails_is_told_and_nothing_is_written(item: Item | None, op: Operat
 
 
 def test_a_replay_found_on_a_standby_says_that_its_balance_is_not_the_owners() -> None:
-    done = Tables(ROW, IMPORTED._replace(recent=frozenset({ulid(1)}))).run(N, 1, operation())
+    done = Tables(ROW, IMPORTED._replace(recent=frozenset({ulid(1)}))).run(N, 2, operation())
     assert (done.outcome, done.side, done.authoritative) == (Outcome.REPLAYED, N, False)
 
 
@@ -113,32 +132,32 @@ def test_a_replay_found_on_a_standby_says_that_its_balance_is_not_the_owners() -
 
 
 def test_a_pod_whose_generation_is_not_above_the_items_follows_to_the_owner() -> None:
-    tables = Tables(stamped(L, Role.STANDBY, 3), stamped(N, Role.ACTIVE, 3, SEED + 1))
-    for generation in (0, 2, 3):
+    tables = Tables(stamped(L, Role.STANDBY, 6), stamped(N, Role.ACTIVE, 6, SEED + 1))
+    for generation in (0, 4, 6):
         done = tables.run(L, generation, operation(transaction_id=ulid(generation)))
         assert (done.outcome, done.side) == (Outcome.APPLIED, N)
-    assert tables.owner() == (N, 3)
+    assert tables.owner() == (N, 6)
 
 
 def test_a_pod_with_a_higher_generation_hands_over_and_then_operates() -> None:
     tables = Tables(ROW, IMPORTED)
-    done = tables.run(N, 1, operation(amount=3))
+    done = tables.run(N, 2, operation(amount=3))
     assert (done.outcome, done.side) == (Outcome.APPLIED, N)
-    assert tables.owner() == (N, 1)
+    assert tables.owner() == (N, 2)
     assert tables.writes() == ["Operate", "Seal", "Activate", "Operate"]
     assert steps(done) == [StepKind.SEALED, StepKind.ACTIVATED]
     assert balance_of(tables.items[N], MAPPING.shape(N)) == 8
 
 
 def test_a_handover_names_its_reason() -> None:
-    done = Tables(ROW, IMPORTED).run(N, 1, operation())
-    assert done.steps[0].reason == "aims at new with generation 1"
+    done = Tables(ROW, IMPORTED).run(N, 2, operation())
+    assert done.steps[0].reason == "aims at new with generation 2"
     assert done.steps[0].version == SEED + 1
 
 
 def test_the_other_side_is_read_and_mapped_before_it_is_sealed() -> None:
     tables = Tables(ROW, IMPORTED)
-    tables.run(N, 1, operation())
+    tables.run(N, 2, operation())
     reads = [n for n, each in enumerate(tables.asked) if isinstance(each, Read) and each.side is L]
     seals = [n for n, each in enumerate(tables.asked) if isinstance(each, Perform) and isinstance(each.write, Seal)]
     assert reads[0] < seals[0]
@@ -146,39 +165,44 @@ def test_the_other_side_is_read_and_mapped_before_it_is_sealed() -> None:
 
 def test_an_image_that_does_not_map_stays_where_it_is_and_is_reported() -> None:
     tables = Tables(live(L)._replace(content=UNMAPPABLE), IMPORTED)
-    done = tables.run(N, 1, operation(amount=3))
+    done = tables.run(N, 2, operation(amount=3))
     assert (done.outcome, done.side) == (Outcome.APPLIED, L)
-    assert steps(done) == [StepKind.UNMAPPABLE]
+    assert steps(done) == [StepKind.HELD_OUT]
     assert "surprise" in done.steps[0].reason
     assert "Seal" not in tables.writes()
     assert tables.at(L).generation == 0, "a later handover must still be above it"
 
 
 def test_a_ttl_that_can_not_travel_is_reported_before_the_seal() -> None:
-    done = Tables(live(L, ttl=b'{"S":"tomorrow"}'), IMPORTED).run(N, 1)
-    assert done.outcome is Outcome.UNMAPPABLE
+    done = Tables(live(L, ttl=b'{"S":"tomorrow"}'), IMPORTED).run(N, 2)
+    assert done.outcome is Outcome.HELD_OUT
 
 
-def test_a_sealed_image_that_no_longer_maps_is_reported_and_left_to_a_person() -> None:
-    sealed = stamped(L, Role.STANDBY, 1, content=UNMAPPABLE)
-    for op in (operation(), None):
-        tables = Tables(sealed, IMPORTED)
-        done = tables.run(N, 2, op)
-        assert (done.outcome, done.side) == (Outcome.UNMAPPABLE, L)
-        assert tables.items == {L: sealed, N: IMPORTED}
+def test_a_sealed_image_that_no_longer_maps_is_given_back() -> None:
+    sealed = stamped(L, Role.STANDBY, 2, SEED + 1, content=UNMAPPABLE)
+    tables = Tables(sealed, IMPORTED)
+    done = tables.run(N, 4)
+    assert (done.outcome, done.side, "surprise" in done.because) == (Outcome.HELD_OUT, L, True)
+    assert steps(done) == [StepKind.HELPED, StepKind.HELD_OUT, StepKind.FENCED, StepKind.GIVEN_BACK]
+    assert tables.items == {
+        L: sealed._replace(role=Role.ACTIVE, generation=3, version=SEED + 2),
+        N: IMPORTED._replace(generation=3),
+    }
 
 
 def test_an_excluded_key_stays_where_it_is() -> None:
     tables = Tables(ROW, IMPORTED)
-    done = tables.run(N, 1, operation(), may_hand_over=False)
+    done = tables.run(N, 2, operation(), may_hand_over=False)
     assert (done.outcome, done.side, done.steps) == (Outcome.APPLIED, L, ())
-    assert tables.run(N, 1, None, may_hand_over=False).side is L
+    swept = tables.run(N, 2, None, may_hand_over=False)
+    assert (swept.outcome, swept.side, swept.because) == (Outcome.HELD_OUT, L, "an operator excluded it")
+    assert tables.run(N, 0, None, may_hand_over=False).outcome is Outcome.SETTLED, "nobody wanted to move it"
 
 
 def test_rollback_is_the_same_handover_the_other_way() -> None:
-    tables = Tables(stamped(L, Role.STANDBY, 1), stamped(N, Role.ACTIVE, 1, SEED + 1))
-    done = tables.run(L, 2, operation())
-    assert (done.side, tables.owner()) == (L, (L, 2))
+    tables = Tables(stamped(L, Role.STANDBY, 2), stamped(N, Role.ACTIVE, 2, SEED + 1))
+    done = tables.run(L, 4, operation())
+    assert (done.side, tables.owner()) == (L, (L, 4))
 
 
 # Stubs.
@@ -186,19 +210,19 @@ def test_rollback_is_the_same_handover_the_other_way() -> None:
 
 def test_an_absent_key_is_sealed_by_a_stub_and_only_by_an_operation_that_creates_it() -> None:
     tables = Tables(None, None)
-    done = tables.run(N, 1, operation(amount=3))
+    done = tables.run(N, 2, operation(amount=3))
     assert steps(done) == [StepKind.STUBBED, StepKind.ACTIVATED]
-    assert tables.owner() == (N, 1)
-    assert tables.items[L] == Item(version=SEED + 1, role=Role.STANDBY, generation=1, deleted=True)
+    assert tables.owner() == (N, 2)
+    assert tables.items[L] == Item(version=SEED + 1, role=Role.STANDBY, generation=2, deleted=True)
     for op in (operation(Kind.SPEND, 1), operation(Kind.DELETE), None):
         untouched = Tables(None, None)
-        untouched.run(N, 1, op)
+        untouched.run(N, 2, op)
         assert untouched.items == {L: None, N: None}
 
 
 def test_a_read_creates_nothing() -> None:
     tables = Tables(None, None)
-    done = tables.run(N, 1, None, reads=True)
+    done = tables.run(N, 2, None, reads=True)
     assert (done.outcome, done.side, done.item) == (Outcome.READ, L, None)
     assert tables.writes() == []
 
@@ -210,8 +234,8 @@ def test_a_stub_that_meets_a_row_starts_over_with_the_row() -> None:
                 self.items[L] = ROW
 
     tables = Created(None, None)
-    done = tables.run(N, 1, operation(amount=3))
-    assert (done.outcome, tables.owner()) == (Outcome.APPLIED, (N, 1))
+    done = tables.run(N, 2, operation(amount=3))
+    assert (done.outcome, tables.owner()) == (Outcome.APPLIED, (N, 2))
     assert balance_of(tables.items[N], MAPPING.shape(N)) == 8
 
 
@@ -220,17 +244,17 @@ def test_a_stub_that_meets_a_row_starts_over_with_the_row() -> None:
 
 def test_a_standby_that_is_ahead_makes_the_seal_rise_above_it() -> None:
     tables = Tables(ROW, live(N, balance=99, version=SEED + 50, role=Role.STANDBY))
-    done = tables.run(N, 1, operation(amount=3))
+    done = tables.run(N, 2, operation(amount=3))
     assert StepKind.RESEALED in steps(done)
     assert [each.write for each in tables.asked if isinstance(each, Perform) and isinstance(each.write, Reseal)] == [
-        Reseal(KEY, 1, SEED + 1, SEED + 51)
+        Reseal(KEY, 2, SEED + 1, SEED + 51)
     ]
     assert balance_of(tables.items[N], MAPPING.shape(N)) == 8, "the owner's image, not the zombie's"
 
 
-@pytest.mark.parametrize("aimed", [(L, 0), (N, 0), (N, 1), (L, 2)])
+@pytest.mark.parametrize("aimed", [(L, 0), (N, 0), (N, 2), (L, 4)])
 def test_whoever_finds_both_sides_standby_completes_from_the_higher_generation(aimed: tuple[Side, int]) -> None:
-    tables = Tables(stamped(L, Role.STANDBY, 1, SEED + 1), live(N, balance=99, version=SEED, role=Role.STANDBY))
+    tables = Tables(stamped(L, Role.STANDBY, 2, SEED + 1), live(N, balance=99, version=SEED, role=Role.STANDBY))
     done = tables.run(*aimed, operation(amount=3))
     assert done.outcome is Outcome.APPLIED
     assert StepKind.HELPED in steps(done)
@@ -238,28 +262,29 @@ def test_whoever_finds_both_sides_standby_completes_from_the_higher_generation(a
 
 
 def test_the_sweeper_completes_and_hands_over_without_an_operation() -> None:
-    half = Tables(stamped(L, Role.STANDBY, 1, SEED + 1), IMPORTED)
-    assert (half.run(L, 0).outcome, half.owner()) == (Outcome.SETTLED, (N, 1))
+    half = Tables(stamped(L, Role.STANDBY, 2, SEED + 1), IMPORTED)
+    assert (half.run(L, 0).outcome, half.owner()) == (Outcome.SETTLED, (N, 2))
     whole = Tables(ROW, IMPORTED)
-    assert (whole.run(N, 1).outcome, whole.owner()) == (Outcome.SETTLED, (N, 1))
+    assert (whole.run(N, 2).outcome, whole.owner()) == (Outcome.SETTLED, (N, 2))
     assert whole.writes() == ["Seal", "Activate"]
 
 
 def test_the_sweeper_that_knows_the_row_from_its_scan_reads_nothing_again() -> None:
     tables = Tables(ROW, IMPORTED)
-    assert tables.run(N, 1, known=Seen(ROW)).outcome is Outcome.SETTLED
+    assert tables.run(N, 2, known=Seen(ROW)).outcome is Outcome.SETTLED
     assert not [each for each in tables.asked if isinstance(each, Read)]
 
 
 def test_the_sweeper_reports_what_does_not_map() -> None:
-    done = Tables(live(L)._replace(content=UNMAPPABLE), IMPORTED).run(N, 1)
-    assert (done.outcome, steps(done)) == (Outcome.UNMAPPABLE, [StepKind.UNMAPPABLE])
+    done = Tables(live(L)._replace(content=UNMAPPABLE), IMPORTED).run(N, 2)
+    assert (done.outcome, steps(done)) == (Outcome.HELD_OUT, [StepKind.HELD_OUT])
+    assert "surprise" in done.because
 
 
 def test_two_standbys_of_one_generation_are_left_to_a_person() -> None:
-    tables = Tables(stamped(L, Role.STANDBY, 2), stamped(N, Role.STANDBY, 2))
+    tables = Tables(stamped(L, Role.STANDBY, 4), stamped(N, Role.STANDBY, 4))
     for op in (operation(), None):
-        assert tables.run(N, 3, op).outcome is Outcome.AMBIGUOUS
+        assert tables.run(N, 6, op).outcome is Outcome.AMBIGUOUS
 
 
 def test_a_pod_that_is_overtaken_at_every_step_gives_up_busy() -> None:
@@ -269,7 +294,7 @@ def test_a_pod_that_is_overtaken_at_every_step_gives_up_busy() -> None:
         def before(self, request: Request) -> None:
             """Others hand the key over to the side that is not asked, again and again."""
             side = request.side
-            self.generation += 1
+            self.generation += 2
             active = stamped(side.other, Role.ACTIVE, self.generation)
             self.items = {side: stamped(side, Role.STANDBY, self.generation), side.other: active}
 
@@ -278,17 +303,175 @@ def test_a_pod_that_is_overtaken_at_every_step_gives_up_busy() -> None:
     assert not done.item or ulid(1) not in done.item.recent
 
 
+# A refusal for good is a handover back (ADR 0014).
+
+
+class Unfitting(Tables):
+    """The new table will never take some writes."""
+
+    unfit: tuple[type[Write], ...] = (Activate,)
+
+    def perform(self, request: Perform) -> Answer:
+        if isinstance(request.write, self.unfit) and request.side is N:
+            return Unfit("Item size has exceeded the maximum allowed size")
+        return super().perform(request)
+
+
+def test_adr_0014_a_handover_that_the_other_table_refuses_for_good_is_handed_back_and_the_operation_goes_on() -> None:
+    tables = Unfitting(ROW, IMPORTED)
+    done = tables.run(N, 2, operation(amount=3))
+    assert (done.outcome, done.side) == (Outcome.APPLIED, L)
+    assert tables.writes() == ["Operate", "Seal", "Activate", "Fence", "TakeBack", "Operate"]
+    assert steps(done) == [StepKind.SEALED, StepKind.HELD_OUT, StepKind.FENCED, StepKind.GIVEN_BACK]
+    assert {step.reason for step in done.steps[1:]} == {"Item size has exceeded the maximum allowed size"}
+    assert tables.owner() == (L, 3)
+    assert is_held_out(tables.at(L))
+    assert tables.at(N) == IMPORTED._replace(generation=3), "the fence is the generation alone"
+    assert balance_of(tables.at(L), MAPPING.shape(L)) == 8
+
+
+def test_adr_0014_the_sweeper_names_a_key_that_was_given_back_with_its_cause() -> None:
+    tables = Unfitting(ROW, IMPORTED)
+    given = tables.run(N, 2)
+    assert (given.outcome, given.side, given.item) == (Outcome.HELD_OUT, L, tables.at(L))
+    assert given.because == "Item size has exceeded the maximum allowed size"
+    asked = len(tables.asked)
+    again = tables.run(N, 2)
+    assert (again.outcome, again.side) == (Outcome.HELD_OUT, L)
+    assert again.because == "the other table refused it for good, and it was given back"
+    assert all(isinstance(each, Read) for each in tables.asked[asked:]), "the key isn't tried again"
+
+
+def test_adr_0014_a_key_that_was_given_back_is_taken_up_by_a_higher_generation_and_by_no_other() -> None:
+    tables = Unfitting(ROW, IMPORTED)
+    tables.run(N, 2, operation())
+    tables.unfit = ()
+    done = tables.run(N, 2, operation(transaction_id=ulid(2)))
+    assert (done.outcome, done.side, done.steps) == (Outcome.APPLIED, L, ()), "a client's flag of before moves nothing"
+    done = tables.run(N, 4, operation(transaction_id=ulid(3)))
+    assert (done.outcome, done.side, tables.owner()) == (Outcome.APPLIED, N, (N, 4))
+    assert not is_held_out(tables.at(N))
+
+
+def test_adr_0014_a_key_of_the_new_table_that_the_old_one_refuses_is_given_back_likewise() -> None:
+    class Legacy(Unfitting):
+        def perform(self, request: Perform) -> Answer:
+            unfit = isinstance(request.write, Activate) and request.side is L
+            return Unfit("no") if unfit else Tables.perform(self, request)
+
+    tables = Legacy(stamped(L, Role.STANDBY, 2), stamped(N, Role.ACTIVE, 2, SEED + 1))
+    assert tables.run(L, 4).outcome is Outcome.HELD_OUT
+    assert tables.owner() == (N, 5)
+    assert tables.at(L).generation == 5
+
+
+def test_adr_0014_a_late_activation_of_another_release_finds_the_fence() -> None:
+    tables = Unfitting(ROW, IMPORTED)
+    late: list[Perform] = []
+
+    def keep(request: Perform) -> None:
+        if isinstance(request.write, Activate):
+            late.append(request)
+
+    tables.meanwhile = keep  # type: ignore[method-assign]  # looks on
+    tables.run(N, 2, operation())
+    (activation,) = late
+    assert isinstance(perform(activation.write, tables.at(N), MAPPING.shape(N)), Refused)
+    assert tables.owner() == (L, 3)
+
+
+def test_adr_0014_the_side_taken_back_is_above_both_versions() -> None:
+    ahead = live(N, balance=99, version=SEED + 50, role=Role.STANDBY)
+    tables = Unfitting(ROW, ahead)
+    tables.run(N, 2)
+    assert tables.at(L).version == SEED + 51
+    assert balance_of(tables.at(L), MAPPING.shape(L)) == 5, "from its own sealed image"
+
+
+@pytest.mark.parametrize("aimed", [(L, 0), (N, 0), (N, 2), (L, 4)])
+@pytest.mark.parametrize("fence", [IMPORTED._replace(generation=3), tombstone(Role.STANDBY, 3, SEED + 9)])
+def test_adr_0014_whoever_finds_a_fence_on_top_completes_the_give_back(aimed: tuple[Side, int], fence: Item) -> None:
+    tables = Tables(stamped(L, Role.STANDBY, 2, SEED + 1), fence)
+    read = tables.run(*aimed, None, reads=True)
+    assert (read.outcome, read.side, read.item) == (Outcome.READ, L, tables.at(L)), "never the fence's image"
+    done = tables.run(*aimed, operation(amount=3))
+    assert (done.outcome, done.side) == (Outcome.APPLIED, L)
+    assert tables.owner() == (L, 3)
+    assert balance_of(tables.at(L), MAPPING.shape(L)) == 8
+
+
+def test_adr_0014_a_fence_against_another_handover_is_no_word_on_this_one() -> None:
+    tables = Tables(stamped(L, Role.STANDBY, 2), live(N, role=Role.STANDBY, version=SEED, generation=7))
+    for more in ({"op": operation()}, {"reads": True}):
+        assert tables.run(N, 8, **more).outcome is Outcome.AMBIGUOUS
+    assert tables.writes() == ["Operate"] * 4
+
+
+def test_adr_0014_a_key_that_never_was_is_given_back_as_the_stub_that_sealed_it() -> None:
+    tables = Unfitting(None, None)
+    done = tables.run(N, 2, operation(amount=3))
+    assert (done.outcome, done.side, tables.owner()) == (Outcome.APPLIED, L, (L, 3))
+    assert tables.items[N] == Item(version=0, role=Role.STANDBY, generation=3, deleted=True)
+
+
+@pytest.mark.parametrize("unfit", [Seal, SealAbsent])
+def test_adr_0014_a_seal_that_is_refused_for_good_leaves_the_key_with_its_owner(unfit: type[Write]) -> None:
+    class Sealless(Tables):
+        def perform(self, request: Perform) -> Answer:
+            return Unfit("too large") if isinstance(request.write, unfit) else super().perform(request)
+
+    before = None if unfit is SealAbsent else ROW
+    tables = Sealless(before, None)
+    done = tables.run(N, 2, operation(amount=3))
+    assert (done.outcome, done.side) == (Outcome.APPLIED, L)
+    assert "Fence" not in tables.writes()
+    if before is not None:
+        swept = Sealless(before, None).run(N, 2)
+        assert (swept.outcome, swept.side, swept.because) == (Outcome.HELD_OUT, L, "too large")
+
+
+@pytest.mark.parametrize("unfit", [(Activate, Fence), (TakeBack,)])
+@pytest.mark.parametrize("op", [operation(), None])
+def test_adr_0014_a_give_back_that_is_refused_itself_ends_with_its_cause(
+    unfit: tuple[type[Write], ...], op: Operation | None
+) -> None:
+    class Stranded(Tables):
+        def perform(self, request: Perform) -> Answer:
+            refused = isinstance(request.write, (Activate, *unfit))
+            return Unfit("no") if refused else super().perform(request)
+
+    tables = Stranded(ROW, IMPORTED)
+    done = tables.run(N, 2, op)
+    assert (done.outcome, done.because) == (Outcome.REFUSED, "nobody owns it: no")
+    read = tables.run(N, 2, None, reads=True)
+    assert (read.outcome, read.side) == (Outcome.READ, L)
+    healed = Tables(tables.items[L], tables.items[N])
+    assert healed.run(N, 0).outcome is Outcome.SETTLED or healed.owner() == (L, 3)
+
+
+def test_an_operation_that_its_owner_refuses_for_good_ends_with_the_cause_and_applies_nothing() -> None:
+    class Full(Tables):
+        def perform(self, request: Perform) -> Answer:
+            refused = isinstance(request.write, Operate | OperateAndTrim)
+            return Unfit("too large") if refused else super().perform(request)
+
+    tables = Full(ROW, IMPORTED)
+    done = tables.run(L, 0, operation())
+    assert (done.outcome, done.side, done.because) == (Outcome.REFUSED, L, "too large")
+    assert tables.items == {L: ROW, N: IMPORTED}
+
+
 # Reads.
 
 
-@pytest.mark.parametrize("aimed", [(L, 0), (N, 1)])
+@pytest.mark.parametrize("aimed", [(L, 0), (N, 2)])
 @pytest.mark.parametrize(
     ("legacy", "new", "side"),
     [
-        (stamped(L, Role.ACTIVE, 2), stamped(N, Role.STANDBY, 2), L),
-        (stamped(L, Role.STANDBY, 2), stamped(N, Role.ACTIVE, 2), N),
-        (stamped(L, Role.STANDBY, 2), stamped(N, Role.STANDBY, 1, SEED + 9), L),
-        (stamped(L, Role.STANDBY, 2, SEED + 9), stamped(N, Role.STANDBY, 3), N),
+        (stamped(L, Role.ACTIVE, 4), stamped(N, Role.STANDBY, 4), L),
+        (stamped(L, Role.STANDBY, 4), stamped(N, Role.ACTIVE, 4), N),
+        (stamped(L, Role.STANDBY, 4), stamped(N, Role.STANDBY, 2, SEED + 9), L),
+        (stamped(L, Role.STANDBY, 4, SEED + 9), stamped(N, Role.STANDBY, 6), N),
     ],
 )
 def test_a_read_is_answered_by_the_active_image_or_by_the_higher_generation(
@@ -348,8 +531,8 @@ def test_a_trim_that_loses_the_race_is_planned_again() -> None:
 def test_a_retry_after_a_delete_does_not_apply_again() -> None:
     tables = Tables(ROW, IMPORTED)
     tables.run(L, 0, operation(transaction_id=ulid(1)))
-    tables.run(N, 1, operation(Kind.DELETE, transaction_id=ulid(2)))
-    done = tables.run(L, 2, operation(transaction_id=ulid(1)))
+    tables.run(N, 2, operation(Kind.DELETE, transaction_id=ulid(2)))
+    done = tables.run(L, 4, operation(transaction_id=ulid(1)))
     assert done.outcome is Outcome.REPLAYED
     owner, _ = tables.owner()
     assert tables.at(owner).deleted
@@ -357,7 +540,7 @@ def test_a_retry_after_a_delete_does_not_apply_again() -> None:
 
 def test_a_retry_applies_once_across_handovers_there_and_back() -> None:
     tables = Tables(ROW, IMPORTED)
-    outcomes = [tables.run(side, generation, operation()).outcome for side, generation in ((L, 0), (N, 1), (L, 2))]
+    outcomes = [tables.run(side, generation, operation()).outcome for side, generation in ((L, 0), (N, 2), (L, 4))]
     assert outcomes == [Outcome.APPLIED, Outcome.REPLAYED, Outcome.REPLAYED]
 
 
@@ -366,11 +549,11 @@ def test_a_retry_applies_once_across_handovers_there_and_back() -> None:
 
 def test_after_complete_an_absent_key_is_created_in_the_new_table_alone() -> None:
     tables = Tables(None, None)
-    done = tables.run(N, 9, operation(), complete=True)
-    assert (done.side, done.steps, tables.owner()) == (N, (), (N, 9))
+    done = tables.run(N, 18, operation(), complete=True)
+    assert (done.side, done.steps, tables.owner()) == (N, (), (N, 18))
     assert tables.items[L] is None
     missing_role = Tables(None, live(N))
-    assert missing_role.run(N, 9, operation(), complete=True).side is N
+    assert missing_role.run(N, 18, operation(), complete=True).side is N
 
 
 def test_a_reply_of_the_wrong_kind_is_a_programming_error() -> None:

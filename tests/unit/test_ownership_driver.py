@@ -32,7 +32,7 @@ from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live, operation, stamped, ulid
 
 L, N = Side.LEGACY, Side.NEW
-TO_NEW, TO_LEGACY = Aim(N, 1), Aim(L, 0)
+TO_NEW, TO_LEGACY = Aim(N, 2), Aim(L, 0)
 
 
 class Table(MemoryTable):
@@ -157,7 +157,7 @@ faults = st.lists(st.sampled_from([None, (LOST, True), (LOST, False), (BUSY, Fal
 
 
 @settings(max_examples=150, deadline=None)
-@given(legacy=faults, new=faults, together=st.booleans(), aims=st.permutations([TO_NEW, TO_LEGACY, Aim(L, 2)]))
+@given(legacy=faults, new=faults, together=st.booleans(), aims=st.permutations([TO_NEW, TO_LEGACY, Aim(L, 4)]))
 async def test_whatever_fails_between_the_steps_each_operation_applies_exactly_once(
     legacy: list[tuple[CrossfadeError, bool] | None],
     new: list[tuple[CrossfadeError, bool] | None],
@@ -224,8 +224,8 @@ async def test_retries_wait_with_jitter_and_longer_each_time() -> None:
 async def test_a_replay_found_on_a_standby_is_answered_with_the_owners_balance(together: bool) -> None:
     done_before = frozenset({ulid(1)})
     pair = Pair(
-        stamped(L, Role.ACTIVE, 2, SEED + 9, content=content(L, 70), recent=done_before),
-        stamped(N, Role.STANDBY, 2, content=content(N, 8), recent=done_before),
+        stamped(L, Role.ACTIVE, 4, SEED + 9, content=content(L, 70), recent=done_before),
+        stamped(N, Role.STANDBY, 4, content=content(N, 8), recent=done_before),
     )
     if together:
         (done,) = await pair.ownership.operate_many([Call(operation(), TO_NEW)])
@@ -279,13 +279,13 @@ async def test_one_unreadable_item_in_a_batch_fails_alone() -> None:
 
 
 async def test_nobody_guesses_an_owner_from_two_standbys_of_one_generation() -> None:
-    pair = Pair(stamped(L, Role.STANDBY, 2), stamped(N, Role.STANDBY, 2))
+    pair = Pair(stamped(L, Role.STANDBY, 4), stamped(N, Role.STANDBY, 4))
     with pytest.raises(OwnershipAmbiguous):
         await pair.ownership.operate(operation(), TO_NEW)
     with pytest.raises(OwnershipAmbiguous):
         await pair.ownership.owner_read(KEY, TO_NEW)
     results = await pair.ownership.operate_many([Call(operation(), TO_NEW)])
-    results += await pair.ownership.hand_over_many([KEY], Aim(N, 3))
+    results += await pair.ownership.hand_over_many([KEY], Aim(N, 6))
     assert [type(each) for each in results] == [OwnershipAmbiguous] * 2
 
 
@@ -311,7 +311,7 @@ async def test_the_sweeper_hands_over_what_its_scan_showed_in_two_requests() -> 
 
 
 async def test_the_sweeper_settles_what_others_left_and_moves_nothing_with_generation_0() -> None:
-    pair = Pair(stamped(L, Role.STANDBY, 1, SEED + 1), IMPORTED)
+    pair = Pair(stamped(L, Role.STANDBY, 2, SEED + 1), IMPORTED)
     other = key_of_strings("USER#2", "POINTS#c")
     pair.tables[L].set(other, ROW)
     pair.tables[N].set(other, IMPORTED)
@@ -327,15 +327,15 @@ async def test_an_excluded_key_is_never_handed_over() -> None:
     done = await pair.ownership.operate(operation(), TO_NEW)
     (swept,) = await pair.ownership.hand_over_many([KEY], TO_NEW)
     assert isinstance(swept, Done)
-    assert (done.side, swept.side, swept.outcome) == (L, L, Outcome.SETTLED)
+    assert (done.side, swept.side, swept.outcome) == (L, L, Outcome.HELD_OUT)
 
 
 async def test_reads_find_the_owner_and_create_nothing() -> None:
-    pair = Pair(stamped(L, Role.STANDBY, 2), stamped(N, Role.ACTIVE, 2, SEED + 1, content=content(N, 9)))
+    pair = Pair(stamped(L, Role.STANDBY, 4), stamped(N, Role.ACTIVE, 4, SEED + 1, content=content(N, 9)))
     gone = key_of_strings("USER#gone", "POINTS#c")
     image = await pair.ownership.owner_read(KEY, TO_LEGACY)
     assert (image.side, balance_of(image.item, MAPPING.shape(N))) == (N, 9)
-    found, missing = await pair.ownership.owner_read_many([(KEY, Aim(L, 3)), (gone, TO_NEW)])
+    found, missing = await pair.ownership.owner_read_many([(KEY, Aim(L, 6)), (gone, TO_NEW)])
     assert found == image
     assert not isinstance(missing, Exception)
     assert (missing.side, missing.item) == (L, None)
@@ -344,7 +344,7 @@ async def test_reads_find_the_owner_and_create_nothing() -> None:
 
 async def test_concurrent_operations_of_pods_with_different_flags_all_apply_once() -> None:
     pair = Pair(ROW, IMPORTED)
-    aims = [TO_LEGACY, TO_NEW, Aim(L, 2), Aim(N, 3)]
+    aims = [TO_LEGACY, TO_NEW, Aim(L, 4), Aim(N, 6)]
     ops = [operation(amount=1, transaction_id=ulid(n)) for n in range(40)]
     calls = [pair.ownership.operate(op, aims[n % 4]) for n, op in enumerate(ops)]
     dones = await asyncio.gather(*calls)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from crossfade.core.errors import ConfigError
 from crossfade.core.hashes import bucket_of, is_sampled
 from crossfade.core.keys import Key, key_of_strings
-from crossfade.core.ramp import FULL_SHARE, Aim, FlagDocument, aim, raised, ramp_point
+from crossfade.core.ramp import FULL_SHARE, Aim, FlagDocument, aim, next_generation, raised, ramp_point
 from crossfade.core.shape import Side
 
 KEYS = [key_of_strings(f"USER#{number}", "POINTS#c") for number in range(2_000)]
@@ -28,22 +28,22 @@ def published(counter: int, wanted: list[int]) -> list[tuple[FlagDocument, int]]
 
 def test_section_4_raising_the_share_keeps_both_generations() -> None:
     first, _ = raised(FlagDocument(), 100, 0)
-    second, counter = raised(first, 5_000, 1)
-    assert first == FlagDocument(share=100, new_gen=1)
-    assert second == FlagDocument(share=5_000, new_gen=1)
-    assert counter == 1
+    second, counter = raised(first, 5_000, 2)
+    assert first == FlagDocument(share=100, new_gen=2)
+    assert second == FlagDocument(share=5_000, new_gen=2)
+    assert counter == 2
 
 
 def test_section_4_lowering_raises_the_legacy_generation_and_the_next_raise_the_new_one_above_it() -> None:
     documents = [document for document, _ in published(0, [5_000, 0, 5_000])]
-    assert [(each.new_gen, each.legacy_gen) for each in documents] == [(1, 0), (1, 2), (3, 2)]
+    assert [(each.new_gen, each.legacy_gen) for each in documents] == [(2, 0), (2, 4), (6, 4)]
 
 
 def test_section_4_a_key_outside_a_lowered_share_is_wanted_back_above_every_earlier_wish() -> None:
     (up, _), (down, _) = published(0, [FULL_SHARE, 0])
     for key in KEYS[:50]:
-        assert aim(up, key) == Aim(Side.NEW, 1)
-        assert aim(down, key) == Aim(Side.LEGACY, 2)
+        assert aim(up, key) == Aim(Side.NEW, 2)
+        assert aim(down, key) == Aim(Side.LEGACY, 4)
 
 
 @given(st.integers(0, 50), moves)
@@ -72,6 +72,18 @@ def test_section_4_the_last_move_always_wins_over_every_earlier_wish(wanted: lis
         wish = aim(last, key)
         opposite = [aim(older, key).generation for older in documents if aim(older, key).side is not wish.side]
         assert wish.generation > max(opposite, default=-1) or wish == Aim(Side.LEGACY, 0)
+
+
+@given(st.integers(0, 50), moves)
+def test_adr_0014_flags_carry_even_generations_whatever_an_earlier_migration_left(
+    highest: int, wanted: list[int]
+) -> None:
+    """The odd number above each belongs to its give-back, so it may never be a wish."""
+    assert next_generation(highest) % 2 == 0
+    assert highest < next_generation(highest) <= highest + 2
+    for document, counter in published(highest, wanted):
+        assert document.new_gen % 2 == document.legacy_gen % 2 == 0
+        assert counter == highest or counter % 2 == 0
 
 
 @given(moves)

@@ -12,7 +12,7 @@ from controller.sweeper import Sweeper
 from controller.world import World
 from crossfade.core.gates import Evidence, Gate, GateResult, judge, waiting_for
 from crossfade.core.phases import Phase, check_transition
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ramp import FlagDocument, next_generation
 from crossfade.ports.control import Entry
 
 PROGRESS = ""
@@ -88,16 +88,18 @@ class Context:
 
     def given_out(self, purpose: str) -> int:
         """Return the highest generation that is taken, without one that was reserved for this purpose and not used."""
-        return self.state.counter - (self.state.reserved == purpose)
+        counter = self.state.counter
+        return counter - 2 if self.state.reserved == purpose else counter
 
     async def reserve(self, counter: int, purpose: str) -> None:
-        """Make a generation durable before it is used."""
+        """Make a generation durable before it is used. An odd one, found in a row, is rounded up to an even one."""
         if counter > self.state.counter:
-            await self.append("generation", {"counter": counter, "for": purpose})
+            even = counter + counter % 2
+            await self.append("generation", {"counter": even, "for": purpose})
 
     async def allocate(self, purpose: str) -> int:
         """Reserve the next generation, or find the one that was reserved for this purpose before a restart."""
-        counter = self.given_out(purpose) + 1
+        counter = next_generation(self.given_out(purpose))
         await self.reserve(counter, purpose)
         return counter
 

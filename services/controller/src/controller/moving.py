@@ -18,7 +18,7 @@ from crossfade.core.gates import (
     waiting_for,
 )
 from crossfade.core.phases import Intent, Phase
-from crossfade.core.ramp import FULL_SHARE, raised
+from crossfade.core.ramp import FULL_SHARE, next_generation, raised
 from crossfade.core.shape import Side
 
 BUDGET_S: Final = 0.2
@@ -169,7 +169,7 @@ async def rolled_back(ctx: Context) -> str:
     if "back" not in ctx.state.done:
         document, counter = raised(ctx.state.document, 0, ctx.given_out("rollback"))
         if document.legacy_gen < counter:  # the share is 0 already, but the canary is ahead at a later generation
-            counter += 1
+            counter = next_generation(counter)
             document = document._replace(legacy_gen=counter)
         await ctx.reserve(counter, "rollback")
         if document != ctx.state.document:

@@ -322,4 +322,6 @@ def _signature(legacy: Item | None, new: Item | None) -> tuple[int, int, int, in
 def _why(done: Done | Exception) -> str:
     if isinstance(done, Exception):
         return str(done)
+    if done.because:
+        return done.because
     return done.steps[-1].reason if done.steps else f"{done.outcome.value} on {done.side.value}"

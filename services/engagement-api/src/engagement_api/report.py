@@ -48,7 +48,7 @@ class Tally:
             if span is not None and span.spec is RPC:
                 said = {STEP: step.kind.value, SIDE: step.side.value, REASON: step.reason}
                 span.event(HANDOVER_EVENT, said)
-            if step.kind is StepKind.UNMAPPABLE:
+            if step.kind is StepKind.HELD_OUT:
                 log.warning("key can't be handed over", side=step.side.value, reason=step.reason)
 
 

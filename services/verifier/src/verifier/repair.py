@@ -22,7 +22,7 @@ from crossfade.core.item import FIRST_STAMPED, Item, build_image, version_of
 from crossfade.core.keys import Key
 from crossfade.core.parity import Difference, Pair, Reading, classify, owner_of
 from crossfade.core.shape import Side, direction_to
-from crossfade.core.writes import Applied, Bury, Lift
+from crossfade.core.writes import Applied, Bury, Lift, Unfit
 from crossfade.ports.control import Entry, Journal
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
@@ -222,6 +222,8 @@ class Repairer:
             answer = await self._both.table(step.side).perform(step.write)
         except CrossfadeError as error:
             return outcome | {"outcome": f"failed: {error}"}
+        if isinstance(answer, Unfit):
+            return outcome | {"outcome": f"refused for good: {answer.because}"}
         return outcome | {"outcome": "done" if isinstance(answer, Applied) else "refused: the item changed"}
 
 

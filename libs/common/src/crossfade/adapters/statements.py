@@ -33,11 +33,13 @@ from crossfade.core.item import (
     is_unknown,
 )
 from crossfade.core.keys import Key, key_image
+from crossfade.core.perform import fence_stub
 from crossfade.core.replacing import Replacement, activation
-from crossfade.core.shape import TableShape, absent_is_active
+from crossfade.core.shape import Side, TableShape, absent_is_active
 from crossfade.core.writes import (
     Activate,
     Bury,
+    Fence,
     Kind,
     Lift,
     Operate,
@@ -47,6 +49,7 @@ from crossfade.core.writes import (
     Restore,
     Seal,
     SealAbsent,
+    TakeBack,
     Write,
 )
 
@@ -87,6 +90,12 @@ def removes_attributes(write: Write) -> bool:
     """Say whether a write takes away mapped attributes, for which an open shape has to be read first."""
     deletes = isinstance(write, Operate | OperateAndTrim) and write.op.kind is Kind.DELETE
     return deletes or isinstance(write, Activate | Bury)
+
+
+def render_stub(write: Fence, shape: TableShape) -> Rendered:
+    """Return the fence of a key that is absent: DynamoDB can't write one thing to a row and another where none is."""
+    stub = build_image(fence_stub(write), shape, key_image(write.key, shape.key))
+    return Rendered(True, render_put(None, stub, shape))
 
 
 def render(write: Write, shape: TableShape, standing: Standing | None = None) -> Rendered:
@@ -356,6 +365,27 @@ def _reseal(write: Reseal, to: _Expression) -> None:
     to.set(MV, to.number(write.version))
 
 
+def _fence(write: Fence, to: _Expression) -> None:
+    """On a row: `render_stub` is the other half, for a key that is absent."""
+    to.where_exists()
+    to.where_standby(write.complete and to.shape.side is Side.NEW)
+    to.where_older_generation(write.generation)
+    to.set(GEN, to.number(write.generation))
+    to.set(ROLE, f"if_not_exists({ROLE}, {to.value(_STANDBY)})")
+
+
+def _take_back(write: TakeBack, to: _Expression) -> None:
+    to.where(f"{ROLE} = {to.value(_STANDBY)}", f"{GEN} = {to.number(write.sealed.generation)}")
+    to.where_version(write.sealed.version)
+    to.set(ROLE, to.value(_ACTIVE))
+    to.set(GEN, to.number(write.generation))
+    to.set(MV, to.number(write.version))
+    if to.shape.ttl is not None:
+        if write.sealed.ttl:
+            to.set(to.name(to.shape.ttl), to.value(write.sealed.ttl))
+        to.remove([TTL])
+
+
 def _lift(write: Lift, to: _Expression) -> None:
     to.where_exists()
     to.where_active(write.complete)
@@ -376,6 +406,8 @@ _FORMS: Final[dict[type, Callable[[Any, _Expression], None]]] = {
     Seal: _seal,
     Activate: _activate,
     Reseal: _reseal,
+    Fence: _fence,
+    TakeBack: _take_back,
     Lift: _lift,
     Bury: _bury,
 }

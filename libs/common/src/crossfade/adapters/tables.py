@@ -14,8 +14,16 @@ from typing import Final
 
 from crossfade.adapters.batch_text import BatchText
 from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResult
-from crossfade.adapters.statements import Rendered, Standing, removes_attributes, render, render_put, whole
-from crossfade.adapters.wire.errors import FAULTS, THROTTLES, ConditionFailed
+from crossfade.adapters.statements import (
+    Rendered,
+    Standing,
+    removes_attributes,
+    render,
+    render_put,
+    render_stub,
+    whole,
+)
+from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT, ConditionFailed
 from crossfade.core.coalesce import waves
 from crossfade.core.errors import CrossfadeError, StoreRefused, StoreUnavailable, Throttled
 from crossfade.core.image import Image, decode_image, encode_image
@@ -24,7 +32,7 @@ from crossfade.core.keys import Key, encode_key, key_image
 from crossfade.core.mapping import Mapping as MigrationMapping
 from crossfade.core.perform import perform
 from crossfade.core.shape import Side, TableShape
-from crossfade.core.writes import Answer, Applied, Refused, Write
+from crossfade.core.writes import Answer, Applied, Fence, Refused, Unfit, Write
 from crossfade.ports.table import ScanPage
 
 IN_FLIGHT: Final = 8
@@ -75,6 +83,16 @@ class DynamoTable:
 
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
         """Perform one write. See `crossfade.ports.table.OwnedTable`."""
+        try:
+            return await self._perform(write, timeout_s)
+        except StoreRefused as error:
+            if error.reason not in UNFIT:
+                raise
+            return Unfit(str(error))
+
+    async def _perform(self, write: Write, timeout_s: float | None) -> Answer:
+        if isinstance(write, Fence):
+            return await self._perform_fence(write, timeout_s)
         if self._shape.attributes is None and removes_attributes(write):
             return await self._perform_seen(write, timeout_s)
         request = render(write, self._shape)
@@ -90,6 +108,17 @@ class DynamoTable:
             return Applied(self._item(await self._dynamodb.update_item(request.body, timeout_s=timeout_s)))
         except ConditionFailed as refused:
             return Refused(None if refused.item is None else self._item(refused.item))
+
+    async def _perform_fence(self, write: Fence, timeout_s: float | None) -> Answer:
+        """A fence on a row leaves all else as it is; where nothing stands it is a stub. Either may meet the other."""
+        for _ in range(ROUNDS):
+            answer = await self._send(write, render(write, self._shape), timeout_s)
+            if answer != Refused(None) or isinstance(perform(write, None, self._shape), Refused):
+                return answer
+            answer = await self._send(write, render_stub(write, self._shape), timeout_s)
+            if not isinstance(answer, Refused):
+                return answer
+        raise Throttled(f"{self._shape.table}: the item came and went under {ROUNDS} writes in a row")
 
     async def _perform_seen(self, write: Write, timeout_s: float | None) -> Answer:
         """Read the item, and write only while it is the same.

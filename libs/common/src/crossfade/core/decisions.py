@@ -13,7 +13,7 @@ from crossfade.core.keys import Key
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side
 from crossfade.core.trim import SOFT_SIZE
-from crossfade.core.writes import Applied, Operation, Refused, Write
+from crossfade.core.writes import Applied, Operation, Refused, Unfit, Write
 
 
 class Task(NamedTuple):
@@ -55,7 +55,8 @@ class Outcome(Enum):
     BUSY = "busy"  # the key moved too often; nothing was applied
     SETTLED = "settled"  # of the sweeper: the key has an owner
     READ = "read"
-    UNMAPPABLE = "unmappable"  # the image doesn't map: the key stays where it is until a person decides
+    HELD_OUT = "held out"  # of the sweeper: the other table refuses this key for good; it stays with its owner
+    REFUSED = "refused"  # the store refuses for good what has to be written; nothing was applied
     AMBIGUOUS = "ambiguous"  # both sides standby in one generation: a person decides
 
 
@@ -68,7 +69,9 @@ class StepKind(Enum):
     RESEALED = "re-sealed"
     HELPED = "helped"
     OVERTAKEN = "overtaken"  # somebody else activated first
-    UNMAPPABLE = "unmappable"
+    HELD_OUT = "held out"  # the other table would refuse the key, or did
+    FENCED = "fenced"  # the refusing side was shut
+    GIVEN_BACK = "given back"  # the sealed side is active again
     RESTARTED = "restarted"
 
 
@@ -94,12 +97,14 @@ class Done(NamedTuple):
     Attributes:
         outcome: how it ended.
         side: the table that decided it: the owner, or for a replay found on a standby that standby.
-        item: in that table after the task; None when there is none, or when it is not known (BUSY).
+        item: in that table after the task; None when there is none, or when it is not known (BUSY, REFUSED, and
+            HELD_OUT where the table refused the seal).
         steps: what happened to the key's ownership, in order.
         authoritative: whether `item` is the owner's. A replay may be found on a standby, whose balance may be old:
             read the owner before answering.
         retry_after_s: of FULL: how long until an id may go.
         soft: of a trimming write: the new hint for `Task.soft`; None to keep the old one.
+        because: of HELD_OUT and REFUSED: the cause, for a person; empty otherwise.
     """
 
     outcome: Outcome
@@ -109,6 +114,7 @@ class Done(NamedTuple):
     authoritative: bool = True
     retry_after_s: float | None = None
     soft: int | None = None
+    because: str = ""
 
 
 class Read(NamedTuple):
@@ -134,7 +140,7 @@ class Found(NamedTuple):
     item: Item | None
 
 
-Reply: TypeAlias = Found | Applied | Refused
+Reply: TypeAlias = Found | Applied | Refused | Unfit
 
 
 class Seen(NamedTuple):
@@ -194,12 +200,40 @@ class Activating(NamedTuple):
 
 
 class Resealing(NamedTuple):
-    """`source` is lifted above the other side."""
+    """`source` is lifted above the other side; `sealed` is what stood there before."""
 
     source: Side
+    sealed: Item
 
 
-Phase: TypeAlias = Trying | Trimming | Surveying | Looking | ReadingNear | ReadingFar | Sealing | Activating | Resealing
+class Fencing(NamedTuple):
+    """The other side, which refuses what was sealed in `source`, is to be shut to this handover."""
+
+    source: Side
+    sealed: Item
+    because: str
+
+
+class TakingBack(NamedTuple):
+    """`source` is to own the key again, since the other side is shut."""
+
+    source: Side
+    because: str
+
+
+Phase: TypeAlias = (
+    Trying
+    | Trimming
+    | Surveying
+    | Looking
+    | ReadingNear
+    | ReadingFar
+    | Sealing
+    | Activating
+    | Resealing
+    | Fencing
+    | TakingBack
+)
 
 
 class State(NamedTuple):
@@ -209,7 +243,7 @@ class State(NamedTuple):
         task: what is to be done.
         phase: which request is out, and what is remembered until its reply.
         round: how often it started over.
-        steps: what happened so far. No decision looks at it, but for reporting an unmappable key.
+        steps: what happened so far. No decision looks at it.
     """
 
     task: Task

@@ -98,6 +98,19 @@ def is_active(item: Item | None, side: Side, *, complete: bool = False) -> bool:
     return item.role is Role.ACTIVE
 
 
+def is_fence(item: Item | None) -> bool:
+    """Say whether this is a standby that was shut by a fence: an odd generation is a give-back's (ADR 0014)."""
+    return item is not None and item.role is Role.STANDBY and item.generation % 2 == 1
+
+
+def is_held_out(item: Item | None) -> bool:
+    """Say whether the key was given back to this side, because the other table refused it for good (ADR 0014).
+
+    Such an item is active at an odd generation. A flag with a higher generation takes the key up again.
+    """
+    return item is not None and item.role is Role.ACTIVE and item.generation % 2 == 1
+
+
 def balance_of(item: Item | None, shape: TableShape) -> int:
     """Return the balance; 0 for an absent item, a tombstone or a stub."""
     if item is None or item.deleted:

@@ -8,11 +8,17 @@ slow, or gone between any two steps, and another one completes what it left.
       standby there, own generation higher:  read the other side -> seal it -> activate here -> try again
       standby there, own generation not higher:  follow: try it on the other side
       standby on both:  help: activate from the image with the higher generation -> try again
+      the higher generation is odd:  help: take the other side back -> try again
+
+A handover that the other side refuses for good is handed back (ADR 0014). An activation of another release may still be
+on the wire, so the sealed side can't simply become active again:
+
+    sealed at g, and the other side can't take it:  fence the other side at g + 1 -> take the sealed side back at g + 1
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Raw
 
@@ -20,6 +26,7 @@ from crossfade.core import image as wire
 from crossfade.core.decisions import (
     Activating,
     Done,
+    Fencing,
     Found,
     HandoverStep,
     Looking,
@@ -37,12 +44,13 @@ from crossfade.core.decisions import (
     State,
     StepKind,
     Surveying,
+    TakingBack,
     Task,
     Trimming,
     Trying,
 )
 from crossfade.core.errors import PoisonRecord
-from crossfade.core.item import Item, generation_of, is_active, version_of
+from crossfade.core.item import Item, generation_of, is_active, is_fence, is_held_out, version_of
 from crossfade.core.mapping import Mapping
 from crossfade.core.perform import Reason, why_refused
 from crossfade.core.shape import Side, direction_to
@@ -50,6 +58,7 @@ from crossfade.core.trim import Full, plan_trim
 from crossfade.core.writes import (
     Activate,
     Applied,
+    Fence,
     Kind,
     Operate,
     OperateAndTrim,
@@ -58,16 +67,36 @@ from crossfade.core.writes import (
     Reseal,
     Seal,
     SealAbsent,
+    TakeBack,
+    Unfit,
 )
 
 ROUNDS: Final = 8
 """How often one operation starts over, because others move the key, before it gives up."""
+
+EXCLUDED: Final = "an operator excluded it"
+GIVEN_BACK: Final = "the other table refused it for good, and it was given back"
+"""Why a key is held out whose cause nothing tells any more: only the table that refused it knew."""
 
 _ENDS: Final = {
     Reason.EXPIRED: Outcome.EXPIRED,
     Reason.INSUFFICIENT: Outcome.INSUFFICIENT,
     Reason.NOTHING_THERE: Outcome.NOT_FOUND,
 }
+
+
+class _HalfWay(NamedTuple):
+    """A handover that left both sides standby.
+
+    Attributes:
+        source: the side that was sealed: its image is the key's.
+        sealed: that image.
+        fence: what stands on the other side, if that was shut: then the source is to be taken back.
+    """
+
+    source: Side
+    sealed: Item | None
+    fence: Item | None
 
 
 class OwnershipRules:
@@ -104,6 +133,8 @@ class OwnershipRules:
                 step = self._applied(state, item)
             case Refused(item):
                 step = self._refused(state, item)
+            case Unfit(because):
+                step = self._unfit(state, because)
         if step is None:
             raise TypeError(f"{type(reply).__name__} is no reply to {type(state.phase).__name__}")
         return step
@@ -138,6 +169,12 @@ class OwnershipRules:
                 reason = f"with the image of {source.value}"
                 state = self._noted(state, StepKind.ACTIVATED, source.other, item, reason)
                 return self._settled(state, source.other, item)
+            case Fencing(source, sealed, because):
+                state = self._noted(state, StepKind.FENCED, source.other, item, because)
+                return self._take_back(state, source, sealed, item, because)
+            case TakingBack(source, because):
+                state = self._noted(state, StepKind.GIVEN_BACK, source, item, because)
+                return self._settled(state, source, item, because)
         return None
 
     def _refused(self, state: State, item: Item | None) -> Next | None:
@@ -152,6 +189,23 @@ class OwnershipRules:
                 return self._again(state, f"{source.value} changed before the re-seal")
             case Activating(source, sealed):
                 return self._not_activated(state, source, sealed, item)
+            case Fencing(source):
+                return self._again(state, f"{source.other.value} changed before the fence")
+            case TakingBack(source):
+                return self._again(state, f"{source.value} changed before it was taken back")
+        return None
+
+    def _unfit(self, state: State, because: str) -> Next | None:
+        """The table will never take the write that was sent."""
+        match state.phase:
+            case Trying(side) | Trimming(side):
+                return self._done(state, Outcome.REFUSED, side, None, because=because)
+            case Sealing(source):
+                return self._stays(self._noted(state, StepKind.HELD_OUT, source, None, because), None, None, because)
+            case Activating(source, sealed) | Resealing(source, sealed):
+                return self._give_back(state, source, sealed, because)
+            case Fencing(source) | TakingBack(source):
+                return self._done(state, Outcome.REFUSED, source, None, because=f"nobody owns it: {because}")
         return None
 
     # The operation.
@@ -226,15 +280,13 @@ class OwnershipRules:
         highest = max(generation_of(far), generation_of(near.item if near else None))
         creates = task.op is not None and task.op.kind is Kind.EARN
         if not task.may_hand_over or task.aim.generation <= highest or (far is None and not creates):
-            return self._stays(state, far, near)
+            return self._stays(state, far, near, self._why_it_stays(task, far))
         if far is None:
             stub = SealAbsent(task.key, task.aim.generation, task.seed)
             return self._ask(state, Sealing(far_side, absent=True), Perform(far_side, stub))
-        try:
-            self._map(task.aim.side, far)
-        except PoisonRecord as error:
-            state = self._noted(state, StepKind.UNMAPPABLE, far_side, far, str(error))
-            return self._stays(state._replace(task=task._replace(may_hand_over=False)), far, near)
+        because = self._why_not(task.aim.side, far)
+        if because:
+            return self._stays(self._noted(state, StepKind.HELD_OUT, far_side, far, because), far, near, because)
         seal = Seal(
             task.key,
             task.aim.generation,
@@ -245,38 +297,62 @@ class OwnershipRules:
         )
         return self._ask(state, Sealing(far_side), Perform(far_side, seal))
 
-    def _stays(self, state: State, far: Item | None, near: Seen | None) -> Next:
+    def _why_it_stays(self, task: Task, far: Item | None) -> str:
+        """Say why the sweeper leaves a key that it was to move; empty when there is nothing to be said."""
+        if far is None or task.op is not None or not task.aim.generation:
+            return ""
+        if not task.may_hand_over:
+            return EXCLUDED
+        return (self._why_not(task.aim.side, far) or GIVEN_BACK) if is_held_out(far) else ""
+
+    def _stays(self, state: State, far: Item | None, near: Seen | None, because: str) -> Next:
         """The key stays where it is: an operation goes there, the sweeper is done."""
         if state.task.op is not None:
             return self._follow(state, near)
-        refused = [step for step in state.steps if step.kind is StepKind.UNMAPPABLE]
-        outcome = Outcome.UNMAPPABLE if refused else Outcome.SETTLED
-        return self._done(state, outcome, state.task.aim.side.other, far)
+        outcome = Outcome.HELD_OUT if because else Outcome.SETTLED
+        return self._done(state, outcome, state.task.aim.side.other, far, because=because)
 
     def _help(self, state: State, *, far: Item | None, near: Item | None) -> Next:
         """Both sides are standby: complete what somebody began."""
-        side = state.task.aim.side
-        chosen = self.helps_from(near, far)
-        if chosen is None:
-            return self._again(state, "both sides are standby in one generation", ambiguous=True)
-        source, sealed = (side, near) if chosen is near else (side.other, far)
+        half = self._half_way(state.task.aim.side, near, far)
+        if isinstance(half, str):
+            return self._again(state, half, ambiguous=True)
+        source, sealed, fence = half
         if sealed is None or sealed.version is None:
             return self._again(state, f"{source.value} is standby without a version", ambiguous=True)
         state = self._noted(state, StepKind.HELPED, source, sealed, "both sides were standby")
-        return self._activate(state, source, sealed)
+        if fence is None:
+            return self._activate(state, source, sealed)
+        return self._take_back(state, source, sealed, fence, self._why_not(source.other, sealed) or GIVEN_BACK)
+
+    def _half_way(self, side: Side, near: Item | None, far: Item | None) -> _HalfWay | str:
+        """Say where a handover stands that left both sides standby; a reason where that can't be told."""
+        chosen = self.helps_from(near, far)
+        if chosen is None:
+            return "both sides are standby in one generation"
+        top = side if chosen is near else side.other
+        if not self.gives_back(chosen):
+            return _HalfWay(top, chosen, None)
+        sealed = far if chosen is near else near
+        if not generation_of(sealed) or generation_of(sealed) + 1 != chosen.generation:
+            return f"{top.value} is fenced against another handover"
+        return _HalfWay(top.other, sealed, chosen)
 
     def helps_from(self, one: Item | None, other: Item | None) -> Item | None:
-        """Return which of two standby images the handover goes on from: the higher generation; None if neither is."""
+        """Return which of two standby images has the last word: the higher generation; None if neither is."""
         if generation_of(one) == generation_of(other):
             return None
         return one if generation_of(one) > generation_of(other) else other
 
+    def gives_back(self, top: Item) -> bool:
+        """Say whether the image with the last word is a fence: then the handover goes back, on the other side."""
+        return is_fence(top)
+
     def _activate(self, state: State, source: Side, sealed: Item) -> Next:
         try:
-            mapped = self._map(source.other, sealed)
+            mapped = self._carried(source.other, sealed)
         except PoisonRecord as error:
-            state = self._noted(state, StepKind.UNMAPPABLE, source, sealed, str(error))
-            return self._done(state, Outcome.UNMAPPABLE, source, sealed)
+            return self._give_back(state, source, sealed, str(error))
         write = Activate(state.task.key, mapped, state.task.complete)
         return self._ask(state, Activating(source, sealed), Perform(source.other, write))
 
@@ -294,22 +370,46 @@ class OwnershipRules:
     def _reseal(self, state: State, source: Side, sealed: Item, version: int) -> Next:
         """The standby is ahead of the seal: lift the sealed item above it."""
         write = Reseal(state.task.key, sealed.generation, version_of(sealed), version)
-        return self._ask(state, Resealing(source), Perform(source, write))
+        return self._ask(state, Resealing(source, sealed), Perform(source, write))
 
-    def _settled(self, state: State, owner: Side, item: Item | None) -> Next:
+    # The way back: fence, then take back.
+
+    def _give_back(self, state: State, source: Side, sealed: Item, because: str) -> Next:
+        """The other side refuses the sealed image for good: shut it, so that no activation on the wire can win."""
+        state = self._noted(state, StepKind.HELD_OUT, source, sealed, because)
+        write = Fence(state.task.key, sealed.generation + 1, state.task.complete)
+        return self._ask(state, Fencing(source, sealed, because), Perform(source.other, write))
+
+    def _take_back(self, state: State, source: Side, sealed: Item, fence: Item, because: str) -> Next:
+        """The other side is shut: the sealed side owns the key again, above both versions."""
+        version = max(version_of(sealed), version_of(fence)) + 1
+        write = TakeBack(state.task.key, sealed, fence.generation, version)
+        return self._ask(state, TakingBack(source, because), Perform(source, write))
+
+    def _settled(self, state: State, owner: Side, item: Item | None, because: str = "") -> Next:
         """The key has an owner: the operation goes there, the sweeper is done."""
         if state.task.op is None:
-            return self._done(state, Outcome.SETTLED, owner, item)
+            outcome = Outcome.HELD_OUT if because else Outcome.SETTLED
+            return self._done(state, outcome, owner, item, because=because)
         if state.round >= self._rounds:
             return self._done(state, Outcome.BUSY, owner, item)
         return self._try(state._replace(round=state.round + 1), owner)
 
-    def _map(self, target: Side, item: Item) -> Item:
+    def _why_not(self, target: Side, item: Item) -> str:
+        """Say why `target` can't take an item, as far as that can be known; empty when it can."""
+        try:
+            self._carried(target, item)
+        except PoisonRecord as error:
+            return str(error)
+        return ""
+
+    def _carried(self, target: Side, item: Item) -> Item:
+        """Return the item in the names of `target`; raise PoisonRecord where it can be known that it won't do there."""
         if item.ttl:
             wire.number(Raw(item.ttl))  # a seal moves it to `cf_ttl`, where it has to be an integer
         return self._mapping.map_item(direction_to(target), item)
 
-    # Reads: the active image answers; with both sides standby the one with the higher generation.
+    # Reads: the active image answers; with both sides standby the one with the higher generation, but never a fence.
 
     def _read_near(self, state: State, near: Item | None) -> Next:
         task = state.task
@@ -318,13 +418,13 @@ class OwnershipRules:
         return self._ask(state, ReadingFar(Seen(near)), Read(task.aim.side.other, task.key))
 
     def _read_far(self, state: State, near: Item | None, far: Item | None) -> Next:
-        side, other = state.task.aim.side, state.task.aim.side.other
-        if is_active(far, other, complete=state.task.complete):
+        task, other = state.task, state.task.aim.side.other
+        if is_active(far, other, complete=task.complete):
             return self._done(state, Outcome.READ, other, far)
-        chosen = self.helps_from(near, far)
-        if chosen is None:
-            return self._again(state, "both sides are standby in one generation", ambiguous=True)
-        return self._done(state, Outcome.READ, side if chosen is near else other, chosen)
+        half = self._half_way(task.aim.side, near, far)
+        if isinstance(half, str):
+            return self._again(state, half, ambiguous=True)
+        return self._done(state, Outcome.READ, half.source, half.sealed)
 
     # How every step ends.
 
@@ -358,8 +458,9 @@ class OwnershipRules:
         authoritative: bool = True,
         retry_after_s: float | None = None,
         soft: int | None = None,
+        because: str = "",
     ) -> Done:
-        return Done(outcome, side, item, state.steps, authoritative, retry_after_s, soft)
+        return Done(outcome, side, item, state.steps, authoritative, retry_after_s, soft, because)
 
 
 def _operation(task: Task) -> Operation:

@@ -14,12 +14,12 @@ from msgspec import Raw
 
 from crossfade.core import image as wire
 from crossfade.core.item import Item, Role, balance_of, generation_of, is_active, version_of
-from crossfade.core.shape import TableShape
+from crossfade.core.shape import Side, TableShape
 from crossfade.core.writes import (
     Activate,
-    Answer,
     Applied,
     Bury,
+    Fence,
     Kind,
     Lift,
     Operate,
@@ -30,6 +30,7 @@ from crossfade.core.writes import (
     Restore,
     Seal,
     SealAbsent,
+    TakeBack,
     Write,
 )
 
@@ -47,7 +48,7 @@ class Reason(Enum):
     FULL = "full"  # the id set has reached the soft size: trim
 
 
-def perform(write: Write, item: Item | None, shape: TableShape) -> Answer:
+def perform(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
     """Return what a write does to the item it meets.
 
     Args:
@@ -56,7 +57,7 @@ def perform(write: Write, item: Item | None, shape: TableShape) -> Answer:
         shape: of the table.
 
     Returns:
-        Applied with the item after the write, or Refused with the item as it is.
+        Applied with the item after the write, or Refused with the item as it is. Never Unfit: only a store knows that.
 
     Raises:
         PoisonRecord: the balance is not an integer.
@@ -100,14 +101,14 @@ def _covered(op: Operation, item: Item, shape: TableShape) -> bool:
     return not item.deleted and item.value(shape.balance) is not None and balance_of(item, shape) >= op.amount
 
 
-def _operate(write: Operate, item: Item | None, shape: TableShape) -> Answer:
+def _operate(write: Operate, item: Item | None, shape: TableShape) -> Applied | Refused:
     if why_refused(write.op, item, shape, soft=write.soft, complete=write.complete) is not None:
         return Refused(item)
     before = item or Item()
     return Applied(_after(write.op, before, shape, before.recent, before.floor, write.generation))
 
 
-def _operate_and_trim(write: OperateAndTrim, item: Item | None, shape: TableShape) -> Answer:
+def _operate_and_trim(write: OperateAndTrim, item: Item | None, shape: TableShape) -> Applied | Refused:
     if item is None or item.version != write.seen or not is_active(item, shape.side, complete=write.complete):
         return Refused(item)
     if not _covered(write.op, item, shape) or (write.op.kind is Kind.DELETE and item.deleted):
@@ -163,7 +164,7 @@ def replaced(content: Content, new: Content, shape: TableShape) -> Content:
     return tuple(sorted({**dict(_foreign(content, shape)), **dict(new)}.items()))
 
 
-def _seal(write: Seal, item: Item | None, shape: TableShape) -> Answer:
+def _seal(write: Seal, item: Item | None, shape: TableShape) -> Applied | Refused:
     active = item is not None and is_active(item, shape.side, complete=write.complete)
     if item is None or not active or item.generation >= write.generation:
         return Refused(item)
@@ -171,13 +172,13 @@ def _seal(write: Seal, item: Item | None, shape: TableShape) -> Answer:
     return Applied(item._replace(version=version, role=Role.STANDBY, generation=write.generation))
 
 
-def _seal_absent(write: SealAbsent, item: Item | None, _shape: TableShape) -> Answer:
+def _seal_absent(write: SealAbsent, item: Item | None, _shape: TableShape) -> Applied | Refused:
     if item is not None:
         return Refused(item)
     return Applied(Item(version=write.seed + 1, role=Role.STANDBY, generation=write.generation, deleted=True))
 
 
-def _activate(write: Activate, item: Item | None, shape: TableShape) -> Answer:
+def _activate(write: Activate, item: Item | None, shape: TableShape) -> Applied | Refused:
     sealed = write.sealed
     if is_active(item, shape.side, complete=write.complete):
         return Refused(item)
@@ -187,39 +188,64 @@ def _activate(write: Activate, item: Item | None, shape: TableShape) -> Answer:
     return Applied(sealed._replace(version=version_of(sealed) + 1, role=Role.ACTIVE, content=content))
 
 
-def _reseal(write: Reseal, item: Item | None, _shape: TableShape) -> Answer:
+def _reseal(write: Reseal, item: Item | None, _shape: TableShape) -> Applied | Refused:
     same = (Role.STANDBY, write.generation, write.sealed_version)
     if item is None or (item.role, item.generation, item.version) != same:
         return Refused(item)
     return Applied(item._replace(version=write.version))
 
 
-def _lift(write: Lift, item: Item | None, shape: TableShape) -> Answer:
+def _fence(write: Fence, item: Item | None, shape: TableShape) -> Applied | Refused:
+    # A legacy row without a role keeps its TTL value where it fires, whatever the flag document says: not to be touched.
+    active = is_active(item, shape.side, complete=write.complete and shape.side is Side.NEW)
+    if active or generation_of(item) >= write.generation:
+        return Refused(item)
+    if item is None:
+        return Applied(fence_stub(write))
+    return Applied(item._replace(role=Role.STANDBY, generation=write.generation))
+
+
+def fence_stub(write: Fence) -> Item:
+    """Return the stub that a fence leaves where nothing was; below every version, so that any transfer passes it."""
+    return Item(version=0, role=Role.STANDBY, generation=write.generation, deleted=True)
+
+
+def _take_back(write: TakeBack, item: Item | None, shape: TableShape) -> Applied | Refused:
+    same = (Role.STANDBY, write.sealed.generation, write.sealed.version)
+    if item is None or (item.role, item.generation, item.version) != same:
+        return Refused(item)
+    ttl = item.ttl if shape.ttl is None else write.sealed.ttl  # back to where it fires
+    return Applied(item._replace(version=write.version, role=Role.ACTIVE, generation=write.generation, ttl=ttl))
+
+
+def _lift(write: Lift, item: Item | None, shape: TableShape) -> Applied | Refused:
     if item is None or not is_active(item, shape.side, complete=write.complete) or item.version != write.seen:
         return Refused(item)
     return Applied(item._replace(version=write.version))
 
 
-def _bury(write: Bury, item: Item | None, shape: TableShape) -> Answer:
+def _bury(write: Bury, item: Item | None, shape: TableShape) -> Applied | Refused:
     if item is None or item.role is not Role.STANDBY or item.version != write.seen:
         return Refused(item)
     content = _foreign(item.content, shape)
     return Applied(item._replace(version=write.seen + 1, deleted=True, ttl=b"", content=content))
 
 
-def _restore(write: Restore, item: Item | None, _shape: TableShape) -> Answer:
+def _restore(write: Restore, item: Item | None, _shape: TableShape) -> Applied | Refused:
     if item is not None:
         return Refused(item)
     return Applied(write.item._replace(role=Role.STANDBY))
 
 
-_MEANINGS: Final[dict[type, Callable[[Any, Item | None, TableShape], Answer]]] = {
+_MEANINGS: Final[dict[type, Callable[[Any, Item | None, TableShape], Applied | Refused]]] = {
     Operate: _operate,
     OperateAndTrim: _operate_and_trim,
     Seal: _seal,
     SealAbsent: _seal_absent,
     Activate: _activate,
     Reseal: _reseal,
+    Fence: _fence,
+    TakeBack: _take_back,
     Lift: _lift,
     Bury: _bury,
     Restore: _restore,

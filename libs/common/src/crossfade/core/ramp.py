@@ -22,8 +22,8 @@ class FlagDocument(NamedTuple):
 
     Attributes:
         share: keys that aim at the new table, in basis points (0 to 10,000).
-        new_gen: generation of the keys within the share.
-        legacy_gen: generation of the others.
+        new_gen: generation of the keys within the share; even, as every generation that a flag carries.
+        legacy_gen: generation of the others; even.
         complete: absent or missing role in the new table means active.
     """
 
@@ -52,6 +52,15 @@ def aim(document: FlagDocument, key: Key) -> Aim:
     return Aim(Side.LEGACY, document.legacy_gen)
 
 
+def next_generation(highest: int) -> int:
+    """Return the lowest generation above `highest` that a flag may carry.
+
+    Flags carry even generations only. The odd one above each is its give-back: what a key gets that was sealed for the
+    even one and refused by the table it was meant for (ADR 0014). So an odd number found in a row is rounded up.
+    """
+    return highest + 2 - highest % 2
+
+
 def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocument, int]:
     """Return the document that moves the share, and the counter of generations after it.
 
@@ -71,8 +80,9 @@ def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocume
     if not 0 <= share <= FULL_SHARE:
         raise ConfigError(f"share must be 0 to {FULL_SHARE} basis points, not {share}")
     highest = max(counter, document.new_gen, document.legacy_gen)
+    following = next_generation(highest)
     if share < document.share:
-        return document._replace(share=share, legacy_gen=highest + 1), highest + 1
+        return document._replace(share=share, legacy_gen=following), following
     if share > document.share and document.new_gen <= document.legacy_gen:
-        return document._replace(share=share, new_gen=highest + 1), highest + 1
+        return document._replace(share=share, new_gen=following), following
     return document._replace(share=share), highest

@@ -110,6 +110,30 @@ class Reseal(NamedTuple):
     version: int
 
 
+class Fence(NamedTuple):
+    """Shut the other side to a handover that it refuses for good: `generation` alone, above the handover's (ADR 0014).
+
+    Condition: standby (or absent) with a lower generation. It has to fit wherever the row stands, so nothing else of a
+    row changes; a stub stands in for an absent one. Its change record is an echo and is never applied.
+    """
+
+    key: Key
+    generation: int
+    complete: bool = False
+
+
+class TakeBack(NamedTuple):
+    """Make the sealed side active again, at the fence's `generation` and at `version`, which is above both sides.
+
+    Condition: still exactly the sealed image: standby, its generation, its version. The content is what stands there.
+    """
+
+    key: Key
+    sealed: Item
+    generation: int
+    version: int
+
+
 class Lift(NamedTuple):
     """Raise an owner's version, with no event, if it is still active at `seen` (None: still without a version)."""
 
@@ -133,7 +157,9 @@ class Restore(NamedTuple):
     item: Item
 
 
-Write: TypeAlias = Operate | OperateAndTrim | Seal | SealAbsent | Activate | Reseal | Lift | Bury | Restore
+Write: TypeAlias = (
+    Operate | OperateAndTrim | Seal | SealAbsent | Activate | Reseal | Fence | TakeBack | Lift | Bury | Restore
+)
 
 
 class Applied(NamedTuple):
@@ -148,4 +174,17 @@ class Refused(NamedTuple):
     item: Item | None
 
 
-Answer: TypeAlias = Applied | Refused
+class Unfit(NamedTuple):
+    """The table will never take this write, whatever stands there: too large, or a value it doesn't allow.
+
+    It says nothing of other keys, nor of the same write by a release that maps the key differently. A table that is
+    gone or a right that is denied is no such answer, but an error.
+
+    Attributes:
+        because: the store's own words.
+    """
+
+    because: str
+
+
+Answer: TypeAlias = Applied | Refused | Unfit

@@ -37,9 +37,13 @@ class OwnedTable(Protocol):
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
         """Perform one write.
 
+        Returns:
+            Applied or Refused, as `core.perform` says; Unfit where the store will never take this one write.
+
         Raises:
             Throttled: not applied; may be sent again.
             StoreUnavailable: the outcome is unknown; each write is safe to send again.
+            StoreRefused: the table is gone, or may not be written.
         """
         ...
 

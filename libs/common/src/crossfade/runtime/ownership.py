@@ -177,7 +177,8 @@ class Ownership:
             deadline: when to give up; None for `DEADLINE_S` from now.
 
         Returns:
-            For each key SETTLED with its owner, UNMAPPABLE with the reason among its steps, or an error.
+            For each key SETTLED with its owner, HELD_OUT with its owner and the cause, REFUSED with the cause, or an
+            error.
         """
         seen = known or {}
         tasks = [(self._task(key, aim, None, complete), Seen(seen[key]) if key in seen else None) for key in keys]

@@ -20,7 +20,7 @@ from crossfade.core.keys import Key, encode_key, key_image
 from crossfade.core.perform import perform
 from crossfade.core.ramp import ramp_point
 from crossfade.core.shape import TableShape
-from crossfade.core.writes import Answer, Applied, Write
+from crossfade.core.writes import Answer, Applied, Unfit, Write
 from crossfade.ports.table import ScanPage
 
 
@@ -30,6 +30,10 @@ def _now_us() -> int:
 
 def _all(_key: Key) -> bool:
     return True
+
+
+def _takes_all(_write: Write) -> str:
+    return ""
 
 
 class MemoryTable:
@@ -45,6 +49,7 @@ class MemoryTable:
         shape: TableShape,
         *,
         belongs: Callable[[Key], bool] = _all,
+        unfit: Callable[[Write], str] = _takes_all,
         on_change: Callable[[bytes], None] | None = None,
         now_us: Callable[[], int] = _now_us,
     ) -> None:
@@ -53,11 +58,13 @@ class MemoryTable:
         Args:
             shape: what it looks like.
             belongs: which rows are the migration's; the others are never returned by a scan.
+            unfit: why the table would never take a write; empty when it would.
             on_change: called with each change record.
             now_us: wall clock of the commit times, µs.
         """
         self._shape = shape
         self._belongs = belongs
+        self._unfit = unfit
         self._on_change = on_change
         self._now_us = now_us
         self._numbers = itertools.count(1)
@@ -129,6 +136,9 @@ class MemoryTable:
         return verdicts
 
     def _perform(self, write: Write) -> Answer:
+        because = self._unfit(write)
+        if because:
+            return Unfit(because)
         answer = perform(write, self.item(write.key), self._shape)
         if isinstance(answer, Applied):
             self._write(write.key, answer.item)

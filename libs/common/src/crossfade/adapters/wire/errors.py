@@ -52,6 +52,16 @@ FAULTS: Final = frozenset(
 )
 """Error types by which a service says that it failed itself."""
 
+UNFIT: Final = frozenset(
+    {
+        "ItemCollectionSizeLimitExceeded",
+        "ItemCollectionSizeLimitExceededException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+"""Error types, of requests and statements, by which a table refuses one write for good, and says nothing of others."""
+
 EXPIRED_KEYS: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"})
 CLOCK_SKEW: Final = frozenset(
     {"InvalidSignatureException", "RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"}

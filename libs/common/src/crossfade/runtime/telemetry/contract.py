@@ -64,7 +64,7 @@ OUTCOMES: Final = (
     "not found",
     "full",
     "busy",
-    "unmappable",
+    "refused",
     "ambiguous",
 )
 OUTCOME = Attribute("crossfade.outcome", "string", f"how it ended: {', '.join(OUTCOMES)}, or the code of an error")
@@ -94,7 +94,18 @@ STEP = Attribute(
     "crossfade.step",
     "string",
     "step of a handover",
-    ("sealed", "stubbed", "activated", "re-sealed", "helped", "overtaken", "unmappable", "restarted"),
+    (
+        "sealed",
+        "stubbed",
+        "activated",
+        "re-sealed",
+        "helped",
+        "overtaken",
+        "held out",
+        "fenced",
+        "given back",
+        "restarted",
+    ),
 )
 REASON = Attribute("crossfade.reason", "string", "why, for a person")
 VERSION = Attribute("crossfade.version", "string", "cf_mv of the write; text, since readers round 64-bit numbers")
