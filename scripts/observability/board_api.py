@@ -102,7 +102,8 @@ POINTS: Final = Row(
         ),
         Panel(
             "Steps of handovers",
-            "`held out` leaves a key where it is, `given back` returns it; many `overtaken` or `restarted` mean pods with different flags.",
+            "`held out` leaves a key where it is, `given back` returns it; many `overtaken` or `restarted` mean pods "
+            "with different flags.",
             (Query(S.rate(c.HANDOVER_STEPS, by=(c.STEP,)), shown(c.STEP)),),
             Unit.PER_SECOND,
             (c.HANDOVER_STEPS,),

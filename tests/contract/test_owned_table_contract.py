@@ -16,6 +16,7 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.core.fit import MAX_ITEM_BYTES, item_size, unfit
 from crossfade.core.image import Image, encode_image
 from crossfade.core.item import Item, Role, build_image, is_active, parse_item
 from crossfade.core.keys import Key, key_image, key_of_strings
@@ -34,6 +35,7 @@ from crossfade.core.writes import (
     Reseal,
     Seal,
     TakeBack,
+    Unfit,
     Write,
 )
 from crossfade.ports.table import OwnedTable
@@ -67,7 +69,10 @@ class Bench(Protocol):
 
 class MemoryBench:
     def __init__(self, side: Side) -> None:
-        self.table = MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs)
+        self.table = MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs, unfit=self.unfit)
+
+    def unfit(self, write: Write) -> str:
+        return unfit(write.key, write.sealed, self.table.shape) if isinstance(write, Activate) else ""
 
     async def put(self, key: Key, item: Item | None) -> None:
         if item is None:
@@ -270,6 +275,48 @@ async def test_every_write_means_on_the_engine_what_perform_says(
 ) -> None:
     pairs = pairs_of.draw(st.lists(st.tuples(items(side), writes(side)), min_size=1, max_size=30))
     await check(open_bench(side), pairs, together=together)
+
+
+@SIDES
+@FORMS
+async def test_adr_0014_a_write_that_the_store_will_never_take_is_unfit_and_says_nothing_of_the_others(
+    open_bench: OpenBench, side: Side, together: bool
+) -> None:
+    bench = open_bench(side)
+    sealed = stamped(side, Role.STANDBY, 2, SEED + 1)
+    long = sealed._replace(content=(*sealed.content, ("tier", b'{"S":"%b"}' % (b"x" * 410_000))))
+    keys = [key_of_strings(f"USER#{n}", "POINTS#c") for n in range(3)]
+    for key in keys:
+        await bench.put(key, live(side, role=Role.STANDBY, version=0))
+    writes = [Activate(keys[0], sealed), Activate(keys[1], long), Activate(keys[2], sealed)]
+    if together:
+        answers = await bench.table.perform_many(writes)
+    else:
+        answers = [await bench.table.perform(write) for write in writes]
+    assert [type(answer) for answer in answers] == [Applied, Unfit, Applied]
+    refused = answers[1]
+    assert isinstance(refused, Unfit)
+    assert "bytes" in refused.because or "size" in refused.because, "the store's own words"
+    met = await bench.table.read(keys[1])
+    assert comparable(met) == comparable(live(side, role=Role.STANDBY, version=0)), "and nothing was written"
+    fenced = await bench.table.perform(Fence(keys[1], 3))
+    assert isinstance(fenced, Applied)
+    assert fenced.item.generation == 3
+
+
+@SIDES
+async def test_adr_0014_a_fence_fits_where_no_other_write_does(open_bench: OpenBench, side: Side) -> None:
+    """It changes the generation alone, so it takes no more room than the row already has."""
+    bench = open_bench(side)
+    row = stamped(side, Role.STANDBY, 2, SEED + 1)
+    key = operation().key
+    room = MAX_ITEM_BYTES - item_size(build_image(row, bench.table.shape, key_image(key, bench.table.shape.key)))
+    filling = ("tier", b'{"S":"%b"}' % (b"x" * (room - len("tier"))))
+    row = row._replace(content=tuple(sorted((*row.content, filling))))
+    await bench.put(key, row)
+    answer = await bench.table.perform(Fence(key, 3))
+    assert isinstance(answer, Applied)
+    assert comparable(answer.item) == comparable(row._replace(generation=3))
 
 
 @SIDES

@@ -17,7 +17,6 @@ from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core import image as wire
-from crossfade.core.errors import StoreRefused
 from crossfade.core.fence import Transfer, Verdict, judge
 from crossfade.core.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size, needs_put
 from crossfade.core.image import Image, decode_image, encode_image
@@ -27,7 +26,7 @@ from crossfade.core.perform import perform
 from crossfade.core.replacing import activation, transferred
 from crossfade.core.rules import Keep, RuleMapping, Table
 from crossfade.core.shape import Side
-from crossfade.core.writes import Activate, Applied, Kind, Operate, Refused
+from crossfade.core.writes import Activate, Applied, Kind, Operate, Refused, Unfit
 from localaws import Endpoints
 from ownership_cases import SEED, comparable, number, operation, stamped, tombstone, ulid
 
@@ -180,8 +179,9 @@ async def test_a_batch_takes_a_wide_row_alone_and_the_others_together(open_bench
 async def test_the_shared_table_of_a_closed_mapping_never_takes_a_whole_put(open_bench: OpenBench) -> None:
     bench = await open_bench("closed-legacy")
     await bench.set(KEY, STANDBY)
-    with pytest.raises(StoreRefused, match="Expression size has exceeded"):
-        await bench.table.perform(Activate(KEY, SEALED))
+    answer = await bench.table.perform(Activate(KEY, SEALED))
+    assert isinstance(answer, Unfit)
+    assert "Expression size has exceeded" in answer.because
     assert bench.dynamodb.puts == 0
     assert comparable(await bench.item(KEY)) == comparable(STANDBY)
 

@@ -20,9 +20,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from msgspec import Raw
-
-from crossfade.core import image as wire
+from crossfade.core.carrying import GIVEN_BACK, carried, why_it_stays, why_not
 from crossfade.core.decisions import (
     Activating,
     Done,
@@ -50,10 +48,10 @@ from crossfade.core.decisions import (
     Trying,
 )
 from crossfade.core.errors import PoisonRecord
-from crossfade.core.item import Item, generation_of, is_active, is_fence, is_held_out, version_of
+from crossfade.core.item import Item, generation_of, is_active, is_fence, version_of
 from crossfade.core.mapping import Mapping
 from crossfade.core.perform import Reason, why_refused
-from crossfade.core.shape import Side, direction_to
+from crossfade.core.shape import Side
 from crossfade.core.trim import Full, plan_trim
 from crossfade.core.writes import (
     Activate,
@@ -73,10 +71,6 @@ from crossfade.core.writes import (
 
 ROUNDS: Final = 8
 """How often one operation starts over, because others move the key, before it gives up."""
-
-EXCLUDED: Final = "an operator excluded it"
-GIVEN_BACK: Final = "the other table refused it for good, and it was given back"
-"""Why a key is held out whose cause nothing tells any more: only the table that refused it knew."""
 
 _ENDS: Final = {
     Reason.EXPIRED: Outcome.EXPIRED,
@@ -280,11 +274,11 @@ class OwnershipRules:
         highest = max(generation_of(far), generation_of(near.item if near else None))
         creates = task.op is not None and task.op.kind is Kind.EARN
         if not task.may_hand_over or task.aim.generation <= highest or (far is None and not creates):
-            return self._stays(state, far, near, self._why_it_stays(task, far))
+            return self._stays(state, far, near, why_it_stays(self._mapping, task, far))
         if far is None:
             stub = SealAbsent(task.key, task.aim.generation, task.seed)
             return self._ask(state, Sealing(far_side, absent=True), Perform(far_side, stub))
-        because = self._why_not(task.aim.side, far)
+        because = why_not(self._mapping, task.key, task.aim.side, far, near.item if near else None)
         if because:
             return self._stays(self._noted(state, StepKind.HELD_OUT, far_side, far, because), far, near, because)
         seal = Seal(
@@ -296,14 +290,6 @@ class OwnershipRules:
             expires=bool(far.ttl),
         )
         return self._ask(state, Sealing(far_side), Perform(far_side, seal))
-
-    def _why_it_stays(self, task: Task, far: Item | None) -> str:
-        """Say why the sweeper leaves a key that it was to move; empty when there is nothing to be said."""
-        if far is None or task.op is not None or not task.aim.generation:
-            return ""
-        if not task.may_hand_over:
-            return EXCLUDED
-        return (self._why_not(task.aim.side, far) or GIVEN_BACK) if is_held_out(far) else ""
 
     def _stays(self, state: State, far: Item | None, near: Seen | None, because: str) -> Next:
         """The key stays where it is: an operation goes there, the sweeper is done."""
@@ -323,7 +309,8 @@ class OwnershipRules:
         state = self._noted(state, StepKind.HELPED, source, sealed, "both sides were standby")
         if fence is None:
             return self._activate(state, source, sealed)
-        return self._take_back(state, source, sealed, fence, self._why_not(source.other, sealed) or GIVEN_BACK)
+        because = why_not(self._mapping, state.task.key, source.other, sealed) or GIVEN_BACK
+        return self._take_back(state, source, sealed, fence, because)
 
     def _half_way(self, side: Side, near: Item | None, far: Item | None) -> _HalfWay | str:
         """Say where a handover stands that left both sides standby; a reason where that can't be told."""
@@ -350,7 +337,7 @@ class OwnershipRules:
 
     def _activate(self, state: State, source: Side, sealed: Item) -> Next:
         try:
-            mapped = self._carried(source.other, sealed)
+            mapped = carried(self._mapping, state.task.key, source.other, sealed)
         except PoisonRecord as error:
             return self._give_back(state, source, sealed, str(error))
         write = Activate(state.task.key, mapped, state.task.complete)
@@ -394,20 +381,6 @@ class OwnershipRules:
         if state.round >= self._rounds:
             return self._done(state, Outcome.BUSY, owner, item)
         return self._try(state._replace(round=state.round + 1), owner)
-
-    def _why_not(self, target: Side, item: Item) -> str:
-        """Say why `target` can't take an item, as far as that can be known; empty when it can."""
-        try:
-            self._carried(target, item)
-        except PoisonRecord as error:
-            return str(error)
-        return ""
-
-    def _carried(self, target: Side, item: Item) -> Item:
-        """Return the item in the names of `target`; raise PoisonRecord where it can be known that it won't do there."""
-        if item.ttl:
-            wire.number(Raw(item.ttl))  # a seal moves it to `cf_ttl`, where it has to be an integer
-        return self._mapping.map_item(direction_to(target), item)
 
     # Reads: the active image answers; with both sides standby the one with the higher generation, but never a fence.
 

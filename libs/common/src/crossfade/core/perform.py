@@ -196,7 +196,7 @@ def _reseal(write: Reseal, item: Item | None, _shape: TableShape) -> Applied | R
 
 
 def _fence(write: Fence, item: Item | None, shape: TableShape) -> Applied | Refused:
-    # A legacy row without a role keeps its TTL value where it fires, whatever the flag document says: not to be touched.
+    # A legacy row without a role has its TTL value where it fires, whatever the flag document says: it is left alone.
     active = is_active(item, shape.side, complete=write.complete and shape.side is Side.NEW)
     if active or generation_of(item) >= write.generation:
         return Refused(item)
