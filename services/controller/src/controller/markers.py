@@ -18,13 +18,13 @@ from controller.world import ShardReader, World
 from crossfade.core.apply import lifted_version
 from crossfade.core.change import Change, decode_change
 from crossfade.core.clocks import CommitUs
-from crossfade.core.errors import OwnershipAmbiguous, PoisonRecord, StoreUnavailable
+from crossfade.core.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
 from crossfade.core.fence import Transfer, Verdict
 from crossfade.core.item import Item, build_image, generation_of, is_active, parse_item, version_of
 from crossfade.core.keys import Key, key_image
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side, direction_to
-from crossfade.core.writes import Activate, Applied, Lift, SealAbsent
+from crossfade.core.writes import Activate, Applied, Lift, SealAbsent, Unfit
 
 PAGE: Final = 1000
 """Records of one GetRecords."""
@@ -184,6 +184,8 @@ class Markers:
             legacy = await tables[Side.LEGACY].read(key)
             if legacy is None:
                 stub = await tables[Side.LEGACY].perform(SealAbsent(key, 0, self._world.now_us() << 10))
+                if isinstance(stub, Unfit):
+                    raise ConfigError(f"the legacy table refuses the canary {key.decode()} for good: {stub.because}")
                 legacy = stub.item
             if legacy is not None and is_active(legacy, Side.LEGACY):
                 return Side.LEGACY, legacy
