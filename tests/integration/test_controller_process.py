@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,21 @@ def start_controller(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
 
 def published(flags: Path) -> tuple[FlagDocument, bool]:
     return parse_flagd_file(flags.read_text())
+
+
+def next_event(process: subprocess.Popen[str], event: str) -> dict[str, Any]:
+    """Read the log up to an event."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        told: dict[str, Any] = json.loads(line)
+        if told["event"] == event:
+            return told
+    raise AssertionError(f"the controller ended before it said {event!r}")
+
+
+def until_published(flags: Path, deadline_s: float) -> None:
+    while not flags.is_file() and time.monotonic() < deadline_s:
+        time.sleep(0.1)
 
 
 async def until_dual_write(address: str) -> dict[str, Any]:
@@ -207,3 +223,39 @@ async def test_a_store_that_is_away_for_longer_than_the_lease_is_waited_for(tmp_
         finally:
             process.kill()
             process.communicate()
+
+
+async def test_a_flag_file_that_can_not_be_written_any_more_does_not_end_the_controller(tmp_path: Path) -> None:
+    """Something stands in its place, which not even root may replace; once it is gone the flags are published."""
+    flags = tmp_path / "flags.json"
+    with Stack(redis=False) as stack:
+        env = environment(stack.endpoints, flags)
+        first, _ = start_controller(env)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        process, _ = start_controller(env)  # the lease of the first has to expire
+        try:
+            flags.unlink(missing_ok=True)
+            (flags / "in the way").mkdir(parents=True)
+            said = await asyncio.to_thread(next_event, process, "not driving")
+            assert "CROSSFADE_FLAG_FILE" in said["error"]
+            assert "can't be published" in said["error"]
+            shutil.rmtree(flags)
+            await asyncio.to_thread(until_published, flags, time.monotonic() + 60)
+            assert published(flags) == (FlagDocument(), False)
+            assert os.listdir(tmp_path) == ["flags.json"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+
+
+def test_a_flag_file_that_can_not_be_written_is_said_before_ready(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with Stack(redis=False) as stack:
+        env = environment(stack.endpoints, tmp_path / "file" / "flags.json")
+        command = [sys.executable, "-m", "controller.main"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "CROSSFADE_FLAG_FILE=" in done.stderr
+    assert "give it a directory that it may write" in done.stderr
+    assert "ready" not in done.stdout

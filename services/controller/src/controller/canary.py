@@ -11,15 +11,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-import msgspec
 import structlog
 
 from controller.state import Migration
 from controller.world import World
-from crossfade.core.errors import ConfigError, CrossfadeError
+from crossfade.core.errors import CrossfadeError
 from crossfade.core.gates import Probe
 from crossfade.core.item import Item, is_active, version_of
-from crossfade.core.keys import Key
 from crossfade.core.phases import REPLICATING, Phase
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side
@@ -37,22 +35,6 @@ class _Write(NamedTuple):
     failed: bool
 
 
-def canary_key(world: World) -> Key:
-    """Return the canary's key.
-
-    Raises:
-        ConfigError: it is no key, or doesn't belong to the mapping.
-    """
-    text = world.settings.canary_key
-    try:
-        key = Key(msgspec.json.encode(msgspec.json.decode(text, type=list[dict[str, str]])))
-    except msgspec.MsgspecError as error:
-        raise ConfigError(f"CROSSFADE_CANARY_KEY={text} is no encoded key: {error}") from error
-    if not world.mapping.belongs(key):
-        raise ConfigError(f"CROSSFADE_CANARY_KEY={text} doesn't belong to the mapping {world.mapping.name}")
-    return key
-
-
 class Canary:
     """Writes in intervals, and remembers what became of it."""
 
@@ -65,7 +47,7 @@ class Canary:
         """
         self._world = world
         self._allocate = allocate
-        self.key = canary_key(world)
+        self.key = world.settings.canary(world.mapping)
         self._writes: deque[_Write] = deque(maxlen=world.settings.probe_window)
         self._expected: int | None = None
         self._proven_at_s: float | None = None

@@ -6,10 +6,9 @@ import argparse
 import sys
 
 from controller.settings import ControllerSettings
-from crossfade.core.errors import ConfigError
 from crossfade.runtime.lifecycle import code_version, run
 from crossfade.runtime.logging import configure
-from crossfade.runtime.settings import describe_settings, load_settings
+from crossfade.runtime.settings import describe_settings, load_checked
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,17 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"controller {code_version()}")
-    parser.add_argument("--check", action="store_true", help="check the settings and end")
+    parser.add_argument("--check", action="store_true", help="check settings, mapping and files, and end")
     asked = parser.parse_args(arguments)
-    settings = load_settings(ControllerSettings)
-    if settings.flag_file is None and not settings.flag_config_map:
-        sys.stderr.write("CROSSFADE_FLAG_FILE: not set, nor is CROSSFADE_FLAG_CONFIG_MAP; flags are published there\n")
-        return 2
-    try:
-        settings.mapping()
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    settings = load_checked(ControllerSettings)
     if asked.check:
         return 0
     configure("controller", settings.log_level)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
-from controller.canary import canary_key
 from controller.world import ShardReader, World
 from crossfade.core.apply import lifted_version
 from crossfade.core.change import Change, decode_change
@@ -98,7 +97,7 @@ class Markers:
         """
         self._world = world
         self._allocate = allocate
-        self._key = canary_key(world)
+        self._key = world.settings.canary(world.mapping)
         self._hint = _hint(self._key)
         self._open: dict[tuple[Side, str], _Marker] = {}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from controller.canary import canary_key
 from controller.world import World
 from crossfade.core.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
 from crossfade.core.errors import ConfigError, PoisonRecord
@@ -236,7 +235,7 @@ def _retention(world: World) -> GateResult:
 
 def _canary(world: World) -> tuple[str, GateResult]:
     try:
-        key = canary_key(world).decode()
+        key = world.settings.canary(world.mapping).decode()
     except ConfigError as error:
         return "", GateResult("canary", False, world.settings.canary_key, None, str(error))
     return key, GateResult("canary", True, key, None, "no client may use this key")

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
+import msgspec
+from pydantic import Field, field_validator
+
+from crossfade.core.errors import ConfigError, PoisonRecord
 from crossfade.core.gates import Bounds
-from crossfade.runtime.settings import ListeningSettings
+from crossfade.core.keys import Key, key_of_values
+from crossfade.core.mapping import Mapping
+from crossfade.core.shape import Side
+from crossfade.runtime.settings import PREFIX, ListeningSettings
+from crossfade.runtime.urls import http_url
+
+_PREFIX: Final = r"^[\w!.*'()-]+(/[\w!.*'()-]+)*$"
+"""A prefix of S3 keys, of the characters that S3 calls safe."""
 
 
 class ControllerSettings(ListeningSettings):
@@ -28,8 +41,14 @@ class ControllerSettings(ListeningSettings):
         pattern=r"^(https?://.+)?$",
         description="Base URL of the verifier, for GET /parity; unset, its gates stay shut.",
     )
-    bucket: str = Field("", description="S3 bucket of export and import; it must exist.")
-    bucket_prefix: str = Field("crossfade", description="Prefix of all keys in it.")
+    bucket: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$",
+        description="Name of the S3 bucket of export and import; it must exist.",
+    )
+    bucket_prefix: str = Field(
+        "crossfade", pattern=_PREFIX, max_length=512, description="Prefix of all keys in it, as in crossfade or a/b."
+    )
     shards: int = Field(1, ge=1, description="Shards of a stream that the controller creates.")
     retention_h: int = Field(168, ge=48, le=8760, description="Retention of the streams during the migration.")
     canary_key: str = Field(
@@ -74,6 +93,83 @@ class ControllerSettings(ListeningSettings):
     gate_api_p99_ms: float = Field(250.0, gt=0, description="Gate: p99 of API calls.")
     plan_sample: int = Field(2000, ge=1, description="Rows that `plan` reads to prove the mapping's round trip.")
 
+    @field_validator("verifier_url")
+    @classmethod
+    def _verifier(cls, value: str) -> str:
+        return http_url(value) if value else value
+
+    @field_validator("metric_period_s")
+    @classmethod
+    def _period(cls, value: int) -> int:
+        if value not in (1, 5, 10, 30) and value % 60:
+            raise ValueError("must be 1, 5, 10, 30 or a multiple of 60: CloudWatch knows no other periods")
+        return value
+
+    @field_validator("revoke_command", "stop_command")
+    @classmethod
+    def _command(cls, value: list[str]) -> list[str]:
+        if value and not value[0]:
+            raise ValueError("the first entry must name a program")
+        return value
+
+    def canary(self, mapping: Mapping) -> Key:
+        """Return the canary's key.
+
+        Raises:
+            ConfigError: it is no key, or doesn't belong to the mapping.
+        """
+        names = mapping.shape(Side.LEGACY).key
+        form = "as in " + ",".join(f'{{"S":"{name}"}}' for name in names).join("[]")
+        try:
+            values = msgspec.json.decode(self.canary_key, type=list[dict[str, str]])
+            if len(values) != len(names):
+                raise PoisonRecord(f"it has {len(values)} values, keys of {mapping.name} have {len(names)}")
+            if any(len(each) != 1 or each.keys() - {"S", "N", "B"} or not all(each.values()) for each in values):
+                raise PoisonRecord("a value is one of S, N and B, and not empty")
+            key = key_of_values(dict(zip(names, values, strict=True)), names)
+        except (msgspec.MsgspecError, PoisonRecord) as error:
+            raise ConfigError(f"CROSSFADE_CANARY_KEY={self.canary_key} is no encoded key, {form}: {error}") from error
+        if not mapping.belongs(key):
+            raise ConfigError(
+                f"CROSSFADE_CANARY_KEY={self.canary_key} doesn't belong to the mapping {mapping.name}: name a key that "
+                "does, and that no client uses"
+            )
+        return key
+
+    def checks(self) -> Iterator[Callable[[], object]]:
+        """See `ServiceSettings.checks`."""
+        yield from super().checks()
+        yield self._check_canary
+        yield self._check_flags
+        yield lambda: _check_program("revoke_command", self.revoke_command)
+        yield lambda: _check_program("stop_command", self.stop_command)
+
+    def _check_canary(self) -> None:
+        try:
+            mapping = self.mapping()
+        except ConfigError:
+            return  # said already
+        self.canary(mapping)
+
+    def _check_flags(self) -> None:
+        if self.flag_config_map:
+            from crossfade.adapters.config_map import in_cluster
+
+            in_cluster()
+        elif self.flag_file is None:
+            raise ConfigError(
+                "CROSSFADE_FLAG_FILE: not set, nor is CROSSFADE_FLAG_CONFIG_MAP; flags are published there"
+            )
+        else:
+            from crossfade.adapters.flags import check_writable  # OpenFeature is dear to import
+
+            check_writable(self.flag_file)
+
     def bounds(self) -> Bounds:
         """Return the gates' bounds."""
         return Bounds(**{name: getattr(self, f"gate_{name}") for name in Bounds._fields})
+
+
+def _check_program(field: str, command: Sequence[str]) -> None:
+    if command and shutil.which(command[0]) is None:
+        raise ConfigError(f"{PREFIX}{field.upper()}: there is no program {command[0]} here that can be run")

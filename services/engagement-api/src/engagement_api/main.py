@@ -12,7 +12,6 @@ import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -20,13 +19,12 @@ import structlog
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.flags import FlagdFile, read_flagd_file
+from crossfade.adapters.flags import FlagdFile
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
 from crossfade.core.control import control_tables
-from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Side
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import add_EngagementServiceServicer_to_server
@@ -35,7 +33,7 @@ from crossfade.runtime.aws import wire_config
 from crossfade.runtime.grpc import RpcServer
 from crossfade.runtime.logging import configure
 from crossfade.runtime.ownership import Ownership
-from crossfade.runtime.settings import describe_settings, load_settings
+from crossfade.runtime.settings import describe_settings, load_checked
 from engagement_api.epochs import Epochs
 from engagement_api.figures import Figures, tell
 from engagement_api.measures import observed
@@ -46,7 +44,6 @@ from engagement_api.report import Tally, report
 from engagement_api.servicer import SERVICE, EngagementServicer
 from engagement_api.settings import Settings
 from engagement_api.targets import name_targets
-from engagement_migration.keys import wallet_key
 
 log = structlog.get_logger()
 
@@ -60,31 +57,6 @@ FIGURES_S: Final = 1.0
 
 COPY_CONNECTIONS: Final = 8
 """As many as the dual write has requests at a time, both sides together."""
-
-
-def flag_file(settings: Settings) -> Path:
-    """Return the flag file.
-
-    Raises:
-        ConfigError: none was named.
-    """
-    if settings.flag_file is None:
-        raise ConfigError("CROSSFADE_FLAG_FILE: name the flagd file with the flags `ownership` and `dual-write`")
-    return settings.flag_file
-
-
-def check_keys(mapping: Mapping) -> Mapping:
-    """Return a mapping whose rows this API names.
-
-    Raises:
-        ConfigError: its wallets would be somebody else's rows.
-    """
-    if not mapping.belongs(wallet_key("user", "channel")):
-        raise ConfigError(
-            f"CROSSFADE_MIGRATION_MAPPING: rows of {mapping.name!r} have other keys than this API's wallets "
-            "(USER#<user>, POINTS#<channel>): another service has to write them, by crossfade.runtime.ownership"
-        )
-    return mapping
 
 
 class Service:
@@ -184,8 +156,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         ConfigError: the mapping or the flag file can't be read, or the port is taken.
     """
     async with AsyncExitStack() as stack:
-        mapping = check_keys(settings.mapping())
-        flags = FlagdFile(flag_file(settings), settings.flag_poll_s)
+        mapping = settings.mapping()
+        flags = FlagdFile(settings.flags(), settings.flag_poll_s)
         stack.push_async_callback(flags.close)
         await flags.start()
         await stack.enter_async_context(telemetry.running(NAME, settings))
@@ -203,22 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"{NAME} {version('crossfade-engagement-api')}")
     parser.add_argument("--check", action="store_true", help="check settings, mapping and flag file, and end")
     wanted = parser.parse_args(arguments)
-    settings = load_settings(Settings)
-    configure(NAME, settings.log_level)
+    settings = load_checked(Settings)
     if wanted.check:
-        return check(settings)
+        return 0
+    configure(NAME, settings.log_level)
     return lifecycle.run(NAME, lambda stop: serve(settings, stop), health=settings.health_address)
-
-
-def check(settings: Settings) -> int:
-    """Say on stderr what is wrong with the mapping or the flag file; return 2 then, 0 when nothing is."""
-    try:
-        check_keys(settings.mapping())
-        read_flagd_file(flag_file(settings))
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

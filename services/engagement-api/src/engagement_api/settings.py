@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
+from crossfade.core.errors import ConfigError
+from crossfade.core.mapping import Mapping
 from crossfade.runtime.settings import ListeningSettings
+from engagement_migration.keys import wallet_key
 
 
 class Settings(ListeningSettings):
@@ -42,3 +47,34 @@ class Settings(ListeningSettings):
         if self.operation_s > self.lease_s / 2:
             raise ValueError("CROSSFADE_OPERATION_S must be at most half of CROSSFADE_LEASE_S")
         return self
+
+    def mapping(self) -> Mapping:
+        """Load the migration's mapping, whose rows must be the API's wallets.
+
+        Raises:
+            ConfigError: there is none, or its rows are somebody else's.
+        """
+        mapping = super().mapping()
+        if not mapping.belongs(wallet_key("user", "channel")):
+            raise ConfigError(
+                f"CROSSFADE_MIGRATION_MAPPING: rows of {mapping.name!r} have other keys than this API's wallets "
+                "(USER#<user>, POINTS#<channel>): another service has to write them, by crossfade.runtime.ownership"
+            )
+        return mapping
+
+    def flags(self) -> Path:
+        """Return the flag file.
+
+        Raises:
+            ConfigError: none was named.
+        """
+        if self.flag_file is None:
+            raise ConfigError("CROSSFADE_FLAG_FILE: name the flagd file with the flags `ownership` and `dual-write`")
+        return self.flag_file
+
+    def checks(self) -> Iterator[Callable[[], object]]:
+        """See `ServiceSettings.checks`."""
+        from crossfade.adapters.flags import read_flagd_file  # OpenFeature is dear to import
+
+        yield from super().checks()
+        yield lambda: read_flagd_file(self.flags())

@@ -28,6 +28,7 @@ from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
 from crossfade.core.control import control_tables
+from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping as Migration
 from crossfade.core.shape import Direction, Side
 from crossfade.ports.control import DeadLetters
@@ -176,6 +177,8 @@ def _now_us() -> int:
 @functools.cache
 def _container() -> Container:
     settings = read_settings(FunctionSettings)
+    if found := settings.problems():
+        raise ConfigError("\n".join(found))
     configure(f"replicator-{settings.role.value}", settings.log_level)
     tune_garbage_collection()
     return Container(settings)

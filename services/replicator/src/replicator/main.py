@@ -1,7 +1,7 @@
 """The replicator's command line.
 
 replicator                                   run the role CROSSFADE_ROLE=forward | reverse | feed
-replicator --check                           read the settings and the mapping, and end
+replicator --check                           check settings, mapping and files, and end
 replicator replay FILE.jsonl [--direction forward] [--execute] [--json]
 replicator dead-letters list [--json]
 replicator dead-letters redrive [--execute] [--json]
@@ -20,7 +20,7 @@ from crossfade.core.errors import CrossfadeError
 from crossfade.core.shape import Direction
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.logging import configure
-from crossfade.runtime.settings import describe_settings, load_settings
+from crossfade.runtime.settings import describe_settings, load_checked, load_settings
 from replicator.settings import Settings, ToolSettings
 
 NAME = "replicator"
@@ -49,15 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(*, check: bool) -> int:
-    settings = load_settings(Settings)
-    configure(f"{NAME}-{settings.role.value}", settings.log_level)
-    try:
-        settings.mapping()
-    except CrossfadeError as error:
-        sys.stderr.write(f"{error}\n")
-        return REFUSED
+    settings = load_checked(Settings)
     if check:
         return 0
+    configure(f"{NAME}-{settings.role.value}", settings.log_level)
 
     async def serve(stop: asyncio.Event) -> None:
         from replicator.service import Service
@@ -79,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {lifecycle.code_version()}")
-    parser.add_argument("--check", action="store_true", help="read the settings and the mapping, and end")
+    parser.add_argument("--check", action="store_true", help="check settings, mapping and files, and end")
     commands = parser.add_subparsers(dest="command", metavar="command")
     replay = commands.add_parser("replay", help="apply recorded change records, one JSON document a line")
     replay.add_argument("file")

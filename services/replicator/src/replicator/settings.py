@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from crossfade.runtime.settings import ServiceSettings
+from crossfade.runtime.settings import NAME, ServiceSettings
 from replicator.kill_points import KillPoints
 
 
@@ -25,6 +25,7 @@ class Settings(ServiceSettings):
     role: Role = Field(description="forward, reverse or feed.")
     worker: str = Field(
         "",
+        pattern=f"{NAME}|^$",
         description="Lasting name of this worker, unique among its role: after a crash it has its shards back at once. "
         "Unset: the pod's name, and the old leases have to expire first.",
     )

@@ -32,7 +32,7 @@ from crossfade.core.shape import Side
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.logging import configure
-from crossfade.runtime.settings import describe_settings, load_settings
+from crossfade.runtime.settings import describe_settings, load_checked
 from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURATION
 from verifier.both import BothTables
 from verifier.endpoints import application
@@ -174,23 +174,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {version('crossfade-verifier')}")
-    parser.add_argument("--check", action="store_true", help="check settings and mapping, and end")
+    parser.add_argument("--check", action="store_true", help="check settings, mapping and files, and end")
     wanted = parser.parse_args(arguments)
-    settings = load_settings(Settings)
-    configure(NAME, settings.log_level)
+    settings = load_checked(Settings)
     if wanted.check:
-        return check(settings)
+        return 0
+    configure(NAME, settings.log_level)
     return lifecycle.run(NAME, lambda stop: serve(settings, stop), health=settings.health_address)
-
-
-def check(settings: Settings) -> int:
-    """Say on stderr what is wrong with the mapping; return 2 then, 0 when nothing is."""
-    try:
-        settings.mapping()
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ reader measures the age of what it knows by reading the file itself.
 from __future__ import annotations
 
 import asyncio
+import glob
 import json
 import os
 import tempfile
@@ -20,12 +21,18 @@ from openfeature import api
 from openfeature.contrib.provider.flagd import FlagdProvider
 from openfeature.contrib.provider.flagd.config import ResolverType
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.errors import ConfigError, StoreUnavailable
 from crossfade.core.ramp import FlagDocument
 from crossfade.ports.flags import Flags
 
 OWNERSHIP: Final = "ownership"
 DUAL_WRITE: Final = "dual-write"
+
+_TEMPORARY: Final = ".tmp"
+_MODE: Final = 0o644
+"""Of the file: pods run as other users than the controller."""
+
+_LEFT_S: Final = 60.0
 
 
 def flagd_file(document: FlagDocument, *, dual_write: bool) -> str:
@@ -70,8 +77,35 @@ def read_flagd_file(path: Path) -> tuple[FlagDocument, bool]:
         raise ConfigError(f"CROSSFADE_FLAG_FILE={path}: {error}") from error
 
 
+def check_writable(path: Path) -> None:
+    """Make sure that flags can be published to a file, as `FlagFile` does it; leaves nothing behind.
+
+    Raises:
+        ConfigError: they can't be; the message names the setting and what is in the way.
+    """
+    if path.is_dir():
+        raise ConfigError(f"CROSSFADE_FLAG_FILE={path}: is a directory; name a file in it")
+    made: list[Path] = []
+    try:
+        for folder in reversed([path.parent, *path.parent.parents]):
+            if not folder.exists():
+                folder.mkdir()
+                made.append(folder)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
+        os.close(handle)
+        os.unlink(temporary)
+    except OSError as error:
+        raise ConfigError(
+            f"CROSSFADE_FLAG_FILE={path}: the controller can't write there: {error.strerror}; give it a directory that "
+            "it may write, and that the pods see"
+        ) from error
+    finally:
+        for folder in reversed(made):
+            folder.rmdir()
+
+
 class FlagFile:
-    """Publishes flags: each time a whole new file, put in place by one rename."""
+    """Publishes flags: each time a whole new file, put in place by one rename, that every user may read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -81,17 +115,41 @@ class FlagFile:
         await asyncio.to_thread(self.write, document, dual_write=dual_write)
 
     def write(self, document: FlagDocument, *, dual_write: bool) -> None:
-        """Replace the file, from synchronous code."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        before_ns = self._path.stat().st_mtime_ns if self._path.exists() else 0
-        handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
-        with os.fdopen(handle, "w") as file:
-            file.write(flagd_file(document, dual_write=dual_write))
-            file.flush()
-            os.fsync(file.fileno())
-        now_ns = max(time.time_ns(), before_ns + 1_000_000)  # the provider ignores a file that is not newer
-        os.utime(temporary, ns=(now_ns, now_ns))
-        os.replace(temporary, self._path)
+        """Replace the file, from synchronous code.
+
+        Raises:
+            StoreUnavailable: it can't be written now; the one in place is untouched.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._clear_away()
+            before_ns = self._path.stat().st_mtime_ns if self._path.exists() else 0
+            handle, temporary = tempfile.mkstemp(
+                dir=self._path.parent, prefix=f".{self._path.name}.", suffix=_TEMPORARY
+            )
+            try:
+                with os.fdopen(handle, "w") as file:
+                    os.fchmod(handle, _MODE)
+                    file.write(flagd_file(document, dual_write=dual_write))
+                    file.flush()
+                    os.fsync(handle)
+                now_ns = max(time.time_ns(), before_ns + 1_000_000)  # the provider ignores a file that is not newer
+                os.utime(temporary, ns=(now_ns, now_ns))
+                os.replace(temporary, self._path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise StoreUnavailable(
+                f"CROSSFADE_FLAG_FILE={self._path}: the flags can't be published: {error.strerror}"
+            ) from error
+
+    def _clear_away(self) -> None:
+        """Remove what publishers left that were killed; a living one needs its file for less than `_LEFT_S`."""
+        for left in self._path.parent.glob(f".{glob.escape(self._path.name)}.*{_TEMPORARY}"):
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _LEFT_S:
+                    left.unlink()
 
 
 class FlagdFile:

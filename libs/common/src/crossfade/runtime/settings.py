@@ -8,20 +8,28 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, Self, TypeVar, cast
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping
 from crossfade.runtime.health import Address
-from crossfade.runtime.tls import TlsFiles
+from crossfade.runtime.tls import TlsFiles, client_context, server_context
+from crossfade.runtime.urls import http_url, redis_url
 
 PREFIX: Final = "CROSSFADE_"
 
+
+STREAM: Final = r"^[a-zA-Z0-9_.-]{1,128}$"
+"""Names that Kinesis takes."""
+
+NAME: Final = r"^[!-~]{1,255}$"
+"""Names of processes: one word of printable ASCII."""
 
 _MAPPING_NAMES: Final = sorted(name for name in vars(Mapping) if not name.startswith("_"))
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -30,21 +38,39 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 class ServiceSettings(BaseSettings):
     """What every service is told. A service subclasses it with settings of its own."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    # An error that shows its input would show a password; nan and inf are no durations.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     migration_mapping: str = Field("engagement_migration:MAPPING", description="The mapping, as module:attribute.")
-    region: str = Field("us-east-1", description="AWS Region of both tables and all streams.")
+    region: str = Field(
+        "us-east-1",
+        pattern=r"^[a-z]{2,}(-[a-z]+)*-[0-9]{1,2}$",
+        description="AWS Region of both tables and all streams, as in us-east-1.",
+    )
     aws_endpoint_url: str | None = Field(
         None, description="One endpoint for every AWS service; unset for the real ones."
     )
-    redis_url: str | None = Field(None, description="Marks of applied writes; without it every copy is written.")
+    redis_url: str | None = Field(
+        None,
+        description="Marks of applied writes: redis://USER:PASSWORD@HOST:6379/0, percent-encoded; without it every "
+        "copy is written.",
+    )
     flag_file: Path | None = Field(None, description="The flagd file with the flags `ownership` and `dual-write`.")
-    legacy_stream: str = Field("wallet-changes", description="Kinesis stream with the legacy table's change records.")
-    new_stream: str = Field("engagement-changes", description="Kinesis stream with the new table's change records.")
-    feed_stream: str = Field("engagement-events", description="Kinesis stream that the feed publishes to.")
+    legacy_stream: str = Field(
+        "wallet-changes", pattern=STREAM, description="Kinesis stream with the legacy table's change records."
+    )
+    new_stream: str = Field(
+        "engagement-changes", pattern=STREAM, description="Kinesis stream with the new table's change records."
+    )
+    feed_stream: str = Field(
+        "engagement-events", pattern=STREAM, description="Kinesis stream that the feed publishes to."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     pod: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+        pattern=NAME,
         description="Name of this process, unique for each start.",
     )
     insecure: bool = Field(
@@ -59,10 +85,42 @@ class ServiceSettings(BaseSettings):
     @field_validator("aws_endpoint_url", "redis_url")
     @classmethod
     def _url(cls, value: str | None, info: ValidationInfo) -> str | None:
-        schemes = ("http", "https") if info.field_name == "aws_endpoint_url" else ("redis", "rediss", "unix")
-        if value and not value.startswith(tuple(f"{each}://" for each in schemes)):
-            raise ValueError(f"no URL that begins with {' or '.join(f'{each}://' for each in schemes)}")
-        return value or None
+        read = http_url if info.field_name == "aws_endpoint_url" else redis_url
+        return read(value) if value else None
+
+    @model_validator(mode="after")
+    def _streams_differ(self) -> Self:
+        if len({self.legacy_stream, self.new_stream, self.feed_stream}) < 3:
+            raise ValueError(
+                "CROSSFADE_LEGACY_STREAM, CROSSFADE_NEW_STREAM and CROSSFADE_FEED_STREAM must name three streams"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        ports = [name for name in ("health_port", "port", "http_port") if getattr(self, name, 0)]
+        if len({getattr(self, name) for name in ports}) < len(ports):
+            raise ValueError(f"{' and '.join(PREFIX + name.upper() for name in ports)} are one port: give each its own")
+        return self
+
+    def checks(self) -> Iterator[Callable[[], object]]:
+        """Yield what to try before anything starts, of what the values alone can't tell; each raises `ConfigError`."""
+        from crossfade.runtime.telemetry.config import read_config  # its package is dear to import
+
+        yield self.mapping
+        yield lambda: read_config(os.environ)
+        if self.health_port is not None:
+            yield lambda: check_address("health_host", self.health_host)
+
+    def problems(self) -> list[str]:
+        """Say what stands in the way of a start with these settings, a sentence each, by the setting's name."""
+        found = []
+        for check in self.checks():
+            try:
+                check()
+            except ConfigError as error:
+                found.append(str(error))
+        return found
 
     @property
     def health_address(self) -> Address | None:
@@ -108,6 +166,14 @@ class ListeningSettings(ServiceSettings):
             "CROSSFADE_TLS_CLIENT_CA_FILE, or CROSSFADE_INSECURE=1 where nobody else reaches the network"
         )
 
+    def checks(self) -> Iterator[Callable[[], object]]:
+        """See `ServiceSettings.checks`."""
+        yield from super().checks()
+        yield lambda: check_address("host", self.host)
+        files = self.tls
+        if files is not None:
+            yield lambda: (server_context(files), client_context(files))
+
     @property
     def tls(self) -> TlsFiles | None:
         """The files of mutual TLS; None for plain connections."""
@@ -137,6 +203,26 @@ def load_mapping(reference: str) -> Mapping:
     return cast("Mapping", found)
 
 
+def check_address(field: str, host: str) -> None:
+    """Make sure that this machine can listen on an address.
+
+    Args:
+        field: the setting's name.
+        host: name or address.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    if host in {"127.0.0.1", "localhost"}:
+        return  # every machine has it
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(address)
+    except (OSError, ValueError) as error:  # ValueError: no host name at all
+        raise ConfigError(f"{PREFIX}{field.upper()}: this machine can't listen on {host!r}: {error}") from error
+
+
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 
@@ -148,7 +234,7 @@ def unknown_keys(cls: type[ServiceSettings], environment: dict[str, str]) -> lis
         if key.startswith(PREFIX) and key not in known:
             names = [each.removeprefix(PREFIX) for each in known]
             near = difflib.get_close_matches(key.removeprefix(PREFIX), names, n=1)
-            cure = f"did you mean {PREFIX}{near[0]}?" if near else "no setting of this program"
+            cure = f"did you mean {PREFIX}{near[0]}?" if near else "tell it only to the program that knows it"
             sentences.append(f"{key}: unknown setting; {cure}")
     return sentences
 
@@ -168,12 +254,21 @@ def read_settings(cls: type[SettingsT], **overrides: Any) -> SettingsT:
         settings = cls(**overrides)
     except ValidationError as error:
         wrong += [_sentence(cls, each) for each in error.errors()]
-        raise ConfigError("\n".join(wrong)) from error
+        raise ConfigError("\n".join(wrong)) from None  # a traceback would show what was given
     except SettingsError as error:  # a list that is no JSON
-        raise ConfigError("\n".join([*wrong, f'{error}; a list is written as JSON: ["one","two"]'])) from error
+        raise ConfigError("\n".join([*wrong, f"{_field_of(cls, error)}{_AS_JSON}"])) from None
     if wrong:
         raise ConfigError("\n".join(wrong))
     return settings
+
+
+_AS_JSON: Final = ': is no JSON; a list is written as ["one","two"]'
+
+
+def _field_of(cls: type[ServiceSettings], error: SettingsError) -> str:
+    """Name the variable that an error is about; pydantic-settings says the field in quotes, and not the value."""
+    named = [name for name in cls.model_fields if f'"{name}"' in str(error)]
+    return PREFIX + named[0].upper() if named else str(error)
 
 
 def _sentence(cls: type[ServiceSettings], error: ErrorDetails) -> str:
@@ -194,6 +289,15 @@ def load_settings(cls: type[SettingsT], **overrides: Any) -> SettingsT:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error
+
+
+def load_checked(cls: type[SettingsT]) -> SettingsT:
+    """Read the settings and try them, as a service does before it starts and as `--check` does; see `load_settings`."""
+    settings = load_settings(cls)
+    if found := settings.problems():
+        sys.stderr.write("\n".join(found) + "\n")
+        raise SystemExit(2)
+    return settings
 
 
 def describe_settings(cls: type[ServiceSettings]) -> str:

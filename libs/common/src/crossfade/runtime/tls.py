@@ -87,7 +87,7 @@ async def keep_fresh(files: TlsFiles, *contexts: ssl.SSLContext, look_s: float =
 def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
     try:
         context.load_verify_locations(files.client_ca)
-        context.load_cert_chain(files.cert, files.key)
+        context.load_cert_chain(files.cert, files.key, password="")  # else OpenSSL asks at the terminal
     except (OSError, ssl.SSLError) as error:
         named = ", ".join(f"CROSSFADE_TLS_{name.upper()}_FILE={path}" for name, path in files._asdict().items())
         raise ConfigError(f"{named}: {error}") from error

@@ -16,12 +16,14 @@ Everything else of the standard (batching, limits, certificates) is read by the 
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from crossfade.core.errors import ConfigError
+from crossfade.runtime.urls import http_url
 
 TRACES: Final = frozenset({"otlp", "none"})
 METRICS: Final = frozenset({"otlp", "prometheus", "emf", "none"})
@@ -29,6 +31,10 @@ ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 SAMPLED: Final = 0x01
 _BITS: Final = 1 << 64
 _W3C: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+_HEADER: Final = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[!#-+\--:<-\[\]-~]*")
+"""A header as OTEL_EXPORTER_OTLP_HEADERS takes it: the OpenTelemetry protocol exporter's specification."""
 
 
 class Sampling(NamedTuple):
@@ -104,6 +110,8 @@ def read_config(environment: Mapping[str, str]) -> TelemetryConfig:
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return OFF
     _check_protocol(environment)
+    _check_addresses(environment)
+    _check_headers(environment)
     traces = _names(environment, "TRACES", TRACES)
     metrics = _names(environment, "METRICS", METRICS)
     return TelemetryConfig(
@@ -111,8 +119,8 @@ def read_config(environment: Mapping[str, str]) -> TelemetryConfig:
         metrics=metrics - {"none"},
         sampling=_sampling(environment),
         prometheus_host=environment.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
-        prometheus_port=int(_number(environment, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464)),
-        interval_s=_number(environment, "OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1000,
+        prometheus_port=int(_number(environment, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464, most=65_535)),
+        interval_s=_number(environment, "OTEL_METRIC_EXPORT_INTERVAL", 60_000, least=1) / 1000,
     )
 
 
@@ -135,23 +143,44 @@ def _check_protocol(environment: Mapping[str, str]) -> None:
             raise ConfigError(f"{name}: only grpc is spoken here, not {environment[name]}")
 
 
+def _check_addresses(environment: Mapping[str, str]) -> None:
+    for variable in (ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"):
+        said = environment.get(variable, "")
+        try:
+            if said:
+                http_url(said if "://" in said else f"http://{said}")
+        except ValueError as error:
+            raise ConfigError(f"{variable}: {error}; as in http://127.0.0.1:4317") from None
+
+
+def _check_headers(environment: Mapping[str, str]) -> None:
+    """Refuse what the SDK would complain of: its complaint repeats the header, and so a token."""
+    for variable in ("HEADERS", "TRACES_HEADERS", "METRICS_HEADERS"):
+        name = f"OTEL_EXPORTER_OTLP_{variable}"
+        if not all(_HEADER.fullmatch(each.strip()) for each in environment.get(name, "").split(",") if each.strip()):
+            raise ConfigError(f"{name}: must be name=value,name=value, with percent-encoded values")
+
+
 def _sampling(environment: Mapping[str, str]) -> Sampling:
     name = environment.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
     parent_based, kind = name.startswith("parentbased_"), name.removeprefix("parentbased_")
     if kind == "traceidratio":
-        ratio = _number(environment, "OTEL_TRACES_SAMPLER_ARG", 1.0)
-        if not 0 <= ratio <= 1:
-            raise ConfigError(f"OTEL_TRACES_SAMPLER_ARG: must be 0 to 1, not {ratio:g}")
-        return Sampling(ratio, parent_based)
+        return Sampling(_number(environment, "OTEL_TRACES_SAMPLER_ARG", 1.0, most=1.0), parent_based)
     if kind not in ("always_on", "always_off"):
         known = "always_on, always_off, traceidratio, and each with parentbased_ before it"
         raise ConfigError(f"OTEL_TRACES_SAMPLER: {name} is not one of {known}")
     return Sampling(1.0 if kind == "always_on" else 0.0, parent_based)
 
 
-def _number(environment: Mapping[str, str], variable: str, default: float) -> float:
+def _number(
+    environment: Mapping[str, str], variable: str, default: float, *, least: float = 0.0, most: float = float("inf")
+) -> float:
     said = environment.get(variable, "")
     try:
-        return float(said) if said else default
+        found = float(said) if said else default
     except ValueError as error:
         raise ConfigError(f"{variable}: must be a number, not {said!r}") from error
+    if not (math.isfinite(found) and least <= found <= most):
+        bounds = f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
+        raise ConfigError(f"{variable}: must be {bounds}, not {said}")
+    return found

@@ -1,0 +1,82 @@
+"""Addresses with secrets in them: read whole, as who uses them reads them, and never repeated in a message."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+HTTP_SCHEMES: Final = ("http", "https")
+
+ENCODED: Final = "in a user name or password write % as %25, # as %23, / as %2F, ? as %3F, @ as %40, : as %3A"
+"""The cure for nearly every address that is read as something else."""
+
+
+def redis_url(url: str) -> str:
+    """Return the address of a Redis if the client reads it as it was meant.
+
+    The client ignores what it can't read (a path that is no number, a query without values), so an unencoded
+    password would connect it elsewhere, or end up in an error message of its own.
+
+    Args:
+        url: redis://, rediss:// or unix://.
+
+    Raises:
+        ValueError: it isn't one; the message has no part of it.
+    """
+    split = _split(url, REDIS_SCHEMES)
+    if split.scheme == "unix":
+        if not split.path:
+            raise ValueError("names no socket: unix:///path/to/socket")
+    else:
+        if not split.hostname:
+            raise ValueError(f"names no host; {ENCODED}")
+        database = split.path.removeprefix("/")
+        if database and not (database.isascii() and database.isdecimal()):
+            raise ValueError(f"what follows the host must be a database's number, as in redis://host:6379/0; {ENCODED}")
+    if "@" in split.query:
+        raise ValueError(f"has an @ after its ?; {ENCODED}")
+    try:
+        from redis.asyncio import ConnectionPool  # dear to import, and only for those who use it
+
+        ConnectionPool.from_url(url).make_connection()  # opens nothing
+    except Exception:  # whatever the client raises may repeat the address
+        raise ValueError(f"the Redis client can't take it, or an option after its ?; {ENCODED}") from None
+    return url
+
+
+def http_url(url: str) -> str:
+    """Return an address of HTTP if it is one, and without credentials: nothing here would send them.
+
+    Args:
+        url: http:// or https://, of a service.
+
+    Raises:
+        ValueError: it isn't one; the message has no part of it.
+    """
+    split = _split(url, HTTP_SCHEMES)
+    if split.username is not None or split.password is not None:
+        raise ValueError("has a user name or password in it, which would not be sent: leave it out")
+    if not split.hostname:
+        raise ValueError("names no host")
+    if split.query:
+        raise ValueError("ends in a query, after a ?: leave it out")
+    return url
+
+
+def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
+    """Split an address; `urlsplit` drops control characters in silence, and its errors repeat what they are about."""
+    if not url.startswith(tuple(f"{each}://" for each in schemes)):
+        raise ValueError(f"no URL that begins with {' or '.join(f'{each}://' for each in schemes)}")
+    if any(each.isspace() or not each.isprintable() for each in url):
+        raise ValueError("has a space or a control character in it: is there a line end at its end?")
+    try:
+        split = urlsplit(url)
+        port = split.port
+    except ValueError:
+        raise ValueError(f"its host or port can't be read; {ENCODED}") from None
+    if "#" in url:
+        raise ValueError(f"has a # in it; {ENCODED}")
+    if port == 0:
+        raise ValueError("port 0 is nobody's")
+    return split
