@@ -15,7 +15,7 @@ from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.errors import StoreUnavailable
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer
 from crossfade.core.item import Item
 from crossfade.core.keys import Key
 from crossfade.core.ramp import FlagDocument
@@ -137,9 +137,9 @@ class Copies:
     def __init__(self, table: MemoryTable) -> None:
         self._table = table
         self.calls: list[list[Transfer]] = []
-        self.before: Callable[[], Awaitable[Verdict | None]] | None = None
+        self.before: Callable[[], Awaitable[Ruling | None]] | None = None
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         self.calls.append(list(transfers))
         if self.before is not None:
             refused = await self.before()

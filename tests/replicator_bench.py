@@ -10,7 +10,7 @@ from apply_cases import COMMITTED_US
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Direction, Side
 from engagement_migration import MAPPING
@@ -37,15 +37,15 @@ class Counting:
     def __init__(self, table: MemoryTable) -> None:
         self._table = table
         self.calls: list[list[Transfer]] = []
-        self.answers: list[list[Verdict] | Exception] = []
+        self.answers: list[Sequence[Ruling] | Exception] = []
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         self.calls.append(list(transfers))
         if self.answers:
             answer = self.answers.pop(0)
             if isinstance(answer, Exception):
                 raise answer
-            return answer
+            return list(answer)
         return await self._table.transfer(transfers)
 
     @property

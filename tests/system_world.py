@@ -26,7 +26,7 @@ from crossfade.core.decisions import Done, Found, Outcome, Perform, Read, Reply,
 from crossfade.core.digest import canonical_content
 from crossfade.core.events import Event, PublishedEvent, encode_event
 from crossfade.core.feed import decode_published, encode_published, events_of
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer
 from crossfade.core.image import Image, decode_image, encode_image
 from crossfade.core.item import Item, generation_of, is_active, version_of
 from crossfade.core.keys import Key, encode_key
@@ -110,7 +110,7 @@ class Running:
 class _Sender(Sender):
     """Needs no event loop for nothing."""
 
-    async def send(self, transfers: Sequence[Transfer]) -> list[Verdict]:
+    async def send(self, transfers: Sequence[Transfer]) -> list[Ruling]:
         return await super().send(transfers) if transfers else []
 
 

@@ -204,14 +204,14 @@ class World:
             case Difference.TWO_OWNERS:
                 self.put(Side.NEW, key, cf_role="A")
             case Difference.IN_HANDOVER:
-                self.seal(key, 1)
+                self.seal(key, 2)
             case _:
                 raise AssertionError(fault)
 
     async def sweep(self, *, limit_s: float = 60.0, samples: int = 10) -> Findings:
         """Make one pass, with this world's clock; what the streams tell reaches its follow list."""
         both = BothTables(MAPPING, self.reading[Side.LEGACY], self.reading[Side.NEW])
-        findings = Findings(16, samples, 1000)
+        findings = Findings(16, samples, 1000, both.why_refused)
         pace = Pace(1e9, now_s=self.clock.now_s, sleep=self.clock.sleep)
         followed = FollowList(
             both,

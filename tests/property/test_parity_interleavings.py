@@ -50,7 +50,7 @@ class Key:
     def seal(self) -> None:
         if self.owner is not None:
             old = self.tables[self.owner] or Item()
-            sealed = old._replace(role=Role.STANDBY, generation=old.generation + 1, version=version_of(old) + 1)
+            sealed = old._replace(role=Role.STANDBY, generation=old.generation + 2, version=version_of(old) + 1)
             self._put(self.owner, sealed)
 
     def activate(self) -> None:

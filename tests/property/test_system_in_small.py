@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer, Verdict
 from crossfade.core.image import Image
 from crossfade.core.item import Role, generation_of
 from crossfade.core.keys import Key
@@ -307,7 +307,7 @@ class LosesRecords(MemoryTable):
 class TakesAnyTransfer(MemoryTable):
     """A standby takes what comes, however old."""
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         high = [each._replace(repair=True, version=max(each.version, self._version(each.key))) for each in transfers]
         return await super().transfer(high)
 
@@ -319,7 +319,7 @@ class TakesAnyTransfer(MemoryTable):
 class ErasesRoles(MemoryTable):
     """A transfer replaces the row."""
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         verdicts = await super().transfer(transfers)
         for each, verdict in zip(transfers, verdicts, strict=True):
             item = self.item(each.key)

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from api_world import ALL_NEW, LEGACY_ONLY, Pod, World
 from crossfade.core.errors import StoreUnavailable
@@ -13,6 +14,7 @@ from crossfade.core.fence import Verdict
 from crossfade.core.image import of_string
 from crossfade.core.item import Role
 from crossfade.core.shape import Direction, Side
+from crossfade.core.writes import Unfit
 from engagement_api.breaker import Breaker
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
@@ -160,6 +162,24 @@ async def test_a_throttled_table_is_left_to_the_stream() -> None:
         await pod.earn(5)
     await settled(pod)
     assert len(world.copies[Side.NEW].calls) == 5
+    assert await world.marks.seen(Direction.FORWARD, [KEY]) == [None]
+
+
+async def test_a_copy_that_the_table_refuses_is_said_with_its_cause_and_served_all_the_same() -> None:
+    world = World()
+    pod = await world.pod(dual_write=True)
+
+    async def refused() -> Unfit:
+        return Unfit("Item size to update has exceeded the maximum allowed size")
+
+    world.copies[Side.NEW].before = refused
+    with capture_logs() as said:
+        assert (await pod.earn(5)).balance == 5
+        await settled(pod)
+    [entry] = [each for each in said if each["event"] == "refused"]
+    assert entry["key"] == KEY.decode()
+    assert entry["because"] == "Item size to update has exceeded the maximum allowed size"
+    assert pod.mirror.counts["skipped"] == 1
     assert await world.marks.seen(Direction.FORWARD, [KEY]) == [None]
 
 

@@ -16,7 +16,7 @@ from crossfade.adapters.control.reports import Held
 from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
 from crossfade.adapters.memory.control import MemoryJournal
 from crossfade.core.errors import ConfigError, StoreRefused, StoreUnavailable
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer, Verdict
 from crossfade.core.keys import key_of_strings
 from crossfade.core.phases import Phase
 from crossfade.core.shape import Direction
@@ -45,8 +45,8 @@ def key(number: int) -> Any:
 
 def write(number: int, version: int = V, balance: int = 5) -> bytes:
     """A change record of an owner write."""
-    older = legacy(key(number), balance - 1, **protocol(version - 1, "A", 1, version - 1))
-    return payload(legacy(key(number), balance, **protocol(version, "A", 1, version)), older)
+    older = legacy(key(number), balance - 1, **protocol(version - 1, "A", 2, version - 1))
+    return payload(legacy(key(number), balance, **protocol(version, "A", 2, version)), older)
 
 
 def event(*payloads: bytes, stream: str = STREAM) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Hot(Counting):
 
     hot: frozenset[Any] = frozenset()
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         cool = [each for each in transfers if each.key not in self.hot]
         verdicts = iter(await super().transfer(cool) if cool else [])
         return [Verdict.THROTTLED if each.key in self.hot else next(verdicts) for each in transfers]

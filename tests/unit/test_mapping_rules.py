@@ -232,3 +232,14 @@ def test_key_prefixes_look_at_each_key_attribute() -> None:
     assert not belongs(key_of_strings("USER#7"))
     assert not belongs(key_of_strings("USER#7", "x", "POINTS#c"))
     assert not belongs(key_of_strings('USER#7"},{"S":"POINTS#c', "WALLET#EUR"))
+
+
+@pytest.mark.parametrize("direction", [FORWARD, REVERSE])
+@pytest.mark.parametrize("name", ["surprise", "cf_future"])
+def test_a_tombstone_with_an_unknown_attribute_is_refused_and_names_it(direction: Direction, name: str) -> None:
+    deleted = {"cf_mv": of_number(7), "cf_deleted": of_boolean(True), name: of_number(1)}
+    with pytest.raises(PoisonRecord, match=name):
+        mapping().carry(direction, deleted)
+    if not name.startswith("cf_"):  # an item has no place for those
+        with pytest.raises(PoisonRecord, match=name):
+            mapping().map_item(direction, parse_item(deleted, mapping().shape(direction.source)))

@@ -270,3 +270,47 @@ def test_the_next_bound_runs_from_the_end_of_slow_reads() -> None:
     reading = Reading(LEGACY, image(5), image(2, role="S"), image(9))
     followed.settle(reading, 10.0, 10.0, ended_s=18.0)
     assert (followed.bound_since_s, followed.reached) == (18.0, FIRST_STAMPED + 9)
+
+
+# A key that the other table refuses for good (ADR 0014): its owner is active at an odd generation.
+
+HELD = image(9, generation=5)
+
+
+@pytest.mark.parametrize(
+    "standby",
+    [
+        None,
+        image(5, role="S", generation=2),
+        image(5, role="S", generation=5),
+        Item(version=0, role=Role.STANDBY, generation=5, deleted=True),
+    ],
+    ids=["missing", "behind", "fenced", "a fence's stub"],
+)
+def test_a_held_out_key_is_called_so_when_its_counterpart_is_missing_behind_or_fenced(standby: Item | None) -> None:
+    assert called(HELD, standby) is Difference.HELD_OUT
+    assert called(HELD._replace(generation=4), standby) in (Difference.MISSING, Difference.STUCK)
+
+
+def test_a_held_out_key_whose_counterpart_is_equal_diverged_or_ahead_is_called_as_any_other() -> None:
+    assert called(HELD, image(9, role="S", generation=2)) is Difference.EQUAL
+    assert called(HELD, image(9, 7, role="S", generation=2)) is Difference.DIVERGED
+    assert called(HELD, image(11, role="S", generation=2)) is Difference.AHEAD
+
+
+def test_what_is_known_to_be_refused_is_held_out_whatever_its_generation() -> None:
+    reading = Reading(LEGACY, image(9, generation=4), None, image(9, generation=4))
+    assert classify(reading, reached=V, late=False, refused=True) is Difference.HELD_OUT
+    unstamped = Reading(LEGACY, image(None, 3), image(None, 1, "S"), image(None, 3))
+    assert classify(unstamped, reached=0, late=True, refused=True) is Difference.HELD_OUT
+    assert classify(unstamped, reached=0, late=True) is Difference.DIVERGED
+
+
+def test_a_pass_with_held_out_keys_is_clean() -> None:
+    book = PassBook()
+    book.verify()
+    book.call(Difference.HELD_OUT)
+    assert book.clean
+    assert Difference.HELD_OUT not in FINAL
+    book.call(Difference.STUCK)
+    assert not book.clean

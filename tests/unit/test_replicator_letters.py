@@ -20,7 +20,7 @@ COLOUR = {"colour": wire.of_string("red")}
 
 
 def row(version: int | None, balance: int) -> Image:
-    return legacy(balance=balance, **({} if version is None else protocol(version, "A", 1, version)))
+    return legacy(balance=balance, **({} if version is None else protocol(version, "A", 2, version)))
 
 
 def unmappable(version: int | None, *, committed_us: int = COMMITTED_US) -> bytes:

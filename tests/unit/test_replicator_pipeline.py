@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core import image as wire
 from crossfade.core.errors import StoreRefused, StoreUnavailable
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer, Verdict, ruling_name
 from crossfade.core.item import Role
 from crossfade.core.keys import key_of_strings
 from crossfade.core.shape import Direction, Side
-from crossfade.core.writes import Answer, Kind, Operate, Seal, Write
+from crossfade.core.writes import Answer, Kind, Operate, Seal, Unfit, Write
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation
 from replicator.interventions import Interventions
@@ -30,8 +31,8 @@ FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
 
 def owned(version: int, balance: int = 5, number: int = 7) -> bytes:
     key = key_of_strings(f"USER#{number}", "POINTS#chan-3")
-    older = legacy(key, balance - 1, **protocol(version - 1, "A", 1, version - 1))
-    return payload(legacy(key, balance, **protocol(version, "A", 1, version)), older)
+    older = legacy(key, balance - 1, **protocol(version - 1, "A", 2, version - 1))
+    return payload(legacy(key, balance, **protocol(version, "A", 2, version)), older)
 
 
 async def earn(bench: Bench, side: Side = Side.LEGACY, seed: int = SEED) -> None:
@@ -101,11 +102,11 @@ async def test_rule_7_nothing_is_marked_before_it_is_written() -> None:
 async def test_rule_7_a_stale_an_equal_and_an_owned_transfer_are_marked_too_and_a_conflict_is_not() -> None:
     for verdict, marked in (
         (Verdict.STALE, V), (Verdict.DUPLICATE, V), (Verdict.OWNED, V), (Verdict.CONFLICT, None),
-        (Verdict.UNVERSIONED, None), (Verdict.REFUSED, None),
+        (Verdict.UNVERSIONED, None), (Unfit("too large"), None),
     ):  # fmt: skip
         bench = Bench()
         bench.writers[FORWARD].answers = [[verdict]]
-        assert (await bench.forward([owned(V)]))[verdict.value] == 1
+        assert (await bench.forward([owned(V)]))[ruling_name(verdict)] == 1
         assert await bench.marks.seen(FORWARD, [KEY]) == [marked]
 
 
@@ -153,7 +154,7 @@ async def test_requests_of_one_batch_overlap() -> None:
     written: list[int] = []
 
     class FirstHangs(Counting):
-        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
             if not self.calls:
                 self.calls.append([])
                 await gate.wait()
@@ -183,7 +184,7 @@ async def test_rule_11_a_poison_record_is_parked_with_its_payload_and_the_rest_i
 
 async def test_rule_9_a_row_with_an_unknown_attribute_is_parked_and_names_it() -> None:
     bench = Bench()
-    record = payload(legacy(surprise=wire.of_number(1), **protocol(V, "A", 1, V)), None)
+    record = payload(legacy(surprise=wire.of_number(1), **protocol(V, "A", 2, V)), None)
     await bench.forward([record])
     [letter] = await bench.letters.all()
     assert (letter.code, letter.key, letter.payload) == ("unmappable", KEY, record)
@@ -435,8 +436,8 @@ async def test_a_halt_ends_by_itself() -> None:
 
 async def test_rule_12_an_old_duplicate_does_not_turn_back_the_commit_time() -> None:
     bench = Bench()
-    newer = payload(legacy(**protocol(V, "A", 1, V)), None, committed_us=COMMITTED_US + 50)
-    older = payload(legacy(**protocol(V - 1, "A", 1, V - 1)), None, committed_us=COMMITTED_US)
+    newer = payload(legacy(**protocol(V, "A", 2, V)), None, committed_us=COMMITTED_US + 50)
+    older = payload(legacy(**protocol(V - 1, "A", 2, V - 1)), None, committed_us=COMMITTED_US)
     await bench.forward([newer])
     await bench.forward([older])
     assert bench.tallies[FORWARD].applied_commit_us == COMMITTED_US + 50
@@ -445,7 +446,7 @@ async def test_rule_12_an_old_duplicate_does_not_turn_back_the_commit_time() -> 
 async def test_rule_12_an_old_foreign_record_counts_by_its_commit_time() -> None:
     bench = Bench()
     foreign = payload(
-        legacy(balance=9, **protocol(V, "A", 1, V)), legacy(**protocol(V, "A", 1, V)), committed_us=COMMITTED_US
+        legacy(balance=9, **protocol(V, "A", 2, V)), legacy(**protocol(V, "A", 2, V)), committed_us=COMMITTED_US
     )
     await bench.forward([foreign])
     assert bench.tallies[FORWARD].foreign_last_us == COMMITTED_US
@@ -467,3 +468,66 @@ async def test_rows_of_others_and_echoes_are_counted_and_cost_nothing() -> None:
     echo = payload(sealed | {"cf_mv": wire.of_number(V + 10)}, sealed)
     assert await bench.forward([payload(other, None), echo]) == {"records": 2, "not_ours": 1, "echo": 1}
     assert bench.writers[FORWARD].calls == []
+
+
+# ---- what the target will never take ------------------------------------------------------------
+
+
+async def test_a_refused_transfer_is_parked_with_the_stores_own_words() -> None:
+    bench = Bench()
+    bench.writers[FORWARD].answers = [[Unfit("Item size to update has exceeded the maximum allowed size")]]
+    await bench.forward([owned(V)])
+    [letter] = await bench.letters.all()
+    assert letter.code == "refused"
+    assert letter.reason.endswith(": Item size to update has exceeded the maximum allowed size")
+
+
+async def test_a_row_that_does_not_fit_is_parked_with_its_cause_and_the_others_go_on() -> None:
+    bench = Bench()
+    large = legacy(preferences=Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_600)), **protocol(V, "A", 2, V))
+    counts = await bench.forward([payload(large, None), owned(V, number=1)])
+    assert counts == {"records": 2, "applied": 1, "refused": 1, "parked": 1}
+    [letter] = await bench.letters.all()
+    assert "DynamoDB allows 409600" in letter.reason
+    assert letter.payload == payload(large, None)
+
+
+@pytest.mark.parametrize("role_and_generation", [("A", 3), ("S", 3), ("A", 4)])
+async def test_a_refused_transfer_of_a_held_out_key_is_counted_and_not_parked(
+    role_and_generation: tuple[str, int],
+) -> None:
+    """Such a key is active at an odd generation; a standby of one is the fence, and its record an echo."""
+    bench = Bench()
+    bench.writers[FORWARD].answers = [[Unfit("too large")]]
+    counts = await bench.forward([payload(legacy(**protocol(V, *role_and_generation, V)), None)])
+    if role_and_generation == ("A", 3):
+        assert counts == {"records": 1, "refused": 1, "held_out": 1}
+    assert await bench.letters.count() == (role_and_generation == ("A", 4))
+
+
+async def test_a_held_out_row_that_does_not_map_is_counted_and_a_conflict_of_one_is_parked() -> None:
+    bench = Bench()
+    unknown = payload(legacy(surprise=wire.of_number(1), **protocol(V, "A", 3, V)), None)
+    assert await bench.forward([unknown]) == {"records": 1, "held_out": 1}
+    assert await bench.letters.count() == 0
+    bench.writers[FORWARD].answers = [[Verdict.CONFLICT]]
+    await bench.forward([payload(legacy(**protocol(V + 1, "A", 3, V)), None)])
+    assert await bench.letters.count() == 1, "a conflict is no refusal: somebody has to look"
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["removed", "deleted"])
+async def test_a_deleted_row_with_an_unknown_attribute_is_parked_and_no_tombstone_goes_in_silence(gone: bool) -> None:
+    bench = Bench()
+    await bench.forward([owned(V)])
+    if gone:
+        record = payload(None, legacy(surprise=wire.of_number(1), **protocol(V, "A", 2, V)))
+    else:
+        bare = {name: legacy()[name] for name in MAPPING.shape(Side.LEGACY).key}
+        record = payload(bare | {"surprise": wire.of_number(1)} | protocol(V + 1, "A", 2, V + 1, deleted=True), None)
+    await bench.forward([record])
+    [letter] = await bench.letters.all()
+    assert (letter.code, letter.payload) == ("unmappable", record)
+    assert "surprise" in letter.reason
+    item = bench.new.item(KEY)
+    assert item is not None
+    assert not item.deleted

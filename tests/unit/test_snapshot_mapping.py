@@ -16,7 +16,7 @@ from crossfade.core.errors import DriftDetected
 from crossfade.core.image import Image, decode_image, encode_image
 from crossfade.core.item import FIRST_STAMPED
 from crossfade.core.keys import encode_key
-from crossfade.core.shape import Side
+from crossfade.core.shape import IndexKey, Side, TableShape
 from crossfade.core.snapshot import Fate, LineMapper
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, WALLETS
@@ -93,6 +93,34 @@ def test_a_row_that_cannot_be_mapped_is_reported_never_dropped(line: bytes, reas
     outcome = MAPPER.map_line(line)
     assert outcome.fate is Fate.UNMAPPABLE
     assert reason in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("tier", "reason"), [("", "'tier', a key of an index of 'engagement', is empty"), ("x" * 409_600, "409600")]
+)
+def test_a_row_that_the_new_table_would_not_take_is_reported_since_it_would_fail_the_whole_import(
+    tier: str, reason: str
+) -> None:
+    shape = MAPPING.shape(Side.NEW)
+    mapper = LineMapper(_Indexed(index_keys=(IndexKey("tier", "S"),) if not tier else ()))
+    outcome = mapper.map_line(line_of(WALLETS[0] | {"tier": wire.of_string(tier)}))
+    assert outcome.fate is Fate.UNMAPPABLE
+    assert reason.replace("engagement", shape.table) in outcome.reason
+    assert outcome.key == encode_key(WALLETS[0], MAPPING.shape(Side.LEGACY).key)
+
+
+class _Indexed:
+    """The mapping, with keys of indexes in the new table."""
+
+    def __init__(self, index_keys: tuple[IndexKey, ...]) -> None:
+        self._index_keys = index_keys
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(MAPPING, name)
+
+    def shape(self, side: Side) -> TableShape:
+        shape = MAPPING.shape(side)
+        return shape._replace(index_keys=self._index_keys) if side is Side.NEW else shape
 
 
 def test_an_excluded_row_stays_even_if_it_could_not_be_mapped() -> None:

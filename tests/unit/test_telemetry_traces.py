@@ -15,7 +15,7 @@ from crossfade.core import image as wire
 from crossfade.core.change import decode_change
 from crossfade.core.errors import StoreRefused
 from crossfade.core.events import Event, decode_events, encode_event
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer, Verdict
 from crossfade.core.image import Image
 from crossfade.core.keys import key_of_strings
 from crossfade.core.shape import Direction, Side
@@ -200,7 +200,7 @@ async def test_only_requests_with_a_sampled_record_are_spans_of_the_batch() -> N
     within: list[bool] = []
 
     class Table:
-        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
             within.append(current.get() is not None)
             return [Verdict.APPLIED] * len(transfers)
 

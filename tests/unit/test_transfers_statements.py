@@ -15,10 +15,11 @@ from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.transfers import ROUNDS, DynamoTransfers
 from crossfade.core import image as wire
 from crossfade.core.errors import ConfigError, StoreRefused, StoreUnavailable, Throttled
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Transfer, Verdict, ruling_name
 from crossfade.core.image import Image
 from crossfade.core.keys import Key, key_of_strings
 from crossfade.core.shape import Side
+from crossfade.core.writes import Unfit
 from engagement_migration import MAPPING
 
 SHAPE = MAPPING.shape(Side.NEW)
@@ -180,15 +181,17 @@ async def test_rule_11_a_throttled_request_is_not_written() -> None:
 
 @pytest.mark.parametrize("code", ["ValidationError", "ItemCollectionSizeLimitExceeded"])
 async def test_an_item_that_will_never_be_taken_is_refused_and_the_others_are_written(code: str) -> None:
-    script = Script([DONE, StatementResult(code, None)])
-    assert await send(script, transfer(1), transfer(2)) == [Verdict.APPLIED, Verdict.REFUSED]
+    script = Script([DONE, StatementResult(code, None, "Item size to update has exceeded the maximum allowed size")])
+    said = Unfit("Item size to update has exceeded the maximum allowed size")
+    assert await send(script, transfer(1), transfer(2)) == [Verdict.APPLIED, said]
+    assert ruling_name(said) == "refused"
 
 
 async def test_one_statement_that_spoils_its_request_is_found_and_refused_alone() -> None:
     wrong = StoreRefused("bad", reason="ValidationException")
     script = Script(wrong, [DONE], wrong, [DONE])
     verdicts = await send(script, transfer(1), transfer(2), transfer(3))
-    assert verdicts == [Verdict.APPLIED, Verdict.REFUSED, Verdict.APPLIED]
+    assert verdicts == [Verdict.APPLIED, Unfit("bad"), Verdict.APPLIED]
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "ResourceNotFound"])

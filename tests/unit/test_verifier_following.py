@@ -73,7 +73,7 @@ async def test_a_handover_that_begins_while_its_key_is_followed_has_an_age_too()
 
     def sealed() -> None:
         if world.owner(KEY) is not None and world.clock.now > 1001:
-            world.seal(KEY, 1)
+            world.seal(KEY, 2)
 
     world.clock.on_sleep = sealed
     found = await world.sweep(limit_s=20.0)

@@ -70,7 +70,7 @@ async def test_only_sampled_keys_are_measured() -> None:
 
 async def test_the_way_back_is_measured_after_a_handover() -> None:
     world = World(1)
-    world.hand_over(KEY, 1)
+    world.hand_over(KEY, 2)
     world.changes.clear()
     world.earn(KEY, 1)
     world.clock.now += 0.1

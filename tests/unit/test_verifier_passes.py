@@ -239,7 +239,7 @@ async def test_after_an_unclean_pass_the_next_one_comes_soon() -> None:
 
 async def test_a_key_left_in_handover_is_named_with_its_age() -> None:
     async with running(handover_bound_s=0.1) as service:
-        service.world.seal(wallet(1), 1)
+        service.world.seal(wallet(1), 2)
         body = await service.until(lambda body: body["in_handover"]["over_bound"] and body["last_pass"])
     assert body["in_handover"]["oldest"][0]["key"] == wallet(1).decode()
     assert body["verdict"] == "unsettled"
@@ -248,7 +248,7 @@ async def test_a_key_left_in_handover_is_named_with_its_age() -> None:
 
 async def test_a_key_in_handover_that_is_gone_from_both_tables_is_forgotten() -> None:
     async with running(handover_bound_s=0.1, continuous=False) as service:
-        service.world.seal(wallet(1), 1)
+        service.world.seal(wallet(1), 2)
         service.passes.ask()
         await service.until(lambda body: body["in_handover"]["over_bound"] and body["last_pass"])
         for side in Side:  # between two passes, so that none sees it go

@@ -119,13 +119,13 @@ async def test_the_owners_image_goes_over_at_its_own_version_and_keeps_role_and_
 
 async def test_a_missing_legacy_row_comes_back_as_standby_with_its_owners_generation() -> None:
     bench = Bench()
-    bench.world.hand_over(KEY, 3)
+    bench.world.hand_over(KEY, 4)
     bench.world.copy(KEY)
     bench.world.tables[Side.LEGACY].delete(KEY)
     assert await bench.repair() == ["done"]
     row = bench.world.item(Side.LEGACY, KEY)
     assert row is not None
-    assert (row.role, row.generation) == (Role.STANDBY, 3)
+    assert (row.role, row.generation) == (Role.STANDBY, 4)
     assert (await bench.world.sweep()).clean
 
 
@@ -156,7 +156,7 @@ async def test_a_key_that_was_handed_over_after_the_plan_is_refused_by_the_fence
     bench = Bench()
     bench.world.plant(Difference.DIVERGED, KEY)
     steps = await bench.repairer.plan([KEY])
-    bench.world.hand_over(KEY, 1)
+    bench.world.hand_over(KEY, 2)
     before = bench.world.item(Side.NEW, KEY)
     (outcome,) = await bench.repairer.carry_out(steps)
     assert outcome["outcome"] == "refused: owned"

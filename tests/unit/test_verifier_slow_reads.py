@@ -19,7 +19,7 @@ READ_S = 4.0
 
 def image(version: int, role: Role) -> Item:
     content = (("points", b'{"N":"%d"}' % version),)
-    return Item(version=FIRST_STAMPED + version, role=role, generation=1, content=content)
+    return Item(version=FIRST_STAMPED + version, role=role, generation=2, content=content)
 
 
 class SlowTables:
@@ -35,6 +35,9 @@ class SlowTables:
         if self.reads == 3:
             self.items[Side.NEW] = image(5, Role.STANDBY)
         return found
+
+    def why_refused(self, _key: Key, _pair: Pair) -> str:
+        return ""
 
     async def sleep(self, seconds: float) -> None:
         self.now_s += seconds

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import Raw
 
-from crossfade.core.item import version_of
+from apply_cases import protocol
+from crossfade.core.item import FIRST_STAMPED, version_of
 from crossfade.core.parity import FINAL, Difference
 from crossfade.core.shape import Direction, Side
 from crossfade.core.writes import Kind
@@ -91,7 +93,7 @@ async def test_the_age_of_a_handover_lasts_over_passes_and_ends_with_it() -> Non
 async def test_a_handed_over_table_is_compared_from_its_new_owner() -> None:
     world = World(WALLETS)
     for number in range(WALLETS):
-        world.hand_over(wallet(number), 1)
+        world.hand_over(wallet(number), 2)
         world.copy(wallet(number))
     assert (await world.sweep()).clean
     world.put(Side.LEGACY, wallet(3), balance=77)
@@ -102,7 +104,7 @@ async def test_a_handed_over_table_is_compared_from_its_new_owner() -> None:
 
 async def test_a_legacy_row_removed_from_under_its_new_owner_is_missing() -> None:
     world = World(WALLETS)
-    world.hand_over(wallet(3), 1)
+    world.hand_over(wallet(3), 2)
     world.copy(wallet(3))
     world.tables[Side.LEGACY].delete(wallet(3))
     assert classes(await world.sweep()) == {Difference.MISSING: 1}
@@ -126,12 +128,15 @@ async def test_a_payments_row_that_leaked_into_the_new_table_is_no_clean_pass() 
     assert not found.clean
 
 
-async def test_a_row_that_can_not_be_mapped_is_missing_and_the_sample_says_why() -> None:
+async def test_a_row_that_can_not_be_mapped_is_held_out_and_the_sample_says_why() -> None:
     world = World(WALLETS)
     world.tables[Side.LEGACY].put(legacy_wallet("99", "c", 5) | {"nickname": STRANGERS[0]["currency"]})
     found = await world.sweep()
-    assert classes(found) == {Difference.MISSING: 1}
-    assert "nickname" in found.samples[Difference.MISSING][0]["legacy"]["unmappable"]
+    assert classes(found) == {Difference.HELD_OUT: 1}
+    assert found.clean
+    [shown] = found.samples[Difference.HELD_OUT]
+    assert "nickname" in shown["legacy"]["unmappable"]
+    assert "nickname" in shown["cause"]
 
 
 async def test_imported_rows_without_a_version_compare_by_content() -> None:
@@ -236,3 +241,28 @@ async def test_versions_in_samples_are_text() -> None:
     shown = (await world.sweep()).samples[Difference.DIVERGED][0]
     assert shown["legacy"]["version"] == str(version_of(world.item(Side.LEGACY, wallet(7))))
     assert shown["new"]["role"] == "S"
+
+
+async def test_a_held_out_key_is_no_drift_and_its_sample_names_the_cause() -> None:
+    world = World(WALLETS)
+    large = legacy_wallet("3", "c", 3, preferences=Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_500)))
+    world.tables[Side.LEGACY].put(large | protocol(20 * FIRST_STAMPED, "A", 5, 9 * FIRST_STAMPED))
+    found = await world.sweep()
+    assert classes(found) == {Difference.HELD_OUT: 1}
+    assert found.clean
+    assert found.keys[Difference.HELD_OUT] == [wallet(3)]
+    [shown] = found.samples[Difference.HELD_OUT]
+    assert shown["key"] == wallet(3).decode()
+    assert "DynamoDB allows 409600" in shown["cause"]
+    assert found.differing == []
+
+
+async def test_a_held_out_key_of_the_new_table_names_why_the_legacy_one_refuses_it() -> None:
+    world = World(WALLETS)
+    world.hand_over(wallet(3), 2)
+    world.copy(wallet(3))
+    world.put(Side.NEW, wallet(3), cf_gen=3, cf_mv=20 * FIRST_STAMPED, stray=1)
+    found = await world.sweep()
+    assert classes(found) == {Difference.HELD_OUT: 1}
+    [shown] = found.samples[Difference.HELD_OUT]
+    assert (shown["owner"], "stray" in shown["cause"]) == ("new", True)

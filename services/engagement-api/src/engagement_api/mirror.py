@@ -20,6 +20,7 @@ from crossfade.core.item import Item, build_image
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping as ItemMapping
 from crossfade.core.shape import Direction, Side, direction_to
+from crossfade.core.writes import Unfit
 from crossfade.ports.dedup import Marks
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
@@ -207,7 +208,9 @@ class Mirror:
         done = {each.key: each.version for each, verdict in zip(transfers, verdicts, strict=True) if verdict in SETTLED}
         self.counts["copied"] += len(done)
         throttled = verdicts.count(Verdict.THROTTLED)
-        # Any other refusal is the key's own affair, and comes up again where it can be parked: in the replicator.
+        for transfer, verdict in zip(transfers, verdicts, strict=True):
+            if isinstance(verdict, Unfit):  # the key's own affair: the replicator parks it with the same cause
+                log.warning("refused", target=target.value, key=transfer.key.decode(), because=verdict.because)
         self.counts["skipped"] += len(transfers) - len(done) - throttled
         if throttled:
             self._failed(target, breaker, throttled, "throttled")

@@ -20,7 +20,7 @@ import structlog
 from crossfade.core.apply import ApplyRule
 from crossfade.core.change import decode_change
 from crossfade.core.errors import ConfigError, CrossfadeError, PoisonRecord, StoreUnavailable
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer, Verdict
 from crossfade.core.mapping import Mapping as Migration
 from crossfade.core.shape import Direction
 from replicator.function_event import EventBatch, EventRecord, done_up_to, read_event
@@ -49,7 +49,7 @@ class TimedSender(Sender):
 
     left: list[Transfer]
 
-    async def send(self, transfers: Sequence[Transfer]) -> list[Verdict]:
+    async def send(self, transfers: Sequence[Transfer]) -> list[Ruling]:
         """See `Sender.send`."""
         verdicts = await super().send(transfers)
         self.left += [each for each, verdict in zip(transfers, verdicts, strict=True) if verdict is Verdict.THROTTLED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from crossfade.core.fence import Verdict
+from crossfade.core.fence import WRITTEN, Verdict
 from crossfade.runtime.telemetry.contract import (
     ARRIVAL_LAG,
     BATCH_DURATION,
@@ -25,9 +25,6 @@ from crossfade.runtime.telemetry.contract import (
     THROTTLED,
 )
 from crossfade.runtime.telemetry.emf import Measured
-
-WRITTEN: Final = tuple(each.value for each in Verdict if each not in (Verdict.THROTTLED, Verdict.DEDUPLICATED))
-"""Verdicts of a write that was sent."""
 
 NO_OUTCOMES: Final = frozenset({"records", "published", "imprecise", Verdict.THROTTLED.value})
 

@@ -11,9 +11,10 @@ from crossfade.core import image as wire
 from crossfade.core.change import Change
 from crossfade.core.errors import ConfigError, PoisonRecord
 from crossfade.core.events import decode_events
-from crossfade.core.fence import Verdict
+from crossfade.core.fence import REFUSED, Ruling, Verdict
 from crossfade.core.item import EVENTS, FIRST_STAMPED, MV, Item, version_of
 from crossfade.core.keys import Key
+from crossfade.core.writes import Unfit
 from crossfade.ports.control import DeadLetter, DeadLetters, Journal
 from crossfade.ports.table import OwnedTable
 from replicator.records import Record
@@ -24,12 +25,17 @@ CONFLICT: Final = "conflict"
 POISON: Final = "poison_record"
 UNMAPPABLE: Final = "unmappable"
 
-REASONS: Final = {
+_REASONS: Final = {
     Verdict.CONFLICT: (CONFLICT, "the standby has this version with another content"),
     Verdict.UNVERSIONED: ("unversioned", "the row there was neither imported nor transferred"),
-    Verdict.REFUSED: ("refused", "the table will never take this item"),
 }
-"""Code and reason of the verdicts that park a transfer."""
+
+
+def parks(ruling: Ruling) -> tuple[str, str] | None:
+    """Return code and reason of a ruling that parks its transfer; None when it doesn't."""
+    if isinstance(ruling, Unfit):
+        return REFUSED, f"the table will never take this item: {ruling.because}"
+    return _REASONS.get(ruling)
 
 
 class Place(NamedTuple):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from crossfade.core.fence import Verdict
+from crossfade.core.fence import WRITTEN
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (
     ARRIVAL_LAG,
@@ -34,9 +34,6 @@ from replicator.sender import Sender
 
 LAG_KEPT_S: Final = 60.0
 """A lag that was seen so long ago says nothing of now."""
-
-WRITTEN: Final = tuple(each.value for each in Verdict if each not in (Verdict.THROTTLED, Verdict.DEDUPLICATED))
-"""Verdicts of a write that was sent."""
 
 NO_OUTCOMES: Final = frozenset({"records", "published"})
 

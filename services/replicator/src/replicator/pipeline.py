@@ -18,16 +18,17 @@ from crossfade.core.apply import ApplyRule, Decision, Foreign, ForeignStandby, R
 from crossfade.core.change import Change, decode_change
 from crossfade.core.coalesce import coalesce, waves
 from crossfade.core.errors import PoisonRecord
-from crossfade.core.fence import Transfer, Verdict
-from crossfade.core.item import FIRST_STAMPED, MV
+from crossfade.core.fence import Ruling, Transfer, Verdict, ruling_name
+from crossfade.core.item import FIRST_STAMPED, MV, is_held_out, parse_item
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Direction
+from crossfade.core.writes import Unfit
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.dedup import Marks
 from replicator.interventions import Interventions
 from replicator.kill_points import KillPoints
-from replicator.letters import POISON, REASONS, UNMAPPABLE, Place, letter
+from replicator.letters import POISON, UNMAPPABLE, Place, letter, parks
 from replicator.records import Record
 from replicator.sender import Sender, persist
 from replicator.tally import Tally
@@ -80,7 +81,8 @@ class ApplyPipeline:
         """
         self._direction = direction
         self._role = direction.value
-        self._key_names = mapping.shape(direction.source).key
+        self._source = mapping.shape(direction.source)
+        self._key_names = self._source.key
         self._decide = ApplyRule(mapping, direction).decide
         self._sender = sender
         self._interventions = interventions
@@ -108,7 +110,8 @@ class ApplyPipeline:
         for decision in decided.others:
             await self._intervene(decision, tally)
         for place, code, reason in decided.poison:
-            await self._park(shard_id, records[place], tally, code=code, reason=reason)
+            held_out = code == UNMAPPABLE and self._is_held_out(records[place])
+            await self._park(shard_id, records[place], tally, code=code, reason=reason, held_out=held_out)
             if trace is not None:
                 trace.note(place, "parked")
         self._kill.reached("after-mark-before-ack")
@@ -170,7 +173,7 @@ class ApplyPipeline:
                 others = await self._send(transfers, wave, settled, tally)
                 note_verdicts(trace, wave, others, decided.places)
                 for index, verdict in others:
-                    if verdict in REASONS:
+                    if parks(verdict):
                         await self._refused(shard_id, records, decided, index, verdict, tally)
                     elif verdict is Verdict.STALE and transfers[index].version < FIRST_STAMPED:
                         suspects.append(index)
@@ -194,27 +197,28 @@ class ApplyPipeline:
 
     async def _send(
         self, transfers: list[Transfer], wave: list[int], settled: dict[Key, int], tally: Tally
-    ) -> list[tuple[int, Verdict]]:
+    ) -> list[tuple[int, Ruling]]:
         """Write transfers of different keys; note which are settled; return those that were not simply applied."""
-        others: list[tuple[int, Verdict]] = []
+        others: list[tuple[int, Ruling]] = []
         verdicts = await self._sender.send([transfers[index] for index in wave])
         for index, verdict in zip(wave, verdicts, strict=True):
             if verdict is _APPLIED:
                 settled[transfers[index].key] = transfers[index].version
                 continue
             others.append((index, verdict))
-            tally.counts[verdict.value] += 1
+            tally.counts[ruling_name(verdict)] += 1
             if verdict in SETTLED:
                 settled[transfers[index].key] = transfers[index].version
         tally.counts["applied"] += len(wave) - len(others)
         return others
 
     async def _refused(
-        self, shard_id: str, records: Sequence[Record], decided: _Decided, index: int, verdict: Verdict, tally: Tally
+        self, shard_id: str, records: Sequence[Record], decided: _Decided, index: int, verdict: Ruling, tally: Tally
     ) -> None:
-        code, reason = REASONS[verdict]
-        version = decided.transfers[index].version
-        await self._park(shard_id, records[decided.places[index]], tally, code=code, reason=reason, version=version)
+        code, reason = parks(verdict) or ("", "")
+        version, record = decided.transfers[index].version, records[decided.places[index]]
+        held_out = isinstance(verdict, Unfit) and self._is_held_out(record)
+        await self._park(shard_id, record, tally, code=code, reason=reason, version=version, held_out=held_out)
 
     async def _suspect(self, record: Record, tally: Tally) -> None:
         """An unstamped write met a stamped standby: foreign if its owner still has no version (rule 5)."""
@@ -232,14 +236,33 @@ class ApplyPipeline:
             await self._interventions.foreign_standby(decision, tally)
 
     async def _park(
-        self, shard_id: str, record: Record, tally: Tally, *, code: str, reason: str, version: int | None = None
+        self,
+        shard_id: str,
+        record: Record,
+        tally: Tally,
+        *,
+        code: str,
+        reason: str,
+        version: int | None = None,
+        held_out: bool = False,
     ) -> None:
+        """Keep a record with its payload; or, of a key that was held out, count it: its row itself says so."""
+        if held_out:
+            tally.counts["held_out"] += 1
+            return
         place = Place(self._role, shard_id, record.sequence_number)
         change = self._readable(record)
         each = letter(place, record, change, code=code, reason=reason, version=version, now_us=self._now_us())
         await persist(lambda: self._letters.park(each))
         tally.counts["parked"] += 1
         log.error("parked", code=code, reason=reason, sequence=each.sequence, key=each.key.decode())
+
+    def _is_held_out(self, record: Record) -> bool:
+        change = self._readable(record)
+        try:
+            return change is not None and change.new is not None and is_held_out(parse_item(change.new, self._source))
+        except PoisonRecord:
+            return False
 
     def _readable(self, record: Record) -> Change | None:
         try:

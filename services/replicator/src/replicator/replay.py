@@ -15,11 +15,13 @@ from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import NoMarks
 from crossfade.core.change import decode_change
 from crossfade.core.errors import ConfigError
-from crossfade.core.fence import Transfer, Verdict, judge
+from crossfade.core.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.fit import unfit_transfer
+from crossfade.core.item import Item
 from crossfade.core.mapping import Mapping
 from crossfade.core.perform import perform
 from crossfade.core.shape import Direction, Side, TableShape
-from crossfade.core.writes import Answer, Write
+from crossfade.core.writes import Answer, Unfit, Write
 from crossfade.ports.control import DeadLetter, DeadLetters
 from crossfade.ports.table import OwnedTable, TransferTable
 from replicator.interventions import Interventions
@@ -55,11 +57,17 @@ class DryTransfers:
         """Take the target."""
         self._target = target
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         """See `crossfade.ports.table.TransferTable`."""
         del timeout_s
         found = await self._target.read_many([transfer.key for transfer in transfers])
-        return [judge(transfer, found.get(transfer.key), self._target.shape).verdict for transfer in transfers]
+        return [self._ruling(transfer, found.get(transfer.key)) for transfer in transfers]
+
+    def _ruling(self, transfer: Transfer, found: Item | None) -> Ruling:
+        verdict = judge(transfer, found, self._target.shape).verdict
+        if verdict is Verdict.APPLIED and (cause := unfit_transfer(transfer, self._target.shape, standing=found)):
+            return Unfit(cause)
+        return verdict
 
 
 class DrySource:

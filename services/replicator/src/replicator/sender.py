@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import structlog
 
 from crossfade.core.errors import CrossfadeError, StoreUnavailable
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer, Verdict
 from crossfade.ports.table import TransferTable
 
 T = TypeVar("T")
@@ -70,13 +70,13 @@ class Sender:
         self.size = FULL_SIZE
         self.throttled = 0
 
-    async def send(self, transfers: Sequence[Transfer]) -> list[Verdict]:
+    async def send(self, transfers: Sequence[Transfer]) -> list[Ruling]:
         """Write transfers of different keys; return the final verdict of each, THROTTLED only if time didn't suffice.
 
         Raises:
             StoreRefused: the table is gone, or may not be written.
         """
-        verdicts = [Verdict.THROTTLED] * len(transfers)
+        verdicts: list[Ruling] = [Verdict.THROTTLED] * len(transfers)
         queue = deque(range(len(transfers)))
         senders = min(self._in_flight, -(-len(transfers) // FULL_SIZE))
         if senders == 1:
@@ -90,14 +90,14 @@ class Sender:
                 raise errors.exceptions[0] from errors
         return verdicts
 
-    async def _work(self, transfers: Sequence[Transfer], queue: deque[int], verdicts: list[Verdict]) -> None:
+    async def _work(self, transfers: Sequence[Transfer], queue: deque[int], verdicts: list[Ruling]) -> None:
         failures = 0
         while queue and self._time_left_s() > 0:
             chunk = [queue.popleft() for _ in range(min(self.size, len(queue)))]
             try:
                 answers = await self._table.transfer([transfers[index] for index in chunk])
             except StoreUnavailable as error:
-                answers = [Verdict.THROTTLED] * len(chunk)
+                answers = [_THROTTLED] * len(chunk)
                 log.warning("the table doesn't answer, trying again", error=str(error))
             again = 0
             for index, verdict in zip(chunk, answers, strict=True):

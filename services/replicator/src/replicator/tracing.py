@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from crossfade.core.change import Change, decode_change
 from crossfade.core.errors import PoisonRecord
 from crossfade.core.feed import events_of
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer, Verdict, ruling_name
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Side
@@ -44,7 +44,7 @@ from crossfade.runtime.telemetry.contract import (
 )
 from crossfade.runtime.telemetry.schema import Attribute
 from crossfade.runtime.telemetry.spans import Value
-from replicator.letters import REASONS
+from replicator.letters import parks
 from replicator.records import Pipeline, Record
 from replicator.tally import Tally
 
@@ -154,13 +154,13 @@ def note_but(
 
 
 def note_verdicts(
-    trace: BatchTrace | None, wave: Sequence[int], others: Sequence[tuple[int, Verdict]], places: Sequence[int]
+    trace: BatchTrace | None, wave: Sequence[int], others: Sequence[tuple[int, Ruling]], places: Sequence[int]
 ) -> None:
     """Say what became of transfers that were sent: applied, but for the others, whose verdicts are told."""
     if trace is not None:
         note_but(trace, wave, [index for index, _ in others], places, Verdict.APPLIED.value)
         for index, verdict in others:
-            trace.note(places[index], "parked" if verdict in REASONS else verdict.value)
+            trace.note(places[index], "parked" if parks(verdict) else ruling_name(verdict))
 
 
 class ObservedTransfers:
@@ -169,7 +169,7 @@ class ObservedTransfers:
     def __init__(self, table: TransferTable) -> None:
         self._table = table
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         """See `TransferTable`."""
         trace = batch_trace.get()
         if trace is None or any(each.key in trace.keys for each in transfers):

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from crossfade.core.errors import PoisonRecord
+from crossfade.core.fit import unfit
 from crossfade.core.image import of_string
 from crossfade.core.item import Item
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping as MigrationMapping
+from crossfade.core.parity import Pair, owner_of
 from crossfade.core.shape import Direction, Side
 from crossfade.ports.table import OwnedTable
 
@@ -41,6 +43,24 @@ class BothTables:
         """Read items consistently; keys without one are missing in the result."""
         found = await self._tables[side].read_many(keys) if keys else {}
         return {key: self.seen(side, item) for key, item in found.items()}
+
+    def why_refused(self, key: Key, pair: Pair) -> str:
+        """Say why the other table refuses an owner's item, as far as it can be told beforehand; empty otherwise."""
+        owner = owner_of(pair)
+        item = None if owner is None else pair.of(owner)
+        if owner is None or item is None:
+            return ""
+        if cause := why_unmappable(item):
+            return cause
+        target = owner.other
+        standing = pair.of(target)
+        if target is Side.LEGACY:  # everything here is in the names of the new table
+            try:
+                item = self.mapping.map_item(Direction.REVERSE, item)
+            except PoisonRecord as error:
+                return str(error)
+            standing = None
+        return unfit(key, item, self.mapping.shape(target), standing=standing)
 
 
 def why_unmappable(item: Item | None) -> str:

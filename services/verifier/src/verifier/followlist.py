@@ -15,7 +15,7 @@ from crossfade.core.change import Change
 from crossfade.core.errors import PoisonRecord
 from crossfade.core.item import Item, parse_item
 from crossfade.core.keys import Key
-from crossfade.core.parity import FINAL, Difference, Followed, Pair, Reading, follow, is_equal, owner_of
+from crossfade.core.parity import SETTLED, Difference, Followed, Pair, Reading, follow, is_equal, owner_of
 from crossfade.core.shape import Side
 from verifier.both import BothTables
 from verifier.pace import Pace
@@ -35,7 +35,7 @@ class Outcome(Protocol):
 
         Args:
             key: the encoded key.
-            found: EQUAL, a final class, or what the key was when the list gave up on it.
+            found: one of `SETTLED`, or what the key was when the list gave up on it.
             pair: as last read.
             verified_by: the image that verified it from a stream; None when reads did.
         """
@@ -177,7 +177,16 @@ class FollowList:
                 self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)), began_s)
 
     def _settle(self, key: Key, entry: _Entry, reading: Reading, began_s: float) -> None:
-        found = entry.followed.settle(reading, began_s, self._bound_s, ended_s=self._now_s(), complete=self._complete)
+        seen = (reading.owner_again, reading.standby)
+        pair = Pair(*seen) if reading.side is Side.LEGACY else Pair(*reversed(seen))
+        found = entry.followed.settle(
+            reading,
+            began_s,
+            self._bound_s,
+            ended_s=self._now_s(),
+            complete=self._complete,
+            refused=bool(self._both.why_refused(key, pair)),
+        )
         owner = reading.owner_again
         if found is Difference.EQUAL and not is_equal(owner, reading.standby):
             owner = reading.owner  # the pair that was equal is what counts
@@ -185,7 +194,7 @@ class FollowList:
         entry.pair = Pair(*later) if reading.side is Side.LEGACY else Pair(*reversed(later))
         entry.side = owner_of(entry.pair, complete=self._complete) or entry.side
         self._handovers.see(key, entry.followed.handover_since_s, self._now_s())
-        if found is Difference.EQUAL or found in FINAL:
+        if found in SETTLED:
             self._finish(key, found)
 
     def _finish(self, key: Key, found: Difference) -> None:

@@ -225,7 +225,7 @@ class Passes:
 
     def _begin(self, each: Pass) -> Sweep:
         settings, complete = self._settings, self._complete()
-        findings = Findings(settings.buckets, settings.samples, settings.repairs_at_once)
+        findings = Findings(settings.buckets, settings.samples, settings.repairs_at_once, self._both.why_refused)
         self._followed = FollowList(
             self._both,
             findings,

@@ -4,6 +4,7 @@
     stuck, diverged, missing    transfer the owner's image, at most at its version, to a standby only
     extra                       turn the row into a tombstone at its version + 1
     in handover                 left to the sweeper; two owners: left to a person
+    held out                    left where it is: the other table refuses it
 
 Whoever owns the key by the time of the write, the conditions decide. A repair counts only after a later clean pass.
 """
@@ -36,6 +37,7 @@ _LEFT: Final = {
     Difference.IN_FLIGHT: "it gets on by itself",
     Difference.IN_HANDOVER: "both sides are standby: the sweeper completes the handover",
     Difference.TWO_OWNERS: "both sides are active: a person decides",
+    Difference.HELD_OUT: "the other table refuses it: once the cause is gone, `crossfade cutover` takes it up again",
 }
 
 
@@ -218,7 +220,8 @@ class Repairer:
         try:
             if isinstance(step.write, Transfer):
                 (verdict,) = await self._transfers[step.side].transfer([step.write])
-                return outcome | {"outcome": "done" if verdict is Verdict.APPLIED else f"refused: {verdict.value}"}
+                because = verdict.because if isinstance(verdict, Unfit) else verdict.value
+                return outcome | {"outcome": "done" if verdict is Verdict.APPLIED else f"refused: {because}"}
             answer = await self._both.table(step.side).perform(step.write)
         except CrossfadeError as error:
             return outcome | {"outcome": f"failed: {error}"}

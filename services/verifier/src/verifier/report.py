@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from crossfade.core.parity import FINAL, Difference
+from crossfade.core.parity import FINAL, SETTLED, Difference
 from crossfade.core.shape import Side
 from verifier.lags import Crossings, Unreplicated
 from verifier.passes import Pass, Passes
@@ -109,7 +109,9 @@ class ParityReport:
         if last is None or last.findings is None:
             return "waiting", passes.resting or "the first pass is not done"
         if last.clean:
-            return "clean", f"pass {last.id} verified all {last.findings.book.verified} keys"
+            held_out = last.findings.book.by_class.get(Difference.HELD_OUT, 0)
+            but = f"; {held_out} are held out" if held_out else ""
+            return "clean", f"pass {last.id} verified all {last.findings.book.verified} keys{but}"
         wrong = _wrong(last.findings)
         if wrong:
             return "drift", ", ".join(wrong)
@@ -215,7 +217,7 @@ def _wrong(found: Findings) -> list[str]:
 
 
 def _open(found: Findings) -> list[str]:
-    return [f"{count} {each.value}" for each, count in found.book.by_class.items() if each not in FINAL and count]
+    return [f"{count} {each.value}" for each, count in found.book.by_class.items() if each not in SETTLED and count]
 
 
 def _percent(found: Findings, before: Findings | None) -> float | None:

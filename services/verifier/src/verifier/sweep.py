@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -28,6 +28,10 @@ class Stage(Enum):
     DONE = "done"
 
 
+def _unknown(_key: Key, _pair: Pair) -> str:
+    return ""
+
+
 @dataclass(slots=True)
 class Findings:
     """What a pass has found so far.
@@ -36,6 +40,7 @@ class Findings:
         buckets: how many the digests have.
         samples_wanted: keys of each class that are described.
         keys_wanted: keys of each class that are kept, for a repair of the class.
+        why_refused: says of a held-out key why the other table refuses it, as far as it can be told.
         stage: what it is doing.
         scanned: rows read by the scans, the payments system's included.
         belonging: rows of the migration among them.
@@ -49,6 +54,7 @@ class Findings:
     buckets: int
     samples_wanted: int
     keys_wanted: int
+    why_refused: Callable[[Key, Pair], str] = field(default=_unknown, repr=False)
     stage: Stage = Stage.LEGACY
     scanned: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
     belonging: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
@@ -93,7 +99,8 @@ class Findings:
             self.left_out += 1
         samples, keys = self.samples.setdefault(found, []), self.keys.setdefault(found, [])
         if len(samples) < self.samples_wanted:
-            samples.append(sample(key, pair))
+            cause = self.why_refused(key, pair) if found is Difference.HELD_OUT else ""
+            samples.append(sample(key, pair) | ({"cause": cause} if cause else {}))
         if len(keys) < self.keys_wanted:
             keys.append(key)
 

@@ -38,10 +38,12 @@ class StatementResult(NamedTuple):
         error: bare code ("ConditionalCheckFailed", "DuplicateItem", "ThrottlingError"); None when it was done.
         item: what a RETURNING clause gave, or the item that refused the condition; None where nothing was asked for
             or nothing is there.
+        message: what the service says of an error.
     """
 
     error: str | None
     item: Image | None
+    message: str = ""
 
 
 class Page(NamedTuple):
@@ -68,6 +70,7 @@ class _AttributesAnswer(msgspec.Struct):
 
 class _StatementError(msgspec.Struct):
     Code: str = "Unknown"
+    Message: str = ""
     Item: Image | None = None
 
 
@@ -215,7 +218,7 @@ class DynamoDB:
             if answer.Error is None and answer.Item is None
             else StatementResult(None, answer.Item)
             if answer.Error is None
-            else StatementResult(bare(answer.Error.Code), answer.Error.Item)
+            else StatementResult(bare(answer.Error.Code), answer.Error.Item, answer.Error.Message)
             for answer in answers
         ]
 

@@ -15,16 +15,17 @@ import msgspec
 
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.statements import render_put
-from crossfade.adapters.wire.errors import ConditionFailed
+from crossfade.adapters.wire.errors import UNFIT, ConditionFailed
 from crossfade.core import image as wire
 from crossfade.core.errors import PoisonRecord, StoreRefused, Throttled
-from crossfade.core.fence import Transfer, Verdict, judge
-from crossfade.core.fit import needs_put
+from crossfade.core.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.fit import needs_put, unfit_transfer
 from crossfade.core.image import Image, encode_image
 from crossfade.core.item import MV, ROLE, Role, parse_item
 from crossfade.core.keys import key_image
 from crossfade.core.replacing import Replacement, transferred
 from crossfade.core.shape import TableShape
+from crossfade.core.writes import Unfit
 
 ROUNDS: Final = 4
 """How often the item may change under the write before the transfer is given back as not written."""
@@ -40,7 +41,7 @@ class OpenTransfers:
         self._shape = shape
         self._gate = asyncio.Semaphore(in_flight)
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         """See `crossfade.adapters.transfers.DynamoTransfers.transfer`."""
         outcomes = await asyncio.gather(
             *(self._gated(transfer, timeout_s) for transfer in transfers), return_exceptions=True
@@ -52,18 +53,18 @@ class OpenTransfers:
             verdicts.append(outcome)
         return verdicts
 
-    async def _gated(self, transfer: Transfer, timeout_s: float | None) -> Verdict:
+    async def _gated(self, transfer: Transfer, timeout_s: float | None) -> Ruling:
         async with self._gate:
             try:
                 return await self._write(transfer, timeout_s)
             except Throttled:
                 return Verdict.THROTTLED
             except StoreRefused as error:
-                if error.reason == "ValidationException":
-                    return Verdict.REFUSED
+                if error.reason in UNFIT:
+                    return Unfit(str(error))
                 raise
 
-    async def _write(self, transfer: Transfer, timeout_s: float | None) -> Verdict:
+    async def _write(self, transfer: Transfer, timeout_s: float | None) -> Ruling:
         shape = self._shape
         found = await self._dynamodb.get_item(shape.table, key_image(transfer.key, shape.key))
         for _ in range(ROUNDS):
@@ -74,6 +75,8 @@ class OpenTransfers:
                 return Verdict.UNVERSIONED
             if verdict is not Verdict.APPLIED:
                 return verdict
+            if cause := unfit_transfer(transfer, shape, standing=item):
+                return Unfit(cause)
             try:
                 attempts = None if timeout_s is None else 1
                 await self._send(transfer, found, timeout_s=timeout_s, attempts=attempts)

@@ -19,13 +19,16 @@ from typing import Final
 from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResult
 from crossfade.adapters.open_transfers import OpenTransfers
 from crossfade.adapters.transfer_text import TransferText
-from crossfade.adapters.wire.errors import FAULTS, THROTTLES
+from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT
 from crossfade.core.coalesce import waves
 from crossfade.core.errors import PoisonRecord, StoreRefused, Throttled
-from crossfade.core.fence import Transfer, Verdict, judge
+from crossfade.core.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.fit import unfit_transfer
 from crossfade.core.image import Image
 from crossfade.core.item import parse_item
+from crossfade.core.keys import key_image
 from crossfade.core.shape import TableShape
+from crossfade.core.writes import Unfit
 
 ROUNDS: Final = 4
 """How often a transfer may change between UPDATE and INSERT before it is given back as not written."""
@@ -33,8 +36,8 @@ ROUNDS: Final = 4
 IN_FLIGHT: Final = 8
 """Requests of one call at the same time."""
 
-REFUSALS: Final = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError", "ValidationException"})
-"""Codes, of a statement or of a request, that say: this will never be taken."""
+LARGE_BYTES: Final = 300_000
+"""A statement from this size on is looked at before it is sent: the row may come close to what an item may have."""
 
 
 class DynamoTransfers:
@@ -57,7 +60,7 @@ class DynamoTransfers:
         self._text = TransferText(shape)
         self._open = OpenTransfers(dynamodb, shape, in_flight=in_flight) if shape.attributes is None else None
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         """See `crossfade.ports.table.TransferTable`. More than 25, or one key twice, makes several requests.
 
         Args:
@@ -72,7 +75,7 @@ class DynamoTransfers:
             return await self._open.transfer(transfers, timeout_s=timeout_s)
         if len(transfers) <= MAX_STATEMENTS and len({transfer.key for transfer in transfers}) == len(transfers):
             return await self._write(transfers, timeout_s) if transfers else []
-        verdicts = [Verdict.THROTTLED] * len(transfers)
+        verdicts: list[Ruling] = [Verdict.THROTTLED] * len(transfers)
         for wave in waves((transfer.key, index) for index, transfer in enumerate(transfers)):
             chunks = [wave[start : start + MAX_STATEMENTS] for start in range(0, len(wave), MAX_STATEMENTS)]
             outcomes = await asyncio.gather(
@@ -86,8 +89,8 @@ class DynamoTransfers:
                     verdicts[index] = verdict
         return verdicts
 
-    async def _write(self, transfers: Sequence[Transfer], timeout_s: float | None) -> list[Verdict]:
-        verdicts = [Verdict.APPLIED] * len(transfers)
+    async def _write(self, transfers: Sequence[Transfer], timeout_s: float | None) -> list[Ruling]:
+        verdicts: list[Ruling] = [Verdict.APPLIED] * len(transfers)
         pending = dict.fromkeys(range(len(transfers)), False)  # index -> whether it is an INSERT now
         for _ in range(ROUNDS):
             results = await self._execute([(transfers[index], insert) for index, insert in pending.items()], timeout_s)
@@ -109,6 +112,10 @@ class DynamoTransfers:
 
     async def _execute(self, batch: list[tuple[Transfer, bool]], timeout_s: float | None) -> list[StatementResult]:
         statements = [self._text.insert(each) if insert else self._text.update(each) for each, insert in batch]
+        if any(len(statement) >= LARGE_BYTES for statement in statements) and len(batch) > 1:
+            return [result for each in batch for result in await self._execute([each], timeout_s)]
+        if len(statements[0]) >= LARGE_BYTES and (cause := await self._why_unfit(batch[0][0])):
+            return [StatementResult("ValidationError", None, cause)]
         attempts = None if timeout_s is None else 1
         try:
             async with self._gate:
@@ -116,27 +123,39 @@ class DynamoTransfers:
         except Throttled:
             return [_THROTTLED] * len(batch)
         except StoreRefused as error:
-            if error.reason not in REFUSALS:
+            if error.reason not in UNFIT:
                 raise
             if len(batch) == 1:
-                return [StatementResult(error.reason, None)]
+                return [StatementResult(error.reason, None, str(error))]
         # One statement that the engine can't even read refuses all of them: find it.
         return [result for each in batch for result in await self._execute([each], timeout_s)]
 
-    def _read(self, transfer: Transfer, result: StatementResult) -> Verdict | bool:
+    async def _why_unfit(self, transfer: Transfer) -> str:
+        """Say why a large transfer can't be taken. The store itself would not keep room for a later seal or fence."""
+        shape = self._shape
+        found = await self._dynamodb.get_item(shape.table, key_image(transfer.key, shape.key))
+        try:
+            standing = None if found is None else parse_item(found, shape)
+            if judge(transfer, standing, shape).verdict is not Verdict.APPLIED:
+                return ""  # what becomes of it is another matter, and the statement will tell
+            return unfit_transfer(transfer, shape, standing=standing)
+        except PoisonRecord:
+            return ""
+
+    def _read(self, transfer: Transfer, result: StatementResult) -> Ruling | bool:
         """Return the verdict of an error, or whether to go on with an INSERT (True) or an UPDATE (False)."""
         error = result.error
         if error == "ConditionalCheckFailed":
             return True if result.item is None else self._judge(transfer, result.item)
         if error == "DuplicateItem":
             return False
-        if error in REFUSALS:
-            return Verdict.REFUSED
+        if error in UNFIT:
+            return Unfit(result.message or str(error))
         if error in THROTTLES or error in FAULTS:
             return Verdict.THROTTLED
         raise StoreRefused(f"{self._shape.table}: a statement was refused: {error}", reason=error or "")
 
-    def _judge(self, transfer: Transfer, found: Image) -> Verdict | bool:
+    def _judge(self, transfer: Transfer, found: Image) -> Ruling | bool:
         try:
             verdict = judge(transfer, parse_item(found, self._shape), self._shape).verdict
         except PoisonRecord:

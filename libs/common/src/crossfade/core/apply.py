@@ -187,6 +187,7 @@ class ApplyRule:
             return RemovedStandby(change.key, parse_item(old, self._shape)._replace(role=Role.STANDBY))
         if DELETED in old and wire.boolean(old[DELETED]):
             return Skip.TOMBSTONE_REMOVED
+        self._carry(self._direction, old)  # what can't be mapped is parked when it goes, as when it came
         image: Image = {name: old[name] for name in _TOMBSTONE_KEEPS if name in old}
         image[DELETED] = wire.of_boolean(True)
         generation = _generation(old) if self._copies_generation else 0

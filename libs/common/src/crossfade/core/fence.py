@@ -9,7 +9,7 @@ the property and contract tests hold both to it.
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from crossfade.core.digest import same_content
 from crossfade.core.image import Image
@@ -17,6 +17,7 @@ from crossfade.core.item import Item, Role, is_active, parse_item, version_of
 from crossfade.core.keys import Key
 from crossfade.core.perform import replaced
 from crossfade.core.shape import TableShape
+from crossfade.core.writes import Unfit
 
 
 class Verdict(Enum):
@@ -29,8 +30,26 @@ class Verdict(Enum):
     OWNED = "owned"  # the other table owns the key by now: its item is the truth
     UNVERSIONED = "unversioned"  # the item there was neither imported nor transferred: park it, a person decides
     THROTTLED = "throttled"  # not written yet: the same transfer must be sent again
-    REFUSED = "refused"  # the store will never take this item (too large, say): park it
     DEDUPLICATED = "deduplicated"  # a mark says that it was applied before: no write was sent
+
+
+REFUSED: Final = "refused"
+"""Name of a refusal for good, among the verdicts."""
+
+Ruling: TypeAlias = Verdict | Unfit
+"""What a table says of a transfer. One that it will never take is parked, with the cause."""
+
+
+def ruling_name(ruling: Ruling) -> str:
+    """Return the name under which a ruling is counted."""
+    return REFUSED if isinstance(ruling, Unfit) else ruling.value
+
+
+WRITTEN: Final = (
+    *(each.value for each in Verdict if each not in (Verdict.THROTTLED, Verdict.DEDUPLICATED)),
+    REFUSED,
+)
+"""Rulings on a write that was sent, by name."""
 
 
 class Transfer(NamedTuple):

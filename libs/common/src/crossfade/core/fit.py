@@ -87,6 +87,11 @@ def unfit_transfer(transfer: Transfer, shape: TableShape, *, standing: Item | No
     return _why(transfer.key, build_image(after, shape, key), shape, replacement)
 
 
+def unfit_image(key: Key, image: Image, shape: TableShape) -> str:
+    """Say why a table would refuse, for good, a row as it would stand there; empty when nothing speaks against it."""
+    return _why(key, image, shape, None)
+
+
 def too_long(expression: str) -> str:
     """Say why an expression is refused for its length; empty when it isn't."""
     size = _bytes(expression)
@@ -126,6 +131,8 @@ def _why(key: Key, after: Image, shape: TableShape, replacement: Replacement | N
 
 
 def _key_cause(key: Key, shape: TableShape) -> str:
+    if len(key) <= MAX_SORT_BYTES and key.find(b'""') < 0:
+        return ""
     for name, value, most in zip(
         shape.key, key_image(key, shape.key).values(), (MAX_HASH_BYTES, MAX_SORT_BYTES), strict=False
     ):

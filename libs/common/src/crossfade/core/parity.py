@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from crossfade.core.digest import canonical_content, same_content
 from crossfade.core.errors import PoisonRecord
-from crossfade.core.item import FIRST_STAMPED, Item, generation_of, is_active, version_of
+from crossfade.core.item import FIRST_STAMPED, Item, generation_of, is_active, is_held_out, version_of
 from crossfade.core.shape import Side
 
 KEPT_IMAGES: Final = 256
@@ -40,6 +40,7 @@ class Difference(Enum):
     EXTRA = "extra"  # the owner has nothing, the other side has it
     AHEAD = "ahead"  # the standby is above its owner
     TWO_OWNERS = "two_owners"  # both active: must never be, and a person decides
+    HELD_OUT = "held_out"  # the other table refuses the key for good: it has nothing of it, or something older
 
 
 FINAL: Final = frozenset(
@@ -53,6 +54,9 @@ FINAL: Final = frozenset(
     }
 )
 """Classes that make a pass unclean by themselves, whatever comes later."""
+
+SETTLED: Final = FINAL | {Difference.EQUAL, Difference.HELD_OUT}
+"""Classes that no later read changes. A held-out key is no drift: its row itself says that it stays (ADR 0014)."""
 
 
 class Pair(NamedTuple):
@@ -143,11 +147,13 @@ def agrees(pair: Pair, *, complete: bool = False) -> bool:
     return owner is not None and is_equal(pair.of(owner), pair.of(owner.other))
 
 
-def _unstamped(owner: Item, standby: Item) -> bool:
+def _unstamped(owner: Item | None, standby: Item | None) -> bool:
     return version_of(owner) < FIRST_STAMPED and version_of(standby) < FIRST_STAMPED
 
 
-def classify(reading: Reading, *, reached: int, late: bool, complete: bool = False) -> Difference | None:
+def classify(
+    reading: Reading, *, reached: int, late: bool, complete: bool = False, refused: bool = False
+) -> Difference | None:
     """Call the class of a pair that was not verified.
 
     Args:
@@ -156,6 +162,7 @@ def classify(reading: Reading, *, reached: int, late: bool, complete: bool = Fal
             when there was none.
         late: whether the bound had passed since when the standby was read.
         complete: whether the flag document says so.
+        refused: whether it is known beforehand that the other table refuses the owner's item, or is not to have it.
 
     Returns:
         The class; None when the owner changed between the reads, so that nothing can be said.
@@ -171,6 +178,9 @@ def classify(reading: Reading, *, reached: int, late: bool, complete: bool = Fal
         return None
     if is_equal(first, standby) or is_equal(again, standby):
         return Difference.EQUAL
+    stays = refused or (is_held_out(first) and is_held_out(again))
+    if stays and (standby is None or version_of(standby) < version_of(first) or _unstamped(first, standby)):
+        return Difference.HELD_OUT
     return _late(first, standby, again, reached) if late else Difference.IN_FLIGHT
 
 
@@ -248,6 +258,7 @@ class Followed:
         *,
         ended_s: float | None = None,
         complete: bool = False,
+        refused: bool = False,
     ) -> Difference:
         """Take in three consistent reads and call the class as far as it can be called.
 
@@ -258,6 +269,7 @@ class Followed:
             bound_s: how long a change may take to the standby.
             ended_s: when the last of them ended: the next bound runs from there; None when they took no time.
             complete: whether the flag document says so.
+            refused: see `classify`.
 
         Returns:
             The class; EQUAL means verified. IN_FLIGHT and IN_HANDOVER are not final: settle again later.
@@ -270,7 +282,7 @@ class Followed:
             if item is not None:
                 self.hear(side, item, complete=complete)
         late = began_s - self.bound_since_s >= bound_s
-        called = classify(reading, reached=self.reached, late=late, complete=complete)
+        called = classify(reading, reached=self.reached, late=late, complete=complete, refused=refused)
         if called is Difference.IN_HANDOVER:
             self.handover_since_s = began_s if self.handover_since_s is None else self.handover_since_s
         elif called is not None:
@@ -340,5 +352,5 @@ class PassBook:
 
     @property
     def clean(self) -> bool:
-        """Every key is verified, and none is in any other class."""
-        return not self.open and not any(self.by_class.values())
+        """Every key is verified or held out, and none is in any other class."""
+        return not self.open and not any(n for each, n in self.by_class.items() if each is not Difference.HELD_OUT)

@@ -12,7 +12,7 @@ write something that never was there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -124,8 +124,19 @@ class _Course:
         self._names = dict.fromkeys(_NOT_CARRIED | consumed | own | frozenset(source.key), _ASIDE) | names
         self._open = is_open
 
+    def check_deleted(self, names: Iterable[str]) -> None:
+        """Refuse a deleted item that still has an attribute which this mapping doesn't know: no copy would have it.
+
+        Raises:
+            PoisonRecord: it has; the message names it.
+        """
+        for name in names:
+            if name not in self._names and (not self._open or name.startswith(PROTOCOL_PREFIX)):
+                raise PoisonRecord(f"a deleted item has an attribute {name!r}, which is unknown to the mapping")
+
     def tombstone(self, image: Image) -> Image:
         """Carry what the protocol keeps of a deleted item."""
+        self.check_deleted(image)
         carried: Image = {name: image[name] for name in CARRIED if name in image}
         if self._ttl in image:
             carried[TTL] = image[self._ttl]
@@ -275,9 +286,10 @@ class RuleMapping:
 
     def map_item(self, direction: Direction, item: Item) -> Item:
         """Map a decoded item; see `crossfade.core.mapping.Mapping.map_item`."""
-        if item.deleted:
-            return item._replace(content=())
         course = self._forward if direction is Direction.FORWARD else self._reverse
+        if item.deleted:
+            course.check_deleted(name for name, _ in item.content)
+            return item._replace(content=())
         mapped = course.attributes({name: Raw(raw) for name, raw in item.content})
         return item._replace(content=tuple(sorted((name, bytes(raw)) for name, raw in mapped.items())))
 

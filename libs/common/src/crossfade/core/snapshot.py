@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from crossfade.core import image as wire
 from crossfade.core.errors import PoisonRecord
+from crossfade.core.fit import unfit_image
 from crossfade.core.image import Image, encode_image
 from crossfade.core.item import GEN, MV, ROLE, Role
 from crossfade.core.keys import Key, encode_key, key_image
@@ -68,7 +69,7 @@ class LineMapper:
         self._mapping = mapping
         self._excluded = excluded
         self._from = mapping.shape(Side.LEGACY).key
-        self._to = mapping.shape(Side.NEW).key
+        self._shape = mapping.shape(Side.NEW)
 
     def map_line(self, line: bytes) -> MappedLine:
         """Map one line, `{"Item": {…}}`."""
@@ -96,9 +97,11 @@ class LineMapper:
         if role is not None and wire.string(role) != Role.ACTIVE.value:
             # Its owner would be a table that doesn't exist yet.
             raise PoisonRecord("the row is standby in the legacy table before anything was handed over")
-        mapped = key_image(key, self._to)
+        mapped = key_image(key, self._shape.key)
         mapped.update(self._mapping.carry(Direction.FORWARD, image))
         mapped[MV] = image.get(MV, _UNSTAMPED)
         mapped[ROLE] = _STANDBY
         mapped[GEN] = _GENERATION
+        if cause := unfit_image(key, mapped, self._shape):
+            raise PoisonRecord(cause)  # ImportTable would leave out the row, and call the whole import failed
         return mapped

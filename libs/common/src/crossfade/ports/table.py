@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fence import Ruling, Transfer
 from crossfade.core.item import Item
 from crossfade.core.keys import Key
 from crossfade.core.shape import TableShape
@@ -69,8 +69,8 @@ class OwnedTable(Protocol):
 class TransferTable(Protocol):
     """State transfers to one side, the apply path's port."""
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
-        """Write transfers of different keys; one verdict each, in order.
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+        """Write transfers of different keys; one ruling each, in order.
 
         A verdict of THROTTLED means not written: the caller backs off and sends it again.
 

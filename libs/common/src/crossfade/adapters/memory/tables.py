@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from crossfade.core.change import ChangeKind
-from crossfade.core.fence import Transfer, Verdict, judge
+from crossfade.core.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.fit import unfit_transfer
 from crossfade.core.image import Image, encode_image
 from crossfade.core.item import Item, build_image, parse_item
 from crossfade.core.keys import Key, encode_key, key_image
@@ -125,11 +126,17 @@ class MemoryTable:
         items = [(key, parse_item(self.images[key], self._shape)) for key in page if self._belongs(key)]
         return ScanPage(items, len(page), page[-1] if len(keys) > limit else None)
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Verdict]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
         """Write transfers of different keys; one verdict each."""
-        verdicts = []
+        verdicts: list[Ruling] = []
         for transfer in transfers:
-            judgement = judge(transfer, self.item(transfer.key), self._shape)
+            standing = self.item(transfer.key)
+            judgement = judge(transfer, standing, self._shape)
+            if judgement.verdict is Verdict.APPLIED and (
+                cause := unfit_transfer(transfer, self._shape, standing=standing)
+            ):
+                verdicts.append(Unfit(cause))
+                continue
             if judgement.verdict is Verdict.APPLIED and judgement.item is not None:
                 self._write(transfer.key, judgement.item)
             verdicts.append(judgement.verdict)

@@ -79,6 +79,7 @@ RECORD_OUTCOMES: Final = (
     "tombstone_removed",
     "foreign",
     "parked",
+    "held_out",
 )
 RECORD_OUTCOME = Attribute(
     "crossfade.record.outcome",
@@ -114,7 +115,7 @@ CLASS = Attribute(
     "crossfade.parity.class",
     "string",
     "class of a key in the last pass",
-    ("equal", "in_flight", "in_handover", "stuck", "diverged", "missing", "extra", "ahead", "two_owners"),
+    ("equal", "in_flight", "in_handover", "stuck", "diverged", "missing", "extra", "ahead", "two_owners", "held_out"),
 )
 VERDICT = Attribute(
     "crossfade.verdict",
