@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -25,6 +25,7 @@ from crossfade.core.image import PROTOCOL_PREFIX, Image
 from crossfade.core.item import CARRIED, DELETED, GEN, MV, ROLE, TTL, Item
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping as MappingProtocol
+from crossfade.core.rows import image_of_row
 from crossfade.core.shape import Direction, IndexKey, Side, TableShape
 
 
@@ -357,20 +358,22 @@ def key_prefixes(*prefixes: str) -> Callable[[Key], bool]:
     return belongs
 
 
-def prove_round_trip(mapping: MappingProtocol, direction: Direction, image: Image) -> list[str]:
+def prove_round_trip(mapping: MappingProtocol, direction: Direction, row: Mapping[str, Any]) -> list[str]:
     """Map a row there and back, and name what comes back changed; nothing named means proven.
 
     Args:
         mapping: the mapping to prove.
         direction: whose source the row is from.
-        image: the row, as it stands in that table.
+        row: as it stands in that table; raw, or as boto3 gives it (`crossfade.core.rows`).
 
     Returns:
         Attributes, in the source's names (`cf_ttl` for the TTL value), that are lost, added or changed.
 
     Raises:
+        ConfigError: the row has a value that no table holds.
         PoisonRecord: the row can't be mapped there, or its image not back.
     """
+    image = image_of_row(row)
     back = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
     source, target = mapping.shape(direction.source), mapping.shape(direction.target)
     there = mapping.carry(direction, image)
