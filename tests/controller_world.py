@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.apply import ApplyRule
 from crossfade.core.change import decode_change
+from crossfade.core.clocks import Skew, skew_of
 from crossfade.core.errors import PoisonRecord
 from crossfade.core.fence import Transfer
 from crossfade.core.gates import Parity
@@ -59,12 +61,15 @@ class Town:
     Attributes:
         now_s: AWS's clock, which dates every commit and arrival.
         ahead_s: by how much the controller's wall clock is ahead of it; negative when it is behind.
+        dates: whether AWS's answers carry a `Date`.
         kill: asked before and after each journal entry; raises Killed to end the controller there.
     """
 
     def __init__(self, wallets: int = 6, **settings: Any) -> None:
         self.now_s = 1_764_000_000.0
         self.ahead_s = 0.0
+        self.dates = True
+        self._booted_s = self.now_s
         self.settings = ControllerSettings(**{**SETTINGS, **settings})
         self.aws = MemoryAws({}, {"wallet"}, now_us=self.now_us)
         self.tables = {side: self._table(side) for side in Side}
@@ -103,14 +108,21 @@ class Town:
         """The controller's wall clock."""
         return int((self.now_s + self.ahead_s) * 1e6)
 
+    def skew(self) -> Skew | None:
+        """What the `Date` of an answer that came just now tells: whole seconds of AWS's clock."""
+        wall_s = self.wall_us() / 1e6
+        return skew_of(math.floor(self.now_s), wall_s, wall_s) if self.dates else None
+
     def monotonic(self) -> float:
-        return self.now_s
+        """The controller's monotonic clock: it begins somewhere with each process, and never jumps."""
+        return self.now_s - self._booted_s
 
     async def sleep(self, seconds: float) -> None:
         self.now_s += seconds
 
     async def start(self) -> tuple[Context, Driver]:
         """Start a controller process: it knows nothing but the stores."""
+        self._booted_s = self.now_s - len(self.store.journal)
         excluded: set[Key] = set()
         tables = self.tables
 
@@ -150,6 +162,7 @@ class Town:
             rows=rows,
             command=command,
             excluded=excluded,
+            skew=self.skew,
             now_us=self.wall_us,
             monotonic=self.monotonic,
             sleep=self.sleep,

@@ -180,9 +180,9 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
         status = await until_dual_write(address)
         code, shown, _ = await asyncio.to_thread(crossfade, env, "status")
         assert (code, shown["phase"], shown["is_old"]) == (0, "DUAL_WRITE", False)
-        assert status["snapshot"]["map"]["mapped"] == 44
+        assert status["snapshot"]["map"]["mapped"] == 45  # the canary, too
         assert status["snapshot"]["map"]["not_ours"] == 3
-        assert status["snapshot"]["import"]["imported"] == 44
+        assert status["snapshot"]["import"]["imported"] == 45
         assert published(flags)[1]
         code, ramp, _ = await asyncio.to_thread(crossfade, env, "ramp", "1")
         assert code == 4, ramp

@@ -110,6 +110,8 @@ async def test_section_5_a_write_to_legacy_during_the_last_pass_keeps_the_cutove
 
     async def written_meanwhile(stream: str, shard_id: str, **position: object) -> str:
         """A pod that nobody heard of creates a key after the scan went past it."""
+        if "at_s" not in position:  # a marker's
+            return await read(stream, shard_id, **position)  # type: ignore[arg-type]  # passed on as it came
         if not passes:
             town.tables[Side.LEGACY].put(legacy_wallet("late", "chan", 5))
         passes.append(town.now_s)

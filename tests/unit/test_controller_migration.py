@@ -365,7 +365,7 @@ async def test_an_unmappable_row_blocks_the_snapshot_until_it_is_excluded() -> N
     assert outcome is not None
     assert outcome["outcome"] == "superseded"
     mapped = next(each.body for each in town.entries("step") if each.body["step"] == "map")
-    assert (mapped["mapped"], mapped["excluded"], mapped["not_ours"], mapped["unmappable"]) == (9, 1, 3, 0)
+    assert (mapped["mapped"], mapped["excluded"], mapped["not_ours"], mapped["unmappable"]) == (10, 1, 3, 0)
 
 
 async def test_a_rollback_before_the_first_share_brings_the_canary_back_all_the_same() -> None:
@@ -392,7 +392,7 @@ async def test_an_import_of_fewer_rows_than_were_mapped_never_goes_on() -> None:
     for job in town.aws._imports.values():
         job.imported -= 1
     _, driver = await run(town, lambda: town.now_s > 1_764_000_020)
-    assert "9 items were imported into engagement, 10 were mapped" in driver.waiting_for
+    assert "10 items were imported into engagement, 11 were mapped" in driver.waiting_for
     assert town.entries("phase")[-1].body["to"] == "SNAPSHOT"
 
 

@@ -6,6 +6,7 @@ from controller.settings import ControllerSettings
 from controller.sweeper import PassResult, Sweeper
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core import image as wire
+from crossfade.core.clocks import CommitUs
 from crossfade.core.fence import Transfer
 from crossfade.core.image import Image
 from crossfade.core.item import is_active
@@ -18,6 +19,7 @@ from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
 
 SEED = 10**18
+BEGUN = CommitUs(1_000_000_000)
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Yard:
 
     async def pass_to(self, target: Side, generation: int) -> PassResult:
         for _ in range(100):
-            result = await self.sweeper.move(target, generation, complete=False, budget_s=1.0)
+            result = await self.sweeper.move(target, generation, complete=False, budget_s=1.0, begun_us=BEGUN)
             if result is not None:
                 return result
             self.clock.now_s += 0.5
@@ -139,7 +141,7 @@ async def test_a_key_that_does_not_map_is_named_and_keeps_the_pass_unclean() -> 
 
 async def test_a_pass_for_an_older_wish_is_dropped() -> None:
     yard = Yard(40, sweep_moves_per_s=4)
-    assert await yard.sweeper.move(Side.NEW, 2, complete=False, budget_s=0.1) is None
+    assert await yard.sweeper.move(Side.NEW, 2, complete=False, budget_s=0.1, begun_us=BEGUN) is None
     result = await yard.pass_to(Side.LEGACY, 4)
     assert result.target is Side.LEGACY
     assert all(yard.owner(key_of(f"w{number}")) == [Side.LEGACY] for number in range(40))
@@ -147,7 +149,7 @@ async def test_a_pass_for_an_older_wish_is_dropped() -> None:
 
 async def test_the_pace_bounds_how_many_keys_move_a_second() -> None:
     yard = Yard(40, sweep_moves_per_s=4)
-    await yard.sweeper.move(Side.NEW, 2, complete=False, budget_s=10.0)
+    await yard.sweeper.move(Side.NEW, 2, complete=False, budget_s=10.0, begun_us=BEGUN)
     current = yard.sweeper.current
     assert current is not None
     assert current.moved <= 4

@@ -5,38 +5,35 @@ from collections.abc import Callable
 import pytest
 
 from crossfade.core import gates
-from crossfade.core.gates import ApiCalls, Bounds, Evidence, Gate, Lag, Parity, Pod, Probe, Quiet, judge, pass_since
+from crossfade.core.clocks import Quiet, Skew
+from crossfade.core.gates import ApiCalls, Bounds, Evidence, Gate, Lag, Parity, Pod, Probe, judge, pass_since
 from crossfade.core.ramp import FlagDocument
 
-NOW_US = 1_764_000_000_000_000
 DOCUMENT = FlagDocument(share=100, new_gen=3)
 OTHER = FlagDocument(share=50, new_gen=3)
 
 GOOD = Evidence(
-    now_us=NOW_US,
     forward=Lag(0.0, 1.0),
     reverse=Lag(0.0, 0.2),
     quiet_s=61.0,
     dead_letters=0,
     parity=Parity(reachable=True, clean_pass_age_s=30.0, clean_pass_began_s=40.0),
-    foreign_last_us=0,
-    imprecise_last_us=0,
+    foreign_age_s=None,
+    imprecise_age_s=None,
     precisions={"wallet": "MICROSECOND", "engagement": "MICROSECOND"},
     halts=(),
-    oldest_unapplied_us=0,
+    oldest_unapplied_s=0.0,
     retention_s=168 * 3600.0,
     document=DOCUMENT,
     dual_write=True,
     pods=(Pod("a", DOCUMENT, True), Pod("b", DOCUMENT, True)),
     probe=Probe(proven_s=2.0, writes=10, failed=0, p99_ms=20.0, key="canary"),
     api=ApiCalls(calls=1000, failed=1, p99_ms=40.0),
+    skew=Skew(-0.6, 0.41),
+    clock="controller-0",
 )
 
 Change = Callable[[Evidence], Evidence]
-
-
-def seconds_ago(age_s: float) -> int:
-    return NOW_US - int(age_s * 1e6)
 
 
 SHUT: list[tuple[Gate, str, Change]] = [
@@ -54,19 +51,26 @@ SHUT: list[tuple[Gate, str, Change]] = [
     (gates.clean_pass, "doesn't answer", lambda e: e._replace(parity=Parity(detail="refused"))),
     (gates.no_drift, "2 diverged, 1 missing", lambda e: e._replace(parity=drift({"missing": 1, "diverged": 2}))),
     (gates.no_drift, "doesn't answer", lambda e: e._replace(parity=Parity())),
-    (gates.no_foreign_write, "59.0 s ago", lambda e: e._replace(foreign_last_us=seconds_ago(59))),
+    (gates.no_foreign_write, "59.0 s ago", lambda e: e._replace(foreign_age_s=59.0)),
     (gates.reverse_proven, "never seen", lambda e: e._replace(probe=e.probe._replace(proven_s=None))),
     (gates.reverse_proven, "60.0 s ago", lambda e: e._replace(probe=e.probe._replace(proven_s=60.0))),
-    (gates.expiry, "expires in 23.0 h", lambda e: e._replace(oldest_unapplied_us=seconds_ago(145 * 3600))),
+    (gates.expiry, "expires in 23.0 h", lambda e: e._replace(oldest_unapplied_s=145 * 3600.0)),
     (gates.expiry, "unknown", lambda e: e._replace(retention_s=None)),
     (gates.precision, "wallet", lambda e: e._replace(precisions={**e.precisions, "wallet": "MILLISECOND"})),
     (gates.precision, "engagement", lambda e: e._replace(precisions={**e.precisions, "engagement": ""})),
     (gates.precision, "no stream known", lambda e: e._replace(precisions={})),
-    (gates.precision, "somebody changed", lambda e: e._replace(imprecise_last_us=seconds_ago(1))),
+    (gates.precision, "somebody changed", lambda e: e._replace(imprecise_age_s=1.0)),
     (gates.heartbeats, "1 of 2 pods", lambda e: e._replace(pods=(e.pods[0], Pod("b", OTHER, True)))),
     (gates.heartbeats, "b", lambda e: e._replace(pods=(e.pods[0], Pod("b", DOCUMENT, False)))),
     (gates.heartbeats, "0 pods are heard of", lambda e: e._replace(pods=())),
     (gates.not_halted, "a standby went", lambda e: e._replace(halts=("a standby went",))),
+    (gates.clock_skew, "unknown: no answer", lambda e: e._replace(skew=None)),
+    (gates.clock_skew, "controller-0 is 2.1 s or more ahead of", lambda e: e._replace(skew=Skew(2.1, 3.2))),
+    (
+        gates.clock_skew,
+        "39.0 s or more behind AWS's, 2 s are allowed: let NTP",
+        lambda e: e._replace(skew=Skew(-40.0, -39.0)),
+    ),
     (gates.error_rate, "1 of 10 canary", lambda e: e._replace(probe=e.probe._replace(failed=1))),
     (gates.error_rate, "11 of 1000 API", lambda e: e._replace(api=ApiCalls(1000, 11, 1.0))),
     (gates.latency, "canary's writes is 501", lambda e: e._replace(probe=e.probe._replace(p99_ms=501.0))),
@@ -119,13 +123,19 @@ def test_section_5_all_gates_before_ramping_are_listed() -> None:
         "precision",
         "heartbeats",
         "not_halted",
+        "clock_skew",
     }
 
 
 def test_rule_12_old_duplicates_do_not_hold_a_gate_shut() -> None:
     """A foreign write is counted by its commit time: its duplicates that still arrive are as old as it is."""
-    evidence = GOOD._replace(foreign_last_us=seconds_ago(61))
+    evidence = GOOD._replace(foreign_age_s=61.0)
     assert gates.no_foreign_write(evidence, Bounds()).open
+
+
+@pytest.mark.parametrize("skew", [Skew(-0.9, 0.2), Skew(0.0, 1.1), Skew(2.0, 3.0), Skew(-3.0, -2.0), Skew(-7.0, 1.0)])
+def test_what_whole_seconds_and_the_round_trip_may_explain_is_no_skew(skew: Skew) -> None:
+    assert gates.clock_skew(GOOD._replace(skew=skew), Bounds()).open
 
 
 def test_the_design_s_bounds_are_the_defaults() -> None:

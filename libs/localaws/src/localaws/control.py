@@ -6,6 +6,8 @@ GET  /_localaws/throttles  which statements are sent back: {"throttles": [{"tabl
 POST /_localaws/throttles  send some back: {"table": name, "key": partition key or "*", "statements": 3, -1 or 0}
 POST /_localaws/expire     remove now what TTL would remove within days: {"expired": N}
 GET  /_localaws/calls      IAM actions so far: {access key id: {action: {resource: times}}}; POST begins anew
+GET  /_localaws/date       the clock that answers are dated by: {"offset_s": 0.0, "is_told": true}
+POST /_localaws/date       set it: {"offset_s": -600} for a client that is 600 s ahead, {"is_told": false} for no dates
 POST /_localaws/patches    {"without": [names]}: leave patches out, to show the fault that each mends
 """
 
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localaws.calls import calls
+from localaws.dates import clock
 from localaws.http_server import Request, response
 from localaws.patches import registry
 from localaws.patches.change_records import capture, reap
@@ -56,12 +59,22 @@ def _calls(request: Request, _settings: Json) -> Json:
     return shown
 
 
+def _date(request: Request, settings: Json) -> Json:
+    if request.method == "POST":
+        unknown = settings.keys() - {"offset_s", "is_told"}
+        if unknown:
+            raise ValueError(f"no such setting of the clock: {', '.join(sorted(unknown))}")
+        clock.set(**settings)
+    return {"offset_s": clock.offset_s, "is_told": clock.is_told}
+
+
 ENDPOINTS: dict[bytes, Callable[[Request, Json], Json]] = {
     b"faults": _faults,
     b"throttles": _throttles,
     b"expire": _expire,
     b"patches": _patches,
     b"calls": _calls,
+    b"date": _date,
 }
 
 

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, cast
 
 import httptools
 
+from localaws.dates import clock
+
 Message = dict[str, Any]
 Application = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
@@ -40,8 +42,8 @@ Quick = Callable[[Request], bytes | None]
 
 
 def response(status: int, headers: list[tuple[bytes, bytes]], body: bytes = b"") -> bytes:
-    """Return the bytes of a whole response with its length."""
-    lines = [b"HTTP/1.1 %d %s\r\n" % (status, _phrase(status)), b"content-length: %d\r\n" % len(body)]
+    """Return the bytes of a whole response with its length and date."""
+    lines = [b"HTTP/1.1 %d %s\r\n" % (status, _phrase(status)), b"content-length: %d\r\n" % len(body), clock.line()]
     lines += [b"%s: %s\r\n" % header for header in headers]
     return b"%s\r\n%s" % (b"".join(lines), body)
 
@@ -222,14 +224,14 @@ class _Exchange:
         bodiless = self._request.method == "HEAD" or self._status in NO_BODY
         sized = any(name.lower() == b"content-length" for name, _ in self._headers)
         self._chunked = more and not sized and not bodiless
-        headers = list(self._headers)
+        headers = [header for header in self._headers if header[0].lower() != b"date"]
         if self._chunked:
             headers.append((b"transfer-encoding", b"chunked"))
             body = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
         elif not sized and self._status not in NO_BODY:
             headers.append((b"content-length", b"%d" % len(body)))
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        head = b"HTTP/1.1 %d %s\r\n%s\r\n" % (self._status, _phrase(self._status), lines)
+        head = b"HTTP/1.1 %d %s\r\n%s%s\r\n" % (self._status, _phrase(self._status), clock.line(), lines)
         self._write(head if bodiless else head + body)
 
 

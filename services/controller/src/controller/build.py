@@ -133,6 +133,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         rows=rows,
         command=lambda command: run_command(command, settings.hook_timeout_s),
         excluded=excluded,
+        skew=dynamodb.dates.skew,
     )
     try:
         yield Built(world, lease, dynamodb, names)

@@ -12,8 +12,8 @@ from controller.context import PROGRESS, Context
 from controller.moving import BUDGET_S, cut_over, dual_write, ramping, roll_back, rolled_back
 from controller.starting import capturing, catching_up, excluded_keys, planned, snapshot
 from controller.state import Migration, Pending
+from crossfade.core.clocks import Quiet
 from crossfade.core.errors import CrossfadeError, IllegalTransition, LeaseLost
-from crossfade.core.gates import Quiet
 from crossfade.core.phases import FINISHED, MOVING, Intent, Phase, check_intent
 
 log = structlog.get_logger()

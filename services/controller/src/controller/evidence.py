@@ -11,8 +11,9 @@ import structlog
 from controller.canary import Canary
 from controller.state import Migration
 from controller.world import World
+from crossfade.core.clocks import CommitUs, LatestCommit, Quiet
 from crossfade.core.errors import CrossfadeError
-from crossfade.core.gates import ApiCalls, Evidence, Lag, Parity, Pod, Quiet
+from crossfade.core.gates import ApiCalls, Evidence, Lag, Parity, Pod
 from crossfade.core.ramp import FlagDocument
 from crossfade.core.shape import Side
 from crossfade.ports.admin import Destination, StreamFacts
@@ -89,7 +90,9 @@ class Observer:
         self._parity = Parity()
         self._lags = {Side.LEGACY: Lag(None, None), Side.NEW: Lag(None, None)}
         self.throughput: dict[str, float] = {}
-        self._foreign_last_us = self._imprecise_last_us = 0
+        self._foreign: dict[str, LatestCommit] = {}
+        self._imprecise: dict[str, LatestCommit] = {}
+        self._reached_us: dict[str, CommitUs] = {}
         self.pods: list[Heartbeat] = []
         self._pods_known = False
         self.reports: list[Report] = []
@@ -109,8 +112,7 @@ class Observer:
         alive = [each for each in watched if each.still_s is not None and each.still_s < self._world.settings.report_s]
         self.reports = [each.report for each in alive]
         for each in watched:  # a consumer that restarts forgets them, and a dead one's last word still counts
-            self._foreign_last_us = max(self._foreign_last_us, each.report.foreign_last_us)
-            self._imprecise_last_us = max(self._imprecise_last_us, each.report.imprecise_last_us)
+            self._hear(each.report, now_s)
         self._measure(elapsed_s)
         self._lags = {side: self._lag(side) for side in Side}
         bound_s = self._world.settings.gate_lag_s
@@ -119,24 +121,34 @@ class Observer:
         await self._canary.probe(state)
         return True
 
+    def _hear(self, report: Report, now_s: float) -> None:
+        """Take a consumer's commit times; those of one role are of one table."""
+        role, none = report.role, LatestCommit()
+        self._foreign[role] = self._foreign.get(role, none).observe(CommitUs(report.foreign_last_us), now_s)
+        self._imprecise[role] = self._imprecise.get(role, none).observe(CommitUs(report.imprecise_last_us), now_s)
+        self._reached_us[role] = max(self._reached_us.get(role, CommitUs(0)), CommitUs(report.applied_commit_us))
+
+    def _age_s(self, latest: Mapping[str, LatestCommit]) -> float | None:
+        ages = (each.age_s(self._reached_us[role], self._looked_s) for role, each in latest.items())
+        return min((age_s for age_s in ages if age_s is not None), default=None)
+
     def evidence(self, state: Migration) -> Evidence | None:
         """Return the last look as evidence, under the flags that `state` says are in force."""
         if self._looked_s == float("-inf"):
             return None
         retentions = [each.retention_h for each in self._facts.streams.values() if each is not None]
-        oldest = [each.oldest_unapplied_us for each in self._moving() if each.oldest_unapplied_us]
+        waiting_s = [each.iterator_age_ms / 1000 for each in self._moving() if each.oldest_unapplied_us]
         return Evidence(
-            now_us=self._world.now_us(),
             forward=self._lags[Side.LEGACY],
             reverse=self._lags[Side.NEW],
             quiet_s=self._quiet.lasted_s(self._looked_s),
             dead_letters=self._letters,
             parity=self._parity,
-            foreign_last_us=self._foreign_last_us,
-            imprecise_last_us=self._imprecise_last_us,
+            foreign_age_s=self._age_s(self._foreign),
+            imprecise_age_s=self._age_s(self._imprecise),
             precisions=self._precisions(),
             halts=[f"{each.role} {each.shard}: {each.halted}" for each in self.reports if each.halted],
-            oldest_unapplied_us=min(oldest, default=0),
+            oldest_unapplied_s=max(waiting_s, default=0.0),
             retention_s=min(retentions) * 3600.0 if len(retentions) == len(Side) else None,
             document=state.document,
             dual_write=state.dual_write,
@@ -145,6 +157,8 @@ class Observer:
             else None,
             probe=self._canary.record(),
             api=self._api_calls(),
+            skew=self._world.skew(),
+            clock=self._world.settings.pod,
         )
 
     def lag(self, side: Side) -> Lag:

@@ -85,6 +85,13 @@ class _Marker(NamedTuple):
     since_s: float
 
 
+class _Known(NamedTuple):
+    """A commit time, and when it lay in the past for sure, on our monotonic clock."""
+
+    committed_us: CommitUs
+    at_s: float
+
+
 class Markers:
     """Tells moments as commit times. Belongs to the one task that drives the migration."""
 
@@ -100,6 +107,7 @@ class Markers:
         self._key = world.settings.canary(world.mapping)
         self._hint = _hint(self._key)
         self._open: dict[tuple[Side, str], _Marker] = {}
+        self._last: dict[Side, _Known] = {}
 
     async def moment(self, side: Side, *, purpose: str = "") -> CommitUs:
         """Return a commit time of `side`'s table: not before this call was made, and not after it returns.
@@ -120,6 +128,7 @@ class Markers:
         while True:
             committed_us = self._seen(side, marker, await marker.tail.read())
             if committed_us is not None:
+                self._last[side] = _Known(committed_us, world.monotonic())
                 return committed_us
             if world.monotonic() >= ends_s:
                 break
@@ -132,6 +141,20 @@ class Markers:
             f"{world.mapping.shape(side).table} {waited_s:.0f} s ago and has not come; see that table's "
             "AgeOfOldestUnreplicatedRecord"
         )
+
+    async def elapsed_s(self, side: Side, since_us: CommitUs) -> float:
+        """Return how long ago, at least, `side`'s table took a write that was committed at `since_us`.
+
+        A restart, or a clock that jumped, doesn't matter: from that commit to a later marker it is AWS's clock that
+        tells, from there on our monotonic one.
+
+        Raises:
+            StoreUnavailable, OwnershipAmbiguous: as `moment`.
+        """
+        if side not in self._last or self._last[side].committed_us < since_us:
+            await self.moment(side, purpose="elapsed")
+        known = self._last[side]
+        return (known.committed_us - since_us) / 1e6 + self._world.monotonic() - known.at_s
 
     def forget(self, purpose: str) -> None:
         """Drop the markers of a purpose: what they were for has to begin once more."""

@@ -6,13 +6,15 @@ from typing import Final
 
 from controller.aftermath import read_aftermath
 from controller.context import PROGRESS, Context
-from controller.starting import open_dual_write
+from controller.starting import enter_dual_write, open_dual_write
 from controller.state import Pending, document_json
+from crossfade.core.clocks import CommitUs
 from crossfade.core.gates import (
     DRAINED_GATES,
     HALTING_GATES,
     RAMPING_GATES,
     GateResult,
+    clock_skew,
     heartbeats,
     pass_since,
     waiting_for,
@@ -60,7 +62,7 @@ async def ramping(ctx: Context) -> str:
         # Lowering the share is the safe direction: it waits for no gate but that the pods know where they are.
         waiting = waiting_for(results) if share > ctx.state.document.share else ctx.shut([heartbeats])
         return waiting or await move_share(ctx, share, results)
-    waiting = ctx.shut([heartbeats])
+    waiting = ctx.shut([heartbeats, clock_skew] if cutover else [heartbeats])
     if waiting:
         return waiting
     if cutover:
@@ -99,7 +101,16 @@ async def all_moved(ctx: Context, target: Side) -> str:
         return waiting
     document = ctx.state.document
     generation = document.new_gen if target is Side.NEW else document.legacy_gen
-    result = await ctx.sweeper.move(target, generation, complete=document.complete, budget_s=BUDGET_S)
+    world, source = ctx.world, target.other
+    under_way = ctx.sweeper.under_way(target, generation)
+    begun_us = (
+        under_way.begun_us
+        if under_way
+        else await ctx.markers.moment(source, purpose=f"a pass, generation {generation}")
+    )
+    result = await ctx.sweeper.move(
+        target, generation, complete=document.complete, budget_s=BUDGET_S, begun_us=begun_us
+    )
     if result is None:
         at = ctx.sweeper.current
         seen = f"{at.keys} keys seen, {at.moved} moved, {at.helped} helped" if at else "starting"
@@ -107,11 +118,11 @@ async def all_moved(ctx: Context, target: Side) -> str:
     if not result.is_clean:
         stuck = f"; can't be moved: {'; '.join(result.stuck[:3])}" if result.stuck else ""
         return f"a pass that finds nothing to do; the last one moved {result.moved}, helped {result.helped}{stuck}"
-    world, source = ctx.world, target.other
     lag_s = ctx.observer.lag(source).unreplicated_s
     if lag_s is None:
         return f"the lag of {world.mapping.shape(source).table}'s stream, which is unknown"
     # What was committed during the pass has to be in the stream before its end can be read.
+    ended_us = await ctx.markers.moment(source)
     await world.sleep(world.settings.stream_margin_s + lag_s)
     aftermath = await read_aftermath(
         world.shards,
@@ -128,7 +139,8 @@ async def all_moved(ctx: Context, target: Side) -> str:
     if waiting:
         return waiting
     evidence = {
-        "at_us": world.now_us(),
+        "source": source.value,
+        "ended_us": ended_us,
         "pass": result.as_json(),
         "aftermath": aftermath._asdict(),
         "document": document_json(document),
@@ -143,7 +155,8 @@ async def drained(ctx: Context) -> list[GateResult]:
     results = ctx.judge(DRAINED_GATES)
     if evidence is None:
         return results
-    since_s = (evidence.now_us - int(ctx.state.done["all-moved"]["at_us"])) / 1e6
+    moved = ctx.state.done["all-moved"]
+    since_s = await ctx.markers.elapsed_s(Side(moved["source"]), CommitUs(int(moved["ended_us"])))
     results = pass_since(results, evidence.parity, since_s)
     if any(each.name == "clean_pass" and not each.open for each in results):
         await ctx.observer.want_pass()
@@ -184,5 +197,5 @@ async def rolled_back(ctx: Context) -> str:
     if waiting:
         return waiting
     if _asked(ctx, Intent.RAMP) is not None:
-        return await ctx.enter(Phase.DUAL_WRITE, results)
+        return await enter_dual_write(ctx, results)
     return PROGRESS

@@ -91,6 +91,9 @@ class ControllerSettings(ListeningSettings):
     gate_probe_age_s: float = Field(60.0, gt=0, description="Gate: age of the reverse path's proof.")
     gate_api_errors: float = Field(0.01, ge=0, le=1, description="Gate: share of failed API calls.")
     gate_api_p99_ms: float = Field(250.0, gt=0, description="Gate: p99 of API calls.")
+    gate_skew_s: float = Field(
+        2.0, gt=0, description="Gate: how far the controller's clock may be off AWS's, beyond whole seconds."
+    )
     plan_sample: int = Field(2000, ge=1, description="Rows that `plan` reads to prove the mapping's round trip.")
 
     @field_validator("verifier_url")

@@ -13,15 +13,16 @@ from controller.context import Context, gates_json
 from controller.planning import check_plan
 from controller.state import Pending
 from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
+from crossfade.core.clocks import CommitUs
 from crossfade.core.errors import ConfigError, DriftDetected
-from crossfade.core.gates import CATCHING_UP_GATES, heartbeats, waiting_for
+from crossfade.core.gates import CATCHING_UP_GATES, GateResult, clock_skew, heartbeats, waiting_for
 from crossfade.core.keys import Key
 from crossfade.core.phases import Intent, Phase
 from crossfade.core.shape import Side
 from crossfade.core.snapshot import LineMapper
 
 MARGIN_S: Final = 60
-"""The export's moment is exact to a minute; the stream is applied from that much earlier."""
+"""The stream is applied from that much before the export's moment: arrival and commit are of two clocks of AWS's."""
 
 
 def started(ctx: Context) -> Pending | None:
@@ -41,7 +42,7 @@ async def planned(ctx: Context) -> str:
             because = "; ".join(f"{each.name}: {each.because}" for each in plan.blocking)
             return await ctx.settle(intent, "refused", because)
         await ctx.finish("plan", {"checks": gates_json(plan.checks)})
-    return await ctx.enter(Phase.CAPTURING)
+    return ctx.shut([clock_skew]) or await ctx.enter(Phase.CAPTURING)
 
 
 # Capture.
@@ -84,11 +85,30 @@ async def capturing(ctx: Context) -> str:
     if "capture" not in state.done:
         await ctx.begin("capture", {"table": world.mapping.shape(Side.LEGACY).table})
         waiting = await _capture_ready(ctx, Side.LEGACY)
-        return waiting or await ctx.finish("capture", {"active_us": world.now_us()})
-    left_s = world.settings.settling_s - (world.now_us() - int(state.done["capture"]["active_us"])) / 1e6
+        if waiting:
+            return waiting
+        # ACTIVE is what the control plane says; a record that came is what surely flows.
+        flows_us = await ctx.markers.moment(Side.LEGACY, purpose="capture")
+        return await ctx.finish("capture", {"flows_us": flows_us})
+    if "settled" not in state.done:
+        return await _settle(ctx, CommitUs(int(state.done["capture"]["flows_us"])))
+    return ctx.shut([clock_skew]) or await ctx.enter(Phase.SNAPSHOT, settling_s=world.settings.settling_s)
+
+
+async def _settle(ctx: Context, flows_us: CommitUs) -> str:
+    """Let the stream settle, and take the moment of the export: a commit time, so that no clock of ours is in it.
+
+    What was committed before it is in the export, and what was committed since `flows_us` is in the stream. The
+    export's moment has whole seconds, so it lies in a later second than `flows_us`, too.
+    """
+    settling_s = ctx.world.settings.settling_s
+    left_s = settling_s - await ctx.markers.elapsed_s(Side.LEGACY, flows_us)
     if left_s > 0:
         return f"the stream to settle, {left_s:.0f} s more"
-    return await ctx.enter(Phase.SNAPSHOT, settling_s=world.settings.settling_s)
+    moment_us = await ctx.markers.moment(Side.LEGACY, purpose="export")
+    if moment_us - flows_us < settling_s * 1e6 or moment_us // 1_000_000 * 1_000_000 <= flows_us:
+        return f"a moment of the export {settling_s:g} s after the stream began to carry records"
+    return await ctx.finish("settled", {"moment_us": moment_us})
 
 
 # Snapshot.
@@ -117,7 +137,8 @@ async def _export(ctx: Context) -> str:
     if not world.settings.bucket:
         return "CROSSFADE_BUCKET to be set"
     # The moment is journaled before the call: a repeated call must ask for the same one.
-    begun = await ctx.begin("export", {"at_s": world.now_us() // 1_000_000, "prefix": _prefix(ctx, "export")})
+    at_s = int(ctx.state.facts["settled"]["moment_us"]) // 1_000_000
+    begun = await ctx.begin("export", {"at_s": at_s, "prefix": _prefix(ctx, "export")})
     if "export-arn" not in ctx.state.done:
         table = await world.admin.table(world.mapping.shape(Side.LEGACY).table)
         if table is None:
@@ -248,7 +269,15 @@ async def catching_up(ctx: Context) -> str:
     waiting = waiting_for(results)
     if waiting:
         return waiting
-    return await ctx.enter(Phase.DUAL_WRITE, results)
+    return await enter_dual_write(ctx, results)
+
+
+async def enter_dual_write(ctx: Context, results: Sequence[GateResult]) -> str:
+    """Enter DUAL_WRITE, and journal since when writers outside the protocol are strays: a commit time of each side."""
+    since_us = ctx.state.strays_since_us or {
+        side.value: await ctx.markers.moment(side, purpose="dual-write") for side in Side
+    }
+    return await ctx.enter(Phase.DUAL_WRITE, results, strays_since_us=dict(since_us))
 
 
 async def open_dual_write(ctx: Context) -> str:

@@ -7,7 +7,7 @@ Kinds of entries, and what their bodies hold:
 | intent | `verb`, `arguments`: what an operator asked for |
 | admitted | `intent`: the controller has taken it up |
 | outcome | `intent`, `outcome` (done, refused, superseded), `because` |
-| phase | `from`, `to`, `gates`: the evidence |
+| phase | `from`, `to`, `gates`: the evidence; into DUAL_WRITE `strays_since_us`, a commit time of each side |
 | begun, step | `step` and its evidence: before and after an effect on the world |
 | generation | `counter`: the highest generation ever given out, `for` what |
 | share | `document`, `dual_write`, `gates`: about to be published |
@@ -52,6 +52,8 @@ class Migration(NamedTuple):
         number: of the last entry folded in.
         phase: where it stands.
         since_us: when the phase began, wall clock of the controller then.
+        strays_since_us: by side ("legacy", "new"), the commit time from which on writers outside the protocol are
+            strays; empty before the first entry into DUAL_WRITE.
         begun: steps of this phase that were begun, with their evidence.
         done: steps of this phase that are done, with theirs.
         facts: each step's last evidence, of any phase.
@@ -71,6 +73,7 @@ class Migration(NamedTuple):
     number: int = 0
     phase: Phase = Phase.PLANNED
     since_us: int = 0
+    strays_since_us: Mapping[str, int] = {}
     begun: Mapping[str, Mapping[str, Any]] = {}
     done: Mapping[str, Mapping[str, Any]] = {}
     facts: Mapping[str, Mapping[str, Any]] = {}
@@ -131,7 +134,11 @@ def _outcome(state: Migration, entry: Entry) -> Migration:
 def _phase(state: Migration, entry: Entry) -> Migration:
     there = Phase(entry.body["to"])
     check_transition(state.phase, there)
-    return state._replace(phase=there, since_us=entry.at_us, begun={}, done={}, reserved="")
+    # The first entry into DUAL_WRITE says it; a rollback comes by there again, and changes nothing.
+    strays_since_us = state.strays_since_us or entry.body.get("strays_since_us", {})
+    return state._replace(
+        phase=there, since_us=entry.at_us, strays_since_us=strays_since_us, begun={}, done={}, reserved=""
+    )
 
 
 def _begun(state: Migration, entry: Entry) -> Migration:

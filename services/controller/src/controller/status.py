@@ -6,12 +6,22 @@ from typing import Any, Final
 
 from controller.context import Context
 from controller.state import document_json
-from crossfade.core.gates import CATCHING_UP_GATES, DRAINED_GATES, HALTING_GATES, RAMPING_GATES, Gate
+from crossfade.core.gates import (
+    CATCHING_UP_GATES,
+    DRAINED_GATES,
+    HALTING_GATES,
+    RAMPING_GATES,
+    STARTING_GATES,
+    Gate,
+    clock_skew,
+)
 from crossfade.core.phases import PAUSE_GOES_ON, PAUSE_RESTS, Phase
 from crossfade.core.ramp import FULL_SHARE
 from crossfade.core.shape import Side
 
 NEXT_GATES: Final[dict[Phase, tuple[Gate, ...]]] = {
+    Phase.PLANNED: STARTING_GATES,
+    Phase.CAPTURING: STARTING_GATES,
     Phase.CATCHING_UP: CATCHING_UP_GATES,
     Phase.DUAL_WRITE: RAMPING_GATES,
     Phase.RAMPING: (*RAMPING_GATES, *(gate for gate in HALTING_GATES if gate not in RAMPING_GATES)),
@@ -47,6 +57,7 @@ def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
         "generation_counter": str(state.counter),
         "share_percent": state.document.share * 100 / FULL_SHARE,
         "gates": [each._asdict() for each in gates],
+        "clock": ctx.shut([clock_skew]),
         "lag": {
             "forward": observer.lag(Side.LEGACY)._asdict(),
             "reverse": observer.lag(Side.NEW)._asdict(),

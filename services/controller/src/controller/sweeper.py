@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from controller.settings import ControllerSettings
+from crossfade.core.clocks import CommitUs
 from crossfade.core.decisions import Done, Outcome, StepKind
 from crossfade.core.item import Item, generation_of, is_active, version_of
 from crossfade.core.keys import Key
@@ -38,8 +39,7 @@ class PassResult(NamedTuple):
     Attributes:
         target: the side that is to own all keys.
         generation: of that wish.
-        begun_us: wall clock when it began.
-        ended_us: when it ended.
+        begun_us: a commit time of the source table before it began.
         rows: read, others' included.
         keys: mapped rows of the source table.
         moved: active in the source, or absent there while the target had a row.
@@ -49,8 +49,7 @@ class PassResult(NamedTuple):
 
     target: Side
     generation: int
-    begun_us: int
-    ended_us: int = 0
+    begun_us: CommitUs
     rows: int = 0
     keys: int = 0
     moved: int = 0
@@ -160,7 +159,14 @@ class Sweeper:
 
     # Moving all keys.
 
-    async def move(self, target: Side, generation: int, *, complete: bool, budget_s: float) -> PassResult | None:
+    def under_way(self, target: Side, generation: int) -> PassResult | None:
+        """Return the pass that is under way, if it has this target and generation."""
+        at = self._move
+        return at if at is not None and (at.target, at.generation) == (target, generation) else None
+
+    async def move(
+        self, target: Side, generation: int, *, complete: bool, budget_s: float, begun_us: CommitUs
+    ) -> PassResult | None:
         """Go on with a pass that hands all keys to `target`; return its result when it has ended.
 
         Args:
@@ -168,9 +174,10 @@ class Sweeper:
             generation: of that wish. A pass under way for another one is dropped.
             complete: of the flag document.
             budget_s: how long to work before returning.
+            begun_us: commit time of the source table that a pass begun by this call has.
         """
-        if self._move is None or (self._move.target, self._move.generation) != (target, generation):
-            self._move = PassResult(target, generation, begun_us=self._now_us())
+        if self.under_way(target, generation) is None:
+            self._move = PassResult(target, generation, begun_us)
             self._move_side, self._cursor = target.other, None
         ends_s = self._monotonic() + budget_s
         while self._move_side is not None and self._reading.is_free() and self._moving.is_free():
@@ -179,7 +186,7 @@ class Sweeper:
                 break
         if self._move_side is not None:
             return None
-        result, self._move = self._move._replace(ended_us=self._now_us()), None
+        result, self._move = self._move, None
         return result
 
     async def _move_page(self, side: Side, aim: Aim, complete: bool) -> None:

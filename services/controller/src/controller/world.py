@@ -10,6 +10,7 @@ from typing import Protocol
 
 from controller.settings import ControllerSettings
 from crossfade.adapters.kinesis import Fetched, StreamShard
+from crossfade.core.clocks import Skew
 from crossfade.core.gates import Parity
 from crossfade.core.image import Image
 from crossfade.core.keys import Key
@@ -72,7 +73,8 @@ class World:
         rows: reads some raw rows of the legacy table, whoever's they are.
         command: runs a hook; returns its exit code and the end of its output.
         excluded: keys that stay where they are; the ownership driver asks it.
-        now_us, monotonic, sleep: the clocks.
+        skew: of our wall clock against AWS's; None when it is unknown.
+        now_us, monotonic, sleep: the clocks. A wall clock dates what a person reads and seeds versions, nothing else.
     """
 
     settings: ControllerSettings
@@ -95,6 +97,7 @@ class World:
     rows: Callable[[int], Awaitable[Sequence[Image]]]
     command: Callable[[Sequence[str]], Awaitable[tuple[int, str]]]
     excluded: set[Key]
+    skew: Callable[[], Skew | None]
     now_us: Callable[[], int] = wall_us
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

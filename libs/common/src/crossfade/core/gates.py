@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from crossfade.core.clocks import Skew
 from crossfade.core.ramp import FlagDocument
 
 
@@ -44,6 +45,7 @@ class Bounds(NamedTuple):
         probe_age_s: oldest proof of the reverse path that counts.
         api_errors: highest share of failed API calls, 0 to 1.
         api_p99_ms: highest p99 of API calls.
+        skew_s: how far the controller's wall clock may be off AWS's, beyond what whole seconds leave open.
     """
 
     lag_s: float = 5.0
@@ -56,6 +58,7 @@ class Bounds(NamedTuple):
     probe_age_s: float = 60.0
     api_errors: float = 0.01
     api_p99_ms: float = 250.0
+    skew_s: float = 2.0
 
 
 class Lag(NamedTuple):
@@ -143,42 +146,45 @@ class Evidence(NamedTuple):
     """All that gates look at, of one moment.
 
     Attributes:
-        now_us: wall clock, µs: commit times and expiry are wall clock, too.
         forward: legacy to new.
         reverse: new to legacy.
         quiet_s: how long both directions' lags have stayed below the bound, on the controller's own clock.
         dead_letters: how many there are; None when unknown.
         parity: the verifier's word.
-        foreign_last_us: commit time of the last foreign write; 0 when there was none.
-        imprecise_last_us: commit time of the last record without µs; 0 when there was none.
+        foreign_age_s: time since the last foreign write was committed, at least; None when there was none.
+        imprecise_age_s: time since the last record without µs was, at least; None when there was none.
         precisions: each table's stream precision as the service tells it; "" when there is no stream.
         halts: why consumers stopped the ramp.
-        oldest_unapplied_us: arrival of the oldest unapplied record of any shard; 0 when all are applied.
+        oldest_unapplied_s: how long the oldest unapplied record of any shard has been in its stream; 0 when there is
+            none.
         retention_s: the shorter of both streams' retention; None when unknown.
         document: the flag document in force.
         dual_write: the flag in force.
         pods: the live pods; None when their heartbeats could not be read.
         probe: the canary's record.
         api: the API's own figures; None when no pod reports any.
+        skew: of the controller's wall clock against AWS's; None when no answer told it lately.
+        clock: whose wall clock that is: the pod, for the operator.
     """
 
-    now_us: int
     forward: Lag
     reverse: Lag
     quiet_s: float
     dead_letters: int | None
     parity: Parity
-    foreign_last_us: int
-    imprecise_last_us: int
+    foreign_age_s: float | None
+    imprecise_age_s: float | None
     precisions: Mapping[str, str]
     halts: Sequence[str]
-    oldest_unapplied_us: int
+    oldest_unapplied_s: float
     retention_s: float | None
     document: FlagDocument
     dual_write: bool
     pods: Sequence[Pod] | None
     probe: Probe
     api: ApiCalls | None = None
+    skew: Skew | None = None
+    clock: str = ""
 
 
 Gate: TypeAlias = Callable[[Evidence, Bounds], GateResult]
@@ -265,11 +271,10 @@ def no_drift(evidence: Evidence, _bounds: Bounds) -> GateResult:
 
 def no_foreign_write(evidence: Evidence, bounds: Bounds) -> GateResult:
     """Nobody outside the protocol wrote in the quiet window. By commit time: old duplicates keep arriving."""
-    last_us = evidence.foreign_last_us
-    if not last_us:
+    age_s = evidence.foreign_age_s
+    if age_s is None:
         return GateResult("no_foreign_write", True, None, bounds.quiet_s, "none seen")
-    age_s = (evidence.now_us - last_us) / 1e6
-    because = f"the last one was committed {age_s:.1f} s ago; the quiet window is {bounds.quiet_s:g} s"
+    because = f"the last one was committed at least {age_s:.1f} s ago; the quiet window is {bounds.quiet_s:g} s"
     return GateResult("no_foreign_write", age_s >= bounds.quiet_s, round(age_s, 3), bounds.quiet_s, because)
 
 
@@ -288,8 +293,7 @@ def expiry(evidence: Evidence, bounds: Bounds) -> GateResult:
     margin_s = bounds.expiry_margin_s
     if evidence.retention_s is None:
         return GateResult("expiry", False, None, margin_s, "the streams' retention is unknown")
-    waited_s = (evidence.now_us - evidence.oldest_unapplied_us) / 1e6 if evidence.oldest_unapplied_us else 0.0
-    left_s = evidence.retention_s - waited_s
+    left_s = evidence.retention_s - evidence.oldest_unapplied_s
     because = f"the oldest unapplied record expires in {left_s / 3600:.1f} h; {margin_s / 3600:g} h are needed"
     return GateResult("expiry", left_s >= margin_s, round(left_s), margin_s, because)
 
@@ -301,9 +305,8 @@ def precision(evidence: Evidence, bounds: Bounds) -> GateResult:
     if wrong or not value:
         because = f"not MICROSECOND: {', '.join(wrong) or 'no stream known'}"
         return GateResult("precision", False, value, "MICROSECOND", because)
-    last_us = evidence.imprecise_last_us
-    age_s = (evidence.now_us - last_us) / 1e6
-    if last_us and age_s < bounds.quiet_s:
+    age_s = evidence.imprecise_age_s
+    if age_s is not None and age_s < bounds.quiet_s:
         because = f"a record without µs was committed {age_s:.1f} s ago: somebody changed the precision"
         return GateResult("precision", False, value, "MICROSECOND", because)
     return GateResult("precision", True, value, "MICROSECOND", "both streams")
@@ -360,7 +363,32 @@ def latency(evidence: Evidence, bounds: Bounds) -> GateResult:
     return GateResult("latency", True, value, bound, "within bounds")
 
 
-CATCHING_UP_GATES: Final[tuple[Gate, ...]] = (forward_lag, expiry, precision, not_halted)
+def clock_skew(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """The controller's wall clock agrees with AWS's, as far as the `Date` of AWS's answers tells (ADR 0019).
+
+    No proof hangs on it: what is compared with commit times is one, and durations are monotonic. But versions are
+    seeded with it, the journal is dated by it, and a step of it is to be named before its effects puzzle anybody.
+    """
+    skew, bound_s = evidence.skew, bounds.skew_s
+    if skew is None:
+        because = "unknown: no answer of AWS carried a Date lately; see that nothing between here and AWS removes it"
+        return GateResult("clock_skew", False, None, bound_s, because)
+    value = {"low_s": round(skew.low_s, 3), "high_s": round(skew.high_s, 3)}
+    off_s = skew.surely_s
+    if abs(off_s) <= bound_s:
+        return GateResult("clock_skew", True, value, bound_s, f"{skew.low_s:+.1f} to {skew.high_s:+.1f} s off AWS's")
+    way = "ahead of" if off_s > 0 else "behind"
+    because = (
+        f"the clock of {evidence.clock or 'the controller'} is {abs(off_s):.1f} s or more {way} AWS's, {bound_s:g} s "
+        "are allowed: let NTP set the clock of its node"
+    )
+    return GateResult("clock_skew", False, value, bound_s, because)
+
+
+STARTING_GATES: Final[tuple[Gate, ...]] = (clock_skew,)
+"""Before CAPTURING and before SNAPSHOT."""
+
+CATCHING_UP_GATES: Final[tuple[Gate, ...]] = (forward_lag, expiry, precision, not_halted, clock_skew)
 """Before DUAL_WRITE."""
 
 RAMPING_GATES: Final[tuple[Gate, ...]] = (
@@ -376,13 +404,22 @@ RAMPING_GATES: Final[tuple[Gate, ...]] = (
     precision,
     heartbeats,
     not_halted,
+    clock_skew,
 )
 """Before RAMPING, and before each further step of the ramp."""
 
 HALTING_GATES: Final[tuple[Gate, ...]] = (error_rate, latency, no_drift, not_halted)
 """What stops the ramp by itself."""
 
-DRAINED_GATES: Final[tuple[Gate, ...]] = (forward_lag, reverse_lag, dead_letters, clean_pass, no_drift, heartbeats)
+DRAINED_GATES: Final[tuple[Gate, ...]] = (
+    forward_lag,
+    reverse_lag,
+    dead_letters,
+    clean_pass,
+    no_drift,
+    heartbeats,
+    clock_skew,
+)
 """Before BAKING and COMPLETE, and before ROLLED_BACK is left."""
 
 
@@ -399,23 +436,3 @@ def shut(results: Sequence[GateResult]) -> list[GateResult]:
 def waiting_for(results: Sequence[GateResult]) -> str:
     """Return the shut gates as one line for the operator; empty when all are open."""
     return "; ".join(f"{each.name}: {each.because}" for each in shut(results))
-
-
-class Quiet(NamedTuple):
-    """How long something has been continuously true, on one clock.
-
-    Attributes:
-        since_s: when it became true; None while it isn't.
-    """
-
-    since_s: float | None = None
-
-    def observe(self, ok: bool, now_s: float) -> Quiet:
-        """Return the state after one more look."""
-        if not ok:
-            return Quiet(None)
-        return self if self.since_s is not None else Quiet(now_s)
-
-    def lasted_s(self, now_s: float) -> float:
-        """Return how long it has been true."""
-        return 0.0 if self.since_s is None else max(0.0, now_s - self.since_s)

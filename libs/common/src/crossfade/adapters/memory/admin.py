@@ -134,12 +134,14 @@ class MemoryAws:
         self._destinations[table, stream_arn] = "DISABLED"
 
     async def export(self, table_arn: str, *, at_s: int, bucket: str, prefix: str, token: str) -> str:
-        """Export a table; the same token gives the same export."""
+        """Export a table as it was at the beginning of a second; the same token gives the same export."""
         arn = f"export/{token}"
         if arn in self._exports:
             return arn
+        if at_s * 1_000_000 > self._now_us():
+            raise StoreRefused(f"{at_s} is in the future", reason="InvalidExportTimeException")
         self.calls.append("export")
-        images = list(self._tables[table_arn.removeprefix("arn:")].images.values())
+        images = self._tables[table_arn.removeprefix("arn:")].images_at(at_s * 1_000_000)
         listed = []
         for first in range(0, len(images), self._items_per_file):
             lines = [b'{"Item":%b}\n' % encode_image(each) for each in images[first : first + self._items_per_file]]

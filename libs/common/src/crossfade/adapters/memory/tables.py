@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from crossfade.core.change import ChangeKind
+from crossfade.core.change import ChangeKind, decode_change
 from crossfade.core.fence import Ruling, Transfer, Verdict, judge
 from crossfade.core.fit import unfit_transfer
 from crossfade.core.image import Image, encode_image
@@ -91,6 +91,18 @@ class MemoryTable:
     def delete(self, key: Key) -> None:
         """Remove a row as a foreign writer does."""
         self._store(key, None)
+
+    def images_at(self, at_us: int) -> list[Image]:
+        """Return the rows as they were at a moment, for an export (point-in-time recovery)."""
+        found: dict[Key, Image] = {}
+        for change in (decode_change(payload, self._shape.key) for payload in self.changes):
+            if change.committed_us > at_us:
+                break
+            if change.new is None:
+                found.pop(change.key, None)
+            else:
+                found[change.key] = change.new
+        return list(found.values())
 
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
         """Perform one write."""

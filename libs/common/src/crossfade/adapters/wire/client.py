@@ -7,7 +7,6 @@ import random
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from isal import isal_zlib
 
 from crossfade.adapters.wire.connection import Answer, Connection, ConnectionBroken
 from crossfade.adapters.wire.credentials import CredentialSource, default_credentials
+from crossfade.adapters.wire.dates import Dates, date_s
 from crossfade.adapters.wire.errors import Cure, read_refusal, refused
 from crossfade.adapters.wire.observing import call_observer
 from crossfade.adapters.wire.pool import Pool, PoolClosed
@@ -96,7 +96,11 @@ class _Failed(Exception):
 
 
 class Wire:
-    """A client of one service at one endpoint. Belongs to the event loop that first uses it."""
+    """A client of one service at one endpoint. Belongs to the event loop that first uses it.
+
+    Attributes:
+        dates: what the answers' `Date` tells of our clock.
+    """
 
     def __init__(
         self,
@@ -137,6 +141,7 @@ class Wire:
         self._sleep = sleep
         self._jitter = jitter
         self._skew_s = 0.0
+        self.dates = Dates()
 
     async def call(
         self, operation: str, body: bytes, *, timeout_s: float | None = None, attempts: int | None = None
@@ -219,9 +224,12 @@ class Wire:
                 connection = await self._pool.acquire(fresh=fresh)
                 reused = connection.served > 0
                 try:
-                    now_s = self._now() + self._skew_s
-                    request = self._signer.sign(self._target_start + operation, body, credentials, now_s)
+                    sent_s = self._now()
+                    request = self._signer.sign(
+                        self._target_start + operation, body, credentials, sent_s + self._skew_s
+                    )
                     answer = await connection.exchange(request)
+                    self.dates.note(answer.headers.get(b"date"), sent_s, self._now())
                 finally:
                     self._pool.release(connection)
         except TimeoutError as error:
@@ -259,9 +267,8 @@ class Wire:
         return error
 
     def _clock_corrected(self, answer: Answer) -> bool:
-        try:
-            server_s = parsedate_to_datetime(answer.headers[b"date"].decode("latin-1")).timestamp()
-        except (KeyError, ValueError):
+        server_s = date_s(answer.headers.get(b"date"))
+        if server_s is None:
             return False
         skew_s = server_s - self._now()
         if abs(skew_s - self._skew_s) < SKEW_WORTH_CORRECTING_S:
