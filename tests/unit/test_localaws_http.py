@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
+from localaws import http_server
+from localaws.dates import Clock
 from localaws.http_server import Connection, Message, Request, response
+
+DATE = b"date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+"""The example of RFC 9110, section 5.6.7."""
 
 
 class Wire(asyncio.Transport):
@@ -52,7 +57,8 @@ async def application(scope: Message, receive: Any, send: Any) -> None:
 
 
 @pytest.fixture
-def wire() -> Wire:
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    monkeypatch.setattr(http_server, "clock", Clock(now=lambda: 784_111_777.9))
     return Wire()
 
 
@@ -70,7 +76,7 @@ async def settled() -> None:
 
 async def test_a_quick_answer_is_written_within_the_call(connection: Connection, wire: Wire) -> None:
     connection.data_received(b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
-    assert wire.sent == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-method: POST\r\n\r\nhi"
+    assert wire.sent == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n" + DATE + b"x-method: POST\r\n\r\nhi"
     assert not wire.closed
 
 
@@ -115,7 +121,7 @@ async def test_a_head_request_gets_the_length_and_no_body(connection: Connection
 async def test_an_answer_without_content_has_no_length(connection: Connection, wire: Wire) -> None:
     connection.data_received(b"DELETE /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
     await settled()
-    assert wire.sent == b"HTTP/1.1 204 No Content\r\nx-query: \r\n\r\n"
+    assert wire.sent == b"HTTP/1.1 204 No Content\r\n" + DATE + b"x-query: \r\n\r\n"
 
 
 async def test_a_client_that_wants_to_close_is_closed_after_its_answer(connection: Connection, wire: Wire) -> None:

@@ -159,10 +159,10 @@ def test_every_line_has_exactly_one_fate_and_balances_survive_gzip_to_gzip(found
 
 
 async def exported() -> tuple[MemoryAws, str]:
-    table = MemoryTable(MAPPING.shape(Side.LEGACY))
+    table = MemoryTable(MAPPING.shape(Side.LEGACY), now_us=lambda: 1_000_000)
     for row in (*WALLETS, *STRANGERS):
         table.put(row)
-    aws = MemoryAws({"wallet": table}, {"wallet"})
+    aws = MemoryAws({"wallet": table}, {"wallet"}, now_us=lambda: 1_500_000)
     arn = await aws.export("arn:wallet", at_s=1, bucket="b", prefix="p", token="t")
     await aws.export_facts(arn)
     return aws, (await aws.export_facts(arn)).manifest
