@@ -14,7 +14,7 @@ from crossfade.adapters.memory.control import ControlStore, MemoryHeartbeats
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.errors import StoreUnavailable
+from crossfade.core.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.fence import Ruling, Transfer
 from crossfade.core.item import Item
 from crossfade.core.keys import Key
@@ -36,8 +36,8 @@ from engagement_api.ulids import encode_ulid
 from engagement_migration import MAPPING
 
 LEGACY_ONLY = FlagDocument()
-ALL_NEW = FlagDocument(share=10_000, new_gen=1)
-BACK_TO_LEGACY = FlagDocument(share=0, new_gen=1, legacy_gen=2)
+ALL_NEW = FlagDocument(share=10_000, new_gen=2)
+BACK_TO_LEGACY = FlagDocument(share=0, new_gen=2, legacy_gen=4)
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -129,6 +129,15 @@ class Table(MemoryTable):
         if self.first:
             await self.first()
         return await super().perform(write, timeout_s=timeout_s)
+
+    async def perform_many(self, writes: Sequence[Write]) -> list[Answer | Exception]:
+        answers: list[Answer | Exception] = []
+        for write in writes:
+            try:
+                answers.append(await self.perform(write))
+            except CrossfadeError as error:
+                answers.append(error)
+        return answers
 
 
 class Copies:

@@ -37,7 +37,7 @@ from localaws import Endpoints
 
 pytestmark = pytest.mark.embedded
 
-ALL_NEW = FlagDocument(share=10_000, new_gen=1)
+ALL_NEW = FlagDocument(share=10_000, new_gen=2)
 
 
 def ulid() -> str:

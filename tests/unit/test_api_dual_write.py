@@ -49,7 +49,7 @@ async def test_rule_2_a_copy_that_creates_a_legacy_row_gives_it_role_s_and_the_i
     await settled(pod)
     legacy = world.tables[Side.LEGACY].item(KEY)
     assert legacy is not None
-    assert (legacy.role, legacy.generation, legacy.version) == (Role.STANDBY, 1, earned.version)
+    assert (legacy.role, legacy.generation, legacy.version) == (Role.STANDBY, 2, earned.version)
     assert await world.marks.seen(Direction.REVERSE, [KEY]) == [earned.version]
 
 
@@ -61,7 +61,7 @@ async def test_rule_2_a_copy_leaves_role_and_generation_of_a_standby_row_alone()
     await settled(pod)
     legacy = world.tables[Side.LEGACY].item(KEY)
     assert legacy is not None
-    assert (legacy.role, legacy.generation, legacy.version) == (Role.STANDBY, 1, earned.version)
+    assert (legacy.role, legacy.generation, legacy.version) == (Role.STANDBY, 2, earned.version)
 
 
 async def test_a_delete_is_copied_as_a_tombstone() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from crossfade.core.decisions import Done, Outcome
-from crossfade.core.errors import CrossfadeError, OwnershipAmbiguous
+from crossfade.core.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, PoisonRecord
 from crossfade.core.item import balance_of, version_of
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping as ItemMapping
@@ -30,6 +30,7 @@ from engagement_api.refusals import (
     TransactionExpired,
     Unavailable,
     WalletNotFound,
+    WalletNotServed,
 )
 from engagement_api.report import Tally
 from engagement_api.ulids import encode_ulid
@@ -121,8 +122,9 @@ class Points:
         except CrossfadeError as error:
             if done is None:  # a refusal is counted by its outcome
                 self._tally.outcomes[error.code] += 1
-            failed = isinstance(error, Unavailable) or not isinstance(error, Refusal)
-            raise
+            named = _named(operation.key, error)
+            failed = isinstance(named, Unavailable | WalletNotServed) or not isinstance(named, Refusal)
+            raise named  # noqa: B904 - `_named` keeps the cause
         finally:
             self._figures.note(began_s, failed=failed)
             self._epochs.end(epoch)
@@ -154,11 +156,15 @@ class Points:
             CrossfadeError: the store did not answer, or nobody can tell who owns the wallet.
         """
         document = self._epochs.current.document
-        image = await self._ownership.owner_read(
-            key, aim(document, key), consistent=consistent, complete=document.complete, deadline=self._deadline()
-        )
+        wish, deadline = aim(document, key), self._deadline()
+        try:
+            image = await self._ownership.owner_read(
+                key, wish, consistent=consistent, complete=document.complete, deadline=deadline
+            )
+        except CrossfadeError as error:
+            raise _named(key, error)  # noqa: B904 - `_named` keeps the cause
         self._tally.reads += 1
-        return self._seen(image)
+        return self._seen(key, image)
 
     async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Wallet]:
         """Read wallets where they are owned.
@@ -176,20 +182,20 @@ class Points:
             wishes, consistent=consistent, complete=document.complete, deadline=self._deadline()
         )
         self._tally.reads += len(wishes)
-        return {key: self._seen(image) for (key, _), image in zip(wishes, images, strict=True)}
+        return {key: self._seen(key, image) for (key, _), image in zip(wishes, images, strict=True)}
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._operation_s
 
-    def _seen(self, image: OwnerImage | Exception) -> Wallet:
+    def _seen(self, key: Key, image: OwnerImage | Exception) -> Wallet:
         if isinstance(image, Exception):
-            raise image
+            raise _named(key, image)
         return Wallet(balance_of(image.item, self._shapes[image.side]), version_of(image.item))
 
     def _counted(self, operation: Operation, result: Done | Exception) -> Wallet | Exception:
         if isinstance(result, CrossfadeError):
             self._tally.outcomes[result.code] += 1
-            return result
+            return _named(operation.key, result)
         if isinstance(result, Exception):
             raise result
         self._tally.count(result)
@@ -221,8 +227,16 @@ class Points:
                 raise TooManyOperations(remembered=FULL_SIZE, window_ms=WINDOW_MS, retry_after_s=wait_s)
             case Outcome.BUSY:
                 raise Unavailable("the wallet moves between the tables", retry_after_s=BUSY_RETRY_S)
-        reasons = "; ".join(step.reason for step in done.steps)
-        raise OwnershipAmbiguous(f"{done.outcome.value}: {reasons}")
+        raise AssertionError(f"no operation ends {done.outcome.value}")
+
+
+def _named(key: Key, error: Exception) -> Exception:
+    """Name the wallet in an error that is about it alone: it is refused, and others are served."""
+    if isinstance(error, KeyNotServed | OwnershipAmbiguous | PoisonRecord):
+        refusal = WalletNotServed(key, str(error))
+        refusal.__cause__ = error
+        return refusal
+    return error
 
 
 def _copies(operations: Sequence[Operation], results: Sequence[Done | Exception]) -> list[Copy]:

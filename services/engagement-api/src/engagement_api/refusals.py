@@ -110,12 +110,27 @@ class WalletNotFound(Refusal):
 
     def __init__(self, key: Key) -> None:
         super().__init__("there is no such wallet")
-        user, channel = wallet_of(key)
-        self.name = f"users/{quote(user, safe='')}/channels/{quote(channel, safe='')}"
+        self._wallet = _resource(key)
 
     def details(self) -> Sequence[Message]:
         """Name the wallet."""
-        return (error_details_pb2.ResourceInfo(resource_type=f"{DOMAIN}.Wallet", resource_name=self.name),)
+        return (self._wallet,)
+
+
+class WalletNotServed(Refusal):
+    """This wallet can't be served until an operator has removed the cause; nothing was applied. Others are served."""
+
+    code = "wallet_not_served"
+    status = StatusCode.FAILED_PRECONDITION
+    reason = "WALLET_NOT_SERVED"
+
+    def __init__(self, key: Key, cause: str) -> None:
+        self._wallet, self.cause = _resource(key), cause
+        super().__init__(f"{self._wallet.resource_name} can't be served: {cause}")
+
+    def details(self) -> Sequence[Message]:
+        """Name the wallet and the cause."""
+        return (errors_pb2.WalletNotServed(cause=self.cause), self._wallet)
 
 
 class Unavailable(Refusal):
@@ -133,6 +148,12 @@ class Unavailable(Refusal):
 
     def __init__(self, why: str, *, retry_after_s: float) -> None:
         super().__init__(why, retry_after_s=retry_after_s)
+
+
+def _resource(key: Key) -> error_details_pb2.ResourceInfo:
+    user, channel = wallet_of(key)
+    name = f"users/{quote(user, safe='')}/channels/{quote(channel, safe='')}"
+    return error_details_pb2.ResourceInfo(resource_type=f"{DOMAIN}.Wallet", resource_name=name)
 
 
 def timestamp(at_ms: int) -> Timestamp:

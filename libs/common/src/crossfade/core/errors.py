@@ -90,6 +90,12 @@ class DriftDetected(CrossfadeError):
     code = "drift_detected"
 
 
+class KeyNotServed(CrossfadeError):
+    """One key can't be served until the cause, which the message names, is removed. Others are."""
+
+    code = "key_not_served"
+
+
 class OwnershipAmbiguous(CrossfadeError):
     """It can't be told who owns a key: a person decides, nobody retries."""
 

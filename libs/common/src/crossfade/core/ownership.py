@@ -189,7 +189,7 @@ class OwnershipRules:
                 return self._again(state, f"{source.value} changed before it was taken back")
         return None
 
-    def _unfit(self, state: State, because: str) -> Next | None:
+    def _unfit(self, state: State, because: str) -> Next:
         """The table will never take the write that was sent."""
         match state.phase:
             case Trying(side) | Trimming(side):
@@ -200,7 +200,8 @@ class OwnershipRules:
                 return self._give_back(state, source, sealed, because)
             case Fencing(source) | TakingBack(source):
                 return self._done(state, Outcome.REFUSED, source, None, because=f"nobody owns it: {because}")
-        return None
+            case _:  # a read, of a table that is there no more
+                return self._done(state, Outcome.REFUSED, state.task.aim.side.other, None, because=because)
 
     # The operation.
 

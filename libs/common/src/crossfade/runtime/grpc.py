@@ -104,6 +104,7 @@ STATUSES: Final[Mapping[type[CrossfadeError], _Known]] = {
     errors.MigrationPaused: _REFUSED,
     errors.PoisonRecord: _INTERNAL,
     errors.DriftDetected: _REFUSED,
+    errors.KeyNotServed: _REFUSED,
     errors.OwnershipAmbiguous: _INTERNAL,
 }
 """What the common errors mean to a caller; a subclass means what its nearest base here does."""

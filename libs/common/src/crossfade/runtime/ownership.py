@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from crossfade.core.decisions import Done, Found, Next, Outcome, Perform, Read, Reply, Seen, State, Task
-from crossfade.core.errors import CrossfadeError, OwnershipAmbiguous, StoreUnavailable
+from crossfade.core.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, StoreRefused, StoreUnavailable
 from crossfade.core.item import Item
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping as MigrationMapping
@@ -23,7 +23,7 @@ from crossfade.core.ownership import OwnershipRules
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side
 from crossfade.core.trim import SOFT_SIZE
-from crossfade.core.writes import Operation, Write
+from crossfade.core.writes import Operation, Unfit, Write
 from crossfade.ports.table import OwnedTable
 
 T = TypeVar("T")
@@ -122,6 +122,7 @@ class Ownership:
             Throttled: still throttled at the deadline.
             StoreUnavailable: the outcome is unknown; the same operation is safe to send again.
             OwnershipAmbiguous: nobody can tell who owns the key.
+            KeyNotServed: what it takes is refused for good; the message has the cause. Nothing was applied.
             PoisonRecord: the item can't be read.
         """
         ends = self._deadline(deadline)
@@ -177,8 +178,7 @@ class Ownership:
             deadline: when to give up; None for `DEADLINE_S` from now.
 
         Returns:
-            For each key SETTLED with its owner, HELD_OUT with its owner and the cause, REFUSED with the cause, or an
-            error.
+            For each key SETTLED with its owner, HELD_OUT with its owner and the cause, or an error.
         """
         seen = known or {}
         tasks = [(self._task(key, aim, None, complete), Seen(seen[key]) if key in seen else None) for key in keys]
@@ -205,6 +205,7 @@ class Ownership:
         Raises:
             Throttled, StoreUnavailable: a table did not answer.
             OwnershipAmbiguous: both sides stay standby in one generation.
+            KeyNotServed: the key was left behind in the legacy table, which is gone or denied.
         """
         task = self._task(key, aim, None, complete)._replace(reads=True)
         done = await self._run(self._rules.begin(task), self._deadline(deadline), consistent=consistent)
@@ -228,10 +229,20 @@ class Ownership:
     async def _run(self, step: Next, ends: float, *, consistent: bool = True) -> Done:
         while not isinstance(step, Done):
             state, request = step
-            step = self._rules.advance(state, await self._insist(request, ends, consistent))
-        if step.outcome is Outcome.AMBIGUOUS:
-            raise _ambiguous(step)
+            step = self._rules.advance(state, await self._reply(state.task, request, ends, consistent))
+        failure = _error_of(step)
+        if failure is not None:
+            raise failure
         return step
+
+    async def _reply(self, task: Task, request: Read | Perform, ends: float, consistent: bool) -> Reply:
+        try:
+            return await self._insist(request, ends, consistent)
+        except StoreRefused as error:
+            answer = _left_behind(task, request, error)
+            if isinstance(answer, Exception):
+                raise
+            return answer
 
     async def _insist(self, request: Read | Perform, ends: float, consistent: bool) -> Reply:
         attempt = 0
@@ -266,7 +277,7 @@ class Ownership:
             while isinstance(step, Done | Exception):
                 if isinstance(step, Done):
                     self._learn(tasks[n][0].key, step)
-                    results[n] = _ambiguous(step) if step.outcome is Outcome.AMBIGUOUS else step
+                    results[n] = _error_of(step) or step
                 else:
                     results[n] = step
                 queue = waiting[tasks[n][0].key]
@@ -287,6 +298,8 @@ class Ownership:
             attempt = attempt + 1 if failed else 0
             again = bool(failed) and await self._may_retry(attempt, ends, failed[0].retry_after_s)
             for n, reply in replies.items():
+                if isinstance(reply, StoreRefused):
+                    reply = _left_behind(round_[n][0].task, round_[n][1], reply)
                 if isinstance(reply, Exception):
                     retry = again and isinstance(reply, CrossfadeError) and reply.retryable
                     settle(n, round_[n] if retry else reply)
@@ -390,5 +403,15 @@ def _answered_by(done: Done, owner: OwnerImage) -> Done:
     return done._replace(side=owner.side, item=owner.item, authoritative=True)
 
 
-def _ambiguous(done: Done) -> OwnershipAmbiguous:
-    return OwnershipAmbiguous("; ".join(step.reason for step in done.steps) or "both sides are standby")
+def _left_behind(task: Task, request: Read | Perform, error: StoreRefused) -> Unfit | StoreRefused:
+    """After `complete` the legacy table may be denied to us, or gone: only a key that was left behind asks for it."""
+    return Unfit(str(error)) if task.complete and request.side is Side.LEGACY else error
+
+
+def _error_of(done: Done) -> CrossfadeError | None:
+    reasons = "; ".join(step.reason for step in done.steps)
+    if done.outcome is Outcome.REFUSED:
+        return KeyNotServed(done.because)
+    if done.outcome is Outcome.AMBIGUOUS:
+        return OwnershipAmbiguous(reasons or "both sides are standby")
+    return None

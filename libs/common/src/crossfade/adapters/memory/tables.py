@@ -43,6 +43,7 @@ class MemoryTable:
     Attributes:
         images: what it holds, by encoded key.
         changes: every change record so far, as the bytes that a stream would carry.
+        unfit: why it would never take a write; empty for one that it would.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class MemoryTable:
         """
         self._shape = shape
         self._belongs = belongs
-        self._unfit = unfit
+        self.unfit = unfit
         self._on_change = on_change
         self._now_us = now_us
         self._numbers = itertools.count(1)
@@ -155,7 +156,7 @@ class MemoryTable:
         return verdicts
 
     def _perform(self, write: Write) -> Answer:
-        because = self._unfit(write)
+        because = self.unfit(write)
         if because:
             return Unfit(because)
         answer = perform(write, self.item(write.key), self._shape)

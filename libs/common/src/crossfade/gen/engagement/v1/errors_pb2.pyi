@@ -47,6 +47,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE with google.rpc.RetryInfo. Retry with the same transaction id: the outcome may be unknown."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 8
     """INTERNAL. A person must look at it; a retry won't help."""
+    ERROR_REASON_WALLET_NOT_SERVED: _ErrorReason.ValueType  # 9
+    """FAILED_PRECONDITION with WalletNotServed and google.rpc.ResourceInfo. Nothing was applied. A retry won't help until
+    an operator has removed the cause; other wallets are served.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the reason of its google.rpc.ErrorInfo, without the prefix ERROR_REASON_; the domain is
@@ -75,6 +79,10 @@ ERROR_REASON_UNAVAILABLE: ErrorReason.ValueType  # 7
 """UNAVAILABLE with google.rpc.RetryInfo. Retry with the same transaction id: the outcome may be unknown."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 8
 """INTERNAL. A person must look at it; a retry won't help."""
+ERROR_REASON_WALLET_NOT_SERVED: ErrorReason.ValueType  # 9
+"""FAILED_PRECONDITION with WalletNotServed and google.rpc.ResourceInfo. Nothing was applied. A retry won't help until
+an operator has removed the cause; other wallets are served.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -192,3 +200,25 @@ class TooManyOperations(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TooManyOperations: _TypeAlias = TooManyOperations  # noqa: Y015
+
+@_typing.final
+class WalletNotServed(_message.Message):
+    """What this wallet needs can't be written, or it can't be told which table owns it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    cause: _builtins.str
+    """Why, for the people who run the service."""
+    def __init__(
+        self,
+        *,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalletNotServed: _TypeAlias = WalletNotServed  # noqa: Y015
