@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from controller.cli import arguments_of, main, parser
 from controller.commands import DONE, REFUSED, SHUT, TIMEOUT, Console, ask, status
@@ -17,8 +18,8 @@ from crossfade.core.capacity import window_meaning
 from crossfade.core.errors import StoreUnavailable
 from crossfade.core.image import of_number, of_string
 from crossfade.core.keys import key_of_strings
-from crossfade.core.phases import Intent
-from crossfade.core.shape import Side
+from crossfade.core.phases import Intent, Phase
+from crossfade.core.shape import IndexKey, Side
 from crossfade.ports.control import Entry
 
 
@@ -327,6 +328,62 @@ async def test_a_row_that_does_not_come_back_the_same_blocks_the_plan() -> None:
     plan = await check_plan((await town.start())[0].world)
     assert [each.name for each in plan.blocking] == ["round_trip"]
     assert "surprise" in plan.blocking[0].because
+
+
+async def test_a_row_that_the_new_table_would_refuse_is_named_with_its_cause_and_the_others_are_not() -> None:
+    town = Town()
+    legacy = town.tables[Side.LEGACY]
+    key = key_of_strings("USER#w0", "POINTS#chan")
+    legacy.put({**legacy.images[key], "preferences": Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_500))})
+    plan = await check_plan((await town.start())[0].world)
+    assert [each.name for each in plan.blocking] == ["fits"]
+    assert plan.sample.unfit_count == 1
+    [named] = plan.sample.unfit
+    assert key.decode() in named
+    assert "DynamoDB allows 409600" in named
+    assert named in plan.blocking[0].because
+    assert "1 of 10 sampled rows" in plan_text(plan)
+    assert plan.as_json()["sample"]["unfit"] == [named]
+
+
+async def test_a_row_that_was_left_out_needs_not_fit() -> None:
+    town = Town()
+    legacy = town.tables[Side.LEGACY]
+    key = key_of_strings("USER#w0", "POINTS#chan")
+    legacy.put({**legacy.images[key], "preferences": Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_500))})
+    refused = await town.ask("start", exclude=[])
+    await run(town, lambda: town.outcome(refused) is not None)
+    outcome = town.outcome(refused)
+    assert outcome is not None
+    assert "--exclude" in outcome["because"]
+    await town.ask("start", exclude=[key.decode()])
+    ctx, driver = await town.start()
+    for _ in range(200):
+        await driver.tick()
+        town.now_s += 1
+        if ctx.state.phase is not Phase.PLANNED:
+            break
+    assert ctx.state.phase is Phase.CAPTURING
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (IndexKey("tier", "S"), "tier (S, partition key)"),
+        (IndexKey("balance", "N", sorts=True), "balance (N, sort key)"),
+    ],
+)
+async def test_an_index_key_that_the_mapping_does_not_declare_blocks_the_plan_and_says_the_declaration(
+    found: IndexKey, says: str
+) -> None:
+    town = Town()
+    town.aws.index_keys["wallet"] = (found, IndexKey("currency", "S"), IndexKey("sk", "S"))
+    plan = await check_plan((await town.start())[0].world)
+    assert [each.name for each in plan.blocking] == ["legacy_indexes"]
+    because = plan.blocking[0].because
+    assert says in because
+    assert f'IndexKey("{found.name}"' in because
+    assert "currency" not in because, "nobody but the payments system writes it"
 
 
 async def test_start_is_refused_when_the_plan_does_not_hold() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from controller.fitting import fits, indexes, why_unfit
 from controller.world import World
 from crossfade.core.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
 from crossfade.core.errors import ConfigError, PoisonRecord
@@ -30,6 +31,8 @@ class Sample(NamedTuple):
         broken_count: how many there are.
         item_bytes: mean size of ours.
         highest_generation: that any of them carries.
+        unfit: rows that a table would never take, with the cause; the first ones.
+        unfit_count: how many there are.
     """
 
     read: int
@@ -38,6 +41,8 @@ class Sample(NamedTuple):
     broken_count: int
     item_bytes: int
     highest_generation: int
+    unfit: tuple[str, ...] = ()
+    unfit_count: int = 0
 
     @property
     def staying(self) -> int:
@@ -71,7 +76,12 @@ class Plan(NamedTuple):
         """Return the plan as JSON."""
         return {
             "checks": [each._asdict() for each in self.checks],
-            "sample": {**self.sample._asdict(), "broken": list(self.sample.broken), "staying": self.sample.staying},
+            "sample": {
+                **self.sample._asdict(),
+                "broken": list(self.sample.broken),
+                "unfit": list(self.sample.unfit),
+                "staying": self.sample.staying,
+            },
             "estimates": [each._asdict() for each in self.estimates],
             "window": {"window_s": WINDOW_MS / 1000, "most_ids": FULL_SIZE, **self.window._asdict()},
             "canary": self.canary,
@@ -96,7 +106,9 @@ async def check_plan(world: World, *, writes_per_s: float = 1000.0) -> Plan:
         await _new_is_free(world),
         *[await _stream(world, side) for side in Side],
         await _destination_free(world, legacy),
+        *[await indexes(world, side) for side in Side],
         _round_trip(sample),
+        fits(sample.unfit, sample.unfit_count, sample.ours),
         _shared(sample),
         await _generations(world, sample),
         _retention(world),
@@ -117,27 +129,39 @@ async def check_plan(world: World, *, writes_per_s: float = 1000.0) -> Plan:
 
 def _sampled(world: World, rows: Sequence[Image]) -> Sample:
     key_names = world.mapping.shape(Side.LEGACY).key
-    ours, size_bytes, highest, broken = 0, 0, 0, []
+    ours, size_bytes, highest, broken, unfit = 0, 0, 0, [], []
     for row in rows:
         try:
             key = encode_key(row, key_names)
         except PoisonRecord as error:
             broken.append(f"a row without a readable key: {error}")
             continue
-        if not world.mapping.belongs(key):
+        if not world.mapping.belongs(key) or key in world.excluded:
             continue
         ours += 1
         size_bytes += len(encode_image(row))
         try:
             highest = max(highest, number(row[GEN]) if GEN in row else 0)
             changed = prove_round_trip(world.mapping, Direction.FORWARD, row)
+            cause = why_unfit(world.mapping, key, row)
         except PoisonRecord as error:
             broken.append(f"{key.decode()}: {error}")
             continue
         if changed:
             broken.append(f"{key.decode()}: comes back with other {', '.join(changed)}")
+        if cause:
+            unfit.append(f"{key.decode()}: {cause}")
     mean_bytes = size_bytes // ours if ours else 400
-    return Sample(len(rows), ours, tuple(broken[:SAMPLES]), len(broken), mean_bytes, highest)
+    return Sample(
+        read=len(rows),
+        ours=ours,
+        broken=tuple(broken[:SAMPLES]),
+        broken_count=len(broken),
+        item_bytes=mean_bytes,
+        highest_generation=highest,
+        unfit=tuple(unfit[:SAMPLES]),
+        unfit_count=len(unfit),
+    )
 
 
 def _legacy_exists(world: World, legacy: TableFacts | None) -> GateResult:

@@ -37,6 +37,8 @@ async def planned(ctx: Context) -> str:
     if intent is None:
         return "crossfade start"
     if "plan" not in ctx.state.done:
+        # What is left out of the migration needn't map or fit.
+        ctx.world.excluded.update(Key(each.encode()) for each in intent.arguments.get("exclude", []))
         plan = await check_plan(ctx.world)
         if plan.blocking:
             because = "; ".join(f"{each.name}: {each.because}" for each in plan.blocking)

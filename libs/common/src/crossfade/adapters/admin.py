@@ -9,11 +9,22 @@ from typing import Any, Final
 import msgspec
 
 from crossfade.adapters.wire import ServiceError, Wire
+from crossfade.core.shape import IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
 
 NOT_FOUND: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
 IN_USE: Final = "ResourceInUseException"
 OFF: Final = frozenset({"DISABLED", "DISABLING"})
+
+
+def _index_keys(table: dict[str, Any], types: dict[str, str]) -> tuple[IndexKey, ...]:
+    """An attribute that is the sort key of one index and the partition key of another has the narrower bound."""
+    sorts: dict[str, bool] = {}
+    for index in (*(table.get("GlobalSecondaryIndexes") or ()), *(table.get("LocalSecondaryIndexes") or ())):
+        for part in index["KeySchema"]:
+            name = part["AttributeName"]
+            sorts[name] = sorts.get(name, False) or part["KeyType"] == "RANGE"
+    return tuple(IndexKey(name, types[name], sorts[name]) for name in sorted(sorts))
 
 
 class DynamoAdmin:
@@ -51,6 +62,7 @@ class DynamoAdmin:
             size_bytes=int(table.get("TableSizeBytes", 0)),
             ttl=expiry.get("AttributeName") if expiry.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"} else None,
             recoverable=point_in_time.get("PointInTimeRecoveryStatus") == "ENABLED",
+            index_keys=_index_keys(table, types),
         )
 
     async def stream(self, name: str) -> StreamFacts | None:

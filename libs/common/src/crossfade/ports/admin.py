@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from crossfade.core.shape import IndexKey
+
 
 class TableFacts(NamedTuple):
     """What the service says of a table.
@@ -18,6 +20,7 @@ class TableFacts(NamedTuple):
         size_bytes: likewise.
         ttl: attribute that its TTL reads; None when TTL is off.
         recoverable: whether point-in-time recovery is on: an export needs it.
+        index_keys: attributes that are keys of its secondary indexes, by name.
     """
 
     name: str
@@ -28,6 +31,7 @@ class TableFacts(NamedTuple):
     size_bytes: int
     ttl: str | None
     recoverable: bool
+    index_keys: tuple[IndexKey, ...] = ()
 
 
 class StreamFacts(NamedTuple):

@@ -20,6 +20,7 @@ from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.errors import StoreRefused
 from crossfade.core.image import encode_image
+from crossfade.core.shape import IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
 
 SHARD = "shardId-000000000000"
@@ -50,6 +51,7 @@ class MemoryAws:
     Attributes:
         objects: the bucket.
         calls: names of the calls that changed something, in order.
+        index_keys: keys of the indexes that a table is said to have.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class MemoryAws:
         self._imports: dict[str, _Job] = {}
         self.objects: dict[str, bytes] = {}
         self.calls: list[str] = []
+        self.index_keys: dict[str, tuple[IndexKey, ...]] = {}
 
     def record(self, table: str, payload: bytes) -> None:
         """Take a change record, as a table sends it."""
@@ -94,7 +97,17 @@ class MemoryAws:
         shape, images = self._tables[name].shape, self._tables[name].images
         size_bytes = sum(len(encode_image(image)) for image in images.values())
         key = tuple((each, "S") for each in shape.key)
-        return TableFacts(name, f"arn:{name}", "ACTIVE", key, len(images), size_bytes, shape.ttl, recoverable=True)
+        return TableFacts(
+            name=name,
+            arn=f"arn:{name}",
+            status="ACTIVE",
+            key=key,
+            item_count=len(images),
+            size_bytes=size_bytes,
+            ttl=shape.ttl,
+            recoverable=True,
+            index_keys=self.index_keys.get(name, ()),
+        )
 
     async def stream(self, name: str) -> StreamFacts | None:
         """Describe a stream."""
