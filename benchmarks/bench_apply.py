@@ -85,13 +85,14 @@ class Rig:
         """A pipeline that has no marks yet."""
         self.forget()
         source, target = (DynamoTable(self.dynamodb, MAPPING, side) for side in (Side.LEGACY, Side.NEW))
+        letters = MemoryDeadLetters()
         return ApplyPipeline(
             MAPPING,
             Direction.FORWARD,
             sender=Sender(self.transfers),
-            interventions=Interventions(MAPPING, Direction.FORWARD, source, target),
+            interventions=Interventions(MAPPING, Direction.FORWARD, source, target, letters),
             marks=self.marks,
-            letters=MemoryDeadLetters(),
+            letters=letters,
             now_us=lambda: time.time_ns() // 1000,
         )
 
@@ -115,7 +116,7 @@ class Rig:
 
 async def whole(rig: Rig, records: int) -> float:
     """Run the whole path; return CPU seconds."""
-    pipeline, tally = rig.pipeline(), Tally(now_s=time.monotonic)
+    pipeline, tally = rig.pipeline(), Tally()
     pages = iter(range(records // BATCH))
 
     async def shard(name: str) -> None:

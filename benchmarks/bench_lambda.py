@@ -82,13 +82,14 @@ async def function(rig: Rig) -> Function:
     clock = Clock(time.monotonic)
     sender = TimedSender(rig.transfers, time_left_s=clock.left_s)
     source, target = (DynamoTable(rig.dynamodb, MAPPING, side) for side in (Side.LEGACY, Side.NEW))
+    letters = MemoryDeadLetters()
     pipeline = ApplyPipeline(
         MAPPING,
         FORWARD,
         sender=sender,
-        interventions=Interventions(MAPPING, FORWARD, source, target),
+        interventions=Interventions(MAPPING, FORWARD, source, target, letters),
         marks=rig.marks,
-        letters=MemoryDeadLetters(),
+        letters=letters,
         now_us=lambda: time.time_ns() // 1000,
     )
     journal = MemoryJournal()

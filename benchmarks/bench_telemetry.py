@@ -97,7 +97,7 @@ def looked_on(pipeline: Pipeline, active: Telemetry | None) -> Pipeline:
 
 async def whole(rig: Rig, first_page: int, pages: int, active: Telemetry | None) -> float:
     """Run the whole path over some pages; return CPU seconds."""
-    pipeline, tally = looked_on(rig.pipeline(), active), Tally(now_s=time.monotonic)
+    pipeline, tally = looked_on(rig.pipeline(), active), Tally()
     left = iter(range(first_page, first_page + pages))
 
     async def shard(name: str) -> None:

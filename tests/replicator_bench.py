@@ -56,7 +56,10 @@ class Counting:
 class Bench:
     """Both tables, and a pipeline in each direction; time is a counter."""
 
-    def __init__(self, mapping: Mapping = MAPPING, *, use_marks: bool = True) -> None:
+    def __init__(
+        self, mapping: Mapping = MAPPING, *, use_marks: bool = True, strays_since_us: int = 0, now_us: int = 0
+    ) -> None:
+        self.strays_since_us = strays_since_us
         clock = itertools.count(COMMITTED_US, 1000)
         self.tables = {
             side: MemoryTable(mapping.shape(side), belongs=mapping.belongs, now_us=lambda: next(clock)) for side in Side
@@ -66,7 +69,7 @@ class Bench:
         self.letters = MemoryDeadLetters()
         self.waits: list[float] = []
         self.writers = {direction: Counting(self.tables[direction.target]) for direction in Direction}
-        self.tallies = {direction: Tally(now_s=lambda: 0.0) for direction in Direction}
+        self.tallies = {direction: Tally() for direction in Direction}
         self.senders = {
             direction: Sender(self.writers[direction], sleep=self._sleep, jitter=lambda: 1.0) for direction in Direction
         }
@@ -80,15 +83,20 @@ class Bench:
                     direction,
                     self.tables[direction.source],
                     self.tables[direction.target],
-                    now_us=lambda: 0,  # a seed below all versions, so that a test can name the lifted one
+                    self.letters,
+                    now_us=lambda: now_us,  # a seed of 0 is below all versions, so that a test can name the lifted one
                 ),
                 marks=self.marks,
                 letters=self.letters,
                 now_us=lambda: COMMITTED_US,
                 use_marks=use_marks,
+                strays_since_us=self._strays_since_us,
             )
             for direction in Direction
         }
+
+    async def _strays_since_us(self) -> int:
+        return self.strays_since_us
 
     async def _sleep(self, seconds: float) -> None:
         self.waits.append(seconds)

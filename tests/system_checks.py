@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from crossfade.adapters.memory.control import MemoryJournal
+from crossfade.core.change import decode_change
 from crossfade.core.item import is_active
+from crossfade.core.keys import Key
 from crossfade.core.parity import same_state
 from crossfade.core.ramp import aim
 from crossfade.core.shape import Side, direction_to
+from crossfade.ports.control import STRAY
 from engagement_migration import MAPPING
 from replicator.letters import drop_overtaken
 from replicator.replay import Redrive
@@ -93,7 +96,7 @@ def check_feed(world: World) -> None:
 
 
 def check_quiet(world: World) -> None:
-    """A person was called for accidents and for nothing else; nothing is parked, nothing was taken for foreign."""
+    """A person was called for accidents and for nothing else; nothing else is parked, nothing was taken for a stray."""
     assert world.pages - {""} <= world.tally.counts.keys(), f"nobody was called: {world.pages}"
     noisy = {"unversioned"}
     noisy |= set() if world.pages else {"foreign_standby", "standby_removed"}
@@ -101,4 +104,26 @@ def check_quiet(world: World) -> None:
     assert not noisy & world.tally.counts.keys(), dict(world.tally.counts)
     for side, direction in DIRECTIONS.items():
         now(drop_overtaken(world.letters, direction.value, world.tables[side.other]))
-    assert now(world.letters.count()) == 0, now(world.letters.all())
+    left = [each for each in now(world.letters.all()) if each.code != STRAY]
+    assert not left, left
+
+
+def check_strays(world: World) -> None:
+    """Each stray is in a letter, or was carried over and is named; nothing else is taken for one."""
+    waiting, settled = now(world.letters.all(code=STRAY)), {each.key: each for each in now(world.letters.settled())}
+    listed = {each.payload for each in waiting}
+    written = {record for _, record in world.standby_strays}
+    assert listed <= written | {record for _, record in world.owner_strays}, "taken for a stray, and none"
+    assert written <= listed, "written to a standby, and in no letter"
+    for side, record in world.owner_strays:
+        change = decode_change(record, MAPPING.shape(side).key)
+        named = settled.get(change.key)
+        carried = named is not None and named.committed_us >= change.committed_us
+        assert carried or record in listed, "written to an owner, and never named"
+    last_us = {key: max(_times(world, key), default=0) for key in settled}
+    assert {key: each.committed_us for key, each in settled.items()} == last_us, "named at another time"
+
+
+def _times(world: World, key: Key) -> list[int]:
+    changes = [decode_change(record, MAPPING.shape(side).key) for side, record in world.owner_strays]
+    return [each.committed_us for each in changes if each.key == key]

@@ -40,7 +40,7 @@ from engagement_api.mirror import SETTLED, Copy, transfer_of
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
 from engagement_migration.samples import STRANGERS, legacy_wallet
-from replicator.interventions import Interventions
+from replicator.interventions import Interventions, StrayRecord
 from replicator.pipeline import ApplyPipeline
 from replicator.sender import Sender
 from replicator.tally import Tally
@@ -107,6 +107,14 @@ class Running:
     step: tuple[State, Read | Perform] | None = None
 
 
+class _InTurn(Interventions):
+    """Needs no event loop for nothing either: one stray at a time."""
+
+    async def act(self, found: Sequence[StrayRecord], tally: Tally) -> None:
+        for each in found:
+            await super().act([each], tally)
+
+
 class _Sender(Sender):
     """Needs no event loop for nothing."""
 
@@ -135,6 +143,9 @@ class World:
     versions: dict[tuple[Side, Key], int] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
     strangers_wrote: bool = False
+    strays_since_us: int = 0
+    owner_strays: list[tuple[Side, bytes]] = field(default_factory=list)
+    standby_strays: list[tuple[Side, bytes]] = field(default_factory=list)
     pages: set[str] = field(default_factory=set)
     forgotten: set[Key] = field(default_factory=set)
     stamped: set[Key] = field(default_factory=set)
@@ -146,7 +157,7 @@ class World:
         self.legacy, self.new = self.tables[Side.LEGACY], self.tables[Side.NEW]
         self.rules = OwnershipRules(MAPPING)
         self.marks, self.letters = MemoryMarks(), MemoryDeadLetters()
-        self.tally = Tally(now_s=lambda: 0.0)
+        self.tally = Tally()
         self.pipelines = {side: self._pipeline(side) for side in Side}
         self.fed = dict.fromkeys(Side, 0)
         self.delivered = dict.fromkeys(Side, 0)
@@ -168,11 +179,15 @@ class World:
             marks=self.marks,
             letters=self.letters,
             now_us=self.tick,
+            strays_since_us=self._strays_since_us,
         )
+
+    async def _strays_since_us(self) -> int:
+        return self.strays_since_us
 
     def _interventions(self, direction: Direction) -> Interventions:
         source, target = self.tables[direction.source], self.tables[direction.target]
-        return Interventions(MAPPING, direction, source, target, now_us=self.tick)
+        return _InTurn(MAPPING, direction, source, target, self.letters, now_us=self.tick)
 
     def tick(self) -> int:
         """Return the wall clock, µs; no two looks at it are alike."""
@@ -291,6 +306,7 @@ class World:
             if mapped.fate is Fate.MAPPED:
                 self.new.images[mapped.key] = decode_image(wire.map_of(Raw(b'{"M":%b}' % mapped.line))["Item"])
         self.imported = True
+        self.strays_since_us = self.now_us + 1
 
     # Streams.
 
@@ -337,8 +353,10 @@ class World:
         before = self.legacy.item(key)
         if before is not None and "cf_recent" in self.legacy.images[key] and "cf_recent" not in image:
             self._forget(key)
-        self.strangers_wrote |= before is not None and before.version is not None
+        self.strangers_wrote |= self.imported or (before is not None and before.version is not None)
+        records = len(self.legacy.changes)
         self.legacy.put(image)
+        self._strayed(self.owner_strays, Side.LEGACY, records)
         shape = MAPPING.shape(Side.LEGACY)
         item = self.legacy.item(key)
         assert item is not None
@@ -355,6 +373,10 @@ class World:
         balance = wire.number(self.legacy.images[key][shape.balance])
         self.put_foreign(self.legacy.images[key] | {shape.balance: wire.of_number(balance + amount)})
         return True
+
+    def _strayed(self, strays: list[tuple[Side, bytes]], side: Side, before: int) -> None:
+        if self.strays_since_us:
+            strays += [(side, record) for record in self.tables[side].changes[before:]]
 
     def _forget(self, key: Key) -> None:
         """What a stranger takes away: who asked before can't be told any more, and the feed's chain starts anew."""
@@ -382,7 +404,10 @@ class World:
         self._forget(key)
         self.truth[key] = None
         self.versions.pop((Side.LEGACY, key), None)
+        records = len(self.legacy.changes)
         self.legacy.delete(key)
+        if not item.deleted:
+            self._strayed(self.owner_strays, Side.LEGACY, records)
         if at_once:
             self.deliver(Side.LEGACY, [-1])
         return True
@@ -396,7 +421,9 @@ class World:
         item = self.tables[side].item(key)
         if item is None or self.owner(key) != (side.other, self.tables[side.other].item(key), True):
             return False
+        records = len(self.tables[side].changes)
         self.tables[side].delete(key)
+        self._strayed(self.standby_strays, side, records)
         self.versions.pop((side, key), None)
         if item.generation:
             now(self.pipelines[side].apply("shard", self.records(side)[-1:], self.tally))
@@ -412,6 +439,8 @@ class World:
         balance, records = MAPPING.shape(side).balance, len(self.tables[side].changes)
         image = self.tables[side].images[key] | {balance: wire.of_number(777)}
         self.tables[side].put(image | {"cf_mv": wire.of_number(item.version + ahead)})
+        if ahead == 0:
+            self._strayed(self.standby_strays, side, records)
         self.pages.add("foreign_standby" if ahead == 0 and records < len(self.tables[side].changes) else "")
         return True
 

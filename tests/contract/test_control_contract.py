@@ -27,7 +27,17 @@ from crossfade.core.control import control_tables
 from crossfade.core.errors import ConfigError, LeaseLost
 from crossfade.core.keys import Key, key_of_strings
 from crossfade.core.ramp import FlagDocument
-from crossfade.ports.control import DeadLetter, DeadLetters, Heartbeat, Heartbeats, Journal, Lease, Report, Reports
+from crossfade.ports.control import (
+    STRAY,
+    DeadLetter,
+    DeadLetters,
+    Heartbeat,
+    Heartbeats,
+    Journal,
+    Lease,
+    Report,
+    Reports,
+)
 from localaws.endpoints import Endpoints
 
 
@@ -250,6 +260,33 @@ async def test_a_payload_that_fits_no_item_comes_back_whole_and_leaves_nothing_b
     await backend.letters.remove(big)
     assert await backend.letters.all() == []
     assert await backend.letters.count() == 0
+
+
+async def test_settled_letters_wait_for_nobody_and_only_a_later_one_takes_their_place(backend: Backend) -> None:
+    settled = letter("stray:k")._replace(code=STRAY, settled=True, committed_us=20, table="wallet", cure="Stop it.")
+    await backend.letters.park(settled)
+    await backend.letters.park(settled._replace(committed_us=10, payload=b"older"))
+    assert await backend.letters.settled() == [settled]
+    later = settled._replace(committed_us=30, payload=b"later")
+    await backend.letters.park(later)
+    assert await backend.letters.settled() == [later]
+    assert (await backend.letters.count(), await backend.letters.all()) == (0, [])
+    await backend.letters.remove(later)
+    assert await backend.letters.settled() == []
+
+
+async def test_letters_about_strays_are_listed_and_counted_with_the_others_or_alone(backend: Backend) -> None:
+    stray = letter("stray:00000000000000000007-ab", at_us=7)._replace(code=STRAY, committed_us=7)
+    await backend.letters.park(letter())
+    await backend.letters.park(stray)
+    await backend.letters.park(stray)
+    assert await backend.letters.count() == 2
+    assert await backend.letters.all() == [letter(), stray]
+    assert await backend.letters.all(code=STRAY) == [stray]
+    assert await backend.letters.all(code=letter().code) == [letter()]
+    assert await backend.letters.all(limit=1) == [letter()]
+    await backend.letters.remove(stray)
+    assert await backend.letters.all() == [letter()]
 
 
 async def test_a_letter_of_an_unknown_role_is_refused_since_nobody_would_find_it(backend: Backend) -> None:

@@ -132,10 +132,15 @@ async def test_rule_3_and_5_strangers_are_lifted_and_undone_through_the_real_str
 
     async def reported() -> bool:
         found = await world.reports.all()
-        foreign = any(each.foreign_last_us for each in found if each.role == "forward")
-        return foreign and any("put back" in each.halted for each in found if each.role == "reverse")
+        return {each.role for each in found if each.foreign_last_us} == {"forward", "reverse"}
 
-    await until(reported, within_s=5, what="reports of the foreign write and of the halt")
+    await until(reported, within_s=5, what="reports of the strays")
+    waiting, settled = await world.letters.all(), await world.letters.settled()
+    assert [(each.role, each.key, each.code) for each in waiting] == [("reverse", keys[1], "stray")]
+    assert {(each.role, each.key, each.code) for each in settled} == {
+        ("forward", keys[0], "stray"),
+        ("forward", keys[2], "stray"),
+    }
 
 
 async def test_replay_and_dead_letters_from_the_command_line(world: World, tmp_path: Path) -> None:

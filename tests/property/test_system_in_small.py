@@ -24,7 +24,7 @@ from crossfade.core.keys import Key
 from crossfade.core.ramp import FlagDocument
 from crossfade.core.shape import Side
 from crossfade.core.writes import Activate, Answer, Applied, Kind, Seal, Write
-from system_checks import check_converged, check_feed, check_owners, check_quiet, repair
+from system_checks import check_converged, check_feed, check_owners, check_quiet, check_strays, repair
 from system_world import KEYS, OLD_KEY, Running, World
 
 KINDS: Final = (Kind.EARN, Kind.EARN, Kind.EARN, Kind.SPEND, Kind.DELETE)
@@ -210,6 +210,7 @@ def play(before: list[Act], snapshot_at: int, script: list[Act], *, table: type[
     check_converged(world)
     check_feed(world)
     check_quiet(world)
+    check_strays(world)
     assert world.acknowledged <= world.applied.keys(), "acknowledged, and never applied"
     return world
 

@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, RULES, V, change, forward, legacy, new, payload, protocol, reverse
 from crossfade.core import image as wire
-from crossfade.core.apply import Foreign, ForeignStandby, RemovedStandby, Skip, lifted_version, removal_version
+from crossfade.core.apply import RemovedStandby, Skip, StrayOwner, StrayStandby, lifted_version, removal_version
 from crossfade.core.change import decode_change
 from crossfade.core.errors import PoisonRecord
 from crossfade.core.fence import Transfer
@@ -140,23 +140,27 @@ def test_an_activation_travels_like_any_owner_write() -> None:
 
 
 def test_rule_5_a_mapped_attribute_that_changed_at_the_same_version_is_foreign() -> None:
-    assert forward(legacy(balance=9, **OWNED), legacy(balance=5, **OWNED)) == Foreign(KEY, V, V, COMMITTED_US)
+    assert forward(legacy(balance=9, **OWNED), legacy(balance=5, **OWNED)) == StrayOwner(
+        KEY, V, V, COMMITTED_US, watched=False
+    )
 
 
 def test_rule_5_the_ttl_counts_as_mapped() -> None:
     found = forward(legacy(expires_at=wire.of_number(9), **OWNED), legacy(**OWNED))
-    assert isinstance(found, Foreign)
+    assert isinstance(found, StrayOwner)
 
 
 def test_rule_5_a_version_that_went_back_is_foreign() -> None:
     """A whole-item put of what a batch job read a while ago."""
-    assert forward(legacy(balance=9, **BEFORE), legacy(balance=5, **OWNED)) == Foreign(KEY, V - 1, V, COMMITTED_US)
+    assert forward(legacy(balance=9, **BEFORE), legacy(balance=5, **OWNED)) == StrayOwner(
+        KEY, V - 1, V, COMMITTED_US, watched=False
+    )
 
 
 @pytest.mark.parametrize("seen", [None, 0])
 def test_rule_5_a_write_that_erased_the_version_is_foreign(seen: int | None) -> None:
     found = forward(legacy(balance=9, **protocol(seen)), legacy(balance=5, **OWNED))
-    assert found == Foreign(KEY, seen, V, COMMITTED_US)
+    assert found == StrayOwner(KEY, seen, V, COMMITTED_US, watched=False)
 
 
 def test_rule_5_a_write_that_changed_nothing_mapped_is_not_foreign() -> None:
@@ -172,19 +176,19 @@ def test_rule_5_an_unstamped_write_on_an_unstamped_item_is_not_foreign() -> None
 def test_rule_5_a_foreign_write_on_a_standby_pages() -> None:
     standby = protocol(V, "S", 3, V)
     found = forward(legacy(balance=9, **standby), legacy(balance=5, **standby))
-    assert isinstance(found, ForeignStandby)
+    assert isinstance(found, StrayStandby)
     assert found.item.version == V
 
 
 def test_rule_5_a_put_that_erased_the_role_of_a_standby_pages_and_is_no_owner() -> None:
     """In the legacy table a missing role reads as active: lifting it would make a second owner."""
     found = forward(legacy(balance=9), legacy(balance=5, **protocol(V, "S", 3, V)))
-    assert isinstance(found, ForeignStandby)
+    assert isinstance(found, StrayStandby)
 
 
 def test_rule_5_a_row_put_into_the_new_table_by_hand_pages() -> None:
-    assert isinstance(reverse(new(), None), ForeignStandby)
-    assert isinstance(reverse(new(balance=9), new(balance=5, **protocol(0, "S"))), ForeignStandby)
+    assert isinstance(reverse(new(), None), StrayStandby)
+    assert isinstance(reverse(new(balance=9), new(balance=5, **protocol(0, "S"))), StrayStandby)
 
 
 def test_rule_5_the_lift_goes_above_both_sides() -> None:

@@ -30,7 +30,7 @@ from replicator.function_reports import FunctionReports, Reach, merged, waiting_
 from replicator.interventions import Interventions
 from replicator.journal import PhaseWatch
 from replicator.pipeline import ApplyPipeline
-from replicator.tally import HALT_HELD_S, Tally
+from replicator.tally import Tally
 from replicator_bench import Bench, Counting
 
 FORWARD = Direction.FORWARD
@@ -136,7 +136,7 @@ class Deployed:
         self.time_s = 0.0
         clock = Clock(lambda: self.time_s)
         self.sender = TimedSender(self.table, sleep=self._sleep, jitter=lambda: 1.0, time_left_s=clock.left_s)
-        interventions = Interventions(MAPPING, FORWARD, self.bench.legacy, self.bench.new)
+        interventions = Interventions(MAPPING, FORWARD, self.bench.legacy, self.bench.new, self.bench.letters)
         pipeline = ApplyPipeline(
             MAPPING,
             FORWARD,
@@ -344,14 +344,13 @@ async def test_a_report_that_another_invocation_replaced_is_read_again(deployed:
     assert deployed.report().counts["applied"] == 41
 
 
-def test_a_halt_outlives_the_container_that_saw_it_but_not_for_ever() -> None:
-    halting, quiet = Tally(now_s=lambda: 0.0), Tally(now_s=lambda: 0.0)
-    halting.halt("somebody removed a standby row")
+def test_the_time_of_the_last_stray_outlives_the_container_that_saw_it() -> None:
+    finding, quiet = Tally(), Tally()
+    finding.stray(7)
     reach = Reach(0.0, 0.0, "7")
-    seen = merged(None, "forward", "s/1", halting, reach, now_us=1_000_000)
-    soon = merged(seen, "forward", "s/1", quiet, reach, now_us=2_000_000)
-    later = merged(soon, "forward", "s/1", quiet, reach, now_us=1_000_000 + int(HALT_HELD_S * 1e6))
-    assert [each.halted for each in (seen, soon, later)] == ["somebody removed a standby row"] * 2 + [""]
+    seen = merged(None, "forward", "s/1", finding, reach, now_us=1_000_000)
+    later = merged(seen, "forward", "s/1", quiet, reach, now_us=10**15)
+    assert [each.foreign_last_us for each in (seen, later)] == [7, 7]
 
 
 async def test_a_still_shard_is_reported_as_drained_or_as_waiting() -> None:

@@ -49,7 +49,7 @@ def write(version: int, user: int = 1, events: int = 1) -> bytes:
 
 
 async def feed(stream: Stream, *payloads: bytes, letters: MemoryDeadLetters | None = None) -> Tally:
-    tally = Tally(now_s=lambda: 0.0)
+    tally = Tally()
     pipeline = FeedPipeline(
         MAPPING,
         Side.LEGACY,

@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
+from crossfade.adapters.control.reports import Held
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.core.errors import ConfigError, StoreRefused, StoreUnavailable
 from crossfade.core.phases import TRANSITIONS, Phase
-from crossfade.core.shape import Direction
+from crossfade.core.shape import Direction, Side
+from crossfade.ports.control import Entry, Report
 from crossfade.runtime.settings import read_settings
 from engagement_migration import MAPPING
 from faust_kinesis import EngineReport, ShardReport
@@ -101,14 +104,30 @@ def shard(name: str, age_s: float | None, oldest_s: float | None = None) -> Shar
 
 def test_a_shard_that_was_never_read_is_not_reported() -> None:
     """Its lag is unknown, and unknown must shut the gates."""
-    tallies = Tallies(now_s=lambda: 0.0)
+    tallies = Tallies()
     tallies.of("s-1").counts["applied"] = 3
-    tallies.of("s-1").halt("because")
+    tallies.of("s-1").stray(7)
     engine = EngineReport("wallet-changes", (shard("s-1", 0.5, 1.25), shard("s-2", None)), None)
     [found] = reports("forward", engine, tallies, now_us=9)
     assert (found.role, found.shard, found.at_us) == ("forward", "wallet-changes/s-1", 9)
     assert (found.iterator_age_ms, found.oldest_unapplied_us) == (500, 1_250_000)
-    assert (found.counts, found.halted) == ({"applied": 3}, "because")
+    assert (found.counts, found.foreign_last_us) == ({"applied": 3, "foreign": 1}, 7)
+
+
+async def test_a_restarted_process_goes_on_reporting_the_last_stray() -> None:
+    class Kept:
+        asked = 0
+
+        async def held(self, role: str, shard: str) -> Held | None:
+            self.asked += 1
+            return Held(Report(role, shard, 1, 0, 0, 0, {}, foreign_last_us=7, imprecise_last_us=3), Raw(b"{}"))
+
+    tallies, kept = Tallies(), Kept()
+    engine = EngineReport("wallet-changes", (shard("s-1", 0.5),), None)
+    for _ in range(2):
+        await tallies.recall("forward", engine, kept)
+    [found] = reports("forward", engine, tallies, now_us=9)
+    assert (found.foreign_last_us, found.imprecise_last_us, kept.asked) == (7, 3, 1)
 
 
 def test_drained_means_that_what_came_before_a_moment_is_applied_on_every_shard() -> None:
@@ -188,7 +207,7 @@ async def test_a_dry_replay_judges_by_what_the_target_holds_and_lifts_nothing() 
     bench.legacy.put(legacy(**protocol(V, "A", 1, V)))
     foreign = payload(legacy(balance=9, **protocol(V, "A", 1, V)), legacy(balance=5, **protocol(V, "A", 1, V)))
     before = dict(bench.legacy.images)
-    pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=False)
+    pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=False, strays_since_us=1)
     summary = await replay(records([owned(V, 5), foreign]), pipeline, letters, origin="replay", execute=False)
     assert summary.counts == {"records": 2, "stale": 1, "foreign": 1, "lifted": 1}
     assert bench.legacy.images == before
@@ -229,3 +248,75 @@ async def test_a_redrive_lets_go_what_is_settled_and_keeps_the_rest() -> None:
         assert bool(bench.new.images) is bool(publisher.taken) is execute, "the mark must not hide the write"
     assert [each.payload for each in await bench.letters.all()] == [b"{"]
     assert json.loads(publisher.taken[0][1])["version"] == str(V)
+
+
+# ---- from when on writers are strays -----------------------------------------------------------
+
+
+class Asked(MemoryJournal):
+    """A journal that counts how often it is read, and may be silent."""
+
+    reads = 0
+    silent = False
+
+    async def entries(self, *, after: int = 0) -> list[Entry]:
+        self.reads += 1
+        await asyncio.sleep(0)
+        if self.silent:
+            raise StoreUnavailable("silence")
+        return await super().entries(after=after)
+
+
+async def entered(journal: MemoryJournal, phase: Phase, **evidence: object) -> Entry:
+    return await journal.append("phase", {"from": "", "to": phase.value, "gates": [], **evidence})
+
+
+async def test_the_moment_is_read_from_the_entry_into_dual_write_and_never_again() -> None:
+    journal = Asked(ControlStore())
+    watch = PhaseWatch(journal)
+    await entered(journal, Phase.CATCHING_UP)
+    assert [await watch.strays_since_us(side) for side in Side] == [0, 0]
+    await entered(journal, Phase.DUAL_WRITE, strays_since_us={"legacy": 70, "new": 80})
+    assert {side: await watch.strays_since_us(side) for side in Side} == {Side.LEGACY: 70, Side.NEW: 80}
+    reads = journal.reads
+    journal.silent = True
+    assert await watch.strays_since_us(Side.LEGACY) == 70
+    assert journal.reads == reads
+
+
+async def test_a_rollback_that_comes_by_dual_write_again_does_not_move_the_moment() -> None:
+    journal = Asked(ControlStore())
+    watch = PhaseWatch(journal)
+    await entered(journal, Phase.DUAL_WRITE, strays_since_us={"legacy": 70, "new": 80})
+    for phase in (Phase.RAMPING, Phase.ROLLED_BACK):
+        await entered(journal, phase)
+    await entered(journal, Phase.DUAL_WRITE, strays_since_us={"legacy": 900, "new": 900})
+    assert await watch.strays_since_us(Side.NEW) == 80
+    assert (await watch.look()).phase is Phase.DUAL_WRITE
+
+
+async def test_an_entry_without_the_moment_stands_for_it_with_its_own_time() -> None:
+    journal = Asked(ControlStore(), now_us=lambda: 55)
+    await entered(journal, Phase.DUAL_WRITE)
+    assert await PhaseWatch(journal).strays_since_us(Side.LEGACY) == 55
+
+
+async def test_while_the_moment_is_unknown_a_silent_journal_holds_the_batch() -> None:
+    """Decided without it, a stray would pass as a write of before."""
+    journal = Asked(ControlStore())
+    journal.silent = True
+    with pytest.raises(StoreUnavailable):
+        await PhaseWatch(journal).strays_since_us(Side.LEGACY)
+
+
+async def test_each_batch_before_the_moment_is_decided_by_a_look_that_began_after_it_was_read() -> None:
+    journal = Asked(ControlStore())
+    watch = PhaseWatch(journal)
+    running = [asyncio.ensure_future(watch.strays_since_us(Side.LEGACY)) for _ in range(5)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the look that these share is under way: it may have missed what comes now
+    await entered(journal, Phase.DUAL_WRITE, strays_since_us={"legacy": 70, "new": 80})
+    late = asyncio.ensure_future(watch.strays_since_us(Side.LEGACY))
+    await asyncio.gather(*running)
+    assert await late == 70
+    assert journal.reads <= 2, "those who wait share a look"

@@ -247,7 +247,7 @@ class Reading:
 
     def __init__(self, role: str) -> None:
         self.role = role
-        self.tallies = Tallies(now_s=lambda: 0.0)
+        self.tallies = Tallies()
         self.tallies.of("shard-1").counts.update(records=10, applied=4, stale=1, deduplicated=3, echo=2)
 
     def engines(self) -> list[EngineReport]:

@@ -264,7 +264,7 @@ async def test_the_published_event_is_a_span_of_the_trace_and_carries_its_contex
     )
     with kept(Service.FEED) as bench:
         observed = looked_on(bench, feed, publishes_to="engagement-events")
-        await observed.apply("shard-1", records([written(SAMPLED)]), Tally(now_s=lambda: 0.0))
+        await observed.apply("shard-1", records([written(SAMPLED)]), Tally())
         sent, hop = bench.the(PUBLISH), bench.the(RECEIVE)
     assert (trace_of(sent), parent_of(sent)) == (TRACE, id_of(hop))
     assert [msgspec.json.decode(each)["traceparent"] for each in stream.payloads] == [SAMPLED]

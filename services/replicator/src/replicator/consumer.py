@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -84,7 +83,7 @@ class Consumer:
             kill: points at which tests kill the process.
         """
         self.role = source.role
-        self.tallies = Tallies(now_s=time.monotonic)
+        self.tallies = Tallies()
         self._source = source
         self._kill = kill
         self._stuck_s = settings.stuck_s

@@ -185,7 +185,7 @@ class Function:
 
     async def _work(self, source: Source, batch: EventBatch, allowed_s: float) -> int | None:
         """Put a batch through its pipeline; return the place of the first record that is left."""
-        began_s, tally = self._monotonic(), Tally(now_s=self._monotonic)
+        began_s, tally = self._monotonic(), Tally()
         throttled = self._prepare(source, allowed_s)
         left: int | None = None
         async with self._cut_off(allowed_s) as cut:

@@ -18,7 +18,7 @@ import structlog
 from crossfade.adapters.control.reports import Held
 from crossfade.adapters.kinesis import Fetched, StreamShard
 from crossfade.ports.control import Report
-from replicator.tally import HALT_HELD_S, Tally
+from replicator.tally import Tally
 
 log = structlog.get_logger()
 
@@ -81,9 +81,6 @@ def merged(held: Report | None, role: str, shard: str, tally: Tally, reach: Reac
     counts = dict(before.counts)
     for name, count in tally.counts.items():
         counts[name] = counts.get(name, 0) + count
-    halted, halted_us = tally.halted, now_us
-    if not halted and now_us - before.halted_us < HALT_HELD_S * 1e6:
-        halted, halted_us = before.halted, before.halted_us
     return Report(
         role=role,
         shard=shard,
@@ -94,8 +91,6 @@ def merged(held: Report | None, role: str, shard: str, tally: Tally, reach: Reac
         counts=counts,
         foreign_last_us=max(before.foreign_last_us, tally.foreign_last_us),
         imprecise_last_us=max(before.imprecise_last_us, tally.imprecise_last_us),
-        halted=halted,
-        halted_us=halted_us if halted else 0,
         position=reach.position or before.position,
     )
 
@@ -148,7 +143,7 @@ class FunctionReports:
             return False
         now_us = self._now_us()
         reach = Reach(max(0.0, now_us / 1e6 - waiting_s) if waiting_s else 0.0, waiting_s, position)
-        still = Tally(now_s=lambda: 0.0)
+        still = Tally()
         before = None if held is None else held.report
         report = merged(before, role, f"{stream}/{shard_id}", still, reach, now_us=now_us)
         return await self._reports.replace(held, report)  # a batch that came between has reported itself

@@ -1,26 +1,58 @@
-"""What the apply rule asks for beside transfers: lift an owner, put back a standby, call a person (rules 3 and 5)."""
+"""What the apply rule asks for beside transfers: strays are lifted, put back, parked (rules 3 and 5; ADR 0016).
+
+    StrayOwner       the owner's version is lifted, so that the write travels by itself; then a settled letter
+    StrayRemoval     its tombstone has travelled as a transfer; a letter
+    StrayStandby     a letter with both images, unless it was a repair: nothing else of ours keeps what was written
+    RemovedStandby   a letter, then the row is put back
+
+A letter is written before the batch is acknowledged, whatever has overwritten the row meanwhile.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from crossfade.core.apply import Foreign, ForeignStandby, RemovedStandby, lifted_version
+from crossfade.core.apply import RemovedStandby, Stray, StrayOwner, StrayRemoval, StrayStandby, lifted_version
+from crossfade.core.change import Change, decode_change
 from crossfade.core.digest import same_content
 from crossfade.core.errors import PoisonRecord
-from crossfade.core.item import FIRST_STAMPED, version_of
+from crossfade.core.item import FIRST_STAMPED, Item, Role, version_of
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Direction, TableShape
+from crossfade.core.shape import Direction, Side, TableShape
 from crossfade.core.writes import Answer, Applied, Lift, Restore, Write
+from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import OwnedTable
+from replicator.letters import name_of, stray_letter
+from replicator.records import Record
 from replicator.sender import persist
 from replicator.tally import Tally
 
 log = structlog.get_logger()
+
+AT_ONCE: Final = 16
+"""Strays of one batch that are worked on at the same time: a plain writer must not stall its shard."""
+
+NAMED: Final = 3
+"""Keys that one line of the log names."""
+
+CARRIED: Final = "a writer outside the protocol changed a row that its table owns; the change was carried over"
+HIDDEN: Final = "a writer outside the protocol wrote to a deleted row; no reader will see what it wrote"
+REMOVED: Final = "a writer outside the protocol deleted a row that its table owns"
+REMOVED_STANDBY: Final = "a writer outside the protocol deleted a row whose key the other table owns; it was put back"
+STANDBY: Final = "a writer outside the protocol changed a row whose key the other table owns"
+IN_HANDOVER: Final = "a writer outside the protocol changed a row in handover: its key may have taken the change along"
+
+_LOOK: Final = "Stop the writer, then look: `replicator dead-letters show {name}`. "
+CURE_CARRIED: Final = "Stop the writer. Nothing is lost, and nothing else is to be done."
+CURE_PARKED: Final = _LOOK + "Merge the change into the owner, or discard it."
+CURE_REMOVED: Final = _LOOK + "If the key is to be deleted, delete it by the API; then discard the letter."
 
 
 def _wall_us() -> int:
@@ -38,6 +70,13 @@ class OwnerSide(Protocol):
         """Perform one write."""
 
 
+class StrayRecord(NamedTuple):
+    """A stray, and the record that told of it."""
+
+    record: Record
+    stray: Stray
+
+
 class Interventions:
     """Acts on the source table, for one direction."""
 
@@ -47,6 +86,7 @@ class Interventions:
         direction: Direction,
         source: OwnerSide,
         target: OwnedTable,
+        letters: DeadLetters,
         *,
         now_us: Callable[[], int] = _wall_us,
     ) -> None:
@@ -57,65 +97,152 @@ class Interventions:
             direction: which way the records are applied.
             source: the table that the records tell of.
             target: the other one, only read here.
+            letters: where strays are parked.
             now_us: wall clock, µs: seeds the version of an owner that lost its own.
         """
         self._mapping = mapping
+        self._role = direction.value
+        self._letters = letters
         self._reverse = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
         self._source = source
         self._target = target
         self._now_us = now_us
 
-    async def lift(self, foreign: Foreign, tally: Tally) -> None:
-        """Raise the version of an owner that a foreign writer changed: then the write travels like any other."""
-        tally.foreign(foreign.committed_us)
-        standby = await self._standby_version(foreign.key)
-        applied = await self._lift(foreign.key, foreign.seen, foreign.before, standby)
-        tally.counts["lifted" if applied else "lift_overtaken"] += 1
+    async def act(self, found: Sequence[StrayRecord], tally: Tally) -> None:
+        """Do what the strays of a batch ask for; when this returns, each of them is in a letter or carried over.
 
-    async def lift_if_stamped(self, key: Key, seen: int | None, committed_us: int, tally: Tally) -> None:
-        """Do the same for an unstamped write that came too late, if its standby is stamped and the owner is not.
-
-        An old duplicate of a time before the first stamp looks the same, but then the owner has a version by now.
+        Raises:
+            CrossfadeError: a store refuses us for good; nothing may be acknowledged.
         """
-        standby = await self._standby_version(key)
+        owners: dict[Key, list[StrayRecord]] = {}
+        works: list[Callable[[], Awaitable[None]]] = []
+        for each in found:
+            if isinstance(each.stray, StrayOwner):
+                owners.setdefault(each.stray.key, []).append(each)
+            else:
+                works.append(lambda each=each: self._one(each, tally))  # type: ignore[misc]  # bound per turn
+        standbys = await self._standby_versions(list(owners))
+        works += [
+            lambda key=key, group=group: self._lift_all(group, standbys.get(key, 0), tally)  # type: ignore[misc]
+            for key, group in owners.items()
+        ]
+        await at_once(works)
+        self._say(found)
+
+    async def lift_if_stamped(self, key: Key, seen: int | None, tally: Tally) -> None:
+        """Lift the owner of an unstamped write that came too late, if its standby is stamped and it is not.
+
+        Only of writes from before strays were looked for. An old duplicate of a time before the first stamp looks the
+        same, but then the owner has a version by now.
+        """
+        standby = (await self._standby_versions([key])).get(key, 0)
         if standby >= FIRST_STAMPED and await self._lift(key, seen, 0, standby):
-            tally.foreign(committed_us)
             tally.counts["lifted"] += 1
 
-    async def restore(self, removed: RemovedStandby, tally: Tally) -> None:
-        """Put back a standby row that somebody removed, and ask for a halt."""
+    async def _one(self, found: StrayRecord, tally: Tally) -> None:
+        stray = found.stray
+        if isinstance(stray, StrayStandby):
+            await self._changed_standby(found.record, stray, tally)
+        elif isinstance(stray, RemovedStandby):
+            await self._removed_standby(found.record, stray, tally)
+        elif isinstance(stray, StrayRemoval):
+            tally.stray(stray.committed_us)
+            # Absent, the row still is the owner in the legacy table; in the new one nobody owns the key by now.
+            settled = self._source.shape.side is Side.LEGACY
+            cure = CURE_CARRIED if settled else CURE_REMOVED
+            await self._park(found.record, tally, reason=REMOVED, cure=cure, settled=settled)
+
+    async def _lift_all(self, group: Sequence[StrayRecord], standby: int, tally: Tally) -> None:
+        """Lift an owner above all that is known of it, and leave a letter."""
+        strays = [(each.record, each.stray) for each in group if isinstance(each.stray, StrayOwner)]
+        for seen in dict.fromkeys(stray.seen for _, stray in strays):
+            before = max(stray.before for _, stray in strays if stray.seen == seen)
+            applied = await self._lift(strays[0][1].key, seen, before, standby)
+            tally.counts["lifted" if applied else "lift_overtaken"] += 1
+        watched = [(record, stray) for record, stray in strays if stray.watched]
+        for _, stray in watched:
+            tally.stray(stray.committed_us)
+        for record, _ in (each for each in watched if each[1].hidden):
+            await self._park(record, tally, reason=HIDDEN, cure=CURE_PARKED, settled=False)
+        if carried := [each for each in watched if not each[1].hidden]:
+            record, _ = max(carried, key=lambda each: each[1].committed_us)
+            await self._park(record, tally, reason=CARRIED, cure=CURE_CARRIED, settled=True)
+
+    async def _removed_standby(self, record: Record, removed: RemovedStandby, tally: Tally) -> None:
+        if removed.watched:
+            tally.stray(removed.committed_us)
+            tally.counts["standby_removed"] += 1
+            await self._park(record, tally, reason=REMOVED_STANDBY, cure=CURE_REMOVED, settled=False)
         answer = await persist(lambda: self._source.perform(Restore(removed.key, removed.item)))
         tally.counts["restored" if isinstance(answer, Applied) else "restore_overtaken"] += 1
-        self._page("standby_removed", removed.key, "somebody removed a standby row; it was put back", tally)
 
-    async def foreign_standby(self, found: ForeignStandby, tally: Tally) -> None:
-        """Call a person about a changed standby item, unless it now holds just what its owner has: a repair."""
-        if await self._repaired(found):
+    async def _changed_standby(self, record: Record, stray: StrayStandby, tally: Tally) -> None:
+        if not stray.watched:
+            tally.counts["unwatched"] += 1
+            return
+        owner = await persist(lambda: self._target.read(stray.key))
+        if self._is_repair(stray, owner):
             tally.counts["repair"] += 1
             return
-        tally.foreign(found.committed_us)
-        self._page("foreign_standby", found.key, "a writer outside the protocol changed a standby row", tally)
+        tally.stray(stray.committed_us)
+        tally.counts["foreign_standby"] += 1
+        in_handover = owner is not None and owner.role is Role.STANDBY
+        await self._park(record, tally, reason=IN_HANDOVER if in_handover else STANDBY, cure=CURE_PARKED, settled=False)
 
-    async def _repaired(self, found: ForeignStandby) -> bool:
-        if found.item.version is None:
-            return False
-        owner = await persist(lambda: self._target.read(found.key))
-        if owner is None or owner.version != found.item.version:
+    def _is_repair(self, stray: StrayStandby, owner: Item | None) -> bool:
+        """Say whether the row was given just what its owner has. Where the owner has moved on, nobody can tell."""
+        if stray.item.version is None or owner is None or owner.version != stray.item.version:
             return False
         try:
-            return same_content(self._mapping.map_item(self._reverse, owner), found.item)
+            return same_content(self._mapping.map_item(self._reverse, owner), stray.item)
         except PoisonRecord:
             return False
 
-    async def _standby_version(self, key: Key) -> int:
-        return version_of(await persist(lambda: self._target.read(key)))
+    async def _standby_versions(self, keys: Sequence[Key]) -> dict[Key, int]:
+        if not keys:
+            return {}
+        found = await persist(lambda: self._target.read_many(keys))
+        return {key: version_of(item) for key, item in found.items()}
 
     async def _lift(self, key: Key, seen: int | None, before: int, standby: int) -> bool:
         write = Lift(key, seen, lifted_version(seen, before, standby, self._now_us() << 10))
         return isinstance(await persist(lambda: self._source.perform(write)), Applied)
 
-    def _page(self, event: str, key: Key, reason: str, tally: Tally) -> None:
-        table = self._source.shape.table
-        tally.counts[event] += 1
-        tally.halt(f"{reason}: {key.decode()} in {table}")
-        log.error(event, table=table, key=key.decode(), reason=reason)
+    async def _park(self, record: Record, tally: Tally, *, reason: str, cure: str, settled: bool) -> None:
+        change: Change = decode_change(record.data, self._source.shape.key)
+        each = stray_letter(
+            self._role, record.data, change, reason=reason, cure=cure, settled=settled, now_us=self._now_us()
+        )
+        each = each._replace(cure=cure.format(name=name_of(each)))
+        await persist(lambda: self._letters.park(each))
+        tally.counts["parked"] += not settled
+
+    def _say(self, found: Sequence[StrayRecord]) -> None:
+        """Write one line a batch: a plain writer can make thousands of strays a second."""
+        watched = [each.stray for each in found if isinstance(each.stray, StrayRemoval) or each.stray.watched]
+        if watched:
+            keys = [key.decode() for key in dict.fromkeys(stray.key for stray in watched)]
+            table = self._source.shape.table
+            log.error("strays", table=table, records=len(watched), keys=keys[:NAMED], keys_in_all=len(keys))
+
+
+async def at_once(works: Iterable[Callable[[], Awaitable[None]]], *, limit: int = AT_ONCE) -> None:
+    """Do works side by side, so many at a time.
+
+    Raises:
+        Exception: what the first one to fail raised; the others are cancelled.
+    """
+    queue = deque(works)
+
+    async def work() -> None:
+        while queue:
+            await queue.popleft()()
+
+    if len(queue) <= 1:
+        return await work()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(limit, len(queue))):
+                group.create_task(work())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors

@@ -99,14 +99,15 @@ async def opened(settings: FunctionSettings) -> Function:
     tables = control_tables(mapping.name)
     letters = DynamoDeadLetters(control, tables.dead_letters)
     clock = Clock(time.monotonic)
+    journal = DynamoJournal(control, tables.journal, who=settings.pod, code=lifecycle.code_version())
+    phases = PhaseWatch(journal)
     if settings.role is Role.FEED:
         sources = {_stream(settings, side): _feed(settings, mapping, side, kinesis, letters) for side in Side}
     else:
         direction = Direction(settings.role.value)
         marks = await _marks(settings, mapping, direction, wire)
-        source = _applying(settings, mapping, direction, DynamoDB(wire), letters, marks, clock)
+        source = _applying(settings, mapping, direction, DynamoDB(wire), letters, marks, clock, phases)
         sources = {_stream(settings, direction.source): source}
-    journal = DynamoJournal(control, tables.journal, who=settings.pod, code=lifecycle.code_version())
     service = f"replicator-{settings.role.value}"
 
     def emit(ran: Ran) -> None:
@@ -115,7 +116,7 @@ async def opened(settings: FunctionSettings) -> Function:
     return Function(
         mapping,
         sources,
-        PhaseWatch(journal),
+        phases,
         FunctionReports(DynamoReports(control, tables.reports), kinesis, now_us=_now_us),
         clock,
         partial=settings.partial_responses,
@@ -133,6 +134,7 @@ def _applying(
     letters: DeadLetters,
     marks: Marks,
     clock: Clock,
+    phases: PhaseWatch,
 ) -> Source:
     source, target = (DynamoTable(dynamodb, mapping, side) for side in (direction.source, direction.target))
     transfers = DynamoTransfers(dynamodb, mapping.shape(direction.target))
@@ -141,10 +143,11 @@ def _applying(
         mapping,
         direction,
         sender=sender,
-        interventions=Interventions(mapping, direction, source, target),
+        interventions=Interventions(mapping, direction, source, target, letters),
         marks=marks,
         letters=letters,
         now_us=_now_us,
+        strays_since_us=lambda: phases.strays_since_us(direction.source),
     )
     return Source(direction.value, pipeline, direction, sender)
 

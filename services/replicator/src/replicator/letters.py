@@ -1,21 +1,26 @@
-"""Dead letters: what can't be applied is kept with its payload, and let go when it is settled (rules 1, 9 and 11)."""
+"""Dead letters: what can't be applied, or was written by no pod, is kept with its payload until somebody has dealt
+with it (design.md, section 3, rules 1, 5, 9 and 11; ADR 0016)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final, NamedTuple
 
+import msgspec
 import structlog
 
 from crossfade.core import image as wire
 from crossfade.core.change import Change
+from crossfade.core.digest import canonical_value
 from crossfade.core.errors import ConfigError, PoisonRecord
 from crossfade.core.events import decode_events
 from crossfade.core.fence import REFUSED, Ruling, Verdict
+from crossfade.core.image import Image
 from crossfade.core.item import EVENTS, FIRST_STAMPED, MV, Item, version_of
 from crossfade.core.keys import Key
 from crossfade.core.writes import Unfit
-from crossfade.ports.control import DeadLetter, DeadLetters, Journal
+from crossfade.ports.control import STRAY, DeadLetter, DeadLetters, Journal
 from crossfade.ports.table import OwnedTable
 from replicator.records import Record
 
@@ -29,6 +34,13 @@ _REASONS: Final = {
     Verdict.CONFLICT: (CONFLICT, "the standby has this version with another content"),
     Verdict.UNVERSIONED: ("unversioned", "the row there was neither imported nor transferred"),
 }
+
+
+STRAYS: Final = "stray"
+"""Stands for the shard in the name of a letter about a stray, which has a name of its own: one write, one letter."""
+
+SETTLED_PAYLOAD_BYTES: Final = 300_000
+"""A settled letter is replaced by later ones, so it has to be one item of the store: a larger record is left out."""
 
 
 def parks(ruling: Ruling) -> tuple[str, str] | None:
@@ -83,7 +95,57 @@ def letter(
         payload=record.data,
         trace=_trace(change),
         at_us=now_us,
+        table=change.table if change is not None else "",
+        committed_us=change.committed_us if change is not None else 0,
     )
+
+
+def stray_letter(
+    role: str, data: bytes, change: Change, *, reason: str, cure: str, settled: bool, now_us: int
+) -> DeadLetter:
+    """Write the letter of a stray.
+
+    Args:
+        role: the consumer.
+        data: the record as it came, both images in it.
+        change: decoded.
+        reason: what was found, for a person.
+        cure: what a person does about it.
+        settled: it was carried over: then a key has one letter, the latest.
+        now_us: wall clock, µs.
+    """
+    version = None if change.new is None or MV not in change.new else wire.number(change.new[MV])
+    return DeadLetter(
+        role=role,
+        sequence=f"{STRAYS}:{sha256(change.key).hexdigest()[:32] if settled else stray_name(change)}",
+        key=change.key,
+        version=version,
+        reason=reason,
+        code=STRAY,
+        payload=b"" if settled and len(data) > SETTLED_PAYLOAD_BYTES else data,
+        trace="",
+        at_us=now_us,
+        table=change.table,
+        committed_us=change.committed_us,
+        settled=settled,
+        cure=cure,
+    )
+
+
+def stray_name(change: Change) -> str:
+    """Return what names one write outside the protocol, wherever and however often its record is read.
+
+    A stream may deliver a record twice, under two sequence numbers; were these two letters, a merge of both would apply
+    one write twice. Commit time first, so that the store lists the oldest first.
+    """
+    told = [change.table, change.key.decode(), change.kind.value, _plain(change.old), _plain(change.new)]
+    return f"{change.committed_us:020d}-{sha256(msgspec.json.encode(told)).hexdigest()[:32]}"
+
+
+def _plain(image: Image | None) -> dict[str, str] | None:
+    if image is None:
+        return None
+    return {name: canonical_value(image[name]).decode() for name in sorted(image)}
 
 
 def _trace(change: Change | None) -> str:
@@ -107,7 +169,7 @@ async def drop_overtaken(letters: DeadLetters, role: str, target: OwnedTable) ->
     Returns:
         How many were let go.
     """
-    waiting = [each for each in await letters.all() if each.role == role and each.code == CONFLICT]
+    waiting = [each for each in await letters.all(code=CONFLICT) if each.role == role]
     if not waiting:
         return 0
     found = await target.read_many(list({each.key for each in waiting}))
@@ -144,6 +206,10 @@ def is_overtaken(change: Change, target: Item | None) -> bool:
     return passed > version
 
 
+MANY: Final = 100_000
+"""Letters that a tool looks through for a name."""
+
+
 def name_of(each: DeadLetter) -> str:
     """Return the name by which an operator calls a letter: its role and its place in the stream."""
     return f"{each.role}/{each.sequence}"
@@ -161,7 +227,7 @@ async def discard(letters: DeadLetters, journal: Journal, names: Sequence[str], 
     Raises:
         ConfigError: there is no letter of such a name; none was let go.
     """
-    found = {name_of(each): each for each in await letters.all()}
+    found = {name_of(each): each for each in [*await letters.settled(limit=MANY), *await letters.all(limit=MANY)]}
     unknown = [name for name in names if name not in found]
     if unknown:
         raise ConfigError(f"no dead letter {unknown[0]!r}: `replicator dead-letters list` names them")

@@ -1,6 +1,6 @@
 """The apply path of one batch, free of Faust: from records to acknowledged effects (design.md, section 3).
 
-    decode → decide → coalesce → marks (a hit skips) → transfers, 25 a request → mark → park
+    decode → decide → coalesce → marks (a hit skips) → transfers, 25 a request → mark → strays → park
 
 When `apply` returns, every record is applied, skipped or parked, and the batch may be acknowledged. Any number of
 batches of different shards run at once: the fence makes their order irrelevant.
@@ -8,13 +8,13 @@ batches of different shards run at once: the fence makes their order irrelevant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 import structlog
 
 from crossfade.core import image as wire
-from crossfade.core.apply import ApplyRule, Decision, Foreign, ForeignStandby, RemovedStandby, Skip
+from crossfade.core.apply import ApplyRule, Skip, StrayRemoval
 from crossfade.core.change import Change, decode_change
 from crossfade.core.coalesce import coalesce, waves
 from crossfade.core.errors import PoisonRecord
@@ -26,7 +26,7 @@ from crossfade.core.shape import Direction
 from crossfade.core.writes import Unfit
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.dedup import Marks
-from replicator.interventions import Interventions
+from replicator.interventions import Interventions, StrayRecord
 from replicator.kill_points import KillPoints
 from replicator.letters import POISON, UNMAPPABLE, Place, letter, parks
 from replicator.records import Record
@@ -46,8 +46,13 @@ class _Decided(NamedTuple):
 
     transfers: list[Transfer]
     places: list[int]
-    others: list[Decision]
+    strays: list[StrayRecord]
     poison: list[tuple[int, str, str]]
+
+
+async def never() -> int:
+    """Say that strays are not looked for."""
+    return 0
 
 
 class ApplyPipeline:
@@ -65,6 +70,7 @@ class ApplyPipeline:
         now_us: Callable[[], int],
         kill: KillPoints | None = None,
         use_marks: bool = True,
+        strays_since_us: Callable[[], Awaitable[int]] = never,
     ) -> None:
         """Put the parts together.
 
@@ -78,6 +84,8 @@ class ApplyPipeline:
             now_us: wall clock, µs.
             kill: points at which tests kill the process.
             use_marks: whether a mark skips a write; a redrive asks the table itself.
+            strays_since_us: returns the commit time from which on writers outside the protocol are strays, 0 while they
+                are normal; asked for each batch, after it was read (`replicator.journal`).
         """
         self._direction = direction
         self._role = direction.value
@@ -91,6 +99,7 @@ class ApplyPipeline:
         self._now_us = now_us
         self._kill = kill or KillPoints()
         self._use_marks = use_marks
+        self._strays_since_us = strays_since_us
 
     async def apply(self, shard_id: str, records: Sequence[Record], tally: Tally) -> None:
         """Apply, skip or park every record of a batch.
@@ -103,12 +112,12 @@ class ApplyPipeline:
         Raises:
             CrossfadeError: a store refuses us for good; nothing may be acknowledged.
         """
-        decided = self._decided(records, tally)
+        decided = self._decided(records, tally, await self._strays_since_us())
         trace = batch_trace.get()
         if decided.transfers:
             await self._transfer(shard_id, records, decided, tally, trace)
-        for decision in decided.others:
-            await self._intervene(decision, tally)
+        if decided.strays:
+            await self._interventions.act(decided.strays, tally)
         for place, code, reason in decided.poison:
             held_out = code == UNMAPPABLE and self._is_held_out(records[place])
             await self._park(shard_id, records[place], tally, code=code, reason=reason, held_out=held_out)
@@ -116,10 +125,10 @@ class ApplyPipeline:
                 trace.note(place, "parked")
         self._kill.reached("after-mark-before-ack")
 
-    def _decided(self, records: Sequence[Record], tally: Tally) -> _Decided:
+    def _decided(self, records: Sequence[Record], tally: Tally, strays_since_us: int) -> _Decided:
         transfers: list[Transfer] = []
         places: list[int] = []
-        others: list[Decision] = []
+        strays: list[StrayRecord] = []
         poison: list[tuple[int, str, str]] = []
         decide, key_names, counts = self._decide, self._key_names, tally.counts
         newest_us = tally.applied_commit_us
@@ -128,7 +137,7 @@ class ApplyPipeline:
             try:
                 change = decode_change(record.data, key_names)
                 code = UNMAPPABLE
-                decision = decide(change)
+                decision = decide(change, strays_since_us)
             except PoisonRecord as error:
                 poison.append((place, code, str(error)))
                 continue
@@ -137,16 +146,19 @@ class ApplyPipeline:
             if not change.precise:
                 counts["imprecise"] += 1
                 tally.imprecise_last_us = max(tally.imprecise_last_us, change.committed_us)
-            if type(decision) is Transfer:
+            if isinstance(decision, Transfer):
                 transfers.append(decision)
                 places.append(place)
-            elif type(decision) is Skip:
+            elif isinstance(decision, Skip):
                 counts[decision.value] += 1
             else:
-                others.append(decision)
+                strays.append(StrayRecord(record, decision))
+                if isinstance(decision, StrayRemoval):
+                    transfers.append(decision.transfer)
+                    places.append(place)
         counts["records"] += len(records)
         tally.applied_commit_us = newest_us
-        return _Decided(transfers, places, others, poison)
+        return _Decided(transfers, places, strays, poison)
 
     async def _transfer(
         self,
@@ -221,19 +233,11 @@ class ApplyPipeline:
         await self._park(shard_id, record, tally, code=code, reason=reason, version=version, held_out=held_out)
 
     async def _suspect(self, record: Record, tally: Tally) -> None:
-        """An unstamped write met a stamped standby: foreign if its owner still has no version (rule 5)."""
+        """An unstamped write met a stamped standby: lift its owner, if that still has no version (rule 5)."""
         change = decode_change(record.data, self._key_names)
         raw = None if change.new is None else change.new.get(MV)
         seen = None if raw is None else wire.number(raw)
-        await self._interventions.lift_if_stamped(change.key, seen, change.committed_us, tally)
-
-    async def _intervene(self, decision: Decision, tally: Tally) -> None:
-        if isinstance(decision, Foreign):
-            await self._interventions.lift(decision, tally)
-        elif isinstance(decision, RemovedStandby):
-            await self._interventions.restore(decision, tally)
-        elif isinstance(decision, ForeignStandby):
-            await self._interventions.foreign_standby(decision, tally)
+        await self._interventions.lift_if_stamped(change.key, seen, tally)
 
     async def _park(
         self,

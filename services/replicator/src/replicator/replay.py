@@ -22,7 +22,7 @@ from crossfade.core.mapping import Mapping
 from crossfade.core.perform import perform
 from crossfade.core.shape import Direction, Side, TableShape
 from crossfade.core.writes import Answer, Unfit, Write
-from crossfade.ports.control import DeadLetter, DeadLetters
+from crossfade.ports.control import STRAY, DeadLetter, DeadLetters
 from crossfade.ports.table import OwnedTable, TransferTable
 from replicator.interventions import Interventions
 from replicator.letters import UNMAPPABLE, LetterRecord, is_overtaken, record_of
@@ -34,6 +34,9 @@ from replicator.tally import Tally
 
 BATCH: Final = 500
 """Records of a file applied together."""
+
+LEFT_ALONE: Final = "a stray is never applied as it stands, since its key's owner may have moved on: discard it"
+"""Why a redrive lets the letter of a stray lie."""
 
 
 class Sides(NamedTuple):
@@ -112,7 +115,13 @@ def records_of(path: Path) -> Iterator[LetterRecord]:
 
 
 def apply_pipeline(
-    mapping: Mapping, direction: Direction, sides: Sides, letters: DeadLetters, *, execute: bool
+    mapping: Mapping,
+    direction: Direction,
+    sides: Sides,
+    letters: DeadLetters,
+    *,
+    execute: bool,
+    strays_since_us: int = 0,
 ) -> ApplyPipeline:
     """Return the apply path for records that don't come from a stream.
 
@@ -122,17 +131,23 @@ def apply_pipeline(
         sides: both tables.
         letters: where records are parked.
         execute: write; otherwise only judge.
+        strays_since_us: commit time from which on writers outside the protocol are strays; 0 while they are normal.
     """
+
+    async def since() -> int:
+        return strays_since_us
+
     source = sides.source if execute else DrySource(sides.source)
     return ApplyPipeline(
         mapping,
         direction,
         sender=Sender(sides.transfers if execute else DryTransfers(sides.target)),
-        interventions=Interventions(mapping, direction, source, sides.target),
+        interventions=Interventions(mapping, direction, source, sides.target, letters),
         marks=NoMarks(),
         letters=letters,
         now_us=lambda: time.time_ns() // 1000,
         use_marks=False,
+        strays_since_us=since,
     )
 
 
@@ -178,7 +193,7 @@ async def replay(
         origin: stands for the shard in parked letters.
         execute: whether the pipeline writes.
     """
-    tally = Tally(now_s=time.monotonic)
+    tally = Tally()
     for start in range(0, len(records), BATCH):
         await pipeline.apply(origin, records[start : start + BATCH], tally)
     prefix = f"{origin}:"
@@ -243,8 +258,10 @@ class Redrive:
         return [await self._one(each) for each in await self._letters.all()]
 
     async def _one(self, each: DeadLetter) -> Redriven:
+        if each.code == STRAY:
+            return Redriven(each.role, each.sequence, False, {}, LEFT_ALONE)
         again = MemoryDeadLetters()
-        tally = Tally(now_s=time.monotonic)
+        tally = Tally()
         shard_id, record = record_of(each)
         await self._pipeline(each.role, again).apply(shard_id, [record], tally)
         left = await again.all()

@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
+from crossfade.adapters.control.reports import Held
 from crossfade.ports.control import Report
 from faust_kinesis import EngineReport
 from replicator.tally import Tally
 
 
+class Kept(Protocol):
+    """Keeps reports; `crossfade.adapters.control.reports.DynamoReports` does."""
+
+    async def held(self, role: str, shard: str) -> Held | None:
+        """Return the last report of a role on a shard."""
+
+
 class Tallies:
     """One tally per shard that this process has worked on."""
 
-    def __init__(self, *, now_s: Callable[[], float]) -> None:
-        """Start with none.
-
-        Args:
-            now_s: monotonic clock in seconds.
-        """
-        self._now_s = now_s
+    def __init__(self) -> None:
+        """Start with none."""
         self._tallies: dict[str, Tally] = {}
+        self._recalled: set[str] = set()
 
     def of(self, shard_id: str) -> Tally:
         """Return the tally of a shard."""
         tally = self._tallies.get(shard_id)
         if tally is None:
-            tally = self._tallies[shard_id] = Tally(now_s=self._now_s)
+            tally = self._tallies[shard_id] = Tally()
         return tally
+
+    async def recall(self, role: str, engine: EngineReport, kept: Kept) -> None:
+        """Take over, once a shard, what an earlier process reported of it and a restart must not forget.
+
+        Raises:
+            CrossfadeError: the store doesn't answer.
+        """
+        for shard in engine.shards:
+            if shard.shard_id in self._recalled:
+                continue
+            held = await kept.held(role, f"{engine.stream}/{shard.shard_id}")
+            if held is not None:
+                tally = self.of(shard.shard_id)
+                tally.foreign_last_us = max(tally.foreign_last_us, held.report.foreign_last_us)
+                tally.imprecise_last_us = max(tally.imprecise_last_us, held.report.imprecise_last_us)
+            self._recalled.add(shard.shard_id)
 
     def total(self) -> dict[str, int]:
         """Return the counts of all shards together, by name."""
@@ -61,7 +82,6 @@ def reports(role: str, engine: EngineReport, tallies: Tallies, *, now_us: int) -
             counts={name: count for name, count in tally.counts.items() if count},
             foreign_last_us=tally.foreign_last_us,
             imprecise_last_us=tally.imprecise_last_us,
-            halted=tally.halted,
         )
         found.append(each)
     return found

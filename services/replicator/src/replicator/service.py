@@ -42,7 +42,7 @@ from replicator.publisher import FeedPipeline
 from replicator.readiness import stream_missing, table_missing, wait_for
 from replicator.records import Pipeline
 from replicator.reporting import is_drained, reports
-from replicator.sender import Sender
+from replicator.sender import Sender, persist
 from replicator.settings import Role, Settings
 from replicator.tracing import Observed, ObservedTransfers
 
@@ -127,11 +127,12 @@ class Service:
             self._mapping,
             direction,
             sender=sender,
-            interventions=Interventions(self._mapping, direction, source, target),
+            interventions=Interventions(self._mapping, direction, source, target, self._letters),
             marks=marks,
             letters=self._letters,
             now_us=now_us,
             kill=self._kill,
+            strays_since_us=lambda: persist(lambda: self._phase.strays_since_us(direction.source)),
         )
         looked_on = self._looked_on(pipeline, direction.source, role)
         consumer = self._consumer(Source(role, stream, looked_on))
@@ -141,7 +142,7 @@ class Service:
             while True:
                 await asyncio.sleep(self._settings.watch_s)
                 await drop_overtaken(self._letters, role, target)
-                phase, since_us = await self._phase.look()
+                phase, since_us, _ = await self._phase.look()
                 if phase not in RUNS[role]:
                     log.info("no more work", role=role, phase=phase.value)
                     return
@@ -256,6 +257,7 @@ class Service:
     async def _report(self, consumer: Consumer) -> None:
         while True:
             for engine in consumer.engines():
+                await consumer.tallies.recall(consumer.role, engine, self._reports)
                 await self._reports.put(reports(consumer.role, engine, consumer.tallies, now_us=now_us()))
             await asyncio.sleep(self._settings.report_s)
 

@@ -2,15 +2,22 @@
 
     record                                     decision
     key of no migrated row                     Skip NOT_OURS
-    new image active                           Transfer of the mapped image at its version
-    …with a version that did not rise          Foreign, if a mapped attribute changed (rule 5)
-    …without a version, over one that had one  Foreign (rule 5)
-    new image standby, old one active          Transfer: a seal is an owner write
+    new image active, version risen            Transfer of the mapped image at its version: an owner write
+    …version not risen, nothing mapped changed Transfer: a duplicate, or a change that is none of ours
+    …version not risen                         StrayOwner, if it was stamped or strays are looked for (rule 5)
+    …unstamped, strays not looked for yet      Transfer at its commit time: writers are outside the protocol by nature
+    …over a standby, by erasing its role       StrayStandby
+    new image standby, old one active          Transfer: a seal is an owner write; what is no seal is StrayStandby
     new image standby, old one not active      Skip ECHO (rule 4)
-    …with a version that did not rise          ForeignStandby, if a mapped attribute changed (rule 5)
-    REMOVE of an active item                   Transfer of a tombstone (rule 3)
+    …with a version that did not rise          StrayStandby, if a mapped attribute changed (rule 5)
+    …with its version or role erased           StrayStandby (rule 5)
+    REMOVE of an active item                   StrayRemoval: a tombstone travels (rule 3); a Transfer if the TTL did it
     REMOVE of a standby item                   RemovedStandby: never applied, put back (rule 3)
     REMOVE of an active tombstone              Skip TOMBSTONE_REMOVED (rule 3)
+
+Strays are looked for from one moment on, the journalled entry into DUAL_WRITE, and a record is judged by its commit
+time: an old duplicate of an earlier write is none (ADR 0016). What made a record is told by the protocol itself: every
+write of a pod raises the version, and nothing else can.
 
 An item that appears as standby out of nothing was created by a transfer, by the import, as a stub or as a restored row.
 None of them tells anything that the other table doesn't know, and re-applying such a row after its owner was deleted
@@ -59,7 +66,7 @@ class Skip(Enum):
     TOMBSTONE_REMOVED = "tombstone_removed"  # the item was deleted long ago
 
 
-class Foreign(NamedTuple):
+class StrayOwner(NamedTuple):
     """A writer outside the protocol changed an owner: its version is to be lifted, then the write travels by itself.
 
     Attributes:
@@ -67,41 +74,69 @@ class Foreign(NamedTuple):
         seen: `cf_mv` as in the record; None when it is missing. The lift is void if the item has moved on.
         before: the highest version that the record tells of: its old image's, or `seen`.
         committed_us: when it was written.
+        watched: whether strays were looked for by then; otherwise the lift is all that is to be done.
+        hidden: the row is a tombstone, so that what was written is not to be seen anywhere.
     """
 
     key: Key
     seen: int | None
     before: int
     committed_us: int
+    watched: bool
+    hidden: bool = False
 
 
-class ForeignStandby(NamedTuple):
-    """A writer outside the protocol changed a standby item: a page. Unless it was a repair, which looks the same.
+class StrayStandby(NamedTuple):
+    """A writer outside the protocol changed a row that is no owner's. Unless it was a repair, which looks the same.
 
     Attributes:
         key: the encoded key.
-        item: the standby item after it.
+        item: the row after it.
         committed_us: when it was written.
+        watched: whether strays were looked for by then; otherwise nothing is to be done.
     """
 
     key: Key
     item: Item
     committed_us: int
+    watched: bool
+
+
+class StrayRemoval(NamedTuple):
+    """A writer outside the protocol removed an owner.
+
+    Attributes:
+        transfer: the tombstone that travels.
+        committed_us: when it was removed.
+    """
+
+    transfer: Transfer
+    committed_us: int
+
+    @property
+    def key(self) -> Key:
+        """The encoded key."""
+        return self.transfer.key
 
 
 class RemovedStandby(NamedTuple):
-    """Somebody removed a standby item: a page, and the row is put back if it is still absent.
+    """A standby item was removed: the row is put back if it is still absent.
 
     Attributes:
         key: the encoded key.
         item: what stood there, as standby.
+        committed_us: when it was removed.
+        watched: whether a writer did it, and strays were looked for by then.
     """
 
     key: Key
     item: Item
+    committed_us: int
+    watched: bool
 
 
-Decision: TypeAlias = Transfer | Skip | Foreign | ForeignStandby | RemovedStandby
+Stray: TypeAlias = StrayOwner | StrayStandby | StrayRemoval | RemovedStandby
+Decision: TypeAlias = Transfer | Skip | Stray
 
 _REMOVE: Final = ChangeKind.REMOVE
 _ACTIVE: Final = Role.ACTIVE
@@ -127,8 +162,13 @@ class ApplyRule:
         self._absent_is_active = absent_is_active(direction.source)
         self._copies_generation = direction is Direction.REVERSE
 
-    def decide(self, change: Change) -> Decision:
+    def decide(self, change: Change, strays_since_us: int = 0) -> Decision:
         """Say what to do about a record.
+
+        Args:
+            change: the record.
+            strays_since_us: commit time in this table, µs, from which on writers outside the protocol are strays; 0
+                while they are normal.
 
         Raises:
             PoisonRecord: the record, or the row in it, can't be understood or mapped.
@@ -137,61 +177,86 @@ class ApplyRule:
             return Skip.NOT_OURS
         if change.table != self._shape.table:
             raise PoisonRecord(f"a record of table {change.table!r} in the stream of {self._shape.table!r}")
+        watched = 0 < strays_since_us <= change.committed_us
         if change.kind is _REMOVE:
-            return self._removed(change)
+            return self._removed(change, watched)
         new = change.new
         if new is None:
             raise PoisonRecord(f"{change.kind.value} without a new image")
         if self._active(new):
-            return self._owned(change, new)
+            return self._owned(change, new, watched)
         old = change.old
         if old is not None and self._active(old):
-            return self._sealed(change, new, old)
-        return self._standby(change, new, old)
+            return self._sealed(change, new, old, watched)
+        return self._standby(change, new, old, watched)
 
-    def _owned(self, change: Change, new: Image) -> Decision:
+    def _owned(self, change: Change, new: Image, watched: bool) -> Decision:
         raw, before = new.get(MV), change.old_version()
         seen = None if raw is None else wire.number(raw)
         version = seen or 0
-        if before >= FIRST_STAMPED and version <= before:
-            old = change.old or {}
-            if version < before or self._content_changed(new, old):
-                if ROLE not in new and not self._active(old):  # what makes it look active is that its role was erased
-                    return ForeignStandby(change.key, parse_item(new, self._shape), change.committed_us)
-                return Foreign(change.key, seen, before, change.committed_us)
+        if (version <= before or version < FIRST_STAMPED or not before) and (
+            stray := self._stray_of_owner(change, new, seen, before, watched)
+        ):
+            return stray
         if version < FIRST_STAMPED:
             version = change.committed_us
         generation = _generation(new) if self._copies_generation else 0
         return Transfer(change.key, version, self._carry(self._direction, new), generation)
 
-    def _sealed(self, change: Change, new: Image, old: Image) -> Decision:
+    def _stray_of_owner(
+        self, change: Change, new: Image, seen: int | None, before: int, watched: bool
+    ) -> StrayOwner | StrayStandby | None:
+        """Say whether a record whose new image is active was made by no pod."""
+        old, version = change.old, seen or 0
+        rose = version > before and version >= FIRST_STAMPED
+        if old is None:
+            made = rose and ROLE in new  # what a pod creates has a role
+        elif not self._active(old):
+            if not rose and (before >= FIRST_STAMPED or watched):  # it looks active since its role was erased
+                return StrayStandby(change.key, parse_item(new, self._shape), change.committed_us, watched)
+            made = rose
+        else:
+            made = rose or (version == before and not self._content_changed(new, old))
+            made = made or (before < FIRST_STAMPED and not self._content_changed(new, old))
+        if made or not (watched or before >= FIRST_STAMPED):
+            return None
+        hidden = DELETED in new and wire.boolean(new[DELETED])
+        return StrayOwner(change.key, seen, before, change.committed_us, watched, hidden)
+
+    def _sealed(self, change: Change, new: Image, old: Image, watched: bool) -> Decision:
+        if ROLE not in new or _version(new) <= _version(old):  # a put that erased what made it the owner is no seal
+            return StrayStandby(change.key, parse_item(new, self._shape), change.committed_us, watched)
         # A row that this creates must be open to the handover which the seal began, hence the generation before it.
         generation = _generation(old) if self._copies_generation else 0
-        version = _version(new) or change.committed_us
-        return Transfer(change.key, version, self._carry(self._direction, new), generation)
+        return Transfer(change.key, _version(new), self._carry(self._direction, new), generation)
 
-    def _standby(self, change: Change, new: Image, old: Image | None) -> Decision:
-        foreign = MV not in new or ROLE not in new
-        if old is not None and not foreign:
+    def _standby(self, change: Change, new: Image, old: Image | None, watched: bool) -> Decision:
+        if old is None:
+            stray = ROLE not in new or (MV not in new and DELETED not in new)
+        else:
             version, before = _version(new), _version(old)
-            foreign = version < before or (version == before and self._content_changed(new, old))
-        if foreign:
-            return ForeignStandby(change.key, parse_item(new, self._shape), change.committed_us)
+            stray = version < before or any(name in old and name not in new for name in (MV, ROLE))
+            stray = stray or (version == before and self._content_changed(new, old))
+        if stray:
+            return StrayStandby(change.key, parse_item(new, self._shape), change.committed_us, watched)
         return Skip.ECHO
 
-    def _removed(self, change: Change) -> Decision:
+    def _removed(self, change: Change, watched: bool) -> Decision:
         old = change.old
         if old is None:
             raise PoisonRecord("REMOVE without an old image")
+        watched = watched and not change.expired
         if not self._active(old):
-            return RemovedStandby(change.key, parse_item(old, self._shape)._replace(role=Role.STANDBY))
+            item = parse_item(old, self._shape)._replace(role=Role.STANDBY)
+            return RemovedStandby(change.key, item, change.committed_us, watched)
         if DELETED in old and wire.boolean(old[DELETED]):
             return Skip.TOMBSTONE_REMOVED
         self._carry(self._direction, old)  # what can't be mapped is parked when it goes, as when it came
         image: Image = {name: old[name] for name in _TOMBSTONE_KEEPS if name in old}
         image[DELETED] = wire.of_boolean(True)
         generation = _generation(old) if self._copies_generation else 0
-        return Transfer(change.key, removal_version(_version(old), change.committed_us), image, generation)
+        transfer = Transfer(change.key, removal_version(_version(old), change.committed_us), image, generation)
+        return StrayRemoval(transfer, change.committed_us) if watched else transfer
 
     def _active(self, image: Image) -> bool:
         raw = image.get(ROLE)
@@ -227,14 +292,14 @@ def removal_version(version: int, committed_us: int) -> int:
 
 
 def lifted_version(seen: int | None, before: int, standby: int, seed: int) -> int:
-    """Return the version to which a foreign write lifts its owner (rule 5): above both sides.
+    """Return the version to which a stray lifts its owner (rule 5): above both sides.
 
     The standby may lag behind what the owner once was, and an owner that lost its version doesn't tell how far it had
     got. A version given twice would make two events one, so such an owner is seeded anew, as an owner write would.
 
     Args:
         seen: of the owner; None when it has none.
-        before: of the owner before the foreign write, as far as known; 0 otherwise.
+        before: of the owner before the stray, as far as known; 0 otherwise.
         standby: of the other side; 0 when it has none.
         seed: wall clock in µs << 10; used only when the owner has no stamped version.
     """

@@ -39,7 +39,7 @@ class ControlTables(NamedTuple):
             sk the shard id).
         heartbeats: which pod works under which flag document.
         reports: what each stream consumer says of each shard.
-        dead_letters: records that could not be applied, with their payload.
+        dead_letters: records that could not be applied, and strays, with their payload.
     """
 
     journal: str
@@ -88,6 +88,17 @@ def letters_pk(role: str) -> str:
     if role not in ROLES:
         raise ConfigError(f"unknown role {role!r}: one of {', '.join(ROLES)}")
     return f"letter#{role}"
+
+
+def strays_pk(role: str, *, settled: bool) -> str:
+    """Return the partition of a consumer's letters about strays: those that wait for a person, or the settled ones.
+
+    They have partitions of their own, since a writer outside the protocol can make very many of them.
+
+    Raises:
+        ConfigError: as `letters_pk`.
+    """
+    return ("settled#" if settled else "stray#") + letters_pk(role)
 
 
 def parts_pk(role: str) -> str:

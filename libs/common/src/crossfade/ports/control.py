@@ -7,10 +7,16 @@ metric.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from crossfade.core.keys import Key
 from crossfade.core.ramp import FlagDocument
+
+STRAY: Final = "stray"
+"""Code of the dead letters that tell of a writer outside the protocol."""
+
+COUNT_AT_MOST: Final = 10_000
+"""Letters of one consumer and kind that are counted; whoever reads a larger number needs no exact one."""
 
 
 class Entry(NamedTuple):
@@ -127,9 +133,9 @@ class Report(NamedTuple):
         oldest_unapplied_us: arrival of the oldest record not applied yet; 0 when all are.
         applied_commit_us: highest commit time seen so far, µs; old duplicates don't lower it.
         counts: totals since the start of the process: applied, stale, duplicate, deduplicated, parked, foreign, echo, …
-        foreign_last_us: commit time of the last foreign write; 0 when there was none.
-        imprecise_last_us: commit time of the last record without µs; 0 when there was none.
-        halted: why the role stopped the ramp (a REMOVE of a standby, say); empty when it did not.
+        foreign_last_us: commit time of the last stray; 0 when there was none. A restart doesn't forget it.
+        imprecise_last_us: commit time of the last record without µs; 0 when there was none. Nor this.
+        halted: why the role stopped the ramp; empty when it did not. Strays are in dead letters instead.
         halted_us: when it did, wall clock in µs; only where no process lives to remember it (AWS Lambda), else 0.
         position: sequence number up to which all is applied, opaque; only of a consumer that keeps no checkpoint of
             its own (AWS Lambda), else empty.
@@ -162,18 +168,23 @@ class Reports(Protocol):
 
 
 class DeadLetter(NamedTuple):
-    """A record that could not be applied, with its payload.
+    """A record that could not be applied, or that no pod made (a stray, ADR 0016), with its payload.
 
     Attributes:
         role: the consumer that parked it, as in `Report`.
-        sequence: opaque stream position, "shard:sequence number"; with the role it is the letter's identity.
+        sequence: opaque, with the role it is the letter's identity: the stream position "shard:sequence number", or of
+            a stray "stray:…", which is the same whenever and wherever the same write is read again.
         key: the encoded key; empty when the record could not be decoded.
         version: of the transfer; None when there is none.
         reason: for a person.
-        code: for machines: "conflict", "poison_record", "unmappable", "unversioned" …
+        code: for machines: "conflict", "poison_record", "unmappable", "unversioned", "stray" …
         payload: the record as it came.
         trace: traceparent of the write, if the record carries one.
         at_us: when it was parked.
+        table: that the record tells of; empty when it could not be decoded.
+        committed_us: commit time of the record in that table, µs; 0 when it could not be decoded.
+        settled: nothing is left to do but to stop the writer: a stray on an owner, which was carried over and lifted.
+        cure: what a person does about it, one sentence; empty where the code says enough.
     """
 
     role: str
@@ -185,25 +196,38 @@ class DeadLetter(NamedTuple):
     payload: bytes
     trace: str
     at_us: int
+    table: str = ""
+    committed_us: int = 0
+    settled: bool = False
+    cure: str = ""
 
 
 class DeadLetters(Protocol):
-    """The dead-letter store."""
+    """The dead-letter store. Settled letters wait for nobody: they are neither listed nor counted with the others."""
 
     async def park(self, letter: DeadLetter) -> None:
-        """Keep a letter; parking the same one again changes nothing."""
+        """Keep a letter; parking the same one again changes nothing. A settled one takes the place of an older one."""
         ...
 
-    async def all(self, *, limit: int = 1000) -> list[DeadLetter]:
-        """Return the letters, oldest first."""
+    async def all(self, *, limit: int = 1000, code: str = "") -> list[DeadLetter]:
+        """Return the letters that wait for a person, oldest first.
+
+        Args:
+            limit: most letters.
+            code: only those of one code; empty for all.
+        """
+        ...
+
+    async def settled(self, *, limit: int = 1000) -> list[DeadLetter]:
+        """Return the settled letters, in no order: one a key."""
         ...
 
     async def count(self) -> int:
-        """Return how many there are."""
+        """Return how many wait for a person. From `COUNT_AT_MOST` of a kind on it counts no further."""
         ...
 
     async def remove(self, letter: DeadLetter) -> None:
-        """Take a letter out, after it was applied or overtaken."""
+        """Take a letter out, after it was applied, merged, overtaken or discarded."""
         ...
 
 

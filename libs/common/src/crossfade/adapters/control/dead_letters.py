@@ -1,4 +1,4 @@
-"""The dead-letter store in DynamoDB: records that could not be applied, with their payload."""
+"""The dead-letter store in DynamoDB: records that could not be applied, and strays, with their payload."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 from crossfade.adapters.control.rows import (
     delete_request,
     key_of,
+    letter_key,
     letter_of,
     letter_row,
     parts_of,
@@ -16,10 +17,10 @@ from crossfade.adapters.control.rows import (
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ConditionFailed
 from crossfade.core import image as wire
-from crossfade.core.control import ROLES, letters_pk, parts_pk
+from crossfade.core.control import ROLES, letters_pk, parts_pk, strays_pk
 from crossfade.core.errors import StoreUnavailable
 from crossfade.core.image import Image
-from crossfade.ports.control import DeadLetter
+from crossfade.ports.control import COUNT_AT_MOST, STRAY, DeadLetter
 
 
 class DynamoDeadLetters:
@@ -31,7 +32,7 @@ class DynamoDeadLetters:
         self._table = table
 
     async def park(self, letter: DeadLetter) -> None:
-        """Keep a letter; parking the same one again changes nothing.
+        """Keep a letter; parking the same one again changes nothing. A settled one takes the place of an older one.
 
         The parts of a large payload go first: a letter that can be seen is whole.
         """
@@ -40,44 +41,65 @@ class DynamoDeadLetters:
             piece = key_of(parts_pk(letter.role), f"{letter.sequence}#{number}") | {"payload": wire.of_binary(part)}
             await self._db.put_item(put_request(self._table, piece))
         with contextlib.suppress(ConditionFailed):
-            await self._db.put_item(put_request(self._table, row, if_absent=True))
+            newer = "committed_us" if letter.settled else ""
+            await self._db.put_item(put_request(self._table, row, if_absent=not newer, if_older=newer))
 
-    async def all(self, *, limit: int = 1000) -> list[DeadLetter]:
-        """Return the letters, oldest first."""
-        rows = [row for role in ROLES for row in await self._rows(role)]
-        rows.sort(key=lambda row: wire.number(row["at_us"]))
-        return [await self._whole(row) for row in rows[:limit]]
+    async def all(self, *, limit: int = 1000, code: str = "") -> list[DeadLetter]:
+        """Return the letters that wait for a person, oldest first."""
+        found: list[DeadLetter] = []
+        if code != STRAY:
+            rows = [row for role in ROLES for row in await self._rows(letters_pk(role))]
+            rows = [row for row in rows if code in ("", wire.string(row["code"]))]
+            rows.sort(key=lambda row: wire.number(row["at_us"]))
+            found += [await self._whole(row) for row in rows[:limit]]
+        if code in ("", STRAY):
+            found += await self._strays(limit, settled=False)
+        found.sort(key=lambda letter: letter.at_us)
+        return found[:limit]
+
+    async def settled(self, *, limit: int = 1000) -> list[DeadLetter]:
+        """Return the settled letters, in no order: one a key."""
+        return await self._strays(limit, settled=True)
 
     async def count(self) -> int:
-        """Return how many there are."""
-        total = 0
-        for role in ROLES:
-            start = None
-            while True:
-                page = await self._db.query(query_request(self._table, letters_pk(role), start=start, count=True))
-                total += page.scanned
-                start = page.next_key
-                if start is None:
-                    break
-        return total
+        """Return how many wait for a person. From `COUNT_AT_MOST` of a kind on it counts no further."""
+        return sum(
+            [await self._count(pk) for role in ROLES for pk in (letters_pk(role), strays_pk(role, settled=False))]
+        )
 
     async def remove(self, letter: DeadLetter) -> None:
-        """Take a letter out, after it was applied or overtaken."""
+        """Take a letter out, after it was applied, merged, overtaken or discarded."""
         _, parts = letter_row(letter)
-        await self._db.delete_item(delete_request(self._table, key_of(letters_pk(letter.role), letter.sequence)))
+        await self._db.delete_item(delete_request(self._table, letter_key(letter)))
         for number in range(1, len(parts) + 1):
             piece = key_of(parts_pk(letter.role), f"{letter.sequence}#{number}")
             await self._db.delete_item(delete_request(self._table, piece))
 
-    async def _rows(self, role: str) -> list[Image]:
+    async def _strays(self, limit: int, *, settled: bool) -> list[DeadLetter]:
+        rows = [row for role in ROLES for row in await self._rows(strays_pk(role, settled=settled), limit)]
+        return [await self._whole(row) for row in rows]
+
+    async def _count(self, pk: str) -> int:
+        total, start = 0, None
+        while total < COUNT_AT_MOST:
+            page = await self._db.query(query_request(self._table, pk, start=start, count=True))
+            total += page.scanned
+            start = page.next_key
+            if start is None:
+                break
+        return min(total, COUNT_AT_MOST)
+
+    async def _rows(self, pk: str, limit: int | None = None) -> list[Image]:
         rows: list[Image] = []
         start = None
-        while True:
-            page = await self._db.query(query_request(self._table, letters_pk(role), start=start))
+        while limit is None or len(rows) < limit:
+            left = None if limit is None else limit - len(rows)
+            page = await self._db.query(query_request(self._table, pk, limit=left, start=start))
             rows += page.items
             start = page.next_key
             if start is None:
-                return rows
+                break
+        return rows
 
     async def _whole(self, row: Image) -> DeadLetter:
         letter_role, sequence = wire.string(row["role"]), wire.string(row["sk"])

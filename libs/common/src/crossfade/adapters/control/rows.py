@@ -10,11 +10,21 @@ import msgspec
 from msgspec import Raw
 
 from crossfade.core import image as wire
-from crossfade.core.control import HEARTBEAT_PK, JOURNAL_PK, PK, REPORT_PK, SK, journal_sk, letters_pk, report_sk
+from crossfade.core.control import (
+    HEARTBEAT_PK,
+    JOURNAL_PK,
+    PK,
+    REPORT_PK,
+    SK,
+    journal_sk,
+    letters_pk,
+    report_sk,
+    strays_pk,
+)
 from crossfade.core.image import Image
 from crossfade.core.keys import Key
 from crossfade.core.ramp import FlagDocument
-from crossfade.ports.control import DeadLetter, Entry, Heartbeat, Report
+from crossfade.ports.control import STRAY, DeadLetter, Entry, Heartbeat, Report
 
 ITEM_BUDGET_BYTES: Final = 380_000
 """Of one payload in one item: DynamoDB takes 400 KB with all names and other values."""
@@ -112,6 +122,13 @@ def report_of(row: Mapping[str, Raw]) -> Report:
     return Report(**_decode_body(wire.string(row["body"])))
 
 
+def letter_key(letter: DeadLetter) -> Image:
+    """Return the key of a letter's item."""
+    if letter.code == STRAY:
+        return key_of(strays_pk(letter.role, settled=letter.settled), letter.sequence)
+    return key_of(letters_pk(letter.role), letter.sequence)
+
+
 def letter_row(letter: DeadLetter) -> tuple[Image, list[bytes]]:
     """Return a letter as an item, and the parts of its payload that don't fit into it.
 
@@ -120,7 +137,7 @@ def letter_row(letter: DeadLetter) -> tuple[Image, list[bytes]]:
     packed = len(letter.payload) > WORTH_PACKING_BYTES
     payload = gzip.compress(letter.payload, 6) if packed else letter.payload
     pieces = [payload[at : at + ITEM_BUDGET_BYTES] for at in range(0, len(payload), ITEM_BUDGET_BYTES)] or [b""]
-    row = key_of(letters_pk(letter.role), letter.sequence) | {
+    row = letter_key(letter) | {
         "role": wire.of_string(letter.role),
         "key": wire.of_binary(letter.key),
         "reason": wire.of_string(letter.reason),
@@ -130,6 +147,10 @@ def letter_row(letter: DeadLetter) -> tuple[Image, list[bytes]]:
         "parts": wire.of_number(len(pieces) - 1),
         "trace": wire.of_string(letter.trace),
         "at_us": wire.of_number(letter.at_us),
+        "table": wire.of_string(letter.table),
+        "committed_us": wire.of_number(letter.committed_us),
+        "settled": wire.of_boolean(letter.settled),
+        "cure": wire.of_string(letter.cure),
     }
     if letter.version is not None:
         row["version"] = wire.of_number(letter.version)
@@ -154,14 +175,29 @@ def letter_of(row: Mapping[str, Raw], parts: list[bytes]) -> DeadLetter:
         payload=gzip.decompress(payload) if wire.boolean(row["packed"]) else payload,
         trace=wire.string(row["trace"]),
         at_us=wire.number(row["at_us"]),
+        table=wire.string(row["table"]),
+        committed_us=wire.number(row["committed_us"]),
+        settled=wire.boolean(row["settled"]),
+        cure=wire.string(row["cure"]),
     )
 
 
-def put_request(table: str, row: Image, *, if_absent: bool = False) -> bytes:
-    """Return a PutItem request."""
+def put_request(table: str, row: Image, *, if_absent: bool = False, if_older: str = "") -> bytes:
+    """Return a PutItem request.
+
+    Args:
+        table: its name.
+        row: the item.
+        if_absent: only where there is none.
+        if_older: only where there is none, or one whose number of this name is lower.
+    """
     request: dict[str, Any] = {"TableName": table, "Item": row}
     if if_absent:
         request["ConditionExpression"] = "attribute_not_exists(pk)"
+    if if_older:
+        request["ConditionExpression"] = "attribute_not_exists(pk) OR #n < :n"
+        request["ExpressionAttributeNames"] = {"#n": if_older}
+        request["ExpressionAttributeValues"] = {":n": row[if_older]}
     return encode(request)
 
 

@@ -190,18 +190,25 @@ class MemoryDeadLetters:
         self._rows = (store or ControlStore()).letters
 
     async def park(self, letter: DeadLetter) -> None:
-        """Keep a letter; parking the same one again changes nothing."""
+        """Keep a letter; parking the same one again changes nothing. A settled one takes the place of an older one."""
         if letter.role not in ROLES:
             raise ConfigError(f"unknown role {letter.role!r}: one of {', '.join(ROLES)}")
-        self._rows.setdefault((letter.role, letter.sequence), letter)
+        held = self._rows.setdefault((letter.role, letter.sequence), letter)
+        if letter.settled and held.committed_us < letter.committed_us:
+            self._rows[letter.role, letter.sequence] = letter
 
-    async def all(self, *, limit: int = 1000) -> list[DeadLetter]:
-        """Return the letters, oldest first."""
-        return sorted(self._rows.values(), key=lambda letter: letter.at_us)[:limit]
+    async def all(self, *, limit: int = 1000, code: str = "") -> list[DeadLetter]:
+        """Return the letters that wait for a person, oldest first."""
+        found = [each for each in self._rows.values() if not each.settled and code in ("", each.code)]
+        return sorted(found, key=lambda letter: letter.at_us)[:limit]
+
+    async def settled(self, *, limit: int = 1000) -> list[DeadLetter]:
+        """Return the settled letters, in no order: one a key."""
+        return [each for each in self._rows.values() if each.settled][:limit]
 
     async def count(self) -> int:
-        """Return how many there are."""
-        return len(self._rows)
+        """Return how many wait for a person."""
+        return sum(not each.settled for each in self._rows.values())
 
     async def remove(self, letter: DeadLetter) -> None:
         """Take a letter out."""
