@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from controller.world import World
+from crossfade.core.carrying import why_not
 from crossfade.core.fit import unfit
 from crossfade.core.gates import GateResult
 from crossfade.core.image import Image
 from crossfade.core.item import FIRST_STAMPED, parse_item, version_of
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Direction, IndexKey, Side, TableShape
+from crossfade.core.shape import IndexKey, Side, TableShape
 
 A_GENERATION = 10**8
 """As long as a generation ever gets; it stands in for the one that a handover will give."""
@@ -21,12 +22,12 @@ def why_unfit(mapping: Mapping, key: Key, row: Image) -> str:
     """Say why a row of the legacy table can't move to the new one, or not back; empty when nothing speaks against it.
 
     Raises:
-        PoisonRecord: it can't be read or mapped.
+        PoisonRecord: it can't be read.
     """
-    legacy, new = mapping.shape(Side.LEGACY), mapping.shape(Side.NEW)
+    legacy = mapping.shape(Side.LEGACY)
     item = parse_item(row, legacy)
     sealed = item._replace(version=max(version_of(item), FIRST_STAMPED * 10), generation=A_GENERATION)
-    if cause := unfit(key, mapping.map_item(Direction.FORWARD, sealed), new):
+    if cause := why_not(mapping, key, Side.NEW, sealed):
         return cause
     cause = unfit(key, sealed, legacy, standing=item)
     return f"there would be no way back: {cause}" if cause else ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from crossfade.core.carrying import GIVEN_BACK, why_not
 from crossfade.core.errors import PoisonRecord
 from crossfade.core.fit import unfit
 from crossfade.core.image import of_string
-from crossfade.core.item import Item
+from crossfade.core.item import Item, is_held_out
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping as MigrationMapping
 from crossfade.core.parity import Pair, owner_of
@@ -45,22 +46,17 @@ class BothTables:
         return {key: self.seen(side, item) for key, item in found.items()}
 
     def why_refused(self, key: Key, pair: Pair) -> str:
-        """Say why the other table refuses an owner's item, as far as it can be told beforehand; empty otherwise."""
+        """Say why the other table has not got an owner's item, and won't get it; empty when nothing tells so."""
         owner = owner_of(pair)
         item = None if owner is None else pair.of(owner)
         if owner is None or item is None:
             return ""
-        if cause := why_unmappable(item):
-            return cause
-        target = owner.other
-        standing = pair.of(target)
-        if target is Side.LEGACY:  # everything here is in the names of the new table
-            try:
-                item = self.mapping.map_item(Direction.REVERSE, item)
-            except PoisonRecord as error:
-                return str(error)
-            standing = None
-        return unfit(key, item, self.mapping.shape(target), standing=standing)
+        cause = (
+            why_unmappable(item) or unfit(key, item, self.mapping.shape(Side.NEW), standing=pair.new)
+            if owner is Side.LEGACY  # everything here is in the names of the new table
+            else why_not(self.mapping, key, Side.LEGACY, item)
+        )
+        return cause or (GIVEN_BACK if is_held_out(item) else "")
 
 
 def why_unmappable(item: Item | None) -> str:

@@ -87,9 +87,16 @@ def unfit_transfer(transfer: Transfer, shape: TableShape, *, standing: Item | No
     return _why(transfer.key, build_image(after, shape, key), shape, replacement)
 
 
-def unfit_image(key: Key, image: Image, shape: TableShape) -> str:
-    """Say why a table would refuse, for good, a row as it would stand there; empty when nothing speaks against it."""
-    return _why(key, image, shape, None)
+def unfit_image(key: Key, image: Image, shape: TableShape, *, encoded_bytes: int) -> str:
+    """Say why a table would refuse, for good, a row as it would stand there; empty when nothing speaks against it.
+
+    Args:
+        key: the encoded key.
+        image: the row, key included.
+        shape: of the table.
+        encoded_bytes: length of the row as JSON, which spares counting small ones: no item's size exceeds it.
+    """
+    return _why(key, image, shape, None, encoded_bytes)
 
 
 def too_long(expression: str) -> str:
@@ -112,11 +119,11 @@ def needs_put(replacement: Replacement) -> str:
     return ""
 
 
-def _why(key: Key, after: Image, shape: TableShape, replacement: Replacement | None) -> str:
+def _why(key: Key, after: Image, shape: TableShape, replacement: Replacement | None, longest: int | None = None) -> str:
     try:
-        if cause := _key_cause(key, shape) or _index_cause(after, shape):
+        if cause := _key_cause(key, shape) or (_index_cause(after, shape) if shape.index_keys else ""):
             return cause
-        if _longest(after) > MAX_ITEM_BYTES - RESERVE_BYTES:
+        if (_longest(after) if longest is None else longest) > MAX_ITEM_BYTES - RESERVE_BYTES:
             size = item_size(after)
             if size > MAX_ITEM_BYTES - RESERVE_BYTES:
                 return (

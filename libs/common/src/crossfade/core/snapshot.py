@@ -90,7 +90,11 @@ class LineMapper:
             generation = wire.number(image[GEN]) if GEN in image else 0
         except PoisonRecord as error:
             return MappedLine(Fate.UNMAPPABLE, key=key, reason=str(error))
-        return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encode_image(mapped), key, generation=generation)
+        encoded = encode_image(mapped)
+        if cause := unfit_image(key, mapped, self._shape, encoded_bytes=len(encoded)):
+            # ImportTable would leave out the row, and call the whole import failed.
+            return MappedLine(Fate.UNMAPPABLE, key=key, reason=cause)
+        return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encoded, key, generation=generation)
 
     def _mapped(self, key: Key, image: Image) -> Image:
         role = image.get(ROLE)
@@ -102,6 +106,4 @@ class LineMapper:
         mapped[MV] = image.get(MV, _UNSTAMPED)
         mapped[ROLE] = _STANDBY
         mapped[GEN] = _GENERATION
-        if cause := unfit_image(key, mapped, self._shape):
-            raise PoisonRecord(cause)  # ImportTable would leave out the row, and call the whole import failed
         return mapped
