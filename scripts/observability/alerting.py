@@ -33,15 +33,17 @@ class Clients(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A metric in an alarm's expression, summed over each period.
+    """A metric in an alarm's expression.
 
     Attributes:
         metric: in CloudWatch.
         dimensions: beside service and migration, with their values.
+        statistic: of each period.
     """
 
     metric: str
     dimensions: tuple[tuple[str, str], ...] = ()
+    statistic: str = "Sum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Alarm:
         period_min: minutes of one period.
         expression: metric math over the parts, instead of one metric's statistic; empty for none.
         parts: by their ids in the expression.
+        silence: whether missing data alarms, as it says that somebody is alive. Else the alarm stays as it was while
+            data is missing: nobody is left to say that it is over.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Alarm:
     period_min: int = 1
     expression: str = ""
     parts: tuple[tuple[str, Part], ...] = ()
+    silence: bool = False
 
 
 RATE_MIN: Final = 5
@@ -96,7 +101,9 @@ def part(metric: Metric, **values: str) -> Part:
     return Part(metric.cloudwatch, tuple(values.items()))
 
 
-def computed(name: str, expression: str, bound: float, parts: dict[str, Part], *, minutes: int) -> Alarm:
+def computed(
+    name: str, expression: str, bound: float, parts: dict[str, Part], *, minutes: int, period_min: int = RATE_MIN
+) -> Alarm:
     """Return an alarm on metric math.
 
     Args:
@@ -105,15 +112,16 @@ def computed(name: str, expression: str, bound: float, parts: dict[str, Part], *
         bound: it alarms above.
         parts: at most ten; the first names the alarm's metric and dimensions.
         minutes: how many in a row.
+        period_min: minutes of one period.
 
     Raises:
         ValueError: CloudWatch would not take it.
     """
-    if len(parts) > MOST_PARTS or set(parts) - set(re.findall(r"[a-z]\w*", expression)) or minutes % RATE_MIN:
+    if len(parts) > MOST_PARTS or set(parts) - set(re.findall(r"[a-z]\w*", expression)) or minutes % period_min:
         raise ValueError(f"alarm {name}: {expression} over {sorted(parts)}, {minutes} min")
     metric = next(iter(parts.values())).metric
     return Alarm(
-        name, metric, bound, "Sum", minutes=minutes, period_min=RATE_MIN, expression=expression,
+        name, metric, bound, "Sum", minutes=minutes, period_min=period_min, expression=expression,
         parts=tuple(parts.items()),
     )  # fmt: skip
 
@@ -132,6 +140,7 @@ def alarm(
     below: bool = False,
     by: tuple[Attribute, ...] = (),
     minutes: int = 5,
+    silence: bool = False,
 ) -> Alarm:
     """Return an alarm on a metric of the contract.
 
@@ -143,6 +152,7 @@ def alarm(
         below: whether it alarms below the bound.
         by: attributes whose dimensions it needs; they have to be all of the metric's, or none.
         minutes: how many in a row.
+        silence: whether missing data alarms.
 
     Raises:
         ValueError: CloudWatch isn't sent the metric with these dimensions.
@@ -151,7 +161,14 @@ def alarm(
         raise ValueError(f"{metric.name} isn't in CloudWatch by {[each.name for each in by]}")
     scaled = bound * metric.cloudwatch_scale
     dimensions = tuple(each.cloudwatch for each in by)
-    return Alarm(name, metric.cloudwatch, scaled, statistic, below=below, dimensions=dimensions, minutes=minutes)
+    return Alarm(
+        name, metric.cloudwatch, scaled, statistic, below=below, dimensions=dimensions, minutes=minutes, silence=silence
+    )
+
+
+def silent(name: str, metric: Metric, *, minutes: int = 3) -> Alarm:
+    """Return the alarm of a service's death: it says nothing of a metric that it sends as long as it lives."""
+    return alarm(name, metric, 1, statistic="SampleCount", below=True, minutes=minutes, silence=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.observability.alerting import Alert, Clients, alarm, part, share
+from scripts.observability.alerting import Alert, Clients, alarm, part, share, silent
 from scripts.observability.presence import down
 from scripts.observability.promql import MIGRATION, one_of
 from scripts.observability.wording import (
@@ -66,7 +66,10 @@ OF_API: Final = (
         f"{M}: no API pod answers Prometheus; clients are served by none",
         API,
         (c.WRITES_ALLOWED, c.PODS),
-        alarms=(alarm("no-pods", c.PODS, 1, below=True, minutes=2),),
+        alarms=(
+            silent("api-silent", c.WRITES_ALLOWED),
+            alarm("no-pods", c.PODS, 1, below=True, minutes=2, silence=True),
+        ),
     ),
     Alert(
         "OwnerWritesRefused",

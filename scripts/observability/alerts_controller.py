@@ -60,6 +60,6 @@ OF_CONTROLLER: Final = (
         f"{M}: no controller drives the migration",
         OVERVIEW,
         (c.DRIVING, c.JOURNAL),
-        alarms=(alarm("no-controller", c.DRIVING, 1, below=True, minutes=3),),
+        alarms=(alarm("no-controller", c.DRIVING, 1, below=True, minutes=3, silence=True),),
     ),
 )

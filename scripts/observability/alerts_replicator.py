@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from scripts.observability.alerting import Alarm, Alert, Clients, alarm, computed, part
@@ -10,6 +11,7 @@ from scripts.observability.promql import SERVICE, one_of
 from scripts.observability.wording import (
     CROSSING_S,
     EXPIRY_S,
+    FLAPPING,
     LAG_S,
     OVERVIEW,
     PAGE,
@@ -43,6 +45,18 @@ def _stopped(group: str) -> Alarm:
     )
 
 
+def _flapping(group: str) -> Alarm:
+    of = {c.GROUP.cloudwatch: group}
+    return computed(
+        f"leases-flapping-{group}",
+        "IF(shards > 0, taken / shards, 0)",
+        FLAPPING,
+        {"taken": part(c.LEASES_TAKEN, **of), "shards": replace(part(c.SHARDS, **of), statistic="Maximum")},
+        minutes=15,
+        period_min=15,
+    )
+
+
 OF_REPLICATOR: Final = (
     Alert(
         "ReplicationLag",
@@ -57,6 +71,34 @@ OF_REPLICATOR: Final = (
         (alarm("iterator-age", c.ITERATOR_AGE, LAG_S),),
         reporters=c.CONSUMERS,
         by=(c.GROUP, c.STREAM),
+    ),
+    Alert(
+        "LeasesFlapping",
+        f"{W.gained(c.LEASES_TAKEN, by=(c.GROUP,), within='15m')} / {W.worst(c.SHARDS, by=(c.GROUP,))} > {FLAPPING:g}",
+        "0m",
+        TICKET,
+        Clients.SAFE,
+        f"{M}: {label(c.GROUP)}'s shards have changed hands {VALUE} times each in a quarter of an hour",
+        REPLICATOR,
+        (c.LEASES_TAKEN, c.SHARDS),
+        FLAPPING,
+        tuple(map(_flapping, c.GROUP.values)),
+        reporters=c.CONSUMERS,
+        by=(c.GROUP,),
+    ),
+    Alert(
+        "RecordsUnread",
+        f"{W.worst(c.UNREAD_AGE, by=(c.GROUP,))} > {EXPIRY_S:g}",
+        "5m",
+        PAGE,
+        Clients.SAFE,
+        f"{M}: {label(c.GROUP)} may have left records in its stream for {SECONDS}, and nobody reads them",
+        REPLICATOR,
+        (c.UNREAD_AGE,),
+        EXPIRY_S,
+        (alarm("unread-age", c.UNREAD_AGE, EXPIRY_S, by=(c.GROUP,)),),
+        reporters=(Service.CONTROLLER,),
+        by=(c.GROUP,),
     ),
     Alert(
         "RecordsNearExpiry",
@@ -88,10 +130,13 @@ OF_REPLICATOR: Final = (
         "5m",
         PAGE,
         Clients.SAFE,
-        f"{M}: no process reads for {label(c.GROUP)}",
+        f"{M}: {label(c.GROUP)} doesn't hold every shard of its stream; what is in the others waits",
         REPLICATOR,
-        (c.LEASES,),
-        alarms=(alarm("no-leases", c.LEASES, 1, below=True, by=c.LEASES.attributes),),
+        (c.LEASES, c.SHARDS, c.UNREAD_SHARDS),
+        alarms=(
+            alarm("no-leases", c.LEASES, 1, below=True, by=c.LEASES.attributes, silence=True),
+            alarm("unread-shards", c.UNREAD_SHARDS, 0, by=c.UNREAD_SHARDS.attributes),
+        ),
     ),
     Alert(
         "CheckpointsStopped",

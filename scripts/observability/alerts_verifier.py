@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.observability.alerting import Alert, Clients, alarm
+from scripts.observability.alerting import Alert, Clients, alarm, silent
 from scripts.observability.presence import down, needed
 from scripts.observability.promql import MIGRATION, one_of
 from scripts.observability.wording import CLEAN_PASS_S, DRIFT, LAG_S, PAGE, TICKET, VALUE, VERIFIER, M, W, label
@@ -63,7 +63,7 @@ OF_VERIFIER: Final = (
         VERIFIER,
         (c.CLEAN_AGE, c.PASS_DURATION, c.SAFE),
         CLEAN_PASS_S,
-        (alarm("clean-pass", c.CLEAN_AGE, CLEAN_PASS_S, minutes=15),),
+        (alarm("clean-pass", c.CLEAN_AGE, CLEAN_PASS_S, minutes=15, silence=True),),
     ),
     Alert(
         "VerifierDown",
@@ -74,6 +74,7 @@ OF_VERIFIER: Final = (
         f"{M}: no verifier answers Prometheus; nobody compares the tables",
         VERIFIER,
         (c.SAFE,),
+        alarms=(silent("verifier-silent", c.SAFE),),
     ),
     Alert(
         "VerifierBlind",
@@ -86,6 +87,6 @@ OF_VERIFIER: Final = (
         VERIFIER,
         (c.READ_AGE, c.VERIFIER_READ),
         LAG_S,
-        (alarm("verifier-lag", c.READ_AGE, LAG_S),),
+        (alarm("verifier-lag", c.READ_AGE, LAG_S, silence=True),),
     ),
 )

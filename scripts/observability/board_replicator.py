@@ -132,10 +132,37 @@ STATE: Final = Row(
         ),
         Panel(
             "Shards held",
-            "By all processes of a consumer together. 0 means that nobody reads.",
-            (Query(S.total(c.LEASES, CONSUMER, by=(c.GROUP,)), shown(c.GROUP)),),
+            "By all processes of a consumer together, and how many there are to hold. 0 means that nobody reads.",
+            (
+                Query(S.total(c.LEASES, CONSUMER, by=(c.GROUP,)), shown(c.GROUP)),
+                Query(S.worst(c.SHARDS, CONSUMER, by=(c.GROUP,)), f"{shown(c.GROUP)}, there are"),
+            ),
             Unit.COUNT,
-            (c.LEASES,),
+            (c.LEASES, c.SHARDS),
+        ),
+        Panel(
+            "Shards taken",
+            "Changes of holder. A restart moves each shard once or twice; again and again means that leases flap.",
+            (Query(S.rate(c.LEASES_TAKEN, CONSUMER, by=(c.GROUP,)), shown(c.GROUP)),),
+            Unit.PER_SECOND,
+            (c.LEASES_TAKEN,),
+        ),
+        Panel(
+            "Records that nobody reads",
+            "Age of the oldest one that a consumer may have left, as the controller knows it: of the dead, too, and "
+            "since capture began while nobody ever read.",
+            (Query(S.worst(c.UNREAD_AGE, CONSUMER, by=(c.GROUP,)), shown(c.GROUP)),),
+            Unit.SECONDS,
+            (c.UNREAD_AGE,),
+            bound=EXPIRY_S,
+        ),
+        Panel(
+            "Shards that nobody reads",
+            "Open shards of which no living process reports, as the controller sees them.",
+            (Query(S.worst(c.UNREAD_SHARDS, CONSUMER, by=(c.GROUP,)), shown(c.GROUP)),),
+            Unit.COUNT,
+            (c.UNREAD_SHARDS,),
+            bound=0,
         ),
         Panel(
             "Events published",

@@ -9,9 +9,11 @@ from scripts.observability.cases_words import (
     ALL_READ,
     EVERYBODY,
     FORWARD,
+    HOLDS_NOT,
     MIGRATION,
     PLANNED,
     READ,
+    REVERSE,
     SHARD,
     WAITS,
     Case,
@@ -89,20 +91,93 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
     "ShardsUnread": (
         Case(
             "nobody holds a shard of the reverse direction",
-            leases("forward", "feed-legacy", "feed-new"),
+            {**leases("forward", "feed-legacy", "feed-new"), **leases("reverse", held="0+0x60")},
             "10m",
-            (Fires("engagement: no process reads for reverse", of("reverse")),),
+            (Fires(f"engagement: reverse {HOLDS_NOT}", of("reverse")),),
+        ),
+        Case(
+            "two processes hold seven of eight",
+            {
+                **leases("reverse", "feed-legacy", "feed-new"),
+                f'crossfade_shards{{{FORWARD},instance="a"}}': "8+0x60",
+                f'crossfade_shards{{{FORWARD},instance="b"}}': "8+0x60",
+                f'crossfade_leases{{{FORWARD},instance="a"}}': "4+0x60",
+                f'crossfade_leases{{{FORWARD},instance="b"}}': "3+0x60",
+            },
+            "10m",
+            (Fires(f"engagement: forward {HOLDS_NOT}", of("forward")),),
+        ),
+        Case(
+            "its processes live, and can't look at their shards",
+            {**leases("forward", "feed-legacy", "feed-new"), f"crossfade_leases{{{REVERSE}}}": "0+0x60"},
+            "10m",
+            (Fires(f"engagement: reverse {HOLDS_NOT}", of("reverse")),),
         ),
         Case(
             "nobody does, and nobody is left to tell the phase",
             {},
             "10m",
-            tuple(Fires(f"engagement: no process reads for {each}", of(each)) for each in ALL_READ),
+            tuple(Fires(f"engagement: {each} {HOLDS_NOT}", of(each)) for each in ALL_READ),
             dead=EVERYBODY,
         ),
         Case("all four read", leases(*ALL_READ), "10m"),
+        Case(
+            "a shard changes hands",
+            {**leases("reverse", "feed-legacy", "feed-new"), **leases("forward", held="2+0x4 1 1 2+0x50")},
+            "12m",
+        ),
         Case("there is no migration yet", PLANNED, "10m"),
         Case("complete: the feed goes on alone", {**phase("COMPLETE"), **leases("feed-new")}, "10m"),
+    ),
+    "LeasesFlapping": (
+        Case(
+            "two processes take eight shards from each other, again and again",
+            {
+                f"crossfade_shards{{{FORWARD}}}": "8+0x40",
+                f'crossfade_leases_taken_total{{{FORWARD},instance="a"}}': "0+2x40",
+                f'crossfade_leases_taken_total{{{FORWARD},instance="b"}}': "0+2x40",
+            },
+            "30m",
+            (
+                Fires(
+                    "engagement: forward's shards have changed hands 7.5 times each in a quarter of an hour",
+                    of("forward"),
+                ),
+            ),
+        ),
+        Case(
+            "a rolling restart",
+            {
+                f"crossfade_shards{{{FORWARD}}}": "8+0x40",
+                f"crossfade_leases_taken_total{{{FORWARD}}}": "0+0x20 8+0x5 16+0x20",
+            },
+            "30m",
+        ),
+    ),
+    "RecordsUnread": (
+        Case(
+            "nobody has read for a day",
+            {f"crossfade_unread_age_seconds{{{FORWARD}}}": "90000+60x15"},
+            "10m",
+            (
+                Fires(
+                    "engagement: forward may have left records in its stream for 1d 1h 10m 0s, and nobody reads them",
+                    of("forward"),
+                ),
+            ),
+        ),
+        Case(
+            "an import takes days, and forward has no lease yet",
+            {**phase("SNAPSHOT"), f"crossfade_unread_age_seconds{{{FORWARD}}}": "100000+60x30"},
+            "10m",
+            (
+                Fires(
+                    "engagement: forward may have left records in its stream for 1d 3h 56m 40s, and nobody reads them",
+                    of("forward"),
+                ),
+            ),
+        ),
+        Case("an import takes hours", {f"crossfade_unread_age_seconds{{{FORWARD}}}": "10000+60x30"}, "10m"),
     ),
     "CheckpointsStopped": (
         Case(

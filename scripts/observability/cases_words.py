@@ -34,6 +34,7 @@ PHASES: Final = (
 )
 NO_CONTROLLER: Final = "engagement: no controller drives the migration"
 WATCHDOG: Final = "Always fires: when it stops, no other alert of Crossfade can arrive"
+HOLDS_NOT: Final = "doesn't hold every shard of its stream; what is in the others waits"
 WAITS: Final = "answers Prometheus; what it reads waits in the stream until it expires"
 
 
@@ -105,9 +106,13 @@ def buckets(metric: str, labels: str, **seen: str) -> dict[str, str]:
     return {f'{metric}_bucket{{{E}{labels},le="{"+Inf" if le == "inf" else le}"}}': seen for le, seen in bounds.items()}
 
 
-def leases(*groups: str) -> dict[str, str]:
-    """Return consumers that hold two shards each."""
-    return {f'crossfade_leases{{{E},messaging_consumer_group_name="{group}"}}': "2+0x60" for group in groups}
+def leases(*groups: str, held: str = "2+0x60") -> dict[str, str]:
+    """Return consumers of two shards each, and how many each holds."""
+    found = {}
+    for each in groups:
+        labels = f'{{{E},messaging_consumer_group_name="{each}"}}'
+        found |= {f"crossfade_leases{labels}": held, f"crossfade_shards{labels}": "2+0x60"}
+    return found
 
 
 def tips(**sides: str) -> dict[str, str]:
@@ -121,6 +126,7 @@ def parity(name: str, values: str) -> dict[str, str]:
 
 
 SHARD: Final = 'messaging_destination_name="wallet-changes",messaging_destination_partition_id="shardId-0"'
+REVERSE: Final = f'{E},messaging_consumer_group_name="reverse"'
 FORWARD: Final = f'{E},messaging_consumer_group_name="forward"'
 READ: Final = f'messaging_client_consumed_messages_total{{{FORWARD},messaging_system="aws.kinesis"}}'
 ALL_READ: Final = ("forward", "reverse", "feed-legacy", "feed-new")

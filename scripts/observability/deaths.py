@@ -188,6 +188,7 @@ def _says(service: Service, phase: str) -> Iterator[tuple[str, str, str, str]]:
             if each.alert == "ShardsUnread" and phase in each.phases:
                 group = f'{GROUP}="{each.labels[GROUP]}"'
                 yield "crossfade_leases", group, "2", "0"
+                yield "crossfade_shards", group, "2", "0"
                 yield "messaging_client_consumed_messages_total", group, "0", "600"
                 yield "crossfade_checkpoints_total", group, "0", "60"
 

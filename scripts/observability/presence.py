@@ -149,14 +149,14 @@ def kept(name: str, expr: str, *reporters: Service, by: tuple[Attribute, ...] = 
     Args:
         name: of the alert, without the prefix.
         expr: fires on it; its labels are the migration and `by`.
-        reporters: whose metrics it reads. With the consumer group in `by`, that consumer's replicator counts instead.
+        reporters: whose metrics it reads. Of replicators, with the consumer group in `by`, only that group's counts.
         by: labels beside the migration.
 
     What is kept has the value NaN: how many there are isn't known.
     """
     labels = ", ".join([MIGRATION, *(each.prometheus for each in by)])
     fired = f'NaN * max by ({labels}) (ALERTS{{alertname="{PREFIX}{name}",alertstate="firing"}})'
-    if c.GROUP in by:
+    if c.GROUP in by and set(reporters) <= CONSUMERS_OF.keys():
         gone = f"and on ({MIGRATION}, {c.GROUP.prometheus}) {CONSUMER_DOWN}"
     else:
         gone = f"and on ({MIGRATION}) {_of(DOWN, *reporters)}"
@@ -164,9 +164,13 @@ def kept(name: str, expr: str, *reporters: Service, by: tuple[Attribute, ...] = 
 
 
 def unread(group: str) -> str:
-    """Return one sample per migration in which a consumer must read and holds no shard."""
+    """Return one sample per migration in which a consumer must read and doesn't hold every shard.
+
+    What its processes say is compared, theirs alone; when none is left to say anything, that is less than every shard.
+    """
     service = next(each for each, groups in CONSUMERS_OF.items() if group in groups)
-    held = f"{WATCHED.total(c.LEASES, one_of(c.GROUP, [group]))} > 0"
+    where = one_of(c.GROUP, [group])
+    held = f"({WATCHED.total(c.LEASES, where)} > 0) >= on ({MIGRATION}) {WATCHED.worst(c.SHARDS, where)}"
     silent = f"{needed(service, EXPECTED, READS_IN[group])} unless on ({MIGRATION}) ({held})"
     return f'label_replace(max by ({MIGRATION}) ({silent}), "{c.GROUP.prometheus}", "{group}", "", "")'
 

@@ -85,6 +85,10 @@ class Queries:
         part = "count" if metric.kind is Kind.HISTOGRAM else ""
         return self._over("sum", metric, by, f"rate({self.of(metric, *where, part=part)}[{self.window}])")
 
+    def gained(self, metric: Metric, *where: Where, by: tuple[Label, ...] = (), within: str) -> str:
+        """Return what a counter has gained within a time."""
+        return self._over("sum", metric, by, f"increase({self.of(metric, *where)}[{within}])")
+
     def quantile(self, share: float, metric: Metric, *where: Where, by: tuple[Label, ...] = ()) -> str:
         """Return a quantile of a histogram."""
         return f"histogram_quantile({share:g}, {self.buckets(metric, *where, by=by)})"

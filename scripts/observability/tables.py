@@ -29,7 +29,9 @@ def described(alarm: Alarm) -> str:
     sign = "<" if alarm.below else ">"
     if alarm.expression:
         parts = ", ".join(
-            f"{key} = {' '.join([each.metric, *(value for _, value in each.dimensions)])}" for key, each in alarm.parts
+            f"{key} = {' '.join([each.metric, *(value for _, value in each.dimensions)])}"
+            f"{'' if each.statistic == 'Sum' else f' ({each.statistic})'}"
+            for key, each in alarm.parts
         )
         bound = f"{alarm.bound:g}, {alarm.minutes} min"
         return f"`{alarm.name}`: {alarm.metric} in {alarm.expression}, sums of {parts} {sign} {bound}"

@@ -18,6 +18,8 @@ STALE_FLAGS_S: Final = 60.0
 CLEAN_PASS_S: Final = 6 * GATES.clean_pass_s
 """The gate wants a fresh pass before a step; an alert only says that passes don't come any more."""
 CROSSING_S: Final = 30.0
+FLAPPING: Final = 4.0
+"""A rolling restart moves each shard once or twice; a third time when the shares are evened out."""
 FAILED_COPIES: Final = 0.05
 THROTTLED: Final = 0.05
 DRIFT: Final = ("stuck", "diverged", "missing", "extra", "ahead")

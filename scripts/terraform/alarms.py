@@ -38,11 +38,10 @@ VALUES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "parity-drift": {CLASS.cloudwatch: DRIFT},
     "foreign-writes": {GROUP.cloudwatch: ("forward", "reverse"), RECORD_OUTCOME.cloudwatch: ("foreign",)},
     "no-leases": {GROUP.cloudwatch: tuple(SERVICE_OF)},
+    "unread-shards": {GROUP.cloudwatch: tuple(SERVICE_OF)},
+    "unread-age": {GROUP.cloudwatch: tuple(SERVICE_OF)},
 }
 """The values of dimensions that alarms go by."""
-
-SILENCE: Final = frozenset({"no-leases", "no-controller", "verifier-lag"})
-"""Alarms that missing data sets off too: who doesn't run says nothing."""
 
 
 def _metric(of: Alarm) -> list[Metric]:
@@ -63,7 +62,9 @@ def _dimensions(of: Alarm) -> Iterator[dict[str, str]]:
 
 
 def _one(alert: Alert, of: Alarm, service: Service, dimensions: dict[str, str], *, several: bool) -> dict[str, Any]:
-    consumer = dimensions.get(GROUP.cloudwatch, "")
+    consumers = [each for each, sends in SERVICE_OF.items() if sends is service]
+    named = {value for _, each in of.parts for name, value in each.dimensions if name == GROUP.cloudwatch}
+    named |= {value for name, value in dimensions.items() if name == GROUP.cloudwatch}
     extra = [value for name, value in dimensions.items() if len(VALUES[of.name][name]) > 1]
     suffix = extra or ([service.value.removeprefix("replicator-")] if several else [])
     percentile = of.statistic.startswith("p")
@@ -72,17 +73,20 @@ def _one(alert: Alert, of: Alarm, service: Service, dimensions: dict[str, str], 
         "alarm": of.name,
         "metric": of.metric,
         "service": service.value,
-        "watches": consumer or service.value,
+        "watches": [each for each in consumers if each in named] or consumers or [service.value],
         "dimensions": dimensions,
         "statistic": None if percentile else of.statistic,
         "percentile": of.statistic if percentile else None,
         "below": of.below,
         "expression": of.expression or None,
-        "parts": {key: {"metric": each.metric, "dimensions": dict(each.dimensions)} for key, each in of.parts},
+        "parts": {
+            key: {"metric": each.metric, "dimensions": dict(each.dimensions), "statistic": each.statistic}
+            for key, each in of.parts
+        },
         "period_s": of.period_min * 60,
         "bound": of.bound,
         "minutes": of.minutes,
-        "silence": of.name in SILENCE,
+        "silence": of.silence,
         "severity": alert.severity.value,
         "runbook": alert.runbook,
         "alert": alert.full_name,
@@ -101,7 +105,8 @@ def alarms() -> list[dict[str, Any]]:
             if consumers:
                 services = {SERVICE_OF[each] for each in consumers}
             for dimensions in _dimensions(of):
-                sends = {SERVICE_OF[dimensions[GROUP.cloudwatch]]} if GROUP.cloudwatch in dimensions else services
+                reads = SERVICE_OF.get(dimensions.get(GROUP.cloudwatch, ""))
+                sends = {reads} if reads in services else services
                 found += [
                     _one(alert, of, service, dimensions, several=len(services) > 1)
                     for service in sorted(sends, key=lambda each: each.value)

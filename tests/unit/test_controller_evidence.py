@@ -37,6 +37,22 @@ async def test_rule_12_a_silent_consumer_means_an_unknown_lag_which_is_shut() ->
     assert "no living forward consumer" in ctx.shut(RAMPING_GATES)
 
 
+async def test_retention_is_watched_while_nobody_reads() -> None:
+    """A dead consumer's records age on, although no living one has an unapplied record to tell of."""
+    town = Town()
+    ctx, driver = await settled(town, "start", exclude=[])
+    town.silent_roles = {"forward"}
+    town.now_s += 150 * 3600
+    for _ in range(25):
+        await town.live()
+        await driver.tick()
+    evidence = ctx.evidence()
+    assert evidence is not None
+    assert ctx.observer.unread(ctx.state)["forward"].shards == 1
+    assert evidence.oldest_unapplied_s / 3600 == pytest.approx(150, abs=1)
+    assert "expires in 18.0 h" in ctx.shut(RAMPING_GATES)
+
+
 async def test_a_foreign_write_is_remembered_when_its_consumer_restarts() -> None:
     town = Town()
     ctx, driver = await settled(town, "start", exclude=[])

@@ -97,6 +97,23 @@ async def work(engine: Engine, ledger: Ledger, worker: str, pause_s: float = 0.0
             continue
 
 
+def test_workers_tell_how_many_shards_somebody_should_hold_and_how_often_they_took_one() -> None:
+    async def scenario() -> None:
+        kinesis, backend = filled(40, shards=4), MemoryBackend()
+        async with engine_on(kinesis, backend, "w1") as one:
+            assert one.report()[3:] == (0, 0), "it has not looked yet"
+            await asyncio.sleep(30)
+            assert one.report()[3:] == (4, 4)
+            async with engine_on(kinesis, backend, "w2") as two:
+                await asyncio.sleep(60)
+                assert two.report()[3:] == (4, 2)
+                assert one.report()[3:] == (4, 4), "what it gave away it did not take"
+            await asyncio.sleep(60)
+            assert one.report()[3:] == (4, 6)
+
+    run(scenario())
+
+
 def test_two_workers_share_by_hand_over_and_nothing_is_applied_twice() -> None:
     async def scenario() -> None:
         kinesis, backend, ledger = filled(400, shards=4), MemoryBackend(), Ledger()

@@ -32,6 +32,8 @@ from crossfade.runtime.telemetry.contract import (
     INTENT,
     ITERATOR_AGE,
     JOURNAL,
+    LEASES,
+    LEASES_TAKEN,
     MARKS,
     METRICS,
     MIGRATION_PHASE,
@@ -41,8 +43,11 @@ from crossfade.runtime.telemetry.contract import (
     RAMP,
     RECORDS,
     REPAIRING,
+    SHARDS,
     SWEEP,
     THROTTLED,
+    UNREAD_AGE,
+    UNREAD_SHARDS,
 )
 from crossfade.runtime.telemetry.schema import Metric, Service
 from engagement_api.measures import observed as api_observed
@@ -169,7 +174,9 @@ async def test_the_controllers_status_is_its_metrics() -> None:
     town = Town(4)
     await settled(town, "start", exclude=[])
     ctx, driver = await run(town, lambda: True)
-    await driver.tick()
+    for _ in range(3):  # a report counts as of a living one when it was seen to change
+        await town.live()
+        await driver.tick()
     found = values(controller_observed(status_of(ctx, ""), {"new": 3}, driving=True))
     assert must_emit(Service.CONTROLLER) <= found.keys()
     assert found[MIGRATION_PHASE] == {each.value: float(each is Phase.DUAL_WRITE) for each in Phase}
@@ -178,6 +185,8 @@ async def test_the_controllers_status_is_its_metrics() -> None:
     assert found[HANDOVERS] == {"to-legacy": 0, "to-new": 3}
     assert found[PODS][""] >= 1
     assert found[GATE_OPEN]
+    assert found[UNREAD_SHARDS]["forward"] == 0
+    assert found[UNREAD_AGE]["forward"] < 60
 
 
 def test_a_controller_without_the_lease_speaks_for_nobody() -> None:
@@ -252,7 +261,7 @@ class Reading:
 
     def engines(self) -> list[EngineReport]:
         shard = ShardReport("shard-1", 0, 1.0, None, "c", 0.25, None)
-        return [EngineReport("wallet-changes", (shard,), 0.25)]
+        return [EngineReport("wallet-changes", (shard,), 0.25, readable=8, taken=3)]
 
 
 def replicated(role: str, sender: Sender | None, seen_s: float) -> dict[Metric, dict[str, float]]:
@@ -271,6 +280,7 @@ def test_the_tallies_of_a_replicator_are_its_metrics() -> None:
     assert found[MARKS] == {"forward hit": 3, "forward miss": 5}
     assert found[THROTTLED] == {"forward": 5}
     assert found[CHECKPOINTS] == {"forward": 7}
+    assert (found[LEASES], found[SHARDS], found[LEASES_TAKEN]) == ({"forward": 1}, {"forward": 8}, {"forward": 3})
     assert found[ITERATOR_AGE] == {"forward wallet-changes shard-1": 0.25}
     assert found[ARRIVAL_LAG] == {"forward wallet-changes shard-1": 0.5}
 

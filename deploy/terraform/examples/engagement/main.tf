@@ -5,8 +5,11 @@ locals {
   tables    = { legacy = "wallet", new = "engagement" }
   streams   = { legacy = "wallet-changes", new = "engagement-changes", feed = "engagement-events" }
 
-  new_table     = var.new_table_imported ? toset([local.tables.new]) : toset([])
-  consumers     = ["forward", "reverse", "feed-legacy", "feed-new"]
+  new_table = var.new_table_imported ? toset([local.tables.new]) : toset([])
+  consumers = ["forward", "reverse", "feed-legacy", "feed-new"]
+  # Forward as Lambda holds no leases: AWS's own metrics watch it.
+  replicators   = var.forward_lambda == null ? local.consumers : setsubtract(local.consumers, ["forward"])
+  running       = concat(["engagement-api", "controller"], var.replicating ? concat(["verifier"], tolist(local.replicators)) : var.legacy_writes_revoked ? ["feed-new"] : [])
   function_name = "${local.migration}-crossfade-forward"
   on_failure    = "arn:${data.aws_partition.current.partition}:sqs:${var.region}:${data.aws_caller_identity.current.account_id}:${local.function_name}-on-failure"
 }
@@ -110,7 +113,8 @@ module "alarms" {
   streams       = local.streams
   retention_h   = var.retention_h
   dedup_nodes   = module.dedup.nodes
-  running       = concat(["controller"], var.replicating ? concat(["verifier"], local.consumers) : [])
+  running       = local.running
+  captured      = compact([var.capturing ? "legacy" : "", var.replicating ? "new" : ""])
   alarm_actions = [var.pager_topic_arn]
   runbooks_url  = var.runbooks_url
 

@@ -6,6 +6,12 @@ variable "region" {
 
 # How far the migration has come. Terraform does not drive it: the CLI does, and these follow.
 
+variable "capturing" {
+  description = "`crossfade start` has begun, and COMPLETE is not reached: the legacy table's changes are captured, so somebody must read them in time."
+  type        = bool
+  default     = false
+}
+
 variable "new_table_imported" {
   description = "The snapshot's import has made the new table (phase CATCHING_UP or later): adopt it and its change stream."
   type        = bool

@@ -16,7 +16,7 @@ resource "aws_cloudwatch_metric_alarm" "own" {
   metric_name = each.value.expression == null ? each.value.metric : null
   dimensions  = each.value.expression == null ? merge({ Service = each.value.service, Migration = var.migration }, each.value.dimensions) : null
 
-  # Shares and the like: metric math over sums. Where a sum is missing there is nothing to compute, which is no alarm.
+  # Shares and the like: metric math. Where a part is missing there is nothing to compute, and so no data.
   dynamic "metric_query" {
     for_each = each.value.expression == null ? {} : each.value.parts
     content {
@@ -26,7 +26,7 @@ resource "aws_cloudwatch_metric_alarm" "own" {
         namespace   = "Crossfade"
         metric_name = metric_query.value.metric
         dimensions  = merge({ Service = each.value.service, Migration = var.migration }, metric_query.value.dimensions)
-        stat        = "Sum"
+        stat        = metric_query.value.statistic
         period      = each.value.period_s
       }
     }
@@ -48,7 +48,9 @@ resource "aws_cloudwatch_metric_alarm" "own" {
   period              = each.value.expression == null ? each.value.period_s : null
   evaluation_periods  = each.value.minutes * 60 / each.value.period_s
   datapoints_to_alarm = each.value.minutes * 60 / each.value.period_s
-  treat_missing_data  = each.value.silence && contains(var.running, each.value.watches) ? "breaching" : "notBreaching"
+
+  # Who must run and says nothing alarms; what he said last stays, since nobody is left to say that it is over.
+  treat_missing_data = length(setintersection(var.running, each.value.watches)) == 0 ? "notBreaching" : each.value.silence ? "breaching" : "ignore"
 
   actions_enabled = var.enabled
   alarm_actions   = local.actions[each.value.severity]

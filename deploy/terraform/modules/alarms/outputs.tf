@@ -3,6 +3,7 @@ output "names" {
   value = concat(
     [for each in aws_cloudwatch_metric_alarm.own : each.alarm_name],
     [for each in aws_cloudwatch_metric_alarm.first_hop : each.alarm_name],
+    [for each in aws_cloudwatch_metric_alarm.unread : each.alarm_name],
     [for each in aws_cloudwatch_metric_alarm.aws : each.alarm_name],
   )
 }
@@ -12,6 +13,7 @@ output "arns" {
   value = merge(
     { for each in aws_cloudwatch_metric_alarm.own : each.alarm_name => each.arn },
     { for each in aws_cloudwatch_metric_alarm.first_hop : each.alarm_name => each.arn },
+    { for each in aws_cloudwatch_metric_alarm.unread : each.alarm_name => each.arn },
     { for each in aws_cloudwatch_metric_alarm.aws : each.alarm_name => each.arn },
   )
 }

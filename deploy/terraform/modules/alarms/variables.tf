@@ -69,13 +69,24 @@ variable "runbooks_url" {
 }
 
 variable "running" {
-  description = "Who must be heard of: their silence alarms. Add the consumers and the verifier when DUAL_WRITE begins, take them out after COMPLETE."
+  description = "Who must be heard of: their silence alarms, and their alarms stay as they were while they are silent. Add the consumers and the verifier when DUAL_WRITE begins; take out after COMPLETE or an abort what no longer runs, and whoever sends no metrics to CloudWatch."
   type        = set(string)
-  default     = ["controller"]
+  default     = ["engagement-api", "controller"]
 
   validation {
-    condition     = length(setsubtract(var.running, ["controller", "verifier", "forward", "reverse", "feed-legacy", "feed-new"])) == 0
-    error_message = "running may name controller, verifier, forward, reverse, feed-legacy and feed-new."
+    condition     = length(setsubtract(var.running, ["engagement-api", "controller", "verifier", "forward", "reverse", "feed-legacy", "feed-new"])) == 0
+    error_message = "running may name engagement-api, controller, verifier, forward, reverse, feed-legacy and feed-new."
+  }
+}
+
+variable "captured" {
+  description = "Sides (legacy, new) whose changes are captured into their stream and must be read: legacy from CAPTURING on, new from DUAL_WRITE on. A stream that nobody reads for a day alarms, also before the first consumer began."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = length(setsubtract(var.captured, ["legacy", "new"])) == 0
+    error_message = "captured may name legacy and new."
   }
 }
 

@@ -29,11 +29,15 @@ class EngineReport(NamedTuple):
         stream: name of the stream.
         shards: the shards it holds.
         age_s: the worst iterator age, from arrival to applied, in seconds; None while a shard was never read.
+        readable: shards that some worker of the group should hold now, as of its last look; 0 before the first.
+        taken: how often this worker has taken a shard.
     """
 
     stream: str
     shards: tuple[ShardReport, ...]
     age_s: float | None
+    readable: int = 0
+    taken: int = 0
 
 
 class Engine:
@@ -179,7 +183,8 @@ class Engine:
         shards = tuple(held.tail.report(now_s) for held in self._member.held.values())
         ages = [shard.age_s for shard in shards]
         known = [age for age in ages if age is not None]
-        return EngineReport(self.stream, shards, max(known) if known and len(known) == len(ages) else None)
+        age_s = max(known) if known and len(known) == len(ages) else None
+        return EngineReport(self.stream, shards, age_s, self._member.readable, self._member.taken)
 
     def _take_ready(self, limit: int) -> list[Batch]:
         """Give out what is ready, each shard in its turn."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from faust_kinesis.balance import Watch, plan
+from faust_kinesis.balance import Watch, plan, runnable
 from faust_kinesis.client import KinesisClient
 from faust_kinesis.errors import CheckpointExpired, Fault, fault_of
 from faust_kinesis.leases import Lease, LeaseStore, Progress
@@ -70,6 +70,8 @@ class Membership:
 
     Attributes:
         held: the shards this worker holds, by id.
+        readable: shards that some worker of the group should hold now; 0 before the first look.
+        taken: how often this worker has taken a shard.
         failure: what ended it; None while it goes on.
     """
 
@@ -83,6 +85,7 @@ class Membership:
         on_change: Callable[[], None],
     ) -> None:
         self.held: dict[str, Held] = {}
+        self.readable = self.taken = 0
         self.failure: Exception | None = None
         self._client = client
         self._leases = leases
@@ -197,6 +200,7 @@ class Membership:
         expired = self._watch.expired(leases, asked=asked, answered=self._now())
         if self._now() >= self._list_again_at:
             leases = await self._look_at_shards(leases)
+        self.readable = len(runnable(leases, self._listed))
         decided = plan(
             leases,
             me=self._leases.worker_id,
@@ -233,6 +237,7 @@ class Membership:
         taken = await self._leases.take(lease)
         if taken is None:
             return
+        self.taken += 1
         position = self._start if taken.checkpoint is None else Position(after=taken.checkpoint)
         reader = ShardReader(
             self._client, self._stream, taken.shard_id, position, taken.applied_to_s, self._options, self._now_s

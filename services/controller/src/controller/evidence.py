@@ -10,6 +10,7 @@ import structlog
 
 from controller.canary import Canary
 from controller.state import Migration
+from controller.unread import Unread, unread
 from controller.world import World
 from crossfade.core.clocks import CommitUs, LatestCommit, Quiet
 from crossfade.core.errors import CrossfadeError
@@ -96,6 +97,7 @@ class Observer:
         self.pods: list[Heartbeat] = []
         self._pods_known = False
         self.reports: list[Report] = []
+        self._last: list[Report] = []
 
     async def look(self, state: Migration) -> bool:
         """Look again, if it is time to; say whether it was."""
@@ -111,6 +113,7 @@ class Observer:
         )
         alive = [each for each in watched if each.still_s is not None and each.still_s < self._world.settings.report_s]
         self.reports = [each.report for each in alive]
+        self._last = [each.report for each in watched]
         for each in watched:  # a consumer that restarts forgets them, and a dead one's last word still counts
             self._hear(each.report, now_s)
         self._measure(elapsed_s)
@@ -137,7 +140,7 @@ class Observer:
         if self._looked_s == float("-inf"):
             return None
         retentions = [each.retention_h for each in self._facts.streams.values() if each is not None]
-        waiting_s = [each.iterator_age_ms / 1000 for each in self._moving() if each.oldest_unapplied_us]
+        left = self.unread(state)
         return Evidence(
             forward=self._lags[Side.LEGACY],
             reverse=self._lags[Side.NEW],
@@ -148,7 +151,7 @@ class Observer:
             imprecise_age_s=self._age_s(self._imprecise),
             precisions=self._precisions(),
             halts=[f"{each.role} {each.shard}: {each.halted}" for each in self.reports if each.halted],
-            oldest_unapplied_s=max(waiting_s, default=0.0),
+            oldest_unapplied_s=max((left[role].waited_s for role in _ROLES.values() if role in left), default=0.0),
             retention_s=min(retentions) * 3600.0 if len(retentions) == len(Side) else None,
             document=state.document,
             dual_write=state.dual_write,
@@ -160,6 +163,12 @@ class Observer:
             skew=self._world.skew(),
             clock=self._world.settings.pod,
         )
+
+    def unread(self, state: Migration) -> dict[str, Unread]:
+        """Return what each consumer may have left in its stream, by the last look."""
+        living = {(each.role, each.shard) for each in self.reports}
+        shards = {side: found.open_shards for side, found in self._facts.streams.items() if found is not None}
+        return unread(state, self._last, living, shards, self._world.now_us())
 
     def lag(self, side: Side) -> Lag:
         """Return both hops of the changes of one side."""
@@ -179,9 +188,6 @@ class Observer:
     def at_document(self, document: FlagDocument) -> int:
         """Return how many live pods work under a document."""
         return sum(each.document == document for each in self.pods if not each.expired)
-
-    def _moving(self) -> list[Report]:
-        return [each for each in self.reports if each.role in _ROLES.values()]
 
     def _precisions(self) -> dict[str, str]:
         found = {}

@@ -14,6 +14,7 @@ from crossfade.runtime.telemetry.contract import (
     DRIVING,
     GATE,
     GATE_OPEN,
+    GROUP,
     HALTED,
     HANDOVERS,
     JOURNAL,
@@ -25,6 +26,8 @@ from crossfade.runtime.telemetry.contract import (
     PODS_BEHIND,
     RAMP,
     SIDE,
+    UNREAD_AGE,
+    UNREAD_SHARDS,
     UNREPLICATED,
 )
 
@@ -54,6 +57,9 @@ def observed(status: Mapping[str, Any], handed_over: Mapping[str, int], *, drivi
         age_s = status["lag"][role]["unreplicated_s"]
         if age_s is not None:
             yield Observed(UNREPLICATED, age_s, {SIDE: side.value})
+    for role, left in status["unread"].items():
+        yield Observed(UNREAD_SHARDS, left["shards"], {GROUP: role})
+        yield Observed(UNREAD_AGE, left["waited_s"], {GROUP: role})
     if status["percent_on_new"] is not None:
         yield Observed(ON_NEW, status["percent_on_new"])
     if status["dead_letters"] is not None:

@@ -266,7 +266,7 @@ async def catching_up(ctx: Context) -> str:
     """CATCHING_UP: the new table's change records, then the gates, then the API may copy its writes."""
     if "capture-new" not in ctx.state.done:
         await ctx.begin("capture-new", {"table": ctx.world.mapping.shape(Side.NEW).table})
-        return await _capture_ready(ctx, Side.NEW) or await ctx.finish("capture-new")
+        return await _capture_ready(ctx, Side.NEW) or await ctx.finish("capture-new", {"active_us": ctx.world.now_us()})
     results = ctx.judge(CATCHING_UP_GATES)
     waiting = waiting_for(results)
     if waiting:

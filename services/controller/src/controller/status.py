@@ -62,6 +62,7 @@ def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
             "forward": observer.lag(Side.LEGACY)._asdict(),
             "reverse": observer.lag(Side.NEW)._asdict(),
         },
+        "unread": {role: each._asdict() for role, each in observer.unread(state).items()},
         "throughput_per_s": {role: round(rate, 1) for role, rate in observer.throughput.items()},
         "keys": None if sweeper.progress is None else sweeper.progress.keys,
         "percent_on_new": _percent(ctx),

@@ -16,6 +16,7 @@ from crossfade.runtime.telemetry.contract import (
     GROUP,
     ITERATOR_AGE,
     LEASES,
+    LEASES_TAKEN,
     MARK,
     MARKS,
     OLDEST_UNAPPLIED,
@@ -24,6 +25,7 @@ from crossfade.runtime.telemetry.contract import (
     RECORD_OUTCOMES,
     RECORDS,
     SHARD,
+    SHARDS,
     STREAM,
     STREAM_SYSTEM,
     THROTTLED,
@@ -59,6 +61,8 @@ def observed(
         yield from _applied(total, role, sender)
     engines = consumer.engines()
     yield Observed(LEASES, sum(len(engine.shards) for engine in engines), {GROUP: role})
+    yield Observed(LEASES_TAKEN, sum(engine.taken for engine in engines), {GROUP: role})
+    yield Observed(SHARDS, sum(engine.readable for engine in engines), {GROUP: role})
     for engine in engines:
         yield from _shards(engine, role, arrival_lag_s)
 

@@ -72,15 +72,31 @@ run "before_the_import_the_new_table_is_not_watched" {
   }
 }
 
-run "silence_alarms_for_those_who_must_run" {
+run "silence_alarms_for_those_who_must_run_and_what_they_said_last_stays" {
   command = plan
   variables {
     running = ["controller", "forward"]
   }
 
   assert {
-    condition     = { for name in ["no-controller", "no-leases-forward", "no-leases-reverse", "dead-letters"] : name => aws_cloudwatch_metric_alarm.own[name].treat_missing_data } == { no-controller = "breaching", no-leases-forward = "breaching", no-leases-reverse = "notBreaching", dead-letters = "notBreaching" }
+    condition     = { for name in ["no-controller", "no-pods", "no-leases-forward", "no-leases-reverse", "dead-letters", "iterator-age-forward", "iterator-age-reverse"] : name => aws_cloudwatch_metric_alarm.own[name].treat_missing_data } == { no-controller = "breaching", no-pods = "breaching", no-leases-forward = "breaching", no-leases-reverse = "notBreaching", dead-letters = "ignore", iterator-age-forward = "ignore", iterator-age-reverse = "notBreaching" }
     error_message = "silence means something else"
+  }
+}
+
+run "a_captured_stream_that_nobody_reads_pages_within_a_day" {
+  command = plan
+  variables {
+    captured = ["legacy"]
+  }
+
+  assert {
+    condition     = keys(aws_cloudwatch_metric_alarm.unread) == ["legacy"] && aws_cloudwatch_metric_alarm.unread["legacy"].treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.unread["legacy"].dimensions == tomap({ StreamName = "wallet-changes" })
+    error_message = "records could wait until they expire"
+  }
+  assert {
+    condition     = alltrue([for name in ["stream-iterator-age-legacy", "stream-expiry-new"] : aws_cloudwatch_metric_alarm.aws[name].treat_missing_data == "ignore"])
+    error_message = "an alarm on a stream's age would be over as soon as nobody reads"
   }
 }
 
@@ -118,7 +134,7 @@ run "lambda_and_the_marks_are_watched_where_they_are" {
   }
 }
 
-run "a_share_is_computed_from_sums_of_the_same_migration_and_no_data_is_no_alarm" {
+run "a_share_is_computed_from_sums_of_the_same_migration_and_no_data_keeps_the_state" {
   command = apply # the set of queries is known only then
 
   assert {
@@ -126,7 +142,7 @@ run "a_share_is_computed_from_sums_of_the_same_migration_and_no_data_is_no_alarm
     error_message = "the share is of something else"
   }
   assert {
-    condition     = [for each in aws_cloudwatch_metric_alarm.own["dual-write-failing"].metric_query : each.expression if each.return_data == true] == ["IF(every > 0, some / every, 0)"] && aws_cloudwatch_metric_alarm.own["dual-write-failing"].treat_missing_data == "notBreaching"
+    condition     = [for each in aws_cloudwatch_metric_alarm.own["dual-write-failing"].metric_query : each.expression if each.return_data == true] == ["IF(every > 0, some / every, 0)"] && aws_cloudwatch_metric_alarm.own["dual-write-failing"].treat_missing_data == "ignore"
     error_message = "the alarm does not look at the share alone"
   }
 }
@@ -137,8 +153,9 @@ run "wrong_names_are_named" {
     alarm_actions = []
     bounds        = { no-such-alarm = 1 }
     running       = ["api"]
+    captured      = ["both"]
     runbooks_url  = "deploy/runbooks"
     aws_bounds    = { expiry_margin_h = 12 }
   }
-  expect_failures = [var.alarm_actions, var.bounds, var.running, var.runbooks_url, var.aws_bounds]
+  expect_failures = [var.alarm_actions, var.bounds, var.running, var.captured, var.runbooks_url, var.aws_bounds]
 }

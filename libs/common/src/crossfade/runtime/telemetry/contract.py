@@ -256,6 +256,14 @@ LEASES = Metric(
     "crossfade.leases", Kind.GAUGE, "{shard}", "shards that this process holds", CONSUMERS, (GROUP,),
     cloudwatch="Leases",
 )  # fmt: skip
+SHARDS = Metric(
+    "crossfade.shards", Kind.GAUGE, "{shard}", "shards that some process of this consumer has to hold now, as this one "
+    "last saw; the leases of all processes together are as many", CONSUMERS, (GROUP,), cloudwatch="Shards",
+)  # fmt: skip
+LEASES_TAKEN = Metric(
+    "crossfade.leases.taken", Kind.COUNTER, "{shard}", "shards that this process took: each a change of holder",
+    CONSUMERS, (GROUP,), cloudwatch="LeasesTaken",
+)  # fmt: skip
 PUBLISHED = Metric(
     "crossfade.feed.events", Kind.COUNTER, "{event}", "domain events that the feed stream has acknowledged",
     (FEED,), (GROUP,), cloudwatch="PublishedEvents",
@@ -334,6 +342,15 @@ UNREPLICATED = Metric(
     "crossfade.table_to_stream.age", Kind.GAUGE, "s", "age of a table's oldest record that is not in its stream, as "
     "CloudWatch tells it (AgeOfOldestUnreplicatedRecord)", (CONTROLLER,), (SIDE,),
     cloudwatch="TableToStreamAge", cloudwatch_scale=MS, occasional=True,
+)  # fmt: skip
+UNREAD_SHARDS = Metric(
+    "crossfade.unread.shards", Kind.GAUGE, "{shard}", "open shards that a consumer must read in this phase and of "
+    "which no living process reports", (CONTROLLER,), (GROUP,), cloudwatch="UnreadShards", occasional=True,
+)  # fmt: skip
+UNREAD_AGE = Metric(
+    "crossfade.unread.age", Kind.GAUGE, "s", "age of the oldest record that a consumer may not have applied: by the "
+    "last words of the dead, too, and since capture began while nobody ever read", (CONTROLLER,), (GROUP,),
+    cloudwatch="UnreadAge", cloudwatch_scale=MS, occasional=True,
 )  # fmt: skip
 HALTED = Metric(
     "crossfade.ramp.halted", Kind.GAUGE, "{migration}", "1 while the ramp has halted by itself", (CONTROLLER,),
