@@ -248,7 +248,7 @@ class Pod:
 
     async def flip(self, document: FlagDocument, *, dual_write: bool = False) -> None:
         """Publish other flags to this pod alone."""
-        await self.flags.publish(document, dual_write=dual_write)
+        self.flags.show(document, dual_write=dual_write)
         self.epochs.look()
 
     async def earn(

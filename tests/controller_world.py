@@ -87,6 +87,7 @@ class Town:
         self.silent_pods: set[int] = set()
         self.silent_roles: set[str] = set()
         self.halted = ""
+        self.missing: list[str] = []
         self.commands: list[tuple[str, ...]] = []
         self.command_exit = 0
         self.kill: Callable[[str, int, str], None] = lambda _when, _number, _kind: None
@@ -132,8 +133,11 @@ class Town:
         async def ask_for_pass() -> None:
             self.commands.append(("pass",))
 
-        async def rows(limit: int) -> list[Any]:
-            return list(tables[Side.LEGACY].images.values())[:limit]
+        async def rows(side: Side, limit: int) -> list[Any]:
+            return list(tables[side].images.values())[:limit]
+
+        async def missing_control_tables() -> list[str]:
+            return self.missing
 
         async def command(asked: Any) -> tuple[int, str]:
             self.commands.append(tuple(asked))
@@ -160,6 +164,7 @@ class Town:
             ),
             shards=self.aws,
             rows=rows,
+            missing_control_tables=missing_control_tables,
             command=command,
             excluded=excluded,
             skew=self.skew,

@@ -10,7 +10,7 @@ import pytest
 
 from crossfade.adapters.flags import FlagdFile, FlagFile, flagd_file, parse_flagd_file
 from crossfade.adapters.memory.flags import MemoryFlags
-from crossfade.core.errors import ConfigError
+from crossfade.core.errors import ConfigError, StateMissing
 from crossfade.core.ramp import FlagDocument
 from crossfade.ports.flags import FlagPublisher, FlagSource
 
@@ -50,8 +50,51 @@ async def test_files_published_in_one_tick_are_all_seen(flags: tuple[FlagPublish
 async def test_a_new_file_is_seen_without_asking(flags: tuple[FlagPublisher, FlagSource]) -> None:
     publisher, source = flags
     await publisher.publish(RAMPING, dual_write=False)
-    await asyncio.sleep(4 * POLL_S)
-    assert source.current().document == RAMPING
+    for _ in range(600):  # half a minute: a busy machine polls late
+        if source.current().document == RAMPING:
+            return
+        await asyncio.sleep(POLL_S)
+    raise AssertionError(source.current())
+
+
+BEHIND = [
+    (FlagDocument(), "new_gen would fall from 3 to 0"),
+    (RAMPING._replace(legacy_gen=1), "legacy_gen would fall from 2 to 1"),
+]
+
+
+@pytest.mark.parametrize(("document", "why"), BEHIND)
+async def test_a_document_with_lower_generations_is_never_published(
+    flags: tuple[FlagPublisher, FlagSource], document: FlagDocument, why: str
+) -> None:
+    publisher, source = flags
+    await publisher.publish(RAMPING, dual_write=True)
+    with pytest.raises(StateMissing, match=f"{why}.*ahead of the journal"):
+        await publisher.publish(document, dual_write=False)
+    assert (await source.refresh())[:2] == (RAMPING, True)
+    found = await publisher.in_place()
+    assert found is not None
+    assert found[:2] == (RAMPING, True)
+
+
+async def test_complete_is_never_taken_back_and_the_same_document_goes_out_again(
+    flags: tuple[FlagPublisher, FlagSource],
+) -> None:
+    publisher, source = flags
+    complete = RAMPING._replace(share=10_000, complete=True)
+    for _ in range(2):
+        await publisher.publish(complete, dual_write=True)
+    with pytest.raises(StateMissing, match="complete would be taken back"):
+        await publisher.publish(complete._replace(complete=False, new_gen=9), dual_write=True)
+    assert (await source.refresh()).document == complete
+
+
+async def test_a_broken_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "flags.json").write_text("{")
+    publisher = FlagFile(tmp_path / "flags.json")
+    assert await publisher.in_place() is None
+    await publisher.publish(RAMPING, dual_write=False)
+    assert await publisher.in_place() is not None
 
 
 async def test_the_age_of_a_broken_file_grows_and_the_last_value_stays(tmp_path: Path) -> None:

@@ -169,7 +169,11 @@ class Cluster:
         return self._store(place, body, "MODIFIED", dry_run)
 
     def patch(self, place: Place, patch: Object, *, dry_run: bool) -> Object:
-        return self._store(place, merge(copy.deepcopy(self.read(place)), patch), "MODIFIED", dry_run)
+        found = self.read(place)
+        wanted = patch.get("metadata", {}).get("resourceVersion", found["metadata"]["resourceVersion"])
+        if wanted != found["metadata"]["resourceVersion"]:
+            raise Refused(HTTPStatus.CONFLICT, "Conflict", f"{place.name}: the object has been modified")
+        return self._store(place, merge(copy.deepcopy(found), patch), "MODIFIED", dry_run)
 
     def apply(self, place: Place, applied: Object, manager: str, *, dry_run: bool) -> Object:
         """Server-side apply: the manager's former fields that it doesn't name now go; what others own stays."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from crossfade.core.control import control_tables
+
 LEGACY, NEW = "wallet", "engagement"
 BOTH = (LEGACY, NEW)
 STREAMS = ("wallet-changes", "engagement-changes")
@@ -168,6 +170,22 @@ LISTED: Final = [
     ),
     Listed(
         ("operator",),
+        ("dynamodb:Scan",),
+        (NEW,),
+        "a new table that is there is sampled: does it own keys?",
+        "services/controller/src/controller/history.py",
+        "world.rows(Side.NEW",
+    ),
+    Listed(
+        ("operator",),
+        ("dynamodb:DescribeContinuousBackups", "dynamodb:Scan", "dynamodb:UpdateTable"),
+        control_tables(NEW),
+        "control create, where tables exist: as one that was restored",
+        f"{ADAPTERS}/control/tables.py",
+        '"DeletionProtectionEnabled": True',
+    ),
+    Listed(
+        ("operator",),
         ("kinesis:ListShards",),
         STREAMS,
         "plan finds the streams, as Terraform made them",
@@ -239,7 +257,6 @@ ON_BEHALF: Final = {
 Amazon DynamoDB", "Requesting a table export in DynamoDB", "Requesting a table import in DynamoDB"."""
 
 PREPARED: Final = {
-    "dynamodb:CreateTable": ("control_tables", f"{ADAPTERS}/control/tables.py", "if await _active(wire, name):"),
     "kinesis:CreateStream": ("streams", "services/controller/src/controller/starting.py", "if stream is None:"),
     "kinesis:IncreaseStreamRetentionPeriod": ("streams", f"{ADAPTERS}/admin.py", "facts.retention_h < hours"),
 }

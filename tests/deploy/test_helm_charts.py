@@ -180,13 +180,18 @@ def test_design_section_8_a_service_that_listens_wants_tls_or_the_word_that_it_n
     assert {"name": "tls", "secret": {"secretName": "certificates", "defaultMode": 0o440}} in volumes
 
 
-def test_only_the_controller_has_a_token_and_it_may_patch_one_config_map(helm: Helm) -> None:
+def test_only_the_controller_has_a_token_and_it_may_read_and_patch_one_config_map(helm: Helm) -> None:
     case = next(each for each in CASES if str(each) == "crossfade/production")
     with_token = [name for name, pod in pods(helm.render(case)) if pod["automountServiceAccountToken"]]
     assert with_token == ["Deployment/demo-controller"]
     (role,) = of_kind(helm.render(case), "Role")
     assert role["rules"] == [
-        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["crossfade-flags"], "verbs": ["patch"]}
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": ["crossfade-flags"],
+            "verbs": ["get", "patch"],
+        }
     ]
 
 

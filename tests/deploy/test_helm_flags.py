@@ -16,7 +16,7 @@ from certificates import Authority
 from crossfade.adapters import config_map
 from crossfade.adapters.config_map import ConfigMapFlags, in_cluster
 from crossfade.adapters.flags import FlagdFile, flagd_file, parse_flagd_file
-from crossfade.core.errors import ConfigError, StoreUnavailable
+from crossfade.core.errors import ConfigError, StateMissing, StoreUnavailable
 from crossfade.core.ramp import FlagDocument
 
 RAMPING = FlagDocument(share=1000, new_gen=2, legacy_gen=1)
@@ -84,7 +84,31 @@ async def test_flags_are_published_whole_and_nothing_else_is_touched(pod: Pod) -
         assert parse_flagd_file(pod.published()[config_map.ENTRY]) == (document, True)
     assert pod.published()["other"] == "kept"
     methods = [method for method, _ in pod.cluster.requests]
-    assert set(methods) == {"PATCH"}, "the controller's role allows no other verb"
+    assert set(methods) == {"GET", "PATCH"}, "the controller's role allows no other verb"
+
+
+async def test_a_config_map_that_is_ahead_is_never_overwritten(pod: Pod) -> None:
+    publisher = ConfigMapFlags("flags", in_cluster(pod.account))
+    await publisher.publish(FURTHER, dual_write=True)
+    with pytest.raises(StateMissing, match="new_gen would fall from 2 to 0"):
+        await publisher.publish(FlagDocument(), dual_write=False)
+    assert parse_flagd_file(pod.published()[config_map.ENTRY]) == (FURTHER, True)
+    found = await publisher.in_place()
+    assert found is not None
+    assert found[:2] == (FURTHER, True)
+
+
+async def test_flags_that_another_controller_put_in_place_meanwhile_are_not_overwritten(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = (ConfigMapFlags("flags", in_cluster(pod.account)) for _ in range(2))
+    await ours.publish(RAMPING, dual_write=True)
+    read = ours._read()
+    await theirs.publish(FURTHER, dual_write=True)
+    monkeypatch.setattr(ours, "_read", lambda: read)  # the moment between its reading and its writing
+    with pytest.raises(StoreUnavailable, match="409"):
+        await ours.publish(RAMPING, dual_write=True)
+    assert parse_flagd_file(pod.published()[config_map.ENTRY]) == (FURTHER, True)
 
 
 async def test_a_pod_takes_up_what_the_kubelet_mounts(pod: Pod) -> None:

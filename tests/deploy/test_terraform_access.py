@@ -21,7 +21,7 @@ LAMBDAS = ("forward", "reverse", "feed")
 
 VARIANTS = {
     "plain": "",
-    "creating": "controller_creates = true",
+    "creating": "controller_creates = true\n    operator_creates = true",
     "open": "open_mapping = true",
     "encrypted": 'kms_key_arns = ["arn:aws:kms:us-east-1:111122223333:key/0123abcd-0123-0123-0123-0123456789ab"]',
     "lambdas": "lambda_roles = {"
@@ -105,7 +105,7 @@ def test_no_policy_allows_what_is_neither_called_nor_listed(service: str, polici
 def test_what_is_listed_is_in_the_policy_and_not_called_in_the_demo_already(
     service: str, policies: dict[str, Any]
 ) -> None:
-    assert not listed(service) - allowed(policies["plain"][service]), "listed, and not allowed"
+    assert not listed(service) - allowed(policies["creating"][service]), "listed, and not allowed"
     already = listed(service) & called(service)
     stub = ("dynamodb:PutItem", "wallet")  # the canary is created so, and any other key by the same line
     assert not already - {stub}, f"the demo calls these: take them off the list: {sorted(already)}"
@@ -125,6 +125,15 @@ def test_the_controller_creates_only_when_told_so(policies: dict[str, Any]) -> N
     for module, file, text in PREPARED.values():
         assert f'module "{module}"' in example
         assert text in (ROOT / file).read_text(), f"{file} does not look first any more"
+
+
+def test_control_tables_are_made_by_the_operator_and_only_when_told_so(policies: dict[str, Any]) -> None:
+    plain, creating = (allowed(policies[name]["operator"]) for name in ("plain", "creating"))
+    making = {"dynamodb:CreateTable", "dynamodb:UpdateContinuousBackups", "dynamodb:UpdateTable"}
+    assert creating - plain == {(action, table) for action in making for table in control_tables(NEW)}
+    for service in SERVICES:
+        if service != "operator":
+            assert not making & {action for action, _ in allowed(policies["creating"][service])}, service
 
 
 def test_every_operation_in_the_code_is_somebody_s_right(policies: dict[str, Any]) -> None:

@@ -160,6 +160,8 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
     seed(aws)
     flags = tmp_path / "flags.json"
     env = environment(aws, flags)
+    code, created, _ = await asyncio.to_thread(crossfade, env, "control", "create", "--execute")
+    assert (code, len(created["tables"])) == (0, 5)
     code, plan, _ = await asyncio.to_thread(crossfade, env, "plan")
     assert code == 0, [each for each in plan["checks"] if not each["open"]]
     assert plan["sample"]["ours"] == 44
@@ -208,6 +210,7 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
 async def test_a_store_that_is_away_for_longer_than_the_lease_is_waited_for(tmp_path: Path) -> None:
     with Stack(redis=False) as stack:
         env = environment(stack.endpoints, tmp_path / "flags.json") | {"CROSSFADE_LEASE_S": "1"}
+        assert crossfade(env, "control", "create", "--execute")[0] == 0
         process, address = start_controller(env)
         try:
             os.kill(stack.pids[0], signal.SIGKILL)
@@ -230,7 +233,9 @@ async def test_a_flag_file_that_can_not_be_written_any_more_does_not_end_the_con
     flags = tmp_path / "flags.json"
     with Stack(redis=False) as stack:
         env = environment(stack.endpoints, flags)
+        assert crossfade(env, "control", "create", "--execute")[0] == 0
         first, _ = start_controller(env)
+        await asyncio.to_thread(next_event, first, "phase")  # it holds the lease, and is not just writing the file
         first.send_signal(signal.SIGKILL)
         first.wait()
         process, _ = start_controller(env)  # the lease of the first has to expire

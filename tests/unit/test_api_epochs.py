@@ -13,7 +13,7 @@ async def test_section_4_a_document_is_settled_only_when_older_operations_have_e
     flags = MemoryFlags(FIRST)
     epochs = Epochs(flags)
     slow = epochs.begin()
-    await flags.publish(SECOND, dual_write=True)
+    flags.show(SECOND, dual_write=True)
     epochs.look()
     young = epochs.begin()
     assert (epochs.current.document, epochs.settled.document) == (SECOND, FIRST)
@@ -27,7 +27,7 @@ async def test_an_old_operation_holds_back_however_many_documents_came_since() -
     epochs = Epochs(flags)
     slow = epochs.begin()
     for document in (SECOND, THIRD):
-        await flags.publish(document, dual_write=False)
+        flags.show(document, dual_write=False)
         epochs.look()
     assert epochs.settled.document == FIRST
     epochs.end(slow)
@@ -38,7 +38,7 @@ async def test_an_idle_pod_settles_at_once_and_says_so() -> None:
     flags, told = MemoryFlags(FIRST), []
     epochs = Epochs(flags)
     epochs.on_settled = lambda: told.append(epochs.settled.document)
-    await flags.publish(SECOND, dual_write=False)
+    flags.show(SECOND, dual_write=False)
     epochs.look()
     epochs.look()
     assert told == [SECOND]
@@ -48,7 +48,7 @@ async def test_the_dual_write_flag_is_part_of_the_word() -> None:
     flags = MemoryFlags(FIRST)
     epochs = Epochs(flags)
     slow = epochs.begin()
-    await flags.publish(FIRST, dual_write=True)
+    flags.show(FIRST, dual_write=True)
     epochs.look()
     assert (epochs.current.dual_write, epochs.settled.dual_write) == (True, False)
     epochs.end(slow)
@@ -60,6 +60,6 @@ async def test_a_change_back_is_a_new_epoch() -> None:
     epochs = Epochs(flags)
     first = epochs.begin()
     for document in (SECOND, FIRST):
-        await flags.publish(document, dual_write=False)
+        flags.show(document, dual_write=False)
         epochs.look()
     assert epochs.begin() is not first

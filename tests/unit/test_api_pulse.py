@@ -8,7 +8,7 @@ import pytest
 
 from crossfade.adapters.memory.control import ControlStore, MemoryHeartbeats
 from crossfade.adapters.memory.flags import MemoryFlags
-from crossfade.core.errors import StoreRefused, StoreUnavailable
+from crossfade.core.errors import StateMissing, StoreUnavailable
 from crossfade.core.ramp import FlagDocument
 from crossfade.ports.control import Heartbeat
 from engagement_api.epochs import Epochs
@@ -136,7 +136,7 @@ async def test_a_pod_that_leaves_is_no_longer_counted_and_writes_nothing() -> No
     assert not pod.pulse.counted
 
 
-NO_TABLE = StoreRefused("no such table", reason="ResourceNotFoundException")
+NO_TABLE = StateMissing("no such table")
 
 
 async def test_before_any_migration_there_is_no_control_table_and_writes_are_free() -> None:

@@ -15,7 +15,7 @@ from msgspec import Raw
 from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
 from crossfade.adapters.control.reports import Held
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
-from crossfade.core.errors import ConfigError, StoreRefused, StoreUnavailable
+from crossfade.core.errors import ConfigError, StateMissing, StoreRefused, StoreUnavailable
 from crossfade.core.phases import TRANSITIONS, Phase
 from crossfade.core.shape import Direction, Side
 from crossfade.ports.control import Entry, Report
@@ -80,12 +80,14 @@ async def test_the_watch_follows_the_phase_and_reads_each_entry_once() -> None:
     assert (await watch.look()).phase is Phase.CAPTURING
 
 
-async def test_a_journal_that_does_not_exist_yet_means_planned() -> None:
+async def test_a_journal_that_is_missing_is_no_phase_but_an_error_that_is_waited_out() -> None:
     class Missing:
         async def entries(self, *, after: int = 0) -> list[object]:
-            raise StoreRefused("no table", reason="ResourceNotFoundException")
+            raise StateMissing("control table engagement-journal does not exist")
 
-    assert (await PhaseWatch(Missing()).look()).phase is Phase.PLANNED  # type: ignore[arg-type]  # all it asks
+    with pytest.raises(StateMissing) as caught:
+        await PhaseWatch(Missing()).look()  # type: ignore[arg-type]  # all it asks
+    assert caught.value.retryable
 
 
 def test_forward_never_runs_while_the_import_may_overwrite_what_it_applies() -> None:

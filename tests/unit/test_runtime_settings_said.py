@@ -143,3 +143,30 @@ def test_the_api_takes_no_mapping_whose_rows_it_can_not_name(monkeypatch: pytest
     with pytest.raises(ConfigError, match="rows of 'loyalty' have other keys"):
         read_settings(ApiSettings, migration_mapping="cards:MAPPING").mapping()
     assert read_settings(ApiSettings).mapping() is ENGAGEMENT
+
+
+@pytest.mark.parametrize(
+    ("legacy", "new"),
+    [
+        ("wallet", "wallet"),
+        ("wallet", "Wallet"),
+        ("arn:aws:dynamodb:us-east-1:111122223333:table/wallet", "wallet"),
+    ],
+)
+def test_a_mapping_whose_source_is_its_target_is_refused_when_it_loads(
+    legacy: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "onto_itself.py").write_text(
+        "from crossfade.core.shape import Side\n"
+        "from engagement_migration import MAPPING as RIGHT\n"
+        "class Same:\n"
+        "    def __getattr__(self, name):\n"
+        "        return getattr(RIGHT, name)\n"
+        "    def shape(self, side):\n"
+        f"        return RIGHT.shape(side)._replace(table={legacy!r} if side is Side.LEGACY else {new!r})\n"
+        "MAPPING = Same()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "onto_itself", raising=False)
+    with pytest.raises(ConfigError, match=r"source .* and target .* are one table"):
+        load_mapping("onto_itself:MAPPING")

@@ -130,6 +130,7 @@ class Story:
         return balances, Payments(store, others, options.seed)
 
     async def _start(self, fleet: Fleet) -> None:
+        await self._crossfade("control", "create", wait=False)
         self._screen.note("starting two APIs, three replicators, the verifier and the controller")
         await fleet.controller.start()
         await fleet.controller.ready()

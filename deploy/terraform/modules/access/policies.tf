@@ -216,7 +216,7 @@ locals {
       },
       {
         sid       = "StatusAndHeartbeats"
-        actions   = ["dynamodb:PutItem", "dynamodb:Query"]
+        actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
         resources = [local.table.heartbeats]
       },
       {
@@ -227,12 +227,17 @@ locals {
       local.first_hop,
     ],
     [for sid, each in {
-      CreateControlTables = { actions = ["dynamodb:CreateTable"], resources = [for name in keys(local.control_tables) : local.table[name]] }
-      CreateStreams       = { actions = ["kinesis:CreateStream", "kinesis:IncreaseStreamRetentionPeriod"], resources = values(local.stream) }
+      CreateStreams = { actions = ["kinesis:CreateStream", "kinesis:IncreaseStreamRetentionPeriod"], resources = values(local.stream) }
     } : { sid = sid, actions = each.actions, resources = each.resources } if var.controller_creates],
   )
 
-  operator = [
+  create_control_tables = {
+    sid       = "CreateControlTables" # `crossfade control create --execute`
+    actions   = ["dynamodb:CreateTable", "dynamodb:UpdateContinuousBackups", "dynamodb:UpdateTable"]
+    resources = [for name in keys(local.control_tables) : local.table[name]]
+  }
+
+  operator = concat(var.operator_creates ? [local.create_control_tables] : [], [
     {
       sid       = "Plan"
       actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"]
@@ -240,7 +245,12 @@ locals {
     },
     {
       sid       = "PlanSample"
-      actions   = ["dynamodb:DescribeKinesisStreamingDestination", "dynamodb:Scan"]
+      actions   = ["dynamodb:Scan"]
+      resources = [local.table.legacy, local.table.new]
+    },
+    {
+      sid       = "PlanCapture"
+      actions   = ["dynamodb:DescribeKinesisStreamingDestination"]
       resources = [local.table.legacy]
     },
     {
@@ -255,7 +265,7 @@ locals {
     },
     {
       sid       = "ControlTables"
-      actions   = ["dynamodb:DescribeTable"]
+      actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:Scan"]
       resources = [for name in keys(local.control_tables) : local.table[name]]
     },
     {
@@ -288,7 +298,7 @@ locals {
       actions   = ["dynamodb:DeleteItem"]
       resources = [local.table.legacy, local.table.new]
     },
-  ]
+  ])
 
   # What Lambda itself does with the role of a function that reads a stream.
   on_lambda = { for role, function in var.lambda_roles : role => concat(

@@ -90,7 +90,13 @@ variable "legacy_writes_revoked" {
 }
 
 variable "controller_creates" {
-  description = "Let the controller create control tables and streams. Not needed where Terraform made them."
+  description = "Let the controller create the streams. Not needed where Terraform made them."
+  type        = bool
+  default     = false
+}
+
+variable "operator_creates" {
+  description = "Let the operator create and protect the control tables (`crossfade control create`). Not needed where Terraform made them."
   type        = bool
   default     = false
 }

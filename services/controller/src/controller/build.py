@@ -18,6 +18,7 @@ from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.lease import DynamoLease
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.status import DynamoStatusBoard
+from crossfade.adapters.control.tables import control_db, missing_tables
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objects
@@ -31,7 +32,7 @@ from crossfade.core.image import Image
 from crossfade.core.keys import Key
 from crossfade.core.ramp import FlagDocument
 from crossfade.core.shape import Side
-from crossfade.ports.flags import FlagPublisher
+from crossfade.ports.flags import FlagPublisher, Flags
 from crossfade.ports.table import OwnedTable
 from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.lifecycle import code_version
@@ -50,7 +51,7 @@ class Built(NamedTuple):
     Attributes:
         world: the ports.
         lease: the controller's.
-        dynamodb: the wire client, for creating the control tables.
+        dynamodb: the wire client, for looking at the control tables.
         tables: names of the control tables.
     """
 
@@ -60,24 +61,39 @@ class Built(NamedTuple):
     tables: ControlTables
 
 
-class _NoPublisher:
-    """Stands in for the flags in a process that must not publish."""
+class _Reader:
+    """The flags in a process that must not publish them."""
+
+    def __init__(self, place: FlagPublisher | None) -> None:
+        self._place = place
 
     async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
         """Refuse."""
-        raise ConfigError(f"CROSSFADE_FLAG_FILE is not set: {document} (dual_write={dual_write}) can't be published")
+        raise ConfigError(f"only the controller publishes flags, not this program: {document}, dual_write={dual_write}")
+
+    async def in_place(self) -> Flags | None:
+        """Return what is published; None where this process can't see it."""
+        return None if self._place is None else await self._place.in_place()
 
 
-def _publisher(settings: ControllerSettings, publishes: bool) -> FlagPublisher:
-    if publishes and settings.flag_config_map:
+def _place(settings: ControllerSettings) -> FlagPublisher | None:
+    if settings.flag_config_map:
         from crossfade.adapters.config_map import ConfigMapFlags, in_cluster
 
         return ConfigMapFlags(settings.flag_config_map, in_cluster())
-    if not publishes or settings.flag_file is None:
-        return _NoPublisher()
+    if settings.flag_file is None:
+        return None
     from crossfade.adapters.flags import FlagFile  # OpenFeature is dear to import
 
     return FlagFile(settings.flag_file)
+
+
+def _flags(settings: ControllerSettings, publishes: bool) -> FlagPublisher:
+    if not publishes:
+        with suppress(ConfigError):  # the CLI outside of the cluster: the tables tell enough
+            return _Reader(_place(settings))
+        return _Reader(None)
+    return _place(settings) or _Reader(None)
 
 
 @asynccontextmanager
@@ -93,17 +109,17 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
     dynamodb, kinesis = Wire("dynamodb", wire_config(settings)), Wire("kinesis", wire_config(settings))
     s3 = LazyClient(lambda: control_client(settings, "s3"))
     cloudwatch = LazyClient(lambda: control_client(settings, "cloudwatch"))
-    db, names = DynamoDB(dynamodb), control_tables(mapping.name)
+    db, control, names = DynamoDB(dynamodb), control_db(dynamodb), control_tables(mapping.name)
     tables: dict[Side, OwnedTable] = {side: DynamoTable(db, mapping, side) for side in Side}
-    lease = DynamoLease(db, names.leases, CONTROLLER_LEASE, holder=settings.pod, lease_s=settings.lease_s)
+    lease = DynamoLease(control, names.leases, CONTROLLER_LEASE, holder=settings.pod, lease_s=settings.lease_s)
     excluded: set[Key] = set()
     tls = client_context(settings.tls) if settings.tls else None
     renewing = asyncio.create_task(keep_fresh(settings.tls, tls)) if settings.tls and tls else None
 
-    async def rows(limit: int) -> Sequence[Image]:
+    async def rows(side: Side, limit: int) -> Sequence[Image]:
         found: list[Image] = []
         start: Image | None = None
-        table = mapping.shape(Side.LEGACY).table
+        table = mapping.shape(side).table
         while len(found) < limit:
             page = await db.scan(table, start=start, limit=min(500, limit - len(found)), consistent=False)
             found += page.items
@@ -115,22 +131,25 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
     world = World(
         settings=settings,
         mapping=mapping,
-        journal=DynamoJournal(db, names.journal, who=who, code=code_version(), lease=lease if under_lease else None),
-        board=DynamoStatusBoard(db, names.heartbeats),
-        heartbeats=DynamoHeartbeats(db, names.heartbeats),
-        reports=DynamoReports(db, names.reports),
-        letters=DynamoDeadLetters(db, names.dead_letters),
+        journal=DynamoJournal(
+            control, names.journal, who=who, code=code_version(), lease=lease if under_lease else None
+        ),
+        board=DynamoStatusBoard(control, names.heartbeats),
+        heartbeats=DynamoHeartbeats(control, names.heartbeats),
+        reports=DynamoReports(control, names.reports),
+        letters=DynamoDeadLetters(control, names.dead_letters),
         admin=DynamoAdmin(dynamodb, kinesis),
         objects=S3Objects(s3, settings.bucket),
         metrics=CloudWatchMetrics(cloudwatch, period_s=settings.metric_period_s),
         parity=lambda: ask_verifier(settings.verifier_url, tls),
         ask_for_pass=lambda: ask_for_pass(settings.verifier_url, tls),
-        flags=_publisher(settings, publishes=under_lease),
+        flags=_flags(settings, publishes=under_lease),
         tables=tables,
         copies={side: DynamoTransfers(db, mapping.shape(side)) for side in Side},
         ownership=Ownership(tables[Side.LEGACY], tables[Side.NEW], mapping, excluded=excluded.__contains__),
         shards=Kinesis(kinesis),
         rows=rows,
+        missing_control_tables=lambda: missing_tables(dynamodb, names),
         command=lambda command: run_command(command, settings.hook_timeout_s),
         excluded=excluded,
         skew=dynamodb.dates.skew,

@@ -24,6 +24,7 @@ Nothing changes without --execute: a command alone says what it would do, and wh
 
 EXAMPLES: Final = """\
 a migration, from first to last:
+  crossfade control create --execute              the control tables, where Terraform doesn't make them
   crossfade plan                                  is it possible, what does it take?
   crossfade start --execute --wait                stream, export, import, catch up, dual-write
   crossfade ramp 1 --execute --wait               1 % of the keys; then 10, 50, 100
@@ -36,6 +37,7 @@ when in doubt:
 """
 
 _COMMANDS: Final = {
+    "control": "make the control tables (`control create`); with point-in-time recovery and deletion protection",
     "plan": "check whether the migration can run, and estimate what it takes",
     "start": "capture, snapshot, import, catch up, until the API writes to both tables (DUAL_WRITE)",
     "status": "phase, gates, lags, progress, and what it waits for",
@@ -69,9 +71,15 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.add_argument("--json", action="store_true", help="answer in JSON; 64-bit numbers are strings")
+        if name == "control":
+            one.add_argument(
+                "what", choices=["create"], help="create: those that are missing; says what exists already"
+            )
         if name == "status":
             continue
         one.add_argument("--execute", action="store_true", help="do it; without this nothing changes")
+        if name == "control":
+            continue
         if name == "plan":
             one.add_argument(
                 "--writes-per-s", type=_rate, default=1000.0, metavar="N", help="owner writes at the peak (1000)"

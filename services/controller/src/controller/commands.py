@@ -17,10 +17,10 @@ from controller.settings import ControllerSettings
 from controller.state import Migration, fold
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.status import DynamoStatusBoard
-from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.wire import ServiceError, Wire, WireConfig
+from crossfade.adapters.control.tables import control_db
+from crossfade.adapters.wire import Wire, WireConfig
 from crossfade.core.control import control_tables
-from crossfade.core.errors import CrossfadeError, IllegalTransition
+from crossfade.core.errors import CrossfadeError, IllegalTransition, StateMissing
 from crossfade.core.gates import heartbeats
 from crossfade.core.phases import Intent, Phase, check_intent
 from crossfade.ports.control import Entry, Journal, StatusBoard
@@ -91,16 +91,19 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
     try:
         if asked.command == "plan":
             return await _plan(settings, asked)
+        if asked.command == "control":
+            return await _control_create(settings, asked)
         mapping = settings.mapping()
         wire = Wire("dynamodb", WireConfig(region=settings.region, endpoint_url=settings.aws_endpoint_url))
         async with wire:
-            db, tables = DynamoDB(wire), control_tables(mapping.name)
+            db, tables = control_db(wire), control_tables(mapping.name)
             console = Console(
                 DynamoJournal(db, tables.journal, who=operator_name(), code=version("crossfade-common")),
                 DynamoStatusBoard(db, tables.heartbeats),
                 mapping.name,
                 asked.json,
             )
+            await _check(settings, console)
             if asked.command == "status":
                 return await status(console)
             return await ask(
@@ -111,15 +114,43 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                 wait=asked.wait,
                 timeout_s=asked.timeout,
             )
-    except ServiceError as error:
-        if error.reason == "ResourceNotFoundException":
-            sys.stderr.write("there are no control tables yet: start the controller (python -m controller.main)\n")
-            return ERROR
-        sys.stderr.write(f"{error}\n")
-        return ERROR
     except CrossfadeError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
-        return ERROR
+        if asked.json:
+            body = {"command": asked.command, "error": error.code, "because": str(error)}
+            sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
+        return REFUSED if isinstance(error, StateMissing) else ERROR
+
+
+async def _check(settings: ControllerSettings, console: Console) -> None:
+    """See that the journal is this migration's, where that can be in doubt: it is missing, or tells of nothing.
+
+    Raises:
+        StateMissing: it is not; see `controller.history`.
+    """
+    try:
+        state = fold(Migration(), await console.journal.entries())
+        if state.has_begun and await console.board.get() is not None:
+            return
+    except StateMissing:
+        state = Migration()
+    from controller.build import build  # reaches everything, and is seldom needed
+    from controller.history import check_history, check_tables
+
+    async with build(settings, who=operator_name(), under_lease=False) as built:
+        await check_tables(built.world)
+        await check_history(built.world, state)
+
+
+async def _control_create(settings: ControllerSettings, asked: argparse.Namespace) -> int:
+    from controller.build import build
+    from controller.creating import create
+
+    async with build(settings, who=operator_name(), under_lease=False) as built:
+        created = await create(built.dynamodb, built.tables, built.world, execute=asked.execute)
+    body = {**created.as_json(), "migration": settings.mapping().name}
+    sys.stdout.write((msgspec.json.encode(body).decode() if asked.json else created.as_text()) + "\n")
+    return DONE
 
 
 async def _plan(settings: ControllerSettings, asked: argparse.Namespace) -> int:
@@ -127,11 +158,9 @@ async def _plan(settings: ControllerSettings, asked: argparse.Namespace) -> int:
 
     from controller.build import build  # plan alone reaches everything
     from controller.planning import check_plan
-    from crossfade.adapters.control.tables import create_control_tables
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for the answer
     async with build(settings, who=operator_name(), under_lease=False) as built:
-        await create_control_tables(built.dynamodb, built.tables)  # plan reads the journal's counter
         plan = await check_plan(built.world, writes_per_s=asked.writes_per_s)
         body = plan.as_json()
         if asked.execute:

@@ -9,6 +9,7 @@ import structlog
 
 from controller.completing import abort, baking
 from controller.context import PROGRESS, Context
+from controller.history import check_history
 from controller.moving import BUDGET_S, cut_over, dual_write, ramping, roll_back, rolled_back
 from controller.starting import capturing, catching_up, excluded_keys, planned, snapshot
 from controller.state import Migration, Pending
@@ -47,7 +48,7 @@ def _reached(state: Migration, intent: Intent) -> str:
         case (Intent.COMPLETE, Phase.COMPLETE):
             return "the new table is the only owner"
         case (Intent.ABORT, Phase.ABORTED):
-            return "delete the new table and the streams when nobody needs them"
+            return "every key is the legacy table's; the new table and the streams stay as they are"
         case (Intent.ROLLBACK, Phase.ROLLED_BACK) if "all-moved" in state.done:
             return "all keys are on the legacy table"
     return ""
@@ -71,9 +72,14 @@ class Driver:
         self.waiting_for = "the first look"
 
     async def recover(self) -> None:
-        """Take up the journal where it ends, and put the flags it tells of in place."""
+        """Take up the journal where it ends, and put the flags it tells of in place.
+
+        Raises:
+            StateMissing: it is not the journal that this migration wrote; nothing was published.
+        """
         ctx = self._ctx
         await ctx.refresh()
+        await check_history(ctx.world, ctx.state)
         ctx.world.excluded.update(excluded_keys(ctx))
         if ctx.state.is_published:  # what was decided and not published is the next tick's, unless that is paused
             await ctx.publish()

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from controller.fitting import fits, indexes, why_unfit
+from controller.history import missing_state, owned_rows, traces
+from controller.state import Migration, fold
 from controller.world import World
 from crossfade.core.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
+from crossfade.core.control import begun_before, control_tables
 from crossfade.core.errors import ConfigError, PoisonRecord
 from crossfade.core.gates import GateResult
 from crossfade.core.image import Image, encode_image, number
@@ -17,6 +20,7 @@ from crossfade.core.rules import prove_round_trip
 from crossfade.core.shape import Direction, Side
 from crossfade.core.trim import FULL_SIZE, SOFT_SIZE, WINDOW_MS
 from crossfade.ports.admin import TableFacts
+from crossfade.ports.control import Entry
 
 SAMPLES = 5
 
@@ -96,9 +100,13 @@ async def check_plan(world: World, *, writes_per_s: float = 1000.0) -> Plan:
         writes_per_s: owner writes at the peak, for the estimates.
     """
     legacy = await world.admin.table(world.mapping.shape(Side.LEGACY).table)
-    sample = _sampled(world, await world.rows(world.settings.plan_sample) if legacy else [])
+    sample = _sampled(world, await world.rows(Side.LEGACY, world.settings.plan_sample) if legacy else [])
     canary, canary_check = _canary(world)
+    missing = await missing_state(world)
+    entries = [] if missing else await world.journal.entries()
     checks = [
+        GateResult("control_tables", not missing, None, None, missing or "they are there"),
+        await _history(world, entries),
         _legacy_exists(world, legacy),
         _key_schema(world, legacy),
         _recoverable(legacy),
@@ -110,7 +118,7 @@ async def check_plan(world: World, *, writes_per_s: float = 1000.0) -> Plan:
         _round_trip(sample),
         fits(sample.unfit, sample.unfit_count, sample.ours),
         _shared(sample),
-        await _generations(world, sample),
+        _generations(entries, sample),
         _retention(world),
         canary_check,
         await _bucket(world),
@@ -198,8 +206,27 @@ def _ttl(world: World, legacy: TableFacts | None) -> GateResult:
 async def _new_is_free(world: World) -> GateResult:
     name = world.mapping.shape(Side.NEW).table
     facts = await world.admin.table(name)
-    because = f"{name} exists: an import creates its table; delete it, or finish the migration that made it"
-    return GateResult("new_table", facts is None, facts and facts.status, None, because if facts else f"{name} is free")
+    if facts is None:
+        return GateResult("new_table", True, None, None, f"{name} is free")
+    owned = await owned_rows(world)
+    because = (
+        f"{name} exists, and this table owns keys ({owned}): it may hold the only copy of them. Finish or roll back "
+        "the migration that it belongs to"
+        if owned.owned
+        else f"{name} exists ({owned.read} sampled rows, none of which it owns), and an import makes its table: give "
+        "the mapping's new table another name"
+    )
+    return GateResult("new_table", False, facts.status, None, because)
+
+
+async def _history(world: World, entries: Sequence[Entry]) -> GateResult:
+    """Only a journal that tells of nothing has to prove that nothing has happened."""
+    state = fold(Migration(), entries)
+    if state.has_begun:
+        return GateResult("history", True, state.number, None, f"the journal has {state.number} entries")
+    found = await traces(world)
+    because = begun_before(control_tables(world.mapping.name).journal, found) if found else "nothing has begun before"
+    return GateResult("history", not found, state.number, None, because)
 
 
 async def _stream(world: World, side: Side) -> GateResult:
@@ -243,8 +270,8 @@ def _shared(sample: Sample) -> GateResult:
     return GateResult("shared_rows", True, sample.staying, None, because)
 
 
-async def _generations(world: World, sample: Sample) -> GateResult:
-    given = [int(each.body["counter"]) for each in await world.journal.entries() if each.kind == "generation"]
+def _generations(entries: Sequence[Entry], sample: Sample) -> GateResult:
+    given = [int(each.body["counter"]) for each in entries if each.kind == "generation"]
     counter = max(given, default=0)
     because = f"the counter stands at {counter}; sampled rows carry up to {sample.highest_generation}"
     if sample.highest_generation > counter:

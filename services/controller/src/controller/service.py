@@ -15,6 +15,7 @@ from controller.canary import Canary
 from controller.context import Context
 from controller.driver import Driver
 from controller.evidence import Observer
+from controller.history import check_tables
 from controller.http import serve
 from controller.measures import observed
 from controller.settings import ControllerSettings
@@ -22,7 +23,6 @@ from controller.spans import IntentSpans
 from controller.status import status_of
 from controller.sweeper import Sweeper
 from controller.world import World
-from crossfade.adapters.control.tables import create_control_tables
 from crossfade.core.errors import CrossfadeError, LeaseLost
 from crossfade.runtime import telemetry
 from crossfade.runtime.lifecycle import ready
@@ -68,7 +68,6 @@ class Service:
         ):
             if active is not None:
                 active.observe(lambda: observed(self.status, self._handed_over, driving=self._is_driving))
-            await create_control_tables(built.dynamodb, built.tables)
             files = self._settings.tls
             tls = server_context(files) if files else None
             renewing = asyncio.create_task(keep_fresh(files, tls)) if files and tls else None
@@ -96,6 +95,7 @@ class Service:
         return HTTPStatus.OK if "lag" in self.status else HTTPStatus.SERVICE_UNAVAILABLE, self.status
 
     async def _drive(self, built: Built, stop: asyncio.Event) -> None:
+        await check_tables(built.world)
         if not await built.lease.acquire():
             self.status = {**self.status, "waiting_for": "the lease, which another controller holds"}
             await _pause(stop, self._settings.lease_s / 5)

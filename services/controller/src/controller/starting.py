@@ -247,7 +247,7 @@ async def _import(ctx: Context) -> str:
     if facts.status in {"FAILED", "CANCELLED"} or facts.errors:
         raise DriftDetected(
             f"the import {arn} is {facts.status} with {facts.errors} errors: {facts.failure}. "
-            f"Table {name} is partial: delete it, then start anew"
+            f"{name} holds a part of the rows and owns none. Abort, and give the next migration another new table"
         )
     if facts.status != "COMPLETED":
         return f"the import of {name}, which is {facts.status} ({facts.imported} of {mapped['mapped']} items)"

@@ -93,6 +93,11 @@ class Migration(NamedTuple):
         """The intent that the controller is at."""
         return next((each for each in self.pending if each.admitted), None)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the journal tells of a migration; intents and notes are written by people before there is one."""
+        return self.phase is not Phase.PLANNED or self.share_entry > 0 or self.counter > 0
+
 
 def fold(state: Migration, entries: Iterable[Entry]) -> Migration:
     """Return the state after some more entries.

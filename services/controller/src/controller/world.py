@@ -70,7 +70,8 @@ class World:
         copies: state transfers to either side.
         ownership: hands keys over.
         shards: reads streams.
-        rows: reads some raw rows of the legacy table, whoever's they are.
+        rows: reads some raw rows of a table, whoever's they are.
+        missing_control_tables: names the control tables that don't exist.
         command: runs a hook; returns its exit code and the end of its output.
         excluded: keys that stay where they are; the ownership driver asks it.
         skew: of our wall clock against AWS's; None when it is unknown.
@@ -94,7 +95,8 @@ class World:
     copies: Mapping[Side, TransferTable]
     ownership: Ownership
     shards: ShardReader
-    rows: Callable[[int], Awaitable[Sequence[Image]]]
+    rows: Callable[[Side, int], Awaitable[Sequence[Image]]]
+    missing_control_tables: Callable[[], Awaitable[Sequence[str]]]
     command: Callable[[Sequence[str]], Awaitable[tuple[int, str]]]
     excluded: set[Key]
     skew: Callable[[], Skew | None]

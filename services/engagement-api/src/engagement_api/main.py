@@ -18,6 +18,7 @@ import structlog
 
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
+from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flags import FlagdFile
 from crossfade.adapters.redis_dedup import RedisMarks
@@ -75,7 +76,7 @@ class Service:
         self.mapping = mapping
         self.epochs = Epochs(flags)
         self.pulse = Pulse(
-            DynamoHeartbeats(DynamoDB(self.control), control_tables(mapping.name).heartbeats),
+            DynamoHeartbeats(control_db(self.control), control_tables(mapping.name).heartbeats),
             self.epochs,
             pod=settings.pod,
             lease_s=settings.lease_s,
@@ -95,7 +96,7 @@ class Service:
         )
         self.tally = Tally()
         self.figures = Figures()
-        self.reports = DynamoReports(DynamoDB(self.control), control_tables(mapping.name).reports)
+        self.reports = DynamoReports(control_db(self.control), control_tables(mapping.name).reports)
         points = Points(
             Ownership(DynamoTable(db, mapping, Side.LEGACY), DynamoTable(db, mapping, Side.NEW), mapping),
             mapping,

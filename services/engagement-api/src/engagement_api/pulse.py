@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from crossfade.core.errors import CrossfadeError, StoreRefused
+from crossfade.core.errors import CrossfadeError, StateMissing
 from crossfade.core.ramp import FlagDocument
 from crossfade.ports.control import Heartbeat, Heartbeats
 from engagement_api.epochs import Epochs
@@ -144,12 +144,11 @@ class Pulse:
         return self._unregistered and self._epochs.current.document == NO_MIGRATION
 
     def _failed(self, error: Exception) -> None:
-        no_table = isinstance(error, StoreRefused) and error.reason == "ResourceNotFoundException"
-        if no_table and not self._unregistered:
-            log.info("no control table: no migration is prepared yet", pod=self._pod)
-        elif not no_table:
+        was_unregistered, self._unregistered = self._unregistered, isinstance(error, StateMissing)
+        if not self._free():
             log.warning("heartbeat failed", pod=self._pod, error=str(error), writes_allowed=self.counted)
-        self._unregistered = no_table
+        elif not was_unregistered:
+            log.info("no control table: no migration is prepared yet", pod=self._pod)
 
     def _retry_s(self) -> float:
         return self._lease_s / _RETRY_PART

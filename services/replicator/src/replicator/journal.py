@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from crossfade.core.errors import StoreRefused
 from crossfade.core.phases import REPLICATING, Phase
 from crossfade.core.shape import Side
 from crossfade.ports.control import Entry, Journal
@@ -39,7 +38,7 @@ class PhaseWatch:
     """Follows the phase through the journal, reading each entry once."""
 
     def __init__(self, journal: Journal) -> None:
-        """Take the journal, which may not exist yet."""
+        """Take the journal."""
         self._journal = journal
         self._number = 0
         self._standing = Standing()
@@ -71,19 +70,14 @@ class PhaseWatch:
         """Read what is new, and return where the migration stands.
 
         Raises:
+            StateMissing: there is no journal: a phase that nobody tells is not taken for PLANNED.
             StoreUnavailable: the journal doesn't answer.
         """
         async with self._looking:
             return await self._look()
 
     async def _look(self) -> Standing:
-        try:
-            entries = await self._journal.entries(after=self._number)
-        except StoreRefused as error:
-            if error.reason == "ResourceNotFoundException":
-                return self._standing
-            raise
-        for entry in entries:
+        for entry in await self._journal.entries(after=self._number):
             self._number = entry.number
             if entry.kind == "phase":
                 phase = Phase(entry.body["to"])

@@ -19,6 +19,7 @@ import uvloop
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.reports import DynamoReports
+from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.memory.marks import NoMarks
@@ -94,7 +95,7 @@ async def opened(settings: FunctionSettings) -> Function:
     """
     mapping = settings.mapping()
     wire = Wire("dynamodb", wire_config(settings, max_connections=settings.in_flight * 2))
-    control = DynamoDB(Wire("dynamodb", wire_config(settings, max_connections=CONTROL_CONNECTIONS)))
+    control = control_db(Wire("dynamodb", wire_config(settings, max_connections=CONTROL_CONNECTIONS)))
     kinesis = Kinesis(Wire("kinesis", wire_config(settings, max_connections=CONTROL_CONNECTIONS)))
     tables = control_tables(mapping.name)
     letters = DynamoDeadLetters(control, tables.dead_letters)

@@ -13,6 +13,7 @@ import structlog
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.reports import DynamoReports
+from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.memory.marks import NoMarks
@@ -77,7 +78,7 @@ class Service:
         self._kinesis = Kinesis(kinesis)
         self._dynamodb = DynamoDB(self._wire)
         # Leases and reports must not wait behind the batches that they tell of.
-        self._control = DynamoDB(control)
+        self._control = control_db(control)
         self._tables = control_tables(self._mapping.name)
         self._leases = WireLeases(self._control, self._tables.leases)
         self._letters = DynamoDeadLetters(self._control, self._tables.dead_letters)

@@ -13,6 +13,7 @@ import msgspec
 
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.memory.control import MemoryDeadLetters
@@ -53,7 +54,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
         stack.push_async_callback(wire.close)
         stack.push_async_callback(kinesis.close)
         dynamodb = DynamoDB(wire)
-        letters = DynamoDeadLetters(dynamodb, control_tables(mapping.name).dead_letters)
+        letters = DynamoDeadLetters(control_db(wire), control_tables(mapping.name).dead_letters)
 
         def tables(side: Side) -> tuple[OwnedTable, TransferTable]:
             return DynamoTable(dynamodb, mapping, side), DynamoTransfers(dynamodb, mapping.shape(side))
@@ -76,7 +77,10 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             return 0
         if options.action == "discard":
             journal = DynamoJournal(
-                dynamodb, control_tables(mapping.name).journal, who=operator_name(), code=lifecycle.code_version()
+                control_db(wire),
+                control_tables(mapping.name).journal,
+                who=operator_name(),
+                code=lifecycle.code_version(),
             )
             gone = await discard(letters, journal, options.letters, execute=options.execute)
             _print([_shown(each) for each in gone], options, _listed(gone))

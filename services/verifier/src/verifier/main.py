@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flags import parse_flagd_file
 from crossfade.adapters.kinesis import Kinesis
@@ -89,7 +90,7 @@ class Service:
         stack.push_async_callback(self.cloudwatch.close)
         self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "CROSSFADE_CLOUDWATCH is off"))
         journal = DynamoJournal(
-            db, control_tables(mapping.name).journal, who=settings.pod, code=lifecycle.code_version()
+            control_db(dynamodb), control_tables(mapping.name).journal, who=settings.pod, code=lifecycle.code_version()
         )
         self.repairer = Repairer(
             both, {side: DynamoTransfers(db, mapping.shape(side)) for side in Side}, journal, self.passes

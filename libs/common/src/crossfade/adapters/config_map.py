@@ -14,9 +14,10 @@ import ssl
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from crossfade.adapters.flags import flagd_file
+from crossfade.adapters.flags import flagd_file, parse_flagd_file
 from crossfade.core.errors import ConfigError, StoreUnavailable
 from crossfade.core.ramp import FlagDocument
+from crossfade.ports.flags import Flags, refuse_older
 
 ENTRY: Final = "flags.json"
 """Key within the ConfigMap: the name of the file that the pods see."""
@@ -81,17 +82,38 @@ class ConfigMapFlags:
         self._path = f"/api/v1/namespaces/{namespace or cluster.namespace}/configmaps/{self._name}"
 
     async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
-        """Replace the entry.
+        """Replace the entry, unless it is ahead.
 
         Raises:
-            ConfigError: there is no such ConfigMap, or this account may not change it.
-            StoreUnavailable: the API server doesn't answer, or not now.
+            StateMissing: the entry is ahead; see `FlagPublisher`.
+            ConfigError: there is no such ConfigMap, or this account may not read or change it.
+            StoreUnavailable: the API server doesn't answer, or not now; somebody changed the ConfigMap meanwhile.
         """
-        await asyncio.to_thread(self._patch, flagd_file(document, dual_write=dual_write))
+        found, version = await asyncio.to_thread(self._read)
+        if found is not None:
+            refuse_older(document, found.document, f"ConfigMap {self._name}")
+        # A merge patch names the entry, and the version that was read: what came between makes a conflict.
+        body = {"data": {ENTRY: flagd_file(document, dual_write=dual_write)}, "metadata": {"resourceVersion": version}}
+        await asyncio.to_thread(self._ask, "PATCH", f"{self._path}?fieldManager={FIELD_MANAGER}", json.dumps(body))
 
-    def _patch(self, text: str) -> None:
-        # A merge patch names the entry and nothing else: there is no read before, and so no race.
-        body = json.dumps({"data": {ENTRY: text}})
+    async def in_place(self) -> Flags | None:
+        """Return what the entry says; None when it is not there, or broken.
+
+        Raises:
+            ConfigError, StoreUnavailable: as `publish`.
+        """
+        return (await asyncio.to_thread(self._read))[0]
+
+    def _read(self) -> tuple[Flags | None, str]:
+        body = json.loads(self._ask("GET", self._path))
+        version = str(body["metadata"]["resourceVersion"])
+        try:
+            document, dual_write = parse_flagd_file(body.get("data", {})[ENTRY])
+        except (KeyError, ConfigError):
+            return None, version
+        return Flags(document, dual_write, age_s=0.0), version
+
+    def _ask(self, method: str, path: str, body: str | None = None) -> bytes:
         try:
             connection = http.client.HTTPSConnection(
                 self._cluster.host,
@@ -105,7 +127,7 @@ class ConfigMapFlags:
                     "Content-Type": "application/merge-patch+json",
                     "Accept": "application/json",
                 }
-                connection.request("PATCH", f"{self._path}?fieldManager={FIELD_MANAGER}", body, headers)
+                connection.request(method, path, body, headers)
                 answer = connection.getresponse()
                 said = answer.read()
             finally:
@@ -114,6 +136,7 @@ class ConfigMapFlags:
             raise StoreUnavailable(f"{self._path}: {error or type(error).__name__}") from error
         if answer.status >= 300:
             self._refused(answer.status, said)
+        return said
 
     def _refused(self, status: int, said: bytes) -> None:
         try:
@@ -121,5 +144,5 @@ class ConfigMapFlags:
         except (ValueError, KeyError, TypeError):
             why = said[:200].decode("utf-8", "replace")
         if status in {401, 403, 404}:
-            raise ConfigError(f"flags can't be published to {self._path}: {status} {why}")
+            raise ConfigError(f"flags can't be read from or published to {self._path}: {status} {why}")
         raise StoreUnavailable(f"{self._path} answered {status}: {why}")

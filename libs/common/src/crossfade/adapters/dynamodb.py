@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from crossfade.adapters.wire import Wire
 from crossfade.adapters.wire.answers import read_answer
 from crossfade.adapters.wire.errors import bare
 from crossfade.core.errors import StoreUnavailable, Throttled
@@ -107,10 +106,24 @@ _encode = msgspec.json.encode
 _DONE: Final = StatementResult(None, None)
 
 
+class Caller(Protocol):
+    """What of `Wire` is needed."""
+
+    async def call(
+        self, operation: str, body: bytes, *, timeout_s: float | None = None, attempts: int | None = None
+    ) -> bytes:
+        """See `Wire.call`."""
+        ...
+
+    async def back_off(self, failures: int) -> None:
+        """See `Wire.back_off`."""
+        ...
+
+
 class DynamoDB:
     """DynamoDB's reads and writes. Errors are those of `Wire.call`."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Caller) -> None:
         """Take a wire client of the service "dynamodb"."""
         self._wire = wire
 

@@ -23,7 +23,7 @@ from openfeature.contrib.provider.flagd.config import ResolverType
 
 from crossfade.core.errors import ConfigError, StoreUnavailable
 from crossfade.core.ramp import FlagDocument
-from crossfade.ports.flags import Flags
+from crossfade.ports.flags import Flags, refuse_older
 
 OWNERSHIP: Final = "ownership"
 DUAL_WRITE: Final = "dual-write"
@@ -111,11 +111,22 @@ class FlagFile:
         self._path = path
 
     async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
-        """Replace the file; readers see the old one or the new one, never a part."""
+        """Replace the file, unless it is ahead; readers see the old one or the new one, never a part."""
+        found = await self.in_place()
+        if found is not None:
+            refuse_older(document, found.document, str(self._path))
         await asyncio.to_thread(self.write, document, dual_write=dual_write)
 
+    async def in_place(self) -> Flags | None:
+        """Return what the file says; None when there is no such file, or a broken one."""
+        try:
+            document, dual_write = await asyncio.to_thread(read_flagd_file, self._path)
+        except ConfigError:
+            return None
+        return Flags(document, dual_write, age_s=0.0)
+
     def write(self, document: FlagDocument, *, dual_write: bool) -> None:
-        """Replace the file, from synchronous code.
+        """Replace the file, whatever it says, from synchronous code.
 
         Raises:
             StoreUnavailable: it can't be written now; the one in place is untouched.

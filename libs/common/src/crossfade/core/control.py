@@ -1,12 +1,13 @@
 """The control tables: their names and key layout, defined once (design.md, section 2).
 
-Every control table has the same key: `pk` and `sk`, both strings. `adapters/control` makes and fills them; the records
-kept in them are those of `crossfade.ports.control`.
+Every control table has the same key: `pk` and `sk`, both strings. Terraform or `crossfade control create` makes them,
+and no service does (ADR 0018); the records kept in them are those of `crossfade.ports.control`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from crossfade.core.errors import ConfigError
@@ -66,6 +67,65 @@ def control_tables(migration: str) -> ControlTables:
         heartbeats=f"{migration}-heartbeats",
         reports=f"{migration}-reports",
         dead_letters=f"{migration}-dead-letters",
+    )
+
+
+CREATE: Final = "crossfade control create --execute"
+"""Makes the control tables, for a first start."""
+
+
+def restoring(table: str) -> str:
+    """Return the command that brings a deleted control table back as it was when it was deleted.
+
+    DynamoDB keeps a system backup of a deleted table for 35 days if point-in-time recovery was on (developer guide,
+    "Enable point-in-time recovery": deleting a table with PITR enabled).
+    """
+    return (
+        f"aws dynamodb restore-table-from-backup --target-table-name {table} --backup-arn "
+        f'"$(aws dynamodb list-backups --table-name {table} --backup-type SYSTEM '
+        "--query 'BackupSummaries[-1].BackupArn' --output text)\""
+    )
+
+
+def missing_because(tables: ControlTables, missing: Sequence[str], traces: Sequence[str] = ()) -> str:
+    """Say what it means that control tables are missing, and the cure; empty when none is.
+
+    Args:
+        tables: the migration's.
+        missing: names of those that don't exist.
+        traces: what shows that the migration, or another with the same tables, has run before.
+    """
+    if not missing:
+        return ""
+    names = ", ".join(missing)
+    cure = f"restore {'it' if len(missing) == 1 else 'each'}: {restoring(missing[0])}; then {CREATE} protects it again"
+    there = [name for name in tables if name not in missing]
+    if there:
+        shown = f" ({'; '.join(traces)})" if traces else ""
+        return (
+            f"control table {names} is missing, {', '.join(there)} exist{shown}: an empty one would forget what was "
+            f"decided; {cure}. If an earlier `control create` was cut short, run it again: it makes no table that has "
+            "something to remember"
+        )
+    if traces:
+        return (
+            f"no control table of this migration exists ({names}), but {'; '.join(traces)}. Either the migration's "
+            f"name is mistyped: check the mapping's; or the tables were deleted: {cure}"
+        )
+    return f"no control table of this migration exists ({names}): for a first start, {CREATE}"
+
+
+def begun_before(journal: str, traces: Sequence[str]) -> str:
+    """Say why an empty journal doesn't begin a history, and the cure.
+
+    Args:
+        journal: name of its table.
+        traces: what shows that a history has begun.
+    """
+    return (
+        f"{journal} tells of no migration, but {'; '.join(traces)}. Either the migration's name is mistyped: check the "
+        f"mapping's; or {journal} was made again after it was lost: restore it, under another name first if it must "
+        f"stay: {restoring(journal)}"
     )
 
 

@@ -54,6 +54,16 @@ class StoreRefused(CrossfadeError):
         self.reason = reason
 
 
+class StateMissing(CrossfadeError):
+    """What the migration remembers is gone, or older than what it has done: nothing begins or goes on without it.
+
+    Retryable, since a restored table ends it; the message names what is missing and the way to get it back.
+    """
+
+    code = "state_missing"
+    retryable = True
+
+
 class LeaseLost(CrossfadeError):
     """Another worker holds the lease by now: stop at once, write nothing more under it."""
 

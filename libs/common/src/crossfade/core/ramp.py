@@ -86,3 +86,22 @@ def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocume
     if share > document.share and document.new_gen <= document.legacy_gen:
         return document._replace(share=share, new_gen=following), following
     return document._replace(share=share), highest
+
+
+def lost_by(document: FlagDocument, in_place: FlagDocument) -> str:
+    """Say what publishing a document over the one in place would take back; empty when nothing (ADR 0018).
+
+    Both generations only rise, and `complete` never ends: a document that breaks this was not made from the history
+    that made the one in place. The share goes both ways; under equal generations it only hints.
+
+    Args:
+        document: to be published.
+        in_place: what the pods read now.
+    """
+    if in_place.complete and not document.complete:
+        return "complete would be taken back"
+    for name in ("new_gen", "legacy_gen"):
+        wanted, found = getattr(document, name), getattr(in_place, name)
+        if wanted < found:
+            return f"{name} would fall from {found} to {wanted}"
+    return ""

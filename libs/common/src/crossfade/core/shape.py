@@ -103,3 +103,15 @@ def absent_is_active(side: Side, *, complete: bool = False) -> bool:
         complete: whether the flag document says `complete`.
     """
     return side is (Side.NEW if complete else Side.LEGACY)
+
+
+def table_name(reference: str) -> str:
+    """Return the bare name of a table that is given by its name or its ARN."""
+    return reference.rpartition("/")[2] if reference.startswith("arn:") else reference
+
+
+def same_table(one: str, other: str) -> bool:
+    """Say whether two references are, or are nearly, one table: a name and an ARN of it, or names that differ only in
+    case. DynamoDB tells case apart, people and typing don't: two tables of a migration never have such names.
+    """
+    return table_name(one).casefold() == table_name(other).casefold()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.errors import StateMissing
+from crossfade.core.ramp import FlagDocument, lost_by
 
 
 class Flags(NamedTuple):
@@ -19,6 +20,26 @@ class Flags(NamedTuple):
     document: FlagDocument
     dual_write: bool
     age_s: float
+
+
+def refuse_older(document: FlagDocument, in_place: FlagDocument, place: str) -> None:
+    """Refuse to publish a document over one that is ahead of it: every publisher asks this first.
+
+    Args:
+        document: to be published.
+        in_place: what `place` holds now.
+        place: where, for the message.
+
+    Raises:
+        StateMissing: with what would be taken back, and the cure.
+    """
+    lost = lost_by(document, in_place)
+    if lost:
+        raise StateMissing(
+            f"flags not published: {lost}. {place} is ahead of the journal, so either the journal lost entries "
+            "(restore its table from point-in-time recovery) or the flags are another migration's (check the mapping's "
+            "name; give each migration a flag file or ConfigMap of its own)"
+        )
 
 
 class FlagSource(Protocol):
@@ -37,5 +58,13 @@ class FlagPublisher(Protocol):
     """Where the controller writes flags."""
 
     async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
-        """Publish a new file, whole."""
+        """Publish a new file, whole, over one that is not ahead of it.
+
+        Raises:
+            StateMissing: the document in place is ahead: see `crossfade.core.ramp.lost_by`. Nothing was changed.
+        """
+        ...
+
+    async def in_place(self) -> Flags | None:
+        """Return what is published now; None when nothing is, or when it can't be read as flags."""
         ...

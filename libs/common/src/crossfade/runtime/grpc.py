@@ -98,6 +98,7 @@ STATUSES: Final[Mapping[type[CrossfadeError], _Known]] = {
     errors.Throttled: _UNAVAILABLE,  # the store's word, not the caller's quota
     errors.StoreUnavailable: _UNAVAILABLE,
     errors.StoreRefused: _INTERNAL,
+    errors.StateMissing: _UNAVAILABLE,
     errors.LeaseLost: _UNAVAILABLE,
     errors.CheckpointExpired: _Known(grpc.StatusCode.DATA_LOSS, "CHECKPOINT_EXPIRED"),
     errors.IllegalTransition: _REFUSED,

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping
+from crossfade.core.shape import Side, same_table
 from crossfade.runtime.health import Address
 from crossfade.runtime.tls import TlsFiles, client_context, server_context
 from crossfade.runtime.urls import http_url, redis_url
@@ -186,7 +187,7 @@ def load_mapping(reference: str) -> Mapping:
     """Import a mapping by its "module:attribute" reference.
 
     Raises:
-        ConfigError: there is no such module or attribute.
+        ConfigError: there is no such module or attribute, or its source and target are one table.
     """
     module, colon, attribute = reference.partition(":")
     if not colon:
@@ -200,7 +201,14 @@ def load_mapping(reference: str) -> Mapping:
     if missing:
         kind = type(found).__name__
         raise ConfigError(f"{PREFIX}MIGRATION_MAPPING={reference} is a {kind}, no mapping: it has no {missing[0]}")
-    return cast("Mapping", found)
+    mapping = cast("Mapping", found)
+    legacy, new = (mapping.shape(side).table for side in (Side.LEGACY, Side.NEW))
+    if same_table(legacy, new):
+        raise ConfigError(
+            f"{PREFIX}MIGRATION_MAPPING={reference}: source {legacy} and target {new} are one table: each key would be "
+            "sealed and activated in the same row. Name the new table differently"
+        )
+    return mapping
 
 
 def check_address(field: str, host: str) -> None:

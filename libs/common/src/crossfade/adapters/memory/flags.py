@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crossfade.core.ramp import FlagDocument
-from crossfade.ports.flags import Flags
+from crossfade.ports.flags import Flags, refuse_older
 
 
 class MemoryFlags:
@@ -13,7 +13,16 @@ class MemoryFlags:
         self._flags = Flags(document or FlagDocument(), dual_write, age_s=0.0)
 
     async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
-        """Replace the flags."""
+        """Replace the flags; see `crossfade.ports.flags.FlagPublisher`."""
+        refuse_older(document, self._flags.document, "the flag document in place")
+        self.show(document, dual_write=dual_write)
+
+    async def in_place(self) -> Flags | None:
+        """Return the flags as published last."""
+        return self._flags
+
+    def show(self, document: FlagDocument, *, dual_write: bool) -> None:
+        """Replace the flags, whatever is in place: for a pod that sees an old or a mistaken document."""
         self._flags = Flags(document, dual_write, age_s=0.0)
 
     def current(self) -> Flags:

@@ -1,0 +1,170 @@
+"""Has this migration run before? A journal that tells of nothing is no proof: the tables and the flags are asked, too.
+
+A controller that took an empty journal for a beginning would publish share 0 and generation 0, and `start` would want
+the new table out of its way: the only copy, if the journal was lost in BAKING (ADR 0018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from controller.state import Migration
+from controller.world import World
+from crossfade.core.control import begun_before, control_tables, missing_because
+from crossfade.core.errors import ConfigError, PoisonRecord, StateMissing
+from crossfade.core.image import Image, number, string
+from crossfade.core.item import GEN, ROLE, Role
+from crossfade.core.keys import Key, encode_key
+from crossfade.core.shape import Side
+from crossfade.ports.flags import Flags
+
+
+class Owned(NamedTuple):
+    """What a sample of the new table's rows tells.
+
+    Attributes:
+        read: rows read.
+        owned: those that the new table owns or has owned: active, or with a generation.
+        example: the first of them; empty when there is none.
+    """
+
+    read: int
+    owned: int
+    example: str
+
+    def __str__(self) -> str:
+        return f"{self.owned} of {self.read} sampled rows, such as {self.example}"
+
+
+async def owned_rows(world: World) -> Owned:
+    """Sample the new table for keys that it owns: the canary's row, which is the first to move, and some others."""
+    shape = world.mapping.shape(Side.NEW)
+    if await world.admin.table(shape.table) is None:
+        return Owned(0, 0, "")
+    rows = list(await world.rows(Side.NEW, world.settings.plan_sample))
+    found = [named for row in rows if is_owned(row) for named in _named(row, shape.key)]
+    canary = _canary(world)
+    item = await world.tables[Side.NEW].read(canary) if canary is not None else None
+    if (
+        canary is not None
+        and item is not None
+        and item.generation
+        and not any(canary.decode() in each for each in found)
+    ):
+        found.insert(0, f"{canary.decode()} at generation {item.generation}")
+        rows.append({})
+    return Owned(len(rows), len(found), found[0] if found else "")
+
+
+async def traces(world: World, *, knew: int = 0) -> list[str]:
+    """Return what shows that this migration, or another with the same tables or flags, has begun before.
+
+    Args:
+        world: the ports.
+        knew: the last journal entry that a status told of.
+    """
+    found = []
+    owned = await owned_rows(world)
+    if owned.owned:
+        found.append(f"table {world.mapping.shape(Side.NEW).table} owns keys ({owned})")
+    sealed = await _sealed(world)
+    if sealed:
+        found.append(f"keys of table {world.mapping.shape(Side.LEGACY).table} are handed over (such as {sealed})")
+    flags = await world.flags.in_place()
+    if flags is not None and _tells(flags):
+        document = flags.document
+        more = f"{', complete' if document.complete else ''}{', dual-write' if flags.dual_write else ''}"
+        found.append(
+            f"the flags in place carry share {document.share / 100:g} %, new_gen {document.new_gen}, legacy_gen "
+            f"{document.legacy_gen}{more}"
+        )
+    if knew:
+        found.append(f"its last status knew journal entry {knew}")
+    return found
+
+
+async def missing_state(world: World) -> str:
+    """Say which control tables are missing, what that means, and the cure; empty when all are there."""
+    missing = await world.missing_control_tables()
+    tables = control_tables(world.mapping.name)
+    return missing_because(tables, missing, await traces(world) if set(missing) == set(tables) else ())
+
+
+async def check_tables(world: World) -> None:
+    """Refuse to go on without the control tables.
+
+    Raises:
+        StateMissing: one is missing, or all are.
+    """
+    because = await missing_state(world)
+    if because:
+        raise StateMissing(because)
+
+
+async def check_history(world: World, state: Migration) -> None:
+    """Refuse to go on with a journal that is not the one this migration wrote.
+
+    Raises:
+        StateMissing: it ends before an entry that a status knew, or tells of nothing while a migration has begun.
+    """
+    journal = control_tables(world.mapping.name).journal
+    knew = int((await world.board.get() or {}).get("journal", 0))
+    if state.has_begun:
+        if knew > state.number:
+            raise StateMissing(begun_before(journal, [f"it ends at entry {state.number}, a status knew entry {knew}"]))
+        return
+    found = await traces(world, knew=knew if knew > state.number else 0)
+    if found:
+        raise StateMissing(begun_before(journal, found))
+
+
+def _tells(flags: Flags) -> bool:
+    document = flags.document
+    return bool(document.share or document.new_gen or document.legacy_gen or document.complete or flags.dual_write)
+
+
+async def _sealed(world: World) -> str:
+    """Return a row of the legacy table that is standby; the canary's, which an abort may leave so, is none."""
+    key_names, canary = world.mapping.shape(Side.LEGACY).key, _canary(world)
+    if await world.admin.table(world.mapping.shape(Side.LEGACY).table) is None:
+        return ""
+    for row in await world.rows(Side.LEGACY, world.settings.plan_sample):
+        role, generation = _standing(row)
+        if role != Role.STANDBY.value:
+            continue
+        try:
+            key = encode_key(row, key_names)
+        except PoisonRecord:
+            continue
+        if key != canary and world.mapping.belongs(key):
+            return f"{key.decode()} at generation {generation}"
+    return ""
+
+
+def is_owned(row: Image) -> bool:
+    """Say whether a row of the new table is active, or was: an imported or copied row is standby at generation 0."""
+    role, generation = _standing(row)
+    return role == Role.ACTIVE.value or generation > 0
+
+
+def _named(row: Image, key_names: tuple[str, ...]) -> Iterable[str]:
+    try:
+        yield f"{encode_key(row, key_names).decode()} at generation {_standing(row)[1]}"
+    except PoisonRecord:
+        yield f"a row without a readable key at generation {_standing(row)[1]}"
+
+
+def _standing(row: Image) -> tuple[str, int]:
+    """Return role and generation; what can't be read is neither."""
+    try:
+        return string(row[ROLE]) if ROLE in row else "", number(row[GEN]) if GEN in row else 0
+    except PoisonRecord:
+        return "", 0
+
+
+def _canary(world: World) -> Key | None:
+    try:
+        return world.settings.canary(world.mapping)
+    except ConfigError:
+        return None
