@@ -298,14 +298,6 @@ def test_a_held_out_key_whose_counterpart_is_equal_diverged_or_ahead_is_called_a
     assert called(HELD, image(11, role="S", generation=2)) is Difference.AHEAD
 
 
-def test_what_is_known_to_be_refused_is_held_out_whatever_its_generation() -> None:
-    reading = Reading(LEGACY, image(9, generation=4), None, image(9, generation=4))
-    assert classify(reading, reached=V, late=False, refused=True) is Difference.HELD_OUT
-    unstamped = Reading(LEGACY, image(None, 3), image(None, 1, "S"), image(None, 3))
-    assert classify(unstamped, reached=0, late=True, refused=True) is Difference.HELD_OUT
-    assert classify(unstamped, reached=0, late=True) is Difference.DIVERGED
-
-
 def test_a_pass_with_held_out_keys_is_clean() -> None:
     book = PassBook()
     book.verify()

@@ -36,9 +36,6 @@ class SlowTables:
             self.items[Side.NEW] = image(5, Role.STANDBY)
         return found
 
-    def why_refused(self, _key: Key, _pair: Pair) -> str:
-        return ""
-
     async def sleep(self, seconds: float) -> None:
         self.now_s += seconds
 

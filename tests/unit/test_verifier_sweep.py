@@ -128,15 +128,19 @@ async def test_a_payments_row_that_leaked_into_the_new_table_is_no_clean_pass() 
     assert not found.clean
 
 
-async def test_a_row_that_can_not_be_mapped_is_held_out_and_the_sample_says_why() -> None:
+async def test_a_row_that_can_not_be_mapped_is_missing_and_the_sample_says_why() -> None:
     world = World(WALLETS)
-    world.tables[Side.LEGACY].put(legacy_wallet("99", "c", 5) | {"nickname": STRANGERS[0]["currency"]})
+    row = legacy_wallet("99", "c", 5) | {"nickname": STRANGERS[0]["currency"]}
+    world.tables[Side.LEGACY].put(row)
+    found = await world.sweep()
+    assert classes(found) == {Difference.MISSING: 1}
+    assert "nickname" in found.samples[Difference.MISSING][0]["legacy"]["unmappable"]
+    # The sweeper, or an exclusion, marks such a row: from then on it is known that it stays.
+    world.tables[Side.LEGACY].put(row | protocol(FIRST_STAMPED, "A", 5))
     found = await world.sweep()
     assert classes(found) == {Difference.HELD_OUT: 1}
     assert found.clean
-    [shown] = found.samples[Difference.HELD_OUT]
-    assert "nickname" in shown["legacy"]["unmappable"]
-    assert "nickname" in shown["cause"]
+    assert "nickname" in found.samples[Difference.HELD_OUT][0]["cause"]
 
 
 async def test_imported_rows_without_a_version_compare_by_content() -> None:

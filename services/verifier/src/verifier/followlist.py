@@ -177,16 +177,7 @@ class FollowList:
                 self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)), began_s)
 
     def _settle(self, key: Key, entry: _Entry, reading: Reading, began_s: float) -> None:
-        seen = (reading.owner_again, reading.standby)
-        pair = Pair(*seen) if reading.side is Side.LEGACY else Pair(*reversed(seen))
-        found = entry.followed.settle(
-            reading,
-            began_s,
-            self._bound_s,
-            ended_s=self._now_s(),
-            complete=self._complete,
-            refused=bool(self._both.why_refused(key, pair)),
-        )
+        found = entry.followed.settle(reading, began_s, self._bound_s, ended_s=self._now_s(), complete=self._complete)
         owner = reading.owner_again
         if found is Difference.EQUAL and not is_equal(owner, reading.standby):
             owner = reading.owner  # the pair that was equal is what counts

@@ -147,13 +147,11 @@ def agrees(pair: Pair, *, complete: bool = False) -> bool:
     return owner is not None and is_equal(pair.of(owner), pair.of(owner.other))
 
 
-def _unstamped(owner: Item | None, standby: Item | None) -> bool:
+def _unstamped(owner: Item, standby: Item) -> bool:
     return version_of(owner) < FIRST_STAMPED and version_of(standby) < FIRST_STAMPED
 
 
-def classify(
-    reading: Reading, *, reached: int, late: bool, complete: bool = False, refused: bool = False
-) -> Difference | None:
+def classify(reading: Reading, *, reached: int, late: bool, complete: bool = False) -> Difference | None:
     """Call the class of a pair that was not verified.
 
     Args:
@@ -162,7 +160,6 @@ def classify(
             when there was none.
         late: whether the bound had passed since when the standby was read.
         complete: whether the flag document says so.
-        refused: whether it is known beforehand that the other table refuses the owner's item, or is not to have it.
 
     Returns:
         The class; None when the owner changed between the reads, so that nothing can be said.
@@ -178,8 +175,7 @@ def classify(
         return None
     if is_equal(first, standby) or is_equal(again, standby):
         return Difference.EQUAL
-    stays = refused or (is_held_out(first) and is_held_out(again))
-    if stays and (standby is None or version_of(standby) < version_of(first) or _unstamped(first, standby)):
+    if is_held_out(first) and is_held_out(again) and version_of(standby) < version_of(first):
         return Difference.HELD_OUT
     return _late(first, standby, again, reached) if late else Difference.IN_FLIGHT
 
@@ -258,7 +254,6 @@ class Followed:
         *,
         ended_s: float | None = None,
         complete: bool = False,
-        refused: bool = False,
     ) -> Difference:
         """Take in three consistent reads and call the class as far as it can be called.
 
@@ -269,7 +264,6 @@ class Followed:
             bound_s: how long a change may take to the standby.
             ended_s: when the last of them ended: the next bound runs from there; None when they took no time.
             complete: whether the flag document says so.
-            refused: see `classify`.
 
         Returns:
             The class; EQUAL means verified. IN_FLIGHT and IN_HANDOVER are not final: settle again later.
@@ -282,7 +276,7 @@ class Followed:
             if item is not None:
                 self.hear(side, item, complete=complete)
         late = began_s - self.bound_since_s >= bound_s
-        called = classify(reading, reached=self.reached, late=late, complete=complete, refused=refused)
+        called = classify(reading, reached=self.reached, late=late, complete=complete)
         if called is Difference.IN_HANDOVER:
             self.handover_since_s = began_s if self.handover_since_s is None else self.handover_since_s
         elif called is not None:
