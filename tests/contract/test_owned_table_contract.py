@@ -30,6 +30,7 @@ from crossfade.core.writes import (
     Fence,
     Kind,
     Lift,
+    Merge,
     Operate,
     OperateAndTrim,
     Reseal,
@@ -48,6 +49,7 @@ from ownership_cases import (
     content,
     items,
     live,
+    number,
     operation,
     stamped,
     tombstone,
@@ -237,7 +239,7 @@ async def test_a_trimming_write_holds_for_the_item_it_was_planned_for_and_raises
 async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
     open_bench: OpenBench, side: Side, together: bool
 ) -> None:
-    key, ttl = operation().key, b'{"N":"4102444800"}'
+    key, ttl, balance = operation().key, b'{"N":"4102444800"}', MAPPING.shape(side).balance
     active, standby = stamped(side, Role.ACTIVE, 2, ttl=ttl), stamped(side, Role.STANDBY, 2, ttl=ttl)
     sealed = stamped(side, Role.STANDBY, 3, SEED + 4, ttl=ttl)
     befores = [None, live(side), live(side, ttl=ttl), active, active._replace(ttl=b""), standby]
@@ -260,6 +262,9 @@ async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
         TakeBack(key, standby._replace(ttl=b""), 3, SEED + 10),
         Lift(key, SEED, SEED + 10),
         Lift(key, None, SEED + 10),
+        Merge(key, SEED, SEED, b"\xff" * 16, ((balance, number(9)), ("tier", b'{"S":"iron"}')), ("badges",)),
+        Merge(key, SEED, SEED, ulid(90), ((balance, number(9)),), ()),
+        Merge(key, None, SEED, b"\xff" * 16, ((balance, number(9)),), ("tier",)),
         Bury(key, SEED),
     ]
     pairs = [(before, write) for write in handovers for before in befores]

@@ -19,14 +19,17 @@ from crossfade.core.writes import (
     Activate,
     Applied,
     Bury,
+    Fence,
     Kind,
     Lift,
+    Merge,
     Operate,
     OperateAndTrim,
     Reseal,
     Restore,
     Seal,
     SealAbsent,
+    TakeBack,
     Write,
 )
 from engagement_migration import MAPPING
@@ -230,13 +233,17 @@ WRITES: Final = {
     "lift": ("A", lambda item: Lift(KEY, V, V + 1)),
     "lift a plain row": ("plain", lambda item: Lift(KEY, None, V)),
     "bury": ("S", lambda item: Bury(KEY, V)),
+    "merge": ("A", lambda item: Merge(KEY, V, SEED, b"\xff" * 16, item.content, ())),
+    "fence": ("S", lambda item: Fence(KEY, G + 1)),
+    "fence where nothing is": ("none", lambda item: Fence(KEY, G + 1)),
+    "take back": ("S", lambda item: TakeBack(KEY, item, G + 1, V + 9)),
     "restore": ("none", lambda item: Restore(KEY, item)),
 }
 
 
 NO_OWNER: Final = {
     # An absent row, or one without a role, is the owner's in the legacy table only.
-    Side.LEGACY: {"activate where nothing is"},
+    Side.LEGACY: {"activate where nothing is", "fence where nothing is"},
     Side.NEW: {name for name, (kind, _) in WRITES.items() if kind == "plain"} | {"operate where nothing is"},
 }
 

@@ -109,8 +109,12 @@ async def test_letters_of_two_roles_at_one_place_have_two_names() -> None:
     assert [each.role for each in await letters.all()] == ["feed-legacy"]
 
 
-@pytest.mark.parametrize("wrong", [["discard"], ["list", "forward/x:1"], ["redrive", "forward/x:1"]])
-def test_discard_alone_wants_names(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [["discard"], ["show"], ["merge"], ["list", "forward/x:1"], ["redrive", "forward/x:1"]]
+)
+def test_what_acts_on_one_letter_wants_its_name_and_nothing_else_does(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["dead-letters", *wrong])
-    assert "discard wants the names of letters" in capsys.readouterr().err
+    assert "show, merge, discard want the names of letters" in capsys.readouterr().err

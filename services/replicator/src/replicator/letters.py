@@ -215,6 +215,19 @@ def name_of(each: DeadLetter) -> str:
     return f"{each.role}/{each.sequence}"
 
 
+async def chosen(letters: DeadLetters, names: Sequence[str]) -> list[DeadLetter]:
+    """Return letters by their names, each once, in the order of the names.
+
+    Raises:
+        ConfigError: there is no letter of such a name.
+    """
+    found = {name_of(each): each for each in [*await letters.settled(limit=MANY), *await letters.all(limit=MANY)]}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise ConfigError(f"no dead letter {unknown[0]!r}: `replicator dead-letters list` names them")
+    return [found[name] for name in dict.fromkeys(names)]
+
+
 async def discard(letters: DeadLetters, journal: Journal, names: Sequence[str], *, execute: bool) -> list[DeadLetter]:
     """Let letters go that will never be applied, by an operator's word, which is kept in the journal.
 
@@ -227,16 +240,12 @@ async def discard(letters: DeadLetters, journal: Journal, names: Sequence[str], 
     Raises:
         ConfigError: there is no letter of such a name; none was let go.
     """
-    found = {name_of(each): each for each in [*await letters.settled(limit=MANY), *await letters.all(limit=MANY)]}
-    unknown = [name for name in names if name not in found]
-    if unknown:
-        raise ConfigError(f"no dead letter {unknown[0]!r}: `replicator dead-letters list` names them")
-    chosen = [found[name] for name in dict.fromkeys(names)]
-    for each in chosen if execute else ():
+    gone = await chosen(letters, names)
+    for each in gone if execute else ():
         kept = {"letter": name_of(each), "key": each.key.decode(), "code": each.code, "reason": each.reason}
         await journal.append("note", {"discarded": {**kept, "payload": each.payload.decode(errors="replace")}})
         await letters.remove(each)
-    return chosen
+    return gone
 
 
 class LetterRecord(NamedTuple):

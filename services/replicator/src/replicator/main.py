@@ -4,6 +4,8 @@ replicator                                   run the role CROSSFADE_ROLE=forward
 replicator --check                           check settings, mapping and files, and end
 replicator replay FILE.jsonl [--direction forward] [--execute] [--json]
 replicator dead-letters list [--json]
+replicator dead-letters show LETTER… [--json]
+replicator dead-letters merge LETTER… [--execute] [--json]
 replicator dead-letters redrive [--execute] [--json]
 replicator dead-letters discard LETTER… [--execute] [--json]
 """
@@ -24,6 +26,7 @@ from crossfade.runtime.settings import describe_settings, load_checked, load_set
 from replicator.settings import Settings, ToolSettings
 
 NAME = "replicator"
+NAMING = ("show", "merge", "discard")
 REFUSED = 2
 
 
@@ -31,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.command == "dead-letters" and (options.action == "discard") is not bool(options.letters):
+    if options.command == "dead-letters" and (options.action in NAMING) is not bool(options.letters):
         parser.error(
-            "discard wants the names of letters, as `replicator dead-letters list` says them; nothing else does"
+            f"{', '.join(NAMING)} want the names of letters, as `replicator dead-letters list` says; nothing else does"
         )
     if options.command is None:
         return _serve(check=options.check)
@@ -80,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("file")
     replay.add_argument("--direction", choices=[each.value for each in Direction], default=Direction.FORWARD.value)
     letters = commands.add_parser("dead-letters", help="what could not be applied")
-    letters.add_argument("action", choices=["list", "redrive", "discard"])
-    letters.add_argument("letters", nargs="*", metavar="LETTER", help="of discard: a letter's name, as `list` says it")
+    letters.add_argument("action", choices=["list", "show", "redrive", "merge", "discard"])
+    letters.add_argument("letters", nargs="*", metavar="LETTER", help="a letter's name, as `list` says it")
     for each in (replay, letters):
         each.add_argument("--execute", action="store_true", help="write; without it nothing is written")
         each.add_argument("--json", action="store_true", help="print JSON")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as Mapped
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,7 +36,7 @@ from replicator.tally import Tally
 BATCH: Final = 500
 """Records of a file applied together."""
 
-LEFT_ALONE: Final = "a stray is never applied as it stands, since its key's owner may have moved on: discard it"
+LEFT_ALONE: Final = "a stray is never written as it stands, its owner may have moved on: merge or discard it"
 """Why a redrive lets the letter of a stray lie."""
 
 
@@ -235,6 +236,7 @@ class Redrive:
         feed_stream: str,
         *,
         execute: bool,
+        strays_since_us: Mapped[Side, int] = {},
     ) -> None:
         """Put the parts together.
 
@@ -245,6 +247,7 @@ class Redrive:
             publisher: where events go.
             feed_stream: the feed stream.
             execute: write, and let settled letters go; otherwise only judge.
+            strays_since_us: from which commit time on writers outside the protocol are strays, by side.
         """
         self._mapping = mapping
         self._tables = tables
@@ -252,6 +255,7 @@ class Redrive:
         self._publisher: Publisher = publisher if execute else DryPublisher()
         self._feed_stream = feed_stream
         self._execute = execute
+        self._strays_since_us = strays_since_us
 
     async def run(self) -> list[Redriven]:
         """Redrive all letters, oldest first."""
@@ -269,6 +273,11 @@ class Redrive:
             left = []
             tally.counts.subtract(("parked",))
             tally.counts["overtaken"] += 1
+        strays = [*(letter for letter in left if letter.code == STRAY), *await again.settled()]
+        if strays and len(left) == len([letter for letter in left if letter.code == STRAY]):
+            left = []  # it has letters of its own by now, which say what it is
+            for stray in strays if self._execute else ():
+                await self._letters.park(stray)
         if self._execute and not left:
             await self._letters.remove(each)
         counts = {name: count for name, count in sorted(tally.counts.items()) if count}
@@ -292,4 +301,11 @@ class Redrive:
         direction = Direction(role)
         (source, _), (target, transfers) = self._tables(direction.source), self._tables(direction.target)
         sides = Sides(source, target, transfers)
-        return apply_pipeline(self._mapping, direction, sides, letters, execute=self._execute)
+        return apply_pipeline(
+            self._mapping,
+            direction,
+            sides,
+            letters,
+            execute=self._execute,
+            strays_since_us=self._strays_since_us.get(direction.source, 0),
+        )

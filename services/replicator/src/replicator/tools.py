@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,13 +22,16 @@ from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
 from crossfade.core.control import control_tables
+from crossfade.core.phases import Phase
 from crossfade.core.shape import Direction, Side
 from crossfade.ports.control import DeadLetter, DeadLetters
 from crossfade.ports.table import OwnedTable, TransferTable
 from crossfade.runtime import lifecycle
 from crossfade.runtime.aws import wire_config
 from crossfade.runtime.operator import operator_name
+from replicator.journal import PhaseWatch
 from replicator.letters import discard, name_of
+from replicator.merging import Merging, described, lines_of
 from replicator.replay import Redrive, Sides, Summary, apply_pipeline, records_of, replay
 from replicator.settings import ToolSettings
 
@@ -59,12 +63,27 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
         def tables(side: Side) -> tuple[OwnedTable, TransferTable]:
             return DynamoTable(dynamodb, mapping, side), DynamoTransfers(dynamodb, mapping.shape(side))
 
+        journal = DynamoJournal(
+            control_db(wire),
+            control_tables(mapping.name).journal,
+            who=operator_name(),
+            code=lifecycle.code_version(),
+        )
+        standing = await PhaseWatch(journal).look()
+
         if options.command == "replay":
             direction = Direction(options.direction)
             (source, _), (target, transfers) = tables(direction.source), tables(direction.target)
             store: DeadLetters = letters if options.execute else MemoryDeadLetters()
             sides = Sides(source, target, transfers)
-            pipeline = apply_pipeline(mapping, direction, sides, store, execute=options.execute)
+            pipeline = apply_pipeline(
+                mapping,
+                direction,
+                sides,
+                store,
+                execute=options.execute,
+                strays_since_us=standing.strays_since_us.get(direction.source, 0),
+            )
             path = Path(options.file)
             summary = await replay(
                 list(records_of(path)), pipeline, store, origin=f"replay-{path.name}", execute=options.execute
@@ -72,20 +91,39 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             _print(summary, options, _summary_lines(summary))
             return LEFT if summary.parked else 0
         if options.action == "list":
-            parked = await letters.all()
+            parked = [*await letters.all(), *await letters.settled()]
             _print([_shown(each) for each in parked], options, _listed(parked))
             return 0
+        merging = Merging(
+            mapping,
+            lambda side: tables(side)[0],
+            letters,
+            journal,
+            complete=standing.phase is Phase.COMPLETE,
+            now_us=lambda: time.time_ns() // 1000,
+        )
+        if options.action == "show":
+            shown = await merging.show(options.letters)
+            _print([described(each) for each in shown], options, [line for each in shown for line in lines_of(each)])
+            return 0
+        if options.action == "merge":
+            merged = await merging.merge(options.letters, execute=options.execute)
+            body = [described(each.shown) | {"done": each.done} for each in merged]
+            _print(body, options, [line for each in merged for line in lines_of(each.shown)])
+            return 0 if all(each.done for each in merged) else LEFT
         if options.action == "discard":
-            journal = DynamoJournal(
-                control_db(wire),
-                control_tables(mapping.name).journal,
-                who=operator_name(),
-                code=lifecycle.code_version(),
-            )
             gone = await discard(letters, journal, options.letters, execute=options.execute)
             _print([_shown(each) for each in gone], options, _listed(gone))
             return 0
-        redrive = Redrive(mapping, tables, letters, Kinesis(kinesis), settings.feed_stream, execute=options.execute)
+        redrive = Redrive(
+            mapping,
+            tables,
+            letters,
+            Kinesis(kinesis),
+            settings.feed_stream,
+            execute=options.execute,
+            strays_since_us=standing.strays_since_us,
+        )
         redriven = await redrive.run()
         lines = [f"{each.role}/{each.sequence}\n    {each.reason or 'settled'}" for each in redriven]
         _print(redriven, options, lines or ["no dead letters"])
@@ -95,7 +133,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
 def _print(body: Any, options: argparse.Namespace, lines: list[str]) -> None:
     if options.json:
         lines = [msgspec.json.encode(_plain(body)).decode()]
-    elif not options.execute and getattr(options, "action", "") != "list":
+    elif not options.execute and getattr(options, "action", "") not in ("list", "show"):
         lines = [*lines, "dry run: nothing was written; add --execute"]
     sys.stdout.write("\n".join(lines) + "\n")
 
@@ -116,7 +154,10 @@ def _summary_lines(summary: Summary) -> list[str]:
 
 
 def _listed(letters: Sequence[DeadLetter]) -> list[str]:
-    lines = [f"{name_of(each)}\n    {each.key.decode()}  {each.code}: {each.reason}" for each in letters]
+    lines = [
+        f"{name_of(each)}\n    {each.key.decode()}  {each.code}{' (settled)' * each.settled}: {each.reason}"
+        for each in letters
+    ]
     return lines or ["no dead letters"]
 
 
@@ -130,6 +171,10 @@ def _shown(each: DeadLetter) -> dict[str, Any]:
         "code": each.code,
         "reason": each.reason,
         "trace": each.trace,
+        "table": each.table,
+        "committed_us": str(each.committed_us),
+        "settled": each.settled,
+        "cure": each.cure,
         "at_us": str(each.at_us),
         "payload": each.payload.decode(errors="replace"),
     }

@@ -42,6 +42,7 @@ from crossfade.core.writes import (
     Fence,
     Kind,
     Lift,
+    Merge,
     Operate,
     OperateAndTrim,
     Operation,
@@ -393,6 +394,18 @@ def _lift(write: Lift, to: _Expression) -> None:
     to.set(MV, to.number(write.version))
 
 
+def _merge(write: Merge, to: _Expression) -> None:
+    to.where_exists()
+    to.where_active(write.complete)
+    to.where_version(write.seen)
+    to.where(f"{DELETED} <> {to.value(_TRUE)}", f"NOT contains({RECENT}, {to.value(wire.of_binary(write.identity))})")
+    to.set(MV, to.next_version(write.seed))
+    for name, raw in write.sets:
+        to.set(to.name(name), to.value(raw))
+    to.remove(map(to.name, write.removes))
+    to.add(RECENT, to.value(wire.of_binary_set([write.identity])))
+
+
 def _bury(write: Bury, to: _Expression) -> None:
     to.where(f"{ROLE} = {to.value(_STANDBY)}")
     to.where_version(write.seen)
@@ -409,5 +422,6 @@ _FORMS: Final[dict[type, Callable[[Any, _Expression], None]]] = {
     Fence: _fence,
     TakeBack: _take_back,
     Lift: _lift,
+    Merge: _merge,
     Bury: _bury,
 }

@@ -22,6 +22,7 @@ from crossfade.core.writes import (
     Fence,
     Kind,
     Lift,
+    Merge,
     Operate,
     OperateAndTrim,
     Operation,
@@ -224,6 +225,20 @@ def _lift(write: Lift, item: Item | None, shape: TableShape) -> Applied | Refuse
     return Applied(item._replace(version=write.version))
 
 
+def _merge(write: Merge, item: Item | None, shape: TableShape) -> Applied | Refused:
+    active = is_active(item, shape.side, complete=write.complete)
+    if item is None or not active or item.deleted or item.version != write.seen or write.identity in item.recent:
+        return Refused(item)
+    kept = {name: raw for name, raw in item.content if name not in write.removes}
+    return Applied(
+        item._replace(
+            version=(write.seed if item.version is None else item.version) + 1,
+            recent=item.recent | {write.identity},
+            content=tuple(sorted((kept | dict(write.sets)).items())),
+        )
+    )
+
+
 def _bury(write: Bury, item: Item | None, shape: TableShape) -> Applied | Refused:
     if item is None or item.role is not Role.STANDBY or item.version != write.seen:
         return Refused(item)
@@ -247,6 +262,7 @@ _MEANINGS: Final[dict[type, Callable[[Any, Item | None, TableShape], Applied | R
     Fence: _fence,
     TakeBack: _take_back,
     Lift: _lift,
+    Merge: _merge,
     Bury: _bury,
     Restore: _restore,
 }

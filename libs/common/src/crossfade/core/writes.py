@@ -143,6 +143,22 @@ class Lift(NamedTuple):
     complete: bool = False
 
 
+class Merge(NamedTuple):
+    """Bring a stray's change to the owner, once and without an event (ADR 0016).
+
+    Condition: active, not deleted, still at `seen` (None: without a version), and `identity` not in `cf_recent`, where
+    the write leaves it. An identity lies ahead of all times, so it is never trimmed.
+    """
+
+    key: Key
+    seen: int | None
+    seed: int
+    identity: bytes
+    sets: tuple[tuple[str, bytes], ...]
+    removes: tuple[str, ...]
+    complete: bool = False
+
+
 class Bury(NamedTuple):
     """Turn a standby *extra* at version `seen` into a tombstone at version + 1."""
 
@@ -158,7 +174,7 @@ class Restore(NamedTuple):
 
 
 Write: TypeAlias = (
-    Operate | OperateAndTrim | Seal | SealAbsent | Activate | Reseal | Fence | TakeBack | Lift | Bury | Restore
+    Operate | OperateAndTrim | Seal | SealAbsent | Activate | Reseal | Fence | TakeBack | Lift | Merge | Bury | Restore
 )
 
 
