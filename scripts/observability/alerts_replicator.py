@@ -207,7 +207,7 @@ OF_REPLICATOR: Final = (
         W.risen(c.RECORDS, one_of(c.RECORD_OUTCOME, ["foreign"]), by=(c.GROUP,), within="10m"),
         "0m",
         PAGE,
-        Clients.SAFE,
+        Clients.SOME,
         f"{M}: {VALUE} writes from outside the protocol came by {label(c.GROUP)}",
         REPLICATOR,
         (c.RECORDS,),
