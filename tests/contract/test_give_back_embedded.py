@@ -26,6 +26,7 @@ from crossfade.core.rules import IndexKey, Keep, Rename, RuleMapping, Table
 from crossfade.core.shape import Side, TableShape, direction_to
 from crossfade.core.writes import Activate, Applied, Refused, Seal, Unfit
 from crossfade.runtime.ownership import Ownership
+from engine_tables import create_table
 from localaws import Endpoints
 from ownership_cases import NOW_MS, SEED, number, operation, ulid
 
@@ -167,7 +168,7 @@ async def open_bench(local_aws: Endpoints) -> AsyncIterator[Callable[[str], Awai
         async def opened(name: str) -> Bench:
             bench = Bench(DynamoDB(client), CASES[name])
             for side in Side:
-                await client.call("CreateTable", _table(bench.mapping.shape(side)))
+                await create_table(client, _table(bench.mapping.shape(side)))
             await bench.set_up()
             return bench
 
@@ -292,7 +293,7 @@ async def test_issue_8_a_1_what_an_older_release_cannot_get_in_a_newer_one_compl
     async with Wire("dynamodb", WireConfig(local_aws.region, local_aws.aws_endpoint), keys) as client:
         bench = Bench(DynamoDB(client), case)
         for side in Side:
-            await client.call("CreateTable", _table(bench.mapping.shape(side)))
+            await create_table(client, _table(bench.mapping.shape(side)))
         await bench.set_up()
         sealed = await bench.tables[L].perform(Seal(KEY, 4, SEED))
         assert isinstance(sealed, Applied)

@@ -41,6 +41,7 @@ from crossfade.core.writes import (
 )
 from crossfade.ports.table import OwnedTable
 from engagement_migration import MAPPING
+from engine_tables import create_table
 from localaws import Endpoints
 from ownership_cases import (
     IDS,
@@ -122,7 +123,7 @@ async def open_bench(engine: str, request: pytest.FixtureRequest) -> AsyncIterat
     async with Wire("dynamodb", WireConfig(local_aws.region, local_aws.aws_endpoint), keys) as client:
         benches = {side: EmbeddedBench(DynamoDB(client), side) for side in Side}
         for bench in benches.values():
-            await client.call("CreateTable", _table(bench.table.shape.table))
+            await create_table(client, _table(bench.table.shape.table))
         yield benches.__getitem__
 
 
@@ -424,7 +425,7 @@ async def test_rule_10_writes_on_items_of_the_protocol_share_requests_of_25(loca
     async with Wire("dynamodb", WireConfig(local_aws.region, local_aws.aws_endpoint), keys) as client:
         dynamodb = Counting(client)
         bench = EmbeddedBench(dynamodb, side)
-        await client.call("CreateTable", _table(bench.table.shape.table))
+        await create_table(client, _table(bench.table.shape.table))
         answers = await check(bench, cases * 8, together=True)
     assert all(isinstance(answer, Applied) for answer in answers)
     assert (dynamodb.statements, dynamodb.alone) == (2, 0)

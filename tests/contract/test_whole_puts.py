@@ -27,6 +27,7 @@ from crossfade.core.replacing import activation, transferred
 from crossfade.core.rules import Keep, RuleMapping, Table
 from crossfade.core.shape import Side
 from crossfade.core.writes import Activate, Applied, Kind, Operate, Refused, Unfit
+from engine_tables import create_table
 from localaws import Endpoints
 from ownership_cases import SEED, comparable, number, operation, stamped, tombstone, ulid
 
@@ -125,7 +126,7 @@ async def open_bench(local_aws: Endpoints) -> AsyncIterator[Callable[..., Awaita
                 "AttributeDefinitions": [{"AttributeName": each, "AttributeType": "S"} for each in ("pk", "sk")],
                 "BillingMode": "PAY_PER_REQUEST",
             }
-            await client.call("CreateTable", json.dumps(table).encode())
+            await create_table(client, json.dumps(table).encode())
             return bench
 
         yield opened

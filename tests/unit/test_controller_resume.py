@@ -27,6 +27,7 @@ def evidence_of(town: Town) -> dict[str, object]:
         "document": town.flags.current().document.complete,
         "exports": town.aws.calls.count("export"),
         "imports": town.aws.calls.count("import"),
+        "even": all(int(each.body["counter"]) % 2 == 0 for each in town.entries("generation")),
         "numbers": [each.number for each in town.store.journal] == list(range(1, len(town.store.journal) + 1)),
     }
 
