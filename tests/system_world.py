@@ -28,14 +28,14 @@ from crossfade.core.events import Event, PublishedEvent, encode_event
 from crossfade.core.feed import decode_published, encode_published, events_of
 from crossfade.core.fence import Ruling, Transfer
 from crossfade.core.image import Image, decode_image, encode_image
-from crossfade.core.item import Item, generation_of, is_active, version_of
+from crossfade.core.item import Item, generation_of, is_active, is_fence, version_of
 from crossfade.core.keys import Key, encode_key
 from crossfade.core.ownership import OwnershipRules
 from crossfade.core.ramp import FlagDocument, aim, raised
 from crossfade.core.shape import Direction, Side, direction_to
 from crossfade.core.snapshot import Fate, LineMapper
 from crossfade.core.trim import WINDOW_MS, ulid_ms
-from crossfade.core.writes import Applied, Kind, Operate, OperateAndTrim, Operation
+from crossfade.core.writes import Activate, Applied, Kind, Operate, OperateAndTrim, Operation, Unfit
 from engagement_api.mirror import SETTLED, Copy, transfer_of
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
@@ -101,9 +101,10 @@ class Owner(NamedTuple):
 
 @dataclass(eq=False)
 class Running:
-    """A pod (or a sweeper) in the middle of a task."""
+    """A pod (or a sweeper) in the middle of a task; `unfit`: of a release whose activations the new table refuses."""
 
     task: Task
+    unfit: bool = False
     step: tuple[State, Read | Perform] | None = None
 
 
@@ -211,13 +212,20 @@ class World:
         return (self.tick() + (skew_s * 1_000_000 if self.skewed else 0)) << 10
 
     def begin(
-        self, key: Key, document: FlagDocument, op: Operation | None, *, soft: int = 32, scanned: bool = False
+        self,
+        key: Key,
+        document: FlagDocument,
+        op: Operation | None,
+        *,
+        soft: int = 32,
+        scanned: bool = False,
+        unfit: bool = False,
     ) -> None:
         """Start an operation, or (without one) the sweeper's look at a key."""
         wish = aim(document, key)
         task = Task(key, wish, op, self.tick() // 1000, op.seed if op else self._seed(0), soft, document.complete)
         known = Seen(self.tables[wish.side.other].item(key)) if scanned else None
-        self._goes_on(Running(task), self.rules.begin(task, known))
+        self._goes_on(Running(task, unfit), self.rules.begin(task, known))
 
     def _goes_on(self, pod: Running, step: tuple[State, Read | Perform] | Done) -> None:
         if isinstance(step, Done):
@@ -233,7 +241,7 @@ class World:
         self.done.append(done)
         assert done.outcome not in (Outcome.AMBIGUOUS, Outcome.REFUSED), done
         if task.op is None:
-            assert done.outcome in (Outcome.SETTLED, Outcome.BUSY), done
+            assert done.outcome in (Outcome.SETTLED, Outcome.HELD_OUT, Outcome.BUSY), done
             return
         if done.outcome is Outcome.EXPIRED:
             age_ms = self.now_us // 1000 - ulid_ms(task.op.transaction_id)
@@ -248,7 +256,7 @@ class World:
         """Send a pod's request, and give it the answer; unless that is lost: then it will send it again."""
         assert pod.step is not None
         state, request = pod.step
-        reply = self._sent(request)
+        reply = self._sent(request, pod.unfit)
         if not answer_lost:
             self._goes_on(pod, self.rules.advance(state, reply))
 
@@ -259,10 +267,12 @@ class World:
             self.advance(pod)
         assert all(done.outcome is not Outcome.BUSY for done in self.done[ended:]), "a pod fights with itself"
 
-    def _sent(self, request: Read | Perform) -> Reply:
+    def _sent(self, request: Read | Perform, unfit: bool) -> Reply:
         table = self.tables[request.side]
         if isinstance(request, Read):
             return Found(now(table.read(request.key)))
+        if unfit and request.side is Side.NEW and isinstance(request.write, Activate):
+            return Unfit("this release can't write it there")
         answer = now(table.perform(request.write))
         if isinstance(answer, Applied):
             self.stamped.add(request.write.key)
@@ -463,6 +473,8 @@ class World:
         generations = {side: generation_of(item) for side, item in items.items()}
         assert generations[Side.LEGACY] != generations[Side.NEW], f"nobody owns {key.decode()}: {items}"
         sealed = max(Side, key=lambda side: generations[side])
+        if is_fence(items[sealed]):
+            sealed = sealed.other
         return Owner(sealed, items[sealed], owned=False)
 
     def held(self, side: Side, item: Item | None) -> Truth | None:

@@ -17,13 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.decisions import StepKind
 from crossfade.core.fence import Ruling, Transfer, Verdict
 from crossfade.core.image import Image
 from crossfade.core.item import Role, generation_of
 from crossfade.core.keys import Key
+from crossfade.core.perform import perform
 from crossfade.core.ramp import FlagDocument
 from crossfade.core.shape import Side
-from crossfade.core.writes import Activate, Answer, Applied, Kind, Seal, Write
+from crossfade.core.writes import Activate, Answer, Applied, Fence, Kind, Seal, TakeBack, Write
 from system_checks import check_converged, check_feed, check_owners, check_quiet, check_strays, repair
 from system_world import KEYS, OLD_KEY, Running, World
 
@@ -58,6 +60,18 @@ def begin(world: World, act: Act) -> None:
         KEYS[act.key], KINDS[act.pick % len(KINDS)], 1 + act.times, SKEWS_S[act.pick // 7 % len(SKEWS_S)]
     )
     world.begin(op.key, _document(world, act), op, soft=SOFTS[act.pick // 5 % len(SOFTS)])
+
+
+def begin_unfit(world: World, act: Act) -> None:
+    """On a pod of a release whose activations the new table refuses for good."""
+    op = world.operation(KEYS[act.key], KINDS[act.pick % len(KINDS)], 1 + act.times)
+    world.begin(op.key, _document(world, act), op, unfit=True)
+
+
+def sweep_unfit(world: World, act: Act) -> None:
+    scanned = act.times % 2 == 1
+    document = world.document if scanned else _document(world, act)
+    world.begin(KEYS[act.key], document, None, scanned=scanned, unfit=True)
 
 
 def retry(world: World, act: Act) -> None:
@@ -181,6 +195,9 @@ REPLACING: Final = FOREIGN | {foreign_replace: 4, foreign_delete: 3}
 ACCIDENTS: Final = PROTOCOL | {overwrite_standby: 4, delete_standby: 3}
 """And what calls a person: standby rows that are changed, removed, or ahead of their owner."""
 
+UNFIT: Final = PROTOCOL | {begin_unfit: 14, sweep_unfit: 3}
+"""And pods of a release whose activations the new table refuses for good (ADR 0014)."""
+
 BEFORE: Final[dict[Callable[[World, Act], None], int]] = {foreign_earn: 3, begin: 2, advance: 3, pay: 1}
 """Before the import."""
 
@@ -215,7 +232,7 @@ def play(before: list[Act], snapshot_at: int, script: list[Act], *, table: type[
     return world
 
 
-ACTIONS: Final = {each.__name__: each for each in REPLACING | ACCIDENTS}
+ACTIONS: Final = {each.__name__: each for each in REPLACING | ACCIDENTS | UNFIT}
 
 
 @pytest.fixture(autouse=True)
@@ -236,7 +253,7 @@ def scripts(actions: dict[Callable[[World, Act], None], int], length: int) -> st
 
 def walk(
     seed: int, actions: dict[Callable[[World, Act], None], int], length: int, table: type[MemoryTable] = MemoryTable
-) -> None:
+) -> World:
     dice = random.Random(seed)
 
     def rolled(among: dict[Callable[[World, Act], None], int], times: int) -> list[Act]:
@@ -257,7 +274,7 @@ def walk(
     script = rolled(actions, length)
     snapshot_at = dice.randrange(len(before) + 1)
     try:
-        play(before, snapshot_at, script, table=table)
+        return play(before, snapshot_at, script, table=table)
     except BaseException as error:
         error.add_note(f"walk(seed={seed}): play({before}, {snapshot_at}, {script})")
         raise
@@ -291,6 +308,15 @@ def test_rule_5_with_a_writer_that_replaces_and_deletes_rows_the_system_still_co
 def test_after_accidents_on_standby_rows_nothing_is_lost_and_one_repair_heals_them(seed: int) -> None:
     for each in range(100):
         walk(seed * 1000 + each, ACCIDENTS, 60)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_adr_0014_keys_that_one_release_cannot_hand_over_lose_nothing_and_always_have_an_owner(seed: int) -> None:
+    given_back = 0
+    for each in range(100):
+        world = walk(seed * 1000 + each, UNFIT, 70)
+        given_back += sum(step.kind is StepKind.GIVEN_BACK for done in world.done for step in done.steps)
+    assert given_back > 50, "the walks hardly went there"
 
 
 # The same walks, with one thing wrong: each must be found, or the walks prove nothing.
@@ -357,6 +383,34 @@ class ActivatesTwice(MemoryTable):
         if isinstance(write, Activate) and item is not None and item.role is Role.STANDBY:
             self._write(write.key, item._replace(generation=0, version=0))
         return await super().perform(write)
+
+
+class FencesNothing(MemoryTable):
+    """A fence says that it took effect, and does nothing."""
+
+    async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
+        if not isinstance(write, Fence):
+            return await super().perform(write)
+        return perform(write, self.item(write.key), self.shape)
+
+
+class TakesBackBlindly(MemoryTable):
+    """A way back doesn't look at what stands there."""
+
+    async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
+        if isinstance(write, TakeBack):
+            self._write(write.key, write.sealed)
+        return await super().perform(write)
+
+
+@pytest.mark.parametrize("planted", [FencesNothing, TakesBackBlindly])
+def test_a_planted_fault_of_the_give_back_is_found(planted: type[MemoryTable]) -> None:
+    def walks() -> None:
+        for seed in range(300):
+            walk(seed, UNFIT, 70, planted)
+
+    with pytest.raises(AssertionError):
+        walks()
 
 
 @pytest.mark.parametrize(
