@@ -144,6 +144,14 @@ FOUR = {
     ),
 }
 SMALL |= {name: FOUR[name] for name in ("four pods", "four pods and a delete", "four pods on a key that never was")}
+FOUR |= {
+    "four pods, one refused": Scenario(
+        [pod(N, 2, A), pod(L, 4, B), pod(L, 0, A), pod(N, 6, C)], ROW, IMPORTED, unfit=frozenset({0})
+    ),
+    "four pods, all refused": Scenario(
+        [pod(N, 2, A), pod(N, 2, DELETE), pod(L, 4, B), pod(N, 6, C)], ROW, AHEAD, unfit=frozenset({0, 1, 3})
+    ),
+}
 LARGE = {f"{name}, answers lost": scenario._replace(rounds=1, lost=1) for name, scenario in FOUR.items()}
 LARGE |= {f"{name}, three rounds": scenario._replace(rounds=3) for name, scenario in FOUR.items()}
 
