@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from google.rpc import error_details_pb2
 from grpc import StatusCode
+from structlog.testing import capture_logs
 
 from api_world import Aborted, Pod, World, detail_of
 from crossfade.core.errors import StoreRefused
@@ -50,12 +51,15 @@ async def test_a_wallet_that_the_new_table_refuses_is_given_back_and_its_client_
     await wallet_of_5(world)
     world.tables[Side.NEW].unfit = refuses(Activate)
     pod = await world.pod(RAMPING)
-    if together:
-        outcomes = await pod.earn_many(pod.earning(3), pod.earning(1, user="8"), pod.earning(2))
-        assert [each.response.balance for each in outcomes] == [8, 1, 10]
-    else:
-        assert (await pod.earn(3)).balance == 8
-        assert (await pod.spend(1)).balance == 7
+    with capture_logs() as logs:
+        if together:
+            outcomes = await pod.earn_many(pod.earning(3), pod.earning(1, user="8"), pod.earning(2))
+            assert [each.response.balance for each in outcomes] == [8, 1, 10]
+        else:
+            assert (await pod.earn(3)).balance == 8
+            assert (await pod.spend(1)).balance == 7
+    said = {(each["key"], each["reason"]) for each in logs if each["event"] == "key held out"}
+    assert (KEY.decode(), WORDS) in said, "and the operator reads which key, and why"
     assert is_held_out(world.tables[Side.LEGACY].item(KEY))
     assert pod.tally.steps["given back"] == (2 if together else 1), "once a wallet, and not with each call"
     assert await pod.balance() == (10 if together else 7)

@@ -112,7 +112,7 @@ class Points:
             done = await self._ownership.operate(
                 operation, aim(document, operation.key), complete=document.complete, deadline=self._deadline()
             )
-            self._tally.count(done)
+            self._tally.count(operation.key, done)
             span = telemetry.current.get()
             if span is not None:
                 span.set(OUTCOME, done.outcome.value)
@@ -198,7 +198,7 @@ class Points:
             return _named(operation.key, result)
         if isinstance(result, Exception):
             raise result
-        self._tally.count(result)
+        self._tally.count(operation.key, result)
         try:
             return self._wallet(operation, result)
         except CrossfadeError as error:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import structlog
 
 from crossfade.core.decisions import Done, StepKind
+from crossfade.core.keys import Key
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry.contract import HANDOVER_EVENT, REASON, RPC, SIDE, STEP
 from engagement_api.epochs import Epochs
@@ -33,13 +34,13 @@ class Tally:
         self.moved: Counter[str] = Counter()
         self.reads = 0
 
-    def count(self, done: Done) -> None:
+    def count(self, key: Key, done: Done) -> None:
         """Count an operation that came to an end."""
         self.outcomes[done.outcome.value] += 1
         if done.steps:
-            self._count_steps(done)
+            self._count_steps(key, done)
 
-    def _count_steps(self, done: Done) -> None:
+    def _count_steps(self, key: Key, done: Done) -> None:
         span = telemetry.current.get()
         for step in done.steps:
             self.steps[step.kind.value] += 1
@@ -49,7 +50,7 @@ class Tally:
                 said = {STEP: step.kind.value, SIDE: step.side.value, REASON: step.reason}
                 span.event(HANDOVER_EVENT, said)
             if step.kind is StepKind.HELD_OUT:
-                log.warning("key can't be handed over", side=step.side.value, reason=step.reason)
+                log.warning("key held out", key=key.decode(), side=step.side.value, reason=step.reason)
 
 
 async def report(every_s: float, tally: Tally, epochs: Epochs, pulse: Pulse, mirrored: Mapping[str, int]) -> None:
