@@ -401,10 +401,20 @@ def test_adr_0014_whoever_finds_a_fence_on_top_completes_the_give_back(aimed: tu
 
 
 def test_adr_0014_a_fence_against_another_handover_is_no_word_on_this_one() -> None:
+    """The two sides were read at two moments: it is looked at again, and neither image is helped from."""
     tables = Tables(stamped(L, Role.STANDBY, 2), live(N, role=Role.STANDBY, version=SEED, generation=7))
-    for more in ({"op": operation()}, {"reads": True}):
-        assert tables.run(N, 8, **more).outcome is Outcome.AMBIGUOUS
-    assert tables.writes() == ["Operate"] * 4
+    assert tables.run(N, 8, operation()).outcome is Outcome.BUSY
+    assert set(tables.writes()) == {"Operate"}, "nothing of the handover is touched"
+    assert tables.run(N, 8, reads=True).outcome is Outcome.AMBIGUOUS
+    sealed = stamped(L, Role.STANDBY, 6, SEED + 7)
+
+    class Moved(Tables):
+        def before(self, request: Request) -> None:
+            if len(self.asked) == 4:
+                self.items[L] = sealed
+
+    moved = Moved(*tables.items.values())
+    assert moved.run(N, 8, operation(amount=3)).outcome is Outcome.APPLIED
 
 
 def test_adr_0014_a_key_that_never_was_is_given_back_as_the_stub_that_sealed_it() -> None:

@@ -303,7 +303,8 @@ class OwnershipRules:
         """Both sides are standby: complete what somebody began."""
         half = self._half_way(state.task.aim.side, near, far)
         if isinstance(half, str):
-            return self._again(state, half, ambiguous=True)
+            # A fence against another handover: the two sides were read at two moments, and what was seen is past.
+            return self._again(state, half, ambiguous=generation_of(near) == generation_of(far))
         source, sealed, fence = half
         if sealed is None or sealed.version is None:
             return self._again(state, f"{source.value} is standby without a version", ambiguous=True)
