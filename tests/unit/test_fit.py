@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -116,6 +116,7 @@ def test_a_row_of_300_attributes_fits_an_open_shape_and_not_the_shared_table_of_
     assert "shared" in said
 
 
+@settings(deadline=None)
 @given(items(N), items(N), st.sampled_from([*CLOSED.values(), *OPEN.values()]))
 def test_the_expression_that_is_counted_is_the_one_that_is_sent(
     sealed: Item | None, standing: Item | None, shape: TableShape
