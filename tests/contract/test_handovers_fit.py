@@ -16,16 +16,19 @@ from controller.fitting import why_unfit
 from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core import image as wire
 from crossfade.core.decisions import Done, Outcome
-from crossfade.core.fit import MAX_ITEM_BYTES, item_size
+from crossfade.core.fence import Transfer, Verdict
+from crossfade.core.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size
 from crossfade.core.image import Image, encode_image
 from crossfade.core.item import Item, Role, parse_item
 from crossfade.core.keys import Key, key_image, key_of_strings
 from crossfade.core.ramp import Aim
 from crossfade.core.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.shape import IndexKey, Side
+from crossfade.core.writes import Applied, Fence, Unfit
 from crossfade.runtime.ownership import Ownership
 from localaws import Endpoints
 
@@ -225,3 +228,49 @@ async def test_the_same_row_with_a_short_name_moves_and_can_be_moved_again(open_
     assert (await bench.hand_over(N, 2)).side is N
     assert (await bench.hand_over(L, 10**8)).side is L
     assert (await bench.hand_over(N, 10**8 + 2)).side is N
+
+
+# Transfers are told the same.
+
+
+def standby(version: int, **attributes: Raw) -> Image:
+    role = {"cf_role": wire.of_string("S"), "cf_gen": wire.of_number(0), "cf_mv": wire.of_number(version)}
+    return row(**attributes) | role
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
+@pytest.mark.parametrize("exists", [False, True], ids=["insert", "update"])
+async def test_a_transfer_that_an_index_refuses_tells_the_stores_own_words_and_the_others_are_written(
+    open_bench: OpenBench, is_open: bool, exists: bool
+) -> None:
+    bench = await open_bench(Keep("email"), index="email", declared=False, is_open=is_open)
+    if exists:
+        await bench.put(standby(1, email=wire.of_string("a@b")), N)
+    transfers = DynamoTransfers(bench.dynamodb, bench.mapping.shape(N))
+    image = {"points": wire.of_number(5), "email": wire.of_string("")}
+    other = Transfer(key_of_strings("USER#8"), 7, image | {"email": wire.of_string("x@y")})
+    refused, applied = await transfers.transfer([Transfer(KEY, 7, image), other])
+    assert isinstance(refused, Unfit)
+    assert "cannot contain an empty string value" in refused.because
+    assert applied is Verdict.APPLIED
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
+async def test_a_transfer_leaves_the_reserve_free_so_that_a_fence_always_fits(
+    open_bench: OpenBench, is_open: bool
+) -> None:
+    bench = await open_bench(Keep("note"), is_open=is_open)
+    shape = bench.mapping.shape(N)
+    transfers = DynamoTransfers(bench.dynamodb, shape)
+
+    def sized(total: int) -> Transfer:
+        free = total - item_size(standby(7, note=wire.of_string("")))
+        return Transfer(KEY, 7, {"points": wire.of_number(5), "note": Raw(b'{"S":"%b"}' % (b"x" * free))})
+
+    [refused] = await transfers.transfer([sized(MAX_ITEM_BYTES - RESERVE_BYTES + 1)])
+    assert isinstance(refused, Unfit)
+    assert "are kept for the protocol" in refused.because
+    assert await transfers.transfer([sized(MAX_ITEM_BYTES - RESERVE_BYTES)]) == [Verdict.APPLIED]
+    answer = await bench.tables[N].perform(Fence(KEY, 10**20 + 1))
+    assert isinstance(answer, Applied)
+    assert await transfers.transfer([sized(MAX_ITEM_BYTES + 5)._replace(version=6)]) == [Verdict.STALE]

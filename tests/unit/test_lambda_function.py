@@ -20,6 +20,7 @@ from crossfade.core.fence import Ruling, Transfer, Verdict
 from crossfade.core.keys import key_of_strings
 from crossfade.core.phases import Phase
 from crossfade.core.shape import Direction
+from crossfade.core.writes import Unfit
 from crossfade.ports.control import Report
 from crossfade.runtime.telemetry.emf import emf_lines
 from engagement_migration import MAPPING
@@ -219,6 +220,18 @@ async def test_rule_11_poison_is_parked_with_its_payload_and_is_no_failure(deplo
     assert await deployed.run(write(1), POISON, write(2)) == answer()
     (letter,) = await deployed.bench.letters.all()
     assert (letter.payload, letter.sequence) == (POISON, f"{SHARD}:101")
+
+
+async def test_a_refusal_for_good_is_parked_with_its_cause_and_a_held_out_keys_is_counted(deployed: Deployed) -> None:
+    deployed.table.answers = [
+        [Verdict.APPLIED, Unfit("Item size has exceeded the maximum allowed size"), Unfit("same")]
+    ]
+    held_out = payload(legacy(key(3), **protocol(V, "A", 3, V)), None)
+    assert await deployed.run(write(1), write(2), held_out) == answer()
+    (letter,) = await deployed.bench.letters.all()
+    assert (letter.key, letter.code) == (key(2), "refused")
+    assert letter.reason.endswith(": Item size has exceeded the maximum allowed size")
+    assert deployed.ran[-1].counts["held_out"] == 1
 
 
 async def test_poison_before_a_throttled_record_is_parked_and_not_replayed(deployed: Deployed) -> None:
