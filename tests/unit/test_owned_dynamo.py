@@ -16,10 +16,11 @@ from crossfade.adapters.statements import Standing, render
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import ConditionFailed, Wire, WireConfig
 from crossfade.core.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
-from crossfade.core.image import Image
+from crossfade.core.image import Image, of_string
 from crossfade.core.item import Item, Role, build_image, parse_item
 from crossfade.core.keys import key_image, key_of_strings
 from crossfade.core.perform import perform
+from crossfade.core.rules import Constant, Keep, RuleMapping, Table
 from crossfade.core.shape import Side
 from crossfade.core.writes import (
     Activate,
@@ -292,3 +293,24 @@ async def test_in_an_open_shape_a_delete_that_is_raced_reads_what_it_met_and_tri
     assert isinstance(answer, Applied)
     assert answer.item.content == ()
     assert "extra" in engine.alone[1]["ExpressionAttributeNames"].values()
+
+
+def test_a_mapping_whose_first_operation_never_fits_an_expression_is_refused_at_once() -> None:
+    """Found at the start, not by the first client whose wallet is new."""
+
+    def constants(count: int) -> RuleMapping:
+        rules = [Constant(Side.LEGACY, f"kind_{n:03}", of_string(f"{n}")) for n in range(count)]
+        return RuleMapping(
+            "m",
+            legacy=Table("old", ("pk",)),
+            new=Table("new", ("pk",)),
+            rules=[Keep("points"), *rules],
+            belongs=lambda _key: True,
+            balance="points",
+        )
+
+    nothing_is_sent: Any = object()
+    DynamoTable(nothing_is_sent, constants(80), Side.LEGACY)
+    DynamoTable(nothing_is_sent, constants(200), Side.NEW)  # where the constants are not
+    with pytest.raises(ConfigError, match="4096"):
+        DynamoTable(nothing_is_sent, constants(200), Side.LEGACY)

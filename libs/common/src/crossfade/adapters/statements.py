@@ -32,7 +32,7 @@ from crossfade.core.item import (
     build_image,
     is_unknown,
 )
-from crossfade.core.keys import Key, key_image
+from crossfade.core.keys import Key, key_image, key_of_strings
 from crossfade.core.perform import fence_stub
 from crossfade.core.replacing import Replacement, activation
 from crossfade.core.shape import Side, TableShape, absent_is_active
@@ -115,6 +115,13 @@ def render(write: Write, shape: TableShape, standing: Standing | None = None) ->
     expression = _Expression(shape, write.key, standing if shape.attributes is None else None)
     _FORMS[type(write)](write, expression)
     return expression.rendered()
+
+
+def first_earn_too_wide(shape: TableShape) -> str:
+    """Say why the operation that creates a row of this shape would be refused for its length; empty when it isn't."""
+    key = key_of_strings(*("" for _ in shape.key))
+    op = Operation(key, Kind.EARN, bytes(16), 1, bytes(wire.of_map({})), 1)
+    return render(Operate(key, op, 1), shape).too_wide
 
 
 def render_put(found: Image | None, after: Image, shape: TableShape) -> bytes:

@@ -17,6 +17,7 @@ from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResul
 from crossfade.adapters.statements import (
     Rendered,
     Standing,
+    first_earn_too_wide,
     removes_attributes,
     render,
     render_put,
@@ -25,7 +26,7 @@ from crossfade.adapters.statements import (
 )
 from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT, ConditionFailed
 from crossfade.core.coalesce import waves
-from crossfade.core.errors import CrossfadeError, StoreRefused, StoreUnavailable, Throttled
+from crossfade.core.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
 from crossfade.core.image import Image, decode_image, encode_image
 from crossfade.core.item import Item, parse_item
 from crossfade.core.keys import Key, encode_key, key_image
@@ -67,9 +68,14 @@ class DynamoTable:
             in_flight: requests of one `perform_many` at the same time.
             jitter: random, 0 to 1.
             sleep: waits before a throttled statement is sent again.
+
+        Raises:
+            ConfigError: the first operation of a key would be refused for good, whatever its key.
         """
         self._dynamodb = dynamodb
         self._shape = mapping.shape(side)
+        if cause := first_earn_too_wide(self._shape):
+            raise ConfigError(f"a row that the first operation creates has too many attributes: {cause}")
         self._belongs = mapping.belongs
         self._text = BatchText(self._shape)
         self._gate = asyncio.Semaphore(in_flight)
