@@ -23,6 +23,7 @@ from crossfade.core.writes import (
     Operate,
     OperateAndTrim,
     Operation,
+    Reinstate,
     Reseal,
     Restore,
     Seal,
@@ -191,6 +192,7 @@ def writes(side: Side, key: Key = KEY) -> st.SearchStrategy[Write]:
             st.sampled_from([(), ("badges",)]),
             complete,
         ),
+        st.builds(Reinstate, st.just(key), sealed),
         st.builds(Bury, st.just(key), version),
         st.builds(Restore, st.just(key), items(side).map(lambda item: item or stamped(side, Role.STANDBY, 1))),
     )

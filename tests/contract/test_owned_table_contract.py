@@ -33,6 +33,7 @@ from crossfade.core.writes import (
     Merge,
     Operate,
     OperateAndTrim,
+    Reinstate,
     Reseal,
     Seal,
     TakeBack,
@@ -266,6 +267,9 @@ async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
         Merge(key, SEED, SEED, b"\xff" * 16, ((balance, number(9)), ("tier", b'{"S":"iron"}')), ("badges",)),
         Merge(key, SEED, SEED, ulid(90), ((balance, number(9)),), ()),
         Merge(key, None, SEED, b"\xff" * 16, ((balance, number(9)),), ("tier",)),
+        Reinstate(key, standby),
+        Reinstate(key, active._replace(floor=ulid(0))),
+        Reinstate(key, tombstone(Role.STANDBY, 2)),
         Bury(key, SEED),
     ]
     pairs = [(before, write) for write in handovers for before in befores]

@@ -13,7 +13,7 @@ from crossfade.core.fence import Transfer
 from crossfade.core.item import FIRST_STAMPED, Role
 from crossfade.core.keys import key_of_strings
 from crossfade.core.shape import Direction, Side
-from crossfade.core.writes import Applied, Kind, Operate, Seal
+from crossfade.core.writes import Activate, Applied, Kind, Operate, Seal
 from crossfade.ports.control import DeadLetter
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation
@@ -210,6 +210,70 @@ async def test_a_put_that_erased_the_role_of_an_owner_in_the_new_table_is_no_sea
     assert bench.writers[REVERSE].calls == [], "nothing of it is a transfer"
     [letter] = await bench.letters.all()
     assert (letter.code, letter.payload) == ("stray", record)
+
+
+async def test_a_standby_that_a_put_replaced_is_parked_and_gets_its_role_back() -> None:
+    """In the legacy table it would look like an owner otherwise: a second one."""
+    bench = Bench(strays_since_us=SINCE)
+    await earn(bench)
+    sealed = await bench.legacy.perform(Seal(KEY, 2, SEED))
+    assert isinstance(sealed, Applied)
+    image = MAPPING.map_item(FORWARD, sealed.item)
+    assert isinstance(await bench.new.perform(Activate(KEY, image)), Applied)
+    bench.legacy.changes.clear()
+    bench.legacy.put(legacy(balance=777, expires_at=wire.of_number(9)))
+    counts = await bench.forward(bench.legacy.changes)
+    assert counts["reinstated"] == 1
+    standby = bench.legacy.item(KEY)
+    assert standby is not None
+    assert (standby.role, standby.generation, standby.version) == (Role.STANDBY, 2, sealed.item.version)
+    assert standby.recent == sealed.item.recent
+    assert "expires_at" not in bench.legacy.images[KEY], "it would fire on a row that another table owns"
+    assert [each.payload for each in await bench.letters.all()] == bench.legacy.changes[:1]
+    await bench.forward(bench.legacy.changes)
+    owner = bench.new.item(KEY)
+    assert owner is not None
+    assert dict(owner.content)["points"] == b'{"N":"3"}', "its own record is no write of an owner"
+
+
+@pytest.mark.parametrize("helped", [False, True])
+async def test_an_owner_of_the_new_table_that_a_put_replaced_is_its_owner_again(helped: bool) -> None:
+    bench = Bench(strays_since_us=SINCE)
+    await earn(bench)
+    sealed = await bench.legacy.perform(Seal(KEY, 2, SEED))
+    assert isinstance(sealed, Applied)
+    image = MAPPING.map_item(FORWARD, sealed.item)
+    await bench.new.perform(Activate(KEY, image))
+    await bench.apply(REVERSE, bench.new.changes)
+    bench.new.changes.clear()
+    bench.new.put(new(balance=777))
+    if helped:  # somebody found both sides standby, and was quicker
+        assert isinstance(await bench.new.perform(Activate(KEY, image)), Applied)
+    counts = await bench.apply(REVERSE, bench.new.changes[:1])
+    owner, other = bench.new.item(KEY), bench.legacy.item(KEY)
+    assert owner is not None
+    assert other is not None
+    assert (owner.role, owner.generation, other.role) == (Role.ACTIVE, 2, Role.STANDBY)
+    assert counts["reinstate_overtaken" if helped else "reinstated"] == 1
+    assert dict(owner.content)["points"] == (b'{"N":"3"}' if helped else b'{"N":"777"}')
+    assert owner.recent == sealed.item.recent, "a replayed call is still known"
+    assert await bench.letters.count() == 1
+    await bench.apply(REVERSE, bench.new.changes[1:])
+    other = bench.legacy.item(KEY)
+    assert other is not None
+    assert (other.role, other.version) == (Role.STANDBY, owner.version)
+    assert dict(other.content)["balance"] == dict(owner.content)["points"], "and the change travels"
+
+
+async def test_an_owner_is_not_reinstated_beside_another_one() -> None:
+    bench = Bench(strays_since_us=SINCE)
+    record = payload(new(balance=9), new(balance=5, **protocol(V, "A", 3, V)), side=Side.NEW)
+    bench.new.put(new(balance=9))
+    counts = await bench.apply(REVERSE, [record])
+    assert counts["reinstate_overtaken"] == 1
+    owner = bench.new.item(KEY)
+    assert owner is not None
+    assert owner.role is None, "an absent legacy row is active"
 
 
 async def test_a_stray_in_a_handover_says_so() -> None:

@@ -2,7 +2,8 @@
 
     StrayOwner       the owner's version is lifted, so that the write travels by itself; then a settled letter
     StrayRemoval     its tombstone has travelled as a transfer; a letter
-    StrayStandby     a letter with both images, unless it was a repair: nothing else of ours keeps what was written
+    StrayStandby     a letter with both images, unless it was a repair: nothing else of ours keeps what was written;
+                     a row whose role was erased gets it back
     RemovedStandby   a letter, then the row is put back
 
 A letter is written before the batch is acknowledged, whatever has overwritten the row meanwhile.
@@ -22,11 +23,11 @@ from crossfade.core.apply import RemovedStandby, Stray, StrayOwner, StrayRemoval
 from crossfade.core.change import Change, decode_change
 from crossfade.core.digest import same_content
 from crossfade.core.errors import PoisonRecord
-from crossfade.core.item import FIRST_STAMPED, Item, Role, version_of
+from crossfade.core.item import FIRST_STAMPED, Item, Role, is_active, version_of
 from crossfade.core.keys import Key
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Direction, Side, TableShape
-from crossfade.core.writes import Answer, Applied, Lift, Restore, Write
+from crossfade.core.writes import Answer, Applied, Lift, Reinstate, Restore, Write
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import OwnedTable
 from replicator.letters import name_of, stray_letter
@@ -47,6 +48,7 @@ HIDDEN: Final = "a writer outside the protocol wrote to a deleted row; no reader
 REMOVED: Final = "a writer outside the protocol deleted a row that its table owns"
 REMOVED_STANDBY: Final = "a writer outside the protocol deleted a row whose key the other table owns; it was put back"
 STANDBY: Final = "a writer outside the protocol changed a row whose key the other table owns"
+OWNER_ERASED: Final = "a writer outside the protocol replaced a row of an owner, which took its role and version away"
 IN_HANDOVER: Final = "a writer outside the protocol changed a row in handover: its key may have taken the change along"
 
 _LOOK: Final = "Stop the writer, then look: `replicator dead-letters show {name}`. "
@@ -187,7 +189,28 @@ class Interventions:
         tally.stray(stray.committed_us)
         tally.counts["foreign_standby"] += 1
         in_handover = owner is not None and owner.role is Role.STANDBY
-        await self._park(record, tally, reason=IN_HANDOVER if in_handover else STANDBY, cure=CURE_PARKED, settled=False)
+        reason = OWNER_ERASED if self._was_owner(stray) else IN_HANDOVER if in_handover else STANDBY
+        await self._park(record, tally, reason=reason, cure=CURE_PARKED, settled=False)
+        if stray.erased is not None:
+            await self._reinstate(stray.key, stray.erased, owner, tally)
+
+    def _was_owner(self, stray: StrayStandby) -> bool:
+        return stray.erased is not None and is_active(stray.erased, self._source.shape.side)
+
+    async def _reinstate(self, key: Key, erased: Item, other: Item | None, tally: Tally) -> None:
+        """Give a row its role back: without it a legacy row looks active, and a row of the new table takes no transfer.
+
+        An owner gets it back only while the other side is standby, which it stays until somebody activates this one.
+        """
+        if is_active(erased, self._source.shape.side):
+            if other is None or is_active(other, self._target.shape.side):
+                tally.counts["reinstate_overtaken"] += 1
+                return
+            seed = self._now_us() << 10
+            before = version_of(erased)
+            erased = erased._replace(version=lifted_version(erased.version, before, version_of(other), seed))
+        answer = await persist(lambda: self._source.perform(Reinstate(key, erased)))
+        tally.counts["reinstated" if isinstance(answer, Applied) else "reinstate_overtaken"] += 1
 
     def _is_repair(self, stray: StrayStandby, owner: Item | None) -> bool:
         """Say whether the row was given just what its owner has. Where the owner has moved on, nobody can tell."""

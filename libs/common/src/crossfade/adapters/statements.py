@@ -46,6 +46,7 @@ from crossfade.core.writes import (
     Operate,
     OperateAndTrim,
     Operation,
+    Reinstate,
     Reseal,
     Restore,
     Seal,
@@ -413,6 +414,19 @@ def _merge(write: Merge, to: _Expression) -> None:
     to.add(RECENT, to.value(wire.of_binary_set([write.identity])))
 
 
+def _reinstate(write: Reinstate, to: _Expression) -> None:
+    was = write.item
+    to.where_exists()
+    to.where(f"attribute_not_exists({ROLE})", f"attribute_not_exists({GEN})")
+    to.where_version(None)
+    for name, raw in build_image(was._replace(content=(), ttl=b""), to.shape, {}).items():
+        to.set(name, to.value(raw))
+    if to.shape.ttl is not None and was.role is Role.STANDBY:
+        ttl = to.name(to.shape.ttl)
+        to.set(TTL, f"if_not_exists({ttl}, {to.value(NO_TTL)})")
+        to.remove([ttl])
+
+
 def _bury(write: Bury, to: _Expression) -> None:
     to.where(f"{ROLE} = {to.value(_STANDBY)}")
     to.where_version(write.seen)
@@ -430,5 +444,6 @@ _FORMS: Final[dict[type, Callable[[Any, _Expression], None]]] = {
     TakeBack: _take_back,
     Lift: _lift,
     Merge: _merge,
+    Reinstate: _reinstate,
     Bury: _bury,
 }

@@ -94,12 +94,14 @@ class StrayStandby(NamedTuple):
         item: the row after it.
         committed_us: when it was written.
         watched: whether strays were looked for by then; otherwise nothing is to be done.
+        erased: the row before it, if a put erased role, generation and version of it; None otherwise.
     """
 
     key: Key
     item: Item
     committed_us: int
     watched: bool
+    erased: Item | None = None
 
 
 class StrayRemoval(NamedTuple):
@@ -213,7 +215,7 @@ class ApplyRule:
             made = rose and ROLE in new  # what a pod creates has a role
         elif not self._active(old):
             if not rose and (before >= FIRST_STAMPED or watched):  # it looks active since its role was erased
-                return StrayStandby(change.key, parse_item(new, self._shape), change.committed_us, watched)
+                return self._stray_standby(change, new, old, watched)
             made = rose
         else:
             made = rose or (version == before and not self._content_changed(new, old))
@@ -225,7 +227,7 @@ class ApplyRule:
 
     def _sealed(self, change: Change, new: Image, old: Image, watched: bool) -> Decision:
         if ROLE not in new or _version(new) <= _version(old):  # a put that erased what made it the owner is no seal
-            return StrayStandby(change.key, parse_item(new, self._shape), change.committed_us, watched)
+            return self._stray_standby(change, new, old, watched)
         # A row that this creates must be open to the handover which the seal began, hence the generation before it.
         generation = _generation(old) if self._copies_generation else 0
         return Transfer(change.key, _version(new), self._carry(self._direction, new), generation)
@@ -238,8 +240,14 @@ class ApplyRule:
             stray = version < before or any(name in old and name not in new for name in (MV, ROLE))
             stray = stray or (version == before and self._content_changed(new, old))
         if stray:
-            return StrayStandby(change.key, parse_item(new, self._shape), change.committed_us, watched)
+            return self._stray_standby(change, new, old, watched)
         return Skip.ECHO
+
+    def _stray_standby(self, change: Change, new: Image, old: Image | None, watched: bool) -> StrayStandby:
+        erased = None
+        if old is not None and ROLE in old and not any(name in new for name in (ROLE, GEN, MV)):
+            erased = parse_item(old, self._shape)
+        return StrayStandby(change.key, parse_item(new, self._shape), change.committed_us, watched, erased)
 
     def _removed(self, change: Change, watched: bool) -> Decision:
         old = change.old

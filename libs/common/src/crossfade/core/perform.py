@@ -27,6 +27,7 @@ from crossfade.core.writes import (
     OperateAndTrim,
     Operation,
     Refused,
+    Reinstate,
     Reseal,
     Restore,
     Seal,
@@ -239,6 +240,24 @@ def _merge(write: Merge, item: Item | None, shape: TableShape) -> Applied | Refu
     )
 
 
+def _reinstate(write: Reinstate, item: Item | None, _shape: TableShape) -> Applied | Refused:
+    if item is None or (item.role, item.version, item.generation) != (None, None, 0):
+        return Refused(item)
+    was = write.item
+    return Applied(
+        item._replace(
+            version=was.version,
+            role=was.role,
+            generation=was.generation,
+            recent=was.recent or item.recent,
+            floor=was.floor or item.floor,
+            events=was.events or item.events,
+            event_version=was.event_version or item.event_version,
+            deleted=was.deleted or item.deleted,
+        )
+    )
+
+
 def _bury(write: Bury, item: Item | None, shape: TableShape) -> Applied | Refused:
     if item is None or item.role is not Role.STANDBY or item.version != write.seen:
         return Refused(item)
@@ -263,6 +282,7 @@ _MEANINGS: Final[dict[type, Callable[[Any, Item | None, TableShape], Applied | R
     TakeBack: _take_back,
     Lift: _lift,
     Merge: _merge,
+    Reinstate: _reinstate,
     Bury: _bury,
     Restore: _restore,
 }

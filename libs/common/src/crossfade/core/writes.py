@@ -159,6 +159,17 @@ class Merge(NamedTuple):
     complete: bool = False
 
 
+class Reinstate(NamedTuple):
+    """Give a row back what a put by a stray erased: role, generation, version, and what `item` remembers (ADR 0016).
+
+    What the stray wrote stays. Condition: the row is there and has neither role nor generation nor version. A row that
+    becomes standby has its TTL value moved to cf_ttl, as a seal does.
+    """
+
+    key: Key
+    item: Item
+
+
 class Bury(NamedTuple):
     """Turn a standby *extra* at version `seen` into a tombstone at version + 1."""
 
@@ -174,7 +185,19 @@ class Restore(NamedTuple):
 
 
 Write: TypeAlias = (
-    Operate | OperateAndTrim | Seal | SealAbsent | Activate | Reseal | Fence | TakeBack | Lift | Merge | Bury | Restore
+    Operate
+    | OperateAndTrim
+    | Seal
+    | SealAbsent
+    | Activate
+    | Reseal
+    | Fence
+    | TakeBack
+    | Lift
+    | Merge
+    | Reinstate
+    | Bury
+    | Restore
 )
 
 
