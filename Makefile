@@ -4,10 +4,11 @@ PY := .venv/bin/python
 MEMBERS := libs/common libs/faust-kinesis libs/localaws migrations/engagement services/engagement-api services/replicator services/verifier services/controller demo
 READY := .venv/.ready
 ARGS ?=
+RUNS ?= 1
 # Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
 WORKERS ?= 3
 
-.PHONY: setup demo test test-deploy lint proto lock bench clean help dashboards test-alerts test-dashboards images test-images lambda
+.PHONY: setup demo demo-busy test test-deploy lint proto lock bench clean help dashboards test-alerts test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -25,6 +26,9 @@ $(READY): requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS))
 
 demo: $(READY) ## the whole migration, once, under live traffic (ARGS="--chaos --json")
 	@$(PY) -m crossfade_demo $(ARGS)
+
+demo-busy: $(READY) ## the demo beside heavy work, at twice the cores (RUNS=10 ARGS="--chaos")
+	@$(PY) -m scripts.busy --runs $(RUNS) $(ARGS)
 
 lint: $(READY) ## ruff, strict types, import rules
 	.venv/bin/ruff check .

@@ -10,7 +10,8 @@ import pytest
 
 from crossfade_demo.book import Acknowledged, Attempted, Book, Call, explains, total
 from crossfade_demo.checks import check_balances, check_calls, check_feed, check_payments, rows_behind
-from crossfade_demo.latency import latency, longest_gap_s
+from crossfade_demo.latency import Gap, latency, longest_gap
+from crossfade_demo.pace import Pace
 from crossfade_demo.payments import Payments
 from crossfade_demo.store import LEGACY, NEW, Row, plain
 from crossfade_demo.ulid import ulid_hex
@@ -97,6 +98,47 @@ async def test_a_standby_left_in_the_new_table_fails() -> None:
     assert not (await outcome(store, book(3, 4)))["all_keys_moved"]
 
 
+def old(balance: int, role: str | None, **more: dict[str, Any]) -> Row:
+    found = {**row(0), "balance": {"N": str(balance)}, "cf_role": {"S": role or ""}, **more}
+    return {name: value for name, value in found.items() if name != "points" and (role or name != "cf_role")}
+
+
+@pytest.mark.parametrize(
+    ("legacy", "new"),
+    [
+        (old(107, None), None),  # never touched
+        (old(107, "A"), row(100, "S")),
+        (old(107, None), {**row(100, "S")}),
+        (old(100, "S"), row(107, "A")),
+        (old(107, "S", cf_gen={"N": "4"}), row(100, "S", cf_gen={"N": "2"})),  # between the tables
+        (old(100, "S", cf_gen={"N": "2"}), row(107, "S", cf_gen={"N": "4"})),
+    ],
+)
+async def test_a_migration_that_did_not_end_is_compared_by_the_owner_of_each_key(legacy: Row, new: Row | None) -> None:
+    store: Any = FakeStore([legacy], [new] if new else [])
+    (good,) = await check_balances(store, [book(3, 4)], {WALLET: 100}, complete=False)
+    assert good.passed, good.wrong
+    for lost in (book(3), book(4)):
+        (bad,) = await check_balances(store, [lost], {WALLET: 100}, complete=False)
+        assert (bad.passed, bad.too_busy) == (False, False)
+
+
+async def test_a_key_that_both_tables_own_fails() -> None:
+    store: Any = FakeStore([old(107, "A")], [row(107, "A")])
+    (bad,) = await check_balances(store, [book(3, 4)], {WALLET: 100}, complete=False)
+    assert not bad.passed
+    assert "active in both tables" in bad.wrong[0]
+
+
+async def test_before_the_capture_there_is_no_feed_and_nothing_that_it_lacks() -> None:
+    class NoStream(FakeStore):
+        async def stream(self, name: str) -> list[FakeRecord]:
+            raise LookupError(name)
+
+    store: Any = NoStream([], [])
+    assert (await check_feed(store, "events", [book(3, 4)], captured_s=float("inf"))).passed
+
+
 @pytest.mark.parametrize(
     ("feed", "passes"),
     [
@@ -154,15 +196,27 @@ async def test_payment_rows_stay_as_they_are(
 
 
 def test_a_failed_call_or_a_long_gap_is_downtime() -> None:
-    assert check_calls([Book(calls=[Call(1.0, 0.1, True)])], 0.9, bound_s=1.0).passed
-    assert not check_calls([Book(calls=[Call(1.0, 0.1, True)])], 1.1, bound_s=1.0).passed
-    assert not check_calls([Book(wrong=["refused"])], 0.9, bound_s=1.0).passed
+    good, short = Book(calls=[Call(1.0, 0.1, True)]), Gap(0.9, 0.9, 1.0)
+    assert check_calls([good], short, bound_s=1.0).passed
+    assert check_calls([good], Gap(4.0, 0.9, 4.4), bound_s=1.0).passed  # on a machine four times as slow
+    for wrong in (
+        check_calls([good], Gap(1.1, 1.1, 1.0), bound_s=1.0),
+        check_calls([good], Gap(5.5, 1.1, 5.0), bound_s=1.0),
+        check_calls([Book(wrong=["refused"])], short, bound_s=1.0),
+        check_calls([Book(wrong=["refused"], late=["given up"])], short, bound_s=1.0),
+    ):
+        assert (wrong.passed, wrong.too_busy) == (False, False)
+    for late in (
+        check_calls([good], Gap(60.0, 12.0, 50.0), bound_s=1.0),
+        check_calls([Book(late=["given up"])], short, bound_s=1.0),
+    ):
+        assert (late.passed, late.too_busy) == (False, True)
 
 
 def test_the_longest_gap_counts_from_start_to_end_and_only_successes() -> None:
     calls = [Call(1.0, 0.1, True), Call(2.0, 0.1, False), Call(4.0, 0.1, True)]
-    assert longest_gap_s(calls, 0.0, 4.5) == 3.0
-    assert longest_gap_s(calls, 0.0, 9.0) == 5.0
+    assert longest_gap(calls, 0.0, 4.5, Pace()) == Gap(3.0, 3.0, 1.0)
+    assert longest_gap(calls, 0.0, 9.0, Pace()) == Gap(5.0, 5.0, 1.0)
 
 
 def test_latency_is_of_the_calls_of_the_stretch() -> None:

@@ -32,6 +32,7 @@ def report(*checks: Check, p99_ms: float = 40.0) -> Report:
         phases={},
         traffic_s=60.0,
         trace={"trace_id": "", "file": "", "waterfall": []},
+        pace={"samples": 0},
     )
 
 

@@ -13,7 +13,9 @@ from typing import Final
 from rich.console import Console
 
 from crossfade_demo.options import parse_options
+from crossfade_demo.pace import Late
 from crossfade_demo.processes import ProcessFailed
+from crossfade_demo.report import Verdict
 from crossfade_demo.screen import Screen, View
 from crossfade_demo.story import Story
 from localaws import StartFailed
@@ -23,7 +25,7 @@ INTERRUPTED: Final = 130
 
 
 def main() -> int:
-    """Play the story; return 0 only if every claim was checked and held."""
+    """Play the story; return 0 only if every claim was checked and held, 75 if the machine is too busy to tell."""
     options = parse_options()
     shutil.rmtree(BUILD, ignore_errors=True)
     (BUILD / "logs").mkdir(parents=True)
@@ -37,16 +39,18 @@ def main() -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; everything is stopped, the logs are in {BUILD}/logs\n")
         return INTERRUPTED
-    except (ProcessFailed, StartFailed) as error:
-        sys.stderr.write(f"the demo can't start: {error}\nlogs are in {BUILD}/logs\n")
-        return 1
+    except (ProcessFailed, StartFailed, Late) as error:
+        too_busy = isinstance(error, Late) and error.too_busy
+        sys.stderr.write(f"the demo can't start{', this machine is too busy' if too_busy else ''}: {error}\n")
+        sys.stderr.write(f"logs are in {BUILD}/logs\n")
+        return (Verdict.TOO_BUSY if too_busy else Verdict.FAILED).exit_code
     path = BUILD / "report.json"
     report.write(path)
     if options.json:
         sys.stdout.write(json.dumps(report.as_json(), indent=2) + "\n")
     else:
         report.show(Console(), path)
-    return 0 if report.passed else 1
+    return report.verdict.exit_code
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ class Book:
     retried: int = 0
     replays_asked: int = 0
     wrong: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)  # given up on a machine that was too busy
 
     def deltas(self) -> dict[Wallet, int]:
         """Return the sum of acknowledged changes of each wallet."""

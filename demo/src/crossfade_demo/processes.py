@@ -13,20 +13,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from crossfade_demo.pace import Deadline, Late, Pace
 from localaws.leash import leashed
 
+START_S: Final = 60.0
 STOP_S: Final = 15.0
+LOOK_S: Final = 0.2
+SAID: Final = 1500  # characters of what a tool said, from the end
 
 
 class ProcessFailed(Exception):
-    """A service did not start, or ended by itself."""
+    """A service ended when it should have started."""
 
 
 class Service:
     """One service process; its JSON log goes to a file and is read for the ready line."""
 
-    def __init__(self, name: str, command: list[str], settings: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, name: str, command: list[str], settings: Mapping[str, str], logs: Path, pace: Pace) -> None:
         self.name = name
+        self.stopped_late = False
+        self._pace = pace
         self.address = ""
         self.started_at_s = 0.0
         self._command = command
@@ -61,18 +67,21 @@ class Service:
         if self._process.stdout:
             self._reader = asyncio.create_task(self._read(self._process.stdout))
 
-    async def ready(self, timeout_s: float = 60.0) -> None:
+    async def ready(self) -> None:
         """Wait for the ready line.
 
         Raises:
-            ProcessFailed: it ended, or took too long; the message ends with its last log lines.
+            ProcessFailed: it ended; the message ends with its last log lines, and so does the next one's.
+            Late: it took too long.
         """
-        waiting = asyncio.create_task(self._ready.wait())
-        ended = {self._reader} if self._reader else set()
-        await asyncio.wait({waiting, *ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if not self._ready.is_set():
-            raise ProcessFailed(f"{self.name} is not ready after {timeout_s:.0f} s:\n{self.tail()}")
+        deadline = self._pace.deadline(START_S)
+        while not self._ready.is_set():
+            if self._reader is None or self._reader.done():
+                raise ProcessFailed(f"{self.name} ended before it was ready:\n{self.tail()}")
+            if deadline.over:
+                raise Late(f"{self.name} is not ready after {deadline}:\n{self.tail()}", deadline)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), LOOK_S)
 
     async def kill(self) -> None:
         """End it with SIGKILL, as a lost machine would."""
@@ -87,8 +96,11 @@ class Service:
         if self.alive:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), STOP_S)
+            deadline = self._pace.deadline(STOP_S)
+            while self.alive and not deadline.over:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._process.wait(), LOOK_S)
+            self.stopped_late = self.alive and deadline.too_busy
             await self.kill()
         if self._reader:
             await asyncio.wait({self._reader}, timeout=2.0)
@@ -116,11 +128,14 @@ class Service:
                 self._ready.set()
 
 
-async def run_tool(command: list[str], settings: Mapping[str, str], timeout_s: float) -> tuple[int, str, str]:
+async def run_tool(command: list[str], settings: Mapping[str, str], deadline: Deadline) -> tuple[int, str, str]:
     """Run a command line tool to its end.
 
     Returns:
-        Exit code, standard output, standard error. A tool that takes longer than `timeout_s` is ended: exit code 124.
+        Exit code, standard output, standard error.
+
+    Raises:
+        Late: it took too long, and was ended; the message says what it had said on stderr.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
     process = await asyncio.create_subprocess_exec(
@@ -130,13 +145,16 @@ async def run_tool(command: list[str], settings: Mapping[str, str], timeout_s: f
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    try:
-        out, err = await asyncio.wait_for(process.communicate(), timeout_s)
-    except TimeoutError:
+    ended = asyncio.create_task(process.communicate())
+    while not ended.done() and not deadline.over:
+        await asyncio.wait({ended}, timeout=LOOK_S)
+    late = not ended.done()
+    if late:
         process.kill()
-        await process.wait()
-        return 124, "", f"{' '.join(command)}: not done after {timeout_s:.0f} s"
-    return process.returncode or 0, out.decode(), err.decode()
+    out, err = (each.decode(errors="replace") for each in await ended)  # what it had said by then is kept
+    if late:
+        raise Late(f"no end after {deadline}; it said: {err.strip()[-SAID:]}", deadline)
+    return process.returncode or 0, out, err
 
 
 def python_module(module: str, *arguments: str) -> list[str]:

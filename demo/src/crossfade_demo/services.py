@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from crossfade_demo.pace import Pace
 from crossfade_demo.processes import Service, python_module
 from localaws.endpoints import Endpoints
 
 BUCKET: Final = "crossfade-demo"
 SETTLING_S: Final = 2
+
+
+def stretched(settings: Mapping[str, str], names: frozenset[str], stretch: float) -> dict[str, str]:
+    """Return settings with the times among them that grow with the machine's slowness grown."""
+    return {name: f"{float(value) * stretch:g}" if name in names else value for name, value in settings.items()}
+
+
+GROWING: Final = frozenset(
+    f"CROSSFADE_{name}"
+    for name in (
+        "REPORT_S",
+        "LEASE_S",
+        "GATE_LAG_S",
+        "GATE_CLEAN_PASS_S",
+        "GATE_PROBE_AGE_S",
+        "GATE_API_P99_MS",
+        "GATE_PROBE_P99_MS",
+        "IN_FLIGHT_BOUND_S",
+        "OPERATION_S",
+    )
+)
+"""Bounds on how long something may take; a machine that is slow at the start gets more. Quiet windows and intervals
+don't grow: longer ones would be harder to keep, not easier."""
+
+API: Final = {"CROSSFADE_LEASE_S": "4", "CROSSFADE_OPERATION_S": "1.5"}
+"""What the demo's API processes are told beside their ports."""
 
 CONTROLLER: Final = {
     "CROSSFADE_BUCKET": BUCKET,
@@ -90,6 +118,7 @@ def make_fleet(
     own_flag_file: Path,
     logs: Path,
     ports: dict[str, int],
+    pace: Pace,
     metrics: dict[str, int] | None = None,
 ) -> Fleet:
     """Build the services; none is started.
@@ -99,8 +128,11 @@ def make_fleet(
         own_flag_file: of the second API process, so that the story can hold it back.
         logs: directory of the services' logs.
         ports: of "api-a", "api-b", "verifier" and "controller": fixed, so that a restart keeps them.
+        pace: of the machine; how slow it is now stretches the services' own bounds.
         metrics: port of each process's /metrics, by the names of `PROCESSES`; None where none is served.
     """
+
+    stretch = pace.now
 
     def service(name: str, module: str, **settings: str) -> Service:
         key = {"AWS_ACCESS_KEY_ID": module.partition(".")[0]}
@@ -112,15 +144,15 @@ def make_fleet(
                 "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
                 "OTEL_EXPORTER_PROMETHEUS_PORT": str(metrics[name]),
             }
-        return Service(name, python_module(module), shared | key | served | settings, logs)
+        told = shared | key | served | stretched(settings, GROWING, stretch)
+        return Service(name, python_module(module), told, logs, pace)
 
     def api(name: str, **settings: str) -> Service:
         return service(
             name,
             "engagement_api.main",
             CROSSFADE_PORT=str(ports[name]),
-            CROSSFADE_LEASE_S="4",
-            CROSSFADE_OPERATION_S="1.5",
+            **API,
             **settings,
         )
 

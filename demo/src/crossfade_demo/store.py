@@ -16,6 +16,9 @@ from localaws.endpoints import Endpoints
 Row: TypeAlias = dict[str, dict[str, Any]]
 """An item as DynamoDB JSON, decoded."""
 
+PATIENCE_S: Final = 30.0
+"""For one request: the demo reads to compare, and a busy machine is no finding."""
+
 LEGACY: Final = "wallet"
 NEW: Final = "engagement"
 
@@ -25,7 +28,13 @@ class Store:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
-        config = WireConfig(region=endpoints.region, endpoint_url=endpoints.aws_endpoint, max_connections=8)
+        config = WireConfig(
+            region=endpoints.region,
+            endpoint_url=endpoints.aws_endpoint,
+            max_connections=8,
+            connect_timeout_s=PATIENCE_S,
+            timeout_s=PATIENCE_S,
+        )
         keys = StaticCredentials(Credentials(endpoints.access_key_id, endpoints.secret_access_key))
         self._dynamodb = Wire("dynamodb", config, keys)
         self._kinesis_wire = Wire("kinesis", config, keys)

@@ -6,21 +6,23 @@ import asyncio
 import json
 import socket
 import time
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from crossfade.adapters.flags import FlagFile, flagd_file
+from crossfade.adapters.flags import FlagFile, flagd_file, parse_flagd_file
 from crossfade.core.ramp import FlagDocument
 from crossfade_demo import chaos
-from crossfade_demo.book import Wallet
+from crossfade_demo.book import Book, Wallet
 from crossfade_demo.checks import Check, check, check_balances, check_calls, check_feed, check_payments
-from crossfade_demo.latency import all_calls, latency, longest_gap_s
+from crossfade_demo.latency import all_calls, latency, longest_gap
 from crossfade_demo.loopback import ask, send
 from crossfade_demo.options import Options
+from crossfade_demo.pace import Late, Pace, Prober
 from crossfade_demo.payments import Payments, payment_rows
-from crossfade_demo.processes import ProcessFailed, python_module, run_tool
+from crossfade_demo.processes import python_module, run_tool
 from crossfade_demo.report import Report
 from crossfade_demo.screen import Screen, View
 from crossfade_demo.seed import TTL, users_of, wallet_rows
@@ -42,6 +44,9 @@ from localaws.endpoints import Endpoints
 
 FEED: Final = "engagement-events"
 STEP_S: Final = 90.0
+NAMED_S: Final = 15.0
+FEED_QUIET_S: Final = 2.0
+FEED_LATE_S: Final = 15.0
 DOWNTIME_S: Final = 3.0
 BEFORE_S: Final = 5.0
 AFTER_S: Final = 4.0
@@ -53,11 +58,19 @@ class StoryFailed(Exception):
     """The migration did not go on; the message says where and why."""
 
 
+class Failure(NamedTuple):
+    """Why the migration did not end, and whether the machine may be to blame."""
+
+    why: str
+    too_busy: bool = False
+
+
 class Story:
     """One run, from an empty machine to the report."""
 
     def __init__(self, options: Options, build: Path, screen: Screen, view: View) -> None:
         self._options, self._build, self._screen, self._view = options, build, screen, view
+        self._pace = Pace()
         self._checks: list[Check] = []
         self._marks: dict[str, float] = {}
 
@@ -65,6 +78,9 @@ class Story:
         """Play it to the end, whatever happens, and return the report."""
         self._screen.note("starting the embedded AWS and Redis")
         async with AsyncExitStack() as cleanup:
+            prober = Prober(self._pace, self._build)
+            await prober.start()
+            cleanup.push_async_callback(prober.finish)
             stack = Stack()
             endpoints = await asyncio.to_thread(stack.start)
             cleanup.push_async_callback(asyncio.to_thread, stack.stop)
@@ -77,6 +93,7 @@ class Story:
         seeded, payments = await self._seed(store)
         flag_file = self._build / "flags" / "flags.json"
         FlagFile(flag_file).write(FlagDocument(), dual_write=False)
+        self._flag_file = flag_file
         self._copy = chaos.FlagCopy(flag_file, self._build / "flags" / "flags-b.json")
         self._copy.start()
         cleanup.push_async_callback(self._copy.finish)
@@ -90,14 +107,13 @@ class Story:
         cleanup.push_async_callback(asyncio.to_thread, traces.stop)
         metrics = self._metrics_ports() if options.prometheus else None
         told = self._shared | traces.environment()
-        self._fleet = fleet = make_fleet(told, self._copy.target, self._build / "logs", ports, metrics)
+        self._fleet = fleet = make_fleet(told, self._copy.target, self._build / "logs", ports, self._pace, metrics)
         cleanup.push_async_callback(fleet.stop)
         await self._start(fleet)
         addresses = [each.address for each in fleet.apis]
-        self._traffic = traffic = Traffic(addresses, list(seeded), options.rate, options.seed, calls)
-        self._watch = watch = Watch(
-            self._view, self._screen, f"http://{fleet.controller.address}", f"http://{fleet.verifier.address}"
-        )
+        self._traffic = traffic = Traffic(addresses, list(seeded), options.rate, options.seed, self._pace, calls)
+        pages = [f"http://{each.address}" for each in (fleet.controller, fleet.verifier)]
+        self._watch = watch = Watch(self._view, self._screen, pages[0], pages[1], self._pace)
         watch.traffic = traffic
         watch.start()
         cleanup.push_async_callback(watch.finish)
@@ -138,18 +154,21 @@ class Story:
             await each.start()
         await asyncio.gather(*(each.ready() for each in (*fleet.apis, fleet.verifier)))
 
-    async def _migrate(self) -> str:
-        """Drive the migration; return why it failed, empty when it did not."""
+    async def _migrate(self) -> Failure | None:
+        """Drive the migration; return why it failed, None when it did not."""
         try:
             await asyncio.sleep(BEFORE_S)
             self._mark("start")
             await self._drive()
             self._mark("complete")
             await asyncio.sleep(max(AFTER_S, self._marks["traffic"] + self._options.seconds - time.monotonic()))
-        except (StoryFailed, TimeoutError, ProcessFailed) as error:
+        except Late as error:
+            self._screen.note(f"{'TOO BUSY' if error.too_busy else 'FAILED'}: {error}")
+            return Failure(str(error), error.too_busy)
+        except Exception as error:  # whatever it is: the data is checked all the same
             self._screen.note(f"FAILED: {error}")
-            return str(error)
-        return ""
+            return Failure(str(error) if isinstance(error, StoryFailed) else f"{type(error).__name__}: {error}")
+        return None
 
     async def _drive(self) -> None:
         hurt = self._options.chaos
@@ -159,10 +178,10 @@ class Story:
             self._view.faults = "records duplicated and shuffled"
         await self._crossfade("start", wait=not hurt)
         if hurt:
-            await self._watch.phase("CATCHING_UP", timeout_s=STEP_S)  # before the API copies its writes itself
+            await self._watch.phase("CATCHING_UP", bound_s=STEP_S)  # before the API copies its writes itself
             self._note("SIGKILL: the forward replicator")
-            self._keep(await chaos.kill_replicator(self._fleet.forward, self._store, self._traffic))
-        await self._watch.phase("DUAL_WRITE", timeout_s=STEP_S)
+            self._keep(await chaos.kill_replicator(self._fleet.forward, self._store, self._traffic, self._pace))
+        await self._watch.phase("DUAL_WRITE", bound_s=STEP_S)
         self._note("both tables are written; replication runs both ways")
         await self._ramp(1)
         await self._ramp(10)
@@ -174,7 +193,7 @@ class Story:
         await self._ramp(100)
         self._note("cutover: the sweeper moves the keys nobody touched")
         await self._crossfade("cutover")
-        await self._watch.phase("BAKING", timeout_s=STEP_S)
+        await self._watch.phase("BAKING", bound_s=STEP_S)
         if hurt:
             counters = await self._faults.set(**NO_FAULTS)
             self._keep(_faults_happened(counters))
@@ -182,7 +201,7 @@ class Story:
         await self._prove_parity()
         self._note("complete")
         await self._crossfade("complete", "--confirm", "engagement", "--revoked")
-        await self._watch.phase("COMPLETE", timeout_s=STEP_S)
+        await self._watch.phase("COMPLETE", bound_s=STEP_S)
 
     async def _hurt_at_ten(self) -> None:
         killed = self._fleet.apis[1]
@@ -192,12 +211,15 @@ class Story:
         await asyncio.sleep(0.5)
         await killed.start()
         await killed.ready()
-        await asyncio.sleep(3.0)
-        status = await ask(f"http://{self._fleet.controller.address}/status") or {}
-        behind = [each for each in status.get("gates", []) if each["name"] == "heartbeats" and not each["open"]]
-        wrong = [] if behind else ["no gate named the pod with the old flag file"]
-        named = behind[0]["because"] if behind else ""
-        self._keep(check("old_flags_named", "the gate names the API process with the old flag file", wrong, said=named))
+        deadline, named = self._pace.deadline(NAMED_S), ""
+        while not named and not deadline.over:
+            status = await ask(f"http://{self._fleet.controller.address}/status") or {}
+            gates = {each["name"]: each["because"] for each in status.get("gates", []) if not each["open"]}
+            named = gates.get("heartbeats", "") if "under other flags" in gates.get("heartbeats", "") else ""
+            await asyncio.sleep(0.2)
+        wrong = [] if named else [f"no gate named the pod with the old flag file within {deadline}"]
+        claim = "the gate names the API process with the old flag file"
+        self._keep(check("old_flags_named", claim, wrong, too_busy=deadline.too_busy, said=named))
         self._copy.release()
         self._note("all of Redis flushed")
         await chaos.flush_redis(self._redis_url)
@@ -205,7 +227,7 @@ class Story:
     async def _roll_back_and_forth(self) -> None:
         self._note("rollback at 50 %")
         await self._crossfade("rollback")
-        await self._watch.phase("ROLLED_BACK", timeout_s=STEP_S)
+        await self._watch.phase("ROLLED_BACK", bound_s=STEP_S)
         self._note("and forward again")
         await self._ramp(50)
         self._keep(check("rolled_back_and_forth", "one rollback at 50 %, all keys back, and forward again", []))
@@ -213,11 +235,11 @@ class Story:
     async def _prove_parity(self) -> None:
         """Ask for a pass of its own, and wait until one is clean without repairs."""
         url = f"http://{self._fleet.verifier.address}"
-        end_s = time.monotonic() + STEP_S
+        deadline = self._pace.deadline(STEP_S)
         last: dict[str, Any] = {}
-        while time.monotonic() < end_s:
+        while not deadline.over:
             asked = await ask(f"{url}/passes", {})
-            while asked and time.monotonic() < end_s:
+            while asked and not deadline.over:
                 last = await ask(f"{url}/passes/{asked['id']}") or {}
                 if last.get("state") not in ("waiting", "asked", "running"):
                     break
@@ -230,6 +252,7 @@ class Story:
                 "parity_clean",
                 "both tables are equal in a full pass without repairs, under live traffic, before completing",
                 wrong,
+                too_busy=deadline.over and deadline.too_busy,
                 verified=last.get("verified"),
                 took_s=last.get("took_s"),
             )
@@ -242,40 +265,42 @@ class Story:
     async def _crossfade(self, *arguments: str, wait: bool = True) -> dict[str, Any]:
         """Run a command of the operator's CLI to its end."""
         flags = ["--json"] if arguments[0] == "plan" else ["--json", "--execute"]
-        flags += ["--wait", "--timeout", str(STEP_S)] if wait and arguments[0] != "plan" else []
+        flags += ["--wait"] if wait and arguments[0] != "plan" else []
         command = python_module("controller.cli", *arguments, *flags)
         settings = self._shared | controller_settings(self._ports) | {"AWS_ACCESS_KEY_ID": OPERATOR}
-        code, out, err = await run_tool(command, settings, STEP_S + 15)
+        code, out, err = await run_tool(command, settings, self._pace.deadline(STEP_S))
         if code != 0:
-            raise StoryFailed(f"crossfade {' '.join(arguments)} ended with {code}: {(err or out).strip()[-1500:]}")
+            why = "\n".join(each.strip()[-1500:] for each in (err, out) if each.strip())
+            raise StoryFailed(f"crossfade {' '.join(arguments)} ended with {code}: {why}")
         try:
             said: dict[str, Any] = json.loads(out)
         except ValueError as error:
             raise StoryFailed(f"crossfade {' '.join(arguments)} --json printed no JSON: {out[:300]}") from error
         return said
 
-    async def _report(self, seeded: dict[Wallet, int], payments: Payments, failure: str) -> Report:
+    async def _report(self, seeded: dict[Wallet, int], payments: Payments, failure: Failure | None) -> Report:
+        """Check every claim; those of data whatever failed before, on what stands in the tables then."""
         self._note("checking every claim")
         books, marks = self._traffic.books, self._marks
         calls = all_calls(books)
-        gap_s = longest_gap_s(calls, marks["traffic"], marks["end"])
-        if failure:
-            self._keep(check("completed", "the migration went through to COMPLETE", [failure]))
-        else:
-            took_s = round(marks["complete"] - marks["start"], 1)
-            self._keep(check("completed", "the migration went through to COMPLETE", [], took_s=took_s))
-            self._checks += await check_balances(self._store, books, seeded)
-            await self._feed_drained()
-            self._keep(await check_feed(self._store, FEED, books, self._watch.left_s("CAPTURING")))
-        self._keep(await check_payments(payments))
-        self._keep(check_calls(books, gap_s, DOWNTIME_S))
-        codes = await self._fleet.stop()
+        gap = longest_gap(calls, marks["traffic"], marks["end"], self._pace)
+        took = {} if failure else {"took_s": round(marks["complete"] - marks["start"], 1)}
+        why = [failure.why] if failure else []
+        late = failure is not None and failure.too_busy
+        self._keep(check("completed", "the migration went through to COMPLETE", why, too_busy=late, **took))
+        await self._try("feed_once_in_order", self._feed_checked(books))
+        await self._try("payments_untouched", check_payments(payments))
+        self._keep(check_calls(books, gap, DOWNTIME_S))
+        codes = await self._fleet.stop()  # before the balances are read: nothing moves between two scans
+        await self._try("acknowledged_once", self._balances_checked(books, seeded))
         await self._keep_calls()
         await asyncio.to_thread(self._traces.flush)
         followed, trace = self._traces.picture(self._build / "traces.json")
-        self._keep(followed)
+        self._keep(followed._replace(too_busy=not followed.passed and late))
+        late_stops = {each.name for each in self._fleet.all() if each.stopped_late}
         failed = [f"{name} ended with {code}" for name, code in codes.items() if code != 0]
-        self._keep(check("clean_stops", "every process stopped cleanly on SIGTERM", failed))
+        busy = all(name in late_stops for name, code in codes.items() if code != 0)
+        self._keep(check("clean_stops", "every process stopped cleanly on SIGTERM", failed, too_busy=busy))
         end_s = marks.get("complete", marks["end"])
         return Report(
             options=self._options._asdict(),
@@ -285,25 +310,44 @@ class Story:
                 "during": latency(calls, marks["start"], end_s),
                 "after": latency(calls, end_s, marks["end"] + 1),
             },
-            longest_gap_s=round(gap_s, 3),
+            longest_gap_s=round(gap.by_clock_s, 3),
             phases={name: round(at_s - marks["start"], 1) for name, at_s in self._watch.reached_s.items()},
             traffic_s=round(marks["end"] - marks["traffic"], 1),
             trace=trace,
+            pace=self._pace.as_json(),
         )
+
+    async def _try(self, name: str, checking: Awaitable[Check | list[Check]]) -> None:
+        """Keep what a check of data finds; one that can't be made doesn't hold, and those after it are made."""
+        try:
+            found = await checking
+        except Exception as error:
+            found = check(name, "this could be checked", [f"{type(error).__name__}: {error}"])
+        for each in [found] if isinstance(found, Check) else found:
+            self._keep(each)
+
+    async def _balances_checked(self, books: list[Book], seeded: dict[Wallet, int]) -> list[Check]:
+        """Compare the balances, by the owner of each key where the migration didn't end."""
+        document, _ = parse_flagd_file(await asyncio.to_thread(self._flag_file.read_text))
+        return await check_balances(self._store, books, seeded, complete=document.complete)
+
+    async def _feed_checked(self, books: list[Book]) -> Check:
+        """Check the feed when at-least-once delivery has had its time: all is there, or nothing new has come."""
+        captured_s, count = self._watch.left_s("CAPTURING"), -1
+        quiet, late = self._pace.deadline(FEED_QUIET_S), self._pace.deadline(FEED_LATE_S)
+        while True:
+            found = await check_feed(self._store, FEED, books, captured_s)
+            if found.evidence["records"] != count:
+                count = found.evidence["records"]
+                quiet, late = self._pace.deadline(FEED_QUIET_S), self._pace.deadline(FEED_LATE_S)
+            if (found.passed and quiet.over) or late.over:
+                return found
+            await asyncio.sleep(0.4)
 
     async def _keep_calls(self) -> None:
         """Keep who called what: tests/deploy holds the IAM policies against it."""
         url = f"{self._endpoints.aws_endpoint}/_localaws/calls"
         (self._build / "calls.json").write_bytes(await asyncio.to_thread(send, url))
-
-    async def _feed_drained(self) -> None:
-        """Give the feed the time that at-least-once delivery needs: until it has published nothing new for 2 s."""
-        seen, since_s = -1, time.monotonic()
-        while time.monotonic() - since_s < 2.0:
-            count = len(await self._store.stream(FEED))
-            if count != seen:
-                seen, since_s = count, time.monotonic()
-            await asyncio.sleep(0.4)
 
     def _keep(self, found: Check) -> None:
         self._checks.append(found)

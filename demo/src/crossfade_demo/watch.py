@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from crossfade_demo.latency import all_calls, latency
 from crossfade_demo.loopback import ask
+from crossfade_demo.pace import Late, Pace
 from crossfade_demo.screen import PHASES, Screen, View
 from crossfade_demo.traffic import Traffic
 
@@ -20,8 +21,8 @@ SHORT: Final = 44  # what fits beside the bars
 class Watch:
     """Keeps the view up to date, and what it saw last."""
 
-    def __init__(self, view: View, screen: Screen, controller_url: str, verifier_url: str) -> None:
-        self._view, self._screen = view, screen
+    def __init__(self, view: View, screen: Screen, controller_url: str, verifier_url: str, pace: Pace) -> None:
+        self._view, self._screen, self._pace = view, screen, pace
         self._controller_url, self._verifier_url = controller_url, verifier_url
         self._task: asyncio.Task[None] | None = None
         self.traffic: Traffic | None = None
@@ -39,25 +40,25 @@ class Watch:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def phase(self, *names: str, timeout_s: float) -> str:
+    async def phase(self, *names: str, bound_s: float) -> str:
         """Wait until the migration is in one of these phases, and return it.
 
         Raises:
-            TimeoutError: it is not; the message says what it waits for.
+            Late: it is not; the message says what it waits for.
         """
-        end_s = time.monotonic() + timeout_s
-        while time.monotonic() < end_s:
+        deadline = self._pace.deadline(bound_s)
+        while not deadline.over:
             status = await ask(f"{self._controller_url}/status")
             if status and status["phase"] in names:
                 return str(status["phase"])
             await asyncio.sleep(0.1)
         waits = self.status.get("waiting_for") or "nothing it names"
-        raise TimeoutError(f"not in {' or '.join(names)} after {timeout_s:.0f} s; it waits for: {waits}")
+        raise Late(f"not in {' or '.join(names)} after {deadline}; it waits for: {waits}", deadline)
 
     def left_s(self, phase: str) -> float:
-        """Return when a phase was first seen to be over; a short one after it may have been missed."""
+        """Return when a phase was first seen to be over, infinity before it; a short one after it may be missed."""
         later = PHASES[PHASES.index(phase) + 1 :]
-        return min(at_s for name, at_s in self.reached_s.items() if name in later)
+        return min((at_s for name, at_s in self.reached_s.items() if name in later), default=float("inf"))
 
     async def _run(self) -> None:
         while True:

@@ -20,7 +20,7 @@ from localaws.endpoints import LOOPBACK
 from localaws.errors import StartFailed
 from localaws.leash import leashed
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0  # of a process that lives and doesn't answer; one that ends is noticed at once
 ATTEMPTS = 5  # at a free port that somebody else may take before the server does
 
 
