@@ -14,7 +14,7 @@ from crossfade.core.errors import ConfigError, StateMissing
 from crossfade.core.ramp import FlagDocument
 from crossfade.ports.flags import FlagPublisher, FlagSource
 
-RAMPING = FlagDocument(share=1_000, new_gen=3, legacy_gen=2)
+RAMPING = FlagDocument(share=1_000, new_gen=4, legacy_gen=2)
 POLL_S = 0.05
 
 
@@ -58,8 +58,8 @@ async def test_a_new_file_is_seen_without_asking(flags: tuple[FlagPublisher, Fla
 
 
 BEHIND = [
-    (FlagDocument(), "new_gen would fall from 3 to 0"),
-    (RAMPING._replace(legacy_gen=1), "legacy_gen would fall from 2 to 1"),
+    (FlagDocument(), "new_gen would fall from 4 to 0"),
+    (RAMPING._replace(legacy_gen=0), "legacy_gen would fall from 2 to 0"),
 ]
 
 
@@ -85,7 +85,7 @@ async def test_complete_is_never_taken_back_and_the_same_document_goes_out_again
     for _ in range(2):
         await publisher.publish(complete, dual_write=True)
     with pytest.raises(StateMissing, match="complete would be taken back"):
-        await publisher.publish(complete._replace(complete=False, new_gen=9), dual_write=True)
+        await publisher.publish(complete._replace(complete=False, new_gen=10), dual_write=True)
     assert (await source.refresh()).document == complete
 
 
@@ -109,6 +109,30 @@ async def test_the_age_of_a_broken_file_grows_and_the_last_value_stays(tmp_path:
     with pytest.raises(ConfigError):
         await source.refresh()
     await source.close()
+
+
+@pytest.mark.parametrize("odd", [RAMPING._replace(new_gen=3), RAMPING._replace(legacy_gen=1)])
+async def test_adr_0014_a_document_of_version_0_1_is_never_worked_under(tmp_path: Path, odd: FlagDocument) -> None:
+    """A seal of its odd generation would be taken for a fence."""
+    path = tmp_path / "flags.json"
+    path.write_text(flagd_file(odd, dual_write=True))
+    with pytest.raises(ConfigError, match=r"flags\.json|odd: its migration was begun by version 0\.1"):
+        await FlagdFile(path).start()
+    path.write_text(flagd_file(RAMPING, dual_write=True))
+    source = FlagdFile(path, poll_s=POLL_S)
+    await source.start()
+    path.write_text(flagd_file(odd, dual_write=True))
+    for _ in range(600):
+        try:
+            assert source.current().document == RAMPING
+        except ConfigError:
+            break
+        await asyncio.sleep(POLL_S)
+    with pytest.raises(ConfigError, match="finish or abort it with that version"):
+        source.current()
+    await source.close()
+    found = await FlagFile(path).in_place()
+    assert found is not None, "and a controller sees that it is there"
 
 
 async def test_a_missing_file_is_named_before_the_service_starts(tmp_path: Path) -> None:

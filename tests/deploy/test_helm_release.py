@@ -15,7 +15,7 @@ from kubernetes_server import Cluster, KubernetesServer, place_of
 from crossfade.adapters.flags import flagd_file
 from crossfade.core.ramp import FlagDocument
 
-RAMPING = FlagDocument(share=1000, new_gen=2, legacy_gen=1)
+RAMPING = FlagDocument(share=1000, new_gen=4, legacy_gen=2)
 UMBRELLA = HELM_DIR / "crossfade"
 PLAIN = ("--values", UMBRELLA / "ci/insecure-values.yaml")
 

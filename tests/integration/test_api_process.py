@@ -155,7 +155,7 @@ async def test_two_processes_share_the_tables_follow_the_flags_and_end_cleanly(s
         assert moved.balance == 10
         new = await stage.item("7", Side.NEW)
         assert new is not None
-        assert (new.role, new.generation, new.version) == (Role.ACTIVE, 1, moved.version)
+        assert (new.role, new.generation, new.version) == (Role.ACTIVE, 2, moved.version)
         copied = await until_version(stage, "7", Side.LEGACY, moved.version)
         assert copied.role is Role.STANDBY
         outcomes = (await peer.BatchEarnPoints(pb.BatchEarnPointsRequest(operations=map(earning, "abca")))).outcomes

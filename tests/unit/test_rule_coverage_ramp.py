@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.state import document_json, document_of
 from crossfade.core.errors import ConfigError
 from crossfade.core.hashes import bucket_of, is_sampled
 from crossfade.core.keys import Key, key_of_strings
-from crossfade.core.ramp import FULL_SHARE, Aim, FlagDocument, aim, next_generation, raised, ramp_point
+from crossfade.core.ramp import (
+    FULL_SHARE,
+    Aim,
+    FlagDocument,
+    aim,
+    check_generations,
+    next_generation,
+    raised,
+    ramp_point,
+)
 from crossfade.core.shape import Side
 
 KEYS = [key_of_strings(f"USER#{number}", "POINTS#c") for number in range(2_000)]
@@ -84,6 +94,14 @@ def test_adr_0014_flags_carry_even_generations_whatever_an_earlier_migration_lef
     for document, counter in published(highest, wanted):
         assert document.new_gen % 2 == document.legacy_gen % 2 == 0
         assert counter == highest or counter % 2 == 0
+
+
+@pytest.mark.parametrize("document", [FlagDocument(100, 3, 2), FlagDocument(0, 2, 5)])
+def test_adr_0014_a_document_with_an_odd_generation_is_of_version_0_1(document: FlagDocument) -> None:
+    with pytest.raises(ConfigError, match=r"odd: its migration was begun by version 0\.1"):
+        check_generations(document)
+    with pytest.raises(ConfigError, match="finish or abort it with that version"):
+        document_of(document_json(document))
 
 
 @given(moves)

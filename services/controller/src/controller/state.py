@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from crossfade.core.errors import ConfigError
 from crossfade.core.phases import Intent, Phase, check_transition
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ramp import FlagDocument, check_generations
 from crossfade.ports.control import Entry
 
 
@@ -217,5 +217,10 @@ def document_json(document: FlagDocument) -> dict[str, Any]:
 
 
 def document_of(body: Mapping[str, Any]) -> FlagDocument:
-    """Read what `document_json` gave."""
-    return FlagDocument(body["share"], int(body["new_gen"]), int(body["legacy_gen"]), body["complete"])
+    """Read what `document_json` gave.
+
+    Raises:
+        ConfigError: version 0.1 wrote it.
+    """
+    document = FlagDocument(body["share"], int(body["new_gen"]), int(body["legacy_gen"]), body["complete"])
+    return check_generations(document)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
+from crossfade.core.errors import ConfigError
 from crossfade.core.ramp import FlagDocument
 from crossfade.ports.flags import Flags, FlagSource
 
@@ -87,7 +88,7 @@ class Epochs:
             await asyncio.sleep(every_s)
             try:
                 self.look()
-            except (ValueError, TypeError) as error:  # a flag of another shape: the last good one holds
+            except (ConfigError, ValueError, TypeError) as error:  # a flag of another make: the last good one holds
                 log.warning("flags can't be read", error=str(error))
 
     def _take(self, flags: Flags) -> None:

@@ -22,7 +22,7 @@ from openfeature.contrib.provider.flagd import FlagdProvider
 from openfeature.contrib.provider.flagd.config import ResolverType
 
 from crossfade.core.errors import ConfigError, StoreUnavailable
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ramp import FlagDocument, check_generations
 from crossfade.ports.flags import Flags, refuse_older
 
 OWNERSHIP: Final = "ownership"
@@ -179,7 +179,7 @@ class FlagdFile:
         """Read the file for the first time.
 
         Raises:
-            ConfigError: the file is missing or broken.
+            ConfigError: the file is missing or broken, or of version 0.1.
         """
         await asyncio.to_thread(self._look)
         self._provider = FlagdProvider(
@@ -201,7 +201,11 @@ class FlagdFile:
             self._provider.shutdown()
 
     def current(self) -> Flags:
-        """Return the flags as last read; some 30 µs, so evaluate once a request."""
+        """Return the flags as last read; some 30 µs, so evaluate once a request.
+
+        Raises:
+            ConfigError: they are of version 0.1.
+        """
         values = self._client.get_object_value(OWNERSHIP, {})
         document = FlagDocument(
             share=int(values.get("share", 0)),
@@ -210,7 +214,7 @@ class FlagdFile:
             complete=bool(values.get("complete", False)),
         )
         dual_write = bool(self._client.get_boolean_value(DUAL_WRITE, False))
-        return Flags(document, dual_write, age_s=time.monotonic() - self._read_s)
+        return Flags(check_generations(document), dual_write, age_s=time.monotonic() - self._read_s)
 
     async def refresh(self) -> Flags:
         """Wait until the provider knows what the file says now, and return it.
@@ -232,6 +236,7 @@ class FlagdFile:
                 await asyncio.to_thread(self._look)
 
     def _look(self) -> tuple[FlagDocument, bool]:
-        found = read_flagd_file(self._path)
+        document, dual_write = read_flagd_file(self._path)
+        check_generations(document)
         self._read_s = time.monotonic()
-        return found
+        return document, dual_write

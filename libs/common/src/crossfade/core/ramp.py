@@ -61,6 +61,23 @@ def next_generation(highest: int) -> int:
     return highest + 2 - highest % 2
 
 
+def check_generations(document: FlagDocument) -> FlagDocument:
+    """Return a document whose generations are even, as they all are.
+
+    An odd one would be taken for a give-back: a seal of it for a fence, and acknowledged writes would be lost.
+
+    Raises:
+        ConfigError: one is odd: version 0.1 published it.
+    """
+    odd = [each for each in (document.new_gen, document.legacy_gen) if each % 2]
+    if odd:
+        raise ConfigError(
+            f"the flag document carries generation {odd[0]}, which is odd: its migration was begun by version 0.1; "
+            "finish or abort it with that version"
+        )
+    return document
+
+
 def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocument, int]:
     """Return the document that moves the share, and the counter of generations after it.
 
