@@ -12,9 +12,11 @@ A letter is written before the batch is acknowledged, whatever has overwritten t
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Mapping as Mapped
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -116,16 +118,18 @@ class Interventions:
         Raises:
             CrossfadeError: a store refuses us for good; nothing may be acknowledged.
         """
+        others = await self._others(
+            [each.stray.key for each in found if isinstance(each.stray, StrayOwner | StrayStandby)]
+        )
         owners: dict[Key, list[StrayRecord]] = {}
         works: list[Callable[[], Awaitable[None]]] = []
         for each in found:
             if isinstance(each.stray, StrayOwner):
                 owners.setdefault(each.stray.key, []).append(each)
             else:
-                works.append(lambda each=each: self._one(each, tally))  # type: ignore[misc]  # bound per turn
-        standbys = await self._standby_versions(list(owners))
+                works.append(functools.partial(self._one, each, others.get(each.stray.key), tally))
         works += [
-            lambda key=key, group=group: self._lift_all(group, standbys.get(key, 0), tally)  # type: ignore[misc]
+            functools.partial(self._lift_all, group, version_of(others.get(key)), tally)
             for key, group in owners.items()
         ]
         await at_once(works)
@@ -137,14 +141,14 @@ class Interventions:
         Only of writes from before strays were looked for. An old duplicate of a time before the first stamp looks the
         same, but then the owner has a version by now.
         """
-        standby = (await self._standby_versions([key])).get(key, 0)
+        standby = version_of((await self._others([key])).get(key))
         if standby >= FIRST_STAMPED and await self._lift(key, seen, 0, standby):
             tally.counts["lifted"] += 1
 
-    async def _one(self, found: StrayRecord, tally: Tally) -> None:
+    async def _one(self, found: StrayRecord, other: Item | None, tally: Tally) -> None:
         stray = found.stray
         if isinstance(stray, StrayStandby):
-            await self._changed_standby(found.record, stray, tally)
+            await self._changed_standby(found.record, stray, other, tally)
         elif isinstance(stray, RemovedStandby):
             await self._removed_standby(found.record, stray, tally)
         elif isinstance(stray, StrayRemoval):
@@ -178,11 +182,10 @@ class Interventions:
         answer = await persist(lambda: self._source.perform(Restore(removed.key, removed.item)))
         tally.counts["restored" if isinstance(answer, Applied) else "restore_overtaken"] += 1
 
-    async def _changed_standby(self, record: Record, stray: StrayStandby, tally: Tally) -> None:
+    async def _changed_standby(self, record: Record, stray: StrayStandby, owner: Item | None, tally: Tally) -> None:
         if not stray.watched:
             tally.counts["unwatched"] += 1
             return
-        owner = await persist(lambda: self._target.read(stray.key))
         if self._is_repair(stray, owner):
             tally.counts["repair"] += 1
             return
@@ -221,11 +224,10 @@ class Interventions:
         except PoisonRecord:
             return False
 
-    async def _standby_versions(self, keys: Sequence[Key]) -> dict[Key, int]:
-        if not keys:
-            return {}
-        found = await persist(lambda: self._target.read_many(keys))
-        return {key: version_of(item) for key, item in found.items()}
+    async def _others(self, keys: Sequence[Key]) -> Mapped[Key, Item]:
+        """Read what the other table holds of these keys: a hundred a request, not one for each of a thousand strays."""
+        wanted = list(dict.fromkeys(keys))
+        return await persist(lambda: self._target.read_many(wanted)) if wanted else {}
 
     async def _lift(self, key: Key, seen: int | None, before: int, standby: int) -> bool:
         write = Lift(key, seen, lifted_version(seen, before, standby, self._now_us() << 10))

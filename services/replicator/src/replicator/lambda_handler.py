@@ -43,14 +43,14 @@ from replicator.function import Clock, Function, Source, TimedSender
 from replicator.function_metrics import Ran, measured
 from replicator.function_reports import FunctionReports
 from replicator.function_settings import FunctionSettings
-from replicator.interventions import Interventions
+from replicator.interventions import AT_ONCE, Interventions
 from replicator.journal import PhaseWatch
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
 from replicator.settings import Role
 from replicator.tuning import tune_garbage_collection
 
-CONTROL_CONNECTIONS: Final = 4
+CONTROL_CONNECTIONS: Final = AT_ONCE + 4
 
 
 class Context(Protocol):

@@ -32,7 +32,7 @@ from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config
 from faust_kinesis.errors import KinesisTransportError
 from replicator.consumer import Consumer, Source
-from replicator.interventions import Interventions
+from replicator.interventions import AT_ONCE, Interventions
 from replicator.journal import RUNS, PhaseWatch
 from replicator.kill_points import KillPoints
 from replicator.leases import WireLeases
@@ -71,7 +71,7 @@ class Service:
         self._settings = settings
         self._mapping: Mapping = settings.mapping()
         self._wire = Wire("dynamodb", wire_config(settings, max_connections=settings.in_flight * 2))
-        control = Wire("dynamodb", wire_config(settings, max_connections=4))
+        control = Wire("dynamodb", wire_config(settings, max_connections=AT_ONCE + 4))
         kinesis = Wire("kinesis", wire_config(settings, max_connections=settings.lanes * 2))
         for wire in (self._wire, control, kinesis):
             stack.push_async_callback(wire.close)
