@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -261,10 +262,15 @@ class Asked(MemoryJournal):
     reads = 0
     silent = False
 
+    def __init__(self, store: ControlStore, now_us: Callable[[], int] = lambda: 1) -> None:
+        super().__init__(store, now_us=now_us)
+        self.answers = asyncio.Event()
+        self.answers.set()
+
     async def entries(self, *, after: int = 0) -> list[Entry]:
         self.reads += 1
         found = await super().entries(after=after)
-        await asyncio.sleep(0)  # what is appended from here on, this answer doesn't have
+        await self.answers.wait()  # what is appended from here on, this answer doesn't have
         if self.silent:
             raise StoreUnavailable("silence")
         return found
@@ -315,11 +321,16 @@ async def test_while_the_moment_is_unknown_a_silent_journal_holds_the_batch() ->
 async def test_each_batch_before_the_moment_is_decided_by_a_look_that_began_after_it_was_read() -> None:
     journal = Asked(ControlStore())
     watch = PhaseWatch(journal)
+    journal.answers.clear()
     running = [asyncio.ensure_future(watch.strays_since_us(Side.LEGACY)) for _ in range(5)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)  # the look that these share is under way: it may have missed what comes now
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert journal.reads == 1, "under way: it may have missed what comes now"
     await entered(journal, Phase.DUAL_WRITE, strays_since_us={"legacy": 70, "new": 80})
-    late = asyncio.ensure_future(watch.strays_since_us(Side.LEGACY))
+    late = [asyncio.ensure_future(watch.strays_since_us(Side.LEGACY)) for _ in range(5)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    journal.answers.set()
     await asyncio.gather(*running)
-    assert await late == 70
-    assert journal.reads <= 2, "those who wait share a look"
+    assert await asyncio.gather(*late) == [70] * 5
+    assert journal.reads == 2, "those who wait share a look"

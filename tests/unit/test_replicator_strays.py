@@ -295,6 +295,16 @@ async def test_a_standby_changed_before_the_moment_alarms_nobody() -> None:
     assert await bench.letters.count() == 0
 
 
+async def test_a_row_of_the_other_table_that_can_not_be_read_holds_no_shard() -> None:
+    bench = Bench(strays_since_us=SINCE, now_us=COMMITTED_US)
+    keys = [key_of_strings(f"USER#{each}", "POINTS#1") for each in range(3)]
+    for key in keys:
+        bench.legacy.put(legacy(key, 9))
+    bench.new.images[keys[1]] = new(keys[1], cf_mv=wire.of_string("twelve"))
+    counts = await bench.forward(bench.legacy.changes)
+    assert (counts["lifted"], len(await bench.letters.settled())) == (3, 3)
+
+
 # ---- volume ------------------------------------------------------------------------------------
 
 

@@ -227,7 +227,13 @@ class Interventions:
     async def _others(self, keys: Sequence[Key]) -> Mapped[Key, Item]:
         """Read what the other table holds of these keys: a hundred a request, not one for each of a thousand strays."""
         wanted = list(dict.fromkeys(keys))
-        return await persist(lambda: self._target.read_many(wanted)) if wanted else {}
+        try:
+            return await persist(lambda: self._target.read_many(wanted)) if wanted else {}
+        except PoisonRecord:
+            if len(wanted) == 1:
+                return {}  # a row that can't be read tells nothing; it must not hold the whole shard
+            middle = len(wanted) // 2
+            return {**await self._others(wanted[:middle]), **await self._others(wanted[middle:])}
 
     async def _lift(self, key: Key, seen: int | None, before: int, standby: int) -> bool:
         write = Lift(key, seen, lifted_version(seen, before, standby, self._now_us() << 10))
