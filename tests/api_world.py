@@ -112,15 +112,20 @@ class Table(MemoryTable):
     """A table that can be out of reach, or on which something else happens first."""
 
     down = False
+    unreadable = False
     first: Callable[[], Awaitable[None]] | None = None
     last_read_consistent: bool | None = None
 
     async def read(self, key: Key, *, consistent: bool = True) -> Item | None:
         self.last_read_consistent = consistent
+        if self.unreadable:
+            raise StoreUnavailable("no answer")
         return await super().read(key, consistent=consistent)
 
     async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
         self.last_read_consistent = consistent
+        if self.unreadable:
+            raise StoreUnavailable("no answer")
         return await super().read_many(keys, consistent=consistent)
 
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
@@ -241,10 +246,9 @@ class Pod:
             self.mirror,
             operation_s=operation_s,
             tally=self.tally,
-            figures=self.figures,
             wall_ms=lambda: clock.now_us // 1000,
         )
-        self.servicer = EngagementServicer(self.points, now_us=clock.wall_us)
+        self.servicer = EngagementServicer(self.points, self.figures, now_us=clock.wall_us)
 
     async def flip(self, document: FlagDocument, *, dual_write: bool = False) -> None:
         """Publish other flags to this pod alone."""

@@ -51,6 +51,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+STREAMS = {Side.LEGACY: "wallet-changes", Side.NEW: "engagement-changes"}
+
+
 class Killed(Exception):
     """The controller's process ended here."""
 
@@ -85,6 +88,9 @@ class Town:
         self.parity = Parity(reachable=True, clean_pass_age_s=0.0, clean_pass_began_s=0.0)
         self.pods = [MemoryHeartbeats(self.store), MemoryHeartbeats(self.store)]
         self.silent_pods: set[int] = set()
+        self.wordless_pods: set[int] = set()
+        self.calls: dict[str, int] = {"calls": 100, "failed": 0, "p99_us": 5_000}
+        self.feed_age_ms = 10
         self.silent_roles: set[str] = set()
         self.halted = ""
         self.missing: list[str] = []
@@ -181,13 +187,22 @@ class Town:
         self.now_s += seconds
         for side in Side:
             await self._replicate(side)
+            await self._feed(side)
         flags = self.flags.current()
         for number, pod in enumerate(self.pods):
             if number not in self.silent_pods:
                 await pod.beat(Heartbeat(f"pod-{number}", flags.document, flags.dual_write, 3.0, self.now_us()))
+                if number not in self.wordless_pods:
+                    await self.reports.put([Report("api", f"pod-{number}", self.now_us(), 0, 0, 0, self.calls)])
+
+    async def _feed(self, side: Side) -> None:
+        stream, role = STREAMS[side], f"feed-{side.value}"
+        if role not in self.silent_roles and await self.aws.list_shards(stream):
+            report = Report(role, f"{stream}/shardId-000000000000", self.now_us(), self.feed_age_ms, 0, 0, {})
+            await self.reports.put([report])
 
     async def _replicate(self, source: Side) -> None:
-        stream = {Side.LEGACY: "wallet-changes", Side.NEW: "engagement-changes"}[source]
+        stream = STREAMS[source]
         role = {Side.LEGACY: "forward", Side.NEW: "reverse"}[source]
         if role in self.silent_roles or not await self.aws.list_shards(stream) or "engagement" not in self._existing():
             return

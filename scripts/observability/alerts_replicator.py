@@ -7,7 +7,7 @@ from typing import Final
 
 from scripts.observability.alerting import Alarm, Alert, Clients, alarm, computed, part
 from scripts.observability.presence import CONSUMERS_OF, down, unread
-from scripts.observability.promql import SERVICE, one_of
+from scripts.observability.promql import MIGRATION, SERVICE, one_of
 from scripts.observability.wording import (
     CROSSING_S,
     EXPIRY_S,
@@ -176,6 +176,18 @@ OF_REPLICATOR: Final = (
         alarms=(alarm("throttles", c.THROTTLED, 100, statistic="Sum", minutes=10),),
         reporters=c.APPLIERS,
         by=(c.GROUP,),
+    ),
+    Alert(
+        "MarksUnusable",
+        f"count by ({MIGRATION}) ({W.of(c.MARKS_USABLE)} == 0) > 0",
+        "10m",
+        TICKET,
+        Clients.SAFE,
+        f"{M}: {VALUE} processes can't use the store of marks; each copy is written twice",
+        REPLICATOR,
+        (c.MARKS_USABLE, c.MARKS_FAILED, c.MARKS),
+        alarms=(alarm("marks", c.MARKS_USABLE, 1, statistic="Minimum", below=True, minutes=10),),
+        reporters=(Service.API, *c.APPLIERS),
     ),
     Alert(
         "TableToStreamLag",

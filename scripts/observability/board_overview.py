@@ -112,17 +112,17 @@ CLIENTS: Final = Row(
     "Are clients hurt?",
     (
         Panel(
-            "Calls that fail by our fault",
-            "Statuses that are the server's fault, over all calls. Refusals that the contract names don't count.",
+            "Operations that fail by our fault",
+            "Of all operations, each one of a batch and reads. Refusals that the contract names don't count.",
             (
                 Query(
-                    f"({S.rate(c.RPC_DURATION, one_of(c.RPC_STATUS, sorted(c.SERVER_FAULTS)))} or vector(0))"
-                    f" / {S.rate(c.RPC_DURATION)}",
+                    f"({S.rate(c.API_OPERATIONS, one_of(c.RESULT, [c.FAILED]))} or vector(0))"
+                    f" / {S.rate(c.API_OPERATIONS)}",
                     "failed",
                 ),
             ),
             Unit.SHARE,
-            (c.RPC_DURATION,),
+            (c.API_OPERATIONS,),
             bound=GATES.api_errors,
         ),
         Panel(

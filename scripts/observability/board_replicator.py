@@ -170,7 +170,6 @@ STATE: Final = Row(
             (Query(S.rate(c.PUBLISHED, CONSUMER, by=(c.GROUP,)), shown(c.GROUP)),),
             Unit.PER_SECOND,
             (c.PUBLISHED,),
-            width=12,
         ),
         Panel(
             "Events parked",
@@ -179,7 +178,17 @@ STATE: Final = Row(
             Unit.COUNT,
             (c.FEED_PARKED,),
             bound=0,
-            width=12,
+        ),
+        Panel(
+            "Marks out of use",
+            "The store doesn't answer, or refuses, as a replica does after a failover. It costs writes, never data.",
+            (
+                Query(f"count({S.of(c.MARKS_USABLE)} == 0) or vector(0)", "processes that can't use it"),
+                Query(S.total(c.MARKS_FAILED), "calls that failed, since the processes began"),
+            ),
+            Unit.COUNT,
+            (c.MARKS_USABLE, c.MARKS_FAILED),
+            bound=0,
         ),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from scripts.observability.cases_words import EVERYBODY, PHASES, Case, E, Fires, buckets, calls, phase, service
+from scripts.observability.cases_words import EVERYBODY, PHASES, Case, E, Fires, buckets, operations, phase, service
 
 NO_API: Final = Fires(
     "engagement: no API pod answers Prometheus; clients are served by none", service("engagement-api")
@@ -14,18 +14,21 @@ NO_API: Final = Fires(
 OF_API: Final[Mapping[str, tuple[Case, ...]]] = {
     "ApiErrors": (
         Case(
-            "one call in eleven fails",
-            calls("0+600x20", "0+60x20"),
+            "one operation in eleven fails",
+            operations("0+600x20", "0+60x20"),
             "10m",
-            (Fires("engagement: 9.091% of the API's calls fail by our fault"),),
+            (Fires("engagement: 9.091% of the API's operations fail by our fault"),),
         ),
-        Case("one call in 200 fails", calls("0+600x20", "0+3x20"), "10m"),
         Case(
-            "clients ask for more points than they have",
-            calls("0+600x20", "0+300x20", "FAILED_PRECONDITION"),
+            "one operation in eleven fails, all of them in batches",
+            operations("0+600x20", "0+60x20", method="BatchEarnPoints"),
             "10m",
+            (Fires("engagement: 9.091% of the API's operations fail by our fault"),),
         ),
-        Case("nobody calls", calls("0+0x20", "0+0x20"), "10m"),
+        Case("one operation in 200 fails", operations("0+600x20", "0+3x20"), "10m"),
+        Case("clients ask for more points than they have", operations("0+600x20", "0+300x20", "refused"), "10m"),
+        Case("clients change their minds", operations("0+600x20", "0+300x20", "cancelled"), "10m"),
+        Case("nobody calls", operations("0+0x20", "0+0x20"), "10m"),
     ),
     "ApiSlow": (
         Case(

@@ -211,6 +211,22 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
             "20m",
         ),
     ),
+    "MarksUnusable": (
+        Case(
+            "after a failover one process still asks the old primary",
+            {
+                f'crossfade_dedup_usable{{{E},service_name="replicator-forward"}}': "1 0+0x30",
+                f'crossfade_dedup_usable{{{E},service_name="engagement-api"}}': "1+0x30",
+            },
+            "20m",
+            (Fires("engagement: 1 processes can't use the store of marks; each copy is written twice"),),
+        ),
+        Case(
+            "a failover takes a minute",
+            {f'crossfade_dedup_usable{{{E},service_name="replicator-forward"}}': "1 0 1+0x30"},
+            "20m",
+        ),
+    ),
     "TableToStreamLag": (
         Case(
             "DynamoDB does not get its records into the stream",

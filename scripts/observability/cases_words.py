@@ -91,12 +91,12 @@ def of(group: str, **more: str) -> dict[str, str]:
     return {**MIGRATION, "messaging_consumer_group_name": group, **more}
 
 
-def calls(ok: str, failed: str, status: str = "UNAVAILABLE") -> dict[str, str]:
-    """Return calls that ended well, and others."""
-    name = "rpc_server_call_duration_seconds_count"
+def operations(ok: str, others: str, result: str = "failed", method: str = "EarnPoints") -> dict[str, str]:
+    """Return operations that ended well, and others."""
+    name = "crossfade_api_operations_total"
     return {
-        f'{name}{{{E},rpc_method="EarnPoints",rpc_response_status_code="OK"}}': ok,
-        f'{name}{{{E},rpc_method="EarnPoints",rpc_response_status_code="{status}"}}': failed,
+        f'{name}{{{E},rpc_method="EarnPoints",crossfade_result="ok"}}': ok,
+        f'{name}{{{E},rpc_method="{method}",crossfade_result="{result}"}}': others,
     }
 
 

@@ -18,6 +18,7 @@ from crossfade.core.keys import Key, key_of_strings
 from crossfade.core.shape import Direction
 from crossfade.ports.dedup import Marks
 from localaws import Endpoints
+from localaws.redis import RedisServer
 
 FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
 KEYS = [key_of_strings(f"USER#{number}", 'POINTS#"é"') for number in range(5)]
@@ -160,5 +161,100 @@ async def test_rule_7_a_store_that_hangs_costs_no_more_than_its_time() -> None:
     assert await marks.seen(FORWARD, KEYS) == [None] * 5
     assert time.monotonic() - started_s < 1.0
     assert marks.failures == 1
+    await marks.close()
+    server.close()
+
+
+class Address:
+    """What stands behind a name that a failover moves: new connections go to the new place, open ones stay."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._server: asyncio.Server | None = None
+        self._pipes: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for pipe in self._pipes:
+            pipe.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, to = await asyncio.open_connection("127.0.0.1", self.port)
+
+        async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65_536):
+                sink.write(data)
+            sink.close()
+
+        self._pipes |= {asyncio.create_task(pipe(reader, to)), asyncio.create_task(pipe(behind, writer))}
+
+
+@pytest.mark.embedded
+async def test_after_a_failover_marks_are_made_at_the_new_primary_though_the_old_one_still_answers() -> None:
+    """The old primary lives on as a replica: it answers reads, and writes with READONLY, for as long as one asks it."""
+    old, new = RedisServer(), RedisServer()
+    old.start()
+    new.start()
+    address = Address(old.port)
+    marks = RedisMarks(await address.open(), "m", table_ids={FORWARD: "t"}, cooldown_s=0.0)
+    demote, promote = (Redis.from_url(f"redis://127.0.0.1:{each.port}/0") for each in (old, new))
+    try:
+        await marks.mark(FORWARD, {KEYS[0]: V})
+        assert (marks.failures, marks.is_usable) == (0, True)
+        await demote.replicaof("127.0.0.1", str(new.port))
+        await marks.mark(FORWARD, {KEYS[0]: V + 1})
+        assert (marks.failures, marks.is_usable) == (1, False), "READONLY is no success"
+        await marks.seen(FORWARD, KEYS)
+        assert not marks.is_usable, "that a replica answers reads is no reason to trust it"
+        address.port = new.port
+        for _ in range(2):
+            await marks.mark(FORWARD, {KEYS[0]: V + 2})
+        assert marks.is_usable
+        assert await marks.seen(FORWARD, KEYS[:1]) == [V + 2]
+        await demote.replicaof("NO", "ONE")
+        assert await promote.dbsize() == 1
+    finally:
+        await marks.close()
+        for client in (demote, promote):
+            await client.aclose()
+        await address.close()
+        old.stop()
+        new.stop()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"-READONLY You can't write against a read only replica.",
+        b"-LOADING Redis is loading the dataset in memory",
+        b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        b"-MOVED 3999 127.0.0.1:6381",
+        b"-CLUSTERDOWN The cluster is down",
+        b"-OOM command not allowed when used memory > 'maxmemory'.",
+    ],
+    ids=lambda answer: answer[1:].split()[0].decode(),
+)
+async def test_an_error_answer_counts_as_failing_and_the_next_call_connects_again(answer: bytes) -> None:
+    connections = 0
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while data := await reader.read(65_536):
+            answers = b"+OK\r\n" if b"CLIENT" in data or b"HELLO" in data else answer + b"\r\n"
+            writer.write(answers * max(1, data.count(b"CLIENT")))
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    marks = RedisMarks(f"redis://127.0.0.1:{port}/0", "m", table_ids={FORWARD: "t"}, cooldown_s=0.0)
+    for attempt in (1, 2):
+        await marks.mark(FORWARD, {KEYS[0]: V})
+        assert (marks.failures, marks.is_usable, connections) == (attempt, False, attempt)
     await marks.close()
     server.close()

@@ -16,7 +16,7 @@ from scripts.observability.alerts import ALERTS
 from scripts.observability.presence import RECORDED
 
 from crossfade.core.gates import Bounds
-from crossfade.runtime.telemetry.contract import CALL_COUNTS, METRICS, RPC_DURATION, SERVER_FAULTS
+from crossfade.runtime.telemetry.contract import API_OPERATIONS, CALL_COUNTS, METRICS
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 ALARMS = DEPLOY / "terraform" / "modules" / "alarms"
@@ -163,10 +163,10 @@ def test_bounds_that_a_gate_has_too_are_the_gates() -> None:
     assert f"> {gates.expiry_margin_s:g}) or" in found["CrossfadeRecordsNearExpiry"]["expr"]
 
 
-def test_errors_are_the_statuses_that_count_against_the_server_in_spans() -> None:
-    found = re.search(r'rpc_response_status_code=~"([^"]*)"', rules()["CrossfadeApiErrors"]["expr"])
-    assert found
-    assert set(found[1].split("|")) == SERVER_FAULTS
+def test_errors_are_the_operations_that_failed_by_our_fault_on_whatever_path() -> None:
+    expression = rules()["CrossfadeApiErrors"]["expr"]
+    assert re.search(r'crossfade_result=~?"failed"', expression)
+    assert "rpc_method" not in expression
 
 
 def test_the_table_has_every_alert_with_what_the_rule_says() -> None:
@@ -186,7 +186,7 @@ def test_an_alarm_in_the_table_is_on_a_metric_that_cloudwatch_is_sent() -> None:
     for name, row in table().items():
         about = metrics_in(promql_parser.parse(rules()[name]["expr"])) | set(alerts[name].metrics)
         for metric in re.findall(r"`[\w-]+`: ([A-Z]\w+)[, ]", row[4]):
-            counted = {each.cloudwatch for each in CALL_COUNTS} if RPC_DURATION in about else set()
+            counted = {each.cloudwatch for each in CALL_COUNTS} if API_OPERATIONS in about else set()
             assert metric in counted | {each.cloudwatch for each in about}, name
             assert metric in sent | counted
 

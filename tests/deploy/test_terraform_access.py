@@ -171,7 +171,7 @@ def test_a_function_has_lambda_s_rights_and_no_leases(policies: dict[str, Any]) 
         assert ("dynamodb:GetItem", "engagement-reports") in function
         assert ("dynamodb:Query", "engagement-journal") in function
         services = {action.split(":")[0] for action, _ in function - pod}
-        assert services == {"dynamodb", "ec2", "kinesis", "logs", "sqs"}
+        assert services == {"ec2", "kinesis", "logs", "sqs"}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from grpc_status import rpc_status
 
 from api_world import Pod, World
 from crossfade.core.errors import ConfigError
+from crossfade.core.writes import Operation
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1 import errors_pb2
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import (
@@ -158,3 +160,32 @@ async def test_a_port_that_is_taken_is_an_error_that_names_it(served: Served) ->
     port = int(served.address.rpartition(":")[2])
     with pytest.raises(ConfigError, match=str(port)):
         await RpcServer(port=port).start()
+
+
+class Hanging:
+    """Points that never answer."""
+
+    async def operate(self, operation: Operation) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("ends", ["deadline", "cancel"])
+async def test_a_call_that_nobody_answered_counts_against_us_however_its_caller_gave_up(
+    served: Served, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.pod.servicer, "_points", Hanging())
+    monkeypatch.setattr(served.pod.figures, "now_s", time.monotonic)
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        call = EngagementServiceStub(channel).EarnPoints(
+            served.pod.earning(), timeout=0.6 if ends == "deadline" else None
+        )
+        if ends == "cancel":
+            await asyncio.sleep(0.6)
+            call.cancel()
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            await call
+    for _ in range(200):  # the server hears of it a moment later
+        if served.pod.figures.totals:
+            break
+        await asyncio.sleep(0.05)
+    assert served.pod.figures.totals == {("EarnPoints", "failed"): 1}

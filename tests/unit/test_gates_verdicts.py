@@ -28,7 +28,8 @@ GOOD = Evidence(
     dual_write=True,
     pods=(Pod("a", DOCUMENT, True), Pod("b", DOCUMENT, True)),
     probe=Probe(proven_s=2.0, writes=10, failed=0, p99_ms=20.0, key="canary"),
-    api=ApiCalls(calls=1000, failed=1, p99_ms=40.0),
+    api=ApiCalls(calls=1000, failed=1, p99_ms=40.0, pods=("a", "b")),
+    feed={"feed-legacy": Lag(0.1, 0.2), "feed-new": Lag(0.1, 0.2)},
     skew=Skew(-0.6, 0.41),
     clock="controller-0",
 )
@@ -43,6 +44,12 @@ SHUT: list[tuple[Gate, str, Change]] = [
     (gates.forward_lag, "unknown", lambda e: e._replace(forward=Lag(0.0, None, "silent consumer"))),
     (gates.reverse_lag, "7.0 s behind", lambda e: e._replace(reverse=Lag(0.0, 7.0))),
     (gates.reverse_lag, "unknown", lambda e: e._replace(reverse=Lag(None, None))),
+    (gates.feed, "feed-new is 6.0 s behind", lambda e: e._replace(feed={**e.feed, "feed-new": Lag(0.0, 6.0)})),
+    (gates.feed, "feed-legacy is 7.0 s behind", lambda e: e._replace(feed={**e.feed, "feed-legacy": Lag(7.0, 0.0)})),
+    (gates.feed, "feed-new: no living", lambda e: e._replace(feed={"feed-new": Lag(0.0, None, "no living consumer")})),
+    (gates.feed, "no consumer of the feed", lambda e: e._replace(feed={})),
+    (gates.calls_reported, "1 of 2 pods report no calls: b", lambda e: e._replace(api=e.api._replace(pods=("a",)))),
+    (gates.calls_reported, "2 of 2 pods report no calls: a, b", lambda e: e._replace(api=None)),
     (gates.quiet_window, "59.9 of 60", lambda e: e._replace(quiet_s=59.9)),
     (gates.dead_letters, "1 parked", lambda e: e._replace(dead_letters=1)),
     (gates.dead_letters, "could not be read", lambda e: e._replace(dead_letters=None)),
@@ -124,6 +131,8 @@ def test_section_5_all_gates_before_ramping_are_listed() -> None:
         "heartbeats",
         "not_halted",
         "clock_skew",
+        "feed",
+        "calls_reported",
     }
 
 
@@ -147,6 +156,23 @@ def test_without_api_figures_the_error_rate_says_that_it_knows_the_canary_only()
     result = gates.error_rate(GOOD._replace(api=None), Bounds())
     assert result.open
     assert "canary only" in result.because
+
+
+def test_no_calls_are_no_praise() -> None:
+    """Nobody called: the gates stay open on the canary's word, and say that it is nobody else's."""
+    evidence = GOOD._replace(api=ApiCalls(calls=0, failed=0, p99_ms=None, pods=("a", "b")))
+    for gate in (gates.error_rate, gates.latency):
+        result = gate(evidence, Bounds())
+        assert result.open
+        assert "canary only" in result.because
+        assert "0 of 0" not in result.because
+    assert gates.error_rate(evidence, Bounds()).value["api"] is None
+
+
+def test_without_a_feed_by_the_operator_s_word_nothing_waits_for_one() -> None:
+    result = gates.feed(GOOD._replace(feed={}), Bounds(feed=False))
+    assert result.open
+    assert "CROSSFADE_GATE_FEED" in result.because
 
 
 def test_a_clean_pass_counts_after_a_move_only_if_it_began_after_it() -> None:

@@ -24,6 +24,7 @@ from crossfade.core.shape import Side
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.config import Sampling
 from crossfade.runtime.telemetry.contract import (
+    API_OPERATIONS,
     ARRIVAL_LAG,
     CHECKPOINTS,
     DRIVING,
@@ -242,9 +243,11 @@ async def test_the_tallies_of_the_api_are_its_metrics() -> None:
     pod = await world.pod()
     await pod.earn()
     await asyncio.sleep(0)
-    found = values(api_observed(pod.tally, pod.epochs, pod.pulse, pod.mirror.counts))
+    found = values(api_observed(pod.tally, pod.figures, pod.epochs, pod.pulse, pod.mirror.counts, None))
     assert must_emit(Service.API) <= found.keys()
     assert found[OPERATIONS]["applied"] == 1
+    assert found[API_OPERATIONS]["EarnPoints ok"] == 1
+    assert found[API_OPERATIONS]["BatchEarnPoints failed"] == 0
     assert found[OPERATIONS]["insufficient"] == 0, "what has not happened is 0, so that a rate can begin"
 
 
@@ -266,7 +269,7 @@ class Reading:
 
 def replicated(role: str, sender: Sender | None, seen_s: float) -> dict[Metric, dict[str, float]]:
     consumer = cast("Consumer", Reading(role))
-    return values(replicator_observed(consumer, sender, 7, {"shard-1": (0.5, seen_s)}))
+    return values(replicator_observed(consumer, sender, 7, {"shard-1": (0.5, seen_s)}, None))
 
 
 def test_the_tallies_of_a_replicator_are_its_metrics() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from crossfade.runtime.telemetry import Observed, OutsideContract
 from crossfade.runtime.telemetry.contract import (
+    API_OPERATIONS,
     BATCH_DURATION,
     CHECKPOINTS,
     GROUP,
@@ -20,6 +21,7 @@ from crossfade.runtime.telemetry.contract import (
     LEASES,
     OPERATIONS,
     OUTCOME,
+    RESULT,
     RPC,
     RPC_DURATION,
     RPC_METHOD,
@@ -212,7 +214,7 @@ def test_a_histogram_goes_to_cloudwatch_as_values_that_keep_its_shape() -> None:
     with kept(Service.API) as bench:
         for n in range(1000):
             bench.telemetry.record(RPC_DURATION, 0.004 if n < 900 else 0.2, CALL)
-        line, _ = collected_lines(bench.collected())
+        (line,) = collected_lines(bench.collected())
     values = json.loads(line)["Duration"]
     assert len(values) <= 100
     assert (min(values), max(values)) == (4.0, 200.0)
@@ -222,19 +224,26 @@ def test_a_histogram_goes_to_cloudwatch_as_values_that_keep_its_shape() -> None:
 def test_one_value_goes_to_cloudwatch_as_it_is() -> None:
     with kept(Service.API) as bench:
         bench.telemetry.record(RPC_DURATION, 0.03, CALL)
-        line, _ = collected_lines(bench.collected())
+        (line,) = collected_lines(bench.collected())
     assert json.loads(line)["Duration"] == [30.0]
 
 
-def test_cloudwatch_can_count_calls_and_those_that_fail_however_many_there_are() -> None:
-    """The list of times has room for 100, whatever the number of calls."""
+async def test_cloudwatch_can_count_operations_and_those_that_fail_on_whatever_path() -> None:
+    """The list of times has room for 100, and a batch is one call: so operations are counted apart."""
+    counted = [
+        Observed(API_OPERATIONS, count, {RPC_METHOD: method, RESULT: result})
+        for method, result, count in (
+            ("EarnPoints", "ok", 500),
+            ("BatchEarnPoints", "failed", 1850),
+            ("GetBalance", "failed", 2),
+            ("SpendPoints", "refused", 40),
+            ("SpendPoints", "cancelled", 3),
+        )
+    ]
     with kept(Service.API) as bench:
-        for status, calls in {"OK": 500, "UNAVAILABLE": 7, "INTERNAL": 2, "FAILED_PRECONDITION": 40}.items():
-            for _ in range(calls):
-                bench.telemetry.record(RPC_DURATION, 0.03, CALL | {RPC_STATUS: status})
-        said = [json.loads(line) for line in collected_lines(bench.collected())]
+        said = [json.loads(line) for line in collected_lines(await collected(bench, *counted))]
     (counts,) = [each for each in said if "Calls" in each]
-    assert (counts["Calls"], counts["FailedCalls"]) == (549, 9)
+    assert (counts["Calls"], counts["FailedCalls"]) == (2395, 1852)
     assert counts["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Service", "Migration"]]
 
 

@@ -28,7 +28,8 @@ locals {
   }
 
   # A worker in the cluster shares its shards by leases; Lambda keeps the positions itself, and adds up its reports.
-  in_cluster = [local.shard_leases, local.say_reports]
+  # One that starts recalls what its predecessor reported.
+  in_cluster = [local.shard_leases, merge(local.say_reports, { actions = ["dynamodb:GetItem", "dynamodb:PutItem"] })]
 
   api = [
     {

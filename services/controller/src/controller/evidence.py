@@ -23,12 +23,14 @@ from crossfade.ports.control import Heartbeat, Report
 log = structlog.get_logger()
 
 API_ROLE: Final = "api"
-"""Role under which an API pod may report its calls: counts `calls`, `failed`, `p99_us`, of the last interval."""
+"""Role under which an API pod reports its calls, its name the shard: counts `calls`, `failed`, `p99_us`."""
 
 PASS_EVERY_S: Final = 5.0
 """How often the verifier is asked for a pass at most."""
 
 _ROLES: Final = {Side.LEGACY: "forward", Side.NEW: "reverse"}
+FEED_ROLES: Final = {Side.LEGACY: "feed-legacy", Side.NEW: "feed-new"}
+"""The feed's consumers, by the side whose changes they read."""
 
 
 class Watched(NamedTuple):
@@ -117,7 +119,7 @@ class Observer:
         for each in watched:  # a consumer that restarts forgets them, and a dead one's last word still counts
             self._hear(each.report, now_s)
         self._measure(elapsed_s)
-        self._lags = {side: self._lag(side) for side in Side}
+        self._lags = {side: self._lag(side, _ROLES[side]) for side in Side}
         bound_s = self._world.settings.gate_lag_s
         worst = [lag.worst_s for lag in self._lags.values()]
         self._quiet = self._quiet.observe(all(each is not None and each < bound_s for each in worst), now_s)
@@ -144,6 +146,7 @@ class Observer:
         return Evidence(
             forward=self._lags[Side.LEGACY],
             reverse=self._lags[Side.NEW],
+            feed={role: self._lag(side, role) for side, role in FEED_ROLES.items()},
             quiet_s=self._quiet.lasted_s(self._looked_s),
             dead_letters=self._letters,
             parity=self._parity,
@@ -198,8 +201,7 @@ class Observer:
             found[self._world.mapping.shape(side).table] = active[0] if active else ""
         return found
 
-    def _lag(self, side: Side) -> Lag:
-        role = _ROLES[side]
+    def _lag(self, side: Side, role: str) -> Lag:
         stream = self._facts.streams.get(side)
         unreplicated_s = self._facts.unreplicated_s.get(side)
         reports = [each for each in self.reports if each.role == role]
@@ -235,6 +237,7 @@ class Observer:
             calls=sum(each.counts.get("calls", 0) for each in reports),
             failed=sum(each.counts.get("failed", 0) for each in reports),
             p99_ms=max(slowest, default=None),
+            pods=tuple(each.shard for each in reports),
         )
 
     async def _read_reports(self) -> list[Watched]:

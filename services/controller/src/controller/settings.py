@@ -89,6 +89,9 @@ class ControllerSettings(ListeningSettings):
     gate_probe_errors: float = Field(0.01, ge=0, le=1, description="Gate: share of failed canary writes.")
     gate_probe_p99_ms: float = Field(500.0, gt=0, description="Gate: p99 of canary writes.")
     gate_probe_age_s: float = Field(60.0, gt=0, description="Gate: age of the reverse path's proof.")
+    gate_feed: bool = Field(
+        True, description="Gate: the feed keeps up. Off only where nobody takes domain events and no feed runs."
+    )
     gate_api_errors: float = Field(0.01, ge=0, le=1, description="Gate: share of failed API calls.")
     gate_api_p99_ms: float = Field(250.0, gt=0, description="Gate: p99 of API calls.")
     gate_skew_s: float = Field(

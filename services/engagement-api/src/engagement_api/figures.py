@@ -1,20 +1,25 @@
-"""The API's own figures for the controller's gates: how many calls failed by our fault, and how slow they are.
+"""The API's own figures: every operation on every path, whose affair its end is, and how long it took (ADR 0022).
 
-The ramp halts by itself when they break a gate; the canary alone would not see what clients see.
+The controller's gates, the alerts and CloudWatch are all told from here. An operation of a batch counts like a call of
+its own, reads count, and so does a call that its caller gave up on: a pod that hangs answers nothing, and must not look
+well for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from typing import Final
+from types import TracebackType
+from typing import Final, NamedTuple
 
 import structlog
 
 from crossfade.core.errors import CrossfadeError
 from crossfade.ports.control import Report, Reports
+from crossfade.runtime.grpc import is_fault
+from crossfade.runtime.telemetry.contract import CANCELLED, FAILED, OK, REFUSED
 
 log = structlog.get_logger()
 
@@ -25,35 +30,107 @@ WINDOW_S: Final = 10.0
 MOST: Final = 20_000
 """Calls remembered at most; with more in the window, the latest ones are looked at."""
 
+PATIENCE_S: Final = 0.25
+"""A call that its caller gave up on after waiting longer than this failed by our fault, whoever set the deadline; one
+that was given up sooner is the caller's affair. It is the design's bound on p99, `Bounds.api_p99_ms`."""
+
+
+class _Ended(NamedTuple):
+    at_s: float
+    took_s: float
+    operations: int
+    failed: int
+    is_timed: bool
+
 
 class Figures:
-    """The calls of the last seconds."""
+    """What became of the operations: in total, and in the last seconds.
+
+    Attributes:
+        totals: operations since the start, by method and result: OK, REFUSED, CANCELLED or FAILED.
+    """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         """Take the clock."""
         self.now_s = now_s
-        self._calls: deque[tuple[float, float, bool]] = deque(maxlen=MOST)
+        self.totals: Counter[tuple[str, str]] = Counter()
+        self._calls: deque[_Ended] = deque(maxlen=MOST)
 
-    def note(self, began_s: float, *, failed: bool) -> None:
+    def counting(self, method: str, operations: int = 1) -> Counting:
+        """Count a call: its context is the call's own.
+
+        Args:
+            method: its bare name, "EarnPoints".
+            operations: how many it asks for. An empty batch asks for one thing: an answer.
+        """
+        return Counting(self, method, max(1, operations))
+
+    def note(self, method: str, began_s: float, results: Counter[str], *, is_timed: bool) -> None:
         """Remember a call that ends now.
 
         Args:
+            method: its bare name.
             began_s: when it began, on the same clock.
-            failed: by our fault; a refusal that the contract names is no failure.
+            results: how many of its operations ended how.
+            is_timed: whether the time it took says how slow we are: it was answered, or waited for in vain.
         """
         now_s = self.now_s()
-        self._calls.append((now_s, now_s - began_s, failed))
+        for result, count in results.items():
+            self.totals[method, result] += count
+        self._calls.append(_Ended(now_s, now_s - began_s, results.total(), results[FAILED], is_timed))
 
     def counts(self) -> dict[str, int]:
-        """Return `calls`, `failed` and `p99_us` of the window; no p99 without a call that succeeded."""
+        """Return `calls` (operations), `failed` and `p99_us` of the window; no p99 while nothing was timed."""
         since_s = self.now_s() - WINDOW_S
-        while self._calls and self._calls[0][0] < since_s:
+        while self._calls and self._calls[0].at_s < since_s:
             self._calls.popleft()
-        took = sorted(took_s for _, took_s, failed in self._calls if not failed)
-        counts = {"calls": len(self._calls), "failed": len(self._calls) - len(took)}
-        if took:
-            counts["p99_us"] = int(took[int(0.99 * (len(took) - 1))] * 1e6)
+        counts = {
+            "calls": sum(each.operations for each in self._calls),
+            "failed": sum(each.failed for each in self._calls),
+        }
+        timed = sorted((each.took_s, each.operations) for each in self._calls if each.is_timed)
+        wanted = 0.99 * (sum(operations for _, operations in timed) - 1)
+        for took_s, operations in timed:
+            wanted -= operations
+            if wanted < 0:
+                counts["p99_us"] = int(took_s * 1e6)
+                break
         return counts
+
+
+class Counting:
+    """One call that runs. A batch says of each of its operations how it ended; what nobody spoke of ended as the call.
+
+    An error that ends the call ends all of its operations.
+    """
+
+    __slots__ = ("_began_s", "_figures", "_method", "_operations", "_results")
+
+    def __init__(self, figures: Figures, method: str, operations: int) -> None:
+        self._figures, self._method, self._operations = figures, method, operations
+        self._results: Counter[str] = Counter()
+        self._began_s = figures.now_s()
+
+    def refuse(self, error: Exception) -> None:
+        """Say that one operation of the batch ended with an error."""
+        self._results[FAILED if is_fault(error) else REFUSED] += 1
+
+    def __enter__(self) -> Counting:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        result, is_timed = OK, True
+        if isinstance(error, asyncio.CancelledError):
+            is_timed = self._figures.now_s() - self._began_s > PATIENCE_S
+            result = FAILED if is_timed else CANCELLED
+        elif isinstance(error, Exception):
+            result, is_timed = (FAILED, False) if is_fault(error) else (REFUSED, True)
+        if error is not None:
+            self._results.clear()
+        self._results[result] += self._operations - self._results.total()
+        self._figures.note(self._method, self._began_s, self._results, is_timed=is_timed)
 
 
 async def tell(every_s: float, figures: Figures, reports: Reports, pod: str) -> None:

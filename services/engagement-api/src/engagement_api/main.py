@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import gc
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import Any, Final
@@ -105,7 +105,6 @@ class Service:
             self.mirror,
             operation_s=settings.operation_s,
             tally=self.tally,
-            figures=self.figures,
         )
         self.server = RpcServer(
             host=settings.host,
@@ -114,7 +113,7 @@ class Service:
             max_concurrent_calls=settings.max_concurrent_calls,
             tls=settings.tls,
         )
-        servicer = EngagementServicer(points, trace_per_million=settings.trace_per_million)
+        servicer = EngagementServicer(points, self.figures, trace_per_million=settings.trace_per_million)
         add_EngagementServiceServicer_to_server(servicer, self.server.server)
         self.server.serves(SERVICE)
 
@@ -123,7 +122,7 @@ class Service:
         address = await self.server.start()
         await self.pulse.beat()
         if (active := telemetry.active()) is not None:
-            active.observe(lambda: observed(self.tally, self.epochs, self.pulse, self.mirror.counts))
+            active.observe(self._observed)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in self._background()]
             await self.server.serving(True)
@@ -135,6 +134,9 @@ class Service:
             for task in tasks:
                 task.cancel()
         await self.pulse.leave()
+
+    def _observed(self) -> Iterator[telemetry.Observed]:
+        return observed(self.tally, self.figures, self.epochs, self.pulse, self.mirror.counts, self.marks)
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
         background = [

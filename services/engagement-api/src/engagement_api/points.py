@@ -17,11 +17,9 @@ from crossfade.core.shape import Side
 from crossfade.core.trim import FULL_SIZE, WINDOW_MS
 from crossfade.core.writes import Kind, Operation
 from crossfade.runtime import telemetry
-from crossfade.runtime.grpc import Refusal
 from crossfade.runtime.ownership import Call, OwnerImage, Ownership
 from crossfade.runtime.telemetry.contract import OUTCOME
 from engagement_api.epochs import Epochs
-from engagement_api.figures import Figures
 from engagement_api.mirror import Copy, Mirror
 from engagement_api.pulse import Pulse
 from engagement_api.refusals import (
@@ -70,7 +68,6 @@ class Points:
         *,
         operation_s: float,
         tally: Tally | None = None,
-        figures: Figures | None = None,
         wall_ms: Callable[[], int] = _wall_ms,
     ) -> None:
         """Put it together.
@@ -83,7 +80,6 @@ class Points:
             mirror: takes the copies, while the flag `dual-write` is on.
             operation_s: longest time of one call; the pulse counts on it.
             tally: counts outcomes.
-            figures: takes down how long operations take, and which fail.
             wall_ms: wall clock, ms since the epoch.
         """
         self._ownership = ownership
@@ -93,7 +89,6 @@ class Points:
         self._mirror = mirror
         self._operation_s = operation_s
         self._tally = tally or Tally()
-        self._figures = figures or Figures()
         self._wall_ms = wall_ms
 
     async def operate(self, operation: Operation) -> Wallet:
@@ -105,7 +100,6 @@ class Points:
         """
         self._pulse.check()
         epoch = self._epochs.begin()
-        began_s, failed = self._figures.now_s(), False
         done: Done | None = None
         try:
             document = epoch.document
@@ -122,11 +116,8 @@ class Points:
         except CrossfadeError as error:
             if done is None:  # a refusal is counted by its outcome
                 self._tally.outcomes[error.code] += 1
-            named = _named(operation.key, error)
-            failed = isinstance(named, Unavailable | WalletNotServed) or not isinstance(named, Refusal)
-            raise named  # noqa: B904 - `_named` keeps the cause
+            raise _named(operation.key, error)  # noqa: B904 - `_named` keeps the cause
         finally:
-            self._figures.note(began_s, failed=failed)
             self._epochs.end(epoch)
 
     async def operate_many(self, operations: Sequence[Operation]) -> list[Wallet | Exception]:

@@ -121,6 +121,7 @@ class WalletNotServed(Refusal):
     """This wallet can't be served until an operator has removed the cause; nothing was applied. Others are served."""
 
     code = "wallet_not_served"
+    is_fault = True
     status = StatusCode.FAILED_PRECONDITION
     reason = "WALLET_NOT_SERVED"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
@@ -15,6 +15,7 @@ from crossfade.core.writes import Kind, Operation
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceServicer
 from crossfade.runtime.grpc import answers_errors, new_traceparent, status_of, traceparent_of
+from engagement_api.figures import Figures
 from engagement_api.points import Points, Wallet
 from engagement_api.refusals import DOMAIN, timestamp
 from engagement_api.requests import OperationFields, check_batch, read_amount, read_operation, read_wallet
@@ -36,15 +37,24 @@ class EngagementServicer(EngagementServiceServicer):
     domain = DOMAIN
     service = SERVICE
 
-    def __init__(self, points: Points, *, trace_per_million: int = 0, now_us: Callable[[], int] = _wall_us) -> None:
+    def __init__(
+        self,
+        points: Points,
+        figures: Figures | None = None,
+        *,
+        trace_per_million: int = 0,
+        now_us: Callable[[], int] = _wall_us,
+    ) -> None:
         """Serve `points`.
 
         Args:
             points: what is behind the API.
+            figures: counts every operation.
             trace_per_million: wallets whose calls get a trace context if they bring none.
             now_us: wall clock, µs since the epoch.
         """
         self._points = points
+        self._figures = figures or Figures()
         self._trace_per_million = trace_per_million
         self._now_us = now_us
 
@@ -52,25 +62,31 @@ class EngagementServicer(EngagementServiceServicer):
     @answers_errors
     async def EarnPoints(self, request: pb.EarnPointsRequest, context: Context) -> pb.EarnPointsResponse:
         """Add points to a wallet."""
-        return await self._operate(pb.EarnPointsResponse, request, Kind.EARN, read_amount(request.amount), context)
+        with self._figures.counting("EarnPoints"):
+            amount = read_amount(request.amount)
+            return await self._operate(pb.EarnPointsResponse, request, Kind.EARN, amount, context)
 
     @override
     @answers_errors
     async def SpendPoints(self, request: pb.SpendPointsRequest, context: Context) -> pb.SpendPointsResponse:
         """Take points from a wallet."""
-        return await self._operate(pb.SpendPointsResponse, request, Kind.SPEND, read_amount(request.amount), context)
+        with self._figures.counting("SpendPoints"):
+            amount = read_amount(request.amount)
+            return await self._operate(pb.SpendPointsResponse, request, Kind.SPEND, amount, context)
 
     @override
     @answers_errors
     async def DeleteWallet(self, request: pb.DeleteWalletRequest, context: Context) -> pb.DeleteWalletResponse:
         """Delete a wallet."""
-        return await self._operate(pb.DeleteWalletResponse, request, Kind.DELETE, 0, context)
+        with self._figures.counting("DeleteWallet"):
+            return await self._operate(pb.DeleteWalletResponse, request, Kind.DELETE, 0, context)
 
     @override
     @answers_errors
     async def GetBalance(self, request: pb.GetBalanceRequest, context: Context) -> pb.GetBalanceResponse:
         """Read one balance."""
-        wallet = await self._points.read(read_wallet(request), consistent=_consistent(request.consistency))
+        with self._figures.counting("GetBalance"):
+            wallet = await self._points.read(read_wallet(request), consistent=_consistent(request.consistency))
         return pb.GetBalanceResponse(
             balance=wallet.balance, version=wallet.version, server_time=timestamp(self._now_us() // 1000)
         )
@@ -81,9 +97,10 @@ class EngagementServicer(EngagementServiceServicer):
         self, request: pb.BatchGetBalancesRequest, context: Context
     ) -> pb.BatchGetBalancesResponse:
         """Read many balances."""
-        check_batch(len(request.wallets), "wallets")
-        keys = [read_wallet(each, f"wallets[{number}].") for number, each in enumerate(request.wallets)]
-        wallets = await self._points.read_many(keys, consistent=_consistent(request.consistency))
+        with self._figures.counting("BatchGetBalances", len(request.wallets)):
+            check_batch(len(request.wallets), "wallets")
+            keys = [read_wallet(each, f"wallets[{number}].") for number, each in enumerate(request.wallets)]
+            wallets = await self._points.read_many(keys, consistent=_consistent(request.consistency))
         return pb.BatchGetBalancesResponse(
             balances=[pb.Balance(points=wallets[key].balance, version=wallets[key].version) for key in keys],
             server_time=timestamp(self._now_us() // 1000),
@@ -93,23 +110,15 @@ class EngagementServicer(EngagementServiceServicer):
     @answers_errors
     async def BatchEarnPoints(self, request: pb.BatchEarnPointsRequest, context: Context) -> pb.BatchEarnPointsResponse:
         """Add points to many wallets; each operation has its own outcome."""
-        check_batch(len(request.operations), "operations")
-        now_us = self._now_us()
-        traceparent = traceparent_of(context)
-        results: list[Wallet | Exception | None] = []
-        operations: list[Operation] = []
-        for number, each in enumerate(request.operations):
-            path = f"operations[{number}]."
-            try:
-                amount = read_amount(each.amount, path)
-                operations.append(self._operation(each, Kind.EARN, amount, now_us, traceparent, path))
-                results.append(None)
-            except CrossfadeError as error:
-                results.append(error)
-        done = iter(await self._points.operate_many(operations))
+        with self._figures.counting("BatchEarnPoints", len(request.operations)) as call:
+            check_batch(len(request.operations), "operations")
+            now_us = self._now_us()
+            outcomes = await self._operate_many(request.operations, now_us, traceparent_of(context))
+            for outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    call.refuse(outcome)
         response = pb.BatchEarnPointsResponse(server_time=timestamp(now_us // 1000))
-        for result in results:
-            outcome = next(done) if result is None else result
+        for outcome in outcomes:
             added = response.outcomes.add()
             if isinstance(outcome, Exception):
                 added.error.CopyFrom(status_of(outcome, DOMAIN))
@@ -118,6 +127,22 @@ class EngagementServicer(EngagementServiceServicer):
                 added.response.version = outcome.version
                 added.response.replayed = outcome.replayed
         return response
+
+    async def _operate_many(
+        self, requests: Sequence[pb.EarnPointsRequest], now_us: int, traceparent: str
+    ) -> list[Wallet | Exception]:
+        results: list[Wallet | Exception | None] = []
+        operations: list[Operation] = []
+        for number, each in enumerate(requests):
+            path = f"operations[{number}]."
+            try:
+                amount = read_amount(each.amount, path)
+                operations.append(self._operation(each, Kind.EARN, amount, now_us, traceparent, path))
+                results.append(None)
+            except CrossfadeError as error:
+                results.append(error)
+        done = iter(await self._points.operate_many(operations))
+        return [next(done) if result is None else result for result in results]
 
     async def _operate(
         self, answer: Callable[..., Answered], request: OperationFields, kind: Kind, amount: int, context: Context

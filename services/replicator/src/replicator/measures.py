@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.core.fence import WRITTEN
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (
@@ -19,6 +20,8 @@ from crossfade.runtime.telemetry.contract import (
     LEASES_TAKEN,
     MARK,
     MARKS,
+    MARKS_FAILED,
+    MARKS_USABLE,
     OLDEST_UNAPPLIED,
     PUBLISHED,
     RECORD_OUTCOME,
@@ -41,7 +44,11 @@ NO_OUTCOMES: Final = frozenset({"records", "published"})
 
 
 def observed(
-    consumer: Consumer, sender: Sender | None, checkpoints: int, arrival_lag_s: Mapping[str, tuple[float, float]]
+    consumer: Consumer,
+    sender: Sender | None,
+    checkpoints: int,
+    arrival_lag_s: Mapping[str, tuple[float, float]],
+    marks: RedisMarks | None,
 ) -> Iterator[Observed]:
     """Yield the values now.
 
@@ -50,6 +57,7 @@ def observed(
         sender: of its writes; None for the feed.
         checkpoints: how often one of its checkpoints moved.
         arrival_lag_s: by shard, from commit to arrival of its newest record, and when that was seen.
+        marks: of what was applied; None where there is no store for them.
     """
     total, role = consumer.tallies.total(), consumer.role
     yield Observed(CONSUMED, total.get("records", 0), {STREAM_SYSTEM: "aws.kinesis", GROUP: role})
@@ -59,6 +67,9 @@ def observed(
         yield Observed(FEED_PARKED, total.get("parked", 0), {GROUP: role})
     else:
         yield from _applied(total, role, sender)
+        if marks is not None:
+            yield Observed(MARKS_FAILED, marks.failures)
+            yield Observed(MARKS_USABLE, int(marks.is_usable))
     engines = consumer.engines()
     yield Observed(LEASES, sum(len(engine.shards) for engine in engines), {GROUP: role})
     yield Observed(LEASES_TAKEN, sum(engine.taken for engine in engines), {GROUP: role})

@@ -223,7 +223,7 @@ class Service:
 
         def source() -> Iterator[telemetry.Observed]:
             moved = self._leases.checkpoints[f"{stream}#{consumer.role}"]
-            return observed(consumer, sender, moved, lags)
+            return observed(consumer, sender, moved, lags, self._redis)
 
         active.observe(source)
         try:

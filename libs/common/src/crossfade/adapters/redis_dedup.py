@@ -2,6 +2,10 @@
 
 One MGET asks for a batch, one script marks it. Whatever goes wrong with the store, the answer is "no mark": then a
 write goes out that might have been saved, and the fence refuses it. All keys of a call must live on one node.
+
+After a failover the old primary may live on as a replica, and answer: reads with what it holds, writes with READONLY.
+The name of the store leads to the new one by then, but an open connection does not. So an error answer, whatever it
+says, closes all connections, and the next call looks the name up again.
 """
 
 from __future__ import annotations
@@ -10,12 +14,13 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from crossfade.core.keys import Key
 from crossfade.core.marks import mark_prefix, mark_value, marked_version
@@ -46,7 +51,8 @@ _RAISE_SHA: Final = hashlib.sha1(_RAISE, usedforsecurity=False).hexdigest().enco
 class RedisMarks:
     """The marks of one migration.
 
-    Counts since the start: `failures`, calls that the store did not answer.
+    Attributes:
+        failures: calls since the start that the store did not answer, or refused.
     """
 
     def __init__(
@@ -80,8 +86,14 @@ class RedisMarks:
         self._prefixes: dict[Direction, bytes] = {}
         self._quiet_until_s = float("-inf")
         self.failures = 0
+        self._failing: set[str] = set()
         for direction, table_id in (table_ids or {}).items():
             self.name_target(direction, table_id)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether marks are found and made: the last call for each of the two went well."""
+        return not self._failing
 
     def name_target(self, direction: Direction, table_id: str) -> None:
         """Tell the target table's `TableId`. Until it is known there are no marks for the direction."""
@@ -92,7 +104,7 @@ class RedisMarks:
         prefix = self._prefixes.get(direction)
         if prefix is None or not keys:
             return [None] * len(keys)
-        values = await self._ask(lambda: self._command(b"MGET", *[prefix + key for key in keys]))
+        values = await self._ask("find", lambda: self._command(b"MGET", *[prefix + key for key in keys]))
         return [None] * len(keys) if values is None else [marked_version(value) for value in values]
 
     async def mark(self, direction: Direction, versions: Mapping[Key, int]) -> None:
@@ -103,7 +115,7 @@ class RedisMarks:
         arguments = [b"%d" % len(versions), *[prefix + key for key in versions]]
         arguments += map(mark_value, versions.values())
         arguments.append(self._ttl_ms)
-        await self._ask(lambda: self._raise(arguments))
+        await self._ask("make", lambda: self._raise(arguments))
 
     async def _raise(self, arguments: list[bytes]) -> None:
         try:
@@ -118,7 +130,7 @@ class RedisMarks:
         try:
             await connection.send_packed_command([pack_command(arguments)])  # type: ignore[arg-type]  # its stub means a tuple of any length
             return await connection.read_response()
-        except ResponseError:
+        except NoScriptError:
             raise
         except BaseException:
             await connection.disconnect(nowait=True)  # an answer may still come, and would be taken for the next one's
@@ -126,17 +138,24 @@ class RedisMarks:
         finally:
             await pool.release(connection)
 
-    async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _ask(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
         if self._now() < self._quiet_until_s:
             return None
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await call()
+                answer = await call()
         except (RedisError, OSError, TimeoutError) as error:
             self.failures += 1
+            self._failing.add(what)
             self._quiet_until_s = self._now() + self._cooldown_s
-            log.warning("marks unavailable", error=repr(error), cooldown_s=self._cooldown_s)
+            log.warning("marks unavailable", to=what, error=repr(error), cooldown_s=self._cooldown_s)
+            with suppress(RedisError, OSError):  # the idle ones lead to the same place
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
             return None
+        if what in self._failing:
+            self._failing.discard(what)
+            log.info("marks are back", to=what)
+        return answer
 
     async def close(self) -> None:
         """Drop all connections."""

@@ -45,6 +45,7 @@ class Bounds(NamedTuple):
         probe_age_s: oldest proof of the reverse path that counts.
         api_errors: highest share of failed API calls, 0 to 1.
         api_p99_ms: highest p99 of API calls.
+        feed: whether the feed has to keep up; off only where nobody takes domain events.
         skew_s: how far the controller's wall clock may be off AWS's, beyond what whole seconds leave open.
     """
 
@@ -59,6 +60,7 @@ class Bounds(NamedTuple):
     api_errors: float = 0.01
     api_p99_ms: float = 250.0
     skew_s: float = 2.0
+    feed: bool = True
 
 
 class Lag(NamedTuple):
@@ -132,14 +134,16 @@ class ApiCalls(NamedTuple):
     """What the API pods report of their calls in the window.
 
     Attributes:
-        calls: client operations.
+        calls: client operations, on every path; each one of a batch, and reads.
         failed: those that failed by our fault.
-        p99_ms: the worst pod's; None when it is not reported.
+        p99_ms: the worst pod's; None while no call was timed.
+        pods: who reports.
     """
 
     calls: int
     failed: int
     p99_ms: float | None
+    pods: Sequence[str] = ()
 
 
 class Evidence(NamedTuple):
@@ -148,6 +152,7 @@ class Evidence(NamedTuple):
     Attributes:
         forward: legacy to new.
         reverse: new to legacy.
+        feed: from each table's changes to the feed's stream, by the table's consumer.
         quiet_s: how long both directions' lags have stayed below the bound, on the controller's own clock.
         dead_letters: how many there are; None when unknown.
         parity: the verifier's word.
@@ -185,6 +190,7 @@ class Evidence(NamedTuple):
     api: ApiCalls | None = None
     skew: Skew | None = None
     clock: str = ""
+    feed: Mapping[str, Lag] = {}
 
 
 Gate: TypeAlias = Callable[[Evidence, Bounds], GateResult]
@@ -208,6 +214,26 @@ def forward_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
 def reverse_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
     """Both hops from the new table to the legacy one."""
     return _lag("reverse_lag", evidence.reverse, bounds.lag_s)
+
+
+def feed(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Both consumers of the feed live on all shards and keep up; what they parked shuts `dead_letters`.
+
+    Nothing else waits for the feed, so without this a migration would end with events that nobody was ever told of.
+    """
+    bound_s = bounds.lag_s
+    if not bounds.feed:
+        return GateResult("feed", True, None, None, "off: CROSSFADE_GATE_FEED says that nobody takes events")
+    value = {role: lag.worst_s for role, lag in evidence.feed.items()}
+    silent = {role: lag for role, lag in evidence.feed.items() if lag.worst_s is None}
+    unknown = [f"{role}: {lag.why or 'no consumer reports'}" for role, lag in silent.items()]
+    if unknown or not value:
+        return GateResult("feed", False, value, bound_s, "; ".join(unknown) or "no consumer of the feed is known")
+    behind = {role: worst_s for role, worst_s in value.items() if worst_s is not None and worst_s >= bound_s}
+    if behind:
+        named = ", ".join(f"{role} is {worst_s:.1f} s behind" for role, worst_s in behind.items())
+        return GateResult("feed", False, value, bound_s, f"{named}, it must be less than {bound_s:g} s")
+    return GateResult("feed", True, value, bound_s, "both tables' events keep up")
 
 
 def quiet_window(evidence: Evidence, bounds: Bounds) -> GateResult:
@@ -335,19 +361,37 @@ def not_halted(evidence: Evidence, _bounds: Bounds) -> GateResult:
     return GateResult("not_halted", not evidence.halts, list(evidence.halts), [], because)
 
 
+def calls_reported(evidence: Evidence, _bounds: Bounds) -> GateResult:
+    """Every live pod reports its calls: what clients see of a pod that reports none is unknown.
+
+    It stands before each step, and halts nothing: a pod that has just started reports a moment later.
+    """
+    reporting = set(evidence.api.pods) if evidence.api else set()
+    silent = sorted(each.pod for each in evidence.pods or () if each.pod not in reporting)
+    if silent:
+        because = f"{len(silent)} of {len(evidence.pods or ())} pods report no calls: {', '.join(silent[:5])}"
+        return GateResult("calls_reported", False, silent, [], because)
+    return GateResult("calls_reported", True, [], [], f"{len(reporting)} pods report")
+
+
 def error_rate(evidence: Evidence, bounds: Bounds) -> GateResult:
     """Neither the canary's writes nor the API's calls fail too often."""
     probe, api = evidence.probe, evidence.api
     probed = probe.failed / probe.writes if probe.writes else 0.0
     called = api.failed / api.calls if api and api.calls else 0.0
-    value = {"probe": round(probed, 4), "api": round(called, 4) if api else None}
+    value = {"probe": round(probed, 4), "api": round(called, 4) if api and api.calls else None}
     bound = {"probe": bounds.probe_errors, "api": bounds.api_errors}
     if probed > bounds.probe_errors:
         because = f"{probe.failed} of {probe.writes} canary writes failed"
         return GateResult("error_rate", False, value, bound, because)
     if api and called > bounds.api_errors:
         return GateResult("error_rate", False, value, bound, f"{api.failed} of {api.calls} API calls failed")
-    said = f"{api.failed} of {api.calls} API calls failed" if api else "canary only: no API pod reports its calls"
+    if api is None:
+        said = "canary only: no API pod reports its calls"
+    elif not api.calls:
+        said = f"canary only: nobody called the {len(api.pods)} API pods lately"
+    else:
+        said = f"{api.failed} of {api.calls} API calls failed"
     return GateResult("error_rate", True, value, bound, said)
 
 
@@ -360,7 +404,8 @@ def latency(evidence: Evidence, bounds: Bounds) -> GateResult:
         return GateResult("latency", False, value, bound, f"p99 of the canary's writes is {probe_ms:.0f} ms")
     if api_ms is not None and api_ms > bounds.api_p99_ms:
         return GateResult("latency", False, value, bound, f"p99 of the API's calls is {api_ms:.0f} ms")
-    return GateResult("latency", True, value, bound, "within bounds")
+    said = "within bounds" if api_ms is not None else "canary only: no API call was timed"
+    return GateResult("latency", True, value, bound, said)
 
 
 def clock_skew(evidence: Evidence, bounds: Bounds) -> GateResult:
@@ -405,6 +450,8 @@ RAMPING_GATES: Final[tuple[Gate, ...]] = (
     heartbeats,
     not_halted,
     clock_skew,
+    feed,
+    calls_reported,
 )
 """Before RAMPING, and before each further step of the ramp."""
 
@@ -419,6 +466,7 @@ DRAINED_GATES: Final[tuple[Gate, ...]] = (
     no_drift,
     heartbeats,
     clock_skew,
+    feed,
 )
 """Before BAKING and COMPLETE, and before ROLLED_BACK is left."""
 

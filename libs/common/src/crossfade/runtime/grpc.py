@@ -54,12 +54,14 @@ class Refusal(CrossfadeError):
     Attributes:
         status: the gRPC code.
         reason: of the `ErrorInfo`, in capitals, as the contract lists it.
+        is_fault: whether it is ours though its status says that the caller has to act; see `is_fault`.
         field: path of the request's field that is to blame ("operations[3].user"); empty when none is.
     """
 
     code = "refused"
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.FAILED_PRECONDITION
     reason: ClassVar[str] = "REFUSED"
+    is_fault: ClassVar[bool] = False
     field: str = ""
 
     def details(self) -> Sequence[Message]:
@@ -119,6 +121,11 @@ def _known(error: Exception) -> _Known:
         if found is not None:
             return found
     return _INTERNAL
+
+
+def is_fault(error: Exception) -> bool:
+    """Say whether an error is our fault, and counts against us. The others are the caller's affair, by contract."""
+    return (isinstance(error, Refusal) and error.is_fault) or _known(error).status.name in SERVER_FAULTS
 
 
 def status_of(error: Exception, domain: str) -> status_pb2.Status:

@@ -68,6 +68,19 @@ OUTCOMES: Final = (
     "ambiguous",
 )
 OUTCOME = Attribute("crossfade.outcome", "string", f"how it ended: {', '.join(OUTCOMES)}, or the code of an error")
+OK: Final = "ok"
+REFUSED: Final = "refused"
+CANCELLED: Final = "cancelled"
+FAILED: Final = "failed"
+RESULTS: Final = (OK, REFUSED, CANCELLED, FAILED)
+RESULT = Attribute(
+    "crossfade.result",
+    "string",
+    "whose affair the end of an operation is: ok; refused, for a reason that the contract gives the caller; cancelled "
+    "by the caller before it had waited for long; failed by our fault, as is what a caller gave up on after that",
+    RESULTS,
+)
+METHODS: Final = ("EarnPoints", "SpendPoints", "DeleteWallet", "GetBalance", "BatchGetBalances", "BatchEarnPoints")
 RECORD_OUTCOMES: Final = (
     "applied",
     "stale",
@@ -174,14 +187,21 @@ SERVER_FAULTS: Final = frozenset(
 """Statuses that make a server's span an error; the others are the caller's affair (OpenTelemetry's rule for gRPC)."""
 
 
-class CallCounts(NamedTuple):
-    """What CloudWatch is sent beside the calls' times: a list of values has room for 100, so it can't be counted.
+API_OPERATIONS = Metric(
+    "crossfade.api.operations", Kind.COUNTER, "{operation}", "operations asked of the API, each one of a batch, reads "
+    "too, by method (its bare name) and by whose affair their end is: what errors are counted by",
+    (API,), (RPC_METHOD, RESULT),
+)  # fmt: skip
 
-    They aren't in METRICS: elsewhere they are the counts of the histogram.
+
+class CallCounts(NamedTuple):
+    """API_OPERATIONS as CloudWatch is sent it: two figures without dimensions, for metric math.
+
+    They aren't in METRICS: elsewhere they are sums of that counter.
 
     Attributes:
-        every: all calls.
-        failed: those that ended with one of SERVER_FAULTS.
+        every: all operations.
+        failed: those that failed by our fault.
     """
 
     every: Metric
@@ -189,8 +209,8 @@ class CallCounts(NamedTuple):
 
 
 CALL_COUNTS: Final = CallCounts(
-    Metric("crossfade.calls", Kind.COUNTER, "{call}", "calls", (API,), cloudwatch="Calls"),
-    Metric("crossfade.calls.failed", Kind.COUNTER, "{call}", "calls that failed by our fault", (API,),
+    Metric("crossfade.calls", Kind.COUNTER, "{operation}", "operations", (API,), cloudwatch="Calls"),
+    Metric("crossfade.calls.failed", Kind.COUNTER, "{operation}", "operations that failed by our fault", (API,),
            cloudwatch="FailedCalls"),
 )  # fmt: skip
 
@@ -247,6 +267,16 @@ THROTTLED = Metric(
 MARKS = Metric(
     "crossfade.dedup.lookups", Kind.COUNTER, "{record}", "transfers by whether a mark spared their write; the hit "
     "share is hit over all", APPLIERS, (GROUP, MARK), cloudwatch="DedupLookups",
+)  # fmt: skip
+MARKS_FAILED = Metric(
+    "crossfade.dedup.failures", Kind.COUNTER, "{call}", "calls that the store of marks did not answer or refused: no "
+    "mark was found or made, and writes went out that might have been saved", (API, *APPLIERS), (),
+    cloudwatch="MarkFailures", occasional=True,
+)  # fmt: skip
+MARKS_USABLE = Metric(
+    "crossfade.dedup.usable", Kind.GAUGE, "{store}", "1 while marks are found and made, 0 since a call for either "
+    "failed (a read-only replica finds and makes none); missing where there is no store", (API, *APPLIERS), (),
+    cloudwatch="MarksUsable", occasional=True,
 )  # fmt: skip
 CHECKPOINTS = Metric(
     "crossfade.checkpoints", Kind.COUNTER, "{checkpoint}", "checkpoints that moved", CONSUMERS, (GROUP,),

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from crossfade.runtime.telemetry.contract import (
+    API_OPERATIONS,
     CALL_COUNTS,
     CLOUDWATCH_NAMESPACE,
+    FAILED,
     METRICS,
-    RPC_DURATION,
-    RPC_STATUS,
-    SERVER_FAULTS,
+    RESULT,
 )
 from crossfade.runtime.telemetry.schema import Attribute, Kind, Metric
 
@@ -102,7 +102,7 @@ def collected_lines(data: Any) -> list[str]:
                 metric = _KNOWN.get(each.name)
                 if metric is not None:
                     measured += _measured(metric, each.data.data_points)
-                if metric is RPC_DURATION:
+                if each.name == API_OPERATIONS.name:
                     measured += _calls(each.data.data_points)
         lines += emf_lines(service, migration, measured)
     return lines
@@ -120,8 +120,8 @@ def _measured(metric: Metric, points: Iterable[Any]) -> Iterable[Measured]:
 def _calls(points: Iterable[Any]) -> Iterator[Measured]:
     every = failed = 0
     for point in points:
-        every += point.count
-        failed += point.count if point.attributes[RPC_STATUS.name] in SERVER_FAULTS else 0
+        every += point.value
+        failed += point.value if point.attributes[RESULT.name] == FAILED else 0
     yield Measured(CALL_COUNTS.every, every)
     yield Measured(CALL_COUNTS.failed, failed)
 
