@@ -1,9 +1,11 @@
 """The control plane's ports: one suite, on memory and on the embedded AWS."""
 
 import asyncio
+import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.lease import DynamoLease
 from crossfade.adapters.control.reports import DynamoReports
-from crossfade.adapters.control.tables import create_control_tables
+from crossfade.adapters.control.tables import control_db, create_control_tables
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.memory.control import (
     ControlStore,
@@ -23,8 +25,8 @@ from crossfade.adapters.memory.control import (
     MemoryReports,
 )
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.control import control_tables
-from crossfade.core.errors import ConfigError, LeaseLost
+from crossfade.core.control import ControlTables, control_tables
+from crossfade.core.errors import ConfigError, LeaseLost, StateMissing
 from crossfade.core.keys import Key, key_of_strings
 from crossfade.core.ramp import FlagDocument
 from crossfade.ports.control import (
@@ -298,3 +300,75 @@ async def test_control_table_names_come_from_the_migration() -> None:
     assert control_tables("engagement").leases == "engagement-leases"
     with pytest.raises(ConfigError):
         control_tables("no/slash")
+
+
+async def _read_journal(db: DynamoDB, tables: ControlTables) -> None:
+    await DynamoJournal(db, tables.journal, who="ann", code="test").entries()
+
+
+async def _append(db: DynamoDB, tables: ControlTables) -> None:
+    await DynamoJournal(db, tables.journal, who="ann", code="test").append("note", {})
+
+
+async def _append_under_lease(db: DynamoDB, tables: ControlTables) -> None:
+    lease = DynamoLease(db, tables.leases, "controller", holder="a", lease_s=LEASE_S)
+    await DynamoJournal(db, tables.journal, who="ann", code="test", lease=lease).append("note", {})
+
+
+async def _lease(db: DynamoDB, tables: ControlTables) -> None:
+    await DynamoLease(db, tables.leases, "controller", holder="a", lease_s=LEASE_S).acquire()
+
+
+async def _beat(db: DynamoDB, tables: ControlTables) -> None:
+    await DynamoHeartbeats(db, tables.heartbeats).beat(heartbeat())
+
+
+async def _report(db: DynamoDB, tables: ControlTables) -> None:
+    await DynamoReports(db, tables.reports).put([Report("forward", "s/1", 1, 1, 0, 0, {})])
+
+
+async def _park(db: DynamoDB, tables: ControlTables) -> None:
+    await DynamoDeadLetters(db, tables.dead_letters).park(letter())
+
+
+ON_NOTHING = [
+    (_read_journal, "journal"),
+    (_append, "journal"),
+    (_append_under_lease, "journal"),
+    (_lease, "leases"),
+    (_beat, "heartbeats"),
+    (_report, "reports"),
+    (_park, "dead-letters"),
+]
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize(("use", "missing"), ON_NOTHING, ids=[use.__name__.strip("_") for use, _ in ON_NOTHING])
+async def test_whoever_uses_a_control_table_that_is_missing_is_told_which_and_both_cures(
+    use: Callable[[DynamoDB, ControlTables], Awaitable[None]], missing: str, local_aws: Endpoints
+) -> None:
+    """Each service reaches its tables by `control_db`: the API, replicators, verifier, controller and CLI alike."""
+    wire = Wire(
+        "dynamodb",
+        WireConfig(region=local_aws.region, endpoint_url=local_aws.aws_endpoint),
+        StaticCredentials(Credentials(local_aws.access_key_id, local_aws.secret_access_key, None)),
+    )
+    name = "t" + secrets.token_hex(5)
+    async with wire:
+        with pytest.raises(StateMissing) as caught:
+            await use(control_db(wire), control_tables(name))
+    assert caught.value.retryable
+    assert f"{name}-{missing}" in str(caught.value)
+    assert "crossfade control create --execute" in str(caught.value)
+    assert f"restore-table-from-backup --target-table-name {name}-{missing}" in str(caught.value)
+
+
+def test_every_service_reaches_its_control_tables_by_the_client_that_names_them() -> None:
+    adapters = "DynamoJournal|DynamoLease|DynamoHeartbeats|DynamoReports|DynamoDeadLetters|DynamoStatusBoard|WireLeases"
+    found = [
+        f"{path.name}: {made}"
+        for path in (Path(__file__).parents[2] / "services").rglob("*.py")
+        for made in re.findall(rf"(?:{adapters})\(\s*([\w.()]+)", path.read_text())
+        if "control" not in made
+    ]
+    assert not found, found

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from controller.driver import Driver
-from controller_world import Town, run, settled
+from controller_world import Town, run, settled, start_again
 from crossfade.adapters.memory.control import MemoryHeartbeats
 from crossfade.core.image import of_string
 from crossfade.core.keys import key_of_strings
@@ -429,3 +429,71 @@ async def test_section_5_a_pass_during_which_a_pod_was_behind_is_begun_anew() ->
     await driver.tick()
     assert ctx.sweeper.current is not None
     assert ctx.sweeper.current.begun_us > begun_us
+
+
+async def test_a_ramp_waits_for_a_feed_that_never_ran_and_names_it() -> None:
+    town = Town()
+    town.silent_roles = {"feed-legacy", "feed-new"}
+    await settled(town, "start", exclude=[])
+    number = await town.ask("ramp", share=1000)
+    _, driver = await run(town, lambda: town.now_s > 1_764_000_060)
+    assert town.outcome(number) is None
+    assert "feed: feed-legacy: no living feed-legacy consumer reports on shardId-000000000000" in driver.waiting_for
+    assert town.flags.current().document.share == 0
+    town.silent_roles = set()
+    await run(town, lambda: town.outcome(number) is not None)
+    assert town.flags.current().document.share == 1000
+
+
+@pytest.mark.parametrize("broken", ["behind", "dead"])
+async def test_each_step_and_complete_wait_for_the_feed(broken: str) -> None:
+    town = Town()
+    await to_ramping(town, 10)
+
+    def break_it() -> None:
+        town.feed_age_ms = 60_000 if broken == "behind" else 10
+        town.silent_roles = {"feed-new"} if broken == "dead" else set()
+
+    def mend_it() -> None:
+        town.feed_age_ms, town.silent_roles = 10, set()
+
+    for verb, arguments in (
+        ("ramp", {"share": 10_000}),
+        ("cutover", {}),
+        ("complete", {"confirm": "engagement", "revoked": True}),
+    ):
+        break_it()
+        ctx, driver = await start_again(town)
+        for _ in range(30):  # the report of a dead consumer counts for a while
+            await town.live()
+            await driver.tick()
+        number = await town.ask(verb, **arguments)
+        for _ in range(60):
+            await town.live()
+            await driver.tick()
+        assert town.outcome(number) is None, verb
+        assert "feed: " in driver.waiting_for, (verb, driver.waiting_for)
+        mend_it()
+        await run(town, lambda: town.outcome(number) is not None)  # noqa: B023 - runs before the next
+        assert town.outcome(number)["outcome"] == "done", verb  # type: ignore[index]  # there is one
+    ctx, _ = await start_again(town)
+    assert ctx.state.phase is Phase.COMPLETE
+
+
+async def test_a_step_waits_for_a_pod_that_reports_no_calls_and_the_ramp_is_not_halted_by_it() -> None:
+    town = Town()
+    await to_ramping(town, 10)
+    town.wordless_pods = {1}
+    ctx, driver = await start_again(town)
+    for _ in range(40):
+        await town.live()
+        await driver.tick()
+    number = await town.ask("ramp", share=2000)
+    for _ in range(20):
+        await town.live()
+        await driver.tick()
+    assert "calls_reported: 1 of 2 pods report no calls: pod-1" in driver.waiting_for
+    assert ctx.state.halt == ""
+    town.wordless_pods = set()
+    await run(town, lambda: town.outcome(number) is not None)
+    assert town.flags.current().document.share == 2000

@@ -96,10 +96,10 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
         mapping = settings.mapping()
         wire = Wire("dynamodb", WireConfig(region=settings.region, endpoint_url=settings.aws_endpoint_url))
         async with wire:
-            db, tables = control_db(wire), control_tables(mapping.name)
+            control, tables = control_db(wire), control_tables(mapping.name)
             console = Console(
-                DynamoJournal(db, tables.journal, who=operator_name(), code=version("crossfade-common")),
-                DynamoStatusBoard(db, tables.heartbeats),
+                DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common")),
+                DynamoStatusBoard(control, tables.heartbeats),
                 mapping.name,
                 asked.json,
             )
