@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from crossfade.core.keys import Key
 from crossfade.core.marks import mark_prefix, mark_value, marked_version
@@ -130,7 +130,7 @@ class RedisMarks:
         try:
             await connection.send_packed_command([pack_command(arguments)])  # type: ignore[arg-type]  # its stub means a tuple of any length
             return await connection.read_response()
-        except NoScriptError:
+        except ResponseError:  # the connection is in step; whether it is kept is for `_ask` to say
             raise
         except BaseException:
             await connection.disconnect(nowait=True)  # an answer may still come, and would be taken for the next one's
@@ -149,7 +149,7 @@ class RedisMarks:
             self._failing.add(what)
             self._quiet_until_s = self._now() + self._cooldown_s
             log.warning("marks unavailable", to=what, error=repr(error), cooldown_s=self._cooldown_s)
-            with suppress(RedisError, OSError):  # the idle ones lead to the same place
+            with suppress(RedisError, OSError):  # they all lead to the same place
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
             return None
         if what in self._failing:
