@@ -11,8 +11,7 @@ from controller.driver import Driver
 from controller.service import assemble
 from controller.settings import ControllerSettings
 from controller.world import World
-from crossfade.adapters.kinesis import StreamRecord
-from crossfade.adapters.memory.admin import MemoryAws
+from crossfade.adapters.memory.admin import SHARD, MemoryAws
 from crossfade.adapters.memory.control import (
     ControlStore,
     MemoryDeadLetters,
@@ -22,20 +21,29 @@ from crossfade.adapters.memory.control import (
     MemoryStatusBoard,
 )
 from crossfade.adapters.memory.flags import MemoryFlags
+from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.apply import ApplyRule
-from crossfade.core.change import decode_change
 from crossfade.core.clocks import Skew, skew_of
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.fence import Transfer
+from crossfade.core.decisions import Outcome
+from crossfade.core.events import Event, encode_event
 from crossfade.core.gates import Parity
+from crossfade.core.image import number as number_of
+from crossfade.core.image import of_number
 from crossfade.core.item import is_active
 from crossfade.core.keys import Key
+from crossfade.core.ramp import aim
 from crossfade.core.shape import Direction, Side, direction_to
-from crossfade.ports.control import DeadLetter, Entry, Heartbeat, Report
+from crossfade.core.writes import Kind, Operation
+from crossfade.ports.control import Entry, Heartbeat, Report
 from crossfade.runtime.ownership import Ownership
 from engagement_migration import MAPPING
+from engagement_migration.keys import wallet_key
 from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
+from replicator.interventions import Interventions
+from replicator.journal import PhaseWatch
+from replicator.pipeline import ApplyPipeline
+from replicator.sender import Sender
+from replicator.tally import Tally
 
 SETTINGS: dict[str, Any] = {
     "bucket": "exports",
@@ -92,12 +100,14 @@ class Town:
         self.calls: dict[str, int] = {"calls": 100, "failed": 0, "p99_us": 5_000}
         self.feed_age_ms = 10
         self.silent_roles: set[str] = set()
-        self.halted = ""
         self.missing: list[str] = []
         self.commands: list[tuple[str, ...]] = []
         self.command_exit = 0
         self.kill: Callable[[str, int, str], None] = lambda _when, _number, _kind: None
+        self._calls = 0
         self._read = dict.fromkeys(Side, 0)
+        self.tallies = {side: Tally() for side in Side}
+        self._pipelines = {side: self._pipeline(side) for side in Side}
 
     def _table(self, side: Side) -> MemoryTable:
         shape = MAPPING.shape(side)
@@ -206,25 +216,62 @@ class Town:
         role = {Side.LEGACY: "forward", Side.NEW: "reverse"}[source]
         if role in self.silent_roles or not await self.aws.list_shards(stream) or "engagement" not in self._existing():
             return
-        direction = direction_to(source.other)
-        rule, shape = ApplyRule(MAPPING, direction), MAPPING.shape(source)
         fetched = await self.aws.get_records(f"{stream}:{self._read[source]}", 10_000)
-        for record in fetched.records:
-            try:
-                decision = rule.decide(decode_change(record.data, shape.key))
-            except PoisonRecord as error:
-                await self._park(role, record, str(error))
-                continue
-            if isinstance(decision, Transfer):
-                await self.tables[direction.target].transfer([decision])
+        if fetched.records:
+            await self._pipelines[source].apply(SHARD, fetched.records, self.tallies[source])
         self._read[source] += len(fetched.records)
-        shard = f"{stream}/shardId-000000000000"
-        await self.reports.put([Report(role, shard, self.now_us(), 10, 0, 0, {"applied": 1}, halted=self.halted)])
+        tally = self.tallies[source]
+        await self.reports.put(
+            [
+                Report(
+                    role,
+                    f"{stream}/{SHARD}",
+                    self.now_us(),
+                    10,
+                    0,
+                    tally.applied_commit_us,
+                    dict(tally.counts),
+                    foreign_last_us=tally.foreign_last_us,
+                )
+            ]
+        )
 
-    async def _park(self, role: str, record: StreamRecord, reason: str) -> None:
-        sequence, now_us = f"shard:{record.sequence_number}", self.now_us()
-        letter = DeadLetter(role, sequence, Key(b""), None, reason, "poison_record", record.data, "", now_us)
-        await self.letters.park(letter)
+    def _pipeline(self, source: Side) -> ApplyPipeline:
+        """The replicator's own apply path, which reads the journal as the replicator does."""
+        direction, target = direction_to(source.other), self.tables[source.other]
+        watch = PhaseWatch(self.journal("replicator"))
+        return ApplyPipeline(
+            MAPPING,
+            direction,
+            sender=Sender(target),
+            interventions=Interventions(
+                MAPPING, direction, self.tables[source], target, self.letters, now_us=self.now_us
+            ),
+            marks=MemoryMarks(),
+            letters=self.letters,
+            now_us=self.now_us,
+            strays_since_us=lambda: watch.strays_since_us(source),
+        )
+
+    async def earn(self, user: str, points: int) -> None:
+        """A client's call, by a pod that works under the flags in force."""
+        self._calls += 1
+        number = (self.now_us() // 1000).to_bytes(6, "big") + self._calls.to_bytes(10, "big")
+        event = encode_event(Event("earn", points, "test", number, ""))
+        key, seed = wallet_key(user, "chan"), self.now_us() << 10
+        op = Operation(key, Kind.EARN, number, points, event, seed)
+        pod = Ownership(self.tables[Side.LEGACY], self.tables[Side.NEW], MAPPING, wall_us=self.now_us)
+        document = self.flags.current().document
+        done = await pod.operate(op, aim(document, key), complete=document.complete)
+        assert done.outcome is Outcome.APPLIED, done
+
+    # Writers outside the protocol.
+
+    def plain_add(self, side: Side, user: str, points: int) -> None:
+        """A plain client's `ADD balance`, which knows no role and no version; the answer is "done"."""
+        key, balance = wallet_key(user, "chan"), MAPPING.shape(side).balance
+        image = self.tables[side].images[key]
+        self.tables[side].put({**image, balance: of_number(number_of(image[balance]) + points)})
 
     def _existing(self) -> set[str]:
         return self.aws._existing
@@ -255,6 +302,18 @@ class Town:
             for side in active:
                 counts[side] += 1
         return counts
+
+    def balance(self, user: str) -> int:
+        """Return the balance that the owner's row holds."""
+        side = self.owner_of(user)
+        assert side is not None, f"{user} is in handover"
+        return self.balances(side)[wallet_key(user, "chan")]
+
+    def owner_of(self, user: str) -> Side | None:
+        """Return the side that owns a wallet; None while it is in handover."""
+        key = wallet_key(user, "chan")
+        sides = [side for side in Side if is_active(self.tables[side].item(key), side)]
+        return sides[0] if sides else None
 
     def mapped_keys(self) -> set[Key]:
         return {key for table in self.tables.values() for key in table.images if MAPPING.belongs(key)}

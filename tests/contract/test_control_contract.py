@@ -232,7 +232,7 @@ async def test_a_heartbeat_carries_the_flag_document_whole(backend: Backend) -> 
 async def test_a_report_replaces_the_last_one_of_its_role_and_shard(backend: Backend) -> None:
     shard = "wallet-changes/shardId-000000000000"
     first = Report("forward", shard, 1, 20, 0, 2**60, {"applied": 3})
-    other = Report("reverse", shard, 1, 20, 7, 3, {}, foreign_last_us=9, imprecise_last_us=8, halted="a standby went")
+    other = Report("reverse", shard, 1, 20, 7, 3, {}, foreign_last_us=9, imprecise_last_us=8)
     last = first._replace(at_us=2, counts={"applied": 4})
     await backend.reports.put([first, other])
     await backend.reports.put([last])

@@ -53,6 +53,22 @@ LISTED: Final = [
         "world.copies[side].transfer(",
     ),
     Listed(
+        ("controller",),
+        ("dynamodb:PutItem",),
+        (LETTERS,),
+        "a key whose rows differ is parked before a copy could overwrite either",
+        "services/controller/src/controller/diverged.py",
+        "self._letters.park(",
+    ),
+    Listed(
+        ("controller",),
+        ("dynamodb:GetItem", "dynamodb:DeleteItem"),
+        (LETTERS,),
+        "letters are discarded by an operator's word, with their payload in the journal first",
+        "services/controller/src/controller/settling.py",
+        "ctx.world.letters.remove(",
+    ),
+    Listed(
         ("engagement-api",),
         ("dynamodb:BatchGetItem",),
         BOTH,

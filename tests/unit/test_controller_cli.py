@@ -56,7 +56,7 @@ async def test_an_intent_of_the_wrong_phase_is_refused_before_it_is_written(caps
     store = ControlStore()
     assert await ask(console_of(store), Intent.CUTOVER, {}, execute=True) == REFUSED
     assert store.journal == []
-    assert answer(capsys)["because"] == "cutover is not possible in PLANNED; it is in: RAMPING"
+    assert answer(capsys)["because"] == "cutover is not possible in PLANNED; it is in: RAMPING, CUT_OVER, BAKING"
 
 
 async def test_execute_appends_the_intent_and_wait_ends_with_its_outcome(capsys: pytest.CaptureFixture[str]) -> None:

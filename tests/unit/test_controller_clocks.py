@@ -133,13 +133,13 @@ async def test_section_d_a_step_neither_shortens_nor_lengthens_a_quiet_window(ju
         for _ in range(ticks):
             await town.live()
             await driver.tick()
-        return "no_foreign_write" in ctx.shut(RAMPING_GATES)
+        return "no_stray" in ctx.shut(RAMPING_GATES)
 
     assert await shut_after(36), "18 of 20 s"
     assert not await shut_after(8), "22 of 20 s"
 
 
-async def test_the_age_of_an_old_foreign_write_is_known_again_at_once_after_a_restart() -> None:
+async def test_the_age_of_an_old_stray_is_known_again_at_once_after_a_restart() -> None:
     """By the commit times that its table has reached since: no new quiet window has to pass."""
     town = Town(gate_quiet_s=20)
     await settled(town, "start", exclude=[])
@@ -151,9 +151,9 @@ async def test_the_age_of_an_old_foreign_write_is_known_again_at_once_after_a_re
     await driver.tick()
     evidence = ctx.evidence()
     assert evidence is not None
-    assert evidence.foreign_age_s is not None
-    assert evidence.foreign_age_s >= 3_600
-    assert "no_foreign_write" not in ctx.shut(RAMPING_GATES)
+    assert evidence.strays.age_s is not None
+    assert evidence.strays.age_s >= 3_600
+    assert "no_stray" not in ctx.shut(RAMPING_GATES)
 
 
 async def planned(town: Town) -> int:

@@ -53,7 +53,7 @@ async def test_retention_is_watched_while_nobody_reads() -> None:
     assert "expires in 18.0 h" in ctx.shut(RAMPING_GATES)
 
 
-async def test_a_foreign_write_is_remembered_when_its_consumer_restarts() -> None:
+async def test_a_stray_is_remembered_when_its_consumer_and_the_controller_restart() -> None:
     town = Town()
     ctx, driver = await settled(town, "start", exclude=[])
     committed_us = town.now_us()
@@ -61,12 +61,14 @@ async def test_a_foreign_write_is_remembered_when_its_consumer_restarts() -> Non
     town.now_s += 1
     await driver.tick()
     await town.live()  # its successor's report knows of none
+    ctx, driver = await town.start()
     await driver.tick()
     evidence = ctx.evidence()
     assert evidence is not None
-    assert evidence.foreign_age_s is not None
-    assert evidence.foreign_age_s <= 1.5
-    assert "no_foreign_write" in ctx.shut(RAMPING_GATES)
+    assert evidence.strays.last_us == committed_us
+    assert evidence.strays.age_s is not None
+    assert evidence.strays.age_s <= 1.5
+    assert "no_stray" in ctx.shut(RAMPING_GATES)
 
 
 async def test_pods_that_stay_behind_get_the_flags_once_more() -> None:

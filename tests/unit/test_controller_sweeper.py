@@ -2,18 +2,25 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
+from controller.diverged import DivergedKeys, name_of
 from controller.settings import ControllerSettings
-from controller.sweeper import PassResult, Sweeper
+from controller.sweeper import SAMPLES, PassResult, Sweeper
+from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core import image as wire
+from crossfade.core.apply import ApplyRule
+from crossfade.core.change import decode_change
 from crossfade.core.clocks import CommitUs
 from crossfade.core.fence import Transfer
 from crossfade.core.image import Image
-from crossfade.core.item import is_active
+from crossfade.core.item import is_active, is_fence, is_held_out
 from crossfade.core.keys import Key, key_of_strings
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Direction, Side
 from crossfade.core.writes import Seal
+from crossfade.ports.control import DIVERGED
 from crossfade.runtime.ownership import Ownership
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
@@ -43,8 +50,17 @@ class Yard:
             self.legacy.put(row)
         chosen = ControllerSettings(**{"sweep_page": 4, "helped_after_s": 5, "sweep_rest_s": 1, **settings})  # type: ignore[arg-type]  # pydantic checks them
         self.ownership = Ownership(self.legacy, self.new, MAPPING)
+        self.letters, self.discarded = MemoryDeadLetters(), set[str]()
+        self.diverged = DivergedKeys(
+            self.tables, MAPPING, self.letters, self.discarded.__contains__, now_us=lambda: int(self.clock() * 1e6)
+        )
         self.sweeper = Sweeper(
-            self.tables, self.ownership, chosen, now_us=lambda: int(self.clock() * 1e6), monotonic=self.clock
+            self.tables,
+            self.ownership,
+            self.diverged,
+            chosen,
+            now_us=lambda: int(self.clock() * 1e6),
+            monotonic=self.clock,
         )
 
     def add(self, user: str) -> Key:
@@ -65,6 +81,14 @@ class Yard:
                 return result
             self.clock.now_s += 0.5
         raise AssertionError("the pass has no end")
+
+    async def copy_back(self) -> None:
+        """Reverse replication: each standby gets its owner's image."""
+        rule = ApplyRule(MAPPING, Direction.REVERSE)
+        for payload in self.new.changes:
+            decision = rule.decide(decode_change(payload, MAPPING.shape(Side.NEW).key), 0)
+            if isinstance(decision, Transfer):
+                await self.legacy.transfer([decision])
 
     def owner(self, key: Key) -> list[Side]:
         return [side for side in Side if is_active(self.tables[side].item(key), side)]
@@ -128,15 +152,111 @@ async def test_a_tombstone_whose_legacy_row_is_gone_gets_an_owner_too() -> None:
     assert item.deleted
 
 
-async def test_a_key_that_does_not_map_is_named_and_keeps_the_pass_unclean() -> None:
+async def test_a_key_that_does_not_map_is_held_out_named_and_marked_in_its_row_and_the_pass_is_clean() -> None:
     yard = Yard(2)
     yard.legacy.put({**legacy_wallet("odd", "chan", 1), "surprise": wire.of_string("x")})
     await yard.pass_to(Side.NEW, 2)
     result = await yard.pass_to(Side.NEW, 2)
-    assert not result.is_clean
-    assert len(result.stuck) == 1
-    assert "surprise" in result.stuck[0]
+    assert result.is_clean
+    assert result.held_out == 1
+    assert "surprise" in result.held[0].because
     assert yard.owner(key_of("odd")) == [Side.LEGACY]
+    assert is_held_out(yard.legacy.item(key_of("odd")))
+    assert is_fence(yard.new.item(key_of("odd")))
+
+
+async def test_the_number_of_held_out_keys_is_exact_and_the_named_ones_are_few() -> None:
+    yard = Yard(2)
+    for number in range(25):
+        yard.legacy.put({**legacy_wallet(f"odd{number}", "chan", 1), "surprise": wire.of_string("x")})
+    await yard.pass_to(Side.NEW, 2)
+    for _ in range(2):
+        result = await yard.pass_to(Side.NEW, 2)
+        assert (result.held_out, len(result.held), result.is_clean) == (25, SAMPLES, True)
+
+
+async def test_a_key_that_the_legacy_table_refuses_keeps_the_way_back_unclean() -> None:
+    """On the way back there is no other home: the key would be lost to whoever deletes the new table."""
+    yard = Yard(2)
+    await yard.pass_to(Side.NEW, 2)
+    yard.ownership._excluded = lambda key: key == key_of("w1")
+    await yard.pass_to(Side.LEGACY, 4)
+    result = await yard.pass_to(Side.LEGACY, 4)
+    assert (result.held_out, result.is_clean) == (1, False)
+    assert yard.owner(key_of("w1")) == [Side.NEW]
+
+
+async def test_a_held_out_key_is_taken_up_again_under_a_higher_generation() -> None:
+    yard = Yard(2)
+    row = {**legacy_wallet("odd", "chan", 1), "surprise": wire.of_string("x")}
+    key = yard.legacy.put(row)
+    await yard.pass_to(Side.NEW, 2)
+    image = dict(yard.legacy.images[key])
+    del image["surprise"]
+    yard.legacy.put(image)
+    assert (await yard.pass_to(Side.NEW, 2)).held_out == 1, "its row says so, whatever it looks like now"
+    assert (await yard.pass_to(Side.NEW, 4)).moved == 1
+    assert yard.owner(key) == [Side.NEW]
+
+
+async def test_a_held_out_key_whose_fence_is_gone_is_fenced_again() -> None:
+    """Absent in the new table, it would be an empty wallet there as soon as the migration is complete."""
+    yard = Yard(0)
+    key = yard.legacy.put({**legacy_wallet("odd", "chan", 1), "surprise": wire.of_string("x")})
+    await yard.pass_to(Side.NEW, 2)
+    yard.new.delete(key)
+    assert (await yard.pass_to(Side.NEW, 2)).is_clean
+    assert is_fence(yard.new.item(key))
+
+
+async def test_a_standby_with_its_owners_version_and_another_content_is_parked_and_not_overwritten() -> None:
+    yard = Yard(3)
+    key = key_of("w1")
+    await yard.pass_to(Side.NEW, 2)
+    await yard.copy_back()
+    yard.legacy.put({**yard.legacy.images[key], "balance": wire.of_number(999)})
+    result = await yard.pass_to(Side.LEGACY, 4)
+    assert (result.moved, result.diverged, result.is_clean) == (2, 1, False)
+    assert yard.owner(key) == [Side.NEW]
+    (letter,) = await yard.letters.all(code=DIVERGED)
+    assert (letter.key, letter.table, letter.role) == (key, "wallet", "forward")
+    images = msgspec.json.decode(letter.payload)
+    assert images["owner"] == "engagement"
+    assert images["images"]["wallet"]["balance"] == {"N": "999"}
+    assert images["images"]["engagement"]["points"] == {"N": "7"}
+    await yard.pass_to(Side.LEGACY, 4)
+    assert len(await yard.letters.all()) == 1, "found again, it is the same letter"
+
+
+async def test_a_diverged_key_moves_once_its_letter_was_discarded_but_only_with_the_images_it_shows() -> None:
+    yard = Yard(1)
+    key = key_of("w0")
+    await yard.pass_to(Side.NEW, 2)
+    await yard.copy_back()
+    yard.legacy.put({**yard.legacy.images[key], "balance": wire.of_number(999)})
+    await yard.pass_to(Side.LEGACY, 4)
+    (letter,) = await yard.letters.all()
+    yard.discarded.add(name_of(letter))
+    await yard.letters.remove(letter)
+    yard.legacy.put({**yard.legacy.images[key], "balance": wire.of_number(1000)})  # a later write nobody has seen
+    assert (await yard.pass_to(Side.LEGACY, 4)).diverged == 1
+    yard.legacy.put({**yard.legacy.images[key], "balance": wire.of_number(999)})
+    assert (await yard.pass_to(Side.LEGACY, 4)).moved == 1
+    assert yard.owner(key) == [Side.LEGACY]
+
+
+async def test_the_letter_of_a_key_whose_rows_agree_again_leaves_on_its_own() -> None:
+    yard = Yard(1)
+    key = key_of("w0")
+    await yard.pass_to(Side.NEW, 2)
+    await yard.copy_back()
+    before = yard.legacy.images[key]
+    yard.legacy.put({**before, "balance": wire.of_number(999)})
+    await yard.pass_to(Side.LEGACY, 4)
+    assert await yard.diverged.drop_agreed() == 0
+    yard.legacy.put(before)
+    assert await yard.diverged.drop_agreed() == 1
+    assert await yard.letters.count() == 0
 
 
 async def test_a_pass_for_an_older_wish_is_dropped() -> None:

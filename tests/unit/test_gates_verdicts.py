@@ -6,7 +6,21 @@ import pytest
 
 from crossfade.core import gates
 from crossfade.core.clocks import Quiet, Skew
-from crossfade.core.gates import ApiCalls, Bounds, Evidence, Gate, Lag, Parity, Pod, Probe, judge, pass_since
+from crossfade.core.gates import (
+    ApiCalls,
+    Bounds,
+    Evidence,
+    Gate,
+    Lag,
+    Parity,
+    Pod,
+    Probe,
+    Stray,
+    Strays,
+    judge,
+    pass_since,
+)
+from crossfade.core.phases import REPLICATING
 from crossfade.core.ramp import FlagDocument
 
 DOCUMENT = FlagDocument(share=100, new_gen=3)
@@ -18,10 +32,9 @@ GOOD = Evidence(
     quiet_s=61.0,
     dead_letters=0,
     parity=Parity(reachable=True, clean_pass_age_s=30.0, clean_pass_began_s=40.0),
-    foreign_age_s=None,
+    strays=Strays(watched=True),
     imprecise_age_s=None,
     precisions={"wallet": "MICROSECOND", "engagement": "MICROSECOND"},
-    halts=(),
     oldest_unapplied_s=0.0,
     retention_s=168 * 3600.0,
     document=DOCUMENT,
@@ -58,7 +71,12 @@ SHUT: list[tuple[Gate, str, Change]] = [
     (gates.clean_pass, "doesn't answer", lambda e: e._replace(parity=Parity(detail="refused"))),
     (gates.no_drift, "2 diverged, 1 missing", lambda e: e._replace(parity=drift({"missing": 1, "diverged": 2}))),
     (gates.no_drift, "doesn't answer", lambda e: e._replace(parity=Parity())),
-    (gates.no_foreign_write, "59.0 s ago", lambda e: e._replace(foreign_age_s=59.0)),
+    (gates.no_stray, "59.0 s ago", lambda e: e._replace(strays=Strays(True, 59.0))),
+    (gates.no_stray, "59.0 s ago or more: w1 in wallet at 2025", lambda e: e._replace(strays=stray(settled=True))),
+    (gates.no_stray, "1 writes outside the protocol", lambda e: e._replace(strays=stray(settled=False))),
+    (gates.no_stray, "the first: w1 in wallet at 2025", lambda e: e._replace(strays=stray(settled=False))),
+    (gates.no_stray, "merge or discard", lambda e: e._replace(strays=stray(settled=False))),
+    (gates.no_stray, "could not be read", lambda e: e._replace(strays=Strays(True, waiting=None))),
     (gates.reverse_proven, "never seen", lambda e: e._replace(probe=e.probe._replace(proven_s=None))),
     (gates.reverse_proven, "60.0 s ago", lambda e: e._replace(probe=e.probe._replace(proven_s=60.0))),
     (gates.expiry, "expires in 23.0 h", lambda e: e._replace(oldest_unapplied_s=145 * 3600.0)),
@@ -70,7 +88,6 @@ SHUT: list[tuple[Gate, str, Change]] = [
     (gates.heartbeats, "1 of 2 pods", lambda e: e._replace(pods=(e.pods[0], Pod("b", OTHER, True)))),
     (gates.heartbeats, "b", lambda e: e._replace(pods=(e.pods[0], Pod("b", DOCUMENT, False)))),
     (gates.heartbeats, "0 pods are heard of", lambda e: e._replace(pods=())),
-    (gates.not_halted, "a standby went", lambda e: e._replace(halts=("a standby went",))),
     (gates.clock_skew, "unknown: no answer", lambda e: e._replace(skew=None)),
     (gates.clock_skew, "controller-0 is 2.1 s or more ahead of", lambda e: e._replace(skew=Skew(2.1, 3.2))),
     (
@@ -83,6 +100,15 @@ SHUT: list[tuple[Gate, str, Change]] = [
     (gates.latency, "canary's writes is 501", lambda e: e._replace(probe=e.probe._replace(p99_ms=501.0))),
     (gates.latency, "API's calls is 251", lambda e: e._replace(api=ApiCalls(1000, 0, 251.0))),
 ]
+
+
+NOW_US = 1_764_000_000_000_000
+
+
+def stray(*, settled: bool) -> Strays:
+    """One stray of 59 s ago."""
+    named = Stray("forward/stray:1", "w1", "wallet", NOW_US, settled, "Stop the writer.")
+    return Strays(True, 59.0, named.at_us, 0 if settled else 1, (named,))
 
 
 def drift(classes: dict[str, int]) -> Parity:
@@ -109,8 +135,8 @@ def test_each_gate_shuts_and_says_why(gate: Gate, because: str, change: Change) 
 
 @pytest.mark.parametrize(
     "listed",
-    [gates.CATCHING_UP_GATES, gates.RAMPING_GATES, gates.HALTING_GATES, gates.DRAINED_GATES],
-    ids=["catching up", "ramping", "halting", "drained"],
+    [gates.CATCHING_UP_GATES, gates.RAMPING_GATES, *gates.HALTING_GATES.values(), gates.DRAINED_GATES],
+    ids=["catching up", "ramping", *(f"halting in {phase.value}" for phase in gates.HALTING_GATES), "drained"],
 )
 def test_every_listed_gate_is_among_those_that_are_shown_to_shut(listed: tuple[Gate, ...]) -> None:
     assert set(listed) <= ALL
@@ -124,12 +150,11 @@ def test_section_5_all_gates_before_ramping_are_listed() -> None:
         "dead_letters",
         "clean_pass",
         "no_drift",
-        "no_foreign_write",
+        "no_stray",
         "reverse_proven",
         "expiry",
         "precision",
         "heartbeats",
-        "not_halted",
         "clock_skew",
         "feed",
         "calls_reported",
@@ -137,9 +162,20 @@ def test_section_5_all_gates_before_ramping_are_listed() -> None:
 
 
 def test_rule_12_old_duplicates_do_not_hold_a_gate_shut() -> None:
-    """A foreign write is counted by its commit time: its duplicates that still arrive are as old as it is."""
-    evidence = GOOD._replace(foreign_age_s=61.0)
-    assert gates.no_foreign_write(evidence, Bounds()).open
+    """A stray is counted by its commit time: its duplicates that still arrive are as old as it is."""
+    evidence = GOOD._replace(strays=Strays(True, 61.0))
+    assert gates.no_stray(evidence, Bounds()).open
+
+
+def test_strays_are_a_halt_in_every_phase_in_which_both_directions_replicate() -> None:
+    assert set(gates.HALTING_GATES) == REPLICATING
+    assert all(gates.no_stray in each for each in gates.HALTING_GATES.values())
+
+
+def test_before_dual_write_a_writer_outside_the_protocol_is_no_alarm_and_is_said() -> None:
+    verdict = gates.no_stray(GOOD._replace(strays=Strays()), Bounds())
+    assert verdict.open
+    assert verdict.because == "writers outside the protocol are normal until DUAL_WRITE"
 
 
 @pytest.mark.parametrize("skew", [Skew(-0.9, 0.2), Skew(0.0, 1.1), Skew(2.0, 3.0), Skew(-3.0, -2.0), Skew(-7.0, 1.0)])
@@ -177,12 +213,12 @@ def test_without_a_feed_by_the_operator_s_word_nothing_waits_for_one() -> None:
 
 def test_a_clean_pass_counts_after_a_move_only_if_it_began_after_it() -> None:
     results = judge([gates.clean_pass, gates.dead_letters], GOOD, Bounds())
-    assert [each.open for each in pass_since(results, GOOD.parity, since_s=41.0)] == [True, True]
-    assert [each.open for each in pass_since(results, GOOD.parity, since_s=39.0)] == [False, True]
-    assert [each.open for each in pass_since(results, GOOD.parity._replace(clean_pass_began_s=None), 99)] == [
-        False,
-        True,
-    ]
+    assert [each.open for each in pass_since(results, GOOD.parity, 41.0, "all keys were moved")] == [True, True]
+    late = pass_since(results, GOOD.parity, 39.0, "the last stray")
+    assert [each.open for each in late] == [False, True]
+    assert late[0].because == "no clean pass has begun and ended since the last stray"
+    unknown = pass_since(results, GOOD.parity._replace(clean_pass_began_s=None), 99, "the last stray")
+    assert [each.open for each in unknown] == [False, True]
 
 
 def test_a_quiet_window_begins_anew_with_each_disturbance() -> None:

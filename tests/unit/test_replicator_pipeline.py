@@ -362,7 +362,7 @@ async def test_rule_5_an_old_record_of_before_the_first_stamp_is_not_foreign() -
     assert bench.legacy.changes == changes, "nothing was lifted"
 
 
-async def test_a_repair_of_a_standby_is_no_foreign_write() -> None:
+async def test_a_repair_of_a_standby_is_no_stray() -> None:
     """It rewrites the same version with the owner's content, which is what the record shows."""
     bench = Bench(strays_since_us=1)
     await earn(bench)

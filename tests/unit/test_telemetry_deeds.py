@@ -136,14 +136,14 @@ async def test_what_happens_without_a_wish_is_a_span_of_its_own() -> None:
     with kept(Service.CONTROLLER) as bench:
         ctx, driver = await town.start()
         ctx.heard = IntentSpans(bench.telemetry).take
-        town.halted = "somebody removed a standby row"
+        town.plain_add(Side.LEGACY, "w1", 1)
         while not ctx.state.halt:
             await town.live()
             await driver.tick()
         spans = [each for each in bench.of(INTENT) if any(e["crossfade.journal.kind"] == "halt" for e in told(each))]
     (span,) = spans
     assert span.name == "crossfade itself"
-    assert "somebody removed a standby row" in told(span)[0]["crossfade.reason"]
+    assert "no_stray: a write outside the protocol" in told(span)[0]["crossfade.reason"]
 
 
 async def test_a_span_that_is_open_at_the_end_is_sent_all_the_same() -> None:

@@ -223,7 +223,12 @@ locals {
       {
         sid       = "ReadReports"
         actions   = ["dynamodb:Query"]
-        resources = [local.table.dead_letters, local.table.reports]
+        resources = [local.table.reports]
+      },
+      {
+        sid       = "Letters" # keys whose rows differ are parked; an operator's word discards them and strays
+        actions   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+        resources = [local.table.dead_letters]
       },
       local.first_hop,
     ],

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from controller.world import ShardReader
 from crossfade.core.change import decode_change
 from crossfade.core.errors import PoisonRecord, StoreUnavailable
-from crossfade.core.item import is_active, parse_item
+from crossfade.core.item import is_active, is_held_out, parse_item
 from crossfade.core.mapping import Mapping
 from crossfade.core.shape import Side
 
@@ -72,7 +72,9 @@ async def read_aftermath(
                     change = decode_change(record.data, shape.key)
                     if change.new is None or change.committed_us < since_us or not mapping.belongs(change.key):
                         continue
-                    if is_active(parse_item(change.new, shape), side, complete=complete):
+                    item = parse_item(change.new, shape)
+                    # A key that was held out is at home: its clients write to it as long as they like.
+                    if is_active(item, side, complete=complete) and not is_held_out(item):
                         active += 1
                         samples.append(change.key.decode())
                 except PoisonRecord as error:

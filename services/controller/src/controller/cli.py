@@ -45,10 +45,11 @@ _COMMANDS: Final = {
     "replication, help and clients go on",
     "resume": "let a paused migration go on",
     "ramp": "move the share of keys that aim at the new table; lowering it hands keys back",
-    "cutover": "move all keys, also those nobody touches; ends in BAKING",
-    "rollback": "move all keys back to the legacy table; possible until `complete`; after a pause it needs `resume`",
+    "cutover": "move all keys, also those nobody touches; ends in BAKING. Asked again, in CUT_OVER or BAKING, it takes "
+    "up the keys that could not move",
+    "rollback": "move all keys back to the legacy table, until `complete`; while paused it waits for `resume`",
     "complete": "end the migration for good; wants the migration's name in writing",
-    "abort": "give the migration up, before RAMPING or after a rollback; after a pause it needs `resume`",
+    "abort": "give the migration up, before RAMPING or after a rollback; while paused it waits for `resume`",
 }
 
 
@@ -97,7 +98,21 @@ def parser() -> argparse.ArgumentParser:
                 metavar="KEY",
                 help="encoded key of a row to leave out of the snapshot, as the error names it; repeat for more",
             )
+        if name in {"rollback", "complete"}:
+            one.add_argument(
+                "--discard-diverged",
+                type=_count,
+                metavar="N",
+                help="discard the letters of exactly N writes outside the protocol and keys whose rows differ, as "
+                "`status` counts them; the journal keeps each with its payload",
+            )
         if name == "complete":
+            one.add_argument(
+                "--leave-behind",
+                type=_count,
+                metavar="N",
+                help="leave exactly N keys that can't move in the legacy table, where nobody can write them any more",
+            )
             one.add_argument("--confirm", metavar="NAME", default="", help="name of the migration, in writing")
             one.add_argument(
                 "--revoked",
@@ -115,6 +130,12 @@ def _rate(text: str) -> float:
     if not 0 < rate < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is no rate above 0 and below a billion")
     return rate
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
 
 
 def _percent(text: str) -> int:
@@ -135,8 +156,15 @@ def arguments_of(asked: argparse.Namespace) -> dict[str, Any]:
     if asked.command == "start":
         return {"exclude": asked.exclude}
     if asked.command == "complete":
-        return {"confirm": asked.confirm, "revoked": asked.revoked}
+        counts = {"discard_diverged": asked.discard_diverged, "leave_behind": asked.leave_behind}
+        return {"confirm": asked.confirm, "revoked": asked.revoked, **_given(counts)}
+    if asked.command == "rollback":
+        return _given({"discard_diverged": asked.discard_diverged})
     return {}
+
+
+def _given(arguments: dict[str, int | None]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def main(arguments: list[str] | None = None) -> int:

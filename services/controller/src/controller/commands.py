@@ -47,7 +47,7 @@ _GATED: Final = {Intent.RAMP, Intent.CUTOVER, Intent.COMPLETE}
 MEANING: Final = {
     Intent.START: "enable the streams, export, map and import, catch up, and switch dual writes on",
     Intent.RAMP: "publish flags with another share",
-    Intent.CUTOVER: "publish share 100 %, and hand over every key that nobody touches",
+    Intent.CUTOVER: "publish share 100 %, and hand over every key that nobody touches, or that could not move before",
     Intent.ROLLBACK: "publish share 0 % with a higher generation, and hand every key back",
     Intent.COMPLETE: "declare the new table the only owner; there is no way back after that",
     Intent.ABORT: "switch dual writes off and end the migration; streams and the new table stay",
@@ -253,7 +253,7 @@ def _dry_run(
     is_way_down = intent is Intent.RAMP and int(body["arguments"]["share"]) <= state.document.share
     if state.phase is Phase.RAMPING and is_way_down:
         shut = [each for each in shut if each["name"] == heartbeats.__name__]
-    elif state.phase is Phase.RAMPING and state.halt and intent in {Intent.RAMP, Intent.CUTOVER}:
+    elif state.halt and intent in _GATED:
         shut = [{"name": "halted", "open": False, "because": state.halt}, *shut]
     lines = [f"would {MEANING[intent]}", f"  phase {state.phase.value}, share {state.document.share / 100:g} %"]
     lines += [f"  shut: {each['name']}: {each['because']}" for each in shut]

@@ -1,22 +1,34 @@
-"""BAKING to COMPLETE, in the six steps of design.md, section 5; and ABORTED."""
+"""BAKING to COMPLETE, in the steps of design.md, section 5, and what must be true before them; and ABORTED."""
 
 from __future__ import annotations
 
-from controller.context import Context
-from controller.moving import all_moved, drained, rolled_back
+from collections.abc import Mapping
+from typing import Any, Final
+
+from controller.context import Context, gates_json
+from controller.moving import all_moved, cutover_again, drained, named, rolled_back
+from controller.settling import dealt_with, read_past
 from controller.state import Pending
-from crossfade.core.gates import DRAINED_GATES, forward_lag, heartbeats, reverse_lag, waiting_for
+from crossfade.core.gates import forward_lag, heartbeats, reverse_lag, waiting_for
 from crossfade.core.phases import Intent, Phase
 from crossfade.core.shape import Side
 
+LEAVE_BEHIND: Final = "leave_behind"
+"""Argument of `complete`: how many keys that can't move are left in the legacy table."""
+
 
 async def baking(ctx: Context) -> str:
-    """BAKING: wait for `complete`, then take its steps."""
+    """BAKING: wait for `complete`, then take its steps; or for `cutover`, which takes up what was held out."""
     intent = ctx.state.intent
+    if intent is not None and intent.intent is Intent.CUTOVER:
+        return await cutover_again(ctx, intent)
     if intent is None or intent.intent is not Intent.COMPLETE:
         return "crossfade complete, or crossfade rollback"
+    if "publish-complete" not in ctx.state.begun:
+        waiting = await _before_the_point_of_no_return(ctx, intent)
+        if waiting or ctx.state.intent != intent:
+            return waiting
     for step, run in (
-        ("at-final", _at_final),
         ("publish-complete", _publish_complete),
         ("at-complete", _at_complete),
         ("all-moved", _scans_again),
@@ -29,10 +41,42 @@ async def baking(ctx: Context) -> str:
     return waiting_for(results) or await ctx.enter(Phase.COMPLETE, results, intent=intent.number, who=intent.who)
 
 
-async def _at_final(ctx: Context, _intent: Pending) -> str:
-    results = ctx.judge(DRAINED_GATES)
+async def _before_the_point_of_no_return(ctx: Context, intent: Pending) -> str:
+    """Make sure that nothing would be lost; empty when `complete` may be published.
+
+    The proofs are this command's own: what was true when BAKING began may be weeks old.
+    """
+    number = intent.number
+    waiting = await read_past(ctx, f"read-past-{number}") or await dealt_with(ctx)
+    if waiting or ctx.state.intent != intent:
+        return waiting
+    if ctx.state.halt:
+        return f"the halt to clear: {ctx.state.halt}"
+    swept = f"swept-{number}"
+    waiting = await all_moved(ctx, Side.NEW, swept)
+    if waiting or swept not in ctx.state.done:
+        return waiting
+    found = ctx.state.done[swept]["pass"]
+    wanted = int(intent.arguments.get(LEAVE_BEHIND) or 0)
+    if int(found["held_out"]) != wanted:
+        return await ctx.settle(intent, "refused", _left_behind(found, wanted))
+    results = await drained(ctx, swept)
     waiting = waiting_for(results)
-    return waiting or await ctx.finish("at-final", {"gates": [each._asdict() for each in results]})
+    if waiting:
+        return waiting
+    evidence = {"gates": gates_json(results), "left_behind": wanted, "held": found["held"]}
+    return await ctx.finish("at-final", evidence) if "at-final" not in ctx.state.done else ""
+
+
+def _left_behind(found: Mapping[str, Any], wanted: int) -> str:
+    count = int(found["held_out"])
+    if not count:
+        return f"--leave-behind says {wanted}, but all keys are on the new table: leave it out"
+    return (
+        f"{count} keys can't move to the new table, --leave-behind says {wanted}: {named(found['held'])}. Correct the "
+        "rows or the mapping, then: crossfade cutover --execute; or leave them in the legacy table, where nobody will "
+        f"be able to write them: --leave-behind {count}"
+    )
 
 
 async def _publish_complete(ctx: Context, _intent: Pending) -> str:
@@ -47,7 +91,12 @@ async def _at_complete(ctx: Context, _intent: Pending) -> str:
 
 
 async def _scans_again(ctx: Context, _intent: Pending) -> str:
-    return await all_moved(ctx, Side.NEW)
+    waiting = await all_moved(ctx, Side.NEW)
+    left = int(ctx.state.done["at-final"]["left_behind"])
+    last = ctx.sweeper.last
+    if last is not None and last.held_out > left:
+        return f"{last.held_out - left} more keys can't move than were left behind: {named(last.held)}"
+    return waiting
 
 
 async def _revoke(ctx: Context, intent: Pending) -> str:
@@ -89,7 +138,7 @@ async def _stop(ctx: Context, _intent: Pending) -> str:
 async def abort(ctx: Context, intent: Pending) -> str:
     """Give the migration up: the pods stop copying, the canary goes home; streams and tables stay for the operator."""
     state = ctx.state
-    if state.phase is Phase.ROLLED_BACK and "all-moved" not in state.done:
+    if state.phase is Phase.ROLLED_BACK and "settled" not in state.done:
         return await rolled_back(ctx)
     if state.dual_write:
         return await ctx.intend(state.document, dual_write=False)

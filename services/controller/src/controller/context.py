@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from controller.diverged import DivergedKeys
 from controller.evidence import Observer
 from controller.markers import Markers
 from controller.state import Migration, Pending, document_json, fold
@@ -32,16 +33,19 @@ class Context:
         state: the journal, folded so far.
         observer: collects evidence.
         sweeper: moves and helps keys.
+        diverged: holds back keys whose rows differ.
         markers: tell moments as commit times.
         heard: told of each entry that is folded in; None for nobody.
     """
 
-    def __init__(self, world: World, observer: Observer, sweeper: Sweeper) -> None:
+    def __init__(self, world: World, observer: Observer, sweeper: Sweeper, diverged: DivergedKeys) -> None:
         self.world = world
         self.observer = observer
         self.sweeper = sweeper
+        self.diverged = diverged
         self.markers = Markers(world, self.allocate)
         self.state = Migration()
+        self._since_s: dict[tuple[int, str], float] = {}
         self.heard: Callable[[Sequence[Entry]], None] | None = None
 
     async def refresh(self) -> None:
@@ -56,6 +60,14 @@ class Context:
         entry = await self.world.journal.append(kind, body)
         await self.refresh()
         return entry.number
+
+    def since_s(self, step: str) -> float:
+        """Return the monotonic time at which this process first came to a step of this phase."""
+        name = (self.state.entered, step)
+        if name not in self._since_s:
+            self._since_s = {**{each: at_s for each, at_s in self._since_s.items() if each[0] == name[0]}}
+            self._since_s[name] = self.world.monotonic()
+        return self._since_s[name]
 
     async def begin(self, step: str, evidence: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """Journal that a step is about to take effect, once; return what was journaled then."""

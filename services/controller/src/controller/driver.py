@@ -10,12 +10,13 @@ import structlog
 from controller.completing import abort, baking
 from controller.context import PROGRESS, Context
 from controller.history import check_history
-from controller.moving import BUDGET_S, cut_over, dual_write, ramping, roll_back, rolled_back
+from controller.moving import BUDGET_S, cut_over, dual_write, halted, ramping, roll_back, rolled_back
+from controller.settling import let_go
 from controller.starting import capturing, catching_up, excluded_keys, planned, snapshot
 from controller.state import Migration, Pending
 from crossfade.core.clocks import Quiet
 from crossfade.core.errors import CrossfadeError, IllegalTransition, LeaseLost
-from crossfade.core.phases import FINISHED, MOVING, Intent, Phase, check_intent
+from crossfade.core.phases import FINISHED, MOVING, REPLICATING, Intent, Phase, check_intent
 
 log = structlog.get_logger()
 
@@ -38,18 +39,19 @@ _PHASES: Final[dict[Phase, Callable[[Context], Awaitable[str]]]] = {
 }
 
 
-def _reached(state: Migration, intent: Intent) -> str:
+def _reached(state: Migration, intent: Intent, number: int) -> str:
     """Say what an intent has brought about, when it has; by the journal, so that a kill in between is no matter."""
     match intent, state.phase:
         case (Intent.START, Phase.DUAL_WRITE) if "dual-write" in state.done:
             return "dual writes are on"
-        case (Intent.CUTOVER, Phase.BAKING):
-            return "all keys are on the new table"
+        case (Intent.CUTOVER, Phase.BAKING) if state.entered > number:
+            held_out = int(state.facts["all-moved"]["pass"]["held_out"])
+            return "all keys are on the new table" + (f", but {held_out} that can't move" if held_out else "")
         case (Intent.COMPLETE, Phase.COMPLETE):
             return "the new table is the only owner"
         case (Intent.ABORT, Phase.ABORTED):
             return "every key is the legacy table's; the new table and the streams stay as they are"
-        case (Intent.ROLLBACK, Phase.ROLLED_BACK) if "all-moved" in state.done:
+        case (Intent.ROLLBACK, Phase.ROLLED_BACK) if "settled" in state.done:
             return "all keys are on the legacy table"
     return ""
 
@@ -69,6 +71,7 @@ class Driver:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._behind = Quiet()
+        self._noted_s = self._let_go_s = float("-inf")
         self.waiting_for = "the first look"
 
     async def recover(self) -> None:
@@ -92,7 +95,9 @@ class Driver:
         """
         ctx = self._ctx
         await ctx.refresh()
-        await ctx.observer.look(ctx.state)
+        if await ctx.observer.look(ctx.state):
+            await self._note_stray()
+            await self._let_go()
         for _ in range(STEPS_A_TICK):
             try:
                 self.waiting_for = await self._step()
@@ -107,6 +112,33 @@ class Driver:
         await self._publish_again()
         if ctx.state.phase in MOVING:
             await ctx.sweeper.help(complete=ctx.state.document.complete, budget_s=BUDGET_S)
+
+    async def _note_stray(self) -> None:
+        """Journal the last stray's commit time, so that no restart of a consumer or of ours forgets it. A plain writer
+        makes thousands a second: several a quiet window are enough.
+        """
+        ctx, now_s = self._ctx, self._ctx.world.monotonic()
+        last_us = ctx.observer.stray_last_us
+        every_s = ctx.world.settings.gate_quiet_s / 4
+        if last_us != ctx.state.stray_last_us and now_s - self._noted_s >= every_s:
+            self._noted_s = now_s
+            await ctx.append("stray", {"last_us": last_us})
+
+    async def _let_go(self) -> None:
+        """Take out letters that are settled, now and then while there are any."""
+        ctx, now_s = self._ctx, self._ctx.world.monotonic()
+        evidence = ctx.evidence()
+        waits = now_s - self._let_go_s < ctx.world.settings.facts_s
+        if waits or ctx.state.phase not in REPLICATING or evidence is None or not evidence.dead_letters:
+            return
+        self._let_go_s = now_s
+        try:
+            gone = await let_go(ctx)
+        except CrossfadeError as error:
+            log.warning("letters can't be let go", error=str(error))
+        else:
+            if gone:
+                log.info("letters let go", letters=gone)
 
     async def _publish_again(self) -> None:
         """Put the flags in place again while pods stay behind: a controller that was replaced may have overwritten
@@ -132,10 +164,12 @@ class Driver:
         if ctx.state.pending and await self._admit():
             return PROGRESS
         intent = ctx.state.intent
-        if intent is not None and (reached := _reached(ctx.state, intent.intent)):
+        if intent is not None and (reached := _reached(ctx.state, intent.intent, intent.number)):
             return await ctx.settle(intent, "done", reached)
         if ctx.state.phase in FINISHED:
             return "nothing: the migration has ended"
+        if await halted(ctx):
+            return PROGRESS
         if ctx.state.paused:
             return _paused(ctx.state)
         if not ctx.state.is_published:
@@ -178,6 +212,6 @@ class Driver:
             return str(error)
         if pending.intent is Intent.COMPLETE and pending.arguments.get("confirm") != self._ctx.world.mapping.name:
             return f"complete wants the migration's name in writing: --confirm {self._ctx.world.mapping.name}"
-        if pending.intent is Intent.ROLLBACK and "publish-complete" in state.begun:
+        if pending.intent in {Intent.ROLLBACK, Intent.CUTOVER} and "publish-complete" in state.begun:
             return "the migration is being completed: absent rows belong to the new table by now, there is no way back"
         return ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from controller.aftermath import read_aftermath
-from controller.context import PROGRESS, Context
+from controller.context import PROGRESS, Context, gates_json
+from controller.settling import dealt_with, read_past
 from controller.starting import enter_dual_write, open_dual_write
 from controller.state import Pending, document_json
+from controller.sweeper import HeldOut
 from crossfade.core.clocks import CommitUs
 from crossfade.core.gates import (
     DRAINED_GATES,
@@ -20,7 +23,7 @@ from crossfade.core.gates import (
     waiting_for,
 )
 from crossfade.core.phases import Intent, Phase
-from crossfade.core.ramp import FULL_SHARE, next_generation, raised
+from crossfade.core.ramp import FULL_SHARE, next_generation, raised, renewed
 from crossfade.core.shape import Side
 
 BUDGET_S: Final = 0.2
@@ -47,8 +50,6 @@ async def dual_write(ctx: Context) -> str:
 
 async def ramping(ctx: Context) -> str:
     """RAMPING: move the share as asked. A halt holds up what goes forward; the way down stays open (ADR 0020)."""
-    if await _halted(ctx):
-        return PROGRESS
     cutover = _asked(ctx, Intent.CUTOVER)
     ramp = _asked(ctx, Intent.RAMP)
     intent = cutover or ramp
@@ -56,7 +57,7 @@ async def ramping(ctx: Context) -> str:
         return "crossfade ramp PERCENT, or crossfade cutover"
     share = FULL_SHARE if cutover else int(intent.arguments["share"])
     if ctx.state.halt and (cutover or share > ctx.state.document.share):
-        return f"the halt to clear: {ctx.state.halt}"
+        return _halt(ctx)
     if share != ctx.state.document.share:
         results = ctx.judge(RAMPING_GATES)
         # Lowering the share is the safe direction: it waits for no gate but that the pods know where they are.
@@ -70,12 +71,17 @@ async def ramping(ctx: Context) -> str:
     return await ctx.settle(intent, "done", f"{share / 100:g} %")
 
 
-async def _halted(ctx: Context) -> bool:
-    """Halt the ramp when a gate broke, let it go on when all are open again; say whether that changed."""
-    because = ctx.shut(HALTING_GATES) if ctx.evidence() is not None else ctx.state.halt
+def _halt(ctx: Context) -> str:
+    return f"the halt to clear: {ctx.state.halt}" if ctx.state.halt else ""
+
+
+async def halted(ctx: Context) -> bool:
+    """Halt when a gate of this phase broke, go on when all are open again; say whether that changed."""
+    gates = HALTING_GATES.get(ctx.state.phase, ())
+    because = ctx.shut(gates) if ctx.evidence() is not None else ctx.state.halt
     if bool(because) == bool(ctx.state.halt):
         return False
-    await ctx.append("halt", {"because": because, "gates": [each._asdict() for each in ctx.judge(HALTING_GATES)]})
+    await ctx.append("halt", {"because": because, "gates": gates_json(ctx.judge(gates))})
     return True
 
 
@@ -87,13 +93,14 @@ async def move_share(ctx: Context, share: int, results: list[GateResult]) -> str
     return await ctx.intend(document, dual_write=ctx.state.dual_write, gates=results)
 
 
-async def all_moved(ctx: Context, target: Side) -> str:
-    """Hand all keys over to `target`, and prove it; empty when it is proven and journaled as the step "all-moved".
+async def all_moved(ctx: Context, target: Side, step: str = "all-moved") -> str:
+    """Hand all keys over to `target`, and prove it; empty when it is proven and journaled as the step.
 
     The proof: while every pod worked under the document, a whole pass over both tables found nothing to do, and the
-    source's stream, read past the end of that pass, shows no owner write committed since it began.
+    source's stream, read past the end of that pass, shows no owner write committed since it began. Keys that the new
+    table refuses for good stay where they are: they are in the evidence, and no owner write to them counts.
     """
-    if "all-moved" in ctx.state.done:
+    if step in ctx.state.done:
         return ""
     waiting = ctx.shut([heartbeats])
     if waiting:
@@ -117,7 +124,10 @@ async def all_moved(ctx: Context, target: Side) -> str:
         return f"the sweeper's pass to the {target.value} table: {seen}"
     if not result.is_clean:
         stuck = f"; can't be moved: {'; '.join(result.stuck[:3])}" if result.stuck else ""
-        return f"a pass that finds nothing to do; the last one moved {result.moved}, helped {result.helped}{stuck}"
+        held = f"; refused by the legacy table: {named(result.held)}" if result.held and target is Side.LEGACY else ""
+        told = f"; their rows differ: {result.diverged}" if result.diverged else ""
+        moved = f"the last one moved {result.moved}, helped {result.helped}{stuck}{held}{told}"
+        return f"a pass that finds nothing to do; {moved}"
     lag_s = ctx.observer.lag(source).unreplicated_s
     if lag_s is None:
         return f"the lag of {world.mapping.shape(source).table}'s stream, which is unknown"
@@ -145,30 +155,70 @@ async def all_moved(ctx: Context, target: Side) -> str:
         "aftermath": aftermath._asdict(),
         "document": document_json(document),
     }
-    await ctx.finish("all-moved", evidence)
-    return PROGRESS
+    return await ctx.finish(step, evidence)
 
 
-async def drained(ctx: Context) -> list[GateResult]:
-    """Judge the gates that follow a move of all keys; the clean pass among them must have begun after it."""
+def named(held: Sequence[HeldOut | Mapping[str, Any]], count: int = 3) -> str:
+    """Name the first keys that were held out, with the cause."""
+    told = [each._asdict() if isinstance(each, HeldOut) else each for each in held[:count]]
+    return "; ".join(f"{each['key']}: {each['because']}" for each in told)
+
+
+async def drained(ctx: Context, step: str = "all-moved") -> list[GateResult]:
+    """Judge the gates that follow a move of all keys; the clean pass among them must have begun after the last handover
+    and after the last stray.
+    """
     evidence = ctx.evidence()
     results = ctx.judge(DRAINED_GATES)
     if evidence is None:
         return results
-    moved = ctx.state.done["all-moved"]
+    moved = ctx.state.done[step]
     since_s = await ctx.markers.elapsed_s(Side(moved["source"]), CommitUs(int(moved["ended_us"])))
-    results = pass_since(results, evidence.parity, since_s)
+    results = pass_since(results, evidence.parity, since_s, "all keys were moved")
+    if evidence.strays.age_s is not None:
+        results = pass_since(results, evidence.parity, evidence.strays.age_s, "the last write outside the protocol")
     if any(each.name == "clean_pass" and not each.open for each in results):
         await ctx.observer.want_pass()
     return results
 
 
 async def cut_over(ctx: Context) -> str:
-    """CUT_OVER: the sweeper hands over what nobody touched; then BAKING."""
+    """CUT_OVER: the sweeper hands over what nobody touched; then BAKING, with the keys named that can't move.
+
+    `cutover` once more takes those up again, under a higher generation.
+    """
+    intent = _asked(ctx, Intent.CUTOVER)
+    if intent is not None and (intent.number > ctx.state.entered or ctx.state.came_from is Phase.BAKING):
+        waiting = await _taken_up(ctx, intent)
+        if waiting:
+            return waiting
     if "all-moved" not in ctx.state.done:
-        return await all_moved(ctx, Side.NEW)
+        return _halt(ctx) or await all_moved(ctx, Side.NEW)
     results = await drained(ctx)
-    return waiting_for(results) or await ctx.enter(Phase.BAKING, results)
+    moved = ctx.state.done["all-moved"]["pass"]
+    held_out = {name: moved[name] for name in ("held_out", "held")}
+    return waiting_for(results) or await ctx.enter(Phase.BAKING, results, **held_out)
+
+
+async def cutover_again(ctx: Context, intent: Pending) -> str:
+    """Leave BAKING for CUT_OVER: the keys that were held out are taken up again."""
+    ctx.sweeper.forget()
+    return await ctx.enter(Phase.CUT_OVER, (), intent=intent.number, who=intent.who, again=True)
+
+
+async def _taken_up(ctx: Context, intent: Pending) -> str:
+    """Publish a higher generation, once an intent; empty when it is in force."""
+    step = f"taken-up-{intent.number}"
+    if step in ctx.state.done:
+        return ""
+    if step not in ctx.state.begun:
+        document = renewed(ctx.state.document, ctx.given_out(step))
+        await ctx.reserve(document.new_gen, step)
+        await ctx.begin(step, {"new_gen": str(document.new_gen)})
+    wanted = int(ctx.state.begun[step]["new_gen"])
+    if ctx.state.document.new_gen < wanted:
+        return await ctx.intend(ctx.state.document._replace(new_gen=wanted), dual_write=ctx.state.dual_write)
+    return await ctx.finish(step)
 
 
 async def roll_back(ctx: Context, intent: Pending) -> str:
@@ -189,7 +239,14 @@ async def rolled_back(ctx: Context) -> str:
             return await ctx.intend(document, dual_write=ctx.state.dual_write)
         return await ctx.finish("back", {"document": document_json(document)})
     if "all-moved" not in ctx.state.done:
-        return await all_moved(ctx, Side.LEGACY)
+        waiting = await all_moved(ctx, Side.LEGACY)
+        last = ctx.sweeper.last
+        if waiting and last is not None and last.diverged and not last.moved:
+            # All but those are home: what becomes of them needs a human decision.
+            return ctx.observer.read_past(ctx.since_s("diverged")) or await dealt_with(ctx) or waiting
+        return waiting
+    if "settled" not in ctx.state.done:
+        return await read_past(ctx, "read-past") or await dealt_with(ctx) or await ctx.finish("settled")
     if ctx.state.intent is None:
         return "crossfade ramp PERCENT (forward again), or crossfade abort"
     results = await drained(ctx)

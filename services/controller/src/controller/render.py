@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from crossfade.core.gates import utc
+
 if TYPE_CHECKING:
     from controller.planning import Plan
 
@@ -21,8 +23,8 @@ def _command(verb: str, arguments: Mapping[str, Any]) -> str:
     """Spell an intent as it was typed: the journal keeps shares in basis points."""
     if verb == "ramp":
         return f"ramp {arguments['share'] / 100:g}"
-    given = [f"--{name}" if value is True else f"--{name} {value}" for name, value in arguments.items() if value]
-    return " ".join([verb, *given])
+    options = [(name.replace("_", "-"), value) for name, value in arguments.items() if value]
+    return " ".join([verb, *(f"--{name}" if value is True else f"--{name} {value}" for name, value in options)])
 
 
 def _figure(value: float) -> str:
@@ -72,6 +74,8 @@ def status_text(body: Mapping[str, Any]) -> str:
         rates = ", ".join(f"{role} {rate:g}/s" for role, rate in sorted(applying.items()))
         lines.append(f"  applied: {rates or 'unknown'}")
         lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
+    lines += _held_out_lines(body.get("held_out") or {})
+    lines += _stray_lines(body.get("strays") or {})
     lines += [f"  {_mark(gate['open'])} {gate['name']}: {gate['because']}" for gate in body.get("gates", [])]
     return "\n".join(lines)
 
@@ -80,6 +84,31 @@ def _pause_lines(pause: Mapping[str, Any]) -> list[str]:
     lines = [f"  PAUSED by {pause.get('by') or 'an operator'}; to go on: crossfade resume --execute"]
     lines += [f"    at rest: {each}" for each in pause.get("rests", ())]
     return lines + [f"    goes on: {each}" for each in pause.get("goes_on", ())]
+
+
+def _held_out_lines(held: Mapping[str, Any]) -> list[str]:
+    """Name the keys that can't move to the new table."""
+    if not held.get("keys"):
+        return []
+    lines = [f"  held out, since they can't move to the new table: {held['keys']}"]
+    lines += [f"    {each['key']}: {each['because']}" for each in held["named"]]
+    return [*lines, f"    {held['cure']}"]
+
+
+def _stray_lines(strays: Mapping[str, Any]) -> list[str]:
+    """Name the writes outside the protocol; without alarm while they are normal."""
+    if not strays:
+        return []
+    if not strays["watched"]:
+        return ["  writers outside the protocol: normal until DUAL_WRITE; each has to be stopped or moved before that"]
+    if not strays["named"] and strays["waiting"] == 0:
+        return ["  strays (writes outside the protocol): none"]
+    waiting = "unknown" if strays["waiting"] is None else strays["waiting"]
+    lines = [f"  strays (writes outside the protocol): {waiting} need a decision"]
+    for each in strays["named"]:
+        lines.append(f"    {each['key']} in {each['table']} at {utc(each['at_us'])}")
+        lines.append(f"      {each['letter']}: {each['cure']}")
+    return lines
 
 
 def plan_text(plan: Plan) -> str:

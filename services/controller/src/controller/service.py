@@ -13,6 +13,7 @@ import structlog
 from controller.build import Built, build
 from controller.canary import Canary
 from controller.context import Context
+from controller.diverged import DivergedKeys
 from controller.driver import Driver
 from controller.evidence import Observer
 from controller.history import check_tables
@@ -37,8 +38,22 @@ def assemble(world: World) -> tuple[Context, Driver]:
     async def allocate(purpose: str) -> int:
         return await ctx.allocate(purpose)
 
-    sweeper = Sweeper(world.tables, world.ownership, world.settings, now_us=world.now_us, monotonic=world.monotonic)
-    ctx = Context(world, Observer(world, Canary(world, allocate)), sweeper)
+    diverged = DivergedKeys(
+        world.tables,
+        world.mapping,
+        world.letters,
+        lambda name: name in ctx.state.discarded,
+        now_us=world.now_us,
+    )
+    sweeper = Sweeper(
+        world.tables,
+        world.ownership,
+        diverged,
+        world.settings,
+        now_us=world.now_us,
+        monotonic=world.monotonic,
+    )
+    ctx = Context(world, Observer(world, Canary(world, allocate)), sweeper, diverged)
     return ctx, Driver(ctx)
 
 

@@ -13,11 +13,14 @@ from controller.context import Context, gates_json
 from controller.planning import check_plan
 from controller.state import Pending
 from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
+from crossfade.core.carrying import EXCLUDED
 from crossfade.core.clocks import CommitUs
 from crossfade.core.errors import ConfigError, DriftDetected
 from crossfade.core.gates import CATCHING_UP_GATES, GateResult, clock_skew, heartbeats, waiting_for
+from crossfade.core.item import is_held_out
 from crossfade.core.keys import Key
 from crossfade.core.phases import Intent, Phase
+from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side
 from crossfade.core.snapshot import LineMapper
 
@@ -263,7 +266,10 @@ async def _import(ctx: Context) -> str:
 
 
 async def catching_up(ctx: Context) -> str:
-    """CATCHING_UP: the new table's change records, then the gates, then the API may copy its writes."""
+    """CATCHING_UP: the new table's change records, then the gates, then the API may copy its writes.
+
+    From the moments that the entry into DUAL_WRITE tells on, writers outside the protocol are strays (ADR 0016).
+    """
     if "capture-new" not in ctx.state.done:
         await ctx.begin("capture-new", {"table": ctx.world.mapping.shape(Side.NEW).table})
         return await _capture_ready(ctx, Side.NEW) or await ctx.finish("capture-new", {"active_us": ctx.world.now_us()})
@@ -292,4 +298,23 @@ async def open_dual_write(ctx: Context) -> str:
     waiting = ctx.shut([heartbeats])
     if waiting:
         return waiting
+    if "held-out" not in ctx.state.done:
+        return await _hold_out_excluded(ctx)
     return await ctx.finish("dual-write", {"pods": len(ctx.observer.pods)})
+
+
+async def _hold_out_excluded(ctx: Context) -> str:
+    """Mark the rows of excluded keys, so that all who meet them know that they stay (ADR 0014).
+
+    Before that nobody but us knows of an exclusion, and the verifier would call such keys missing for ever.
+    """
+    keys = sorted(excluded_keys(ctx))
+    if keys:
+        aim = Aim(Side.NEW, await ctx.allocate("excluded keys"))
+        results = await ctx.world.ownership.hold_out_many(dict.fromkeys(keys, EXCLUDED), aim)
+        for key, done in zip(keys, results, strict=True):
+            if isinstance(done, Exception):
+                raise done
+            if done.item is not None and not is_held_out(done.item):
+                return f"the excluded row {key.decode()} to take a mark: {done.because or done.outcome.value}"
+    return await ctx.finish("held-out", {"keys": len(keys)})

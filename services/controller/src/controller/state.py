@@ -13,6 +13,8 @@ Kinds of entries, and what their bodies hold:
 | share | `document`, `dual_write`, `gates`: about to be published |
 | published | `share`: number of that entry |
 | pause | `paused`, `who` |
+| note | `discarded`: a letter that a person discarded, with its payload, by `intent` or by the replicator's tool |
+| stray | `last_us`: commit times of the last strays, by side |
 | halt | `because`: empty when the ramp goes on |
 """
 
@@ -24,7 +26,7 @@ from typing import Any, NamedTuple
 from crossfade.core.errors import ConfigError
 from crossfade.core.phases import Intent, Phase, check_transition
 from crossfade.core.ramp import FlagDocument, check_generations
-from crossfade.ports.control import Entry
+from crossfade.ports.control import DIVERGED, Entry
 
 
 class Pending(NamedTuple):
@@ -51,6 +53,8 @@ class Migration(NamedTuple):
     Attributes:
         number: of the last entry folded in.
         phase: where it stands.
+        entered: number of the entry that began the phase.
+        came_from: the phase before.
         since_us: when the phase began, wall clock of the controller then.
         strays_since_us: by side ("legacy", "new"), the commit time from which on writers outside the protocol are
             strays; empty before the first entry into DUAL_WRITE.
@@ -60,7 +64,11 @@ class Migration(NamedTuple):
         pending: intents without an outcome, oldest first.
         paused: whether the migration is paused.
         paused_by: who paused it; empty when nobody did.
-        halt: why the ramp stopped by itself; empty when it did not.
+        halt: why the migration halted in this phase; empty when it did not.
+        discarded: names of the letters about diverged keys that a person discarded: the owner's row may overwrite the
+            other one.
+        discards: how many letters each intent has discarded, by its number.
+        stray_last_us: commit times of the last strays known of, by side.
         counter: the highest generation ever given out.
         reserved: what the counter was raised for last; empty once a flag document or a phase came after it. A
             controller that dies before it used a generation finds it again here.
@@ -81,6 +89,11 @@ class Migration(NamedTuple):
     paused: bool = False
     paused_by: str = ""
     halt: str = ""
+    stray_last_us: Mapping[str, int] = {}
+    discarded: frozenset[str] = frozenset()
+    discards: Mapping[int, int] = {}
+    entered: int = 0
+    came_from: Phase = Phase.PLANNED
     counter: int = 0
     reserved: str = ""
     document: FlagDocument = FlagDocument()
@@ -142,7 +155,15 @@ def _phase(state: Migration, entry: Entry) -> Migration:
     # The first entry into DUAL_WRITE says it; a rollback comes by there again, and changes nothing.
     strays_since_us = state.strays_since_us or entry.body.get("strays_since_us", {})
     return state._replace(
-        phase=there, since_us=entry.at_us, strays_since_us=strays_since_us, begun={}, done={}, reserved=""
+        phase=there,
+        entered=entry.number,
+        came_from=state.phase,
+        since_us=entry.at_us,
+        strays_since_us=strays_since_us,
+        begun={},
+        done={},
+        reserved="",
+        halt="",
     )
 
 
@@ -160,8 +181,13 @@ def _generation(state: Migration, entry: Entry) -> Migration:
 
 
 def _share(state: Migration, entry: Entry) -> Migration:
+    document = document_of(entry.body["document"])
+    done = state.done
+    if document != state.document:  # what was proven under another document is no proof any more
+        done = {name: body for name, body in done.items() if name != "all-moved"}
     return state._replace(
-        document=document_of(entry.body["document"]),
+        done=done,
+        document=document,
         dual_write=entry.body["dual_write"],
         share_entry=entry.number,
         is_published=False,
@@ -182,8 +208,23 @@ def _halt(state: Migration, entry: Entry) -> Migration:
     return state._replace(halt=entry.body["because"])
 
 
-def _note(state: Migration, _entry: Entry) -> Migration:
+def _stray(state: Migration, entry: Entry) -> Migration:
+    return state._replace(stray_last_us={**state.stray_last_us, **entry.body["last_us"]})
+
+
+def _nothing(state: Migration, _entry: Entry) -> Migration:
     return state
+
+
+def _note(state: Migration, entry: Entry) -> Migration:
+    letter = entry.body.get("discarded")
+    if letter is None or letter.get("part", 1) != letter.get("parts", 1):
+        return state
+    discards, intent = dict(state.discards), letter.get("intent")
+    if intent is not None:
+        discards[intent] = discards.get(intent, 0) + 1
+    names = {letter["letter"]} if letter["code"] == DIVERGED else set()
+    return state._replace(discarded=state.discarded | names, discards=discards)
 
 
 _FOLDS = {
@@ -198,9 +239,10 @@ _FOLDS = {
     "published": _published,
     "pause": _pause,
     "halt": _halt,
+    "stray": _stray,
     "note": _note,
-    "repair": _note,
-    "gate": _note,
+    "repair": _nothing,
+    "gate": _nothing,
 }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from controller.context import Context
 from controller.state import document_json
+from controller.sweeper import SAMPLES
+from crossfade.core.carrying import EXCLUDED
 from crossfade.core.gates import (
     CATCHING_UP_GATES,
     DRAINED_GATES,
@@ -13,18 +16,25 @@ from crossfade.core.gates import (
     RAMPING_GATES,
     STARTING_GATES,
     Gate,
+    Strays,
     clock_skew,
 )
 from crossfade.core.phases import PAUSE_GOES_ON, PAUSE_RESTS, Phase
 from crossfade.core.ramp import FULL_SHARE
 from crossfade.core.shape import Side
 
+HELD_OUT_CURE: Final = (
+    "correct each row, or the mapping, then: crossfade cutover --execute; or leave them in the legacy table: "
+    "crossfade complete --leave-behind N"
+)
+"""What an operator does about keys that can't move."""
+
 NEXT_GATES: Final[dict[Phase, tuple[Gate, ...]]] = {
     Phase.PLANNED: STARTING_GATES,
     Phase.CAPTURING: STARTING_GATES,
     Phase.CATCHING_UP: CATCHING_UP_GATES,
     Phase.DUAL_WRITE: RAMPING_GATES,
-    Phase.RAMPING: (*RAMPING_GATES, *(gate for gate in HALTING_GATES if gate not in RAMPING_GATES)),
+    Phase.RAMPING: (*RAMPING_GATES, *(gate for gate in HALTING_GATES[Phase.RAMPING] if gate not in RAMPING_GATES)),
     Phase.CUT_OVER: DRAINED_GATES,
     Phase.BAKING: DRAINED_GATES,
     Phase.ROLLED_BACK: DRAINED_GATES,
@@ -66,6 +76,7 @@ def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
         "throughput_per_s": {role: round(rate, 1) for role, rate in observer.throughput.items()},
         "keys": None if sweeper.progress is None else sweeper.progress.keys,
         "percent_on_new": _percent(ctx),
+        "held_out": _held_out(ctx),
         "in_handover": sweeper.in_handover,
         "helped": sweeper.helped,
         "sweep": None if moving is None else moving.as_json(),
@@ -80,10 +91,37 @@ def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
             for each in observer.pods
         ],
         "dead_letters": None if evidence is None else evidence.dead_letters,
+        "strays": None if evidence is None else _strays(evidence.strays, state.strays_since_us),
         "parity": None if evidence is None else evidence.parity._asdict(),
         "probe": None if evidence is None else evidence.probe._asdict(),
         "snapshot": {name: ctx.state.facts[name] for name in ("export", "map", "import") if name in ctx.state.facts},
     }
+
+
+def _strays(strays: Strays, since_us: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "watched": strays.watched,
+        "since_us": dict(since_us),
+        "last_us": strays.last_us,
+        "waiting": strays.waiting,
+        "named": [each._asdict() for each in strays.named],
+    }
+
+
+def _held_out(ctx: Context) -> dict[str, Any]:
+    """Tell which keys can't move to the new table: by the last whole look, else by the last proof in the journal."""
+    progress, last = ctx.sweeper.progress, ctx.sweeper.last
+    if last is not None and last.target is Side.NEW:
+        count, held = last.held_out, [each._asdict() for each in last.held]
+    elif progress is not None:
+        count, held = progress.held_out, [each._asdict() for each in progress.held]
+    else:
+        proof = ctx.state.facts.get("all-moved", {}).get("pass", {})
+        count, held = int(proof.get("held_out", 0)), list(proof.get("held", []))
+        if not count:
+            excluded = sorted(ctx.world.excluded)
+            count, held = len(excluded), [{"key": key.decode(), "because": EXCLUDED} for key in excluded[:SAMPLES]]
+    return {"keys": count, "named": held, "cure": HELD_OUT_CURE if count else ""}
 
 
 def _percent(ctx: Context) -> float | None:

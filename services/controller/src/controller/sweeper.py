@@ -8,20 +8,21 @@ and stays within the read and write units it was given. A pass that found nothin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import structlog
 
+from controller.diverged import DivergedKeys, Rows
 from controller.settings import ControllerSettings
 from crossfade.core.clocks import CommitUs
 from crossfade.core.decisions import Done, Outcome, StepKind
-from crossfade.core.item import Item, generation_of, is_active, version_of
+from crossfade.core.item import Item, generation_of, is_active, is_held_out, version_of
 from crossfade.core.keys import Key
 from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side
-from crossfade.core.writes import SealAbsent
+from crossfade.core.writes import Fence, SealAbsent
 from crossfade.ports.table import OwnedTable
 from crossfade.runtime import telemetry
 from crossfade.runtime.ownership import Ownership
@@ -31,6 +32,13 @@ log = structlog.get_logger()
 
 SAMPLES = 10
 """Keys that can't be moved, named in evidence."""
+
+
+class HeldOut(NamedTuple):
+    """A key that can't move to the new table, and why."""
+
+    key: str
+    because: str
 
 
 class PassResult(NamedTuple):
@@ -45,6 +53,9 @@ class PassResult(NamedTuple):
         moved: active in the source, or absent there while the target had a row.
         helped: standby on both sides, or without a counterpart.
         stuck: keys that could not be moved, with the reason; the first ones.
+        held_out: keys that stay with the source, since the target refuses them for good or an operator excluded them.
+        held: the first of them, with the cause.
+        diverged: keys that stay where they are, since the target's row differs at the same version.
     """
 
     target: Side
@@ -55,15 +66,24 @@ class PassResult(NamedTuple):
     moved: int = 0
     helped: int = 0
     stuck: tuple[str, ...] = ()
+    held_out: int = 0
+    held: tuple[HeldOut, ...] = ()
+    diverged: int = 0
 
     @property
     def is_clean(self) -> bool:
-        """Whether there was nothing to do."""
-        return not (self.moved or self.helped or self.stuck)
+        """Whether there was nothing to do.
+
+        A key that the new table refuses is at home in the legacy one. On the way back there is no other home: a key
+        that the legacy table refuses needs a human decision.
+        """
+        at_home = self.target is Side.NEW or not self.held_out
+        return at_home and not (self.moved or self.helped or self.stuck or self.diverged)
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as evidence."""
-        return {**self._asdict(), "target": self.target.value, "stuck": list(self.stuck)}
+        held = [each._asdict() for each in self.held]
+        return {**self._asdict(), "target": self.target.value, "stuck": list(self.stuck), "held": held}
 
 
 class Pace:
@@ -89,10 +109,14 @@ class Progress(NamedTuple):
     Attributes:
         on_new: mapped keys that the legacy table doesn't own any more.
         keys: all mapped keys.
+        held_out: keys that can't move to the new table.
+        held: the first of them, with the cause.
     """
 
-    on_new: int
-    keys: int
+    on_new: int = 0
+    keys: int = 0
+    held_out: int = 0
+    held: tuple[HeldOut, ...] = ()
 
     @property
     def share(self) -> float | None:
@@ -109,6 +133,7 @@ class Sweeper:
     """Passes over both tables. Belongs to the one task that drives the migration.
 
     Attributes:
+        last: the last pass that ended; None when there was none, or it was forgotten.
         progress: what the last whole look told; None before the first.
         helped: keys whose handover was completed.
         handed_over: keys handed over or helped, by the side that owns them since.
@@ -118,13 +143,15 @@ class Sweeper:
         self,
         tables: Mapping[Side, OwnedTable],
         ownership: Ownership,
+        diverged: DivergedKeys,
         settings: ControllerSettings,
         *,
         now_us: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
-        """Take the tables, what hands over, and the clocks."""
+        """Take the tables, what hands over, what holds back, and the clocks."""
         self._tables = tables
+        self._diverged = diverged
         self._ownership = ownership
         self._settings = settings
         self._now_us = now_us
@@ -133,10 +160,11 @@ class Sweeper:
         self._moving = Pace(settings.sweep_moves_per_s, monotonic)
         self._move: PassResult | None = None
         self._move_side: Side | None = None
+        self.last: PassResult | None = None
         self._cursor: bytes | None = None
         self._help_cursor: bytes | None = None
         self._help_rests_until_s = monotonic()
-        self._counting = Progress(0, 0)
+        self._counting = Progress()
         self._suspects: dict[Key, _Suspect] = {}
         self.progress: Progress | None = None
         self.helped = 0
@@ -154,8 +182,8 @@ class Sweeper:
         return self._move
 
     def forget(self) -> None:
-        """Drop the pass that is under way: its proof no longer counts."""
-        self._move = None
+        """Drop the pass that is under way, and the last one: their proof no longer counts."""
+        self._move = self.last = None
 
     # Moving all keys.
 
@@ -187,6 +215,7 @@ class Sweeper:
         if self._move_side is not None:
             return None
         result, self._move = self._move, None
+        self.last = result
         return result
 
     async def _move_page(self, side: Side, aim: Aim, complete: bool) -> None:
@@ -194,21 +223,29 @@ class Sweeper:
         self._reading.spend(page.scanned)
         items = dict(page.items)
         standby = [key for key, item in items.items() if not is_active(item, side, complete=complete)]
-        across = await self._tables[side.other].read_many(standby)
+        across = await self._tables[side.other].read_many(standby if side is aim.side else list(items))
         idle = [key for key in standby if not is_active(across.get(key), side.other, complete=complete)]
         if side is aim.side:
             moved = [key for key in standby if key not in idle]
             await self._stub([key for key in moved if key not in across], aim)
             known: dict[Key, Item] = {}
+            rows = {key: Rows(across[key], items[key]) for key in moved if key in across}
         else:
             moved = [key for key in items if key not in standby]
             known = {key: items[key] for key in moved}
+            rows = {key: Rows(items[key], across[key]) for key in moved if key in across}
+        differing = await self._diverged.hold(aim.side.other, rows)
+        moved = [key for key in moved if key not in differing]
         result = self._required()
         self._move = result._replace(
-            rows=result.rows + page.scanned, keys=result.keys + (0 if side is aim.side else len(items))
+            rows=result.rows + page.scanned,
+            keys=result.keys + (0 if side is aim.side else len(items)),
+            # Such keys have a row in both tables, and are counted where they are owned.
+            diverged=result.diverged + (0 if side is aim.side else len(differing)),
         )
-        await self._hand_over(moved, aim, known, complete, "moved")
-        await self._hand_over(idle, aim, {}, complete, "helped")
+        counts = side is not aim.side
+        await self._hand_over(moved, aim, known, complete, "moved", counts=counts)
+        await self._hand_over(idle, aim, {}, complete, "helped", counts=counts)
         self._cursor = page.next
         if page.next is None:
             self._move_side = aim.side if side is aim.side.other else None
@@ -219,26 +256,62 @@ class Sweeper:
         await source.perform_many([SealAbsent(key, aim.generation, self._now_us() << 10) for key in keys])
 
     async def _hand_over(
-        self, keys: Sequence[Key], aim: Aim, known: Mapping[Key, Item], complete: bool, what: str
+        self, keys: Sequence[Key], aim: Aim, known: Mapping[Key, Item], complete: bool, what: str, *, counts: bool
     ) -> None:
         if not keys:
             return
         self._moving.spend(len(keys))
         with _span(aim, len(keys)) as span:
             results = await self._ownership.hand_over_many(keys, aim, known=known, complete=complete)
+            results = await self._marked(keys, results, aim)
+            await self._fenced(keys, results, aim)
             self._count(results, f"{what}, generation {aim.generation}", span)
         result = self._required()
+        told = list(zip(keys, results, strict=True))
+        held = [HeldOut(key.decode(), done.because) for key, done in told if _is_held_out(done)]
         stuck = [
             f"{key.decode()}: {_why(done)}"
-            for key, done in zip(keys, results, strict=True)
-            if not (isinstance(done, Done) and done.outcome is Outcome.SETTLED and done.side is aim.side)
+            for key, done in told
+            if not _is_held_out(done)
+            and not (isinstance(done, Done) and done.outcome is Outcome.SETTLED and done.side is aim.side)
         ]
-        arrived = len(keys) - len(stuck)
+        arrived = len(keys) - len(stuck) - len(held)
         self._move = result._replace(
+            held_out=result.held_out + (len(held) if counts else 0),
+            held=(result.held + tuple(held if counts else ()))[:SAMPLES],
             moved=result.moved + (arrived if what == "moved" else 0),
             helped=result.helped + (arrived if what == "helped" else 0),
             stuck=(result.stuck + tuple(stuck))[:SAMPLES],
         )
+
+    async def _marked(
+        self, keys: Sequence[Key], results: Sequence[Done | Exception], aim: Aim
+    ) -> list[Done | Exception]:
+        """Mark the keys that can't move and whose rows don't say so yet; return the results with theirs.
+
+        An exclusion is known to us alone, and a row that was never sealed tells nobody that it stays.
+        """
+        found = dict(zip(keys, results, strict=True))
+        unmarked = {
+            key: done.because
+            for key, done in found.items()
+            if isinstance(done, Done) and done.outcome is Outcome.HELD_OUT and not is_held_out(done.item)
+        }
+        if unmarked:
+            marked = await self._ownership.hold_out_many(unmarked, aim)
+            found.update(zip(unmarked, marked, strict=True))
+        return list(found.values())
+
+    async def _fenced(self, keys: Sequence[Key], results: Sequence[Done | Exception], aim: Aim) -> None:
+        """Shut the other table to each key that was held out: absent or without a role there, it would own the key once
+        the migration is complete, an empty wallet.
+        """
+        held = {key: done for key, done in zip(keys, results, strict=True) if _is_held_out(done)}
+        target = self._tables[aim.side]
+        rows = await target.read_many(list(held)) if held else {}
+        bare = [key for key in held if (row := rows.get(key)) is None or row.role is None]
+        if bare:
+            await target.perform_many([Fence(key, generation_of(held[key].item)) for key in bare])
 
     def _count(self, results: Sequence[Done | Exception], why: str, span: telemetry.Started | None) -> None:
         arrived = Counter(each.side.value for each in results if isinstance(each, Done) and _was_moved(each))
@@ -272,11 +345,23 @@ class Sweeper:
             if not is_active(other, Side.NEW, complete=complete):
                 self._suspects.setdefault(key, _Suspect(_signature(item, other), now_s))
         counting = self._counting
-        self._counting = Progress(counting.on_new + len(standby), counting.keys + len(page.items))
+        held = [HeldOut(key.decode(), because) for key, because in self._held_out(page.items)]
+        self._counting = Progress(
+            counting.on_new + len(standby),
+            counting.keys + len(page.items),
+            counting.held_out + len(held),
+            (counting.held + tuple(held))[:SAMPLES],
+        )
         self._help_cursor = page.next
         if page.next is None:
-            self.progress, self._counting = self._counting, Progress(0, 0)
+            self.progress, self._counting = self._counting, Progress()
             self._help_rests_until_s = now_s + self._settings.sweep_rest_s
+
+    def _held_out(self, rows: Sequence[tuple[Key, Item]]) -> Iterator[tuple[Key, str]]:
+        """Return the rows of the legacy table whose keys were held out, with the cause."""
+        for key, item in rows:
+            if is_held_out(item):
+                yield key, self._ownership.why_held_out(key, item, Side.NEW)
 
     async def _settle_suspects(self, complete: bool) -> None:
         if not self._suspects:
@@ -308,6 +393,10 @@ class Sweeper:
                     log.info("handover completed", key=key.decode(), owner=done.side.value)
                 else:
                     log.warning("handover can't be completed", key=key.decode(), reason=_why(done))
+
+
+def _is_held_out(done: Done | Exception) -> TypeGuard[Done]:
+    return isinstance(done, Done) and done.outcome is Outcome.HELD_OUT and is_held_out(done.item)
 
 
 def _was_moved(done: Done) -> bool:

@@ -30,6 +30,8 @@ class Task(NamedTuple):
         complete: of the flag document: absent or missing role in the new table means active.
         may_hand_over: False for a key that an operator excluded: it stays where it is.
         reads: only find the image that answers; nothing is written.
+        hold_out: the cause for which the sweeper marks a key that can't move, in its row: it is sealed and given back
+            without the other table being asked. Empty: it is handed over.
     """
 
     key: Key
@@ -41,6 +43,7 @@ class Task(NamedTuple):
     complete: bool = False
     may_hand_over: bool = True
     reads: bool = False
+    hold_out: str = ""
 
 
 class Outcome(Enum):

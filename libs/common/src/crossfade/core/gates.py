@@ -7,9 +7,11 @@ is collected by the controller, which journals the verdicts with each transition
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from crossfade.core.clocks import Skew
+from crossfade.core.phases import REPLICATING, Phase
 from crossfade.core.ramp import FlagDocument
 
 
@@ -36,7 +38,7 @@ class Bounds(NamedTuple):
 
     Attributes:
         lag_s: highest lag of either hop and direction.
-        quiet_s: how long the lags must have stayed below it, and how far back no foreign write may lie.
+        quiet_s: how long the lags must have stayed below it, and how far back no stray may lie.
         clean_pass_s: oldest clean verifier pass that counts.
         expiry_margin_s: least time from the oldest unapplied record to its expiry.
         min_pods: API pods that must be heard of.
@@ -146,6 +148,47 @@ class ApiCalls(NamedTuple):
     pods: Sequence[str] = ()
 
 
+class Stray(NamedTuple):
+    """One write outside the protocol, as its letter tells of it, or one key whose rows differ at one version.
+
+    Attributes:
+        letter: name of the letter, for the replicator's tools.
+        key: the encoded key.
+        table: written to.
+        at_us: commit time, or when the difference was found.
+        settled: it was carried over: nothing is left to do but to stop the writer.
+        cure: for the operator.
+    """
+
+    letter: str
+    key: str
+    table: str
+    at_us: int
+    settled: bool
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.key} in {self.table} at {utc(self.at_us)}"
+
+
+class Strays(NamedTuple):
+    """What is known of writers outside the protocol (ADR 0016).
+
+    Attributes:
+        watched: whether the journal has an entry into DUAL_WRITE: until then such writers are normal.
+        age_s: time since the last stray was committed, at least; None when there was none.
+        last_us: its commit time; 0 when there was none.
+        waiting: letters of strays and of diverged keys that wait for a person; None when they could not be read.
+        named: the first of those, oldest first, then of the settled ones.
+    """
+
+    watched: bool = False
+    age_s: float | None = None
+    last_us: int = 0
+    waiting: int | None = 0
+    named: tuple[Stray, ...] = ()
+
+
 class Evidence(NamedTuple):
     """All that gates look at, of one moment.
 
@@ -156,10 +199,9 @@ class Evidence(NamedTuple):
         quiet_s: how long both directions' lags have stayed below the bound, on the controller's own clock.
         dead_letters: how many there are; None when unknown.
         parity: the verifier's word.
-        foreign_age_s: time since the last foreign write was committed, at least; None when there was none.
+        strays: what is known of writers outside the protocol.
         imprecise_age_s: time since the last record without µs was, at least; None when there was none.
         precisions: each table's stream precision as the service tells it; "" when there is no stream.
-        halts: why consumers stopped the ramp.
         oldest_unapplied_s: how long the oldest unapplied record of any shard has been in its stream; 0 when there is
             none.
         retention_s: the shorter of both streams' retention; None when unknown.
@@ -177,10 +219,9 @@ class Evidence(NamedTuple):
     quiet_s: float
     dead_letters: int | None
     parity: Parity
-    foreign_age_s: float | None
+    strays: Strays
     imprecise_age_s: float | None
     precisions: Mapping[str, str]
-    halts: Sequence[str]
     oldest_unapplied_s: float
     retention_s: float | None
     document: FlagDocument
@@ -191,6 +232,11 @@ class Evidence(NamedTuple):
     skew: Skew | None = None
     clock: str = ""
     feed: Mapping[str, Lag] = {}
+
+
+def utc(at_us: int) -> str:
+    """Return a wall clock time in µs as text: an operator compares it with other logs."""
+    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 Gate: TypeAlias = Callable[[Evidence, Bounds], GateResult]
@@ -245,7 +291,7 @@ def quiet_window(evidence: Evidence, bounds: Bounds) -> GateResult:
 
 
 def dead_letters(evidence: Evidence, _bounds: Bounds) -> GateResult:
-    """No record waits for a person."""
+    """No record needs a human decision."""
     count = evidence.dead_letters
     if count is None:
         return GateResult("dead_letters", False, None, 0, "the dead-letter store could not be read")
@@ -267,18 +313,19 @@ def clean_pass(evidence: Evidence, bounds: Bounds) -> GateResult:
     return GateResult("clean_pass", True, age_s, bound_s, f"clean {age_s:.0f} s ago")
 
 
-def pass_since(results: Sequence[GateResult], parity: Parity, since_s: float) -> list[GateResult]:
+def pass_since(results: Sequence[GateResult], parity: Parity, since_s: float, what: str) -> list[GateResult]:
     """Ask more of `clean_pass`: the pass must have begun after something happened, so that it has seen its effect.
 
     Args:
         results: verdicts, `clean_pass` among them.
         parity: the verifier's word.
         since_s: how long ago that something happened.
+        what: it was, for the operator.
     """
     began_s = parity.clean_pass_began_s
     if began_s is not None and began_s <= since_s:
         return list(results)
-    because = "no clean pass has begun and ended since all keys were moved"
+    because = f"no clean pass has begun and ended since {what}"
     return [
         each._replace(open=False, because=because) if each.name == "clean_pass" and each.open else each
         for each in results
@@ -295,13 +342,35 @@ def no_drift(evidence: Evidence, _bounds: Bounds) -> GateResult:
     return GateResult("no_drift", not found, found, 0, named or "no blocking difference")
 
 
-def no_foreign_write(evidence: Evidence, bounds: Bounds) -> GateResult:
-    """Nobody outside the protocol wrote in the quiet window. By commit time: old duplicates keep arriving."""
-    age_s = evidence.foreign_age_s
-    if age_s is None:
-        return GateResult("no_foreign_write", True, None, bounds.quiet_s, "none seen")
-    because = f"the last one was committed at least {age_s:.1f} s ago; the quiet window is {bounds.quiet_s:g} s"
-    return GateResult("no_foreign_write", age_s >= bounds.quiet_s, round(age_s, 3), bounds.quiet_s, because)
+def no_stray(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Nobody writes outside the protocol, and what was written so is dealt with. By commit time: old duplicates keep
+    arriving.
+    """
+    strays, bound_s = evidence.strays, bounds.quiet_s
+    if strays.waiting is None:
+        return GateResult("no_stray", False, None, bound_s, "the letters of strays could not be read")
+    age_s = strays.age_s
+    value = {"waiting": strays.waiting, "last_s": None if age_s is None else round(age_s, 3)}
+    if strays.waiting:
+        first = next((each for each in strays.named if not each.settled), None)
+        named = f", the first: {first}" if first else ""
+        because = (
+            f"{strays.waiting} writes outside the protocol, or keys whose rows differ, need a decision{named}. Stop "
+            "the writer; then `replicator dead-letters list`, and merge or discard each"
+        )
+        return GateResult("no_stray", False, value, bound_s, because)
+    if age_s is not None and age_s < bound_s:
+        last = max((each for each in strays.named if each.settled), key=lambda each: each.at_us, default=None)
+        named = f": {last}" if last else ""
+        because = (
+            f"a write outside the protocol was committed {age_s:.1f} s ago or more{named}. Stop the writer; the gate "
+            f"opens {bound_s:g} s after its last write"
+        )
+        return GateResult("no_stray", False, value, bound_s, because)
+    if not strays.watched:
+        return GateResult("no_stray", True, value, bound_s, "writers outside the protocol are normal until DUAL_WRITE")
+    because = "none seen" if age_s is None else f"the last one was {age_s:.0f} s ago or more; none needs a decision"
+    return GateResult("no_stray", True, value, bound_s, because)
 
 
 def reverse_proven(evidence: Evidence, bounds: Bounds) -> GateResult:
@@ -353,12 +422,6 @@ def heartbeats(evidence: Evidence, bounds: Bounds) -> GateResult:
         because = f"{count} pods are heard of, at least {bounds.min_pods} must be"
         return GateResult("heartbeats", False, value, bounds.min_pods, because)
     return GateResult("heartbeats", True, value, bounds.min_pods, f"all {count} pods are at the flag document")
-
-
-def not_halted(evidence: Evidence, _bounds: Bounds) -> GateResult:
-    """No consumer stopped the ramp."""
-    because = "; ".join(evidence.halts) or "no consumer objects"
-    return GateResult("not_halted", not evidence.halts, list(evidence.halts), [], because)
 
 
 def calls_reported(evidence: Evidence, _bounds: Bounds) -> GateResult:
@@ -433,7 +496,7 @@ def clock_skew(evidence: Evidence, bounds: Bounds) -> GateResult:
 STARTING_GATES: Final[tuple[Gate, ...]] = (clock_skew,)
 """Before CAPTURING and before SNAPSHOT."""
 
-CATCHING_UP_GATES: Final[tuple[Gate, ...]] = (forward_lag, expiry, precision, not_halted, clock_skew)
+CATCHING_UP_GATES: Final[tuple[Gate, ...]] = (forward_lag, expiry, precision, clock_skew)
 """Before DUAL_WRITE."""
 
 RAMPING_GATES: Final[tuple[Gate, ...]] = (
@@ -443,20 +506,23 @@ RAMPING_GATES: Final[tuple[Gate, ...]] = (
     dead_letters,
     clean_pass,
     no_drift,
-    no_foreign_write,
+    no_stray,
     reverse_proven,
     expiry,
     precision,
     heartbeats,
-    not_halted,
     clock_skew,
     feed,
     calls_reported,
 )
 """Before RAMPING, and before each further step of the ramp."""
 
-HALTING_GATES: Final[tuple[Gate, ...]] = (error_rate, latency, no_drift, not_halted)
-"""What stops the ramp by itself."""
+HALTING_GATES: Final[dict[Phase, tuple[Gate, ...]]] = {
+    **{phase: (no_stray,) for phase in Phase if phase in REPLICATING},
+    Phase.RAMPING: (error_rate, latency, no_drift, no_stray),
+}
+"""What halts the migration automatically, by phase: raises and the cutover in RAMPING, the sweeper in CUT_OVER, and the
+steps of COMPLETE before its point of no return. Nothing halts a rollback: while strays are about, its end waits."""
 
 DRAINED_GATES: Final[tuple[Gate, ...]] = (
     forward_lag,
@@ -464,6 +530,7 @@ DRAINED_GATES: Final[tuple[Gate, ...]] = (
     dead_letters,
     clean_pass,
     no_drift,
+    no_stray,
     heartbeats,
     clock_skew,
     feed,

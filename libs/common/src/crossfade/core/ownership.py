@@ -274,13 +274,14 @@ class OwnershipRules:
             return self._help(state, far=far, near=near.item if near else None)
         highest = max(generation_of(far), generation_of(near.item if near else None))
         creates = task.op is not None and task.op.kind is Kind.EARN
-        if not task.may_hand_over or task.aim.generation <= highest or (far is None and not creates):
+        may_move = task.may_hand_over or task.hold_out
+        if not may_move or task.aim.generation <= highest or (far is None and not creates):
             return self._stays(state, far, near, why_it_stays(self._mapping, task, far))
         if far is None:
             stub = SealAbsent(task.key, task.aim.generation, task.seed)
             return self._ask(state, Sealing(far_side, absent=True), Perform(far_side, stub))
         because = why_not(self._mapping, task.key, task.aim.side, far, near.item if near else None)
-        if because:
+        if because and not task.hold_out:
             return self._stays(self._noted(state, StepKind.HELD_OUT, far_side, far, because), far, near, because)
         seal = Seal(
             task.key,
@@ -338,6 +339,8 @@ class OwnershipRules:
         return is_fence(top)
 
     def _activate(self, state: State, source: Side, sealed: Item) -> Next:
+        if state.task.hold_out and source is not state.task.aim.side:
+            return self._give_back(state, source, sealed, state.task.hold_out)
         try:
             mapped = carried(self._mapping, state.task.key, source.other, sealed)
         except PoisonRecord as error:

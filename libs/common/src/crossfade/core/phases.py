@@ -32,7 +32,7 @@ TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.DUAL_WRITE: frozenset({Phase.RAMPING, Phase.ABORTED}),
     Phase.RAMPING: frozenset({Phase.CUT_OVER, Phase.ROLLED_BACK}),
     Phase.CUT_OVER: frozenset({Phase.BAKING, Phase.ROLLED_BACK}),
-    Phase.BAKING: frozenset({Phase.COMPLETE, Phase.ROLLED_BACK}),
+    Phase.BAKING: frozenset({Phase.COMPLETE, Phase.CUT_OVER, Phase.ROLLED_BACK}),
     Phase.COMPLETE: frozenset(),
     Phase.ROLLED_BACK: frozenset({Phase.DUAL_WRITE, Phase.ABORTED}),
     Phase.ABORTED: frozenset(),
@@ -58,8 +58,8 @@ _UNFINISHED: Final = frozenset(phase for phase, onward in TRANSITIONS.items() if
 ALLOWED: Final[dict[Intent, frozenset[Phase]]] = {
     Intent.START: frozenset({Phase.PLANNED, Phase.SNAPSHOT}),
     Intent.RAMP: frozenset({Phase.DUAL_WRITE, Phase.RAMPING, Phase.ROLLED_BACK}),
-    Intent.CUTOVER: frozenset({Phase.RAMPING}),
-    Intent.ROLLBACK: frozenset({Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING}),
+    Intent.CUTOVER: frozenset({Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING}),
+    Intent.ROLLBACK: frozenset({Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK}),
     Intent.COMPLETE: frozenset({Phase.BAKING}),
     Intent.ABORT: frozenset(phase for phase, onward in TRANSITIONS.items() if Phase.ABORTED in onward),
     Intent.PAUSE: _UNFINISHED,
@@ -68,7 +68,8 @@ ALLOWED: Final[dict[Intent, frozenset[Phase]]] = {
 """In which phases each intent makes sense.
 
 START in SNAPSHOT adds to the rows that are left out. RAMP in ROLLED_BACK goes on to DUAL_WRITE first, once all keys are
-back.
+back. CUTOVER in CUT_OVER and BAKING takes up again the keys that were held out. ROLLBACK in ROLLED_BACK says what is to
+become of the strays that its end waits for.
 """
 
 REPLICATING: Final = frozenset({Phase.DUAL_WRITE, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK})

@@ -78,6 +78,12 @@ def check_generations(document: FlagDocument) -> FlagDocument:
     return document
 
 
+def renewed(document: FlagDocument, counter: int) -> FlagDocument:
+    """Return the document with a higher generation of the new table: keys that were held out are taken up again."""
+    highest = max(counter, document.new_gen, document.legacy_gen)
+    return document._replace(new_gen=next_generation(highest))
+
+
 def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocument, int]:
     """Return the document that moves the share, and the counter of generations after it.
 

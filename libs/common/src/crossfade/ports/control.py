@@ -15,6 +15,9 @@ from crossfade.core.ramp import FlagDocument
 STRAY: Final = "stray"
 """Code of the dead letters that tell of a writer outside the protocol."""
 
+DIVERGED: Final = "diverged"
+"""Code of the dead letters that tell of a key whose rows hold different things at one version (ADR 0017)."""
+
 COUNT_AT_MOST: Final = 10_000
 """Letters of one consumer and kind that are counted; whoever reads a larger number needs no exact one."""
 
@@ -135,8 +138,6 @@ class Report(NamedTuple):
         counts: totals since the start of the process: applied, stale, duplicate, deduplicated, parked, foreign, echo, …
         foreign_last_us: commit time of the last stray; 0 when there was none. A restart doesn't forget it.
         imprecise_last_us: commit time of the last record without µs; 0 when there was none. Nor this.
-        halted: why the role stopped the ramp; empty when it did not. Strays are in dead letters instead.
-        halted_us: when it did, wall clock in µs; only where no process lives to remember it (AWS Lambda), else 0.
         position: sequence number up to which all is applied, opaque; only of a consumer that keeps no checkpoint of
             its own (AWS Lambda), else empty.
     """
@@ -150,8 +151,6 @@ class Report(NamedTuple):
     counts: Mapping[str, int]
     foreign_last_us: int = 0
     imprecise_last_us: int = 0
-    halted: str = ""
-    halted_us: int = 0
     position: str = ""
 
 

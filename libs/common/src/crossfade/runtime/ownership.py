@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
+from crossfade.core.carrying import why_it_stays
 from crossfade.core.decisions import Done, Found, Next, Outcome, Perform, Read, Reply, Seen, State, Task
 from crossfade.core.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, StoreRefused, StoreUnavailable
 from crossfade.core.item import Item
@@ -99,6 +100,7 @@ class Ownership:
             sleep: waits between tries.
         """
         self._tables = {Side.LEGACY: legacy, Side.NEW: new}
+        self._mapping = mapping
         self._rules = OwnershipRules(mapping)
         self._excluded = excluded
         self._wall_us = wall_us
@@ -183,6 +185,31 @@ class Ownership:
         seen = known or {}
         tasks = [(self._task(key, aim, None, complete), Seen(seen[key]) if key in seen else None) for key in keys]
         return await self._run_many(tasks, self._deadline(deadline))
+
+    async def hold_out_many(self, causes: Mapping[Key, str], aim: Aim) -> list[Done | Exception]:
+        """Mark keys that can't move to the side aimed at, in their rows: each is sealed and given back (ADR 0014).
+
+        So that everybody who meets such a row knows: an operator's exclusion, say, is known to the controller only.
+
+        Args:
+            causes: why each stays, by key.
+            aim: the owner that can't be, with the generation of that wish.
+
+        Returns:
+            For each key HELD_OUT, SETTLED when somebody moved it meanwhile, or an error.
+        """
+        tasks = [(self._task(key, aim, None, False)._replace(hold_out=cause), None) for key, cause in causes.items()]
+        return await self._run_many(tasks, self._deadline(None))
+
+    def why_held_out(self, key: Key, item: Item, target: Side) -> str:
+        """Say why a key stays that was held out: what speaks against it now, or that the other table refused it.
+
+        Args:
+            key: the encoded key.
+            item: its owner's.
+            target: the side that it can't move to.
+        """
+        return why_it_stays(self._mapping, self._task(key, Aim(target, item.generation), None, False), item)
 
     async def owner_read(
         self,

@@ -1,0 +1,152 @@
+"""Keys whose rows hold different things at one version: no copy overwrites either (ADR 0017).
+
+A plain writer that knows no versions leaves the standby at its owner's version with another content. The sweeper looks
+before it hands such a key over: the key stays where it is, and both images are parked in a letter, until the rows agree
+again or a person discards the letter. What is written between this look and the activation is in the stream, where its
+consumer parks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from crossfade.core.digest import same_content
+from crossfade.core.errors import PoisonRecord
+from crossfade.core.image import encode_image
+from crossfade.core.item import FIRST_STAMPED, Item, build_image, version_of
+from crossfade.core.keys import Key, key_image
+from crossfade.core.mapping import Mapping as MigrationMapping
+from crossfade.core.shape import Direction, Side
+from crossfade.ports.control import DIVERGED, DeadLetter, DeadLetters
+from crossfade.ports.table import OwnedTable
+
+NAME: Final = "diverged"
+"""Stands for the shard in the name of such a letter."""
+
+ROLES: Final = {Side.LEGACY: "forward", Side.NEW: "reverse"}
+"""Whose stream tells of a table: a stray on it is parked by that consumer, and so is this."""
+
+REASON: Final = "both rows have one version and different content: a writer outside the protocol changed one of them"
+CURE: Final = (
+    "Stop the writer, then look at both images: `replicator dead-letters show {name}`. Write what is right by the API, "
+    "or discard the letter: then the owner's row overwrites the other one."
+)
+
+
+class Rows(NamedTuple):
+    """Both rows of a key, each in its own table's names."""
+
+    owner: Item
+    standby: Item
+
+
+def differ(mapping: MigrationMapping, source: Side, rows: Rows) -> bool:
+    """Say whether a standby has its owner's version and another content.
+
+    An unstamped pair is never compared: its versions are commit times of two tables.
+
+    Args:
+        mapping: of the migration.
+        source: the owner's side.
+        rows: of the key.
+    """
+    version = version_of(rows.owner)
+    if version < FIRST_STAMPED or version_of(rows.standby) != version:
+        return False
+    legacy, new = (rows.owner, rows.standby) if source is Side.LEGACY else (rows.standby, rows.owner)
+    try:
+        return not same_content(mapping.map_item(Direction.FORWARD, legacy), new)
+    except PoisonRecord:
+        return source is Side.NEW  # a legacy owner that doesn't map stays anyway; a standby that doesn't was changed
+
+
+class DivergedKeys:
+    """Holds keys back, each in a letter."""
+
+    def __init__(
+        self,
+        tables: Mapping[Side, OwnedTable],
+        mapping: MigrationMapping,
+        letters: DeadLetters,
+        is_discarded: Callable[[str], bool],
+        *,
+        now_us: Callable[[], int],
+    ) -> None:
+        """Take the ports.
+
+        Args:
+            tables: both sides.
+            mapping: of the migration.
+            letters: where such keys are parked.
+            is_discarded: whether a person discarded the letter of this name: then the owner's row may overwrite the
+                other one, as long as both are what the letter shows.
+            now_us: wall clock, µs: dates the letters.
+        """
+        self._tables, self._mapping, self._letters = tables, mapping, letters
+        self._now_us = now_us
+        self._is_discarded = is_discarded
+
+    async def hold(self, source: Side, rows: Mapping[Key, Rows]) -> set[Key]:
+        """Park the keys that differ; return them: they stay where they are."""
+        held = set()
+        for key, pair in rows.items():
+            if differ(self._mapping, source, pair):
+                letter = self._letter(key, source, pair)
+                if not self._is_discarded(name_of(letter)):
+                    await self._letters.park(letter)
+                    held.add(key)
+        return held
+
+    async def drop_agreed(self) -> int:
+        """Take out the letters of keys that agree again, or have moved on; return how many."""
+        letters = [each for each in await self._letters.all(code=DIVERGED) if each.sequence.startswith(NAME)]
+        if not letters:
+            return 0
+        keys = list({each.key for each in letters})
+        found = {side: await self._tables[side].read_many(keys) for side in Side}
+        gone = 0
+        for letter in letters:
+            standby = next(side for side, role in ROLES.items() if role == letter.role)
+            owner, other = found[standby.other].get(letter.key), found[standby].get(letter.key)
+            if owner is None or other is None or self._is_another(letter, standby.other, Rows(owner, other)):
+                await self._letters.remove(letter)
+                gone += 1
+        return gone
+
+    def _is_another(self, letter: DeadLetter, source: Side, rows: Rows) -> bool:
+        if not differ(self._mapping, source, rows):
+            return True
+        return self._letter(letter.key, source, rows).sequence != letter.sequence
+
+    def _letter(self, key: Key, source: Side, rows: Rows) -> DeadLetter:
+        mapping, standby = self._mapping, source.other
+        images = {}
+        for side, item in ((source, rows.owner), (standby, rows.standby)):
+            shape = mapping.shape(side)
+            images[shape.table] = Raw(encode_image(build_image(item, shape, key_image(key, shape.key))))
+        payload = msgspec.json.encode({"owner": mapping.shape(source).table, "images": images})
+        now_us = self._now_us()
+        sequence = f"{NAME}:{sha256(key).hexdigest()[:32]}-{sha256(payload).hexdigest()[:32]}"
+        letter = DeadLetter(
+            role=ROLES[standby],
+            sequence=sequence,
+            key=key,
+            version=rows.owner.version,
+            reason=REASON,
+            code=DIVERGED,
+            payload=payload,
+            trace="",
+            at_us=now_us,
+            table=mapping.shape(standby).table,
+        )
+        return letter._replace(cure=CURE.format(name=name_of(letter)))
+
+
+def name_of(letter: DeadLetter) -> str:
+    """Return the name by which the replicator's tools call a letter."""
+    return f"{letter.role}/{letter.sequence}"

@@ -1,0 +1,99 @@
+"""What a rollback's end and COMPLETE wait for: every stray is read, and what was parked is dealt with (ADR 0017)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from controller.context import Context
+from controller.diverged import ROLES, name_of
+from controller.evidence import stray_of
+from crossfade.core.item import is_held_out
+from crossfade.core.phases import Intent
+from crossfade.core.shape import Side
+from crossfade.ports.control import COUNT_AT_MOST, DIVERGED, STRAY, DeadLetter
+
+DISCARD: Final = "discard_diverged"
+"""Argument of `rollback` and `complete`: how many letters are discarded."""
+
+PART_BYTES: Final = 200_000
+"""Of a payload in one journal entry; a larger one takes several."""
+
+NAMED: Final = 3
+
+
+async def read_past(ctx: Context, step: str) -> str:
+    """Wait until both directions' consumers have read past the last handover; empty when the step is journaled.
+
+    All keys have moved by now, so any moment from here on is past the last handover.
+    """
+    if step in ctx.state.done:
+        return ""
+    waiting = ctx.observer.read_past(ctx.since_s(step))
+    return waiting or await ctx.finish(step)
+
+
+async def dealt_with(ctx: Context) -> str:
+    """Wait until no letter of a stray or a diverged key is left; empty when none is.
+
+    With `--discard-diverged N` exactly N are discarded: each goes into the journal with its payload first.
+    """
+    letters = await waiting_letters(ctx)
+    if not letters:
+        return ""
+    intent = ctx.state.intent
+    takes = intent if intent is not None and intent.intent in {Intent.ROLLBACK, Intent.COMPLETE} else None
+    named = "; ".join(str(stray_of(each)) for each in letters[:NAMED])
+    what = f"{len(letters)} writes outside the protocol, or keys whose rows differ: {named}"
+    verb = takes.intent.value if takes is not None else Intent.ROLLBACK.value
+    cure = (
+        "stop the writer; then `replicator dead-letters list`, and merge or discard each; or discard all of them: "
+        f"crossfade {verb} --discard-diverged {len(letters)} --execute"
+    )
+    wanted = takes.arguments.get(DISCARD) if takes is not None else None
+    if takes is None or wanted is None:
+        return f"a decision about {what}. To go on, {cure}"
+    gone = ctx.state.discards.get(takes.number, 0)
+    if wanted != len(letters) + gone:
+        done = f" ({gone} of them are discarded by now)" if gone else ""
+        because = f"--discard-diverged says {wanted}{done}, there are {what}; {cure}"
+        await ctx.settle(takes, "refused", because)
+        return f"a decision about {what}. To go on, {cure}"
+    for letter in letters:
+        await _discard(ctx, letter, takes.number, takes.who)
+    ctx.sweeper.forget()
+    return f"another look, after {len(letters)} letters were discarded"
+
+
+async def waiting_letters(ctx: Context) -> list[DeadLetter]:
+    """Return the letters of strays and diverged keys that need a decision, oldest first."""
+    await ctx.diverged.drop_agreed()
+    found = [await ctx.world.letters.all(limit=COUNT_AT_MOST, code=code) for code in (STRAY, DIVERGED)]
+    return sorted((each for letters in found for each in letters), key=lambda each: each.at_us)
+
+
+async def let_go(ctx: Context) -> int:
+    """Take out the letters that nothing is left to do about; return how many.
+
+    Of diverged keys, when their rows agree again. Of held-out keys, those about copies that the new table refused: the
+    row itself says that it stays, but the record of its seal, or of a write before it was marked, said nothing of that.
+    """
+    gone = await ctx.diverged.drop_agreed()
+    found = [each for each in await ctx.world.letters.all() if each.code not in {STRAY, DIVERGED} and each.key]
+    keys = list({each.key for each in found if each.role == ROLES[Side.LEGACY]})
+    rows = await ctx.world.tables[Side.LEGACY].read_many(keys) if keys else {}
+    for letter in found:
+        if letter.role == ROLES[Side.LEGACY] and is_held_out(rows.get(letter.key)):
+            await ctx.world.letters.remove(letter)
+            gone += 1
+    return gone
+
+
+async def _discard(ctx: Context, letter: DeadLetter, intent: int, who: str) -> None:
+    text = letter.payload.decode(errors="replace")
+    parts = [text[at : at + PART_BYTES] for at in range(0, len(text), PART_BYTES)] or [""]
+    told = {"letter": name_of(letter), "key": letter.key.decode(), "code": letter.code, "reason": letter.reason}
+    if name_of(letter) not in ctx.state.discarded:
+        for number, part in enumerate(parts, 1):
+            place = {"intent": intent, "who": who, "part": number, "parts": len(parts), "payload": part}
+            await ctx.append("note", {"discarded": {**told, **place}})
+    await ctx.world.letters.remove(letter)
