@@ -8,7 +8,7 @@ RUNS ?= 1
 # Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
 WORKERS ?= 3
 
-.PHONY: setup demo demo-busy test test-deploy lint proto lock bench clean help dashboards test-alerts test-dashboards images test-images lambda
+.PHONY: setup demo demo-busy test test-deploy lint proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -86,6 +86,9 @@ dashboards: $(READY) ## dashboards and alert rules, written anew from the contra
 
 test-alerts: $(READY) ## promtool: every alert fires, and stays silent (needs Debian's prometheus)
 	@$(PY) -m scripts.observability.promtool
+
+test-alerts-killed: $(READY) ## real services killed in pairs under a real Prometheus: something fires, nothing stops (needs it, too)
+	@$(PY) -m scripts.observability.killed
 
 test-dashboards: test-alerts ## every panel's query against a Prometheus that scrapes the demo (needs it, too)
 	@$(PY) -m scripts.observability.live

@@ -108,7 +108,7 @@ def buckets(metric: str, labels: str, **seen: str) -> dict[str, str]:
 
 def leases(*groups: str, held: str = "2+0x60") -> dict[str, str]:
     """Return consumers of two shards each, and how many each holds."""
-    found = {}
+    found: dict[str, str] = {}
     for each in groups:
         labels = f'{{{E},messaging_consumer_group_name="{each}"}}'
         found |= {f"crossfade_leases{labels}": held, f"crossfade_shards{labels}": "2+0x60"}

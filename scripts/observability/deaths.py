@@ -184,9 +184,9 @@ def _says(service: Service, phase: str) -> Iterator[tuple[str, str, str, str]]:
         for side in ("legacy", "new"):
             yield "crossfade_verify_stream_age_seconds", f'crossfade_side="{side}"', "1", "0"
     else:
-        for each in TABLE[service]:
-            if each.alert == "ShardsUnread" and phase in each.phases:
-                group = f'{GROUP}="{each.labels[GROUP]}"'
+        for follows in TABLE[service]:
+            if follows.alert == "ShardsUnread" and phase in follows.phases:
+                group = f'{GROUP}="{follows.labels[GROUP]}"'
                 yield "crossfade_leases", group, "2", "0"
                 yield "crossfade_shards", group, "2", "0"
                 yield "messaging_client_consumed_messages_total", group, "0", "600"

@@ -18,6 +18,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from scripts.observability.__main__ import DEPLOY
@@ -81,38 +82,44 @@ class Prometheus:
 
 
 @contextmanager
-def running_prometheus() -> Iterator[Prometheus]:
-    """Run Prometheus while the context lasts."""
-    config = WORK / "prometheus.yml"
-    config.write_text(CONFIG.format(rules=DEPLOY / "alerts" / RULES, targets=TARGETS))
+def running_prometheus(work: Path, rules: Path, targets: Path) -> Iterator[Prometheus]:
+    """Run Prometheus while the context lasts.
+
+    Args:
+        work: folder for its files.
+        rules: the rule file.
+        targets: file that lists what it scrapes; it may come later.
+    """
+    config = work / "prometheus.yml"
+    config.write_text(CONFIG.format(rules=rules, targets=targets))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     command = [
         "prometheus",
         f"--config.file={config}",
-        f"--storage.tsdb.path={WORK / 'tsdb'}",
+        f"--storage.tsdb.path={work / 'tsdb'}",
         f"--web.listen-address={address}",
         "--enable-feature=exemplar-storage",
         "--log.level=warn",
     ]
-    with (WORK / "prometheus.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with (work / "prometheus.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             found = Prometheus(f"http://{address}")
-            _wait_for(found, process)
+            _wait_for(found, process, work / "prometheus.log")
             yield found
         finally:
             process.terminate()
 
 
-def _wait_for(found: Prometheus, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(found: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
     end_s = time.monotonic() + READY_S
     while True:
         try:
             found.ask("/api/v1/status/runtimeinfo")
         except OSError:
             if time.monotonic() > end_s or process.poll() is not None:
-                raise SystemExit(f"Prometheus does not start: {(WORK / 'prometheus.log').read_text()[-500:]}") from None
+                raise SystemExit(f"Prometheus does not start: {log.read_text()[-500:]}") from None
             time.sleep(0.2)
         else:
             return
@@ -207,7 +214,7 @@ def main() -> int:
         return MISSING
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
-    with running_prometheus() as prometheus:
+    with running_prometheus(WORK, DEPLOY / "alerts" / RULES, TARGETS) as prometheus:
         sys.stdout.write("playing the demo\n")
         code, span = play_demo()
         wrong = [f"the demo ended with {code}: see {WORK / 'demo.log'}"] if code else []

@@ -183,3 +183,30 @@ def test_what_needs_execute_says_so() -> None:
     for name, words in of("crossfade"):
         if words[0] != "status":
             assert "--execute" in words or words == ["rollback"], name
+
+
+LOSES = re.compile(
+    r"\baws \S+ (delete|decrease|disable|purge|batch-write|put-item|update-item|execute-statement)|"
+    r"\bkubectl delete (?!pod\b)|\bkubectl scale|--replicas[= ]0|\bredis-cli|flush(all|db)",
+    re.IGNORECASE,
+)
+"""Commands after which records or rows are gone, or that write past the protocol."""
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+def test_no_runbook_tells_to_run_what_loses_data(path: Path) -> None:
+    assert not LOSES.search("\n".join(commands(path)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "aws kinesis decrease-stream-retention-period --stream-name STREAM --retention-period-hours 48",
+        "aws dynamodb delete-table --table-name TABLE",
+        "kubectl delete deployment wallet-forward",
+        "kubectl scale deployment/wallet-forward --replicas=0",
+    ],
+)
+def test_a_command_that_loses_data_is_known(line: str) -> None:
+    assert LOSES.search(line)
+    assert not LOSES.search("kubectl delete pod POD")

@@ -44,6 +44,7 @@ WELL = {
     "Leases": 2.0,
     "Shards": 2.0,
     "SafeToCutOver": 1.0,
+    "MarksUsable": 1.0,
     "Calls": 600.0,
     "Checkpoints": 60.0,
     "Throughput": 600.0,
