@@ -94,16 +94,16 @@ LISTED: Final = [
     ),
     *_mirrored(
         ("dynamodb:GetItem",),
-        "a foreign write: its standby's version is read before the owner is lifted",
-        "services/replicator/src/replicator/interventions.py",
-        "self._target.read(",
+        "a large transfer: whether the row can take it is looked at before it is sent",
+        f"{ADAPTERS}/transfers.py",
+        "self._dynamodb.get_item(",
         at="target",
     ),
     *_mirrored(
         ("dynamodb:BatchGetItem",),
-        "conflicts that the target has passed leave the store",
-        "services/replicator/src/replicator/letters.py",
-        "target.read_many(",
+        "strays: the other table's rows are read before the owner is lifted; conflicts that the target has passed",
+        "services/replicator/src/replicator/interventions.py",
+        "self._target.read_many(",
         at="target",
     ),
     *_mirrored(

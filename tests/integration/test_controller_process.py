@@ -86,7 +86,9 @@ def environment(aws: Endpoints, flags: Path) -> dict[str, str]:
 
 def crossfade(env: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any], str]:
     command = [sys.executable, "-m", "controller.cli", *arguments, "--json"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=300, check=False
+    )  # a bound on a hang, not on a busy machine
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
@@ -122,7 +124,7 @@ def until_published(flags: Path, deadline_s: float) -> None:
 
 async def until_dual_write(address: str) -> dict[str, Any]:
     """Look at the page that a screen would show."""
-    deadline_s = time.monotonic() + 40
+    deadline_s = time.monotonic() + 180
     status: dict[str, Any] = {}
     while time.monotonic() < deadline_s:
         with contextlib.suppress(StoreUnavailable):  # until it holds the lease it answers 503

@@ -155,6 +155,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "hook_timeout_s": (*NUMBERS, "0"),
     "gate_lag_s": (*NUMBERS, "0"),
     "gate_quiet_s": NUMBERS,
+    "gate_feed": ("", "perhaps"),
     "gate_clean_pass_s": (*NUMBERS, "0"),
     "gate_expiry_margin_s": NUMBERS,
     "gate_min_pods": NUMBERS,

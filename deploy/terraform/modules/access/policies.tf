@@ -3,7 +3,7 @@
 
 locals {
   read_stream = ["kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
-  transfer    = concat(["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"], var.open_mapping ? ["dynamodb:UpdateItem"] : [])
+  transfer    = concat(["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"], var.open_mapping ? ["dynamodb:PutItem", "dynamodb:UpdateItem"] : [])
 
   replicators = {
     forward = { source = "legacy", target = "new" }
@@ -100,7 +100,7 @@ locals {
     },
     {
       sid       = "CompareAndRepair"
-      actions   = concat(["dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:Scan", "dynamodb:UpdateItem"], var.open_mapping ? ["dynamodb:GetItem"] : [])
+      actions   = concat(["dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:Scan", "dynamodb:UpdateItem"], var.open_mapping ? ["dynamodb:GetItem", "dynamodb:PutItem"] : [])
       resources = [local.table.legacy, local.table.new]
     },
     {
