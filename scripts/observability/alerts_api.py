@@ -11,6 +11,7 @@ from scripts.observability.wording import (
     API,
     FAILED_COPIES,
     GATES,
+    METHOD_ERRORS,
     OVERVIEW,
     PAGE,
     PERCENT,
@@ -20,6 +21,7 @@ from scripts.observability.wording import (
     VALUE,
     M,
     W,
+    label,
     ratio,
 )
 
@@ -43,6 +45,23 @@ OF_API: Final = (
         GATES.api_errors,
         (share("api-errors", part(c.CALL_COUNTS.failed), part(c.CALL_COUNTS.every), GATES.api_errors, minutes=5),),
         reporters=(Service.API,),
+    ),
+    Alert(
+        "ApiMethodFailing",
+        ratio(
+            W.rate(c.API_OPERATIONS, one_of(c.RESULT, [c.FAILED]), by=(c.RPC_METHOD,)),
+            W.rate(c.API_OPERATIONS, by=(c.RPC_METHOD,)),
+            METHOD_ERRORS,
+        ),
+        "5m",
+        PAGE,
+        Clients.HURT,
+        f"{M}: {PERCENT} of {label(c.RPC_METHOD)} fail by our fault",
+        API,
+        (c.API_OPERATIONS,),
+        METHOD_ERRORS,
+        reporters=(Service.API,),
+        by=(c.RPC_METHOD,),
     ),
     Alert(
         "ApiSlow",

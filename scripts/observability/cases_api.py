@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from scripts.observability.cases_words import EVERYBODY, PHASES, Case, E, Fires, buckets, operations, phase, service
+from scripts.observability.cases_words import (
+    EVERYBODY,
+    MIGRATION,
+    PHASES,
+    Case,
+    E,
+    Fires,
+    buckets,
+    operations,
+    phase,
+    service,
+)
 
 NO_API: Final = Fires(
     "engagement: no API pod answers Prometheus; clients are served by none", service("engagement-api")
@@ -29,6 +40,15 @@ OF_API: Final[Mapping[str, tuple[Case, ...]]] = {
         Case("clients ask for more points than they have", operations("0+600x20", "0+300x20", "refused"), "10m"),
         Case("clients change their minds", operations("0+600x20", "0+300x20", "cancelled"), "10m"),
         Case("nobody calls", operations("0+0x20", "0+0x20"), "10m"),
+    ),
+    "ApiMethodFailing": (
+        Case(
+            "every read fails, one call in five hundred",
+            {**operations("0+5000x20", "0+0x20"), **operations("0+0x20", "0+10x20", method="GetPoints")},
+            "12m",
+            (Fires("engagement: 100% of GetPoints fail by our fault", {**MIGRATION, "rpc_method": "GetPoints"}),),
+        ),
+        Case("one in eleven", operations("0+600x20", "0+60x20"), "12m"),
     ),
     "ApiSlow": (
         Case(

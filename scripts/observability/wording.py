@@ -14,6 +14,8 @@ LAG_S: Final = 60.0
 """Ten times what gates ask for: worth waking somebody, while a short burst isn't."""
 EXPIRY_S: Final = GATES.expiry_margin_s
 """A record this old has as long again to live at the shortest retention that is allowed, 48 h."""
+METHOD_ERRORS: Final = 0.1
+"""Of one method: a seldom one that always fails is lost in the share of all. High, since its calls are few."""
 STALE_FLAGS_S: Final = 60.0
 CLEAN_PASS_S: Final = 6 * GATES.clean_pass_s
 """The gate wants a fresh pass before a step; an alert only says that passes don't come any more."""
