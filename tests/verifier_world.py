@@ -222,7 +222,7 @@ class World:
             limit_s=limit_s,
             every_s=1.0,
             now_s=self.clock.now_s,
-            now_us=self.clock.now_us,
+            at_most_us=self.clock.now_us,
             sleep=self.clock.sleep,
         )
         self.on_change = followed.hear

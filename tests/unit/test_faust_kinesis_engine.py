@@ -28,14 +28,14 @@ HOUR_S = 3600.0
 
 
 def options(**changes: object) -> Options:
-    return Options(**{"fetch_limit": 10, "worker_id": "w1", **changes})  # type: ignore[arg-type] # checked at run time
+    return Options(**{"fetch_limit": 10, "worker_id": "w1", "now_s": wall_clock_s, **changes})  # type: ignore[arg-type] # checked at run time
 
 
 def engine_on(
     kinesis: KinesisClient, backend: LeaseBackend, *, worker: str = "w1", settings: Options | None = None
 ) -> Engine:
     leases = DynamoLeases(backend, "stream", "group", worker)
-    return Engine(kinesis, leases, "stream", settings or options(worker_id=worker), now_s=wall_clock_s)
+    return Engine(kinesis, leases, "stream", settings or options(worker_id=worker))
 
 
 def filled(count: int, *, shards: int = 1) -> MemoryKinesis:
@@ -403,6 +403,29 @@ def test_rule_12_the_age_is_that_of_the_oldest_record_in_work_else_the_distance_
             assert report.age_s == 0
             assert report.shards[0].oldest_unacked_s is None
             assert report.shards[0].behind_ms == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("jump_s", [-600.0, 600.0])
+def test_a_read_that_hangs_is_seen_though_the_wall_clock_jumps(jump_s: float) -> None:
+    async def scenario() -> None:
+        kinesis, ahead_s, hanging = filled(10), 0.0, asyncio.Event()
+        fetch = kinesis.get_records
+
+        async def get_records(iterator: str, limit: int) -> object:
+            if ahead_s:
+                await hanging.wait()
+            return await fetch(iterator, limit)
+
+        kinesis.get_records = get_records  # type: ignore[method-assign]  # looks on, and hangs
+        async with reading(kinesis, MemoryBackend(), now_s=lambda: wall_clock_s() + ahead_s) as engine:
+            await read(engine, 10)
+            await asyncio.sleep(3)
+            assert engine.report().age_s == 0
+            ahead_s = jump_s
+            await asyncio.sleep(60)
+            assert engine.report().age_s == pytest.approx(60, abs=2)
 
     run(scenario())
 

@@ -136,7 +136,7 @@ async def test_a_restarted_process_goes_on_reporting_the_last_stray() -> None:
 def test_drained_means_that_what_came_before_a_moment_is_applied_on_every_shard() -> None:
     def drained(*ages_s: float | None) -> bool:
         engine = EngineReport("s", tuple(shard(str(number), age) for number, age in enumerate(ages_s)), None)
-        return is_drained([engine], 100_000_000, 3.0, now_us=105_000_000)
+        return is_drained([engine], 100.0, 3.0, now_s=105.0)
 
     assert drained(2.0, 0.0)
     assert not drained(2.0, 2.1)

@@ -146,7 +146,7 @@ async def test_a_tail_waits_for_its_stream_and_passes_over_what_is_no_change_rec
 
     client = Client([b"noise", world.tables[Side.LEGACY].changes[-1]])
     tail = Tail(client, "wallet-changes", MAPPING.shape(Side.LEGACY), hear, poll_s=0.2, retry_s=0.01)
-    assert tail.behind_s(0.0) is None
+    assert tail.behind_s() is None
     task = asyncio.create_task(tail.run())
     for _ in range(200):
         if heard:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 
@@ -26,7 +25,7 @@ class PrivateCursor:
         stream: name of the stream.
         start: where to begin; the default of the options is not used.
         options: pace and limits.
-        now_s: wall clock, seconds since the epoch.
+        now_s: wall clock, seconds since the epoch; None for the options'.
     """
 
     def __init__(
@@ -36,13 +35,13 @@ class PrivateCursor:
         start: Position,
         options: Options | None = None,
         *,
-        now_s: Callable[[], float] = time.time,
+        now_s: Callable[[], float] | None = None,
     ) -> None:
         self._client = client
         self.stream = stream
         self._start = start
         self._options = options or Options()
-        self._now_s = now_s
+        self._now_s = now_s or self._options.now_s
         self._tails: dict[str, Tail] = {}
         self._ended: set[str] = set()
         self._turn: deque[str] = deque()

@@ -8,7 +8,6 @@ effects themselves must bear being repeated.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, KeysView
 from typing import NamedTuple
@@ -48,7 +47,7 @@ class Engine:
         leases: the group's leases, seen by this worker; closed by who made them.
         stream: name of the stream.
         options: pace and limits.
-        now_s: wall clock, seconds since the epoch.
+        now_s: wall clock, seconds since the epoch; None for the options'.
     """
 
     def __init__(
@@ -58,11 +57,11 @@ class Engine:
         stream: str,
         options: Options | None = None,
         *,
-        now_s: Callable[[], float] = time.time,
+        now_s: Callable[[], float] | None = None,
     ) -> None:
         self.stream = stream
         self._options = options or Options()
-        self._now_s = now_s
+        self._now_s = now_s = now_s or self._options.now_s
         self._changed = asyncio.Event()
         self._member = Membership(client, leases, stream, self._options, now_s, self._changed.set)
         self._turn: deque[str] = deque()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from faust_kinesis.client import KinesisClient
@@ -42,6 +44,8 @@ class Options:
         grace_s: time for the batches in work when the worker stops.
         lanes: Faust partitions per stream. Shards spread over them; each is worked on by itself
             when the agent has `isolated_partitions`.
+        now_s: the time that Kinesis dates arrivals by, as far as the caller knows it: seconds since the epoch. The
+            machine's clock, if nothing better is known; one that is behind would make old records look young.
     """
 
     client: KinesisClient | None = None
@@ -60,6 +64,7 @@ class Options:
     retention_s: float = 24 * 3600.0
     grace_s: float = 20.0
     lanes: int = 8
+    now_s: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         if not 1 <= self.fetch_limit <= 10_000:

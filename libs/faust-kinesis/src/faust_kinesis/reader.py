@@ -48,12 +48,14 @@ class Page(NamedTuple):
         behind_ms: distance to the tip of the shard when it was read.
         ended: the shard was split or merged and holds nothing more.
         fetched_s: when it was read, wall clock.
+        fetched_at_s: when it was read, on the event loop's clock.
     """
 
     records: Sequence[Record]
     behind_ms: int
     ended: bool
     fetched_s: float
+    fetched_at_s: float
 
 
 class ShardReader:
@@ -195,4 +197,6 @@ class ShardReader:
             last = fetched.records[-1]
             self._position = Position(after=last.sequence_number)
             self._proven_to_s = max(self._proven_to_s, last.arrived_s)
-        return Page(fetched.records, fetched.behind_ms, fetched.next_iterator is None, now_s)
+        return Page(
+            fetched.records, fetched.behind_ms, fetched.next_iterator is None, now_s, asyncio.get_running_loop().time()
+        )

@@ -201,8 +201,9 @@ class Tail:
         if oldest_s is not None:
             age_s = max(0.0, now_s - oldest_s)
         elif last is not None:
-            # A read that is overdue says nothing about the time since.
-            overdue_s = 0.0 if last.ended else max(0.0, now_s - last.fetched_s - 2 * self._poll_interval_s)
+            # A read that is overdue says nothing about the time since. For how long is nobody's wall clock's business.
+            since_s = asyncio.get_running_loop().time() - last.fetched_at_s
+            overdue_s = 0.0 if last.ended else max(0.0, since_s - 2 * self._poll_interval_s)
             age_s = last.behind_ms / 1000 + overdue_s
         return ShardReport(
             self.shard_id,

@@ -100,6 +100,7 @@ class Consumer:
             lease_s=settings.lease_s,
             grace_s=settings.grace_s,
             lanes=settings.lanes,
+            now_s=kinesis.now_s,
         )
         self._app = self._build(options, settings.region)
 

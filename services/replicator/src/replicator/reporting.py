@@ -87,17 +87,16 @@ def reports(role: str, engine: EngineReport, tallies: Tallies, *, now_us: int) -
     return found
 
 
-def is_drained(engines: Iterable[EngineReport], since_us: int, settle_s: float, *, now_us: int) -> bool:
+def is_drained(engines: Iterable[EngineReport], since_s: float, settle_s: float, *, now_s: float) -> bool:
     """Say whether everything that was written before a moment is applied.
 
     Args:
         engines: what the readers say.
-        since_us: the moment, wall clock in µs.
+        since_s: the moment, on this process's monotonic clock.
         settle_s: time that a write may need from its table to the stream.
-        now_us: wall clock, µs.
+        now_s: monotonic.
     """
     shards = [shard for engine in engines for shard in engine.shards]
     if not shards:
         return False
-    wanted_us = since_us + settle_s * 1e6
-    return all(shard.age_s is not None and now_us - shard.age_s * 1e6 >= wanted_us for shard in shards)
+    return all(shard.age_s is not None and now_s - shard.age_s >= since_s + settle_s for shard in shards)

@@ -140,15 +140,19 @@ class Service:
 
         async def watch() -> None:
             """Return when the migration needs this direction no more."""
+            complete_s: float | None = None  # by our own clock: it is later than the journal's entry, whoever wrote it
             while True:
                 await asyncio.sleep(self._settings.watch_s)
                 await drop_overtaken(self._letters, role, target)
-                phase, since_us, _ = await self._phase.look()
+                phase = (await self._phase.look()).phase
                 if phase not in RUNS[role]:
                     log.info("no more work", role=role, phase=phase.value)
                     return
-                engines = consumer.engines()
-                if phase is Phase.COMPLETE and is_drained(engines, since_us, SETTLE_S, now_us=now_us()):
+                if phase is not Phase.COMPLETE:
+                    continue
+                if complete_s is None:
+                    complete_s = time.monotonic()
+                if is_drained(consumer.engines(), complete_s, SETTLE_S, now_s=time.monotonic()):
                     log.info("drained", role=role, phase=phase.value)
                     return
 

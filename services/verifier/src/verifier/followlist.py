@@ -94,7 +94,7 @@ class FollowList:
         every_s: float,
         complete: bool = False,
         now_s: Callable[[], float] = time.monotonic,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        at_most_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Start with no key.
@@ -109,12 +109,13 @@ class FollowList:
             every_s: pause between two rounds of reads.
             complete: whether the flag document says so.
             now_s: monotonic clock.
-            now_us: wall clock, against commit times.
+            at_most_us: a moment that the tables' clock has surely not passed yet, µs: what is committed later was
+                committed after a key was added.
             sleep: waits, in seconds.
         """
         self._both, self._outcome, self._pace, self._handovers = both, outcome, pace, handovers
         self._bound_s, self._limit_s, self._every_s = bound_s, limit_s, every_s
-        self._complete, self._now_s, self._now_us, self._sleep = complete, now_s, now_us, sleep
+        self._complete, self._now_s, self._at_most_us, self._sleep = complete, now_s, at_most_us, sleep
         self._keys: dict[Key, _Entry] = {}
 
     def __len__(self) -> int:
@@ -125,7 +126,7 @@ class FollowList:
         if key not in self._keys:
             side = owner_of(pair, complete=self._complete) or Side.LEGACY
             followed = follow(pair, self._now_s(), complete=self._complete)
-            self._keys[key] = _Entry(followed, pair, side, self._now_us())
+            self._keys[key] = _Entry(followed, pair, side, self._at_most_us())
             self._handovers.see(key, followed.handover_since_s, self._now_s())
 
     def passed(self, key: Key) -> None:

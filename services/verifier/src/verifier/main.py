@@ -72,7 +72,12 @@ class Service:
         db, stream_client = DynamoDB(dynamodb), _Unclosed(kinesis)
         self.settings, self.mapping = settings, mapping
         both = BothTables(mapping, DynamoTable(db, mapping, Side.LEGACY), DynamoTable(db, mapping, Side.NEW))
-        self.passes = Passes(both, settings, complete=lambda: says_complete(settings.flag_file))
+        self.passes = Passes(
+            both,
+            settings,
+            complete=lambda: says_complete(settings.flag_file),
+            at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
+        )
         self.crossings = Crossings(settings.lag_per_million)
         streams = {Side.LEGACY: settings.legacy_stream, Side.NEW: settings.new_stream}
         self.tails = {
@@ -83,6 +88,7 @@ class Service:
                 self._hear,
                 poll_s=settings.poll_s,
                 retry_s=settings.retry_s,
+                now_s=stream_client.now_s,
             )
             for side, stream in streams.items()
         }

@@ -82,6 +82,7 @@ class Passes:
         *,
         complete: Callable[[], bool] = lambda: False,
         now_s: Callable[[], float] = time.monotonic,
+        at_most_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         """Prepare.
 
@@ -90,8 +91,10 @@ class Passes:
             settings: of the process.
             complete: what the flag document says.
             now_s: monotonic clock.
+            at_most_us: a moment that the tables' clock has surely not passed yet, µs.
         """
         self._both, self._settings, self._complete, self._now_s = both, settings, complete, now_s
+        self._at_most_us = at_most_us
         self._pace = Pace(settings.reads_per_s)
         self._known: dict[str, Pass] = {}
         self._asked: Pass | None = None
@@ -235,6 +238,7 @@ class Passes:
             limit_s=settings.follow_limit_s,
             every_s=settings.settle_every_s,
             complete=complete,
+            at_most_us=self._at_most_us,
         )
         each.state, each.findings, each.started_s, each.repairs = "running", findings, self._now_s(), self._repairing
         self.running = each

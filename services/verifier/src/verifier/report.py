@@ -133,7 +133,7 @@ class ParityReport:
         if over:
             because.append(f"{over} keys are in handover for more than {settings.handover_bound_s:g} s")
         for side, tail in self._tails.items():
-            behind_s = tail.behind_s(self._wall_s())
+            behind_s = tail.behind_s()
             if behind_s is None:
                 because.append(f"the {side.value} stream is not read: {tail.trouble or 'its first read is under way'}")
             elif behind_s > settings.lag_bound_s:
@@ -155,7 +155,7 @@ class ParityReport:
 
     def _lags(self, side: Side) -> dict[str, Any]:
         tail, hop = self._tails[side], self._unreplicated[side]
-        behind_s = tail.behind_s(self._wall_s())
+        behind_s = tail.behind_s()
         return {
             "table_to_stream_s": hop.age_s,
             "table_to_stream_unknown": hop.why or None,

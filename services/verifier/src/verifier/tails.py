@@ -7,6 +7,7 @@ read instead.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -39,6 +40,7 @@ class Tail:
         *,
         poll_s: float,
         retry_s: float,
+        now_s: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Prepare to read.
@@ -50,10 +52,12 @@ class Tail:
             on_change: told of each record.
             poll_s: pause between two reads of a shard.
             retry_s: pause before a stream that is not there is looked for again.
+            now_s: the time that Kinesis dates arrivals by, seconds since the epoch.
             sleep: waits, in seconds.
         """
+        self._now_s = now_s
         self._client, self._stream, self._shape, self._on_change = client, stream, shape, on_change
-        self._options = Options(poll_interval_s=poll_s)
+        self._options = Options(poll_interval_s=poll_s, now_s=now_s)
         self._retry_s, self._sleep = retry_s, sleep
         self._cursor: PrivateCursor | None = None
         self.side = shape.side
@@ -88,15 +92,11 @@ class Tail:
             return
         self._on_change(self.side, change)
 
-    def behind_s(self, now_s: float) -> float | None:
-        """Return how far this reader is behind the tip of its stream; None when it isn't reading.
-
-        Args:
-            now_s: wall clock, seconds since the epoch.
-        """
+    def behind_s(self) -> float | None:
+        """Return how far this reader is behind the tip of its stream; None when it isn't reading."""
         read_to_s = self._cursor.read_to_s if self._cursor else None
         if read_to_s is None:
             return None
         self.trouble = ""
         idle_s = 2 * self._options.poll_interval_s
-        return max(0.0, now_s - read_to_s - idle_s)
+        return max(0.0, self._now_s() - read_to_s - idle_s)

@@ -99,6 +99,10 @@ class Kinesis:
         """Take a wire client of the service "kinesis"."""
         self._wire = wire
 
+    def now_s(self) -> float:
+        """Return the time that Kinesis dates arrivals by, as far as its answers tell; seconds since the epoch."""
+        return self._wire.dates.now_s()
+
     async def list_shards(self, stream: str) -> list[StreamShard]:
         """List all shards of a stream, the closed ones too while they hold records."""
         shards: list[StreamShard] = []

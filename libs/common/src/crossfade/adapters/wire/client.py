@@ -141,7 +141,7 @@ class Wire:
         self._sleep = sleep
         self._jitter = jitter
         self._skew_s = 0.0
-        self.dates = Dates()
+        self.dates = Dates(wall=now)
 
     async def call(
         self, operation: str, body: bytes, *, timeout_s: float | None = None, attempts: int | None = None

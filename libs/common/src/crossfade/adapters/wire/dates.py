@@ -26,15 +26,19 @@ def date_s(header: bytes | None) -> float | None:
 class Dates:
     """Keeps the last answer's `Date`; it is parsed only when somebody asks."""
 
-    __slots__ = ("_answered_s", "_header", "_monotonic", "_noted_s", "_sent_s")
+    __slots__ = ("_answered_s", "_header", "_monotonic", "_noted_s", "_sent_s", "_wall")
 
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
         """Start with none.
 
         Args:
             monotonic: this process's clock, s.
+            wall: our wall clock, seconds since the epoch.
         """
         self._monotonic = monotonic
+        self._wall = wall
         self._header: bytes | None = None
         self._sent_s = self._answered_s = self._noted_s = 0.0
 
@@ -49,6 +53,23 @@ class Dates:
         if header is not None:
             self._header, self._sent_s, self._answered_s = header, sent_s, answered_s
             self._noted_s = self._monotonic()
+
+    def now_s(self) -> float:
+        """Return the time by AWS's clock, as far as we know, in seconds since the epoch.
+
+        It is our wall clock without what surely is wrong with it, so it may tell how long ago something arrived, give
+        or take a second; it is no commit time.
+        """
+        skew = self.skew()
+        return self._wall() - (skew.surely_s if skew is not None else 0.0)
+
+    def at_most_s(self) -> float:
+        """Return a moment that AWS's clock has surely not passed yet, in seconds since the epoch, a second off at most.
+
+        Whatever is committed later than this was committed after the call.
+        """
+        skew = self.skew()
+        return self._wall() - (skew.low_s if skew is not None else 0.0)
 
     def skew(self) -> Skew | None:
         """Return by how much our clock is ahead of AWS's; None when no answer told it lately."""
