@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -104,6 +105,41 @@ async def test_status_is_json_with_64_bit_numbers_as_text(capsys: pytest.Capture
 async def test_status_without_a_controller_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert await status(console_of(ControlStore(), as_json=False)) == DONE
     assert "the controller may not be running" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ahead_s", [-600.0, 600.0])
+async def test_a_status_is_old_when_it_stands_still_not_when_two_clocks_differ(
+    capsys: pytest.CaptureFixture[str], ahead_s: float
+) -> None:
+    town = await dual_write_town()
+    told = {**town.store.status, "at_us": int((time.time() + ahead_s) * 1e6)}
+    town.store.status.update(told)
+
+    async def tells() -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            town.store.status["at_us"] += 50_000
+
+    telling = asyncio.create_task(tells())
+    await status(console_of(town.store))
+    assert not answer(capsys)["is_old"]
+    telling.cancel()
+    await status(console_of(town.store), patience_s=0.2)
+    assert answer(capsys)["is_old"]
+
+
+async def test_a_clock_that_is_off_is_said_in_the_status(capsys: pytest.CaptureFixture[str]) -> None:
+    town = await dual_write_town()
+    town.ahead_s = 600.0
+    ctx, driver = await town.start()
+    await town.live()
+    await driver.tick()
+    told = status_of(ctx, driver.waiting_for)
+    assert "CLOCK: clock_skew: the clock of" in status_text(told)
+    town.ahead_s = 0.0
+    await town.live()
+    await driver.tick()
+    assert "CLOCK" not in status_text(status_of(ctx, driver.waiting_for))
 
 
 async def test_status_is_the_journals_when_the_controllers_is_behind(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,8 @@ TIMEOUT: Final = 5
 
 POLL_S: Final = 0.3
 SILENT_S: Final = 30.0
-"""A status older than this is called old. It only informs: two machines' clocks are compared."""
+"""A status that seems older than this, or comes from the future, is looked at once more: if it stands still it is old.
+Two machines' clocks alone don't decide."""
 
 FRESH_S: Final = 2.0
 """How long `status` waits for a status that knows the whole journal; the controller tells one a second."""
@@ -190,10 +191,22 @@ async def status(console: Console, *, patience_s: float = FRESH_S) -> int:
         body["phase"] = state.phase.value
     outcomes = [each.body for each in entries if each.kind == "outcome"]
     body["last_outcome"] = outcomes[-1] if outcomes else None
-    old_s = time.time() - body.get("at_us", 0) / 1e6
-    body["is_old"] = old_s > SILENT_S
+    seems_s = time.time() - body.get("at_us", 0) / 1e6
+    body["is_old"] = abs(seems_s) > SILENT_S and not await _is_told_again(console, body.get("at_us"), patience_s)
     console.answer(status_text(body), body)
     return DONE
+
+
+async def _is_told_again(console: Console, at_us: int | None, patience_s: float) -> bool:
+    """Say whether the controller tells its status once more within `patience_s`."""
+    end_s = time.monotonic() + patience_s
+    while at_us is not None:
+        if (await console.board.get() or {}).get("at_us") != at_us:
+            return True
+        if time.monotonic() >= end_s:
+            break
+        await asyncio.sleep(POLL_S)
+    return False
 
 
 async def ask(

@@ -45,6 +45,8 @@ def status_text(body: Mapping[str, Any]) -> str:
         lines.append(f"  HALTED: {body['halted']}")
         lines.append("    clears automatically when its gate opens, and a command that waits for it goes on;")
         lines.append("    a lower share and a rollback are carried out now")
+    if body.get("clock"):
+        lines.append(f"  CLOCK: {body['clock']}")
     intent = body.get("intent")
     if intent:
         lines.append(f"  asked for: {_command(intent['verb'], intent['arguments'])} by {intent['who']}")
