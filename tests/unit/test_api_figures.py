@@ -11,7 +11,7 @@ import pytest
 from api_world import Aborted, Pod, World, context
 from crossfade.adapters.memory.control import MemoryReports
 from crossfade.core.errors import StoreUnavailable
-from crossfade.core.gates import ApiCalls, Bounds, Evidence, Lag, Parity, Probe, error_rate
+from crossfade.core.gates import ApiCalls, Bounds, Evidence, Lag, Parity, Probe, Strays, error_rate
 from crossfade.core.ramp import FlagDocument
 from crossfade.core.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
@@ -156,10 +156,9 @@ async def test_batches_that_fail_shut_the_controllers_gate() -> None:
         quiet_s=60.0,
         dead_letters=0,
         parity=Parity(),
-        foreign_age_s=None,
+        strays=Strays(watched=True),
         imprecise_age_s=None,
         precisions={},
-        halts=(),
         oldest_unapplied_s=0.0,
         retention_s=None,
         document=FlagDocument(),
