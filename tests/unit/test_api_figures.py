@@ -145,8 +145,8 @@ async def test_batches_that_fail_shut_the_controllers_gate() -> None:
     pod = await world.pod()
     await pod.earn_many(*(pod.earning(5, f"u{number}") for number in range(25)))
     world.tables[Side.LEGACY].down = True
-    for _ in range(74):
-        await pod.earn_many(*(pod.earning(5, f"u{number}") for number in range(25)))
+    batches = ([pod.earning(5, f"u{number}") for number in range(25)] for _ in range(74))
+    await asyncio.gather(*(pod.earn_many(*batch) for batch in batches))  # each waits for its deadline
     counts = pod.figures.counts()
     calls = ApiCalls(counts["calls"], counts["failed"], None, ("pod-1",))
     assert (calls.calls, calls.failed) == (1_875, 1_850)
