@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from crossfade.ports.control import Heartbeat, Report
 from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
 from localaws import Stack
 from localaws.endpoints import Endpoints
+from localaws.fixture import Control
 
 pytestmark = pytest.mark.embedded
 
@@ -228,6 +229,42 @@ async def test_a_store_that_is_away_for_longer_than_the_lease_is_waited_for(tmp_
         finally:
             process.kill()
             process.communicate()
+
+
+async def until(address: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Look at the status until something holds."""
+    deadline_s = time.monotonic() + 120  # a bound on a hang, not on a busy machine
+    status: dict[str, Any] = {}
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(StoreUnavailable):  # until it holds the lease it answers 503
+            status = await call_json(f"http://{address}/status")
+            if holds(status):
+                return status
+        await asyncio.sleep(0.2)
+    raise AssertionError(status)
+
+
+async def test_a_clock_that_is_off_aws_s_is_named_and_holds_the_start_until_it_is_right(tmp_path: Path) -> None:
+    with Stack(redis=False) as stack:
+        aws = stack.endpoints
+        await asyncio.to_thread(seed, aws)
+        env = environment(aws, tmp_path / "flags.json")
+        assert (await asyncio.to_thread(crossfade, env, "control", "create", "--execute"))[0] == 0
+        clock = Control(aws.aws_endpoint)
+        clock.post("date", offset_s=-600.0)  # to us it looks as if we were ten minutes ahead
+        process, address = await asyncio.to_thread(start_controller, env)
+        try:
+            code, _, _ = await asyncio.to_thread(crossfade, env, "start", "--execute")
+            assert code == 0
+            status = await until(address, lambda told: "clock_skew" in told["waiting_for"])
+            assert status["phase"] == "PLANNED"
+            assert "ahead of AWS's, 2 s are allowed: let NTP set the clock" in status["clock"]
+            clock.post("date", offset_s=0.0)
+            status = await until(address, lambda told: told["phase"] not in {"PLANNED", "CAPTURING"})
+            assert status["clock"] == ""
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
 
 
 async def test_a_flag_file_that_can_not_be_written_any_more_does_not_end_the_controller(tmp_path: Path) -> None:
