@@ -52,6 +52,31 @@ async def test_excluded_keys_are_marked_in_their_rows_before_the_first_percent()
     assert await town.letters.count() == 0
 
 
+async def test_an_excluded_key_stays_in_the_process_that_took_the_exclusion_too() -> None:
+    """It maps by now: without the exclusion the sweeper would move it."""
+    town = Town()
+    key = wallet_key("w1", "chan")
+    ctx, driver = await town.start()
+    for verb, arguments in (("start", {"exclude": [key.decode()]}), ("ramp", {"share": 100}), ("cutover", {})):
+        number = await town.ask(verb, **arguments)
+        while town.outcome(number) is None:
+            await ticks(town, driver, 1)
+    assert town.owner_of("w1") is Side.LEGACY
+    assert status_of(ctx, "")["held_out"]["named"] == [{"key": key.decode(), "because": EXCLUDED}]
+
+
+async def test_a_refused_start_excludes_nothing() -> None:
+    town = Town()
+    key = wallet_key("w1", "chan")
+    widen(town, "w2")
+    ctx, driver = await town.start()
+    number = await town.ask("start", exclude=[key.decode()])
+    while town.outcome(number) is None:
+        await ticks(town, driver, 1)
+    assert town.outcome(number)["outcome"] == "refused"  # type: ignore[index]  # it has one
+    assert ctx.world.excluded == set()
+
+
 async def test_a_cutover_ends_with_excluded_keys_which_the_journal_and_status_name() -> None:
     town = Town()
     keys = await excluded(town, "w1", "w2")

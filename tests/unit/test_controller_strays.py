@@ -333,3 +333,18 @@ async def test_complete_discards_by_exact_number_or_not_at_all() -> None:
     ctx, _ = await settled(town, "complete", **COMPLETE, discard_diverged=3)
     assert ctx.state.phase.value == "COMPLETE"
     await book.accounts_for_all(journal=True)
+
+
+async def test_a_discarded_letter_that_is_there_again_leaves_on_its_own() -> None:
+    """A tool that died between journal and store, or a consumer that read the record again: the decision stands."""
+    town = Town()
+    ctx, driver = await to(town, "BAKING")
+    town.plain_add(Side.LEGACY, "w1", 1)
+    (letter,) = await _letters(town, driver)
+    name = f"{letter.role}/{letter.sequence}"
+    said = {"letter": name, "key": letter.key.decode(), "code": letter.code, "reason": letter.reason, "payload": "{}"}
+    await town.journal().append("note", {"discarded": said})
+    await ticks(town, driver, 6)
+    assert await town.letters.count() == 0
+    await ticks(town, driver, 8)
+    assert ctx.state.halt == ""

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
+from controller.diverged import DivergedKeys, Rows
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.core import image as wire
 from crossfade.core.errors import ConfigError, StoreUnavailable
@@ -181,6 +182,39 @@ async def test_a_name_that_is_no_strays_is_refused_before_anything_is_written() 
         with pytest.raises(ConfigError):
             await merging(bench).merge(names, execute=True)
     assert balance(bench) == 3
+
+
+async def diverged() -> tuple[Bench, DeadLetter]:
+    """The sweeper's own letter of a key whose rows have one version and different content."""
+    bench, [stray] = await strayed(10)
+    await bench.letters.remove(stray)
+    owner, standby = bench.legacy.item(KEY), bench.new.item(KEY)
+    assert owner is not None
+    assert standby is not None
+    tables = {side: bench.tables[side] for side in Side}
+    keys = DivergedKeys(tables, MAPPING, bench.letters, lambda _name: False, now_us=lambda: COMMITTED_US)
+    assert await keys.hold(Side.LEGACY, {KEY: Rows(owner, standby)}) == {KEY}
+    [letter] = await bench.letters.all()
+    return bench, letter
+
+
+async def test_a_diverged_key_is_shown_with_both_rows_as_its_letters_cure_says_and_never_merged_or_redriven() -> None:
+    bench, letter = await diverged()
+    assert f"replicator dead-letters show {name_of(letter)}" in letter.cure
+    [shown] = await merging(bench).show([name_of(letter)])
+    said = "\n".join(lines_of(shown))
+    assert "engagement had: " in said
+    assert "'points': {'N': '10'}" in said
+    assert "wallet had: " in said
+    assert "the owner's row overwrites the other one" in said
+    assert described(shown)["images"].keys() == {"wallet", "engagement"}
+    with pytest.raises(ConfigError, match="is not merged: it shows two rows"):
+        await merging(bench).merge([name_of(letter)], execute=True)
+    tables = {side: (bench.tables[side], bench.tables[side]) for side in Side}
+    tool = Redrive(MAPPING, lambda side: tables[side], bench.letters, None, "", execute=True)  # type: ignore[arg-type]  # no feed here
+    [redriven] = await tool.run()
+    assert (redriven.settled, "discard it" in redriven.reason) == (False, True)
+    assert await bench.letters.all() == [letter]
 
 
 async def test_a_redrive_never_writes_a_stray() -> None:

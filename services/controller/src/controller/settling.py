@@ -67,8 +67,21 @@ async def dealt_with(ctx: Context) -> str:
 async def waiting_letters(ctx: Context) -> list[DeadLetter]:
     """Return the letters of strays and diverged keys that need a decision, oldest first."""
     await ctx.diverged.drop_agreed()
+    await _drop_discarded(ctx)
+    return await _letters(ctx)
+
+
+async def _letters(ctx: Context) -> list[DeadLetter]:
     found = [await ctx.world.letters.all(limit=COUNT_AT_MOST, code=code) for code in (STRAY, DIVERGED)]
     return sorted((each for letters in found for each in letters), key=lambda each: each.at_us)
+
+
+async def _drop_discarded(ctx: Context) -> int:
+    """Take out the letters that a person discarded: we died before we could, or a consumer read the record again."""
+    gone = [each for each in await _letters(ctx) if name_of(each) in ctx.state.discarded]
+    for letter in gone:
+        await ctx.world.letters.remove(letter)
+    return len(gone)
 
 
 async def let_go(ctx: Context) -> int:
@@ -77,7 +90,7 @@ async def let_go(ctx: Context) -> int:
     Of diverged keys, when their rows agree again. Of held-out keys, those about copies that the new table refused: the
     row itself says that it stays, but the record of its seal, or of a write before it was marked, said nothing of that.
     """
-    gone = await ctx.diverged.drop_agreed()
+    gone = await ctx.diverged.drop_agreed() + await _drop_discarded(ctx)
     found = [each for each in await ctx.world.letters.all() if each.code not in {STRAY, DIVERGED} and each.key]
     keys = list({each.key for each in found if each.role == ROLES[Side.LEGACY]})
     rows = await ctx.world.tables[Side.LEGACY].read_many(keys) if keys else {}
@@ -92,8 +105,7 @@ async def _discard(ctx: Context, letter: DeadLetter, intent: int, who: str) -> N
     text = letter.payload.decode(errors="replace")
     parts = [text[at : at + PART_BYTES] for at in range(0, len(text), PART_BYTES)] or [""]
     told = {"letter": name_of(letter), "key": letter.key.decode(), "code": letter.code, "reason": letter.reason}
-    if name_of(letter) not in ctx.state.discarded:
-        for number, part in enumerate(parts, 1):
-            place = {"intent": intent, "who": who, "part": number, "parts": len(parts), "payload": part}
-            await ctx.append("note", {"discarded": {**told, **place}})
+    for number, part in enumerate(parts, 1):
+        place = {"intent": intent, "who": who, "part": number, "parts": len(parts), "payload": part}
+        await ctx.append("note", {"discarded": {**told, **place}})
     await ctx.world.letters.remove(letter)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
-from controller.context import Context, gates_json
+from controller.context import PROGRESS, Context, gates_json
 from controller.planning import check_plan
 from controller.state import Pending
 from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
@@ -41,8 +42,8 @@ async def planned(ctx: Context) -> str:
         return "crossfade start"
     if "plan" not in ctx.state.done:
         # What is left out of the migration needn't map or fit.
-        ctx.world.excluded.update(Key(each.encode()) for each in intent.arguments.get("exclude", []))
-        plan = await check_plan(ctx.world)
+        excluded = {Key(each.encode()) for each in intent.arguments.get("exclude", [])}
+        plan = await check_plan(replace(ctx.world, excluded=ctx.world.excluded | excluded))
         if plan.blocking:
             because = "; ".join(f"{each.name}: {each.because}" for each in plan.blocking)
             return await ctx.settle(intent, "refused", because)
@@ -184,7 +185,9 @@ async def _map(ctx: Context) -> str:
     known = {key.decode() for key in excluded_keys(ctx)}
     if wanted - known:
         # Another choice of rows makes other files: what was mapped before doesn't count.
-        return await ctx.finish("excluded", {"keys": sorted(wanted | known), "who": intent.who if intent else ""})
+        await ctx.finish("excluded", {"keys": sorted(wanted | known), "who": intent.who if intent else ""})
+        ctx.world.excluded.update(excluded_keys(ctx))
+        return PROGRESS
     export = ctx.state.done["export"]
     files = await read_manifest(ctx.world.objects, str(export["manifest"]))
     number = len(known)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from crossfade.core.errors import ConfigError
 from crossfade.core.phases import Intent, Phase, check_transition
 from crossfade.core.ramp import FlagDocument, check_generations
-from crossfade.ports.control import DIVERGED, Entry
+from crossfade.ports.control import Entry
 
 
 class Pending(NamedTuple):
@@ -65,8 +65,8 @@ class Migration(NamedTuple):
         paused: whether the migration is paused.
         paused_by: who paused it; empty when nobody did.
         halt: why the migration halted in this phase; empty when it did not.
-        discarded: names of the letters about diverged keys that a person discarded: the owner's row may overwrite the
-            other one.
+        discarded: names of the letters that a person discarded: of a diverged key, the owner's row may overwrite the
+            other one; one that is still there, or there again, is taken out.
         discards: how many letters each intent has discarded, by its number.
         stray_last_us: commit times of the last strays known of, by side.
         counter: the highest generation ever given out.
@@ -223,8 +223,7 @@ def _note(state: Migration, entry: Entry) -> Migration:
     discards, intent = dict(state.discards), letter.get("intent")
     if intent is not None:
         discards[intent] = discards.get(intent, 0) + 1
-    names = {letter["letter"]} if letter["code"] == DIVERGED else set()
-    return state._replace(discarded=state.discarded | names, discards=discards)
+    return state._replace(discarded=state.discarded | {letter["letter"]}, discards=discards)
 
 
 _FOLDS = {

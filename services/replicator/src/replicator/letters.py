@@ -50,6 +50,13 @@ def parks(ruling: Ruling) -> tuple[str, str] | None:
     return _REASONS.get(ruling)
 
 
+TWO_ROWS: Final = (
+    "it shows two rows, not one change: write what is right by the API, and the letter leaves when the rows agree; or "
+    "discard it, and the owner's row overwrites the other one"
+)
+"""Why the letter of a diverged key is neither merged nor redriven."""
+
+
 class Place(NamedTuple):
     """Where a record was read.
 

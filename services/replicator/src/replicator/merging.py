@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from crossfade.core.change import Change, decode_change
 from crossfade.core.errors import ConfigError, PoisonRecord, Throttled
 from crossfade.core.image import Image
@@ -21,9 +23,9 @@ from crossfade.core.mapping import Mapping
 from crossfade.core.merge import Difference, Merged, differences, merge
 from crossfade.core.shape import Direction, Side
 from crossfade.core.writes import Applied, Merge, Unfit
-from crossfade.ports.control import STRAY, DeadLetter, DeadLetters, Journal
+from crossfade.ports.control import DIVERGED, STRAY, DeadLetter, DeadLetters, Journal
 from crossfade.ports.table import OwnedTable
-from replicator.letters import chosen, name_of
+from replicator.letters import TWO_ROWS, chosen, name_of
 
 TRIES: Final = 5
 """How often a merge whose owner moved on meanwhile is worked out again."""
@@ -115,9 +117,9 @@ class Merging:
         """Look at letters, and at their keys as they are now.
 
         Raises:
-            ConfigError: there is no letter of such a name, or it is about no stray.
+            ConfigError: there is no letter of such a name, or it is about no stray and no diverged key.
         """
-        return [await self._look(each) for each in await self._strays(names)]
+        return [await self._look(each) for each in await self._strays(names, STRAY, DIVERGED)]
 
     async def merge(self, names: Sequence[str], *, execute: bool) -> list[Outcome]:
         """Bring each stray's change to its key's owner, once, and let its letter go.
@@ -130,12 +132,14 @@ class Merging:
             ConfigError: there is no letter of such a name, or it is about no stray; nothing was written.
             Throttled: an owner changes faster than a merge can be worked out; run it again.
         """
-        return [await self._one(each, execute=execute) for each in await self._strays(names)]
+        return [await self._one(each, execute=execute) for each in await self._strays(names, STRAY)]
 
-    async def _strays(self, names: Sequence[str]) -> list[DeadLetter]:
+    async def _strays(self, names: Sequence[str], *codes: str) -> list[DeadLetter]:
         found = await chosen(self._letters, names)
         for each in found:
-            if each.code != STRAY:
+            if each.code == DIVERGED and DIVERGED not in codes:
+                raise ConfigError(f"{name_of(each)} is not merged: {TWO_ROWS}")
+            if each.code not in codes:
                 raise ConfigError(f"{name_of(each)} is about no stray ({each.code}): `replicator dead-letters redrive`")
         return found
 
@@ -184,6 +188,8 @@ class Merging:
             shown = shown._replace(merged=True, because="it was merged before: only its letter is left to go")
         if not letter.payload:
             return shown._replace(because="its record was too large to be kept, and it was carried over: discard it")
+        if letter.code == DIVERGED:
+            return shown._replace(because=TWO_ROWS)
         direction = Direction(letter.role)
         change = decode_change(letter.payload, self._mapping.shape(direction.source).key)
         shown = shown._replace(change=change)
@@ -258,6 +264,7 @@ def described(shown: Shown) -> dict[str, Any]:
         "settled": letter.settled,
         "old_image": None if change is None else _image(change.old),
         "new_image": None if change is None else _image(change.new),
+        "images": _images_of(letter),
         "changes": [_described(each) for each in shown.found],
         "tables": {side.value: _row(item) for side, item in shown.items},
         "owner": None if shown.owner is None else shown.owner[0].value,
@@ -267,6 +274,12 @@ def described(shown: Shown) -> dict[str, Any]:
         else {"sets": {name: _said(raw) for name, raw in plan.sets}, "removes": list(plan.removes)},
         "because": shown.because,
     }
+
+
+def _images_of(letter: DeadLetter) -> dict[str, Any]:
+    """Return both rows of a diverged key, by table, as the sweeper found them."""
+    found: dict[str, Any] = msgspec.json.decode(letter.payload)["images"] if letter.code == DIVERGED else {}
+    return found
 
 
 def _image(image: Image | None) -> dict[str, str] | None:
@@ -293,6 +306,7 @@ def lines_of(shown: Shown) -> list[str]:
         old, new = told["old_image"] or {}, told["new_image"] or {}
         changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
         lines += [f"    {name}: {old.get(name, 'nothing')} became {new.get(name, 'nothing')}" for name in changed]
+    lines += [f"    {table} had: {image}" for table, image in told["images"].items()]
     for each in told["changes"]:
         old, new, owner = (each[name] or "nothing" for name in ("old", "new", "owner"))
         lines.append(f"    {each['name']}: {old} became {new}; the owner has {owner}")

@@ -23,10 +23,10 @@ from crossfade.core.mapping import Mapping
 from crossfade.core.perform import perform
 from crossfade.core.shape import Direction, Side, TableShape
 from crossfade.core.writes import Answer, Unfit, Write
-from crossfade.ports.control import STRAY, DeadLetter, DeadLetters
+from crossfade.ports.control import DIVERGED, STRAY, DeadLetter, DeadLetters
 from crossfade.ports.table import OwnedTable, TransferTable
 from replicator.interventions import Interventions
-from replicator.letters import UNMAPPABLE, LetterRecord, is_overtaken, record_of
+from replicator.letters import TWO_ROWS, UNMAPPABLE, LetterRecord, is_overtaken, record_of
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline, Publisher
 from replicator.records import Pipeline, Record
@@ -262,8 +262,8 @@ class Redrive:
         return [await self._one(each) for each in await self._letters.all()]
 
     async def _one(self, each: DeadLetter) -> Redriven:
-        if each.code == STRAY:
-            return Redriven(each.role, each.sequence, False, {}, LEFT_ALONE)
+        if each.code in (STRAY, DIVERGED):
+            return Redriven(each.role, each.sequence, False, {}, LEFT_ALONE if each.code == STRAY else TWO_ROWS)
         again = MemoryDeadLetters()
         tally = Tally()
         shard_id, record = record_of(each)
