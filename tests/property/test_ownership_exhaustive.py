@@ -130,6 +130,21 @@ SMALL |= {
     ),
 }
 
+SMALL |= {
+    f"a sweeper that marks a key, {name}": scenario
+    for name, scenario in {
+        "a flip": Scenario([pod(N, 2, None, hold_out="x"), pod(N, 2, A), pod(L, 0, B)], ROW, IMPORTED),
+        "a rollback": Scenario([pod(N, 2, None, hold_out="x"), pod(N, 2, A), pod(L, 4, B)], ROW, IMPORTED),
+        "an older flag": Scenario([pod(N, 4, None, hold_out="x"), pod(N, 2, A), pod(N, 6, B)], ROW, IMPORTED),
+        "a standby that is ahead": Scenario([pod(N, 2, None, hold_out="x"), pod(N, 2, A), pod(L, 0, B)], ROW, AHEAD),
+        "lost answers": Scenario([pod(N, 2, None, hold_out="x"), pod(N, 4, A)], ROW, IMPORTED, lost=2),
+        "excluded": Scenario(
+            [pod(N, 2, None, hold_out="x", may_hand_over=False), pod(N, 2, DELETE), pod(N, 4, None)], ROW, None, lost=1
+        ),
+    }.items()
+}
+"""A key is sealed and given back without the other table being asked (ADR 0017)."""
+
 FOUR = {
     "four pods": Scenario([pod(N, 2, A), pod(L, 4, B), pod(L, 0, A), pod(N, 6, C)], ROW, IMPORTED),
     "four pods and a delete": Scenario([pod(N, 2, A), pod(L, 4, DELETE), pod(L, 0, A), pod(N, 6, B)], ROW, IMPORTED),
