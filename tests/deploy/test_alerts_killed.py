@@ -9,7 +9,11 @@ import pytest
 from scripts.observability import killed
 from scripts.observability.deaths import TABLE
 
+LONGEST_RUN_S = 1800
+"""Against a hang only: each wait has a bound of its own. Three to six minutes, as busy as the machine is."""
 
+
+@pytest.mark.timeout(LONGEST_RUN_S)
 @pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="no prometheus on the PATH; Debian, Ubuntu: apt-get install prometheus"
 )
