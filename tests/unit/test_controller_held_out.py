@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from controller.context import Context
 from controller.driver import Driver
 from controller.render import status_text
 from controller.status import status_of
 from controller_world import Town, run, settled
 from crossfade.core.carrying import EXCLUDED
 from crossfade.core.image import of_string
-from crossfade.core.item import Role, is_fence, is_held_out
+from crossfade.core.item import Role, is_active, is_fence, is_held_out
 from crossfade.core.keys import Key
 from crossfade.core.phases import Phase
 from crossfade.core.shape import Side
@@ -157,19 +158,25 @@ async def test_complete_is_refused_by_name_without_the_exact_number_and_before_a
     assert ctx.state.facts["at-final"]["left_behind"] == 2
 
 
-async def test_a_key_left_behind_never_becomes_an_empty_wallet_of_the_new_table() -> None:
+@pytest.mark.parametrize("there", ["nothing", "a row without a role"])
+async def test_a_key_left_behind_never_becomes_an_empty_wallet_of_the_new_table(there: str) -> None:
     """Once complete is published, an absent row in the new table means active: so it must not be absent."""
     town = Town()
     (key,) = await excluded(town, "w1")
     await settled(town, "ramp", share=5_000)
     await settled(town, "cutover")
-    town.tables[Side.NEW].images.pop(key)  # lost, and no record tells of it
+    fence = town.tables[Side.NEW].images.pop(key)  # lost, and no record tells of it
+    if there != "nothing":
+        town.tables[Side.NEW].images[key] = {
+            name: value for name, value in fence.items() if name not in {"cf_role", "cf_gen"}
+        }
     seen: list[bool] = []
     publish = town.flags.publish
 
     async def watched(document: object, *, dual_write: bool) -> None:
         if getattr(document, "complete", False):
-            seen.append(is_fence(town.tables[Side.NEW].item(key)))
+            row = town.tables[Side.NEW].item(key)
+            seen.append(row is not None and not is_active(row, Side.NEW, complete=True))
         await publish(document, dual_write=dual_write)  # type: ignore[arg-type]  # passes on
 
     town.flags.publish = watched  # type: ignore[method-assign]  # looks, and passes on
@@ -226,3 +233,78 @@ async def test_a_rollback_leaves_held_out_keys_where_they_are() -> None:
     await settled(town, "rollback")
     assert town.owners()[Side.NEW] == 0
     assert town.tables[Side.LEGACY].images[key] == before
+
+
+async def _unfit_while_ramping(town: Town) -> tuple[Key, Context, Driver]:
+    await settled(town, "start", exclude=[])
+    await settled(town, "ramp", share=100)
+    return await _unfit(town)
+
+
+async def _unfit(town: Town) -> tuple[Key, Context, Driver]:
+    """Let a client's write find that a row doesn't map any more: refused before the seal, so no mark tells of it."""
+    ctx, driver = await town.start()
+    key = _outgrown(town, "w1")
+    await town.earn("w1", 5)
+    await town.live()
+    (letter,) = await town.letters.all()
+    assert (letter.code, letter.key) == ("unmappable", key)
+    return key, ctx, driver
+
+
+async def test_a_row_that_becomes_unfit_while_ramping_is_marked_and_holds_up_neither_raise_nor_cutover() -> None:
+    town = Town()
+    key, ctx, driver = await _unfit_while_ramping(town)
+    await ticks(town, driver, 12)
+    assert is_held_out(town.tables[Side.LEGACY].item(key))
+    assert is_fence(town.tables[Side.NEW].item(key))
+    assert await town.letters.count() == 0
+    (named,) = status_of(ctx, driver.waiting_for)["held_out"]["named"]
+    assert (named["key"], "surprise" in named["because"]) == (key.decode(), True)
+    await settled(town, "ramp", share=5_000)
+    ctx, _ = await settled(town, "cutover")
+    assert ctx.state.phase is Phase.BAKING
+    assert town.owners()[Side.LEGACY] == 1
+
+
+async def test_a_row_that_was_corrected_after_its_letter_is_not_marked() -> None:
+    town = Town()
+    key, _, driver = await _unfit_while_ramping(town)
+    images = town.tables[Side.LEGACY].images
+    images[key] = {name: value for name, value in images[key].items() if name != "surprise"}
+    await ticks(town, driver, 12)
+    assert not is_held_out(town.tables[Side.LEGACY].item(key))
+
+
+async def test_a_pause_holds_the_marking_of_rows_that_became_unfit() -> None:
+    town = Town()
+    await settled(town, "start", exclude=[])
+    await settled(town, "ramp", share=100)
+    await settled(town, "pause")
+    key, _, driver = await _unfit(town)
+    await ticks(town, driver, 12)
+    assert not is_held_out(town.tables[Side.LEGACY].item(key))
+    await town.ask("resume")
+    await ticks(town, driver, 12)
+    assert is_held_out(town.tables[Side.LEGACY].item(key))
+
+
+async def test_what_the_sweep_held_out_is_named_at_once_by_a_restarted_controller() -> None:
+    """Nobody excluded it, and no look of its own has ended yet: the journal tells."""
+    town = Town()
+    await settled(town, "start", exclude=[])
+    await settled(town, "ramp", share=5_000)
+    key = _outgrown(town, "w1")
+    await settled(town, "cutover")
+    ctx, driver = await town.start()
+    body = status_of(ctx, driver.waiting_for)
+    assert (body["held_out"]["keys"], body["held_out"]["named"][0]["key"]) == (1, key.decode())
+
+
+async def test_before_the_ramp_a_row_that_became_unfit_waits_for_a_person() -> None:
+    town = Town()
+    await settled(town, "start", exclude=[])
+    key, _, driver = await _unfit(town)
+    await ticks(town, driver, 12)
+    assert not is_held_out(town.tables[Side.LEGACY].item(key))
+    assert await town.letters.count() == 1

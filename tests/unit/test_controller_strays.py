@@ -348,3 +348,15 @@ async def test_a_discarded_letter_that_is_there_again_leaves_on_its_own() -> Non
     assert await town.letters.count() == 0
     await ticks(town, driver, 8)
     assert ctx.state.halt == ""
+
+
+async def test_the_way_forward_from_a_rollback_waits_while_strays_are_about() -> None:
+    town = Town()
+    ctx, driver = await to(town, "ROLLED_BACK")
+    await town.ask("ramp", share=100)
+    for turn in range(12):
+        town.plain_add(Side.LEGACY, f"w{turn % 6}", 1)
+        await ticks(town, driver, 1)
+    assert ctx.state.phase.value == "ROLLED_BACK"
+    assert "no_stray" in driver.waiting_for
+    await run(town, lambda: town.flags.current().document.share == 100)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
+
+import structlog
 
 from controller.context import Context
 from controller.diverged import ROLES, name_of
 from controller.evidence import stray_of
-from crossfade.core.item import is_held_out
-from crossfade.core.phases import Intent
+from crossfade.core.carrying import why_not
+from crossfade.core.item import Item, is_active, is_held_out
+from crossfade.core.keys import Key
+from crossfade.core.phases import Intent, Phase
+from crossfade.core.ramp import Aim
 from crossfade.core.shape import Side
 from crossfade.ports.control import COUNT_AT_MOST, DIVERGED, STRAY, DeadLetter
+
+log = structlog.get_logger()
 
 DISCARD: Final = "discard_diverged"
 """Argument of `rollback` and `complete`: how many letters are discarded."""
@@ -89,16 +97,43 @@ async def let_go(ctx: Context) -> int:
 
     Of diverged keys, when their rows agree again. Of held-out keys, those about copies that the new table refused: the
     row itself says that it stays, but the record of its seal, or of a write before it was marked, said nothing of that.
+    In RAMPING rows that have stopped to go there are marked first.
     """
     gone = await ctx.diverged.drop_agreed() + await _drop_discarded(ctx)
     found = [each for each in await ctx.world.letters.all() if each.code not in {STRAY, DIVERGED} and each.key]
     keys = list({each.key for each in found if each.role == ROLES[Side.LEGACY]})
-    rows = await ctx.world.tables[Side.LEGACY].read_many(keys) if keys else {}
+    legacy = ctx.world.tables[Side.LEGACY]
+    rows = await legacy.read_many(keys) if keys else {}
+    if await _marked(ctx, rows):
+        rows = await legacy.read_many(keys)
     for letter in found:
         if letter.role == ROLES[Side.LEGACY] and is_held_out(rows.get(letter.key)):
             await ctx.world.letters.remove(letter)
             gone += 1
     return gone
+
+
+async def _marked(ctx: Context, rows: Mapping[Key, Item]) -> bool:
+    """Mark rows that have stopped to go to the new table while keys move; say whether there were any.
+
+    A client's handover is refused before the seal, so nothing in the row says that it stays: its letter and its drift
+    would hold up each raise, and the cutover, whose sweep is what marks such rows. What only the table can refuse is
+    marked by its give-back. A pause holds this, as it holds all handovers of ours.
+    """
+    if ctx.state.phase is not Phase.RAMPING or ctx.state.paused:
+        return False
+    causes = {
+        key: because
+        for key, item in rows.items()
+        if is_active(item, Side.LEGACY, complete=False) and not is_held_out(item)
+        if (because := why_not(ctx.world.mapping, key, Side.NEW, item))
+    }
+    if causes:
+        aim = Aim(Side.NEW, await ctx.allocate("rows that can't move"))
+        for key, done in zip(causes, await ctx.world.ownership.hold_out_many(causes, aim), strict=True):
+            because = str(done) if isinstance(done, Exception) else causes[key]
+            log.warning("row can't move", key=key.decode(), because=because)
+    return bool(causes)
 
 
 async def _discard(ctx: Context, letter: DeadLetter, intent: int, who: str) -> None:
