@@ -21,7 +21,7 @@ pytestmark = pytest.mark.embedded
 
 WALLETS = [wallet(number) for number in range(12)]
 RESUMED_WITHIN_S = 60.0
-"""Of the demo's promise: new records are applied so soon after a restart."""
+"""A bound against a hang: how soon it is depends on the machine."""
 
 
 @pytest.fixture
