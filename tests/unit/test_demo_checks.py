@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -199,7 +200,9 @@ def test_a_failed_call_or_a_long_gap_is_downtime() -> None:
     good, short = Book(calls=[Call(1.0, 0.1, True)]), Gap(0.9, 0.9, 1.0)
     assert check_calls([good], short, bound_s=1.0).passed
     assert check_calls([good], Gap(4.0, 0.9, 4.4), bound_s=1.0).passed  # on a machine four times as slow
+    assert check_calls([book(*[1] * 2)], short, bound_s=1.0).passed
     for wrong in (
+        check_calls([replace(book(1, 1), first_replays=1)], short, bound_s=1.0),
         check_calls([good], Gap(1.1, 1.1, 1.0), bound_s=1.0),
         check_calls([good], Gap(5.5, 1.1, 5.0), bound_s=1.0),
         check_calls([Book(wrong=["refused"])], short, bound_s=1.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from crossfade_demo.report import Report, Verdict
 from crossfade_demo.screen import Screen, View
 from crossfade_demo.services import CONTROLLER, make_fleet
 from crossfade_demo.story import Failure, Story, StoryFailed
-from crossfade_demo.traffic import Client
+from crossfade_demo.traffic import Client, Traffic
 
 CPU_S = 0.09
 IDLE_S = CPU_S + SYNC_IDLE_S
@@ -290,12 +291,32 @@ class Replays:
         return pb.EarnPointsResponse(replayed=True, version=1)
 
 
-@pytest.mark.parametrize(("patience_s", "wrong"), [(60.0, 1), (0.0, 0)])
-async def test_a_first_call_may_be_a_replay_only_if_the_api_had_to_ask_its_store_again(
-    patience_s: float, wrong: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crossfade_demo.traffic.STORE_ASKED_AGAIN_S", patience_s)
+async def test_a_first_call_that_is_called_a_replay_is_counted() -> None:
     client = Client(0, [Replays()], Random(3), Pace())
     await client.write(("u1", "c1"), 5)
-    assert len(client.book.wrong) == wrong
-    assert len(client.book.acknowledged) == 1
+    assert (client.book.first_replays, client.book.wrong, len(client.book.acknowledged)) == (1, [], 1)
+
+
+class Slow(Pace):
+    """A machine that is slow all the time."""
+
+    now = 4.0  # type: ignore[assignment]
+
+
+async def calls_begun(pace: Pace) -> int:
+    traffic = Traffic(["127.0.0.1:9"], [("u1", "c1")], 200, 3, pace)
+    calls: list[None] = []
+
+    async def one() -> None:
+        calls.append(None)
+
+    traffic._one = one  # type: ignore[method-assign]
+    traffic.start()
+    await asyncio.sleep(0.5)
+    await traffic.finish()
+    return len(calls)
+
+
+async def test_on_a_slow_machine_calls_start_by_a_slower_clock() -> None:
+    """More would only pile up, and the demo would measure its own queue."""
+    assert await calls_begun(Slow()) <= await calls_begun(Pace()) / 2

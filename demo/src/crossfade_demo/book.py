@@ -53,6 +53,7 @@ class Book:
     refused: int = 0
     retried: int = 0
     replays_asked: int = 0
+    first_replays: int = 0  # told of as applied before, though never sent before
     wrong: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)  # given up on a machine that was too busy
 

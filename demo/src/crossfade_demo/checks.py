@@ -17,6 +17,10 @@ from crossfade_demo.ulid import ulid_hex
 
 SHOWN = 5
 
+FIRST_REPLAYS = 0.01
+"""Share of writes that may be called replays without having been sent before: an answer of the store that is lost makes
+the API ask it again, and find its own write. That each was applied once is what the balances show."""
+
 
 class Check(NamedTuple):
     """One claim and whether it held.
@@ -244,6 +248,10 @@ def check_calls(books: list[Book], gap: Gap, bound_s: float) -> Check:
     """No call failed or was answered wrongly, and successful ones never paused long enough to be called downtime."""
     wrong = [sentence for book in books for sentence in book.wrong]
     late = [sentence for book in books for sentence in book.late]
+    acknowledged = sum(len(book.acknowledged) for book in books)
+    first_replays = sum(book.first_replays for book in books)
+    if first_replays > FIRST_REPLAYS * acknowledged:
+        wrong.append(f"{first_replays} of {acknowledged} first calls were called replays")
     if gap.worked_s > bound_s:
         said = f"no call succeeded for {gap.by_clock_s:.1f} s, which is {gap.worked_s:.1f} s on an idle machine"
         (late if gap.slowness > MOST else wrong).append(said)
@@ -256,6 +264,7 @@ def check_calls(books: list[Book], gap: Gap, bound_s: float) -> Check:
         calls=len(calls),
         failed=sum(not each.ok for each in calls),
         retried=sum(book.retried for book in books),
+        first_calls_called_replays=first_replays,
         asked_again_after_success=sum(book.replays_asked for book in books),
         refused_for_too_few_points=sum(book.refused for book in books),
         longest_gap_s=round(gap.by_clock_s, 3),
