@@ -60,6 +60,10 @@ PROGRAMS = {
 SECRET = "hush" + "hush"
 NUMBERS = ("", "many", "-1", "nan", "inf")
 PORTS = ("-1", "65536", "http")
+REDIS_OPTIONS = (
+    f"redis://:{SECRET}@127.0.0.1:6379/0?databse=1",
+    f"redis://:{SECRET}@127.0.0.1:6379/0?socket_timeout=soon",
+)
 
 WRONG: dict[str, tuple[str, ...]] = {
     "migration_mapping": ("", "engagement_migration", "nowhere:MAPPING", "json:dumps"),
@@ -82,8 +86,7 @@ WRONG: dict[str, tuple[str, ...]] = {
         f"redis://:{SECRET}@127.0.0.1:six/0",
         f"redis://:{SECRET}@127.0.0.1:99999/0",
         f"redis://:{SECRET}@127.0.0.1:6379/first",
-        f"redis://:{SECRET}@127.0.0.1:6379/0?databse=1",
-        f"redis://:{SECRET}@127.0.0.1:6379/0?socket_timeout=soon",
+        *REDIS_OPTIONS,
         f"redis://:{SECRET}@127.0.0.1:6379/0 \n",
         f"redis://:{SECRET}@/0",
         "unix://",
@@ -208,6 +211,8 @@ HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("verifier", "flag_file"): WRONG["flag_file"],  # before COMPLETE it makes no difference there
     ("replicator", "flag_file"): WRONG["flag_file"],  # not read
     ("function", "flag_file"): WRONG["flag_file"],
+    ("controller", "redis_url"): REDIS_OPTIONS,  # only a client knows its options, and these two carry none
+    ("verifier", "redis_url"): REDIS_OPTIONS,
 }
 """What some programs may be told all the same."""
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from crossfade.runtime.urls import redis_url
+from crossfade.runtime.marks_settings import client_url
 
 PASSWORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
 LONG_ENOUGH = 4
@@ -23,7 +23,7 @@ def connects_to(url: str) -> tuple[str, int, object]:
 
 def refusal_of(url: str) -> ValueError | None:
     try:
-        redis_url(url)
+        client_url(url)
     except ValueError as error:
         return error
     return None
@@ -32,7 +32,7 @@ def refusal_of(url: str) -> ValueError | None:
 @given(PASSWORDS)
 def test_an_encoded_password_is_taken_and_arrives(password: str) -> None:
     url = f"redis://:{quote(password, safe='')}@cache.example:6380/3"
-    assert redis_url(url) == url
+    assert client_url(url) == url
     assert connects_to(url) == ("cache.example", 6380, password)
 
 

@@ -10,11 +10,12 @@ from pydantic import Field, model_validator
 
 from crossfade.core.errors import ConfigError
 from crossfade.core.mapping import Mapping
+from crossfade.runtime.marks_settings import MarksSettings
 from crossfade.runtime.settings import ListeningSettings
 from engagement_migration.keys import wallet_key
 
 
-class Settings(ListeningSettings):
+class Settings(ListeningSettings, MarksSettings):
     """What the Engagement API is told."""
 
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")

@@ -7,7 +7,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from crossfade.runtime.settings import NAME, ServiceSettings
+from crossfade.runtime.marks_settings import MarksSettings
+from crossfade.runtime.settings import NAME
 from replicator.kill_points import KillPoints
 
 
@@ -19,7 +20,7 @@ class Role(Enum):
     FEED = "feed"  # events of both tables
 
 
-class Settings(ServiceSettings):
+class Settings(MarksSettings):
     """What a replicator is told."""
 
     role: Role = Field(description="forward, reverse or feed.")
