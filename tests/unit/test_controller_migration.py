@@ -449,10 +449,10 @@ async def test_each_step_and_complete_wait_for_the_feed(broken: str) -> None:
     def mend_it() -> None:
         town.feed_age_ms, town.silent_roles = 10, set()
 
-    for verb, arguments in (
-        ("ramp", {"share": 10_000}),
-        ("cutover", {}),
-        ("complete", {"confirm": "engagement", "revoked": True}),
+    for verb, phase, arguments in (
+        ("ramp", Phase.RAMPING, {"share": 10_000}),
+        ("cutover", Phase.RAMPING, {}),
+        ("complete", Phase.BAKING, {"confirm": "engagement", "revoked": True}),
     ):
         break_it()
         ctx, driver = await start_again(town)
@@ -464,6 +464,7 @@ async def test_each_step_and_complete_wait_for_the_feed(broken: str) -> None:
             await town.live()
             await driver.tick()
         assert town.outcome(number) is None, verb
+        assert ctx.state.phase is phase, verb
         assert "feed: " in driver.waiting_for, (verb, driver.waiting_for)
         mend_it()
         await run(town, lambda: town.outcome(number) is not None)  # noqa: B023 - runs before the next

@@ -17,7 +17,6 @@ from crossfade.core.gates import (
     HALTING_GATES,
     RAMPING_GATES,
     GateResult,
-    clock_skew,
     heartbeats,
     pass_since,
     waiting_for,
@@ -56,18 +55,18 @@ async def ramping(ctx: Context) -> str:
     if intent is None:
         return "crossfade ramp PERCENT, or crossfade cutover"
     share = FULL_SHARE if cutover else int(intent.arguments["share"])
-    if ctx.state.halt and (cutover or share > ctx.state.document.share):
+    # Lowering the share is the safe direction: it waits for nothing but that the pods know where they are.
+    forward = cutover is not None or share > ctx.state.document.share
+    if ctx.state.halt and forward:
         return _halt(ctx)
-    if share != ctx.state.document.share:
-        results = ctx.judge(RAMPING_GATES)
-        # Lowering the share is the safe direction: it waits for no gate but that the pods know where they are.
-        waiting = waiting_for(results) if share > ctx.state.document.share else ctx.shut([heartbeats])
-        return waiting or await move_share(ctx, share, results)
-    waiting = ctx.shut([heartbeats, clock_skew] if cutover else [heartbeats])
+    results = ctx.judge(RAMPING_GATES if forward else (heartbeats,))
+    waiting = waiting_for(results)
     if waiting:
         return waiting
+    if share != ctx.state.document.share:
+        return await move_share(ctx, share, results)
     if cutover:
-        return await ctx.enter(Phase.CUT_OVER, ctx.judge(RAMPING_GATES), intent=cutover.number, who=cutover.who)
+        return await ctx.enter(Phase.CUT_OVER, results, intent=cutover.number, who=cutover.who)
     return await ctx.settle(intent, "done", f"{share / 100:g} %")
 
 
