@@ -211,7 +211,7 @@ class Imported:
 
     def __init__(self, emulator: Emulator, *lines: Item | str) -> None:
         self.dynamodb = emulator.dynamodb
-        self.name = f"imported-{next(_numbers)}"
+        self.name = f"a-table-imported-{next(_numbers)}"
         emulator.s3.create_bucket(Bucket=self.name)
         text = "\n".join(line if isinstance(line, str) else json.dumps({"Item": line}) for line in lines)
         emulator.s3.put_object(Bucket=self.name, Key="source/a.json.gz", Body=gzip.compress(text.encode()))
@@ -261,19 +261,21 @@ def error_code(call: Callable[[], object]) -> str:
 @mends("import_table")
 def test_a_table_can_not_be_used_while_it_is_imported(emulator: Emulator) -> None:
     dynamodb = emulator.dynamodb
+    for _ in range(3):
+        Exported(emulator)  # so that the one imported is on a page that others follow
     for wanted in (8_000, 40_000):  # what was tried counts if the import still ran afterwards
         source = Imported(emulator, *rows(wanted))
         started = source.start()
         table: dict[str, Any] = {"TableName": source.name}
         put = error_code(lambda table=table: dynamodb.put_item(**table, Item=rows(1)[0]))
         create = error_code(lambda source=source: dynamodb.create_table(**schema(source.name)))
-        pages = dynamodb.get_paginator("list_tables").paginate()  # other tests' tables fill more than one
-        names = {name for page in pages for name in page["TableNames"]}
+        pages = dynamodb.get_paginator("list_tables").paginate(PaginationConfig={"PageSize": 2})
+        names = [name for page in pages for name in page["TableNames"]]
         status = dynamodb.describe_table(**table)["Table"]["TableStatus"]
         if status == "CREATING":
             break
     assert (status, put, create) == ("CREATING", "ResourceNotFoundException", "ResourceInUseException")
-    assert source.name in names
+    assert names.count(source.name) == 1
     assert source.finish(started)["ImportStatus"] == "COMPLETED"
     opened = dynamodb.describe_table(**table)["Table"]
     assert (opened["TableStatus"], opened["ItemCount"]) == ("ACTIVE", wanted)

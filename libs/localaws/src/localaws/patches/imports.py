@@ -165,15 +165,19 @@ def describe_table(original: Any) -> Any:
 
 @patch("import_table", dynamodb, "_list_tables")
 def list_tables(original: Any) -> Any:
-    """Lists a table that is being imported, on a page that is not cut."""
+    """Lists a table that is being imported, on the page where it belongs."""
 
     def mended(request: Json) -> Answer:
         status, headers, body = original(request)
         names = [name for name in _creating.keys() if name > (request.get("ExclusiveStartTableName") or "")]  # noqa: SIM118  # iterating the store itself is not scoped to the account
         if status == 200 and names:
             shown = json.loads(body)
-            if "LastEvaluatedTableName" not in shown:
-                shown["TableNames"] = sorted({*shown["TableNames"], *names})[: int(request.get("Limit") or 100)]
+            last = shown.pop("LastEvaluatedTableName", None)
+            here = sorted({*shown["TableNames"], *(name for name in names if last is None or name <= last)})
+            limit = int(request.get("Limit") or 100)
+            shown["TableNames"] = here[:limit]
+            if last is not None or len(here) > limit:
+                shown["LastEvaluatedTableName"] = here[:limit][-1]
             body = json.dumps(shown).encode()
         return status, headers, body
 
