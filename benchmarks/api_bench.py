@@ -26,7 +26,7 @@ import uvloop
 from stub_server import Client, response
 
 from crossfade.adapters.flags import FlagFile
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceStub
 from engagement_api.ulids import encode_ulid

@@ -42,11 +42,11 @@ from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.apply import ApplyRule
-from crossfade.core.change import decode_change
-from crossfade.core.coalesce import coalesce
-from crossfade.core.fence import Transfer
-from crossfade.core.shape import Direction, Side
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.replication.apply import ApplyRule
+from crossfade.core.replication.change import decode_change
+from crossfade.core.replication.coalesce import coalesce
+from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.settings import read_settings
 from engagement_migration import MAPPING
 from faust_kinesis.leases import update_request

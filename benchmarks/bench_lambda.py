@@ -32,8 +32,8 @@ from bench_apply import Rig, stub, under_faust, whole
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.memory.control import MemoryDeadLetters, MemoryJournal
 from crossfade.adapters.tables import DynamoTable
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Direction, Side
+from crossfade.core.migration.phases import Phase
+from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.telemetry.emf import emf_lines
 from engagement_migration import MAPPING
 from localaws.redis import RedisServer

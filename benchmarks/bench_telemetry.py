@@ -28,7 +28,7 @@ import uvloop
 from apply_records import change_record
 from bench_apply import BATCH, SHARDS, Rig, stub
 
-from crossfade.core.shape import Side
+from crossfade.core.values.shape import Side
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry import Telemetry
 from engagement_migration import MAPPING

@@ -14,13 +14,13 @@ from crossfade.adapters.memory.control import ControlStore, MemoryHeartbeats
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.errors import CrossfadeError, StoreUnavailable
-from crossfade.core.fence import Ruling, Transfer
-from crossfade.core.item import Item
-from crossfade.core.keys import Key
-from crossfade.core.ramp import FlagDocument
-from crossfade.core.shape import Side
-from crossfade.core.writes import Answer, Write
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.writes import Answer, Write
+from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.ports.table import TransferTable
 from crossfade.runtime.grpc import DETAILS_KEY

@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from crossfade.core import image as wire
-from crossfade.core.apply import ApplyRule, Decision
-from crossfade.core.change import Change, decode_change
-from crossfade.core.events import Event, encode_event
-from crossfade.core.image import Image
-from crossfade.core.item import FIRST_STAMPED
-from crossfade.core.keys import Key, key_image, key_of_strings
-from crossfade.core.shape import Direction, Side
+from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED
+from crossfade.core.replication.apply import ApplyRule, Decision
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.shape import Direction, Side
 from engagement_migration import MAPPING
 
 KEY = key_of_strings("USER#7", "POINTS#chan-3")

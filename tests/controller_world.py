@@ -23,17 +23,17 @@ from crossfade.adapters.memory.control import (
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.clocks import Skew, skew_of
-from crossfade.core.decisions import Outcome
-from crossfade.core.events import Event, encode_event
-from crossfade.core.gates import Parity
-from crossfade.core.image import number as number_of
-from crossfade.core.image import of_number
-from crossfade.core.item import is_active
-from crossfade.core.keys import Key
-from crossfade.core.ramp import aim
-from crossfade.core.shape import Direction, Side, direction_to
-from crossfade.core.writes import Kind, Operation
+from crossfade.core.migration.evidence import Parity
+from crossfade.core.ownership.decisions import Outcome
+from crossfade.core.ownership.ramp import aim
+from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.keyed.item import is_active
+from crossfade.core.protocol.keyed.writes import Kind, Operation
+from crossfade.core.values.clocks import Skew, skew_of
+from crossfade.core.values.image import number as number_of
+from crossfade.core.values.image import of_number
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, Side, direction_to
 from crossfade.ports.control import Entry, Heartbeat, Report
 from crossfade.runtime.ownership import Ownership
 from engagement_migration import MAPPING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crossfade.adapters.wire import Wire
-from crossfade.core.errors import StoreRefused
+from crossfade.core.values.errors import StoreRefused
 
 
 async def create_table(client: Wire, request: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 
-from crossfade.core.shape import Side
+from crossfade.core.values.shape import Side
 from replicator_world import World
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,13 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from crossfade.core import image as wire
-from crossfade.core.digest import canonical_value
-from crossfade.core.events import Event, encode_event
-from crossfade.core.item import FIRST_STAMPED, Item, Role
-from crossfade.core.keys import Key, key_of_strings
-from crossfade.core.shape import Side
-from crossfade.core.writes import (
+from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
+from crossfade.core.protocol.keyed.writes import (
     Activate,
     Bury,
     Fence,
@@ -31,6 +27,10 @@ from crossfade.core.writes import (
     TakeBack,
     Write,
 )
+from crossfade.core.values import image as wire
+from crossfade.core.values.canonical import canonical_value
+from crossfade.core.values.keys import Key, key_of_strings
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 
 KEY = key_of_strings("USER#7", "POINTS#chan-3")

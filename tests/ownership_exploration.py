@@ -18,16 +18,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crossfade.core.change import Change, ChangeKind
-from crossfade.core.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
-from crossfade.core.feed import events_of
-from crossfade.core.fence import Transfer, Verdict
-from crossfade.core.image import Image
-from crossfade.core.item import Item, balance_of, build_image, generation_of, is_active, version_of
-from crossfade.core.keys import key_image
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Side, direction_to
-from crossfade.core.writes import (
+from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.keyed.item import Item, balance_of, build_image, generation_of, is_active, version_of
+from crossfade.core.protocol.keyed.writes import (
     Activate,
     Answer,
     Applied,
@@ -39,6 +34,11 @@ from crossfade.core.writes import (
     Unfit,
     Write,
 )
+from crossfade.core.replication.change import Change, ChangeKind
+from crossfade.core.replication.feed import events_of
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import Side, direction_to
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED
 from ownership_scenarios import REAL, Code, Explored, Scenario, Truth

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from crossfade.core.apply import ApplyRule
-from crossfade.core.change import Change, ChangeKind
-from crossfade.core.decisions import Outcome, Task
-from crossfade.core.fence import Judgement, Transfer, judge
-from crossfade.core.item import Item, build_image
-from crossfade.core.keys import key_image
-from crossfade.core.mapping import Mapping
-from crossfade.core.ownership import OwnershipRules
-from crossfade.core.perform import perform
-from crossfade.core.shape import Side, TableShape, direction_to
-from crossfade.core.writes import Applied, Refused, Write
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.ownership.decisions import Outcome, Task
+from crossfade.core.ownership.machine import OwnershipRules
+from crossfade.core.protocol.keyed.fence import Judgement, Transfer, judge
+from crossfade.core.protocol.keyed.item import Item, build_image
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import Applied, Refused, Write
+from crossfade.core.replication.apply import ApplyRule
+from crossfade.core.replication.change import Change, ChangeKind
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import Side, TableShape, direction_to
 from engagement_migration import MAPPING
 from ownership_cases import KEY
 

@@ -10,9 +10,9 @@ from apply_cases import COMMITTED_US
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.fence import Ruling, Transfer
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Direction, Side
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.values.shape import Direction, Side
 from engagement_migration import MAPPING
 from replicator.interventions import Interventions
 from replicator.pipeline import ApplyPipeline

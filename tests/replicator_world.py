@@ -26,15 +26,15 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.control import control_tables
-from crossfade.core.events import Event, PublishedEvent, encode_event
-from crossfade.core.feed import decode_published
-from crossfade.core.image import Image, encode_image
-from crossfade.core.keys import Key, key_of_strings
-from crossfade.core.phases import Phase
-from crossfade.core.rules import RuleMapping
-from crossfade.core.shape import Side
-from crossfade.core.writes import Answer, Kind, Operate, Operation
+from crossfade.core.mapping.rules import RuleMapping
+from crossfade.core.migration.control import control_tables
+from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.keyed.events import Event, PublishedEvent, encode_event
+from crossfade.core.protocol.keyed.writes import Answer, Kind, Operate, Operation
+from crossfade.core.replication.feed import decode_published
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import Key, key_of_strings
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from localaws import Endpoints
 from replicator.leases import WireLeases

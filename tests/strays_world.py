@@ -13,8 +13,8 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from crossfade.adapters.flags import FlagFile
-from crossfade.core.errors import CrossfadeError
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import CrossfadeError
 from crossfade_demo.book import Book, Wallet, total
 from crossfade_demo.checks import key_of
 from crossfade_demo.loopback import ask

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from crossfade.adapters.memory.control import MemoryJournal
-from crossfade.core.change import decode_change
-from crossfade.core.item import generation_of, is_active, is_held_out
-from crossfade.core.keys import Key
-from crossfade.core.parity import same_state
-from crossfade.core.ramp import aim
-from crossfade.core.shape import Side, direction_to
+from crossfade.core.ownership.ramp import aim
+from crossfade.core.parity.classes import same_state
+from crossfade.core.protocol.keyed.item import generation_of, is_active, is_held_out
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side, direction_to
 from crossfade.ports.control import STRAY
 from engagement_migration import MAPPING
 from replicator.letters import drop_overtaken

@@ -20,22 +20,22 @@ from msgspec import Raw
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core import image as wire
-from crossfade.core.change import decode_change
-from crossfade.core.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
-from crossfade.core.digest import canonical_content
-from crossfade.core.events import Event, PublishedEvent, encode_event
-from crossfade.core.feed import decode_published, encode_published, events_of
-from crossfade.core.fence import Ruling, Transfer
-from crossfade.core.image import Image, decode_image, encode_image
-from crossfade.core.item import Item, generation_of, is_active, is_fence, version_of
-from crossfade.core.keys import Key, encode_key
-from crossfade.core.ownership import OwnershipRules
-from crossfade.core.ramp import FlagDocument, aim, raised
-from crossfade.core.shape import Direction, Side, direction_to
-from crossfade.core.snapshot import Fate, LineMapper
-from crossfade.core.trim import WINDOW_MS, ulid_ms
-from crossfade.core.writes import Activate, Applied, Kind, Operate, OperateAndTrim, Operation, Unfit
+from crossfade.core.mapping.snapshot import Fate, LineMapper
+from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
+from crossfade.core.ownership.machine import OwnershipRules
+from crossfade.core.ownership.ramp import FlagDocument, aim, raised
+from crossfade.core.ownership.trim import WINDOW_MS, ulid_ms
+from crossfade.core.protocol.keyed.content import canonical_content
+from crossfade.core.protocol.keyed.events import Event, PublishedEvent, encode_event
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, OperateAndTrim, Operation, Unfit
+from crossfade.core.replication.change import decode_change
+from crossfade.core.replication.feed import decode_published, encode_published, events_of
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image, decode_image, encode_image
+from crossfade.core.values.keys import Key, encode_key
+from crossfade.core.values.shape import Direction, Side, direction_to
 from engagement_api.mirror import SETTLED, Copy, transfer_of
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key

@@ -7,14 +7,14 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.change import Change, decode_change
-from crossfade.core.fence import Transfer
-from crossfade.core.image import Image, of_number, of_string
-from crossfade.core.item import Item, generation_of, is_active, parse_item, version_of
-from crossfade.core.keys import Key, key_image, key_of_strings
-from crossfade.core.parity import Difference, Pair, owner_of
-from crossfade.core.shape import Side, TableShape, direction_to
-from crossfade.core.writes import Activate, Answer, Applied, Kind, Operate, Operation, Seal, Write
+from crossfade.core.parity.classes import Difference, Pair, owner_of
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Kind, Operate, Operation, Seal, Write
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.values.image import Image, of_number, of_string
+from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.shape import Side, TableShape, direction_to
 from crossfade.ports.table import OwnedTable, ScanPage
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from scripts.observability.presence import EVERYBODY
 from scripts.observability.rules import RULES, as_yaml, rules_yaml
 
-from crossfade.core.phases import Phase
+from crossfade.core.migration.phases import Phase
 from crossfade.runtime.telemetry.schema import Service
 
 GROUP: Final = "messaging_consumer_group_name"

@@ -20,7 +20,7 @@ from typing import Final
 from scripts.observability.alerting import PREFIX
 from scripts.observability.promql import MIGRATION, SERVICE, WATCHED, one_of
 
-from crossfade.core.phases import REPLICATING, Phase
+from crossfade.core.migration.phases import REPLICATING, Phase
 from crossfade.runtime.telemetry import contract as c
 from crossfade.runtime.telemetry.schema import Attribute, Service
 

@@ -7,7 +7,7 @@ from typing import Final
 from scripts.observability.alerting import Severity
 from scripts.observability.promql import MIGRATION, WATCHED, Label
 
-from crossfade.core.gates import Bounds
+from crossfade.core.migration.evidence import Bounds
 
 GATES: Final = Bounds()
 LAG_S: Final = 60.0

@@ -25,10 +25,10 @@ from crossfade.adapters.memory.control import (
     MemoryReports,
 )
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.control import ControlTables, control_tables
-from crossfade.core.errors import ConfigError, LeaseLost, StateMissing
-from crossfade.core.keys import Key, key_of_strings
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.migration.control import ControlTables, control_tables
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import ConfigError, LeaseLost, StateMissing
+from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.ports.control import (
     STRAY,
     DeadLetter,

@@ -10,8 +10,8 @@ import pytest
 
 from crossfade.adapters.flags import FlagdFile, FlagFile, flagd_file, parse_flagd_file
 from crossfade.adapters.memory.flags import MemoryFlags
-from crossfade.core.errors import ConfigError, StateMissing
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import ConfigError, StateMissing
 from crossfade.ports.flags import FlagPublisher, FlagSource
 
 RAMPING = FlagDocument(share=1_000, new_gen=4, legacy_gen=2)

@@ -14,17 +14,17 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.statements import Standing, render
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core import image as wire
-from crossfade.core.decisions import Done, Outcome, StepKind
-from crossfade.core.errors import StoreRefused
-from crossfade.core.fit import MAX_ITEM_BYTES, item_size
-from crossfade.core.image import Image, encode_image
-from crossfade.core.item import Item, Role, balance_of, build_image, is_held_out
-from crossfade.core.keys import key_image, key_of_strings
-from crossfade.core.ramp import Aim
-from crossfade.core.rules import IndexKey, Keep, Rename, RuleMapping, Table
-from crossfade.core.shape import Side, TableShape, direction_to
-from crossfade.core.writes import Activate, Applied, Refused, Seal, Unfit
+from crossfade.core.mapping.rules import IndexKey, Keep, Rename, RuleMapping, Table
+from crossfade.core.ownership.decisions import Done, Outcome, StepKind
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
+from crossfade.core.protocol.keyed.item import Item, Role, balance_of, build_image, is_held_out
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Refused, Seal, Unfit
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import StoreRefused
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import key_image, key_of_strings
+from crossfade.core.values.shape import Side, TableShape, direction_to
 from crossfade.runtime.ownership import Ownership
 from engine_tables import create_table
 from localaws import Endpoints

@@ -18,17 +18,17 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core import image as wire
-from crossfade.core.decisions import Done, Outcome
-from crossfade.core.fence import Transfer, Verdict
-from crossfade.core.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size
-from crossfade.core.image import Image, encode_image
-from crossfade.core.item import Item, Role, parse_item
-from crossfade.core.keys import Key, key_image, key_of_strings
-from crossfade.core.ramp import Aim
-from crossfade.core.rules import Keep, Rename, RuleMapping, Table
-from crossfade.core.shape import IndexKey, Side
-from crossfade.core.writes import Applied, Fence, Unfit
+from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
+from crossfade.core.ownership.decisions import Done, Outcome
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size
+from crossfade.core.protocol.keyed.item import Item, Role, parse_item
+from crossfade.core.protocol.keyed.writes import Applied, Fence, Unfit
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.shape import IndexKey, Side
 from crossfade.runtime.ownership import Ownership
 from localaws import Endpoints
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.adapters.statements import render
-from crossfade.core.fit import MAX_ITEM_BYTES, item_size
-from crossfade.core.image import decode_image
-from crossfade.core.shape import Side
+from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
+from crossfade.core.values.image import decode_image
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from localaws.fixture import Emulator, mends
 from localaws.patches.limits import MAX_OPERATORS, operators

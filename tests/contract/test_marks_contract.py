@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from apply_cases import V
 from crossfade.adapters.memory.marks import MemoryMarks, NoMarks
 from crossfade.adapters.redis_dedup import RedisMarks
-from crossfade.core.keys import Key, key_of_strings
-from crossfade.core.shape import Direction
+from crossfade.core.values.keys import Key, key_of_strings
+from crossfade.core.values.shape import Direction
 from crossfade.ports.dedup import Marks
 from localaws import Endpoints
 from localaws.redis import RedisServer

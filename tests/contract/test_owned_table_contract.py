@@ -16,13 +16,10 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.fit import MAX_ITEM_BYTES, item_size, unfit
-from crossfade.core.image import Image, encode_image
-from crossfade.core.item import Item, Role, build_image, is_active, parse_item
-from crossfade.core.keys import Key, key_image, key_of_strings
-from crossfade.core.perform import perform
-from crossfade.core.shape import Side
-from crossfade.core.writes import (
+from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size, unfit
+from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_active, parse_item
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import (
     Activate,
     Answer,
     Applied,
@@ -40,6 +37,9 @@ from crossfade.core.writes import (
     Unfit,
     Write,
 )
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.shape import Side
 from crossfade.ports.table import OwnedTable
 from engagement_migration import MAPPING
 from engine_tables import create_table

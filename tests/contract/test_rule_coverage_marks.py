@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from crossfade.adapters.redis_dedup import RedisMarks
-from crossfade.core.keys import key_of_strings
-from crossfade.core.shape import Direction
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Direction
 from localaws import Endpoints
 
 pytestmark = pytest.mark.embedded

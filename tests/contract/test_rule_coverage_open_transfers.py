@@ -11,12 +11,12 @@ import pytest
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core import image as wire
-from crossfade.core.fence import Transfer, Verdict
-from crossfade.core.image import Image, encode_image
-from crossfade.core.item import Item, Role, build_image, parse_item
-from crossfade.core.keys import key_image, key_of_strings
-from crossfade.core.shape import Side, TableShape
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import key_image, key_of_strings
+from crossfade.core.values.shape import Side, TableShape
 from engagement_migration import MAPPING
 from localaws import Endpoints
 from ownership_cases import SEED, stamped

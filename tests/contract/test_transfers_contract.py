@@ -1,4 +1,4 @@
-"""State transfers: `core.fence.judge`, the memory table and DynamoDB's statements mean the same (rules 1, 2 and 10)."""
+"""State transfers: the fence, the memory table and DynamoDB's statements mean the same (rules 1, 2 and 10)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core import image as wire
-from crossfade.core.errors import StoreRefused
-from crossfade.core.fence import Transfer, Verdict, judge
-from crossfade.core.image import Image, encode_image
-from crossfade.core.item import GEN, ROLE, Item, Role, build_image, parse_item
-from crossfade.core.keys import Key, key_image, key_of_strings
-from crossfade.core.shape import Side, TableShape
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.item import GEN, ROLE, Item, Role, build_image, parse_item
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import StoreRefused
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.shape import Side, TableShape
 from crossfade.ports.table import TransferTable
 from engagement_migration import MAPPING
 from localaws import Endpoints

@@ -16,17 +16,17 @@ from crossfade.adapters.statements import render_put, whole
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core import image as wire
-from crossfade.core.fence import Transfer, Verdict, judge
-from crossfade.core.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size, needs_put
-from crossfade.core.image import Image, decode_image, encode_image
-from crossfade.core.item import Item, Role, build_image, parse_item
-from crossfade.core.keys import Key, key_image, key_of_strings
-from crossfade.core.perform import perform
-from crossfade.core.replacing import activation, transferred
-from crossfade.core.rules import Keep, RuleMapping, Table
-from crossfade.core.shape import Side
-from crossfade.core.writes import Activate, Applied, Kind, Operate, Refused, Unfit
+from crossfade.core.mapping.rules import Keep, RuleMapping, Table
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size, needs_put
+from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.replacing import activation, transferred
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, Refused, Unfit
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image, decode_image, encode_image
+from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.shape import Side
 from engine_tables import create_table
 from localaws import Endpoints
 from ownership_cases import SEED, comparable, number, operation, stamped, tombstone, ulid

@@ -21,7 +21,7 @@ from crossfade.adapters.wire import (
     Wire,
     WireConfig,
 )
-from crossfade.core.image import Image, encode_image, number, of_number, of_string
+from crossfade.core.values.image import Image, encode_image, number, of_number, of_string
 from localaws import Endpoints
 
 pytestmark = pytest.mark.embedded

@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreKeys
 from wire_server import KEYS, OK, Request, Run, Server, Waits, client, http, run, says
 
-from crossfade.core.errors import StoreUnavailable
+from crossfade.core.values.errors import StoreUnavailable
 
 __all__ = ["run"]  # a fixture
 

@@ -9,7 +9,7 @@ import pytest
 from wire_server import NOW_S, OK, Request, Run, Server, Waits, client, http, run, says
 
 from crossfade.adapters.wire import Credentials, ServiceError, Wire, WireConfig
-from crossfade.core.errors import StoreUnavailable, Throttled
+from crossfade.core.values.errors import StoreUnavailable, Throttled
 
 __all__ = ["run"]  # a fixture
 

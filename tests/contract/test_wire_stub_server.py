@@ -13,8 +13,8 @@ import pytest
 from crossfade.adapters.dynamodb import DynamoDB, StatementResult
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.wire import Credentials, ServiceError, StaticCredentials, Wire, WireConfig
-from crossfade.core.change import ChangeKind, decode_change
-from crossfade.core.image import number, of_string
+from crossfade.core.replication.change import ChangeKind, decode_change
+from crossfade.core.values.image import number, of_string
 
 STUB = Path(__file__).parents[2] / "benchmarks" / "stub_server.py"
 KEYS = StaticCredentials(Credentials("a", "b"))

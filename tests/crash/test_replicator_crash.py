@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from crossfade.core.digest import same_content
-from crossfade.core.item import Role
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Direction, Side
+from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.keyed.content import same_content
+from crossfade.core.protocol.keyed.item import Role
+from crossfade.core.values.shape import Direction, Side
 from localaws import Endpoints
 from replicator.kill_points import POINTS
 from replicator_world import World, open_world, until, wallet

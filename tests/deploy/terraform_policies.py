@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from crossfade.core.control import control_tables
+from crossfade.core.migration.control import control_tables
 
 LEGACY, NEW = "wallet", "engagement"
 BOTH = (LEGACY, NEW)

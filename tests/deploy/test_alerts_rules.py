@@ -15,7 +15,7 @@ from promql_names import BESIDES, LABELS, SERIES, labels_of, metrics_in, series_
 from scripts.observability.alerts import ALERTS
 from scripts.observability.presence import RECORDED
 
-from crossfade.core.gates import Bounds
+from crossfade.core.migration.evidence import Bounds
 from crossfade.runtime.telemetry.contract import API_OPERATIONS, CALL_COUNTS, METRICS
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

@@ -17,8 +17,8 @@ from starlette.routing import Route
 
 from controller.cli import parser as crossfade_parser
 from controller.settings import ControllerSettings
-from crossfade.core.gates import CATCHING_UP_GATES, DRAINED_GATES, HALTING_GATES, RAMPING_GATES
-from crossfade.core.parity import FINAL, Difference
+from crossfade.core.migration.gates import CATCHING_UP_GATES, DRAINED_GATES, HALTING_GATES, RAMPING_GATES
+from crossfade.core.parity.classes import FINAL, Difference
 from engagement_api import settings as api_settings
 from replicator import settings as replicator_settings
 from replicator.main import _parser as replicator_parser

@@ -16,8 +16,8 @@ from certificates import Authority
 from crossfade.adapters import config_map
 from crossfade.adapters.config_map import ConfigMapFlags, in_cluster
 from crossfade.adapters.flags import FlagdFile, flagd_file, parse_flagd_file
-from crossfade.core.errors import ConfigError, StateMissing, StoreUnavailable
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import ConfigError, StateMissing, StoreUnavailable
 
 RAMPING = FlagDocument(share=1000, new_gen=4, legacy_gen=2)
 FURTHER = FlagDocument(share=5000, new_gen=4, legacy_gen=2)

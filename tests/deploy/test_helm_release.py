@@ -13,7 +13,7 @@ from helm_charts import CASES, HELM_DIR, Case, Helm
 from kubernetes_server import Cluster, KubernetesServer, place_of
 
 from crossfade.adapters.flags import flagd_file
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
 
 RAMPING = FlagDocument(share=1000, new_gen=4, legacy_gen=2)
 UMBRELLA = HELM_DIR / "crossfade"

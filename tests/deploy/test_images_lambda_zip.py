@@ -99,7 +99,7 @@ import asyncio, os
 os.environ.update(AWS_ACCESS_KEY_ID='a', AWS_SECRET_ACCESS_KEY='b', AWS_SESSION_TOKEN='c')
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.wire import Wire, WireConfig
-from crossfade.core.shape import Direction
+from crossfade.core.values.shape import Direction
 async def ask():
     marks = RedisMarks('redis://127.0.0.1:1/0', 'm', table_ids={Direction.FORWARD: 't'})
     print(await marks.seen(Direction.FORWARD, [b'k']))

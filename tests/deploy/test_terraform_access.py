@@ -11,7 +11,7 @@ import pytest
 from terraform_policies import LISTED, NEW, ON_BEHALF, PREPARED, STREAMS, UNUSED
 from terraform_runs import ROOT, Terraform
 
-from crossfade.core.control import control_tables
+from crossfade.core.migration.control import control_tables
 
 Pairs = set[tuple[str, str]]
 

@@ -31,10 +31,10 @@ from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.tables import create_control_tables
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.control import control_tables
-from crossfade.core.keys import key_of_strings
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.control import control_tables
+from crossfade.core.migration.phases import Phase
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from localaws import Endpoints, Stack
 

@@ -23,10 +23,10 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flags import FlagFile
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.control import control_tables
-from crossfade.core.item import Item, Role
-from crossfade.core.ramp import FlagDocument
-from crossfade.core.shape import Side
+from crossfade.core.migration.control import control_tables
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.protocol.keyed.item import Item, Role
+from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceStub
 from crossfade.ports.control import Heartbeat

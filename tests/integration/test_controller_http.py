@@ -6,7 +6,7 @@ from http import HTTPStatus
 import pytest
 
 from controller.http import call_json, serve
-from crossfade.core.errors import StoreUnavailable
+from crossfade.core.values.errors import StoreUnavailable
 
 
 async def started() -> tuple[asyncio.Server, str, int]:

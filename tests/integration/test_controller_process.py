@@ -22,10 +22,10 @@ from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flags import parse_flagd_file
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.control import control_tables
-from crossfade.core.errors import StoreUnavailable
-from crossfade.core.image import encode_image
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.migration.control import control_tables
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.image import encode_image
 from crossfade.ports.control import Heartbeat, Report
 from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
 from localaws import Stack

@@ -17,8 +17,8 @@ import pytest
 from test_controller_process import crossfade, environment, published, seed, start_controller
 
 from controller.state import document_json
-from crossfade.core.control import control_tables
-from crossfade.core.ramp import FULL_SHARE, FlagDocument
+from crossfade.core.migration.control import control_tables
+from crossfade.core.ownership.ramp import FULL_SHARE, FlagDocument
 from localaws import Stack
 from localaws.endpoints import Endpoints
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.core.change import decode_change
-from crossfade.core.image import number
-from crossfade.core.item import MV, balance_of
-from crossfade.core.keys import Key
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.keyed.item import MV, balance_of
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.image import number
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.ports.control import Report
 from lambda_world import Deployed, own_zip
 from localaws import Endpoints

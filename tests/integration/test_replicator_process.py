@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.core.fence import Verdict
-from crossfade.core.image import of_number
-from crossfade.core.item import Role, balance_of
-from crossfade.core.keys import key_image
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Direction, Side
-from crossfade.core.writes import Activate, Applied, Seal
+from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.keyed.fence import Verdict
+from crossfade.core.protocol.keyed.item import Role, balance_of
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Seal
+from crossfade.core.values.image import of_number
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import Direction, Side
 from localaws import Endpoints
 from replicator_world import World, open_world, until, wallet
 

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from certificates import Authority
 from controller.http import call_json, serve
-from crossfade.core.errors import ConfigError, CrossfadeError, StoreUnavailable
+from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnavailable
 from crossfade.runtime.grpc import RpcServer
 from crossfade.runtime.health import READY, Address, Health, health_page
 from crossfade.runtime.probe import main as probe_main

@@ -17,8 +17,8 @@ from certificates import Authority
 from controller.main import main as controller_main
 from controller.settings import ControllerSettings
 from crossfade.adapters.flags import FlagFile
-from crossfade.core.errors import ConfigError, StoreUnavailable
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.runtime.settings import PREFIX, ServiceSettings, read_settings
 from engagement_api.main import main as api_main
 from engagement_api.settings import Settings as ApiSettings

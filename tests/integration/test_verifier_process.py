@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from crossfade.core.image import of_number, of_string
-from crossfade.core.item import Role
-from crossfade.core.keys import key_image
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.keyed.item import Role
+from crossfade.core.values.image import of_number, of_string
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import Side
 from engagement_migration.samples import STRANGERS, legacy_wallet
 from localaws import Endpoints
 from replicator_world import HERE, World, open_world, wallet

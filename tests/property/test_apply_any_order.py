@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apply_cases import COMMITTED_US, legacy
-from crossfade.core import image as wire
-from crossfade.core.change import decode_change
-from crossfade.core.decisions import Done, Outcome
-from crossfade.core.digest import same_content
-from crossfade.core.feed import events_of
-from crossfade.core.item import Role, is_active
-from crossfade.core.keys import Key, key_image, key_of_strings
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Direction, Side
-from crossfade.core.writes import Activate, Applied, Kind, Operate, Seal
+from crossfade.core.ownership.decisions import Done, Outcome
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.content import same_content
+from crossfade.core.protocol.keyed.item import Role, is_active
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, Seal
+from crossfade.core.replication.change import decode_change
+from crossfade.core.replication.feed import events_of
+from crossfade.core.values import image as wire
+from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.ownership import Ownership
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation

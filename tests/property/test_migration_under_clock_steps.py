@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controller_world import Killed, Town, start_again
-from crossfade.core.shape import Side
+from crossfade.core.values.shape import Side
 from engagement_migration.samples import legacy_wallet
 
 STORY: list[tuple[str, dict[str, Any]]] = [

@@ -7,15 +7,14 @@ from typing import Any, get_args
 
 import pytest
 
-from crossfade.core.decisions import Next, Outcome, Phase, State, Task
-from crossfade.core.fence import Judgement, Transfer, Verdict, judge
-from crossfade.core.item import Item, Role, is_fence, version_of
-from crossfade.core.mapping import Mapping
-from crossfade.core.ownership import OwnershipRules
-from crossfade.core.perform import perform
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Side, TableShape
-from crossfade.core.writes import (
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.ownership.decisions import Next, Outcome, Phase, State, Task
+from crossfade.core.ownership.machine import OwnershipRules
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.fence import Judgement, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.item import Item, Role, is_fence, version_of
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import (
     Activate,
     Applied,
     Fence,
@@ -28,6 +27,7 @@ from crossfade.core.writes import (
     TakeBack,
     Write,
 )
+from crossfade.core.values.shape import Side, TableShape
 from ownership_cases import KEY, NOW_MS, SEED, live, number, operation, stamped, tombstone, ulid
 from ownership_exploration import L, N, explore
 from ownership_scenarios import REAL, Code, Explored, Scenario

@@ -10,9 +10,9 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from crossfade.core.item import FIRST_STAMPED, Item, Role, version_of
-from crossfade.core.parity import FINAL, Difference, Pair, Reading, follow, is_equal, owner_of
-from crossfade.core.shape import Side
+from crossfade.core.parity.classes import FINAL, Difference, Pair, Reading, follow, is_equal, owner_of
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role, version_of
+from crossfade.core.values.shape import Side
 
 BOUND_S = 10.0
 

@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.apply import ApplyRule
-from crossfade.core.change import decode_change
-from crossfade.core.decisions import Done, Outcome
-from crossfade.core.fence import Transfer
-from crossfade.core.item import Item, balance_of
-from crossfade.core.keys import Key
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Direction, Side, TableShape
-from crossfade.core.writes import Answer, Applied, Kind, Operate, OperateAndTrim, Operation, Write
+from crossfade.core.ownership.decisions import Done, Outcome
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.item import Item, balance_of
+from crossfade.core.protocol.keyed.writes import Answer, Applied, Kind, Operate, OperateAndTrim, Operation, Write
+from crossfade.core.replication.apply import ApplyRule
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.table import ScanPage
 from crossfade.runtime.ownership import Call, Ownership
 from engagement_migration import MAPPING

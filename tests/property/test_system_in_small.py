@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.decisions import StepKind
-from crossfade.core.fence import Ruling, Transfer, Verdict
-from crossfade.core.image import Image
-from crossfade.core.item import Role, generation_of
-from crossfade.core.keys import Key
-from crossfade.core.perform import perform
-from crossfade.core.ramp import FlagDocument
-from crossfade.core.shape import Side
-from crossfade.core.writes import Activate, Answer, Applied, Fence, Kind, Seal, TakeBack, Write
+from crossfade.core.ownership.decisions import StepKind
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.protocol.keyed.item import Role, generation_of
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Fence, Kind, Seal, TakeBack, Write
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from system_checks import check_converged, check_feed, check_owners, check_quiet, check_strays, repair
 from system_world import KEYS, OLD_KEY, Running, World
 

@@ -12,12 +12,12 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossfade.core.change import Change
-from crossfade.core.item import generation_of
-from crossfade.core.keys import Key
-from crossfade.core.parity import FINAL, Difference
-from crossfade.core.shape import Side
-from crossfade.core.writes import Kind
+from crossfade.core.parity.classes import FINAL, Difference
+from crossfade.core.protocol.keyed.item import generation_of
+from crossfade.core.protocol.keyed.writes import Kind
+from crossfade.core.replication.change import Change
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from verifier_world import BOUND_S, HookedTable, World, wallet
 
 WALLETS = 6

@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 from scripts import telemetry_docs
 
-from crossfade.core.apply import Skip
-from crossfade.core.control import ROLES
-from crossfade.core.decisions import Outcome, StepKind
-from crossfade.core.fence import Verdict
-from crossfade.core.parity import Difference
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.control import ROLES
+from crossfade.core.migration.phases import Phase
+from crossfade.core.ownership.decisions import Outcome, StepKind
+from crossfade.core.parity.classes import Difference
+from crossfade.core.protocol.keyed.fence import Verdict
+from crossfade.core.replication.apply import Skip
+from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import contract
 from crossfade.runtime.telemetry.contract import ALL, EDGES, METRICS, PICTURE, SPANS
 from crossfade.runtime.telemetry.schema import Attribute, Kind, Metric, Span, prometheus_name

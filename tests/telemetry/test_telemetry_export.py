@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (

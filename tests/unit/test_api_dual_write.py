@@ -9,12 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from api_world import ALL_NEW, LEGACY_ONLY, Pod, World
-from crossfade.core.errors import StoreUnavailable
-from crossfade.core.fence import Verdict
-from crossfade.core.image import of_string
-from crossfade.core.item import Role
-from crossfade.core.shape import Direction, Side
-from crossfade.core.writes import Unfit
+from crossfade.core.protocol.keyed.fence import Verdict
+from crossfade.core.protocol.keyed.item import Role
+from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.image import of_string
+from crossfade.core.values.shape import Direction, Side
 from engagement_api.breaker import Breaker
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key

@@ -10,10 +10,11 @@ import pytest
 
 from api_world import Aborted, Pod, World, context
 from crossfade.adapters.memory.control import MemoryReports
-from crossfade.core.errors import StoreUnavailable
-from crossfade.core.gates import ApiCalls, Bounds, Evidence, Lag, Parity, Probe, Strays, error_rate
-from crossfade.core.ramp import FlagDocument
-from crossfade.core.shape import Side
+from crossfade.core.migration.evidence import ApiCalls, Bounds, Evidence, Lag, Parity, Probe, Strays
+from crossfade.core.migration.gates import error_rate
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.runtime.telemetry.contract import METHODS
 from engagement_api.figures import WINDOW_S, Figures, tell

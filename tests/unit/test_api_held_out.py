@@ -10,12 +10,12 @@ from grpc import StatusCode
 from structlog.testing import capture_logs
 
 from api_world import Aborted, Pod, World, detail_of
-from crossfade.core.errors import StoreRefused
-from crossfade.core.item import Item, Role, build_image, is_held_out
-from crossfade.core.keys import key_image
-from crossfade.core.ramp import FlagDocument
-from crossfade.core.shape import Side
-from crossfade.core.writes import Activate, Fence, Operate, TakeBack, Write
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
+from crossfade.core.protocol.keyed.writes import Activate, Fence, Operate, TakeBack, Write
+from crossfade.core.values.errors import StoreRefused
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import errors_pb2
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key

@@ -8,8 +8,8 @@ import pytest
 
 from crossfade.adapters.memory.control import ControlStore, MemoryHeartbeats
 from crossfade.adapters.memory.flags import MemoryFlags
-from crossfade.core.errors import StateMissing, StoreUnavailable
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import StateMissing, StoreUnavailable
 from crossfade.ports.control import Heartbeat
 from engagement_api.epochs import Epochs
 from engagement_api.pulse import Pulse

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from crossfade.core import image as wire
-from crossfade.core.events import decode_events
-from crossfade.core.writes import Kind, Operation
+from crossfade.core.protocol.keyed.events import decode_events
+from crossfade.core.protocol.keyed.writes import Kind, Operation
+from crossfade.core.values import image as wire
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.runtime.grpc import InvalidArgument
 from engagement_api.refusals import TransactionFromFuture

@@ -10,8 +10,8 @@ from google.rpc import error_details_pb2
 from grpc import StatusCode
 
 from api_world import context, detail_of
-from crossfade.core import errors
-from crossfade.core.errors import CrossfadeError
+from crossfade.core.values import errors
+from crossfade.core.values.errors import CrossfadeError
 from crossfade.runtime.grpc import STATUSES, InvalidArgument, new_traceparent, status_of, traceparent_of
 
 DOMAIN = "crossfade.test.v1"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.core.coalesce import coalesce, waves
-from crossfade.core.fence import Transfer
-from crossfade.core.image import of_number
-from crossfade.core.item import FIRST_STAMPED
-from crossfade.core.keys import key_of_strings
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED
+from crossfade.core.replication.coalesce import coalesce
+from crossfade.core.values.image import of_number
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.waves import waves
 
 
 def transfer(user: str, version: int, points: int | None = None) -> Transfer:

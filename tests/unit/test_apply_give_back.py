@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.core.apply import ApplyRule, Skip
-from crossfade.core.change import Change, ChangeKind
-from crossfade.core.feed import events_of
-from crossfade.core.fence import Transfer
-from crossfade.core.item import Item, Role, build_image, is_held_out
-from crossfade.core.keys import key_image
-from crossfade.core.perform import perform
-from crossfade.core.shape import Side, direction_to
-from crossfade.core.writes import Applied, Fence, TakeBack, Write
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import Applied, Fence, TakeBack, Write
+from crossfade.core.replication.apply import ApplyRule, Skip
+from crossfade.core.replication.change import Change, ChangeKind
+from crossfade.core.replication.feed import events_of
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import Side, direction_to
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, live, number, stamped, tombstone
 

@@ -6,14 +6,21 @@ import pytest
 from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, RULES, V, change, forward, legacy, new, payload, protocol, reverse
-from crossfade.core import image as wire
-from crossfade.core.apply import RemovedStandby, Skip, StrayOwner, StrayStandby, lifted_version, removal_version
-from crossfade.core.change import decode_change
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.fence import Transfer
-from crossfade.core.item import CARRIED, FIRST_STAMPED, GEN, MV, ROLE, Role
-from crossfade.core.keys import key_of_strings
-from crossfade.core.shape import Direction
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.item import CARRIED, FIRST_STAMPED, GEN, MV, ROLE, Role
+from crossfade.core.replication.apply import (
+    RemovedStandby,
+    Skip,
+    StrayOwner,
+    StrayStandby,
+    lifted_version,
+    removal_version,
+)
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Direction
 
 OWNED = protocol(V, "A", 3, V)
 RULE_FORWARD = RULES[Direction.FORWARD]

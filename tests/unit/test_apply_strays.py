@@ -9,13 +9,8 @@ from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, RULES, TABLES, V, change, legacy, new, payload, protocol
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core import image as wire
-from crossfade.core.apply import Decision, RemovedStandby, Skip, StrayOwner, StrayRemoval, StrayStandby
-from crossfade.core.change import decode_change
-from crossfade.core.fence import Transfer
-from crossfade.core.image import Image
-from crossfade.core.shape import Direction, Side
-from crossfade.core.writes import (
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.writes import (
     Activate,
     Applied,
     Bury,
@@ -32,6 +27,11 @@ from crossfade.core.writes import (
     TakeBack,
     Write,
 )
+from crossfade.core.replication.apply import Decision, RemovedStandby, Skip, StrayOwner, StrayRemoval, StrayStandby
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image
+from crossfade.core.values.shape import Direction, Side
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.adapters.wire.dates import LATELY_S, Dates, date_s
-from crossfade.core.clocks import CommitUs, LatestCommit, Skew, skew_of
+from crossfade.core.values.clocks import CommitUs, LatestCommit, Skew, skew_of
 
 NOW_S = 1_764_000_000.0
 

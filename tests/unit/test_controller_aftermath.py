@@ -8,10 +8,10 @@ from controller.aftermath import Aftermath, read_aftermath
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.errors import StoreUnavailable
-from crossfade.core.image import of_string
-from crossfade.core.keys import key_of_strings
-from crossfade.core.shape import Side
+from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.image import of_string
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
 

@@ -15,12 +15,12 @@ from controller.render import plan_text, status_text
 from controller.status import status_of
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
-from crossfade.core.capacity import window_meaning
-from crossfade.core.errors import StoreUnavailable
-from crossfade.core.image import of_number, of_string
-from crossfade.core.keys import key_of_strings
-from crossfade.core.phases import Intent, Phase
-from crossfade.core.shape import IndexKey, Side
+from crossfade.core.migration.capacity import window_meaning
+from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.image import of_number, of_string
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import IndexKey, Side
 from crossfade.ports.control import Entry
 
 

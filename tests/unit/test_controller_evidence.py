@@ -6,8 +6,8 @@ import pytest
 from controller.build import parity_of, run_command
 from controller.evidence import ReportWatch
 from controller_world import Town, run, settled
-from crossfade.core.gates import RAMPING_GATES
-from crossfade.core.shape import Side
+from crossfade.core.migration.gates import RAMPING_GATES
+from crossfade.core.values.shape import Side
 from crossfade.ports.control import Report
 
 SHARD = "wallet-changes/shardId-000000000000"
@@ -92,7 +92,7 @@ async def test_a_canary_that_cannot_write_counts_as_an_error() -> None:
     read = table.read
 
     async def unavailable(*_: object, **__: object) -> None:
-        from crossfade.core.errors import StoreUnavailable
+        from crossfade.core.values.errors import StoreUnavailable
 
         raise StoreUnavailable("no answer")
 

@@ -9,12 +9,12 @@ from controller.driver import Driver
 from controller.render import status_text
 from controller.status import status_of
 from controller_world import Town, run, settled
-from crossfade.core.carrying import EXCLUDED
-from crossfade.core.image import of_string
-from crossfade.core.item import Role, is_active, is_fence, is_held_out
-from crossfade.core.keys import Key
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import Phase
+from crossfade.core.ownership.carrying import EXCLUDED
+from crossfade.core.protocol.keyed.item import Role, is_active, is_fence, is_held_out
+from crossfade.core.values.image import of_string
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from engagement_migration.keys import wallet_key
 
 COMPLETE = {"confirm": "engagement", "revoked": True}

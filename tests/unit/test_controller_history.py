@@ -13,12 +13,12 @@ from controller.planning import check_plan
 from controller.state import Migration
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.control import MemoryStatusBoard
-from crossfade.core.control import control_tables, missing_because
-from crossfade.core.errors import StateMissing
-from crossfade.core.gates import GateResult
-from crossfade.core.image import of_number, of_string
-from crossfade.core.ramp import FlagDocument
-from crossfade.core.shape import Side
+from crossfade.core.migration.control import control_tables, missing_because
+from crossfade.core.migration.gates import GateResult
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import StateMissing
+from crossfade.core.values.image import of_number, of_string
+from crossfade.core.values.shape import Side
 from engagement_migration.samples import legacy_wallet
 
 ROOT = Path(__file__).parents[2]

@@ -7,12 +7,12 @@ import pytest
 from controller.context import Context
 from controller_world import Town, settled
 from crossfade.adapters.kinesis import Fetched, StreamShard
-from crossfade.core.change import decode_change
-from crossfade.core.errors import StoreUnavailable
-from crossfade.core.image import number
-from crossfade.core.item import MV
-from crossfade.core.keys import key_of_strings
-from crossfade.core.shape import Side
+from crossfade.core.protocol.keyed.item import MV
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.image import number
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 

@@ -7,11 +7,11 @@ import pytest
 from controller.driver import Driver
 from controller_world import Town, run, settled, start_again
 from crossfade.adapters.memory.control import MemoryHeartbeats
-from crossfade.core.image import of_string
-from crossfade.core.keys import key_of_strings
-from crossfade.core.phases import Phase
-from crossfade.core.ramp import FlagDocument
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import Phase
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.image import of_string
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Side
 from crossfade.ports.control import Entry, Heartbeat
 
 CANARY = key_of_strings("USER#cf-canary", "POINTS#cf-canary")

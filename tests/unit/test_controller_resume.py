@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from controller_world import Killed, Town, settled
-from crossfade.core.shape import Side
+from crossfade.core.values.shape import Side
 from engagement_migration.keys import wallet_key
 
 

@@ -9,17 +9,17 @@ from controller.settings import ControllerSettings
 from controller.sweeper import SAMPLES, PassResult, Sweeper
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core import image as wire
-from crossfade.core.apply import ApplyRule
-from crossfade.core.change import decode_change
-from crossfade.core.clocks import CommitUs
-from crossfade.core.fence import Transfer
-from crossfade.core.image import Image
-from crossfade.core.item import is_active, is_fence, is_held_out
-from crossfade.core.keys import Key, key_of_strings
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Direction, Side
-from crossfade.core.writes import Seal
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.item import is_active, is_fence, is_held_out
+from crossfade.core.protocol.keyed.writes import Seal
+from crossfade.core.replication.apply import ApplyRule
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values import image as wire
+from crossfade.core.values.clocks import CommitUs
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key, key_of_strings
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DIVERGED
 from crossfade.runtime.ownership import Ownership
 from engagement_migration import MAPPING

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from controller.state import Migration
 from controller.unread import Unread, unread
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import Phase
+from crossfade.core.values.shape import Side
 from crossfade.ports.control import Report
 
 HOUR_US = 3_600_000_000

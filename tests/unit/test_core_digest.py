@@ -2,12 +2,14 @@
 
 import pytest
 
-from crossfade.core.digest import BucketDigests, canonical_value, item_digest, same_content, same_value
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.hashes import bucket_of, is_sampled
-from crossfade.core.item import Item
-from crossfade.core.keys import key_of_strings
-from crossfade.core.ramp import ramp_point
+from crossfade.core.ownership.ramp import ramp_point
+from crossfade.core.parity.buckets import BucketDigests, item_digest
+from crossfade.core.protocol.keyed.content import same_content
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.values.canonical import canonical_value, same_value
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.hashes import bucket_of, is_sampled
+from crossfade.core.values.keys import key_of_strings
 
 KEY = key_of_strings("USER#7", "POINTS#chan-3")
 OTHER = key_of_strings("USER#8", "POINTS#chan-3")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.image import decode_image
-from crossfade.core.keys import encode_key
-from crossfade.core.numbers import normal_number
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import decode_image
+from crossfade.core.values.keys import encode_key
+from crossfade.core.values.numbers import normal_number
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from test_demo_screen import report
 
 from crossfade.adapters.flags import FlagFile
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade_demo.book import Acknowledged, Book
 from crossfade_demo.checks import Check, check

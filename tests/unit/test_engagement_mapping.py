@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.image import Image, number, of_number, of_string
-from crossfade.core.keys import encode_key
-from crossfade.core.rules import prove_round_trip
-from crossfade.core.shape import Direction, Side
+from crossfade.core.mapping.rules import prove_round_trip
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import Image, number, of_number, of_string
+from crossfade.core.values.keys import encode_key
+from crossfade.core.values.shape import Direction, Side
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
 

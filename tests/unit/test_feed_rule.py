@@ -8,13 +8,13 @@ import pytest
 from msgspec import Raw
 
 from apply_cases import EVENT, KEY, TXN, V, change, legacy, new, protocol
-from crossfade.core import image as wire
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.events import Event, PublishedEvent
-from crossfade.core.feed import decode_published, encode_published, events_of, partition_key
-from crossfade.core.image import Image
-from crossfade.core.keys import key_of_strings
-from crossfade.core.shape import Side
+from crossfade.core.protocol.keyed.events import Event, PublishedEvent
+from crossfade.core.replication.feed import decode_published, encode_published, events_of, partition_key
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Side
 
 
 def found(new_image: Image | None, old_image: Image | None, side: Side = Side.LEGACY) -> list[PublishedEvent]:

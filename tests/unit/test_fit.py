@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from crossfade.adapters.statements import Standing, render
-from crossfade.core import image as wire
-from crossfade.core.errors import ConfigError, PoisonRecord
-from crossfade.core.fence import Transfer
-from crossfade.core.fit import (
+from crossfade.core.mapping.rules import Keep, RuleMapping, Table
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.fit import (
     MAX_EXPRESSION_BYTES,
     MAX_ITEM_BYTES,
     RESERVE_BYTES,
@@ -24,13 +23,14 @@ from crossfade.core.fit import (
     unfit_transfer,
     value_size,
 )
-from crossfade.core.item import Item, Role, build_image
-from crossfade.core.keys import key_image, key_of_strings
-from crossfade.core.perform import perform
-from crossfade.core.replacing import activation
-from crossfade.core.rules import Keep, RuleMapping, Table
-from crossfade.core.shape import IndexKey, Side, TableShape
-from crossfade.core.writes import Activate, Applied
+from crossfade.core.protocol.keyed.item import Item, Role, build_image
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.replacing import activation
+from crossfade.core.protocol.keyed.writes import Activate, Applied
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import ConfigError, PoisonRecord
+from crossfade.core.values.keys import key_image, key_of_strings
+from crossfade.core.values.shape import IndexKey, Side, TableShape
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, items, number, stamped
 

@@ -4,24 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from crossfade.core import gates
-from crossfade.core.clocks import Quiet, Skew
-from crossfade.core.gates import (
-    ApiCalls,
-    Bounds,
-    Evidence,
-    Gate,
-    Lag,
-    Parity,
-    Pod,
-    Probe,
-    Stray,
-    Strays,
-    judge,
-    pass_since,
-)
-from crossfade.core.phases import REPLICATING
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.migration import gates
+from crossfade.core.migration.evidence import ApiCalls, Bounds, Evidence, Lag, Parity, Pod, Probe, Stray, Strays
+from crossfade.core.migration.gates import Gate, judge, pass_since
+from crossfade.core.migration.phases import REPLICATING
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.clocks import Quiet, Skew
 
 DOCUMENT = FlagDocument(share=100, new_gen=3)
 OTHER = FlagDocument(share=50, new_gen=3)

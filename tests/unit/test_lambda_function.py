@@ -15,12 +15,12 @@ from apply_cases import COMMITTED_US, V, legacy, payload, protocol
 from crossfade.adapters.control.reports import Held
 from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
 from crossfade.adapters.memory.control import MemoryJournal
-from crossfade.core.errors import ConfigError, StoreRefused, StoreUnavailable
-from crossfade.core.fence import Ruling, Transfer, Verdict
-from crossfade.core.keys import key_of_strings
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Direction
-from crossfade.core.writes import Unfit
+from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavailable
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Direction
 from crossfade.ports.control import Report
 from crossfade.runtime.telemetry.emf import emf_lines
 from engagement_migration import MAPPING

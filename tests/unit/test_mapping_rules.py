@@ -5,12 +5,21 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from crossfade.core.errors import ConfigError, PoisonRecord
-from crossfade.core.image import Image, decode_image, number, of_boolean, of_number, of_string
-from crossfade.core.item import parse_item
-from crossfade.core.keys import encode_key, key_of_strings
-from crossfade.core.rules import Compute, Constant, Keep, Rename, RuleMapping, Table, key_prefixes, prove_round_trip
-from crossfade.core.shape import Direction, Side
+from crossfade.core.mapping.rules import (
+    Compute,
+    Constant,
+    Keep,
+    Rename,
+    RuleMapping,
+    Table,
+    key_prefixes,
+    prove_round_trip,
+)
+from crossfade.core.protocol.keyed.item import parse_item
+from crossfade.core.values.errors import ConfigError, PoisonRecord
+from crossfade.core.values.image import Image, decode_image, number, of_boolean, of_number, of_string
+from crossfade.core.values.keys import encode_key, key_of_strings
+from crossfade.core.values.shape import Direction, Side
 
 FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
 LEGACY = Table("old", key=("pk", "sk"), ttl="expires")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apply_cases import V
-from crossfade.core.marks import mark_prefix, mark_value, marked_version
-from crossfade.core.shape import Direction
+from crossfade.core.replication.marks import mark_prefix, mark_value, marked_version
+from crossfade.core.values.shape import Direction
 
 versions = st.integers(0, 10**20 - 1)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.change import ChangeKind, decode_change
-from crossfade.core.feed import events_of
-from crossfade.core.fence import Transfer, Verdict
-from crossfade.core.image import Image, of_number
-from crossfade.core.item import Role, build_image, parse_item
-from crossfade.core.keys import key_image, key_of_strings
-from crossfade.core.shape import Side
-from crossfade.core.writes import Operate, Seal
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.keyed.item import Role, build_image, parse_item
+from crossfade.core.protocol.keyed.writes import Operate, Seal
+from crossfade.core.replication.change import ChangeKind, decode_change
+from crossfade.core.replication.feed import events_of
+from crossfade.core.values.image import Image, of_number
+from crossfade.core.values.keys import key_image, key_of_strings
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, content, live, operation, stamped, ulid
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.core.item import Item
-from crossfade.core.merge import Difference, Merged, differences, merge
-from crossfade.core.shape import Side
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.replication.merge import Difference, Merged, differences, merge
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from ownership_cases import number
 

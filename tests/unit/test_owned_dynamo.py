@@ -15,14 +15,10 @@ from crossfade.adapters.dynamodb import DynamoDB, StatementResult
 from crossfade.adapters.statements import Standing, render
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import ConditionFailed, Wire, WireConfig
-from crossfade.core.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
-from crossfade.core.image import Image, of_string
-from crossfade.core.item import Item, Role, build_image, parse_item
-from crossfade.core.keys import key_image, key_of_strings
-from crossfade.core.perform import perform
-from crossfade.core.rules import Constant, Keep, RuleMapping, Table
-from crossfade.core.shape import Side
-from crossfade.core.writes import (
+from crossfade.core.mapping.rules import Constant, Keep, RuleMapping, Table
+from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import (
     Activate,
     Applied,
     Kind,
@@ -33,6 +29,10 @@ from crossfade.core.writes import (
     SealAbsent,
     Write,
 )
+from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
+from crossfade.core.values.image import Image, of_string
+from crossfade.core.values.keys import key_image, key_of_strings
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, content, live, operation, stamped, tombstone, ulid
 

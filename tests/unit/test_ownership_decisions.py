@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from crossfade.core.decisions import Done, Found, Outcome, Perform, Read, Request, Seen, StepKind, Task
-from crossfade.core.item import Item, Role, balance_of, is_held_out
-from crossfade.core.ownership import OwnershipRules
-from crossfade.core.perform import perform
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Side
-from crossfade.core.trim import FULL_SIZE
-from crossfade.core.writes import (
+from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Request, Seen, StepKind, Task
+from crossfade.core.ownership.machine import OwnershipRules
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.ownership.trim import FULL_SIZE
+from crossfade.core.protocol.keyed.item import Item, Role, balance_of, is_held_out
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import (
     Activate,
     Answer,
     Applied,
@@ -30,6 +29,7 @@ from crossfade.core.writes import (
     Unfit,
     Write,
 )
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live, operation, stamped, tombstone, ulid
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.core.fence import Transfer, Verdict, judge
-from crossfade.core.image import Image
-from crossfade.core.item import GEN, MV, ROLE, Item, Role, build_image
-from crossfade.core.shape import Side, TableShape
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Item, Role, build_image
+from crossfade.core.values.image import Image
+from crossfade.core.values.shape import Side, TableShape
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, comparable, content, items, live, stamped, tombstone, ulid
 

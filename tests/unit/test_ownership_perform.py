@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw
 
-from crossfade.core.events import decode_events
-from crossfade.core.item import Item, Role, balance_of, build_image
-from crossfade.core.keys import key_image
-from crossfade.core.perform import Reason, perform, why_refused
-from crossfade.core.shape import Side, TableShape
-from crossfade.core.writes import (
+from crossfade.core.protocol.keyed.events import decode_events
+from crossfade.core.protocol.keyed.item import Item, Role, balance_of, build_image
+from crossfade.core.protocol.keyed.perform import Reason, perform, why_refused
+from crossfade.core.protocol.keyed.writes import (
     Activate,
     Applied,
     Bury,
@@ -26,6 +24,8 @@ from crossfade.core.writes import (
     SealAbsent,
     Write,
 )
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import Side, TableShape
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, content, live, operation, stamped, tombstone, ulid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.core.trim import (
+from crossfade.core.ownership.trim import (
     AHEAD_MS,
     FULL_SIZE,
     SOFT_SIZE,

@@ -2,8 +2,7 @@
 
 import pytest
 
-from crossfade.core.item import FIRST_STAMPED, Item, Role
-from crossfade.core.parity import (
+from crossfade.core.parity.classes import (
     FINAL,
     Difference,
     Pair,
@@ -14,7 +13,8 @@ from crossfade.core.parity import (
     is_equal,
     owner_of,
 )
-from crossfade.core.shape import Side
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
+from crossfade.core.values.shape import Side
 
 V = FIRST_STAMPED
 BOUND_S = 5.0

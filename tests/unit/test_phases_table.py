@@ -4,8 +4,16 @@ import itertools
 
 import pytest
 
-from crossfade.core.errors import IllegalTransition
-from crossfade.core.phases import ALLOWED, FINISHED, TRANSITIONS, Intent, Phase, check_intent, check_transition
+from crossfade.core.migration.phases import (
+    ALLOWED,
+    FINISHED,
+    TRANSITIONS,
+    Intent,
+    Phase,
+    check_intent,
+    check_transition,
+)
+from crossfade.core.values.errors import IllegalTransition
 
 DESIGN = """
 PLANNED CAPTURING

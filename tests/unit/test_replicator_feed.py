@@ -8,11 +8,11 @@ import pytest
 
 from apply_cases import COMMITTED_US, EVENT, V, legacy, payload, protocol
 from crossfade.adapters.memory.control import MemoryDeadLetters
-from crossfade.core import image as wire
-from crossfade.core.errors import StoreRefused, StoreUnavailable
-from crossfade.core.feed import decode_published
-from crossfade.core.keys import key_of_strings
-from crossfade.core.shape import Side
+from crossfade.core.replication.feed import decode_published
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import StoreRefused, StoreUnavailable
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from replicator.publisher import FeedPipeline
 from replicator.tally import Tally

@@ -6,10 +6,10 @@ import pytest
 
 from apply_cases import COMMITTED_US, V, legacy, payload, protocol
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
-from crossfade.core import image as wire
-from crossfade.core.errors import ConfigError
-from crossfade.core.image import Image
-from crossfade.core.shape import Direction
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.image import Image
+from crossfade.core.values.shape import Direction
 from engagement_migration import MAPPING
 from replicator.letters import discard, name_of
 from replicator.main import main

@@ -10,13 +10,13 @@ from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core import image as wire
-from crossfade.core.errors import StoreRefused, StoreUnavailable
-from crossfade.core.fence import Ruling, Transfer, Verdict, ruling_name
-from crossfade.core.item import Role
-from crossfade.core.keys import key_of_strings
-from crossfade.core.shape import Direction, Side
-from crossfade.core.writes import Answer, Kind, Operate, Seal, Unfit, Write
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, ruling_name
+from crossfade.core.protocol.keyed.item import Role
+from crossfade.core.protocol.keyed.writes import Answer, Kind, Operate, Seal, Unfit, Write
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import StoreRefused, StoreUnavailable
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Direction, Side
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation
 from replicator.interventions import Interventions

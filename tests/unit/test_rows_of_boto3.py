@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw, json
 
-from crossfade.core.digest import same_value
-from crossfade.core.errors import ConfigError
-from crossfade.core.image import of_number, of_string
-from crossfade.core.rows import image_of_row
-from crossfade.core.rules import prove_round_trip
-from crossfade.core.shape import Direction
+from crossfade.core.mapping.rows import image_of_row
+from crossfade.core.mapping.rules import prove_round_trip
+from crossfade.core.values.canonical import same_value
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.image import of_number, of_string
+from crossfade.core.values.shape import Direction
 from engagement_migration import MAPPING
 
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9).map(str)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.core import image as wire
-from crossfade.core.fence import judge
-from crossfade.core.item import CARRIED, GEN, MV, ROLE, Role
-from crossfade.core.shape import Side
+from crossfade.core.protocol.keyed.fence import judge
+from crossfade.core.protocol.keyed.item import CARRIED, GEN, MV, ROLE, Role
+from crossfade.core.values import image as wire
+from crossfade.core.values.shape import Side
 from engagement_api.mirror import Copy, transfer_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, stamped, tombstone, ulid

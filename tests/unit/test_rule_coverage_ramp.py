@@ -7,10 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.state import document_json, document_of
-from crossfade.core.errors import ConfigError
-from crossfade.core.hashes import bucket_of, is_sampled
-from crossfade.core.keys import Key, key_of_strings
-from crossfade.core.ramp import (
+from crossfade.core.ownership.ramp import (
     FULL_SHARE,
     Aim,
     FlagDocument,
@@ -20,7 +17,10 @@ from crossfade.core.ramp import (
     raised,
     ramp_point,
 )
-from crossfade.core.shape import Side
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.hashes import bucket_of, is_sampled
+from crossfade.core.values.keys import Key, key_of_strings
+from crossfade.core.values.shape import Side
 
 KEYS = [key_of_strings(f"USER#{number}", "POINTS#c") for number in range(2_000)]
 shares = st.integers(0, FULL_SHARE)

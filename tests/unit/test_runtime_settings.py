@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.settings import ControllerSettings
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.health import Address
 from crossfade.runtime.settings import PREFIX, ListeningSettings, ServiceSettings, read_settings
 from engagement_api.settings import Settings as ApiSettings

@@ -13,8 +13,8 @@ import pytest
 from controller.main import main as controller_main
 from controller.settings import ControllerSettings
 from crossfade.adapters.flags import read_flagd_file
-from crossfade.core.errors import ConfigError
-from crossfade.core.rules import Rename, RuleMapping, Table, key_prefixes
+from crossfade.core.mapping.rules import Rename, RuleMapping, Table, key_prefixes
+from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.settings import PREFIX, ServiceSettings, describe_settings, load_mapping, read_settings
 from engagement_api.settings import Settings as ApiSettings
 from engagement_migration import MAPPING as ENGAGEMENT
@@ -157,7 +157,7 @@ def test_a_mapping_whose_source_is_its_target_is_refused_when_it_loads(
     legacy: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "onto_itself.py").write_text(
-        "from crossfade.core.shape import Side\n"
+        "from crossfade.core.values.shape import Side\n"
         "from engagement_migration import MAPPING as RIGHT\n"
         "class Same:\n"
         "    def __getattr__(self, name):\n"

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
-from crossfade.core import image as wire
-from crossfade.core.errors import DriftDetected
-from crossfade.core.image import Image, decode_image, encode_image
-from crossfade.core.item import FIRST_STAMPED
-from crossfade.core.keys import encode_key
-from crossfade.core.shape import IndexKey, Side, TableShape
-from crossfade.core.snapshot import Fate, LineMapper
+from crossfade.core.mapping.snapshot import Fate, LineMapper
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import DriftDetected
+from crossfade.core.values.image import Image, decode_image, encode_image
+from crossfade.core.values.keys import encode_key
+from crossfade.core.values.shape import IndexKey, Side, TableShape
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, WALLETS
 

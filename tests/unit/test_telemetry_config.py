@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.telemetry.config import Sampling, joins, read_config
 from telemetry_bench import SAMPLED, UNSAMPLED
 

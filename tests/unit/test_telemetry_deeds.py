@@ -18,9 +18,9 @@ from controller.measures import observed as controller_observed
 from controller.spans import IntentSpans
 from controller.status import status_of
 from controller_world import Town, run, settled
-from crossfade.core.parity import Difference
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import Phase
+from crossfade.core.parity.classes import Difference
+from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.config import Sampling
 from crossfade.runtime.telemetry.contract import (

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from crossfade.core.errors import Throttled
+from crossfade.core.values.errors import Throttled
 from crossfade.runtime import logging
 from crossfade.runtime.telemetry import OutsideContract, current
 from crossfade.runtime.telemetry.config import Sampling

@@ -11,14 +11,14 @@ from msgspec import Raw
 from api_world import ALL_NEW, Aborted, World
 from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
 from crossfade.adapters.memory.control import MemoryDeadLetters
-from crossfade.core import image as wire
-from crossfade.core.change import decode_change
-from crossfade.core.errors import StoreRefused
-from crossfade.core.events import Event, decode_events, encode_event
-from crossfade.core.fence import Ruling, Transfer, Verdict
-from crossfade.core.image import Image
-from crossfade.core.keys import key_of_strings
-from crossfade.core.shape import Direction, Side
+from crossfade.core.protocol.keyed.events import Event, decode_events, encode_event
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import StoreRefused
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.telemetry import current
 from crossfade.runtime.telemetry.config import Sampling
 from crossfade.runtime.telemetry.contract import (

@@ -13,13 +13,13 @@ from apply_cases import V
 from crossfade.adapters.dynamodb import StatementResult
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.transfers import ROUNDS, DynamoTransfers
-from crossfade.core import image as wire
-from crossfade.core.errors import ConfigError, StoreRefused, StoreUnavailable, Throttled
-from crossfade.core.fence import Transfer, Verdict, ruling_name
-from crossfade.core.image import Image
-from crossfade.core.keys import Key, key_of_strings
-from crossfade.core.shape import Side
-from crossfade.core.writes import Unfit
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict, ruling_name
+from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavailable, Throttled
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key, key_of_strings
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 
 SHAPE = MAPPING.shape(Side.NEW)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from crossfade.core.image import of_number
-from crossfade.core.parity import Difference
-from crossfade.core.shape import Side
+from crossfade.core.parity.classes import Difference
+from crossfade.core.values.image import of_number
+from crossfade.core.values.shape import Side
 from engagement_migration.samples import legacy_wallet
 from verifier_world import HookedTable, World, wallet
 

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from crossfade.core.change import Change
-from crossfade.core.errors import StoreRefused
-from crossfade.core.shape import Side
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import StoreRefused
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from verifier.first_hop import watch
 from verifier.lags import Crossings, Unreplicated

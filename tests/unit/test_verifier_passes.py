@@ -13,12 +13,12 @@ from starlette.applications import Starlette
 from asgi_calls import Answer, call
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.change import Change
-from crossfade.core.errors import CrossfadeError, StoreRefused, Throttled
-from crossfade.core.item import Item
-from crossfade.core.keys import Key
-from crossfade.core.parity import Difference
-from crossfade.core.shape import Side
+from crossfade.core.parity.classes import Difference
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import CrossfadeError, StoreRefused, Throttled
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.ports.table import ScanPage
 from engagement_migration import MAPPING
 from faust_kinesis import KinesisClient

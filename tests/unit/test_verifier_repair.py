@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import pytest
 
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
-from crossfade.core.errors import MigrationPaused
-from crossfade.core.item import Role, version_of
-from crossfade.core.parity import Difference
-from crossfade.core.shape import Side
-from crossfade.core.writes import Bury, Kind, Lift
+from crossfade.core.parity.classes import Difference
+from crossfade.core.protocol.keyed.item import Role, version_of
+from crossfade.core.protocol.keyed.writes import Bury, Kind, Lift
+from crossfade.core.values.errors import MigrationPaused
+from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
 from verifier.both import BothTables

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from crossfade.core.item import FIRST_STAMPED, Item, Role
-from crossfade.core.keys import Key
-from crossfade.core.parity import Difference, Pair
-from crossfade.core.shape import Side
+from crossfade.core.parity.classes import Difference, Pair
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from verifier.followlist import FollowList, Handovers
 from verifier_world import wallet
 

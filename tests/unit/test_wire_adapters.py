@@ -12,8 +12,8 @@ import pytest
 from crossfade.adapters.dynamodb import EMPTY_ROUNDS, DynamoDB, Page, StatementResult
 from crossfade.adapters.kinesis import MAX_PUT_RECORDS, PUT_ATTEMPTS, Fetched, Kinesis, StreamRecord, StreamShard
 from crossfade.adapters.wire import Credentials, ServiceError, StaticCredentials, Wire, WireConfig
-from crossfade.core.errors import StoreUnavailable, Throttled
-from crossfade.core.image import Image, of_string
+from crossfade.core.values.errors import StoreUnavailable, Throttled
+from crossfade.core.values.image import Image, of_string
 
 Answerer = Callable[[str, dict[str, Any]], dict[str, Any] | bytes]
 

@@ -14,7 +14,7 @@ from botocore.exceptions import CredentialRetrievalError
 
 from crossfade.adapters.wire import BotocoreCredentials, Credentials, StaticCredentials, default_credentials
 from crossfade.adapters.wire.credentials import KEPT_S, LONGEST_KEPT_S
-from crossfade.core.errors import ConfigError, StoreUnavailable
+from crossfade.core.values.errors import ConfigError, StoreUnavailable
 
 
 class Frozen(NamedTuple):

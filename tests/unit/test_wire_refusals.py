@@ -15,7 +15,7 @@ from crossfade.adapters.wire.errors import (
     refused,
 )
 from crossfade.adapters.wire.retry import CEILING_S, RetryBudget, backoff_s
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from contextlib import suppress
 from random import Random
 from typing import Final
 
-from crossfade.core.errors import CrossfadeError
+from crossfade.core.values.errors import CrossfadeError
 from crossfade_demo.store import LEGACY, NEW, Row, Store, plain
 
 PER_SECOND: Final = 5

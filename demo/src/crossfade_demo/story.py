@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from crossfade.adapters.flags import FlagFile, flagd_file, parse_flagd_file
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
 from crossfade_demo import chaos
 from crossfade_demo.book import Book, Wallet
 from crossfade_demo.checks import Check, check, check_balances, check_calls, check_feed, check_payments

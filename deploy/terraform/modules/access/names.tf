@@ -8,7 +8,7 @@ locals {
   partition = data.aws_partition.current.partition
   place     = "${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}"
 
-  # As crossfade/core/control.py names them.
+  # As crossfade/core/migration/control.py names them.
   control_tables = {
     journal      = "${var.migration}-journal"
     leases       = "${var.migration}-leases"

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from crossfade.core.image import of_string
-from crossfade.core.rules import Compute, Constant, Keep, Rename, RuleMapping, Table, key_prefixes
-from crossfade.core.shape import Side
+from crossfade.core.mapping.rules import Compute, Constant, Keep, Rename, RuleMapping, Table, key_prefixes
+from crossfade.core.values.image import of_string
+from crossfade.core.values.shape import Side
 from engagement_migration.creation import created_at_from_ms, created_ms_from_at
 
 MAPPING: Final = RuleMapping(

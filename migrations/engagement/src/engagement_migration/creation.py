@@ -6,8 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from crossfade.core import image as wire
-from crossfade.core.image import Image
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)

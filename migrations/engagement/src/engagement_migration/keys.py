@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from crossfade.core.keys import Key, key_of_strings
+from crossfade.core.values.keys import Key, key_of_strings
 
 USER: Final = "USER#"
 POINTS: Final = "POINTS#"

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from crossfade.core.image import Image, decode_image, of_number, of_string
+from crossfade.core.values.image import Image, decode_image, of_number, of_string
 
 WALLETS: Final[tuple[Image, ...]] = tuple(
     map(

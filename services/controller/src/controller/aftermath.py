@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from controller.world import ShardReader
-from crossfade.core.change import decode_change
-from crossfade.core.errors import PoisonRecord, StoreUnavailable
-from crossfade.core.item import is_active, is_held_out, parse_item
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Side
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.keyed.item import is_active, is_held_out, parse_item
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
+from crossfade.core.values.shape import Side
 
 PAGE: Final = 1000
 """Records of one GetRecords."""

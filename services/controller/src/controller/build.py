@@ -25,13 +25,13 @@ from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objec
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
-from crossfade.core.control import CONTROLLER_LEASE, ControlTables, control_tables
-from crossfade.core.errors import ConfigError, CrossfadeError
-from crossfade.core.gates import Parity
-from crossfade.core.image import Image
-from crossfade.core.keys import Key
-from crossfade.core.ramp import FlagDocument
-from crossfade.core.shape import Side
+from crossfade.core.migration.control import CONTROLLER_LEASE, ControlTables, control_tables
+from crossfade.core.migration.evidence import Parity
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import ConfigError, CrossfadeError
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.ports.flags import FlagPublisher, Flags
 from crossfade.ports.table import OwnedTable
 from crossfade.runtime.aws import control_client, wire_config

@@ -15,13 +15,13 @@ import structlog
 
 from controller.state import Migration
 from controller.world import World
-from crossfade.core.errors import CrossfadeError
-from crossfade.core.gates import Probe
-from crossfade.core.item import Item, is_active, version_of
-from crossfade.core.phases import REPLICATING, Phase
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Side
-from crossfade.core.writes import Applied, Lift, SealAbsent
+from crossfade.core.migration.evidence import Probe
+from crossfade.core.migration.phases import REPLICATING, Phase
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.item import Item, is_active, version_of
+from crossfade.core.protocol.keyed.writes import Applied, Lift, SealAbsent
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.shape import Side
 
 log = structlog.get_logger()
 

@@ -19,10 +19,10 @@ from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.wire import Wire, WireConfig
-from crossfade.core.control import control_tables
-from crossfade.core.errors import CrossfadeError, IllegalTransition, StateMissing
-from crossfade.core.gates import heartbeats
-from crossfade.core.phases import Intent, Phase, check_intent
+from crossfade.core.migration.control import control_tables
+from crossfade.core.migration.gates import heartbeats
+from crossfade.core.migration.phases import Intent, Phase, check_intent
+from crossfade.core.values.errors import CrossfadeError, IllegalTransition, StateMissing
 from crossfade.ports.control import Entry, Journal, StatusBoard
 from crossfade.runtime.operator import operator_name
 from crossfade.runtime.settings import load_settings

@@ -9,9 +9,9 @@ from controller.context import Context, gates_json
 from controller.moving import all_moved, cutover_again, drained, named, rolled_back
 from controller.settling import dealt_with, read_past
 from controller.state import Pending
-from crossfade.core.gates import forward_lag, heartbeats, reverse_lag, waiting_for
-from crossfade.core.phases import Intent, Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.gates import forward_lag, heartbeats, reverse_lag, waiting_for
+from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.values.shape import Side
 
 LEAVE_BEHIND: Final = "leave_behind"
 """Argument of `complete`: how many keys that can't move are left in the legacy table."""

@@ -11,9 +11,10 @@ from controller.markers import Markers
 from controller.state import Migration, Pending, document_json, fold
 from controller.sweeper import Sweeper
 from controller.world import World
-from crossfade.core.gates import Evidence, Gate, GateResult, judge, waiting_for
-from crossfade.core.phases import Phase, check_transition
-from crossfade.core.ramp import FlagDocument, next_generation
+from crossfade.core.migration.evidence import Evidence
+from crossfade.core.migration.gates import Gate, GateResult, judge, waiting_for
+from crossfade.core.migration.phases import Phase, check_transition
+from crossfade.core.ownership.ramp import FlagDocument, next_generation
 from crossfade.ports.control import Entry
 
 PROGRESS = ""

@@ -9,8 +9,8 @@ from controller.history import traces
 from controller.world import World
 from crossfade.adapters.control.tables import TableState, create_control_tables, look_at_tables
 from crossfade.adapters.wire import Wire
-from crossfade.core.control import ControlTables, missing_because
-from crossfade.core.errors import StateMissing
+from crossfade.core.migration.control import ControlTables, missing_because
+from crossfade.core.values.errors import StateMissing
 
 KEPT: Final = ("journal", "leases", "dead_letters")
 """Tables whose rows nobody writes again: with one of them in use, none is made empty. Pods and consumers say again each

@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from crossfade.core.digest import same_content
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.image import encode_image
-from crossfade.core.item import FIRST_STAMPED, Item, build_image, version_of
-from crossfade.core.keys import Key, key_image
-from crossfade.core.mapping import Mapping as MigrationMapping
-from crossfade.core.shape import Direction, Side
+from crossfade.core.mapping.interface import Mapping as MigrationMapping
+from crossfade.core.protocol.keyed.content import same_content
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, build_image, version_of
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import encode_image
+from crossfade.core.values.keys import Key, key_image
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DIVERGED, DeadLetter, DeadLetters
 from crossfade.ports.table import OwnedTable
 

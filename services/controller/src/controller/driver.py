@@ -14,9 +14,9 @@ from controller.moving import BUDGET_S, cut_over, dual_write, halted, ramping, r
 from controller.settling import let_go
 from controller.starting import capturing, catching_up, excluded_keys, planned, snapshot
 from controller.state import Migration, Pending
-from crossfade.core.clocks import Quiet
-from crossfade.core.errors import CrossfadeError, IllegalTransition, LeaseLost
-from crossfade.core.phases import FINISHED, MOVING, REPLICATING, Intent, Phase, check_intent
+from crossfade.core.migration.phases import FINISHED, MOVING, REPLICATING, Intent, Phase, check_intent
+from crossfade.core.values.clocks import Quiet
+from crossfade.core.values.errors import CrossfadeError, IllegalTransition, LeaseLost
 
 log = structlog.get_logger()
 

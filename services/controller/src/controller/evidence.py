@@ -13,11 +13,11 @@ from controller.diverged import ROLES, name_of
 from controller.state import Migration
 from controller.unread import Unread, unread
 from controller.world import World
-from crossfade.core.clocks import CommitUs, LatestCommit, Quiet
-from crossfade.core.errors import CrossfadeError
-from crossfade.core.gates import ApiCalls, Evidence, Lag, Parity, Pod, Stray, Strays
-from crossfade.core.ramp import FlagDocument
-from crossfade.core.shape import Side
+from crossfade.core.migration.evidence import ApiCalls, Evidence, Lag, Parity, Pod, Stray, Strays
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.clocks import CommitUs, LatestCommit, Quiet
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Destination, StreamFacts
 from crossfade.ports.control import COUNT_AT_MOST, DIVERGED, STRAY, DeadLetter, Heartbeat, Report
 

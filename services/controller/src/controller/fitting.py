@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from controller.world import World
-from crossfade.core.carrying import why_not
-from crossfade.core.fit import unfit
-from crossfade.core.gates import GateResult
-from crossfade.core.image import Image
-from crossfade.core.item import FIRST_STAMPED, parse_item, version_of
-from crossfade.core.keys import Key
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import IndexKey, Side, TableShape
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.gates import GateResult
+from crossfade.core.ownership.carrying import why_not
+from crossfade.core.protocol.keyed.fit import unfit
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, parse_item, version_of
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import IndexKey, Side, TableShape
 
 A_GENERATION = 10**8
 """As long as a generation ever gets; it stands in for the one that a handover will give."""

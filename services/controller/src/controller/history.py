@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from controller.state import Migration
 from controller.world import World
-from crossfade.core.control import begun_before, control_tables, missing_because
-from crossfade.core.errors import ConfigError, PoisonRecord, StateMissing
-from crossfade.core.image import Image, number, string
-from crossfade.core.item import GEN, ROLE, Role
-from crossfade.core.keys import Key, encode_key
-from crossfade.core.shape import Side
+from crossfade.core.migration.control import begun_before, control_tables, missing_because
+from crossfade.core.protocol.keyed.item import GEN, ROLE, Role
+from crossfade.core.values.errors import ConfigError, PoisonRecord, StateMissing
+from crossfade.core.values.image import Image, number, string
+from crossfade.core.values.keys import Key, encode_key
+from crossfade.core.values.shape import Side
 from crossfade.ports.flags import Flags
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from crossfade.core.errors import StoreUnavailable
+from crossfade.core.values.errors import StoreUnavailable
 
 MAX_HEAD_BYTES: Final = 16_384
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024

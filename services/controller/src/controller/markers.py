@@ -14,16 +14,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
 from controller.world import ShardReader, World
-from crossfade.core.apply import lifted_version
-from crossfade.core.change import Change, decode_change
-from crossfade.core.clocks import CommitUs
-from crossfade.core.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
-from crossfade.core.fence import Transfer, Verdict
-from crossfade.core.item import Item, build_image, generation_of, is_active, parse_item, version_of
-from crossfade.core.keys import Key, key_image
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Side, direction_to
-from crossfade.core.writes import Activate, Applied, Lift, SealAbsent, Unfit
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.keyed.item import Item, build_image, generation_of, is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Lift, SealAbsent, Unfit
+from crossfade.core.replication.apply import lifted_version
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.values.clocks import CommitUs
+from crossfade.core.values.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
+from crossfade.core.values.keys import Key, key_image
+from crossfade.core.values.shape import Side, direction_to
 
 PAGE: Final = 1000
 """Records of one GetRecords."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import Phase
+from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (
     DEAD_LETTERS,

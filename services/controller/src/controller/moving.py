@@ -11,8 +11,7 @@ from controller.settling import dealt_with, read_past
 from controller.starting import enter_dual_write, open_dual_write
 from controller.state import Pending, document_json
 from controller.sweeper import HeldOut
-from crossfade.core.clocks import CommitUs
-from crossfade.core.gates import (
+from crossfade.core.migration.gates import (
     DRAINED_GATES,
     HALTING_GATES,
     RAMPING_GATES,
@@ -21,9 +20,10 @@ from crossfade.core.gates import (
     pass_since,
     waiting_for,
 )
-from crossfade.core.phases import Intent, Phase
-from crossfade.core.ramp import FULL_SHARE, next_generation, raised, renewed
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.ownership.ramp import FULL_SHARE, next_generation, raised, renewed
+from crossfade.core.values.clocks import CommitUs
+from crossfade.core.values.shape import Side
 
 BUDGET_S: Final = 0.2
 """How long the sweeper works before the state machine looks at the journal again."""

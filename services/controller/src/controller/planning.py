@@ -9,16 +9,16 @@ from controller.fitting import fits, indexes, why_unfit
 from controller.history import missing_state, owned_rows, traces
 from controller.state import Migration, fold
 from controller.world import World
-from crossfade.core.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
-from crossfade.core.control import begun_before, control_tables
-from crossfade.core.errors import ConfigError, PoisonRecord
-from crossfade.core.gates import GateResult
-from crossfade.core.image import Image, encode_image, number
-from crossfade.core.item import GEN
-from crossfade.core.keys import encode_key
-from crossfade.core.rules import prove_round_trip
-from crossfade.core.shape import Direction, Side
-from crossfade.core.trim import FULL_SIZE, SOFT_SIZE, WINDOW_MS
+from crossfade.core.mapping.rules import prove_round_trip
+from crossfade.core.migration.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
+from crossfade.core.migration.control import begun_before, control_tables
+from crossfade.core.migration.gates import GateResult
+from crossfade.core.ownership.trim import FULL_SIZE, SOFT_SIZE, WINDOW_MS
+from crossfade.core.protocol.keyed.item import GEN
+from crossfade.core.values.errors import ConfigError, PoisonRecord
+from crossfade.core.values.image import Image, encode_image, number
+from crossfade.core.values.keys import encode_key
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.admin import TableFacts
 from crossfade.ports.control import Entry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from crossfade.core.gates import utc
+from crossfade.core.values.clocks import utc
 
 if TYPE_CHECKING:
     from controller.planning import Plan

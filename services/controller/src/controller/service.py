@@ -24,7 +24,7 @@ from controller.spans import IntentSpans
 from controller.status import status_of
 from controller.sweeper import Sweeper
 from controller.world import World
-from crossfade.core.errors import CrossfadeError, LeaseLost
+from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.runtime import telemetry
 from crossfade.runtime.lifecycle import ready
 from crossfade.runtime.tls import keep_fresh, server_context

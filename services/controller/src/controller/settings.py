@@ -9,11 +9,11 @@ from typing import Final
 import msgspec
 from pydantic import Field, field_validator
 
-from crossfade.core.errors import ConfigError, PoisonRecord
-from crossfade.core.gates import Bounds
-from crossfade.core.keys import Key, key_of_values
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Side
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.evidence import Bounds
+from crossfade.core.values.errors import ConfigError, PoisonRecord
+from crossfade.core.values.keys import Key, key_of_values
+from crossfade.core.values.shape import Side
 from crossfade.runtime.settings import PREFIX, ListeningSettings
 from crossfade.runtime.urls import http_url
 

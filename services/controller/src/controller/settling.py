@@ -10,12 +10,12 @@ import structlog
 from controller.context import Context
 from controller.diverged import ROLES, name_of
 from controller.evidence import stray_of
-from crossfade.core.carrying import why_not
-from crossfade.core.item import Item, is_active, is_held_out
-from crossfade.core.keys import Key
-from crossfade.core.phases import Intent, Phase
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.ownership.carrying import why_not
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.item import Item, is_active, is_held_out
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.ports.control import COUNT_AT_MOST, DIVERGED, STRAY, DeadLetter
 
 log = structlog.get_logger()

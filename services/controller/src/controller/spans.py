@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from controller.state import Pending
-from crossfade.core.ramp import FULL_SHARE
+from crossfade.core.ownership.ramp import FULL_SHARE
 from crossfade.ports.control import Entry
 from crossfade.runtime.telemetry import Started, Telemetry
 from crossfade.runtime.telemetry.contract import (

@@ -14,16 +14,16 @@ from controller.context import PROGRESS, Context, gates_json
 from controller.planning import check_plan
 from controller.state import Pending
 from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
-from crossfade.core.carrying import EXCLUDED
-from crossfade.core.clocks import CommitUs
-from crossfade.core.errors import ConfigError, DriftDetected
-from crossfade.core.gates import CATCHING_UP_GATES, GateResult, clock_skew, heartbeats, waiting_for
-from crossfade.core.item import is_held_out
-from crossfade.core.keys import Key
-from crossfade.core.phases import Intent, Phase
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Side
-from crossfade.core.snapshot import LineMapper
+from crossfade.core.mapping.snapshot import LineMapper
+from crossfade.core.migration.gates import CATCHING_UP_GATES, GateResult, clock_skew, heartbeats, waiting_for
+from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.ownership.carrying import EXCLUDED
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.item import is_held_out
+from crossfade.core.values.clocks import CommitUs
+from crossfade.core.values.errors import ConfigError, DriftDetected
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 
 MARGIN_S: Final = 60
 """The stream is applied from that much before the export's moment: arrival and commit are of two clocks of AWS's."""

@@ -23,9 +23,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from crossfade.core.errors import ConfigError
-from crossfade.core.phases import Intent, Phase, check_transition
-from crossfade.core.ramp import FlagDocument, check_generations
+from crossfade.core.migration.phases import Intent, Phase, check_transition
+from crossfade.core.ownership.ramp import FlagDocument, check_generations
+from crossfade.core.values.errors import ConfigError
 from crossfade.ports.control import Entry
 
 

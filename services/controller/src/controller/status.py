@@ -8,20 +8,20 @@ from typing import Any, Final
 from controller.context import Context
 from controller.state import document_json
 from controller.sweeper import SAMPLES
-from crossfade.core.carrying import EXCLUDED
-from crossfade.core.gates import (
+from crossfade.core.migration.evidence import Strays
+from crossfade.core.migration.gates import (
     CATCHING_UP_GATES,
     DRAINED_GATES,
     HALTING_GATES,
     RAMPING_GATES,
     STARTING_GATES,
     Gate,
-    Strays,
     clock_skew,
 )
-from crossfade.core.phases import PAUSE_GOES_ON, PAUSE_RESTS, Phase
-from crossfade.core.ramp import FULL_SHARE
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import PAUSE_GOES_ON, PAUSE_RESTS, Phase
+from crossfade.core.ownership.carrying import EXCLUDED
+from crossfade.core.ownership.ramp import FULL_SHARE
+from crossfade.core.values.shape import Side
 
 HELD_OUT_CURE: Final = (
     "correct each row, or the mapping, then: crossfade cutover --execute; or leave them in the legacy table: "

@@ -16,13 +16,13 @@ import structlog
 
 from controller.diverged import DivergedKeys, Rows
 from controller.settings import ControllerSettings
-from crossfade.core.clocks import CommitUs
-from crossfade.core.decisions import Done, Outcome, StepKind
-from crossfade.core.item import Item, generation_of, is_active, is_held_out, version_of
-from crossfade.core.keys import Key
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Side
-from crossfade.core.writes import Fence, SealAbsent
+from crossfade.core.ownership.decisions import Done, Outcome, StepKind
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_held_out, version_of
+from crossfade.core.protocol.keyed.writes import Fence, SealAbsent
+from crossfade.core.values.clocks import CommitUs
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.ports.table import OwnedTable
 from crossfade.runtime import telemetry
 from crossfade.runtime.ownership import Ownership

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from controller.state import Migration
-from crossfade.core.phases import FINISHED, REPLICATING, Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import FINISHED, REPLICATING, Phase
+from crossfade.core.values.shape import Side
 from crossfade.ports.control import Report
 
 READS: Final[Mapping[str, Side]] = {

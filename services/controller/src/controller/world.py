@@ -10,12 +10,12 @@ from typing import Protocol
 
 from controller.settings import ControllerSettings
 from crossfade.adapters.kinesis import Fetched, StreamShard
-from crossfade.core.clocks import Skew
-from crossfade.core.gates import Parity
-from crossfade.core.image import Image
-from crossfade.core.keys import Key
-from crossfade.core.mapping import Mapping as MigrationMapping
-from crossfade.core.shape import Side
+from crossfade.core.mapping.interface import Mapping as MigrationMapping
+from crossfade.core.migration.evidence import Parity
+from crossfade.core.values.clocks import Skew
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Metrics, Objects, TableAdmin
 from crossfade.ports.control import DeadLetters, Heartbeats, Journal, Reports, StatusBoard
 from crossfade.ports.flags import FlagPublisher

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import structlog
 
-from crossfade.core.errors import ConfigError
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import ConfigError
 from crossfade.ports.flags import Flags, FlagSource
 
 log = structlog.get_logger()

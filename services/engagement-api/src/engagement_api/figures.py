@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from crossfade.core.errors import CrossfadeError
+from crossfade.core.values.errors import CrossfadeError
 from crossfade.ports.control import Report, Reports
 from crossfade.runtime.grpc import is_fault
 from crossfade.runtime.telemetry.contract import CANCELLED, FAILED, OK, REFUSED

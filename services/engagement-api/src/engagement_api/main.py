@@ -25,9 +25,9 @@ from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
-from crossfade.core.control import control_tables
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Side
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.control import control_tables
+from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import add_EngagementServiceServicer_to_server
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config

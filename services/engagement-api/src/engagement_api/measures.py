@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from crossfade.adapters.redis_dedup import RedisMarks
-from crossfade.core.decisions import StepKind
-from crossfade.core.shape import Side
+from crossfade.core.ownership.decisions import StepKind
+from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (
     API_OPERATIONS,

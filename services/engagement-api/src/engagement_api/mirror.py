@@ -14,13 +14,13 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from crossfade.core.errors import CrossfadeError
-from crossfade.core.fence import Transfer, Verdict
-from crossfade.core.item import Item, build_image
-from crossfade.core.keys import Key
-from crossfade.core.mapping import Mapping as ItemMapping
-from crossfade.core.shape import Direction, Side, direction_to
-from crossfade.core.writes import Unfit
+from crossfade.core.mapping.interface import Mapping as ItemMapping
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.keyed.item import Item, build_image
+from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, Side, direction_to
 from crossfade.ports.dedup import Marks
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry

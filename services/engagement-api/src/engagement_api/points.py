@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from crossfade.core.decisions import Done, Outcome
-from crossfade.core.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, PoisonRecord
-from crossfade.core.item import balance_of, version_of
-from crossfade.core.keys import Key
-from crossfade.core.mapping import Mapping as ItemMapping
-from crossfade.core.ramp import aim
-from crossfade.core.shape import Side
-from crossfade.core.trim import FULL_SIZE, WINDOW_MS
-from crossfade.core.writes import Kind, Operation
+from crossfade.core.mapping.interface import Mapping as ItemMapping
+from crossfade.core.ownership.decisions import Done, Outcome
+from crossfade.core.ownership.ramp import aim
+from crossfade.core.ownership.trim import FULL_SIZE, WINDOW_MS
+from crossfade.core.protocol.keyed.item import balance_of, version_of
+from crossfade.core.protocol.keyed.writes import Kind, Operation
+from crossfade.core.values.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.runtime import telemetry
 from crossfade.runtime.ownership import Call, OwnerImage, Ownership
 from crossfade.runtime.telemetry.contract import OUTCOME

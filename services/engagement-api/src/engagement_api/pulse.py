@@ -18,8 +18,8 @@ from typing import Final
 
 import structlog
 
-from crossfade.core.errors import CrossfadeError, StateMissing
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import CrossfadeError, StateMissing
 from crossfade.ports.control import Heartbeat, Heartbeats
 from engagement_api.epochs import Epochs
 from engagement_api.refusals import Unavailable

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
-from crossfade.core.keys import Key
+from crossfade.core.values.keys import Key
 from crossfade.gen.engagement.v1 import errors_pb2
 from crossfade.runtime.grpc import Refusal
 from engagement_migration.keys import wallet_of

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from crossfade.core.decisions import Done, StepKind
-from crossfade.core.keys import Key
+from crossfade.core.ownership.decisions import Done, StepKind
+from crossfade.core.values.keys import Key
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry.contract import HANDOVER_EVENT, REASON, RPC, SIDE, STEP
 from engagement_api.epochs import Epochs

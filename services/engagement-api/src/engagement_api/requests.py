@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
-from crossfade.core.events import Event, encode_event
-from crossfade.core.keys import Key
-from crossfade.core.trim import AHEAD_MS, is_from_the_future, ulid_ms
-from crossfade.core.writes import Kind, Operation
+from crossfade.core.ownership.trim import AHEAD_MS, is_from_the_future, ulid_ms
+from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.keyed.writes import Kind, Operation
+from crossfade.core.values.keys import Key
 from crossfade.runtime.grpc import InvalidArgument
 from engagement_api.refusals import TransactionFromFuture
 from engagement_api.ulids import decode_ulid

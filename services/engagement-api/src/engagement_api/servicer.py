@@ -9,9 +9,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 import grpc
 from typing_extensions import override
 
-from crossfade.core.errors import CrossfadeError
-from crossfade.core.hashes import is_sampled
-from crossfade.core.writes import Kind, Operation
+from crossfade.core.protocol.keyed.writes import Kind, Operation
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.hashes import is_sampled
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceServicer
 from crossfade.runtime.grpc import answers_errors, new_traceparent, status_of, traceparent_of

@@ -8,8 +8,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from crossfade.core.errors import ConfigError
-from crossfade.core.mapping import Mapping
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.marks_settings import MarksSettings
 from crossfade.runtime.settings import ListeningSettings
 from engagement_migration.keys import wallet_key

@@ -12,9 +12,9 @@ import structlog
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.table_ids import table_id
 from crossfade.adapters.wire import Wire
-from crossfade.core.errors import CrossfadeError
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Direction
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.shape import Direction
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from crossfade.adapters.kinesis import Fetched, Kinesis, StreamShard
-from crossfade.core.errors import StoreUnavailable
+from crossfade.core.values.errors import StoreUnavailable
 from crossfade.runtime import lifecycle
 from faust_kinesis import Batch, EngineReport, LeaseBackend, Options, configure
 from replicator.kill_points import KillPoints

@@ -17,12 +17,12 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from crossfade.core.apply import ApplyRule
-from crossfade.core.change import decode_change
-from crossfade.core.errors import ConfigError, CrossfadeError, PoisonRecord, StoreUnavailable
-from crossfade.core.fence import Ruling, Transfer, Verdict
-from crossfade.core.mapping import Mapping as Migration
-from crossfade.core.shape import Direction
+from crossfade.core.mapping.interface import Mapping as Migration
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.replication.apply import ApplyRule
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.errors import ConfigError, CrossfadeError, PoisonRecord, StoreUnavailable
+from crossfade.core.values.shape import Direction
 from replicator.function_event import EventBatch, EventRecord, done_up_to, read_event
 from replicator.function_metrics import Ran
 from replicator.function_reports import FunctionReports, Reach

@@ -6,7 +6,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 
 
 class EventRecord(NamedTuple):

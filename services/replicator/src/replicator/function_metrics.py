@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from crossfade.core.fence import WRITTEN, Verdict
+from crossfade.core.protocol.keyed.fence import WRITTEN, Verdict
 from crossfade.runtime.telemetry.contract import (
     ARRIVAL_LAG,
     BATCH_DURATION,

@@ -21,15 +21,22 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from crossfade.core.apply import RemovedStandby, Stray, StrayOwner, StrayRemoval, StrayStandby, lifted_version
-from crossfade.core.change import Change, decode_change
-from crossfade.core.digest import same_content
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.item import FIRST_STAMPED, Item, Role, is_active, version_of
-from crossfade.core.keys import Key
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Direction, Side, TableShape
-from crossfade.core.writes import Answer, Applied, Lift, Reinstate, Restore, Write
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.keyed.content import same_content
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role, is_active, version_of
+from crossfade.core.protocol.keyed.writes import Answer, Applied, Lift, Reinstate, Restore, Write
+from crossfade.core.replication.apply import (
+    RemovedStandby,
+    Stray,
+    StrayOwner,
+    StrayRemoval,
+    StrayStandby,
+    lifted_version,
+)
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import OwnedTable
 from replicator.letters import name_of, stray_letter

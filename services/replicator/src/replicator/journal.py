@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from crossfade.core.phases import REPLICATING, Phase
-from crossfade.core.shape import Side
+from crossfade.core.migration.phases import REPLICATING, Phase
+from crossfade.core.values.shape import Side
 from crossfade.ports.control import Entry, Journal
 
 RUNS: Final[dict[str, frozenset[Phase]]] = {

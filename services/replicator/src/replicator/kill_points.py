@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Final
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 
 POINTS: Final = (
     "before-write",

@@ -28,10 +28,10 @@ from crossfade.adapters.table_ids import table_id
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
-from crossfade.core.control import control_tables
-from crossfade.core.errors import ConfigError
-from crossfade.core.mapping import Mapping as Migration
-from crossfade.core.shape import Direction, Side
+from crossfade.core.mapping.interface import Mapping as Migration
+from crossfade.core.migration.control import control_tables
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.dedup import Marks
 from crossfade.runtime import lifecycle

@@ -10,8 +10,8 @@ import msgspec
 
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ConditionFailed
-from crossfade.core import image as wire
-from crossfade.core.image import Image
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image
 from faust_kinesis.leases import Value, put_request, query_request, read_item, update_request
 
 _encode = msgspec.json.encode

@@ -10,16 +10,16 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
-from crossfade.core import image as wire
-from crossfade.core.change import Change
-from crossfade.core.digest import canonical_value
-from crossfade.core.errors import ConfigError, PoisonRecord
-from crossfade.core.events import decode_events
-from crossfade.core.fence import REFUSED, Ruling, Verdict
-from crossfade.core.image import Image
-from crossfade.core.item import EVENTS, FIRST_STAMPED, MV, Item, version_of
-from crossfade.core.keys import Key
-from crossfade.core.writes import Unfit
+from crossfade.core.protocol.keyed.events import decode_events
+from crossfade.core.protocol.keyed.fence import REFUSED, Ruling, Verdict
+from crossfade.core.protocol.keyed.item import EVENTS, FIRST_STAMPED, MV, Item, version_of
+from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.replication.change import Change
+from crossfade.core.values import image as wire
+from crossfade.core.values.canonical import canonical_value
+from crossfade.core.values.errors import ConfigError, PoisonRecord
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
 from crossfade.ports.control import STRAY, DeadLetter, DeadLetters, Journal
 from crossfade.ports.table import OwnedTable
 from replicator.records import Record

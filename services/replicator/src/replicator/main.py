@@ -18,8 +18,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from crossfade.core.errors import CrossfadeError
-from crossfade.core.shape import Direction
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.shape import Direction
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import describe_settings, load_checked, load_settings

@@ -15,14 +15,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from crossfade.core.change import Change, decode_change
-from crossfade.core.errors import ConfigError, PoisonRecord, Throttled
-from crossfade.core.image import Image
-from crossfade.core.item import Item, is_active, parse_item
-from crossfade.core.mapping import Mapping
-from crossfade.core.merge import Difference, Merged, differences, merge
-from crossfade.core.shape import Direction, Side
-from crossfade.core.writes import Applied, Merge, Unfit
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.keyed.item import Item, is_active, parse_item
+from crossfade.core.protocol.keyed.writes import Applied, Merge, Unfit
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.replication.merge import Difference, Merged, differences, merge
+from crossfade.core.values.errors import ConfigError, PoisonRecord, Throttled
+from crossfade.core.values.image import Image
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DIVERGED, STRAY, DeadLetter, DeadLetters, Journal
 from crossfade.ports.table import OwnedTable
 from replicator.letters import TWO_ROWS, chosen, name_of

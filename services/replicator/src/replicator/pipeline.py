@@ -13,17 +13,18 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from crossfade.core import image as wire
-from crossfade.core.apply import ApplyRule, Skip, StrayRemoval
-from crossfade.core.change import Change, decode_change
-from crossfade.core.coalesce import coalesce, waves
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.fence import Ruling, Transfer, Verdict, ruling_name
-from crossfade.core.item import FIRST_STAMPED, MV, is_held_out, parse_item
-from crossfade.core.keys import Key
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Direction
-from crossfade.core.writes import Unfit
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, ruling_name
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, MV, is_held_out, parse_item
+from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.replication.apply import ApplyRule, Skip, StrayRemoval
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.replication.coalesce import coalesce
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction
+from crossfade.core.values.waves import waves
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.dedup import Marks
 from replicator.interventions import Interventions, StrayRecord

@@ -12,12 +12,12 @@ from typing import Protocol
 
 import structlog
 
-from crossfade.core.change import Change, decode_change
-from crossfade.core.coalesce import waves
-from crossfade.core.errors import PoisonRecord, Throttled
-from crossfade.core.feed import encode_published, events_of, partition_key
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Side
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.replication.feed import encode_published, events_of, partition_key
+from crossfade.core.values.errors import PoisonRecord, Throttled
+from crossfade.core.values.shape import Side
+from crossfade.core.values.waves import waves
 from crossfade.ports.control import DeadLetters
 from replicator.kill_points import KillPoints
 from replicator.letters import POISON, Place, letter

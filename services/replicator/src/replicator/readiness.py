@@ -11,7 +11,7 @@ import structlog
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.table_ids import table_id
 from crossfade.adapters.wire import Wire
-from crossfade.core.errors import CrossfadeError, StoreRefused
+from crossfade.core.values.errors import CrossfadeError, StoreRefused
 
 log = structlog.get_logger()
 

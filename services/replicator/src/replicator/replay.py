@@ -14,15 +14,15 @@ from typing import Final, NamedTuple
 
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import NoMarks
-from crossfade.core.change import decode_change
-from crossfade.core.errors import ConfigError
-from crossfade.core.fence import Ruling, Transfer, Verdict, judge
-from crossfade.core.fit import unfit_transfer
-from crossfade.core.item import Item
-from crossfade.core.mapping import Mapping
-from crossfade.core.perform import perform
-from crossfade.core.shape import Direction, Side, TableShape
-from crossfade.core.writes import Answer, Unfit, Write
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fit import unfit_transfer
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import Answer, Unfit, Write
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.control import DIVERGED, STRAY, DeadLetter, DeadLetters
 from crossfade.ports.table import OwnedTable, TransferTable
 from replicator.interventions import Interventions

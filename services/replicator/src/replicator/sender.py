@@ -16,8 +16,8 @@ from typing import Final, TypeVar
 
 import structlog
 
-from crossfade.core.errors import CrossfadeError, StoreUnavailable
-from crossfade.core.fence import Ruling, Transfer, Verdict
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.ports.table import TransferTable
 
 T = TypeVar("T")

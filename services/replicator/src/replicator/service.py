@@ -22,11 +22,11 @@ from crossfade.adapters.table_ids import table_id
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
-from crossfade.core.control import control_tables
-from crossfade.core.errors import CrossfadeError
-from crossfade.core.mapping import Mapping
-from crossfade.core.phases import Phase
-from crossfade.core.shape import Direction, Side
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.control import control_tables
+from crossfade.core.migration.phases import Phase
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.dedup import Marks
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Final, NamedTuple
 
-from crossfade.core.change import Change, decode_change
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.feed import events_of
-from crossfade.core.fence import Ruling, Transfer, Verdict, ruling_name
-from crossfade.core.keys import Key
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Side
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, ruling_name
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.replication.feed import events_of
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.ports.table import TransferTable
 from crossfade.runtime.telemetry import Started, Telemetry, current
 from crossfade.runtime.telemetry.config import joins

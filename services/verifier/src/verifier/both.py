@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from crossfade.core.carrying import GIVEN_BACK, why_not
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.fit import unfit
-from crossfade.core.image import of_string
-from crossfade.core.item import Item, is_held_out
-from crossfade.core.keys import Key
-from crossfade.core.mapping import Mapping as MigrationMapping
-from crossfade.core.parity import Pair, owner_of
-from crossfade.core.shape import Direction, Side
+from crossfade.core.mapping.interface import Mapping as MigrationMapping
+from crossfade.core.ownership.carrying import GIVEN_BACK, why_not
+from crossfade.core.parity.classes import Pair, owner_of
+from crossfade.core.protocol.keyed.fit import unfit
+from crossfade.core.protocol.keyed.item import Item, is_held_out
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import of_string
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.table import OwnedTable
 
 UNMAPPABLE: Final = "\x00unmappable"

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from crossfade.core.errors import CrossfadeError, MigrationPaused, PoisonRecord
-from crossfade.core.keys import Key, encode_key, key_image
-from crossfade.core.mapping import Mapping
-from crossfade.core.parity import FINAL, Difference
-from crossfade.core.shape import Side
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.parity.classes import FINAL, Difference
+from crossfade.core.values.errors import CrossfadeError, MigrationPaused, PoisonRecord
+from crossfade.core.values.keys import Key, encode_key, key_image
+from crossfade.core.values.shape import Side
 from verifier.passes import Passes
 from verifier.repair import Repairer, described
 from verifier.report import ParityReport

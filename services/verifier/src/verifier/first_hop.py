@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from crossfade.core.shape import Side
+from crossfade.core.values.shape import Side
 from verifier.lags import Unreplicated
 
 log = structlog.get_logger()

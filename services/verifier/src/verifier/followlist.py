@@ -1,6 +1,7 @@
 """The follow list of a pass: keys that were not equal at once, until each is verified or called.
 
-Streams and reads both add to what is known of a key (`crossfade.core.parity.Followed`); only reads call a class.
+Streams and reads both add to what is known of a key (`crossfade.core.parity.classes.Followed`); only reads call a
+class.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from crossfade.core.change import Change
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.item import Item, parse_item
-from crossfade.core.keys import Key
-from crossfade.core.parity import SETTLED, Difference, Followed, Pair, Reading, follow, is_equal, owner_of
-from crossfade.core.shape import Side
+from crossfade.core.parity.classes import SETTLED, Difference, Followed, Pair, Reading, follow, is_equal, owner_of
+from crossfade.core.protocol.keyed.item import Item, parse_item
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from verifier.both import BothTables
 from verifier.pace import Pace
 

@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from crossfade.core import image as wire
-from crossfade.core.change import Change
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.hashes import is_sampled
-from crossfade.core.item import MV, ROLE, Role
-from crossfade.core.keys import Key
-from crossfade.core.shape import Side, absent_is_active
+from crossfade.core.protocol.keyed.item import MV, ROLE, Role
+from crossfade.core.replication.change import Change
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.hashes import is_sampled
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side, absent_is_active
 
 WINDOW: Final = 1000
 """Crossings kept of each direction."""

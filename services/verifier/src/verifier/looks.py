@@ -14,14 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from crossfade.core import image as wire
-from crossfade.core.change import Change
-from crossfade.core.errors import PoisonRecord
-from crossfade.core.events import decode_events
-from crossfade.core.item import EMV, EVENTS, MV, Item, is_active, parse_item
-from crossfade.core.keys import Key
-from crossfade.core.parity import is_equal
-from crossfade.core.shape import Side
+from crossfade.core.parity.classes import is_equal
+from crossfade.core.protocol.keyed.events import decode_events
+from crossfade.core.protocol.keyed.item import EMV, EVENTS, MV, Item, is_active, parse_item
+from crossfade.core.replication.change import Change
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import Started, Telemetry
 from crossfade.runtime.telemetry.config import joins
 from crossfade.runtime.telemetry.contract import (

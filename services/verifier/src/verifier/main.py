@@ -25,11 +25,11 @@ from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
-from crossfade.core.change import Change
-from crossfade.core.control import control_tables
-from crossfade.core.errors import ConfigError
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Side
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.control import control_tables
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.shape import Side
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.logging import configure

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from crossfade.core.parity import Difference
-from crossfade.core.shape import Side
+from crossfade.core.parity.classes import Difference
+from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (
     CLASS,

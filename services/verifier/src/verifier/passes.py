@@ -11,11 +11,11 @@ from typing import Final
 
 import structlog
 
-from crossfade.core.change import Change
-from crossfade.core.errors import CrossfadeError, StoreRefused
-from crossfade.core.keys import Key
-from crossfade.core.parity import Difference
-from crossfade.core.shape import Side
+from crossfade.core.parity.classes import Difference
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import CrossfadeError, StoreRefused
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from verifier.both import BothTables
 from verifier.followlist import FollowList, Handovers
 from verifier.pace import Pace

@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
-from crossfade.core.errors import CrossfadeError, MigrationPaused
-from crossfade.core.fence import Transfer, Verdict
-from crossfade.core.item import FIRST_STAMPED, Item, build_image, version_of
-from crossfade.core.keys import Key
-from crossfade.core.parity import Difference, Pair, Reading, classify, owner_of
-from crossfade.core.shape import Side, direction_to
-from crossfade.core.writes import Applied, Bury, Lift, Unfit
+from crossfade.core.parity.classes import Difference, Pair, Reading, classify, owner_of
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, build_image, version_of
+from crossfade.core.protocol.keyed.writes import Applied, Bury, Lift, Unfit
+from crossfade.core.values.errors import CrossfadeError, MigrationPaused
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side, direction_to
 from crossfade.ports.control import Entry, Journal
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from crossfade.core.parity import FINAL, SETTLED, Difference
-from crossfade.core.shape import Side
+from crossfade.core.parity.classes import FINAL, SETTLED, Difference
+from crossfade.core.values.shape import Side
 from verifier.lags import Crossings, Unreplicated
 from verifier.passes import Pass, Passes
 from verifier.settings import Settings

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.tls import TlsFiles, keep_fresh, server_context
 
 

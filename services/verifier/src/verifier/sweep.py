@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from crossfade.core.digest import BucketDigests, item_digest
-from crossfade.core.errors import CrossfadeError, PoisonRecord
-from crossfade.core.item import Item
-from crossfade.core.keys import Key
-from crossfade.core.parity import FINAL, Difference, Pair, PassBook, agrees, is_live, owner_of
-from crossfade.core.shape import Side
+from crossfade.core.parity.buckets import BucketDigests, item_digest
+from crossfade.core.parity.classes import FINAL, Difference, Pair, PassBook, agrees, is_live, owner_of
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.values.errors import CrossfadeError, PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from verifier.both import BothTables, why_unmappable
 from verifier.followlist import FollowList
 from verifier.pace import Pace

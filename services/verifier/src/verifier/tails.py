@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from crossfade.core.change import Change, decode_change
-from crossfade.core.errors import CrossfadeError, PoisonRecord
-from crossfade.core.shape import Side, TableShape
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.values.errors import CrossfadeError, PoisonRecord
+from crossfade.core.values.shape import Side, TableShape
 from faust_kinesis import LATEST, KinesisClient, Options, PrivateCursor
 from faust_kinesis.errors import KinesisTransportError
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from crossfade.adapters.wire import ServiceError, Wire
-from crossfade.core.shape import IndexKey
+from crossfade.core.values.shape import IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
 
 NOT_FOUND: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})

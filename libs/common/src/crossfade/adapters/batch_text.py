@@ -2,7 +2,7 @@
 
 PartiQL has no upsert and a missing operand is an error, so each statement asks for more than its write does: that the
 item exists, has a version, and has what the statement reads. An item it refuses for that alone is left to the single
-request of `crossfade.adapters.statements`. Whoever sends the batch asks `core.perform` which it was.
+request of `crossfade.adapters.statements`. Whoever sends the batch asks `core.protocol.keyed.perform` which it was.
 """
 
 from __future__ import annotations
@@ -11,10 +11,22 @@ from typing import Final
 
 import msgspec
 
-from crossfade.core import image as wire
-from crossfade.core.item import DELETED, EMV, EVENTS, FLOOR, GEN, MV, RECENT, ROLE, TTL, Role, build_image
-from crossfade.core.shape import TableShape, absent_is_active
-from crossfade.core.writes import Activate, Kind, Operate, Reseal, Seal, Write
+from crossfade.core.protocol.keyed.item import (
+    DELETED,
+    EMV,
+    EVENTS,
+    FLOOR,
+    GEN,
+    MV,
+    RECENT,
+    ROLE,
+    TTL,
+    Role,
+    build_image,
+)
+from crossfade.core.protocol.keyed.writes import Activate, Kind, Operate, Reseal, Seal, Write
+from crossfade.core.values import image as wire
+from crossfade.core.values.shape import TableShape, absent_is_active
 
 LONGEST_STATEMENT: Final = 8192
 """Characters of one PartiQL statement."""

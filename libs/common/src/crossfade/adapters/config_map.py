@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from crossfade.adapters.flags import flagd_file, parse_flagd_file
-from crossfade.core.errors import ConfigError, StoreUnavailable
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.ports.flags import Flags, refuse_older
 
 ENTRY: Final = "flags.json"

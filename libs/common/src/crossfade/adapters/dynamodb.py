@@ -14,8 +14,8 @@ import msgspec
 
 from crossfade.adapters.wire.answers import read_answer
 from crossfade.adapters.wire.errors import bare
-from crossfade.core.errors import StoreUnavailable, Throttled
-from crossfade.core.image import Image, encode_image
+from crossfade.core.values.errors import StoreUnavailable, Throttled
+from crossfade.core.values.image import Image, encode_image
 
 MAX_STATEMENTS: Final = 25
 """Of one BatchExecuteStatement."""

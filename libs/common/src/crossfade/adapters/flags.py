@@ -21,8 +21,8 @@ from openfeature import api
 from openfeature.contrib.provider.flagd import FlagdProvider
 from openfeature.contrib.provider.flagd.config import ResolverType
 
-from crossfade.core.errors import ConfigError, StoreUnavailable
-from crossfade.core.ramp import FlagDocument, check_generations
+from crossfade.core.ownership.ramp import FlagDocument, check_generations
+from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.ports.flags import Flags, refuse_older
 
 OWNERSHIP: Final = "ownership"

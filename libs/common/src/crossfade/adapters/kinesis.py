@@ -10,7 +10,7 @@ import msgspec
 
 from crossfade.adapters.wire import Wire
 from crossfade.adapters.wire.answers import read_answer
-from crossfade.core.errors import StoreUnavailable
+from crossfade.core.values.errors import StoreUnavailable
 
 MAX_PUT_RECORDS: Final = 500
 MAX_PUT_BYTES: Final = 5 * 1024 * 1024

@@ -16,16 +16,16 @@ import msgspec
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.statements import render_put
 from crossfade.adapters.wire.errors import UNFIT, ConditionFailed
-from crossfade.core import image as wire
-from crossfade.core.errors import PoisonRecord, StoreRefused, Throttled
-from crossfade.core.fence import Ruling, Transfer, Verdict, judge
-from crossfade.core.fit import needs_put, unfit_transfer
-from crossfade.core.image import Image, encode_image
-from crossfade.core.item import MV, ROLE, Role, parse_item
-from crossfade.core.keys import key_image
-from crossfade.core.replacing import Replacement, transferred
-from crossfade.core.shape import TableShape
-from crossfade.core.writes import Unfit
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fit import needs_put, unfit_transfer
+from crossfade.core.protocol.keyed.item import MV, ROLE, Role, parse_item
+from crossfade.core.protocol.keyed.replacing import Replacement, transferred
+from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord, StoreRefused, Throttled
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import TableShape
 
 ROUNDS: Final = 4
 """How often the item may change under the write before the transfer is given back as not written."""

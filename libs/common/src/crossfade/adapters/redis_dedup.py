@@ -22,9 +22,9 @@ from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from crossfade.core.keys import Key
-from crossfade.core.marks import mark_prefix, mark_value, marked_version
-from crossfade.core.shape import Direction
+from crossfade.core.replication.marks import mark_prefix, mark_value, marked_version
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction
 
 log = structlog.get_logger()
 

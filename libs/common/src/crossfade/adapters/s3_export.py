@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from isal import igzip
 
-from crossfade.core.errors import DriftDetected
-from crossfade.core.snapshot import Fate, LineMapper
+from crossfade.core.mapping.snapshot import Fate, LineMapper
+from crossfade.core.values.errors import DriftDetected
 from crossfade.ports.admin import Objects
 
 SAMPLES: Final = 20

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanag
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from crossfade.core.errors import StoreUnavailable
+from crossfade.core.values.errors import StoreUnavailable
 
 NO_SUCH: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
 

@@ -1,7 +1,8 @@
 """Owner writes and handover writes as DynamoDB requests, spliced from raw values (design.md, sections 3 and 4).
 
-`core.perform` says what each write means. Here it is one conditional UpdateItem or PutItem of the same meaning, so the
-engine checks and changes the item in one step. The forms for a batch are in `crossfade.adapters.batch_text`.
+`core.protocol.keyed.perform` says what each write means. Here it is one conditional UpdateItem or PutItem of the same
+meaning, so the engine checks and changes the item in one step. The forms for a batch are in
+`crossfade.adapters.batch_text`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from crossfade.core import image as wire
-from crossfade.core.errors import ConfigError
-from crossfade.core.fit import needs_put, too_long
-from crossfade.core.image import Image, encode_image
-from crossfade.core.item import (
+from crossfade.core.protocol.keyed.fit import needs_put, too_long
+from crossfade.core.protocol.keyed.item import (
     DELETED,
     EMV,
     EVENTS,
@@ -32,11 +30,9 @@ from crossfade.core.item import (
     build_image,
     is_unknown,
 )
-from crossfade.core.keys import Key, key_image, key_of_strings
-from crossfade.core.perform import fence_stub
-from crossfade.core.replacing import Replacement, activation
-from crossfade.core.shape import Side, TableShape, absent_is_active
-from crossfade.core.writes import (
+from crossfade.core.protocol.keyed.perform import fence_stub
+from crossfade.core.protocol.keyed.replacing import Replacement, activation
+from crossfade.core.protocol.keyed.writes import (
     Activate,
     Bury,
     Fence,
@@ -54,6 +50,11 @@ from crossfade.core.writes import (
     TakeBack,
     Write,
 )
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.shape import Side, TableShape, absent_is_active
 
 _encode = msgspec.json.encode
 _ONE: Final = wire.of_number(1)
@@ -169,7 +170,7 @@ def whole(found: Image | None, item: Item, shape: TableShape, key: Key) -> Image
 
     Args:
         found: what stands there, as it was read; None when nothing does.
-        item: what is to stand there, unmapped attributes included (as `core.perform` gives it).
+        item: what is to stand there, unmapped attributes included (as `core.protocol.keyed.perform` gives it).
         shape: of the table.
         key: the encoded key.
     """

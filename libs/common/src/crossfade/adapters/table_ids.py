@@ -6,7 +6,7 @@ import msgspec
 
 from crossfade.adapters.wire import Wire
 from crossfade.adapters.wire.answers import read_answer
-from crossfade.core.errors import StoreRefused
+from crossfade.core.values.errors import StoreRefused
 
 
 class _Description(msgspec.Struct):

@@ -2,7 +2,8 @@
 
 A single write is one conditional UpdateItem or PutItem. Many writes go as statements, 25 a request, each with its own
 condition and error. A statement asks for more than its write does (`crossfade.adapters.batch_text`), so what one
-refuses is put to `core.perform`: if the write would apply to the item that was met, it goes again by itself.
+refuses is put to `core.protocol.keyed.perform`: if the write would apply to the item that was met, it is sent again on
+its own.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from crossfade.adapters.statements import (
     whole,
 )
 from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT, ConditionFailed
-from crossfade.core.coalesce import waves
-from crossfade.core.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
-from crossfade.core.image import Image, decode_image, encode_image
-from crossfade.core.item import Item, parse_item
-from crossfade.core.keys import Key, encode_key, key_image
-from crossfade.core.mapping import Mapping as MigrationMapping
-from crossfade.core.perform import perform
-from crossfade.core.shape import Side, TableShape
-from crossfade.core.writes import Answer, Applied, Fence, Refused, Unfit, Write
+from crossfade.core.mapping.interface import Mapping as MigrationMapping
+from crossfade.core.protocol.keyed.item import Item, parse_item
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import Answer, Applied, Fence, Refused, Unfit, Write
+from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
+from crossfade.core.values.image import Image, decode_image, encode_image
+from crossfade.core.values.keys import Key, encode_key, key_image
+from crossfade.core.values.shape import Side, TableShape
+from crossfade.core.values.waves import waves
 from crossfade.ports.table import ScanPage
 
 IN_FLIGHT: Final = 8

@@ -8,10 +8,10 @@ from typing import Final
 import msgspec
 
 from crossfade.adapters.batch_text import LONGEST_STATEMENT
-from crossfade.core.errors import ConfigError
-from crossfade.core.fence import Transfer
-from crossfade.core.item import CARRIED, GEN, MV, ROLE
-from crossfade.core.shape import TableShape
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.item import CARRIED, GEN, MV, ROLE
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.shape import TableShape
 
 MAX_TEXTS: Final = 4096
 """Texts kept; a mapping has a handful of combinations of present attributes."""

@@ -2,7 +2,7 @@
 
     UPDATE … WHERE key AND cf_mv<? AND cf_role='S'     an older standby takes the image
       refused, nothing there    → INSERT               as standby, with the transfer's first generation
-      refused, an item there    → what `core.fence.judge` says of it
+      refused, an item there    → what `core.protocol.keyed.fence.judge` says of it
       INSERT: DuplicateItem     → UPDATE               somebody else was first
 
 Values are spliced into the statements as they came and never decoded. A statement names the whole closed list of
@@ -20,15 +20,15 @@ from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResul
 from crossfade.adapters.open_transfers import OpenTransfers
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT
-from crossfade.core.coalesce import waves
-from crossfade.core.errors import PoisonRecord, StoreRefused, Throttled
-from crossfade.core.fence import Ruling, Transfer, Verdict, judge
-from crossfade.core.fit import unfit_transfer
-from crossfade.core.image import Image
-from crossfade.core.item import parse_item
-from crossfade.core.keys import key_image
-from crossfade.core.shape import TableShape
-from crossfade.core.writes import Unfit
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fit import unfit_transfer
+from crossfade.core.protocol.keyed.item import parse_item
+from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.values.errors import PoisonRecord, StoreRefused, Throttled
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import TableShape
+from crossfade.core.values.waves import waves
 
 ROUNDS: Final = 4
 """How often a transfer may change between UPDATE and INSERT before it is given back as not written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from crossfade.core.shape import IndexKey
+from crossfade.core.values.shape import IndexKey
 
 
 class TableFacts(NamedTuple):

@@ -1,7 +1,7 @@
 """The control plane's memory: journal, heartbeats, consumer reports, dead letters.
 
-All of it lives in the control tables of `crossfade.core.control`. What must be right is in the journal, never only in a
-metric.
+All of it lives in the control tables of `crossfade.core.migration.control`. What must be right is in the journal, never
+only in a metric.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from crossfade.core.keys import Key
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values.keys import Key
 
 STRAY: Final = "stray"
 """Code of the dead letters that tell of a writer outside the protocol."""

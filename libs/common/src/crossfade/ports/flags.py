@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from crossfade.core.errors import StateMissing
-from crossfade.core.ramp import FlagDocument, lost_by
+from crossfade.core.ownership.ramp import FlagDocument, lost_by
+from crossfade.core.values.errors import StateMissing
 
 
 class Flags(NamedTuple):
@@ -61,7 +61,8 @@ class FlagPublisher(Protocol):
         """Publish a new file, whole, over one that is not ahead of it.
 
         Raises:
-            StateMissing: the document in place is ahead: see `crossfade.core.ramp.lost_by`. Nothing was changed.
+            StateMissing: the document in place is ahead: see `crossfade.core.ownership.ramp.lost_by`.
+                Nothing was changed.
         """
         ...
 

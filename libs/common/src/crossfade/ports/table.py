@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from crossfade.core.fence import Ruling, Transfer
-from crossfade.core.item import Item
-from crossfade.core.keys import Key
-from crossfade.core.shape import TableShape
-from crossfade.core.writes import Answer, Write
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.writes import Answer, Write
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import TableShape
 
 
 class ScanPage(NamedTuple):
@@ -38,7 +38,8 @@ class OwnedTable(Protocol):
         """Perform one write.
 
         Returns:
-            Applied or Refused, as `core.perform` says; Unfit where the store will never take this one write.
+            Applied or Refused, as `core.protocol.keyed.perform` says; Unfit where the store will never take this one
+            write.
 
         Raises:
             Throttled: not applied; may be sent again.

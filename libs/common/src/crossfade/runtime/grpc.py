@@ -22,8 +22,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from crossfade.core import errors
-from crossfade.core.errors import CrossfadeError
+from crossfade.core.values import errors
+from crossfade.core.values.errors import CrossfadeError
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry.contract import (
     RPC,

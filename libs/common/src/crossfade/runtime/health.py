@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 
 STARTING: Final = "starting"
 READY: Final = "ready"

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 import uvloop
 
-from crossfade.core.errors import CrossfadeError
+from crossfade.core.values.errors import CrossfadeError
 from crossfade.runtime.health import READY, STOPPING, Address, Health, health_page
 
 log = structlog.get_logger()

@@ -1,8 +1,8 @@
 """Runs the ownership machine against two tables: one operation, a batch of them, or the sweeper's keys.
 
-The machine decides (`crossfade.core.ownership`), the tables' conditions make it safe. A request whose outcome is
-unknown is sent again as it is: if it did take effect, its condition now says so (a transaction id in the set, a higher
-generation), and the machine goes on from there.
+The machine decides (`crossfade.core.ownership.machine`), the tables' conditions make it safe. A request whose outcome
+is unknown is sent again as it is: if it did take effect, its condition now says so (a transaction id in the set, a
+higher generation), and the machine goes on from there.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from crossfade.core.carrying import why_it_stays
-from crossfade.core.decisions import Done, Found, Next, Outcome, Perform, Read, Reply, Seen, State, Task
-from crossfade.core.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, StoreRefused, StoreUnavailable
-from crossfade.core.item import Item
-from crossfade.core.keys import Key
-from crossfade.core.mapping import Mapping as MigrationMapping
-from crossfade.core.ownership import OwnershipRules
-from crossfade.core.ramp import Aim
-from crossfade.core.shape import Side
-from crossfade.core.trim import SOFT_SIZE
-from crossfade.core.writes import Operation, Unfit, Write
+from crossfade.core.mapping.interface import Mapping as MigrationMapping
+from crossfade.core.ownership.carrying import why_it_stays
+from crossfade.core.ownership.decisions import Done, Found, Next, Outcome, Perform, Read, Reply, Seen, State, Task
+from crossfade.core.ownership.machine import OwnershipRules
+from crossfade.core.ownership.ramp import Aim
+from crossfade.core.ownership.trim import SOFT_SIZE
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.writes import Operation, Unfit, Write
+from crossfade.core.values.errors import (
+    CrossfadeError,
+    KeyNotServed,
+    OwnershipAmbiguous,
+    StoreRefused,
+    StoreUnavailable,
+)
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade.ports.table import OwnedTable
 
 T = TypeVar("T")

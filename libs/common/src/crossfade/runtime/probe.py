@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from crossfade.core.errors import ConfigError, CrossfadeError, StoreUnavailable
+from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnavailable
 from crossfade.runtime.tls import TlsFiles, client_context
 
 SCHEMES = ("http", "https", "grpc", "grpcs")

@@ -16,9 +16,9 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from crossfade.core.errors import ConfigError
-from crossfade.core.mapping import Mapping
-from crossfade.core.shape import Side, same_table
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.shape import Side, same_table
 from crossfade.runtime.health import Address
 from crossfade.runtime.tls import TlsFiles, client_context, server_context
 from crossfade.runtime.urls import http_url, redis_url

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 
 log = structlog.get_logger()
 

@@ -16,10 +16,10 @@ from crossfade.adapters.control.rows import (
 )
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ConditionFailed
-from crossfade.core import image as wire
-from crossfade.core.control import ROLES, letters_pk, parts_pk, strays_pk
-from crossfade.core.errors import StoreUnavailable
-from crossfade.core.image import Image
+from crossfade.core.migration.control import ROLES, letters_pk, parts_pk, strays_pk
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.image import Image
 from crossfade.ports.control import COUNT_AT_MOST, STRAY, DeadLetter
 
 

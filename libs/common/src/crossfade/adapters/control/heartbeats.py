@@ -15,7 +15,7 @@ from crossfade.adapters.control.rows import (
     query_request,
 )
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.core.control import HEARTBEAT_PK
+from crossfade.core.migration.control import HEARTBEAT_PK
 from crossfade.ports.control import Heartbeat
 
 

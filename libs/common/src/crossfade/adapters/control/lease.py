@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 from crossfade.adapters.control.rows import encode, key_of, put_request
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ConditionFailed
-from crossfade.core import image as wire
-from crossfade.core.control import LEASE_PK
-from crossfade.core.errors import LeaseLost
-from crossfade.core.image import Image
+from crossfade.core.migration.control import LEASE_PK
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import LeaseLost
+from crossfade.core.values.image import Image
 
 LEASE_CONDITION: Final = {"ConditionExpression": "holder = :holder AND leased = :counter"}
 """True for the holder alone, as long as nobody took over."""

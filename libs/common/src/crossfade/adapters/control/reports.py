@@ -18,7 +18,7 @@ from crossfade.adapters.control.rows import (
 )
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ConditionFailed
-from crossfade.core.control import REPORT_PK, report_sk
+from crossfade.core.migration.control import REPORT_PK, report_sk
 from crossfade.ports.control import Report
 
 AT_ONCE: Final = 8

@@ -9,8 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from crossfade.core import image as wire
-from crossfade.core.control import (
+from crossfade.core.migration.control import (
     HEARTBEAT_PK,
     JOURNAL_PK,
     PK,
@@ -21,9 +20,10 @@ from crossfade.core.control import (
     report_sk,
     strays_pk,
 )
-from crossfade.core.image import Image
-from crossfade.core.keys import Key
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
 from crossfade.ports.control import STRAY, DeadLetter, Entry, Heartbeat, Report
 
 ITEM_BUDGET_BYTES: Final = 380_000

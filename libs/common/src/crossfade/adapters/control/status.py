@@ -9,8 +9,8 @@ import msgspec
 
 from crossfade.adapters.control.rows import key_of, put_request, text_of
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.core import image as wire
-from crossfade.core.control import CONTROLLER_LEASE, STATUS_PK
+from crossfade.core.migration.control import CONTROLLER_LEASE, STATUS_PK
+from crossfade.core.values import image as wire
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _KEY: Final = key_of(STATUS_PK, CONTROLLER_LEASE)

@@ -10,8 +10,8 @@ import msgspec
 from crossfade.adapters.control.rows import encode
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ServiceError, Wire
-from crossfade.core.control import CREATE, PK, SK, ControlTables, restoring
-from crossfade.core.errors import StateMissing, StoreUnavailable
+from crossfade.core.migration.control import CREATE, PK, SK, ControlTables, restoring
+from crossfade.core.values.errors import StateMissing, StoreUnavailable
 
 POLL_S: Final = 0.2
 

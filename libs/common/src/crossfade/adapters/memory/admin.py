@@ -18,9 +18,9 @@ from msgspec import Raw
 
 from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.errors import StoreRefused
-from crossfade.core.image import encode_image
-from crossfade.core.shape import IndexKey
+from crossfade.core.values.errors import StoreRefused
+from crossfade.core.values.image import encode_image
+from crossfade.core.values.shape import IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
 
 SHARD = "shardId-000000000000"

@@ -15,8 +15,8 @@ import msgspec
 
 from crossfade.adapters.control.heartbeats import Watch
 from crossfade.adapters.control.journal import wall_us
-from crossfade.core.control import ROLES
-from crossfade.core.errors import ConfigError, LeaseLost
+from crossfade.core.migration.control import ROLES
+from crossfade.core.values.errors import ConfigError, LeaseLost
 from crossfade.ports.control import DeadLetter, Entry, Heartbeat, Report
 
 

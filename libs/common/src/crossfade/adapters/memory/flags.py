@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossfade.core.ramp import FlagDocument
+from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.ports.flags import Flags, refuse_older
 
 

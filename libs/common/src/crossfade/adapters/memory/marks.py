@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from crossfade.core.keys import Key
-from crossfade.core.shape import Direction
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction
 
 
 class MemoryMarks:

@@ -1,7 +1,8 @@
 """A table in memory: the shipped fake of both table ports, with the change records that a real one would send.
 
-Its writes mean what `core.perform` and `core.fence` say. What it keeps are images of raw values, so whatever reads it
-parses the same bytes as from DynamoDB. Foreign writers, who know nothing of the protocol, use `put` and `delete`.
+Its writes mean what `core.protocol.keyed.perform` and `core.protocol.keyed.fence` say. What it keeps are images of raw
+values, so whatever reads it parses the same bytes as from DynamoDB. Strays, who know nothing of the protocol, use `put`
+and `delete`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from crossfade.core.change import ChangeKind, decode_change
-from crossfade.core.fence import Ruling, Transfer, Verdict, judge
-from crossfade.core.fit import unfit_transfer
-from crossfade.core.image import Image, encode_image
-from crossfade.core.item import Item, build_image, parse_item
-from crossfade.core.keys import Key, encode_key, key_image
-from crossfade.core.perform import perform
-from crossfade.core.ramp import ramp_point
-from crossfade.core.shape import TableShape
-from crossfade.core.writes import Answer, Applied, Unfit, Write
+from crossfade.core.ownership.ramp import ramp_point
+from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fit import unfit_transfer
+from crossfade.core.protocol.keyed.item import Item, build_image, parse_item
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.writes import Answer, Applied, Unfit, Write
+from crossfade.core.replication.change import ChangeKind, decode_change
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import Key, encode_key, key_image
+from crossfade.core.values.shape import TableShape
 from crossfade.ports.table import ScanPage
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from crossfade.core.errors import StoreUnavailable
+from crossfade.core.values.errors import StoreUnavailable
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from crossfade.adapters.wire.observing import call_observer
 from crossfade.adapters.wire.pool import Pool, PoolClosed
 from crossfade.adapters.wire.retry import RetryBudget, backoff_s
 from crossfade.adapters.wire.signing import Signer
-from crossfade.core.errors import ConfigError, CrossfadeError, StoreUnavailable, Throttled
+from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnavailable, Throttled
 
 SERVICES: Final = {
     "dynamodb": ("DynamoDB_20120810.", "application/x-amz-json-1.0"),

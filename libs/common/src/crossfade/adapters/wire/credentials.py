@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from crossfade.adapters.wire.signing import Credentials
-from crossfade.core.errors import ConfigError, StoreUnavailable
+from crossfade.core.values.errors import ConfigError, StoreUnavailable
 
 KEPT_S: Final = 60.0
 """How long keys are used before botocore is asked again."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from crossfade.core.clocks import Skew, skew_of
+from crossfade.core.values.clocks import Skew, skew_of
 
 LATELY_S: Final = 60.0
 """An older answer tells nothing: the clock may have been set since."""

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from crossfade.core.errors import StoreRefused
-from crossfade.core.image import Image
+from crossfade.core.values.errors import StoreRefused
+from crossfade.core.values.image import Image
 
 THROTTLES: Final = frozenset(
     {

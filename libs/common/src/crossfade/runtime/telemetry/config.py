@@ -22,7 +22,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.urls import http_url
 
 TRACES: Final = frozenset({"otlp", "none"})

@@ -14,7 +14,7 @@ from typing import Any, Final
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from crossfade.core.errors import ConfigError
+from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.telemetry.contract import METRICS
 from crossfade.runtime.telemetry.schema import Kind, Metric, prometheus_label
 

@@ -1,0 +1,46 @@
+"""What every mapping offers; the rules a mapping is made of are in `crossfade.core.mapping.rules`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, Side, TableShape
+
+
+class Mapping(Protocol):
+    """One migration's mapping, in both directions (design.md, section 3, rule 9)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the migration: part of control table names and Redis marks."""
+        ...
+
+    def shape(self, side: Side) -> TableShape:
+        """Return what the table of a side looks like."""
+        ...
+
+    def belongs(self, key: Key) -> bool:
+        """Say whether a row belongs to the migration. The key alone decides, so that a REMOVE can be told, too."""
+        ...
+
+    def carry(self, direction: Direction, image: Image) -> Image:
+        """Map a source row for a transfer: mapped attributes in the target's names, and what the protocol carries.
+
+        A TTL value travels as `cf_ttl`. No key, `cf_mv`, `cf_role` or `cf_gen` in the result. A tombstone or stub
+        carries no mapped attribute. Values of kept and renamed attributes are the same `Raw` objects.
+
+        Raises:
+            PoisonRecord: a closed mapping doesn't know an attribute, or a computed one can't be computed.
+        """
+        ...
+
+    def map_item(self, direction: Direction, item: Item) -> Item:
+        """Map a decoded item: content in the target's names, everything else as it is.
+
+        Raises:
+            PoisonRecord: as `carry`.
+        """
+        ...

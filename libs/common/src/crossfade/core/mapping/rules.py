@@ -1,0 +1,393 @@
+"""The rules a mapping is made of (design.md, section 3, rule 9).
+
+A mapping says for each attribute whether it is kept, renamed, a constant of one side, or computed, in both directions,
+and which rows belong. Each direction is compiled once, into one table of names: the replicator maps every record, so
+kept and renamed values are moved as the raw bytes they came in, and only computed ones and constants are decoded.
+
+Nothing is ever dropped in silence. In a closed mapping an attribute without a rule makes a PoisonRecord that names it,
+and so does a constant that is missing or has another value: dropping it would lose what it said, and the way back would
+write something that never was there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from crossfade.core.mapping.interface import Mapping as MappingProtocol
+from crossfade.core.mapping.rows import image_of_row
+from crossfade.core.protocol.keyed.item import CARRIED, DELETED, GEN, MV, ROLE, TTL, Item
+from crossfade.core.values import image as wire
+from crossfade.core.values.canonical import same_value
+from crossfade.core.values.errors import ConfigError, PoisonRecord
+from crossfade.core.values.image import PROTOCOL_PREFIX, Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, IndexKey, Side, TableShape
+
+
+class Keep(NamedTuple):
+    """An attribute of the same name and value on both sides; it may be missing."""
+
+    name: str
+
+
+class Rename(NamedTuple):
+    """An attribute of the same value under two names; it may be missing."""
+
+    legacy: str
+    new: str
+
+
+class Constant(NamedTuple):
+    """An attribute that one side always has, with one value, and the other side doesn't have."""
+
+    side: Side
+    name: str
+    value: Raw
+
+
+class Compute(NamedTuple):
+    """Attributes whose values are computed; both ways, or the way back would lose them.
+
+    Each function gets those of its source attributes that are present, and is called only if there is one. It returns
+    attributes of the other side, or raises (anything) when it can't.
+
+    Attributes:
+        legacy: names in the legacy table.
+        new: names in the new table.
+        forward: from legacy to new.
+        reverse: from new to legacy; the inverse of `forward`.
+    """
+
+    legacy: tuple[str, ...]
+    new: tuple[str, ...]
+    forward: Callable[[Image], Image]
+    reverse: Callable[[Image], Image]
+
+
+Rule: TypeAlias = Keep | Rename | Constant | Compute
+
+
+class Table(NamedTuple):
+    """One table of the migration.
+
+    Attributes:
+        name: of the table.
+        key: names of its key attributes, in the order of the key schema. The values of a key are the same on both
+            sides; the names may differ.
+        ttl: the attribute that the table's TTL reads. Only the legacy table may have one; its value travels as
+            `cf_ttl`, so no rule names it.
+        index_keys: attributes that are keys of its secondary indexes; none by default. `plan` compares them with the
+            table that is there.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    ttl: str | None = None
+    index_keys: tuple[IndexKey, ...] = ()
+
+
+_NOT_CARRIED: Final = frozenset({MV, ROLE, GEN})
+_ASIDE: Final = ""
+"""Target of an attribute that isn't just moved; no attribute is called so."""
+_FIXED: Final = {name: name for name in CARRIED}
+
+
+class _Course:
+    """One direction, compiled."""
+
+    def __init__(self, source: Table, target: Table, side: Side, rules: Sequence[Rule], *, is_open: bool) -> None:
+        names = dict(_FIXED)
+        self._checked: list[tuple[str, Raw]] = []
+        self._added: list[tuple[str, Raw]] = []
+        self._computed: list[tuple[tuple[str, ...], frozenset[str], Callable[[Image], Image]]] = []
+        for rule in rules:
+            match rule:
+                case Keep(name):
+                    names[name] = name
+                case Rename(legacy, new):
+                    names |= {legacy: new} if side is Side.LEGACY else {new: legacy}
+                case Constant(where, name, value):
+                    (self._checked if where is side else self._added).append((name, value))
+                case Compute(legacy, new, forward, _) if side is Side.LEGACY:
+                    self._computed.append((legacy, frozenset(new), forward))
+                case Compute(legacy, new, _, reverse):
+                    self._computed.append((new, frozenset(legacy), reverse))
+        self._ttl = source.ttl
+        self._written = frozenset(names.values()) | {name for name, _ in self._added} | frozenset(target.key)
+        self._written |= {name for _, to, _ in self._computed for name in to}
+        consumed = {name for name, _ in self._checked} | {name for from_, _, _ in self._computed for name in from_}
+        own = {source.ttl} if source.ttl else set()
+        self._names = dict.fromkeys(_NOT_CARRIED | consumed | own | frozenset(source.key), _ASIDE) | names
+        self._open = is_open
+
+    def check_deleted(self, names: Iterable[str]) -> None:
+        """Refuse a deleted item that still has an attribute which this mapping doesn't know: no copy would have it.
+
+        Raises:
+            PoisonRecord: it has; the message names it.
+        """
+        for name in names:
+            if name not in self._names and (not self._open or name.startswith(PROTOCOL_PREFIX)):
+                raise PoisonRecord(f"a deleted item has an attribute {name!r}, which is unknown to the mapping")
+
+    def tombstone(self, image: Image) -> Image:
+        """Carry what the protocol keeps of a deleted item."""
+        self.check_deleted(image)
+        carried: Image = {name: image[name] for name in CARRIED if name in image}
+        if self._ttl in image:
+            carried[TTL] = image[self._ttl]
+        return carried
+
+    def attributes(self, image: Image) -> Image:
+        """Map the attributes of a live item."""
+        names = self._names
+        try:  # one look-up per attribute, none to skip: this line is most of what mapping a record costs
+            mapped = {names[name]: raw for name, raw in image.items()}
+        except KeyError:
+            mapped = self._with_unknown(image)
+        mapped.pop(_ASIDE, None)
+        if self._ttl in image:
+            mapped[TTL] = image[self._ttl]
+        for name, value in self._checked:
+            found = image.get(name)
+            if found != value and (found is None or not same_value(found, value)):
+                shown = "missing" if found is None else bytes(found)[:80].decode(errors="replace")
+                raise PoisonRecord(f"attribute {name!r} must be {bytes(value).decode()}, it is {shown}")
+        if self._added:
+            mapped.update(self._added)
+        for from_, to, compute in self._computed:
+            if any(map(image.__contains__, from_)):
+                given = {name: image[name] for name in from_ if name in image}
+                mapped |= _computed(compute, given, from_, to)
+        return mapped
+
+    def _with_unknown(self, image: Image) -> Image:
+        mapped = {}
+        for name, raw in image.items():
+            target = self._names.get(name)
+            if target is None:
+                if name.startswith(PROTOCOL_PREFIX):
+                    raise PoisonRecord(f"protocol attribute {name!r} is unknown to this version of Crossfade")
+                if not self._open:
+                    raise PoisonRecord(f"attribute {name!r} is unknown to the closed mapping")
+                if name in self._written:
+                    raise PoisonRecord(f"attribute {name!r} has no rule, and would overwrite the target's own {name!r}")
+                target = name
+            mapped[target] = raw
+        return mapped
+
+
+def _computed(
+    compute: Callable[[Image], Image], given: Image, names: tuple[str, ...], allowed: frozenset[str]
+) -> Image:
+    try:
+        found = compute(given)
+    except Exception as error:  # the author's function may raise anything; all of it means: not computable
+        said = str(error) if isinstance(error, PoisonRecord) else repr(error)
+        raise PoisonRecord(f"can't compute from {', '.join(names)}: {said}") from error
+    if not allowed.issuperset(found):
+        undeclared = ", ".join(sorted(found.keys() - allowed))
+        raise PoisonRecord(f"computing from {', '.join(names)} gave undeclared attributes: {undeclared}")
+    return found
+
+
+class RuleMapping:
+    """A mapping made of rules; implements `crossfade.core.mapping.interface.Mapping`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        legacy: Table,
+        new: Table,
+        rules: Sequence[Rule],
+        belongs: Callable[[Key], bool],
+        balance: str,
+        zero: Mapping[str, Raw] | None = None,
+        is_open: bool = False,
+    ) -> None:
+        """Check and compile the rules.
+
+        Args:
+            name: of the migration; part of control table names and marks.
+            legacy: the table moved from.
+            new: the table moved to.
+            rules: one for each mapped attribute.
+            belongs: which rows belong, by their encoded key; `key_prefixes` makes one.
+            balance: legacy name of the attribute that operations change: a kept or renamed number.
+            zero: further attributes, in legacy names, of a row that the first operation creates; the balance of 0
+                and the constants are added.
+            is_open: attributes without a rule are kept under their names instead of refused.
+
+        Raises:
+            ConfigError: the rules contradict each other; the message names the attribute.
+        """
+        self._name, self._belongs, self._open = name, belongs, is_open
+        self._tables, self._rules = {Side.LEGACY: legacy, Side.NEW: new}, tuple(rules)
+        self._balance, self._extra_zero = balance, dict(zero or {})
+        names = _checked_names(legacy, new, rules)
+        _check_index_keys(*legacy.index_keys, *new.index_keys)
+        self._forward = _Course(legacy, new, Side.LEGACY, rules, is_open=is_open)
+        self._reverse = _Course(new, legacy, Side.NEW, rules, is_open=is_open)
+        self._shapes = self._build_shapes(names)
+
+    def _build_shapes(self, names: dict[Side, tuple[str, ...]]) -> dict[Side, TableShape]:
+        pairs = {r.legacy: r.new for r in self._rules if isinstance(r, Rename)}
+        pairs |= {r.name: r.name for r in self._rules if isinstance(r, Keep)}
+        if self._balance not in pairs:
+            raise ConfigError(f"the balance {self._balance!r} needs a Keep or Rename rule: operations add to it")
+        balance = {Side.LEGACY: self._balance, Side.NEW: pairs[self._balance]}
+        constants = {r.name: r.value for r in self._rules if isinstance(r, Constant) and r.side is Side.LEGACY}
+        zero = {self._balance: wire.of_number(0)} | constants | self._extra_zero
+        try:
+            zeros = {Side.LEGACY: zero, Side.NEW: self._forward.attributes(zero)}
+            back = self._reverse.attributes(zeros[Side.NEW])
+        except PoisonRecord as error:
+            raise ConfigError(f"the zero item can't be mapped: {error}") from error
+        if differing := _differing(zero, back):
+            raise ConfigError(f"the zero item comes back changed in {', '.join(differing)}")
+        return {
+            side: TableShape(
+                side=side,
+                table=self._tables[side].name,
+                key=self._tables[side].key,
+                attributes=None if self._open else names[side],
+                balance=balance[side],
+                zero=tuple(sorted((name, bytes(raw)) for name, raw in zeros[side].items())),
+                ttl=self._tables[side].ttl,
+                index_keys=self._tables[side].index_keys,
+            )
+            for side in Side
+        }
+
+    @property
+    def name(self) -> str:
+        """Name of the migration."""
+        return self._name
+
+    def shape(self, side: Side) -> TableShape:
+        """Return what the table of a side looks like."""
+        return self._shapes[side]
+
+    def belongs(self, key: Key) -> bool:
+        """Say whether a row belongs to the migration."""
+        return self._belongs(key)
+
+    def carry(self, direction: Direction, image: Image) -> Image:
+        """Map a source row for a transfer; see `crossfade.core.mapping.interface.Mapping.carry`."""
+        course = self._forward if direction is Direction.FORWARD else self._reverse
+        if DELETED in image and wire.boolean(image[DELETED]):
+            return course.tombstone(image)
+        return course.attributes(image)
+
+    def map_item(self, direction: Direction, item: Item) -> Item:
+        """Map a decoded item; see `crossfade.core.mapping.interface.Mapping.map_item`."""
+        course = self._forward if direction is Direction.FORWARD else self._reverse
+        if item.deleted:
+            course.check_deleted(name for name, _ in item.content)
+            return item._replace(content=())
+        mapped = course.attributes({name: Raw(raw) for name, raw in item.content})
+        return item._replace(content=tuple(sorted((name, bytes(raw)) for name, raw in mapped.items())))
+
+    def with_tables(self, *, legacy: str, new: str, name: str = "") -> RuleMapping:
+        """Return the same mapping over tables of other names; a migration of another name, too, if one is given."""
+        return RuleMapping(
+            name or self._name,
+            legacy=self._tables[Side.LEGACY]._replace(name=legacy),
+            new=self._tables[Side.NEW]._replace(name=new),
+            rules=self._rules,
+            belongs=self._belongs,
+            balance=self._balance,
+            zero=self._extra_zero,
+            is_open=self._open,
+        )
+
+
+def _checked_names(legacy: Table, new: Table, rules: Sequence[Rule]) -> dict[Side, tuple[str, ...]]:
+    """Return the mapped names of each side; refuse what can't be meant."""
+    if len(legacy.key) != len(new.key):
+        raise ConfigError(f"keys of {len(legacy.key)} and {len(new.key)} attributes: a key keeps its values")
+    if new.ttl:
+        raise ConfigError(f"the new table has no TTL before COMPLETE, so it can't name {new.ttl!r}")
+    names: dict[Side, list[str]] = {Side.LEGACY: [], Side.NEW: []}
+    for rule in rules:
+        match rule:
+            case Keep(name):
+                names[Side.LEGACY].append(name)
+                names[Side.NEW].append(name)
+            case Rename(old, fresh):
+                names[Side.LEGACY].append(old)
+                names[Side.NEW].append(fresh)
+            case Constant(side, name, _):
+                names[side].append(name)
+            case Compute(old_names, fresh_names, _, _):
+                names[Side.LEGACY] += old_names
+                names[Side.NEW] += fresh_names
+    for side, table in ((Side.LEGACY, legacy), (Side.NEW, new)):
+        taken = {*table.key, table.ttl}
+        for name in names[side]:
+            if name in taken:
+                raise ConfigError(f"{side.value} attribute {name!r} has two rules, or is a key or TTL attribute")
+            if name.startswith(PROTOCOL_PREFIX):
+                raise ConfigError(f"{side.value} attribute {name!r}: {PROTOCOL_PREFIX!r} is the protocol's own")
+            taken.add(name)
+    return {side: tuple(found) for side, found in names.items()}
+
+
+def _check_index_keys(*keys: IndexKey) -> None:
+    for each in keys:
+        if each.kind not in ("S", "N", "B"):
+            raise ConfigError(f"index key {each.name!r} has type {each.kind!r}; a key is S, N or B")
+
+
+def key_prefixes(*prefixes: str) -> Callable[[Key], bool]:
+    """Return a predicate: each key attribute is a string with its prefix, in the order of the key schema."""
+    texts = [re.escape(msgspec.json.encode(prefix)[1:-1]) for prefix in prefixes]
+    pattern = re.compile(
+        rb"\[" + b",".join(rb'\{"S":"' + text + rb'[^"\\]*(?:\\.[^"\\]*)*"\}' for text in texts) + rb"\]"
+    )
+
+    def belongs(key: Key) -> bool:
+        return pattern.fullmatch(key) is not None
+
+    return belongs
+
+
+def prove_round_trip(mapping: MappingProtocol, direction: Direction, row: Mapping[str, Any]) -> list[str]:
+    """Map a row there and back, and name what comes back changed; nothing named means proven.
+
+    Args:
+        mapping: the mapping to prove.
+        direction: whose source the row is from.
+        row: as it stands in that table; raw, or as boto3 gives it (`crossfade.core.mapping.rows`).
+
+    Returns:
+        Attributes, in the source's names (`cf_ttl` for the TTL value), that are lost, added or changed.
+
+    Raises:
+        ConfigError: the row has a value that no table holds.
+        PoisonRecord: the row can't be mapped there, or its image not back.
+    """
+    image = image_of_row(row)
+    back = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
+    source, target = mapping.shape(direction.source), mapping.shape(direction.target)
+    there = mapping.carry(direction, image)
+    key = {to: image[from_] for from_, to in zip(source.key, target.key, strict=True)}
+    returned = mapping.carry(back, key | there)
+    expected = {name: raw for name, raw in image.items() if name not in source.key and name not in _NOT_CARRIED}
+    if source.ttl in expected:
+        expected[TTL] = expected.pop(source.ttl)
+    return _differing(expected, returned)
+
+
+def _differing(one: Mapping[str, Raw], other: Mapping[str, Raw]) -> list[str]:
+    return sorted(
+        name
+        for name in one.keys() | other.keys()
+        if name not in one or name not in other or not same_value(one[name], other[name])
+    )

@@ -1,0 +1,109 @@
+"""Mapping a snapshot: one line of an export file to one line of an import file (design.md, section 3, Snapshot).
+
+The legacy table is shared, so a row that doesn't belong must not leave it. Imported rows are standby, of generation 0,
+and carry a version even when their source has none: without `cf_mv` every comparison would fail, and live updates would
+look stale (rule 6).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.keyed.fit import unfit_image
+from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Role
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.keys import Key, encode_key, key_image
+from crossfade.core.values.shape import Direction, Side
+
+
+class _Line(msgspec.Struct, gc=False):
+    Item: dict[str, Raw]
+
+
+class Fate(Enum):
+    """What became of a line."""
+
+    MAPPED = "mapped"
+    NOT_OURS = "not ours"  # belongs to somebody else's rows in the shared table
+    EXCLUDED = "excluded"  # the operator left this key out
+    UNMAPPABLE = "unmappable"  # it belongs, but can't be mapped: a person decides
+
+
+class MappedLine(NamedTuple):
+    """One line's outcome.
+
+    Attributes:
+        fate: what became of it.
+        line: of the import file, without line end; empty unless mapped.
+        key: the encoded key; empty when the line could not be read that far.
+        reason: why it is unmappable; empty otherwise.
+        generation: that the row carries from an earlier migration.
+    """
+
+    fate: Fate
+    line: bytes = b""
+    key: Key = Key(b"")
+    reason: str = ""
+    generation: int = 0
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+_STANDBY: Final = wire.of_string(Role.STANDBY.value)
+_GENERATION: Final = wire.of_number(0)
+_UNSTAMPED: Final = wire.of_number(0)
+_NOT_OURS: Final = MappedLine(Fate.NOT_OURS)
+
+
+class LineMapper:
+    """Maps lines of one migration."""
+
+    def __init__(self, mapping: Mapping, excluded: frozenset[Key] = frozenset()) -> None:
+        """Take the mapping and the keys that the operator left out."""
+        self._mapping = mapping
+        self._excluded = excluded
+        self._from = mapping.shape(Side.LEGACY).key
+        self._shape = mapping.shape(Side.NEW)
+
+    def map_line(self, line: bytes) -> MappedLine:
+        """Map one line, `{"Item": {…}}`."""
+        try:
+            image = _decode(line).Item
+        except msgspec.MsgspecError as error:
+            return MappedLine(Fate.UNMAPPABLE, reason=f"not an export line: {error}")
+        try:
+            key = encode_key(image, self._from)
+        except PoisonRecord as error:
+            return MappedLine(Fate.UNMAPPABLE, reason=str(error))
+        if not self._mapping.belongs(key):
+            return _NOT_OURS
+        if key in self._excluded:
+            return MappedLine(Fate.EXCLUDED, key=key)
+        try:
+            mapped = self._mapped(key, image)
+            generation = wire.number(image[GEN]) if GEN in image else 0
+        except PoisonRecord as error:
+            return MappedLine(Fate.UNMAPPABLE, key=key, reason=str(error))
+        encoded = encode_image(mapped)
+        if cause := unfit_image(key, mapped, self._shape, encoded_bytes=len(encoded)):
+            # ImportTable would leave out the row, and call the whole import failed.
+            return MappedLine(Fate.UNMAPPABLE, key=key, reason=cause)
+        return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encoded, key, generation=generation)
+
+    def _mapped(self, key: Key, image: Image) -> Image:
+        role = image.get(ROLE)
+        if role is not None and wire.string(role) != Role.ACTIVE.value:
+            # Its owner would be a table that doesn't exist yet.
+            raise PoisonRecord("the row is standby in the legacy table before anything was handed over")
+        mapped = key_image(key, self._shape.key)
+        mapped.update(self._mapping.carry(Direction.FORWARD, image))
+        mapped[MV] = image.get(MV, _UNSTAMPED)
+        mapped[ROLE] = _STANDBY
+        mapped[GEN] = _GENERATION
+        return mapped

@@ -1,0 +1,166 @@
+"""The control tables: their names and key layout, defined once (design.md, section 2).
+
+Every control table has the same key: `pk` and `sk`, both strings. Terraform or `crossfade control create` makes them,
+and no service does (ADR 0018); the records kept in them are those of `crossfade.ports.control`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from crossfade.core.values.errors import ConfigError
+
+PK: Final = "pk"
+SK: Final = "sk"
+KEY: Final = (PK, SK)
+
+ROLES: Final = ("forward", "reverse", "feed-legacy", "feed-new")
+"""The stream consumers that report and park."""
+
+JOURNAL_PK: Final = "journal"
+HEARTBEAT_PK: Final = "heartbeat"
+REPORT_PK: Final = "report"
+LEASE_PK: Final = "lease"
+STATUS_PK: Final = "status"
+
+CONTROLLER_LEASE: Final = "controller"
+"""Sort key of the lease that lets one controller write the journal."""
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{1,200}")
+
+
+class ControlTables(NamedTuple):
+    """Names of one migration's control tables.
+
+    Attributes:
+        journal: what was decided, and on what evidence; append-only.
+        leases: who drives (the controller), and who reads which shard (the stream consumers: pk "<stream>#<group>",
+            sk the shard id).
+        heartbeats: which pod works under which flag document.
+        reports: what each stream consumer says of each shard.
+        dead_letters: records that could not be applied, and strays, with their payload.
+    """
+
+    journal: str
+    leases: str
+    heartbeats: str
+    reports: str
+    dead_letters: str
+
+
+def control_tables(migration: str) -> ControlTables:
+    """Return the names for a migration.
+
+    Args:
+        migration: the mapping's name.
+
+    Raises:
+        ConfigError: the name can't be part of a table name.
+    """
+    if not _NAME.fullmatch(migration):
+        raise ConfigError(f"migration name {migration!r}: 1 to 200 of a-z, A-Z, 0-9, '_', '.' and '-' only")
+    return ControlTables(
+        journal=f"{migration}-journal",
+        leases=f"{migration}-leases",
+        heartbeats=f"{migration}-heartbeats",
+        reports=f"{migration}-reports",
+        dead_letters=f"{migration}-dead-letters",
+    )
+
+
+CREATE: Final = "crossfade control create --execute"
+"""Makes the control tables, for a first start."""
+
+
+def restoring(table: str) -> str:
+    """Return the command that brings a deleted control table back as it was when it was deleted.
+
+    DynamoDB keeps a system backup of a deleted table for 35 days if point-in-time recovery was on (developer guide,
+    "Enable point-in-time recovery": deleting a table with PITR enabled).
+    """
+    return (
+        f"aws dynamodb restore-table-from-backup --target-table-name {table} --backup-arn "
+        f'"$(aws dynamodb list-backups --table-name {table} --backup-type SYSTEM '
+        "--query 'BackupSummaries[-1].BackupArn' --output text)\""
+    )
+
+
+def missing_because(tables: ControlTables, missing: Sequence[str], traces: Sequence[str] = ()) -> str:
+    """Say what it means that control tables are missing, and the cure; empty when none is.
+
+    Args:
+        tables: the migration's.
+        missing: names of those that don't exist.
+        traces: what shows that the migration, or another with the same tables, has run before.
+    """
+    if not missing:
+        return ""
+    names = ", ".join(missing)
+    cure = f"restore {'it' if len(missing) == 1 else 'each'}: {restoring(missing[0])}; then {CREATE} protects it again"
+    there = [name for name in tables if name not in missing]
+    if there:
+        shown = f" ({'; '.join(traces)})" if traces else ""
+        return (
+            f"control table {names} is missing, {', '.join(there)} exist{shown}: an empty one would forget what was "
+            f"decided; {cure}. If an earlier `control create` was cut short, run it again: it makes no table that has "
+            "something to remember"
+        )
+    if traces:
+        return (
+            f"no control table of this migration exists ({names}), but {'; '.join(traces)}. Either the migration's "
+            f"name is mistyped: check the mapping's; or the tables were deleted: {cure}"
+        )
+    return f"no control table of this migration exists ({names}): for a first start, {CREATE}"
+
+
+def begun_before(journal: str, traces: Sequence[str]) -> str:
+    """Say why an empty journal doesn't begin a history, and the cure.
+
+    Args:
+        journal: name of its table.
+        traces: what shows that a history has begun.
+    """
+    return (
+        f"{journal} tells of no migration, but {'; '.join(traces)}. Either the migration's name is mistyped: check the "
+        f"mapping's; or {journal} was made again after it was lost: restore it, under another name first if it must "
+        f"stay: {restoring(journal)}"
+    )
+
+
+def journal_sk(number: int) -> str:
+    """Return the sort key of a journal entry: 20 digits, so that text order is number order."""
+    return f"{number:020d}"
+
+
+def report_sk(role: str, shard: str) -> str:
+    """Return the sort key of a consumer's report on one shard."""
+    return f"{role}#{shard}"
+
+
+def letters_pk(role: str) -> str:
+    """Return the partition of a consumer's dead letters; the sort key is the letter's sequence.
+
+    Raises:
+        ConfigError: no consumer has that role, so nobody would find the letter again.
+    """
+    if role not in ROLES:
+        raise ConfigError(f"unknown role {role!r}: one of {', '.join(ROLES)}")
+    return f"letter#{role}"
+
+
+def strays_pk(role: str, *, settled: bool) -> str:
+    """Return the partition of a consumer's letters about strays: those that wait for a person, or the settled ones.
+
+    They have partitions of their own, since a writer outside the protocol can make very many of them.
+
+    Raises:
+        ConfigError: as `letters_pk`.
+    """
+    return ("settled#" if settled else "stray#") + letters_pk(role)
+
+
+def parts_pk(role: str) -> str:
+    """Return the partition of payload parts that don't fit a letter's own item; sort key "<sequence>#<part>"."""
+    return f"part#{role}"

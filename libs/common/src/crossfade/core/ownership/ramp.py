@@ -1,0 +1,130 @@
+"""The flag document and the sticky ramp: which table a pod aims at for a key (design.md, section 4).
+
+The flag only hints. It may be stale or differ between pods; the conditions of the writes decide.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import xxhash
+
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+
+FULL_SHARE: Final = 10_000
+"""All keys: shares are counted in basis points."""
+
+
+class FlagDocument(NamedTuple):
+    """What every pod should know; published whole, always as a new file.
+
+    Attributes:
+        share: keys that aim at the new table, in basis points (0 to 10,000).
+        new_gen: generation of the keys within the share; even, as every generation that a flag carries.
+        legacy_gen: generation of the others; even.
+        complete: absent or missing role in the new table means active.
+    """
+
+    share: int = 0
+    new_gen: int = 0
+    legacy_gen: int = 0
+    complete: bool = False
+
+
+class Aim(NamedTuple):
+    """Where a pod tries a key first, and the generation of that wish."""
+
+    side: Side
+    generation: int
+
+
+def ramp_point(key: Key) -> int:
+    """Return the place of a key on the ramp, 0 to 9,999: the same in every pod, for ever."""
+    return xxhash.xxh3_64_intdigest(key, seed=1) % FULL_SHARE
+
+
+def aim(document: FlagDocument, key: Key) -> Aim:
+    """Say where a pod with this document aims for a key."""
+    if ramp_point(key) < document.share:
+        return Aim(Side.NEW, document.new_gen)
+    return Aim(Side.LEGACY, document.legacy_gen)
+
+
+def next_generation(highest: int) -> int:
+    """Return the lowest generation above `highest` that a flag may carry.
+
+    Flags carry even generations only. The odd one above each is its give-back: what a key gets that was sealed for the
+    even one and refused by the table it was meant for (ADR 0014). So an odd number found in a row is rounded up.
+    """
+    return highest + 2 - highest % 2
+
+
+def check_generations(document: FlagDocument) -> FlagDocument:
+    """Return a document whose generations are even, as they all are.
+
+    An odd one would be taken for a give-back: a seal of it for a fence, and acknowledged writes would be lost.
+
+    Raises:
+        ConfigError: one is odd: version 0.1 published it.
+    """
+    odd = [each for each in (document.new_gen, document.legacy_gen) if each % 2]
+    if odd:
+        raise ConfigError(
+            f"the flag document carries generation {odd[0]}, which is odd: its migration was begun by version 0.1; "
+            "finish or abort it with that version"
+        )
+    return document
+
+
+def renewed(document: FlagDocument, counter: int) -> FlagDocument:
+    """Return the document with a higher generation of the new table: keys that were held out are taken up again."""
+    highest = max(counter, document.new_gen, document.legacy_gen)
+    return document._replace(new_gen=next_generation(highest))
+
+
+def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocument, int]:
+    """Return the document that moves the share, and the counter of generations after it.
+
+    Raising keeps both generations, unless the last move went down: then `new_gen` is lifted above `legacy_gen`.
+    Lowering lifts `legacy_gen` above `new_gen`, so that keys outside the new share are handed back. One generation has
+    one target for ever, so each lift takes a new number from the counter, which the caller stores durably before it
+    publishes.
+
+    Args:
+        document: the document in force.
+        share: the share wanted, in basis points.
+        counter: the highest generation ever given out for this source table.
+
+    Raises:
+        ConfigError: the share is not 0 to 10,000.
+    """
+    if not 0 <= share <= FULL_SHARE:
+        raise ConfigError(f"share must be 0 to {FULL_SHARE} basis points, not {share}")
+    highest = max(counter, document.new_gen, document.legacy_gen)
+    following = next_generation(highest)
+    if share < document.share:
+        return document._replace(share=share, legacy_gen=following), following
+    if share > document.share and document.new_gen <= document.legacy_gen:
+        return document._replace(share=share, new_gen=following), following
+    return document._replace(share=share), highest
+
+
+def lost_by(document: FlagDocument, in_place: FlagDocument) -> str:
+    """Say what publishing a document over the one in place would take back; empty when nothing (ADR 0018).
+
+    Both generations only rise, and `complete` never ends: a document that breaks this was not made from the history
+    that made the one in place. The share goes both ways; under equal generations it only hints.
+
+    Args:
+        document: to be published.
+        in_place: what the pods read now.
+    """
+    if in_place.complete and not document.complete:
+        return "complete would be taken back"
+    for name in ("new_gen", "legacy_gen"):
+        wanted, found = getattr(document, name), getattr(in_place, name)
+        if wanted < found:
+            return f"{name} would fall from {found} to {wanted}"
+    return ""

@@ -1,0 +1,124 @@
+"""The fence: what one state transfer does to the standby item it meets (design.md, section 3, rules 1 to 3).
+
+A transfer carries the mapped image of an item at a version. It may arrive late, twice, or after a newer one; whatever
+the order, the same item results, because only a higher version is ever written. The adapters state the same rule as a
+condition in the write itself and ask `judge` only what a refused condition meant, so this module is the meaning, and
+the property and contract tests hold both to it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, NamedTuple, TypeAlias
+
+from crossfade.core.protocol.keyed.content import same_content
+from crossfade.core.protocol.keyed.item import Item, Role, is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.perform import replaced
+from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import TableShape
+
+
+class Verdict(Enum):
+    """What became of a transfer. None of these is an error; only CONFLICT needs a person."""
+
+    APPLIED = "applied"
+    STALE = "stale"  # the standby is newer: this transfer was overtaken
+    DUPLICATE = "duplicate"  # the standby holds exactly this
+    CONFLICT = "conflict"  # same version, other content: park it, never guess
+    OWNED = "owned"  # the other table owns the key by now: its item is the truth
+    UNVERSIONED = "unversioned"  # the item there was neither imported nor transferred: park it, a person decides
+    THROTTLED = "throttled"  # not written yet: the same transfer must be sent again
+    DEDUPLICATED = "deduplicated"  # a mark says that it was applied before: no write was sent
+
+
+REFUSED: Final = "refused"
+"""Name of a refusal for good, among the verdicts."""
+
+Ruling: TypeAlias = Verdict | Unfit
+"""What a table says of a transfer. One that it will never take is parked, with the cause."""
+
+
+def ruling_name(ruling: Ruling) -> str:
+    """Return the name under which a ruling is counted."""
+    return REFUSED if isinstance(ruling, Unfit) else ruling.value
+
+
+WRITTEN: Final = (
+    *(each.value for each in Verdict if each not in (Verdict.THROTTLED, Verdict.DEDUPLICATED)),
+    REFUSED,
+)
+"""Rulings on a write that was sent, by name."""
+
+
+class Transfer(NamedTuple):
+    """One state transfer, in the target's names.
+
+    Attributes:
+        key: the encoded key.
+        version: of the owner write it copies (`cf_mv`, or commit time in µs when unstamped).
+        image: mapped attributes plus the carried protocol attributes (`crossfade.core.protocol.keyed.item.CARRIED`),
+            those present, raw. No key attribute, and never `cf_mv`, `cf_role` or `cf_gen`.
+        first_generation: `cf_gen` of a row that the transfer creates: 0 in the new table, the image's in the legacy.
+        repair: fence by `<=` instead of `<`: a repair rewrites the same version with the owner's content.
+    """
+
+    key: Key
+    version: int
+    image: Image
+    first_generation: int = 0
+    repair: bool = False
+
+
+class Judgement(NamedTuple):
+    """What a transfer does to the item it meets.
+
+    Attributes:
+        verdict: what becomes of it.
+        item: the item that then stands in the table; None only where nothing stood and nothing was written.
+    """
+
+    verdict: Verdict
+    item: Item | None
+
+
+def judge(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgement:
+    """Say what a transfer does to the item it meets.
+
+    A row that the transfer creates is standby with the transfer's first generation; of a row that is there, role and
+    generation stay as they are, and so do attributes that a closed mapping doesn't name.
+
+    Args:
+        transfer: the mapped image at its version.
+        item: what the other table holds; None when it holds nothing.
+        shape: of that table.
+
+    Raises:
+        PoisonRecord: a protocol attribute or, where contents are compared, a value can't be read.
+    """
+    incoming = parse_item(transfer.image, shape)._replace(version=transfer.version)
+    if item is None:
+        created = incoming._replace(role=Role.STANDBY, generation=transfer.first_generation)
+        return Judgement(Verdict.APPLIED, created)
+    # Replication has ended before the new table reads a missing role as active, so `complete` is no question here.
+    if is_active(item, shape.side):
+        return Judgement(Verdict.OWNED, item)
+    if item.version is None or item.role is None:
+        return Judgement(Verdict.UNVERSIONED, item)
+    standing = version_of(item)
+    if standing > transfer.version:
+        return Judgement(Verdict.STALE, item)
+    if standing == transfer.version and not transfer.repair:
+        same = same_content(_named(incoming, shape), _named(item, shape))
+        return Judgement(Verdict.DUPLICATE if same else Verdict.CONFLICT, item)
+    content = replaced(item.content, incoming.content, shape)
+    moved = incoming._replace(role=item.role, generation=item.generation, content=content)
+    return Judgement(Verdict.APPLIED, moved)
+
+
+def _named(item: Item, shape: TableShape) -> Item:
+    """What the mapping doesn't name is none of a transfer's business: it can't be in conflict over it."""
+    if shape.attributes is None:
+        return item
+    return item._replace(content=tuple(pair for pair in item.content if pair[0] in shape.attributes))

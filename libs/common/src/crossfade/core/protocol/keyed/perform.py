@@ -1,0 +1,288 @@
+"""What every owner write and handover write means: one item in, one answer out (design.md, sections 3 and 4).
+
+`adapters/statements` renders the same writes as conditional requests, in which the engine itself checks and changes the
+item. Contract tests hold both to each other, so what is proven about `perform` is proven about the requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+from msgspec import Raw
+
+from crossfade.core.protocol.keyed.item import Item, Role, balance_of, generation_of, is_active, version_of
+from crossfade.core.protocol.keyed.writes import (
+    Activate,
+    Applied,
+    Bury,
+    Fence,
+    Kind,
+    Lift,
+    Merge,
+    Operate,
+    OperateAndTrim,
+    Operation,
+    Refused,
+    Reinstate,
+    Reseal,
+    Restore,
+    Seal,
+    SealAbsent,
+    TakeBack,
+    Write,
+)
+from crossfade.core.values import image as wire
+from crossfade.core.values.shape import Side, TableShape
+
+Content = tuple[tuple[str, bytes], ...]
+
+
+class Reason(Enum):
+    """Why an operation was refused. The order of the members is the order in which they are told apart."""
+
+    REPLAY = "replay"  # the transaction id was applied before
+    NOT_OWNER = "not owner"
+    EXPIRED = "expired"  # the id is not above the floor: outcome unknown
+    INSUFFICIENT = "insufficient"
+    NOTHING_THERE = "nothing there"  # a spend or delete of what does not exist
+    FULL = "full"  # the id set has reached the soft size: trim
+
+
+def perform(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
+    """Return what a write does to the item it meets.
+
+    Args:
+        write: any owner write or handover write.
+        item: the item in the table; None when there is none.
+        shape: of the table.
+
+    Returns:
+        Applied with the item after the write, or Refused with the item as it is. Never Unfit: only a store knows that.
+
+    Raises:
+        PoisonRecord: the balance is not an integer.
+    """
+    return _MEANINGS[type(write)](write, item, shape)
+
+
+def why_refused(
+    op: Operation, item: Item | None, shape: TableShape, *, soft: int, complete: bool = False
+) -> Reason | None:
+    """Say why a blind operation is refused by an item.
+
+    Args:
+        op: the operation.
+        item: what it met; None when nothing was there.
+        shape: of the table.
+        soft: size of the id set from which on a write has to trim.
+        complete: whether the flag document says `complete`.
+
+    Returns:
+        The first reason that holds; None when the operation would apply.
+    """
+    if item is not None and op.transaction_id in item.recent:
+        return Reason.REPLAY
+    if not is_active(item, shape.side, complete=complete):
+        return Reason.NOT_OWNER
+    if item is None:
+        return None if op.kind is Kind.EARN else Reason.NOTHING_THERE
+    if op.transaction_id <= item.floor:
+        return Reason.EXPIRED
+    if not _covered(op, item, shape):
+        return Reason.INSUFFICIENT
+    if op.kind is Kind.DELETE and item.deleted:
+        return Reason.NOTHING_THERE
+    return Reason.FULL if len(item.recent) >= soft else None
+
+
+def _covered(op: Operation, item: Item, shape: TableShape) -> bool:
+    if op.kind is not Kind.SPEND:
+        return True
+    return not item.deleted and item.value(shape.balance) is not None and balance_of(item, shape) >= op.amount
+
+
+def _operate(write: Operate, item: Item | None, shape: TableShape) -> Applied | Refused:
+    if why_refused(write.op, item, shape, soft=write.soft, complete=write.complete) is not None:
+        return Refused(item)
+    before = item or Item()
+    return Applied(_after(write.op, before, shape, before.recent, before.floor, write.generation))
+
+
+def _operate_and_trim(write: OperateAndTrim, item: Item | None, shape: TableShape) -> Applied | Refused:
+    if item is None or item.version != write.seen or not is_active(item, shape.side, complete=write.complete):
+        return Refused(item)
+    if not _covered(write.op, item, shape) or (write.op.kind is Kind.DELETE and item.deleted):
+        return Refused(item)
+    return Applied(_after(write.op, item, shape, write.kept, write.floor or item.floor, write.generation))
+
+
+def _after(
+    op: Operation, before: Item, shape: TableShape, recent: frozenset[bytes], floor: bytes, generation: int
+) -> Item:
+    version = (op.seed if before.version is None else before.version) + 1
+    deletes = op.kind is Kind.DELETE
+    return before._replace(
+        version=version,
+        role=before.role or Role.ACTIVE,
+        generation=before.generation if before.role or before.generation else generation,
+        recent=recent | {op.transaction_id},
+        floor=floor,
+        events=bytes(wire.of_list([Raw(op.event)])),
+        event_version=version,
+        deleted=deletes or (before.deleted and op.kind is not Kind.EARN),
+        ttl=b"" if deletes else before.ttl,
+        content=_changed(op, before, shape),
+    )
+
+
+def _changed(op: Operation, before: Item, shape: TableShape) -> Content:
+    if op.kind is Kind.DELETE:
+        return _foreign(before.content, shape)
+    fields = dict(before.content)
+    if op.kind is Kind.EARN:
+        fields = dict(shape.zero) | fields
+    delta = op.amount if op.kind is Kind.EARN else -op.amount
+    fields[shape.balance] = bytes(wire.of_number(wire.number(Raw(fields[shape.balance])) + delta))
+    return tuple(sorted(fields.items()))
+
+
+def _foreign(content: Content, shape: TableShape) -> Content:
+    """What the mapping does not name is never touched; an open shape names all."""
+    if shape.attributes is None:
+        return ()
+    return tuple(pair for pair in content if pair[0] not in shape.attributes)
+
+
+def replaced(content: Content, new: Content, shape: TableShape) -> Content:
+    """Return the content after a mapped image took its place: set what is present, remove what is not.
+
+    Args:
+        content: of the item before.
+        new: the mapped content to stand there.
+        shape: of the table; attributes outside its closed list stay.
+    """
+    return tuple(sorted({**dict(_foreign(content, shape)), **dict(new)}.items()))
+
+
+def _seal(write: Seal, item: Item | None, shape: TableShape) -> Applied | Refused:
+    active = item is not None and is_active(item, shape.side, complete=write.complete)
+    if item is None or not active or item.generation >= write.generation:
+        return Refused(item)
+    version = (write.seed if item.version is None else item.version) + 1
+    return Applied(item._replace(version=version, role=Role.STANDBY, generation=write.generation))
+
+
+def _seal_absent(write: SealAbsent, item: Item | None, _shape: TableShape) -> Applied | Refused:
+    if item is not None:
+        return Refused(item)
+    return Applied(Item(version=write.seed + 1, role=Role.STANDBY, generation=write.generation, deleted=True))
+
+
+def _activate(write: Activate, item: Item | None, shape: TableShape) -> Applied | Refused:
+    sealed = write.sealed
+    if is_active(item, shape.side, complete=write.complete):
+        return Refused(item)
+    if version_of(item) > version_of(sealed) or (item is not None and generation_of(item) >= sealed.generation):
+        return Refused(item)
+    content = replaced(item.content if item else (), sealed.content, shape)
+    return Applied(sealed._replace(version=version_of(sealed) + 1, role=Role.ACTIVE, content=content))
+
+
+def _reseal(write: Reseal, item: Item | None, _shape: TableShape) -> Applied | Refused:
+    same = (Role.STANDBY, write.generation, write.sealed_version)
+    if item is None or (item.role, item.generation, item.version) != same:
+        return Refused(item)
+    return Applied(item._replace(version=write.version))
+
+
+def _fence(write: Fence, item: Item | None, shape: TableShape) -> Applied | Refused:
+    # A legacy row without a role has its TTL value where it fires, whatever the flag document says: it is left alone.
+    active = is_active(item, shape.side, complete=write.complete and shape.side is Side.NEW)
+    if active or generation_of(item) >= write.generation:
+        return Refused(item)
+    if item is None:
+        return Applied(fence_stub(write))
+    return Applied(item._replace(role=Role.STANDBY, generation=write.generation))
+
+
+def fence_stub(write: Fence) -> Item:
+    """Return the stub that a fence leaves where nothing was; below every version, so that any transfer passes it."""
+    return Item(version=0, role=Role.STANDBY, generation=write.generation, deleted=True)
+
+
+def _take_back(write: TakeBack, item: Item | None, shape: TableShape) -> Applied | Refused:
+    same = (Role.STANDBY, write.sealed.generation, write.sealed.version)
+    if item is None or (item.role, item.generation, item.version) != same:
+        return Refused(item)
+    ttl = item.ttl if shape.ttl is None else write.sealed.ttl  # back to where it fires
+    return Applied(item._replace(version=write.version, role=Role.ACTIVE, generation=write.generation, ttl=ttl))
+
+
+def _lift(write: Lift, item: Item | None, shape: TableShape) -> Applied | Refused:
+    if item is None or not is_active(item, shape.side, complete=write.complete) or item.version != write.seen:
+        return Refused(item)
+    return Applied(item._replace(version=write.version))
+
+
+def _merge(write: Merge, item: Item | None, shape: TableShape) -> Applied | Refused:
+    active = is_active(item, shape.side, complete=write.complete)
+    if item is None or not active or item.deleted or item.version != write.seen or write.identity in item.recent:
+        return Refused(item)
+    kept = {name: raw for name, raw in item.content if name not in write.removes}
+    return Applied(
+        item._replace(
+            version=(write.seed if item.version is None else item.version) + 1,
+            recent=item.recent | {write.identity},
+            content=tuple(sorted((kept | dict(write.sets)).items())),
+        )
+    )
+
+
+def _reinstate(write: Reinstate, item: Item | None, _shape: TableShape) -> Applied | Refused:
+    if item is None or (item.role, item.version, item.generation) != (None, None, 0):
+        return Refused(item)
+    was = write.item
+    return Applied(
+        item._replace(
+            version=was.version,
+            role=was.role,
+            generation=was.generation,
+            recent=was.recent or item.recent,
+            floor=was.floor or item.floor,
+            events=was.events or item.events,
+            event_version=was.event_version or item.event_version,
+            deleted=was.deleted or item.deleted,
+        )
+    )
+
+
+def _bury(write: Bury, item: Item | None, shape: TableShape) -> Applied | Refused:
+    if item is None or item.role is not Role.STANDBY or item.version != write.seen:
+        return Refused(item)
+    content = _foreign(item.content, shape)
+    return Applied(item._replace(version=write.seen + 1, deleted=True, ttl=b"", content=content))
+
+
+def _restore(write: Restore, item: Item | None, _shape: TableShape) -> Applied | Refused:
+    if item is not None:
+        return Refused(item)
+    return Applied(write.item._replace(role=Role.STANDBY))
+
+
+_MEANINGS: Final[dict[type, Callable[[Any, Item | None, TableShape], Applied | Refused]]] = {
+    Operate: _operate,
+    OperateAndTrim: _operate_and_trim,
+    Seal: _seal,
+    SealAbsent: _seal_absent,
+    Activate: _activate,
+    Reseal: _reseal,
+    Fence: _fence,
+    TakeBack: _take_back,
+    Lift: _lift,
+    Merge: _merge,
+    Reinstate: _reinstate,
+    Bury: _bury,
+    Restore: _restore,
+}

@@ -1,0 +1,149 @@
+"""Change records: one record of Kinesis Data Streams for DynamoDB, decoded as far as a decision needs it.
+
+The shape is the one AWS documents for `recordFormat: application/json` (aws-facts.md): no sequence number inside, the
+commit time in ms or µs as its precision field says, both seen in one stream after the setting changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import Image, number
+from crossfade.core.values.keys import Key, key_of_values
+
+
+class ChangeKind(Enum):
+    """What happened to the item."""
+
+    INSERT = "INSERT"
+    MODIFY = "MODIFY"
+    REMOVE = "REMOVE"
+
+
+class _Identity(Struct, gc=False):
+    type: str = ""
+    principalId: str = ""  # noqa: N815 - the wire's own name
+
+
+_NOTHING: Final = Raw()
+
+
+class _Body(Struct, gc=False):
+    ApproximateCreationDateTime: int
+    Keys: dict[str, dict[str, str]]
+    NewImage: dict[str, Raw] | None = None
+    OldImage: Raw = _NOTHING
+    ApproximateCreationDateTimePrecision: str = "MILLISECOND"
+
+
+class _Record(Struct, gc=False):
+    eventName: ChangeKind  # noqa: N815 - the wire's own name
+    tableName: str  # noqa: N815 - the wire's own name
+    dynamodb: _Body
+    userIdentity: _Identity | None = None  # noqa: N815 - the wire's own name
+
+
+class _Number(Struct, gc=False):
+    N: str
+
+
+class _Version(Struct, gc=False):
+    cf_mv: _Number | None = None
+
+
+_decode = msgspec.json.Decoder(_Record).decode
+_decode_version = msgspec.json.Decoder(_Version | None).decode
+_decode_old = msgspec.json.Decoder(dict[str, Raw] | None).decode
+_MICROSECOND: Final = "MICROSECOND"
+
+
+class Change(Struct, gc=False):
+    """One change record.
+
+    Attributes:
+        table: name of the table that changed.
+        kind: INSERT, MODIFY or REMOVE.
+        key: the encoded key.
+        committed_us: commit time, µs since the epoch, whatever the record's precision.
+        precise: whether the record carries µs; capture needs it (rule 6).
+        new: image after the change; None for a REMOVE.
+        before: image before it, as it came; None for an INSERT. Use `old` and `old_version`.
+        expired: a delete by the table's TTL, not by a writer.
+    """
+
+    table: str
+    kind: ChangeKind
+    key: Key
+    committed_us: int
+    precise: bool
+    new: Image | None
+    before: Raw | Image | None
+    expired: bool
+
+    @property
+    def old(self) -> Image | None:
+        """Image before the change; None for an INSERT. Decoded at each use: most records need only its version.
+
+        Raises:
+            PoisonRecord: it is no JSON object.
+        """
+        before = self.before
+        if not isinstance(before, Raw):
+            return before
+        try:
+            old: Image | None = _decode_old(before)
+        except msgspec.MsgspecError as error:
+            raise PoisonRecord(f"not an item: {error}") from error
+        return old
+
+    def old_version(self) -> int:
+        """Return `cf_mv` of the image before; 0 when it has none, or when there was none.
+
+        Raises:
+            PoisonRecord: it is no integer.
+        """
+        before = self.before
+        if before is None:
+            return 0
+        if not isinstance(before, Raw):
+            return number(before["cf_mv"]) if "cf_mv" in before else 0
+        try:
+            found = _decode_version(before)
+            return 0 if found is None or found.cf_mv is None else int(found.cf_mv.N)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise PoisonRecord(f"no version in the old image: {error}") from error
+
+
+def decode_change(payload: bytes, key_names: Sequence[str]) -> Change:
+    """Decode one record; every value but the key stays raw.
+
+    Args:
+        payload: the record's bytes as Kinesis returns them (base64 taken off).
+        key_names: the table's key attributes, in the order of its key schema.
+
+    Raises:
+        PoisonRecord: it is no change record of this shape.
+    """
+    try:
+        record = _decode(payload)
+    except msgspec.MsgspecError as error:
+        raise PoisonRecord(f"not a change record: {error}") from error
+    body = record.dynamodb
+    precise = body.ApproximateCreationDateTimePrecision == _MICROSECOND
+    who, before = record.userIdentity, body.OldImage
+    return Change(
+        record.tableName,
+        record.eventName,
+        key_of_values(body.Keys, key_names),
+        body.ApproximateCreationDateTime * (1 if precise else 1000),
+        precise,
+        body.NewImage,
+        None if before is _NOTHING else before,
+        who is not None and who.type == "Service" and who.principalId == "dynamodb.amazonaws.com",
+    )
