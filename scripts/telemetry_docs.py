@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from crossfade.runtime.telemetry.contract import CLOUDWATCH_NAMESPACE, EDGES, METRICS, NAMESPACE, SPANS
+from crossfade.runtime.telemetry.contract import CLOUDWATCH_NAMESPACE, METRICS, NAMESPACE
 from crossfade.runtime.telemetry.schema import Attribute, Kind, Metric, Service, Span
+from crossfade.runtime.telemetry.span_contract import EDGES, SPANS
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "telemetry.md"
 

@@ -382,3 +382,8 @@ async def settled(town: Town, verb: str, **arguments: Any) -> tuple[Context, Dri
 
 
 __all__ = ["Direction", "Killed", "Town", "run", "settled", "start_again"]
+
+
+async def to_ramping(town: Town, percent: int = 50) -> None:
+    await settled(town, "start", exclude=[])
+    await settled(town, "ramp", share=percent * 100)

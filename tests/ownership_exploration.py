@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
 from crossfade.core.ownership.ramp import Aim
@@ -32,30 +31,16 @@ from crossfade.core.protocol.keyed.writes import (
     Refused,
     TakeBack,
     Unfit,
-    Write,
 )
-from crossfade.core.replication.change import Change, ChangeKind
-from crossfade.core.replication.feed import events_of
-from crossfade.core.values.image import Image
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side, direction_to
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED
 from ownership_scenarios import REAL, Code, Explored, Scenario, Truth
+from ownership_steps import Step, events_between, exists, spelled, with_pod
 
 L, N = Side.LEGACY, Side.NEW
 SIDES = (L, N)
-
-
-class Step(NamedTuple):
-    """What one pod's next step does, looked up by its state and the item it meets."""
-
-    item: int  # that then stands on the side it asked
-    pod: int
-    writes: bool
-    applies: int  # bit of the operation that took effect, or 0
-    label: str
-    done: Done | None
 
 
 IDLE = -1
@@ -153,7 +138,7 @@ class World:
             pods.append(IDLE if isinstance(step, Done) else self.pod(index, *step, 0 if task.reads else scenario.lost))
         side = L if is_active(scenario.legacy, L, complete=self.complete) else N
         owner = scenario.legacy if side is L else scenario.new
-        truth = Truth(balance_of(owner, MAPPING.shape(side)), _exists(owner))
+        truth = Truth(balance_of(owner, MAPPING.shape(side)), exists(owner))
         log = self.emitted(0, 0, legacy) if legacy else 0
         return (legacy, new, log, tuple(pods), self.truth(truth), 0, 0)
 
@@ -174,7 +159,7 @@ class World:
             write = request.write
             reply = self.performed(request, stands, index in self.scenario.unfit)
             took = {Applied: "", Refused: ", refused", Unfit: ", unfit"}[type(reply)]
-            label = f"{index}: {_spelled(write)} on {request.side.value}{took}"
+            label = f"{index}: {spelled(write)} on {request.side.value}{took}"
             if isinstance(reply, Applied) and isinstance(write, Operate | OperateAndTrim):
                 applies = self._bit(write.op.transaction_id)
             self._check_write(request.side, stands, reply, applies)
@@ -202,7 +187,7 @@ class World:
         """The feed: a write yields the event of the operation it applied, and no other."""
         if not isinstance(reply, Applied):
             return
-        told = [event.transaction_id for event in _events(side, before, reply.item)]
+        told = [event.transaction_id for event in events_between(side, before, reply.item)]
         if told != [id_ for id_ in self.ids if self._bit(id_) & applies]:
             self.found.setdefault("the feed differs from what was applied", f"{side.value}: {before} -> {reply.item}")
 
@@ -256,7 +241,7 @@ class World:
         if judgement.verdict is not Verdict.APPLIED or judgement.item is None:
             return target
         after = self.code.carried(image, before, judgement.item)
-        if _events(source.other, before, after):
+        if events_between(source.other, before, after):
             self.found.setdefault("an event is told by a transfer", f"{before} -> {after}")
         return self.item(after)
 
@@ -327,10 +312,10 @@ class World:
             after = self._reader_after(state, step, lost or acked + 1)
         elif step.done is not None:
             told |= self._acknowledged(state, index, step, applied)
-        moves = [(step.label, (*tables, log, _with(pods, place, after), truth, applied, told))]
+        moves = [(step.label, (*tables, log, with_pod(pods, place, after), truth, applied, told))]
         if step.writes and lost:
             again = self.pod(*self.pods[pod][:3], lost - 1)
-            then = (*tables, log, _with(pods, place, again), truth, applied, acked)
+            then = (*tables, log, with_pod(pods, place, again), truth, applied, acked)
             moves.append((step.label + ", answer lost", then))
         return moves
 
@@ -417,7 +402,7 @@ class World:
         return seen
 
     def _agrees(self, side: Side, item: Item | None, truth: Truth) -> bool:
-        return Truth(balance_of(item, MAPPING.shape(side)), _exists(item)) == truth
+        return Truth(balance_of(item, MAPPING.shape(side)), exists(item)) == truth
 
     def _run(
         self, legacy: int, new: int, *, reads: bool, unfit: bool = False
@@ -452,28 +437,3 @@ class World:
 def explore(scenario: Scenario, code: Code = REAL, limit: int = 2_000_000) -> Explored:
     """Visit every state of a scenario, or `limit` of them."""
     return World(scenario, code).explore(limit)
-
-
-def _with(pods: tuple[int, ...], place: int, pod: int) -> tuple[int, ...]:
-    return (*pods[:place], pod, *pods[place + 1 :])
-
-
-def _exists(item: Item | None) -> bool:
-    return item is not None and not item.deleted
-
-
-def _spelled(write: Write) -> str:
-    kind = getattr(getattr(write, "op", None), "kind", None)
-    return kind.value if kind else type(write).__name__.lower()
-
-
-def _events(side: Side, before: Item | None, after: Item) -> list:  # type: ignore[type-arg]
-    """What the feed tells of a change."""
-    shape = MAPPING.shape(side)
-
-    def image(item: Item | None) -> Image | None:
-        return None if item is None else build_image(item, shape, key_image(KEY, shape.key))
-
-    kind = ChangeKind.INSERT if before is None else ChangeKind.MODIFY
-    change = Change(shape.table, kind, KEY, 0, True, image(after), image(before), False)
-    return [published.event for published in events_of(change, side)]

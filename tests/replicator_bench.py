@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from apply_cases import COMMITTED_US
+from apply_cases import COMMITTED_US, KEY
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.protocol.keyed.writes import Kind, Operate
 from crossfade.core.values.shape import Direction, Side
 from engagement_migration import MAPPING
+from ownership_cases import SEED, operation
 from replicator.interventions import Interventions
 from replicator.pipeline import ApplyPipeline
 from replicator.sender import Sender
@@ -109,3 +111,13 @@ class Bench:
         tally = self.tallies[direction]
         await self.pipelines[direction].apply("shard-1", records(payloads), tally)
         return {name: count for name, count in tally.counts.items() if count}
+
+
+FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
+
+
+async def earn(bench: Bench, side: Side = Side.LEGACY, seed: int = SEED) -> None:
+    answer = await bench.tables[side].perform(
+        Operate(KEY, operation(Kind.EARN, key=KEY, seed=seed, transaction_id=seed.to_bytes(16, "big")), soft=32)
+    )
+    assert answer.item is not None

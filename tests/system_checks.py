@@ -17,7 +17,8 @@ from crossfade.ports.control import STRAY
 from engagement_migration import MAPPING
 from replicator.letters import drop_overtaken
 from replicator.replay import Redrive
-from system_world import DIRECTIONS, KEYS, World, now
+from system_parts import DIRECTIONS, KEYS, now
+from system_world import World
 from verifier.both import BothTables
 from verifier.repair import Repairer
 

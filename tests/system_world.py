@@ -11,9 +11,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Raw
 
@@ -25,106 +24,44 @@ from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Re
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.ownership.ramp import FlagDocument, aim, raised
 from crossfade.core.ownership.trim import WINDOW_MS, ulid_ms
-from crossfade.core.protocol.keyed.content import canonical_content
 from crossfade.core.protocol.keyed.events import Event, PublishedEvent, encode_event
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, OperateAndTrim, Operation, Unfit
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.feed import decode_published, encode_published, events_of
 from crossfade.core.values import image as wire
-from crossfade.core.values.image import Image, decode_image, encode_image
+from crossfade.core.values.image import decode_image, encode_image
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side, direction_to
 from engagement_api.mirror import SETTLED, Copy, transfer_of
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 from engagement_migration.samples import STRANGERS, legacy_wallet
-from replicator.interventions import Interventions, StrayRecord
+from replicator.interventions import Interventions
 from replicator.pipeline import ApplyPipeline
-from replicator.sender import Sender
 from replicator.tally import Tally
-
-T = TypeVar("T")
-
-START_US = 1_764_230_400_000_000
-OLD_KEY, NEW_KEY = wallet_key("7", "old"), wallet_key("8", "new")
-KEYS = (OLD_KEY, NEW_KEY)
-"""One that the legacy table holds from the beginning, unstamped and with a TTL; one that nobody ever wrote."""
-
-TIER, TTL = b'{"S":"gold"}', b'{"N":"4102444800"}'
-ZERO = MAPPING.shape(Side.NEW).zero
-POINTS = MAPPING.shape(Side.NEW).balance
-DIRECTIONS = {Side.LEGACY: Direction.FORWARD, Side.NEW: Direction.REVERSE}
-
-
-def now(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits; fail if it does."""
-    try:
-        work.send(None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    raise AssertionError("nothing waits in memory")
-
-
-class Record(NamedTuple):
-    """One record of a stream."""
-
-    sequence_number: str
-    data: bytes
-
-
-class Truth(NamedTuple):
-    """What a key holds, in the names of the new table."""
-
-    content: tuple[tuple[str, bytes], ...]
-    ttl: bytes = b""
-
-    def canonical(self) -> bytes:
-        return canonical_content(Item(content=self.content, ttl=self.ttl))
-
-
-class Owner(NamedTuple):
-    """Where the truth of a key stands.
-
-    Attributes:
-        side: the owner; while the key is on its way, where it was sealed.
-        item: what stands there.
-        owned: False while the key is on its way.
-    """
-
-    side: Side
-    item: Item | None
-    owned: bool
-
-
-@dataclass(eq=False)
-class Running:
-    """A pod (or a sweeper) in the middle of a task; `unfit`: of a release whose activations the new table refuses."""
-
-    task: Task
-    unfit: bool = False
-    step: tuple[State, Read | Perform] | None = None
-
-
-class _InTurn(Interventions):
-    """Needs no event loop for nothing either: one stray at a time."""
-
-    async def act(self, found: Sequence[StrayRecord], tally: Tally) -> None:
-        for each in found:
-            await super().act([each], tally)
-
-
-class _Sender(Sender):
-    """Needs no event loop for nothing."""
-
-    async def send(self, transfers: Sequence[Transfer]) -> list[Ruling]:
-        return await super().send(transfers) if transfers else []
+from system_foreign import Foreign
+from system_parts import (
+    DIRECTIONS,
+    KEYS,
+    NEW_KEY,
+    POINTS,
+    START_US,
+    TIER,
+    TTL,
+    ZERO,
+    IdleSender,
+    InTurn,
+    Owner,
+    Record,
+    Running,
+    Truth,
+    now,
+)
 
 
 @dataclass
-class World:
+class World(Foreign):
     """See the module."""
 
     table: type[MemoryTable] = MemoryTable
@@ -175,7 +112,7 @@ class World:
         return ApplyPipeline(
             MAPPING,
             direction,
-            sender=_Sender(target),
+            sender=IdleSender(target),
             interventions=self._interventions(direction),
             marks=self.marks,
             letters=self.letters,
@@ -188,7 +125,7 @@ class World:
 
     def _interventions(self, direction: Direction) -> Interventions:
         source, target = self.tables[direction.source], self.tables[direction.target]
-        return _InTurn(MAPPING, direction, source, target, self.letters, now_us=self.tick)
+        return InTurn(MAPPING, direction, source, target, self.letters, now_us=self.tick)
 
     def tick(self) -> int:
         """Return the wall clock, µs; no two looks at it are alike."""
@@ -354,105 +291,6 @@ class World:
                 if MAPPING.belongs(change.key):
                     found = events_of(change, side)
                     self.published += [decode_published(encode_published(event)) for event in found]
-
-    # Who knows nothing of the protocol.
-
-    def put_foreign(self, image: Image) -> None:
-        """Write a legacy row whole; the truth is what it says."""
-        key = encode_key(image, ("pk", "sk"))
-        before = self.legacy.item(key)
-        if before is not None and "cf_recent" in self.legacy.images[key] and "cf_recent" not in image:
-            self._forget(key)
-        self.strangers_wrote |= self.imported or (before is not None and before.version is not None)
-        records = len(self.legacy.changes)
-        self.legacy.put(image)
-        self._strayed(self.owner_strays, Side.LEGACY, records)
-        shape = MAPPING.shape(Side.LEGACY)
-        item = self.legacy.item(key)
-        assert item is not None
-        assert is_active(item, shape.side)
-        self.truth[key] = Truth(MAPPING.map_item(Direction.FORWARD, item).content, item.ttl)
-        self.versions.pop((Side.LEGACY, key), None)
-
-    def earn_foreign(self, key: Key, amount: int) -> bool:
-        """Add to an active legacy row as the old release does; False when there is none."""
-        item = self.legacy.item(key)
-        if item is None or not is_active(item, Side.LEGACY) or item.deleted:
-            return False
-        shape = MAPPING.shape(Side.LEGACY)
-        balance = wire.number(self.legacy.images[key][shape.balance])
-        self.put_foreign(self.legacy.images[key] | {shape.balance: wire.of_number(balance + amount)})
-        return True
-
-    def _strayed(self, strays: list[tuple[Side, bytes]], side: Side, before: int) -> None:
-        if self.strays_since_us:
-            strays += [(side, record) for record in self.tables[side].changes[before:]]
-
-    def _forget(self, key: Key) -> None:
-        """What a stranger takes away: who asked before can't be told any more, and the feed's chain starts anew."""
-        self.ops = [op for op in self.ops if op.key != key]
-        self.forgotten.add(key)
-
-    def replace_foreign(self, key: Key, balance: int) -> bool:
-        """Put a legacy row whole, without any protocol attribute, where the legacy table owns the key."""
-        item = self.legacy.item(key)
-        if not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
-            return False
-        row = legacy_wallet("7" if key == OLD_KEY else "8", "old" if key == OLD_KEY else "new", balance)
-        self.strangers_wrote = True
-        self.put_foreign(row)
-        return True
-
-    def delete_foreign(self, key: Key, *, at_once: bool) -> bool:
-        """Remove an active legacy row. `at_once` lets its record arrive before anything else happens."""
-        item = self.legacy.item(key)
-        if item is None or not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
-            return False
-        if item.version is None and key in self.stamped:
-            return False  # such a delete tells no version above the standby's: the verifier finds the row as an extra
-        self.strangers_wrote = True
-        self._forget(key)
-        self.truth[key] = None
-        self.versions.pop((Side.LEGACY, key), None)
-        records = len(self.legacy.changes)
-        self.legacy.delete(key)
-        if not item.deleted:
-            self._strayed(self.owner_strays, Side.LEGACY, records)
-        if at_once:
-            self.deliver(Side.LEGACY, [-1])
-        return True
-
-    def delete_standby(self, side: Side, key: Key) -> bool:
-        """Remove a standby row.
-
-        Until it is put back, the fence of its generation is gone, and an absent legacy row reads as active. So where
-        the row had a generation its record arrives at once; what could happen before is why a person is called.
-        """
-        item = self.tables[side].item(key)
-        if item is None or self.owner(key) != (side.other, self.tables[side.other].item(key), True):
-            return False
-        records = len(self.tables[side].changes)
-        self.tables[side].delete(key)
-        self._strayed(self.standby_strays, side, records)
-        self.versions.pop((side, key), None)
-        if item.generation:
-            now(self.pipelines[side].apply("shard", self.records(side)[-1:], self.tally))
-        self.pages.add("standby_removed")
-        return True
-
-    def overwrite_standby(self, side: Side, key: Key, *, ahead: int) -> bool:
-        """Change a standby row: as a zombie that gets ahead, or as a stranger who knows no versions."""
-        item = self.tables[side].item(key)
-        owned = self.owner(key) == (side.other, self.tables[side.other].item(key), True)
-        if item is None or item.version is None or item.deleted or not owned:
-            return False
-        balance, records = MAPPING.shape(side).balance, len(self.tables[side].changes)
-        image = self.tables[side].images[key] | {balance: wire.of_number(777)}
-        self.tables[side].put(image | {"cf_mv": wire.of_number(item.version + ahead)})
-        if ahead == 0:
-            self._strayed(self.standby_strays, side, records)
-        self.pages.add("foreign_standby" if ahead == 0 and records < len(self.tables[side].changes) else "")
-        return True
 
     def pay(self, pick: int, cents: int) -> None:
         """Write a row of the payments system."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from crossfade.runtime.telemetry.contract import EDGES, METRICS, SPANS
+from crossfade.runtime.telemetry.contract import METRICS
 from crossfade.runtime.telemetry.schema import Edge, Metric, Service, Span, Via
+from crossfade.runtime.telemetry.span_contract import EDGES, SPANS
 from crossfade_demo.receiver import ReceivedMetric, ReceivedSpan
 
 BY_NAME = {each.name: each for each in METRICS}

@@ -27,7 +27,8 @@ from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from system_checks import check_converged, check_feed, check_owners, check_quiet, check_strays, repair
-from system_world import KEYS, OLD_KEY, Running, World
+from system_parts import KEYS, OLD_KEY, Running
+from system_world import World
 
 KINDS: Final = (Kind.EARN, Kind.EARN, Kind.EARN, Kind.SPEND, Kind.DELETE)
 SOFTS: Final = (32, 32, 3, 2, 1)

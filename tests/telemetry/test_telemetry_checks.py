@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.runtime.telemetry.contract import (
-    ALL,
-    EDGES,
-    METRICS,
-    OPERATIONS,
-    RPC,
-    SPANS,
-)
+from crossfade.runtime.telemetry.contract import ALL, METRICS, OPERATIONS
 from crossfade.runtime.telemetry.schema import Attribute, Edge, Service, Span, Via
+from crossfade.runtime.telemetry.span_contract import EDGES, RPC, SPANS
 from crossfade_demo.receiver import Happened, Link, ReceivedMetric, ReceivedSpan
 from crossfade_demo.traces import missing
 from crossfade_demo.waterfall import waterfall

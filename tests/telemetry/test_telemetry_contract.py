@@ -15,8 +15,9 @@ from crossfade.core.protocol.keyed.fence import Verdict
 from crossfade.core.replication.apply import Skip
 from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import contract
-from crossfade.runtime.telemetry.contract import ALL, EDGES, METRICS, PICTURE, SPANS
+from crossfade.runtime.telemetry.contract import ALL, METRICS
 from crossfade.runtime.telemetry.schema import Attribute, Kind, Metric, Span, prometheus_name
+from crossfade.runtime.telemetry.span_contract import EDGES, PICTURE, SPANS
 
 ATTRIBUTES = [each for each in vars(contract).values() if isinstance(each, Attribute)]
 

@@ -19,17 +19,8 @@ import pytest
 from crossfade.core.values.errors import ConfigError
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry import Observed
-from crossfade.runtime.telemetry.contract import (
-    BATCH_DURATION,
-    GROUP,
-    INTENT,
-    LEASES,
-    RPC,
-    RPC_METHOD,
-    RPC_STATUS,
-    RPC_SYSTEM,
-    VERB,
-)
+from crossfade.runtime.telemetry.contract import BATCH_DURATION, GROUP, LEASES, RPC_METHOD, RPC_STATUS, RPC_SYSTEM, VERB
+from crossfade.runtime.telemetry.span_contract import INTENT, RPC
 from crossfade_demo.receiver import Receiver
 from telemetry_bench import CALLER, SAMPLED, TRACE
 

@@ -3,68 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
 
 from faust_kinesis import (
-    LATEST,
-    Batch,
     CheckpointExpired,
     DynamoLeases,
-    Engine,
-    KinesisClient,
-    LeaseBackend,
-    Options,
-    Position,
     ServiceError,
 )
 from faust_kinesis.memory import MemoryBackend, MemoryKinesis, throttled
 from faust_kinesis.virtual_time import run, wall_clock_s
-
-HOUR_S = 3600.0
-
-
-def options(**changes: object) -> Options:
-    return Options(**{"fetch_limit": 10, "worker_id": "w1", "now_s": wall_clock_s, **changes})  # type: ignore[arg-type] # checked at run time
-
-
-def engine_on(
-    kinesis: KinesisClient, backend: LeaseBackend, *, worker: str = "w1", settings: Options | None = None
-) -> Engine:
-    leases = DynamoLeases(backend, "stream", "group", worker)
-    return Engine(kinesis, leases, "stream", settings or options(worker_id=worker))
-
-
-def filled(count: int, *, shards: int = 1) -> MemoryKinesis:
-    kinesis = MemoryKinesis(shards=shards, now_s=wall_clock_s)
-    for number in range(count):
-        kinesis.put(b"%d" % number, partition_key=f"key{number % 5}")
-    return kinesis
-
-
-def numbers(batch: Batch) -> list[int]:
-    return [int(record.data) for record in batch]
-
-
-async def read(engine: Engine, count: int, *, ack: bool = True) -> list[int]:
-    """Read at least `count` records."""
-    seen: list[int] = []
-    async for batch in engine.batches():
-        seen += numbers(batch)
-        if ack:
-            await engine.ack(batch)
-        if len(seen) >= count:
-            break
-    return seen
-
-
-@asynccontextmanager
-async def reading(kinesis: KinesisClient, backend: LeaseBackend, **changes: object) -> AsyncIterator[Engine]:
-    async with engine_on(kinesis, backend, settings=options(**changes)) as engine:
-        yield engine
+from faust_kinesis_engine import HOUR_S, engine_on, filled, numbers, options, read, reading
 
 
 def test_a_shard_is_read_in_order_and_once() -> None:
@@ -426,144 +376,5 @@ def test_a_read_that_hangs_is_seen_though_the_wall_clock_jumps(jump_s: float) ->
             ahead_s = jump_s
             await asyncio.sleep(60)
             assert engine.report().age_s == pytest.approx(60, abs=2)
-
-    run(scenario())
-
-
-# ---- where a group starts --------------------------------------------------------------------------
-
-
-def test_latest_starts_with_what_comes() -> None:
-    async def scenario() -> None:
-        kinesis = filled(30)
-        await asyncio.sleep(5)
-        async with reading(kinesis, MemoryBackend(), start=LATEST) as engine:
-            await asyncio.sleep(5)
-            kinesis.put(b"99")
-            assert await read(engine, 1) == [99]
-
-    run(scenario())
-
-
-def test_latest_means_the_start_of_the_group_not_of_each_worker() -> None:
-    """A worker that dies before its first checkpoint must not skip what came while nobody ran."""
-
-    async def scenario() -> None:
-        kinesis, backend = filled(30), MemoryBackend()
-        await asyncio.sleep(5)
-        async with reading(kinesis, backend, start=LATEST):
-            await asyncio.sleep(5)
-        await asyncio.sleep(60)
-        kinesis.put(b"99")
-        await asyncio.sleep(60)
-        async with reading(kinesis, backend, start=LATEST) as engine:
-            assert await read(engine, 1) == [99]
-
-    run(scenario())
-
-
-def test_a_start_in_time_begins_with_the_first_record_that_arrived_then() -> None:
-    async def scenario() -> None:
-        kinesis = filled(10)
-        await asyncio.sleep(100)
-        start_s = wall_clock_s()
-        await asyncio.sleep(100)
-        kinesis.put(b"11")
-        async with reading(kinesis, MemoryBackend(), start=Position(at_s=start_s)) as engine:
-            assert await read(engine, 1) == [11]
-
-    run(scenario())
-
-
-# ---- the end of a stream's memory ------------------------------------------------------------------
-
-
-async def read_ten_and_stop(kinesis: MemoryKinesis, backend: MemoryBackend) -> None:
-    async with reading(kinesis, backend) as engine:
-        await read(engine, 10)
-
-
-def test_a_checkpoint_older_than_the_streams_memory_stops_loudly() -> None:
-    """Kinesis itself goes on at its oldest record without a word, and the records between are gone."""
-
-    async def scenario() -> None:
-        kinesis, backend = filled(20), MemoryBackend()
-        (shard,) = kinesis.open_shards
-        await read_ten_and_stop(kinesis, backend)
-        await asyncio.sleep(30 * HOUR_S)
-        kinesis.put(b"20")
-        kinesis.trim(shard, 20)
-        async with reading(kinesis, backend) as engine:
-            with pytest.raises(CheckpointExpired):
-                await engine.ready(timeout_s=30, limit=1)
-
-    run(scenario())
-
-
-def test_an_old_checkpoint_that_the_stream_still_holds_is_used() -> None:
-    async def scenario() -> None:
-        kinesis, backend = filled(20), MemoryBackend()
-        await read_ten_and_stop(kinesis, backend)
-        await asyncio.sleep(100 * HOUR_S)  # a retention of 168 h is none of the default's business
-        async with reading(kinesis, backend) as engine:
-            assert await read(engine, 10) == list(range(10, 20))
-
-    run(scenario())
-
-
-def test_a_stream_that_was_quiet_for_days_is_no_reason_to_stop() -> None:
-    """The last record expired long ago, but a worker saw all the time that nothing came after it."""
-
-    async def scenario() -> None:
-        kinesis, backend = filled(10), MemoryBackend()
-        (shard,) = kinesis.open_shards
-        async with reading(kinesis, backend, poll_interval_s=60, cycle_s=60, lease_s=200) as engine:
-            await read(engine, 10)
-            await asyncio.sleep(30 * HOUR_S)
-        kinesis.trim(shard, 10)
-        await asyncio.sleep(HOUR_S)
-        kinesis.put(b"10")
-        async with reading(kinesis, backend) as engine:
-            assert await read(engine, 1) == [10]
-
-    run(scenario())
-
-
-def test_a_checkpoint_of_another_stream_of_that_name_stops_loudly() -> None:
-    async def scenario() -> None:
-        backend = MemoryBackend()
-        await read_ten_and_stop(filled(10), backend)
-        async with reading(filled(10), backend) as engine:
-            with pytest.raises(CheckpointExpired):
-                await engine.ready(timeout_s=30, limit=1)
-
-    run(scenario())
-
-
-def test_a_shard_that_vanished_before_its_end_stops_loudly() -> None:
-    async def scenario() -> None:
-        kinesis, backend = filled(20), MemoryBackend()
-        (parent,) = kinesis.open_shards
-        await read_ten_and_stop(kinesis, backend)
-        kinesis.split(parent)
-        kinesis.forget(parent)
-        async with reading(kinesis, backend) as engine:
-            with pytest.raises(CheckpointExpired, match=parent):
-                await engine.ready(timeout_s=30, limit=1)
-
-    run(scenario())
-
-
-def test_a_start_time_older_than_the_streams_memory_stops_loudly() -> None:
-    async def scenario() -> None:
-        kinesis = filled(20)
-        (shard,) = kinesis.open_shards
-        start_s = wall_clock_s()
-        await asyncio.sleep(30 * HOUR_S)
-        kinesis.put(b"20")
-        kinesis.trim(shard, 20)
-        async with reading(kinesis, MemoryBackend(), start=Position(at_s=start_s)) as engine:
-            with pytest.raises(CheckpointExpired):
-                await engine.ready(timeout_s=30, limit=1)
 
     run(scenario())

@@ -30,7 +30,6 @@ from crossfade.runtime.telemetry.contract import (
     DRIVING,
     GATE_OPEN,
     HANDOVERS,
-    INTENT,
     ITERATOR_AGE,
     JOURNAL,
     LEASES,
@@ -43,14 +42,13 @@ from crossfade.runtime.telemetry.contract import (
     PODS,
     RAMP,
     RECORDS,
-    REPAIRING,
     SHARDS,
-    SWEEP,
     THROTTLED,
     UNREAD_AGE,
     UNREAD_SHARDS,
 )
 from crossfade.runtime.telemetry.schema import Metric, Service
+from crossfade.runtime.telemetry.span_contract import INTENT, REPAIRING, SWEEP
 from engagement_api.measures import observed as api_observed
 from faust_kinesis import EngineReport
 from faust_kinesis.tail import ShardReport

@@ -22,7 +22,6 @@ from crossfade.runtime.telemetry.contract import (
     OPERATIONS,
     OUTCOME,
     RESULT,
-    RPC,
     RPC_DURATION,
     RPC_METHOD,
     RPC_STATUS,
@@ -35,6 +34,7 @@ from crossfade.runtime.telemetry.emf import Measured, collected_lines, emf_lines
 from crossfade.runtime.telemetry.emf_exporter import EmfExporter
 from crossfade.runtime.telemetry.openmetrics import render
 from crossfade.runtime.telemetry.schema import Service
+from crossfade.runtime.telemetry.span_contract import RPC
 from telemetry_bench import SAMPLED, TRACE, Kept, kept
 
 CALL = {RPC_SYSTEM: "grpc", RPC_METHOD: "S/Earn", RPC_STATUS: "OK"}

@@ -17,16 +17,11 @@ from crossfade.runtime import logging
 from crossfade.runtime.telemetry import OutsideContract, current
 from crossfade.runtime.telemetry.config import Sampling
 from crossfade.runtime.telemetry.contract import (
-    APPLY,
-    DB,
     DB_OPERATION,
     DB_SYSTEM,
     DB_TABLES,
-    HANDOVER_EVENT,
-    INTENT,
     OUTCOME,
     REASON,
-    RPC,
     RPC_METHOD,
     RPC_SYSTEM,
     SIDE,
@@ -35,6 +30,7 @@ from crossfade.runtime.telemetry.contract import (
     VERDICT,
 )
 from crossfade.runtime.telemetry.schema import Service, Span
+from crossfade.runtime.telemetry.span_contract import APPLY, DB, HANDOVER_EVENT, INTENT, RPC
 from crossfade.runtime.telemetry.spans import Attributes, Started
 from crossfade.runtime.telemetry.store_calls import StoreCalls, tables_of
 from telemetry_bench import CALLER, SAMPLED, TRACE, UNSAMPLED, Kept, id_of, kept, parent_of, trace_of

@@ -21,18 +21,9 @@ from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.telemetry import current
 from crossfade.runtime.telemetry.config import Sampling
-from crossfade.runtime.telemetry.contract import (
-    APPLY,
-    BATCH,
-    BATCH_DURATION,
-    DUAL_WRITE,
-    PUBLISH,
-    RECEIVE,
-    RPC,
-    RPC_DURATION,
-    VERIFY,
-)
+from crossfade.runtime.telemetry.contract import BATCH_DURATION, RPC_DURATION
 from crossfade.runtime.telemetry.schema import Service
+from crossfade.runtime.telemetry.span_contract import APPLY, BATCH, DUAL_WRITE, PUBLISH, RECEIVE, RPC, VERIFY
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
 from replicator.pipeline import ApplyPipeline

@@ -11,22 +11,10 @@ from typing import Any, Final
 
 from crossfade.runtime.telemetry import Started, Telemetry
 from crossfade.runtime.telemetry.config import TelemetryConfig
-from crossfade.runtime.telemetry.contract import (
-    APPLY,
-    CALLER,
-    DB,
-    ERROR_TYPE,
-    PUBLISH,
-    RECEIVE,
-    RPC,
-    RPC_METHOD,
-    RPC_STATUS,
-    RPC_SYSTEM,
-    VERDICT,
-    VERIFY,
-)
+from crossfade.runtime.telemetry.contract import ERROR_TYPE, RPC_METHOD, RPC_STATUS, RPC_SYSTEM, VERDICT
 from crossfade.runtime.telemetry.schema import Service, Span
 from crossfade.runtime.telemetry.setup import build, resource_of
+from crossfade.runtime.telemetry.span_contract import APPLY, CALLER, DB, PUBLISH, RECEIVE, RPC, VERIFY
 from crossfade_demo.checks import Check, check
 from crossfade_demo.receiver import ReceivedSpan, Receiver
 from crossfade_demo.waterfall import waterfall

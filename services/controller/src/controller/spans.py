@@ -12,18 +12,8 @@ from controller.state import Pending
 from crossfade.core.ownership.ramp import FULL_SHARE
 from crossfade.ports.control import Entry
 from crossfade.runtime.telemetry import Started, Telemetry
-from crossfade.runtime.telemetry.contract import (
-    ENTRY,
-    INTENT,
-    JOURNAL_EVENT,
-    NUMBER,
-    OUTCOME,
-    PERCENT,
-    RAMP_EVENT,
-    REASON,
-    VERB,
-    WHO,
-)
+from crossfade.runtime.telemetry.contract import ENTRY, NUMBER, OUTCOME, PERCENT, REASON, VERB, WHO
+from crossfade.runtime.telemetry.span_contract import INTENT, JOURNAL_EVENT, RAMP_EVENT
 
 BY_ITSELF: Final = "itself"
 """The verb of what the migration does without being asked: a halt, the end of a phase."""

@@ -26,7 +26,8 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.table import OwnedTable
 from crossfade.runtime import telemetry
 from crossfade.runtime.ownership import Ownership
-from crossfade.runtime.telemetry.contract import COUNT, DIRECTION, REASON, SIDE, SWEEP, SWEEP_EVENT
+from crossfade.runtime.telemetry.contract import COUNT, DIRECTION, REASON, SIDE
+from crossfade.runtime.telemetry.span_contract import SWEEP, SWEEP_EVENT
 
 log = structlog.get_logger()
 

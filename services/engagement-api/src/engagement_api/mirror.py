@@ -24,7 +24,8 @@ from crossfade.core.values.shape import Direction, Side, direction_to
 from crossfade.ports.dedup import Marks
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
-from crossfade.runtime.telemetry.contract import COPY_OUTCOME, DB_TABLE, DUAL_WRITE
+from crossfade.runtime.telemetry.contract import COPY_OUTCOME, DB_TABLE
+from crossfade.runtime.telemetry.span_contract import DUAL_WRITE
 from engagement_api.breaker import Breaker
 from engagement_api.epochs import Epoch, Epochs
 

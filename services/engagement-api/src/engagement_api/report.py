@@ -11,7 +11,8 @@ import structlog
 from crossfade.core.ownership.decisions import Done, StepKind
 from crossfade.core.values.keys import Key
 from crossfade.runtime import telemetry
-from crossfade.runtime.telemetry.contract import HANDOVER_EVENT, REASON, RPC, SIDE, STEP
+from crossfade.runtime.telemetry.contract import REASON, SIDE, STEP
+from crossfade.runtime.telemetry.span_contract import HANDOVER_EVENT, RPC
 from engagement_api.epochs import Epochs
 from engagement_api.pulse import Pulse
 

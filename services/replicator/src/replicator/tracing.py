@@ -26,14 +26,10 @@ from crossfade.ports.table import TransferTable
 from crossfade.runtime.telemetry import Started, Telemetry, current
 from crossfade.runtime.telemetry.config import joins
 from crossfade.runtime.telemetry.contract import (
-    APPLY,
-    BATCH,
     BATCH_DURATION,
     DB_TABLE,
     GROUP,
     MESSAGE_ID,
-    PUBLISH,
-    RECEIVE,
     RECORD_OUTCOME,
     SHARD,
     STREAM,
@@ -43,6 +39,7 @@ from crossfade.runtime.telemetry.contract import (
     VERSION,
 )
 from crossfade.runtime.telemetry.schema import Attribute
+from crossfade.runtime.telemetry.span_contract import APPLY, BATCH, PUBLISH, RECEIVE
 from crossfade.runtime.telemetry.spans import Value
 from replicator.letters import parks
 from replicator.records import Pipeline, Record

@@ -24,16 +24,8 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import Started, Telemetry
 from crossfade.runtime.telemetry.config import joins
-from crossfade.runtime.telemetry.contract import (
-    DB_TABLE,
-    RECEIVE,
-    STREAM,
-    STREAM_OPERATION,
-    STREAM_SYSTEM,
-    VERDICT,
-    VERIFY,
-    VERSION,
-)
+from crossfade.runtime.telemetry.contract import DB_TABLE, STREAM, STREAM_OPERATION, STREAM_SYSTEM, VERDICT, VERSION
+from crossfade.runtime.telemetry.span_contract import RECEIVE, VERIFY
 from verifier.both import BothTables
 
 UNSEEN_S: Final = 30.0

@@ -27,7 +27,8 @@ from crossfade.core.values.shape import Side, direction_to
 from crossfade.ports.control import Entry, Journal
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
-from crossfade.runtime.telemetry.contract import CLASS, COUNT, OUTCOME, REASON, REPAIR, REPAIR_EVENT, REPAIRING
+from crossfade.runtime.telemetry.contract import CLASS, COUNT, OUTCOME, REASON, REPAIR
+from crossfade.runtime.telemetry.span_contract import REPAIR_EVENT, REPAIRING
 from verifier.both import BothTables
 from verifier.sweep import sample
 

@@ -25,14 +25,8 @@ from grpc_reflection.v1alpha import reflection
 from crossfade.core.values import errors
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.runtime import telemetry
-from crossfade.runtime.telemetry.contract import (
-    RPC,
-    RPC_DURATION,
-    RPC_METHOD,
-    RPC_STATUS,
-    RPC_SYSTEM,
-    SERVER_FAULTS,
-)
+from crossfade.runtime.telemetry.contract import RPC_DURATION, RPC_METHOD, RPC_STATUS, RPC_SYSTEM, SERVER_FAULTS
+from crossfade.runtime.telemetry.span_contract import RPC
 from crossfade.runtime.tls import TlsFiles, server_context
 
 log = structlog.get_logger()

@@ -7,16 +7,10 @@ import time
 from typing import Final
 
 from crossfade.adapters.wire.observing import Ended
-from crossfade.runtime.telemetry.contract import (
-    DB,
-    DB_BATCH,
-    DB_DURATION,
-    DB_OPERATION,
-    DB_SYSTEM,
-    DB_TABLES,
-)
+from crossfade.runtime.telemetry.contract import DB_BATCH, DB_DURATION, DB_OPERATION, DB_SYSTEM, DB_TABLES
 from crossfade.runtime.telemetry.measures import Measures
 from crossfade.runtime.telemetry.schema import Attribute, Service
+from crossfade.runtime.telemetry.span_contract import DB
 from crossfade.runtime.telemetry.spans import Started, Tracer, Value, current
 
 DYNAMODB: Final = "dynamodb"

@@ -1,0 +1,122 @@
+"""Writers that know nothing of the protocol, on the whole system in small."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crossfade.core.protocol.keyed.item import is_active
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key, encode_key
+from crossfade.core.values.shape import Direction, Side
+from engagement_migration import MAPPING
+from engagement_migration.samples import legacy_wallet
+from system_parts import (
+    OLD_KEY,
+    Truth,
+    now,
+)
+
+if TYPE_CHECKING:
+    from system_world import World
+
+
+class Foreign:
+    """What a `World` has done to it by others."""
+
+    def put_foreign(self: World, image: Image) -> None:
+        """Write a legacy row whole; the truth is what it says."""
+        key = encode_key(image, ("pk", "sk"))
+        before = self.legacy.item(key)
+        if before is not None and "cf_recent" in self.legacy.images[key] and "cf_recent" not in image:
+            self._forget(key)
+        self.strangers_wrote |= self.imported or (before is not None and before.version is not None)
+        records = len(self.legacy.changes)
+        self.legacy.put(image)
+        self._strayed(self.owner_strays, Side.LEGACY, records)
+        shape = MAPPING.shape(Side.LEGACY)
+        item = self.legacy.item(key)
+        assert item is not None
+        assert is_active(item, shape.side)
+        self.truth[key] = Truth(MAPPING.map_item(Direction.FORWARD, item).content, item.ttl)
+        self.versions.pop((Side.LEGACY, key), None)
+
+    def earn_foreign(self: World, key: Key, amount: int) -> bool:
+        """Add to an active legacy row as the old release does; False when there is none."""
+        item = self.legacy.item(key)
+        if item is None or not is_active(item, Side.LEGACY) or item.deleted:
+            return False
+        shape = MAPPING.shape(Side.LEGACY)
+        balance = wire.number(self.legacy.images[key][shape.balance])
+        self.put_foreign(self.legacy.images[key] | {shape.balance: wire.of_number(balance + amount)})
+        return True
+
+    def _strayed(self: World, strays: list[tuple[Side, bytes]], side: Side, before: int) -> None:
+        if self.strays_since_us:
+            strays += [(side, record) for record in self.tables[side].changes[before:]]
+
+    def _forget(self: World, key: Key) -> None:
+        """What a stranger takes away: who asked before can't be told any more, and the feed's chain starts anew."""
+        self.ops = [op for op in self.ops if op.key != key]
+        self.forgotten.add(key)
+
+    def replace_foreign(self: World, key: Key, balance: int) -> bool:
+        """Put a legacy row whole, without any protocol attribute, where the legacy table owns the key."""
+        item = self.legacy.item(key)
+        if not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
+            return False
+        row = legacy_wallet("7" if key == OLD_KEY else "8", "old" if key == OLD_KEY else "new", balance)
+        self.strangers_wrote = True
+        self.put_foreign(row)
+        return True
+
+    def delete_foreign(self: World, key: Key, *, at_once: bool) -> bool:
+        """Remove an active legacy row. `at_once` lets its record arrive before anything else happens."""
+        item = self.legacy.item(key)
+        if item is None or not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
+            return False
+        if item.version is None and key in self.stamped:
+            return False  # such a delete tells no version above the standby's: the verifier finds the row as an extra
+        self.strangers_wrote = True
+        self._forget(key)
+        self.truth[key] = None
+        self.versions.pop((Side.LEGACY, key), None)
+        records = len(self.legacy.changes)
+        self.legacy.delete(key)
+        if not item.deleted:
+            self._strayed(self.owner_strays, Side.LEGACY, records)
+        if at_once:
+            self.deliver(Side.LEGACY, [-1])
+        return True
+
+    def delete_standby(self: World, side: Side, key: Key) -> bool:
+        """Remove a standby row.
+
+        Until it is put back, the fence of its generation is gone, and an absent legacy row reads as active. So where
+        the row had a generation its record arrives at once; what could happen before is why a person is called.
+        """
+        item = self.tables[side].item(key)
+        if item is None or self.owner(key) != (side.other, self.tables[side.other].item(key), True):
+            return False
+        records = len(self.tables[side].changes)
+        self.tables[side].delete(key)
+        self._strayed(self.standby_strays, side, records)
+        self.versions.pop((side, key), None)
+        if item.generation:
+            now(self.pipelines[side].apply("shard", self.records(side)[-1:], self.tally))
+        self.pages.add("standby_removed")
+        return True
+
+    def overwrite_standby(self: World, side: Side, key: Key, *, ahead: int) -> bool:
+        """Change a standby row: as a zombie that gets ahead, or as a stranger who knows no versions."""
+        item = self.tables[side].item(key)
+        owned = self.owner(key) == (side.other, self.tables[side.other].item(key), True)
+        if item is None or item.version is None or item.deleted or not owned:
+            return False
+        balance, records = MAPPING.shape(side).balance, len(self.tables[side].changes)
+        image = self.tables[side].images[key] | {balance: wire.of_number(777)}
+        self.tables[side].put(image | {"cf_mv": wire.of_number(item.version + ahead)})
+        if ahead == 0:
+            self._strayed(self.standby_strays, side, records)
+        self.pages.add("foreign_standby" if ahead == 0 and records < len(self.tables[side].changes) else "")
+        return True
