@@ -13,7 +13,6 @@ from typing import Any
 import botocore.session
 import pytest
 import yaml
-from starlette.routing import Route
 
 from controller.cli import parser as crossfade_parser
 from controller.settings import ControllerSettings
@@ -23,7 +22,7 @@ from engagement_api import settings as api_settings
 from replicator import settings as replicator_settings
 from replicator.main import _parser as replicator_parser
 from verifier import settings as verifier_settings
-from verifier.endpoints import application
+from verifier.endpoints import routes
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 RUNBOOKS = sorted(path for path in (DEPLOY / "runbooks").glob("*.md") if path.name != "README.md")
@@ -113,20 +112,16 @@ def test_a_command_that_does_not_exist_is_refused(line: str, capsys: pytest.Capt
 
 def test_calls_of_the_verifier_have_routes_and_bodies_that_it_takes() -> None:
     unused: Any = None  # routes are made without looking at what serves them
-    routes = {
-        (method, route.path)
-        for route in application(unused, unused, unused, unused, unused).routes
-        if isinstance(route, Route)
-        for method in route.methods or ()
-    }
+    known = routes(unused, unused, unused, unused, unused)
     found = list(of("curl"))
     assert found
     for name, words in found:
         url = next(each for each in words if each.startswith("$VERIFIER"))
-        method = words[words.index("-X") + 1] if "-X" in words else "GET"
-        assert (method, url.removeprefix("$VERIFIER")) in routes, name
-        if "-d" in words:
-            body = json.loads(words[words.index("-d") + 1])
+        assert "-X" not in words, f"{name}: --json makes it a POST that the verifier takes"
+        method = "POST" if "--json" in words else "GET"
+        assert f"{method} {url.removeprefix('$VERIFIER')}" in known, name
+        body = json.loads(words[words.index("--json") + 1]) if "--json" in words else {}
+        if body:
             assert body.keys() <= {"class", "keys", "execute"}, name
             assert Difference(body["class"]) in FINAL - {Difference.TWO_OWNERS}, name
 

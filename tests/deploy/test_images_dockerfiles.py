@@ -156,15 +156,15 @@ def packages(file: Path) -> set[str]:
         (
             "engagement-api",
             {"grpcio", "openfeature-sdk", "botocore", "redis"},
-            {"faust-streaming", "aiobotocore", "uvicorn"},
+            {"faust-streaming", "aiobotocore"},
         ),
         (
             "replicator",
             {"faust-streaming", "redis", "botocore"},
-            {"openfeature-sdk", "aiobotocore", "uvicorn", "starlette"},
+            {"openfeature-sdk", "aiobotocore"},
         ),
-        ("verifier", {"starlette", "aiobotocore"}, {"faust-streaming", "redis"}),
-        ("controller", {"openfeature-sdk", "aiobotocore", "isal"}, {"faust-streaming", "redis", "starlette"}),
+        ("verifier", {"h11", "aiobotocore"}, {"faust-streaming", "redis"}),
+        ("controller", {"openfeature-sdk", "aiobotocore", "isal"}, {"faust-streaming", "redis"}),
     ],
 )
 def test_an_image_carries_what_its_service_needs_and_not_the_others(

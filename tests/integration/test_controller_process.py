@@ -16,7 +16,6 @@ from typing import Any
 import boto3
 import pytest
 
-from controller.http import call_json
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.dynamodb import DynamoDB
@@ -27,6 +26,7 @@ from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.image import encode_image
 from crossfade.ports.control import Heartbeat, Report
+from crossfade.runtime.http_client import call_json
 from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
 from localaws import Stack
 from localaws.endpoints import Endpoints

@@ -14,19 +14,18 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from starlette.applications import Starlette
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from certificates import Authority
-from controller.http import call_json, serve
 from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnavailable
+from crossfade.runtime import tls
 from crossfade.runtime.grpc import RpcServer
-from crossfade.runtime.health import READY, Address, Health, health_page
+from crossfade.runtime.health import READY, Health, health_page
+from crossfade.runtime.http import listening, page
+from crossfade.runtime.http_client import call_json
 from crossfade.runtime.probe import main as probe_main
 from crossfade.runtime.probe import probe
-from crossfade.runtime.tls import TlsFiles, client_context, keep_fresh, server_context
-from verifier.serving import served
+from crossfade.runtime.tls import TlsFiles, client_context, server_context
+from crossfade.runtime.urls import Address
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,7 @@ async def test_a_taken_port_is_named() -> None:
     async with health_page(Health(), Address("127.0.0.1", 0)) as address:
         port = int(address.split(":")[1])
         with pytest.raises(ConfigError, match=f"CROSSFADE_HEALTH_PORT={port}"):
-            async with health_page(Health(), Address("127.0.0.1", port)):
+            async with health_page(Health(), Address("127.0.0.1", port, "CROSSFADE_HEALTH_PORT")):
                 pass
 
 
@@ -105,26 +104,14 @@ async def grpc_server(files: TlsFiles) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def verifier_http(files: TlsFiles) -> AsyncIterator[str]:
-    async def parity(_request: object) -> JSONResponse:
-        return JSONResponse({"verdict": "clean"})
-
-    async with served(Starlette(routes=[Route("/parity", parity)]), "127.0.0.1", 0, files) as address:
+async def http_door(files: TlsFiles) -> AsyncIterator[str]:
+    routes = {"GET /parity": page(lambda: (HTTPStatus.OK, {"verdict": "clean"}))}
+    async with listening(routes, Address("127.0.0.1", 0), tls=files) as address:
         yield address
 
 
-@asynccontextmanager
-async def controller_http(files: TlsFiles) -> AsyncIterator[str]:
-    pages = {"/parity": lambda: (HTTPStatus.OK, {"verdict": "clean"})}
-    server = await serve("127.0.0.1", 0, pages, tls=server_context(files))
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-
-
-SERVERS = [("grpcs://{}", grpc_server), ("https://{}/parity", verifier_http), ("https://{}/parity", controller_http)]
-every_server = pytest.mark.parametrize(("url", "server"), SERVERS, ids=["grpc", "verifier", "controller"])
+SERVERS = [("grpcs://{}", grpc_server), ("https://{}/parity", http_door)]
+every_server = pytest.mark.parametrize(("url", "server"), SERVERS, ids=["grpc", "http"])
 
 
 @every_server
@@ -146,9 +133,8 @@ async def test_a_client_without_a_certificate_or_with_a_strange_one_is_not(
             await asked(url.format(address).replace("https", "http").replace("grpcs", "grpc"))
 
 
-@pytest.mark.parametrize("server", [verifier_http, controller_http])
-async def test_a_client_that_shows_no_certificate_gets_no_answer(server: object, files: TlsFiles) -> None:
-    async with server(files) as address:  # type: ignore[operator]  # a parameter
+async def test_a_client_that_shows_no_certificate_gets_no_answer(files: TlsFiles) -> None:
+    async with http_door(files) as address:
         with pytest.raises(StoreUnavailable):
             await call_json(f"https://{address}/parity", tls=ssl.create_default_context(cafile=files.client_ca))
 
@@ -165,7 +151,7 @@ async def test_a_server_with_a_strange_certificate_is_not_believed(
 
 
 async def test_the_controller_asks_the_verifier_over_mutual_tls(files: TlsFiles) -> None:
-    async with verifier_http(files) as address:
+    async with http_door(files) as address:
         assert await call_json(f"https://{address}/parity", tls=client_context(files)) == {"verdict": "clean"}
         with pytest.raises(StoreUnavailable, match="CROSSFADE_TLS_CERT_FILE"):
             await call_json(f"https://{address}/parity")
@@ -192,29 +178,24 @@ async def test_grpc_takes_up_renewed_certificates(authority: Authority, files: T
         await asyncio.to_thread(ask)
 
 
-async def test_http_takes_up_renewed_certificates(files: TlsFiles) -> None:
-    contexts = server_context(files), client_context(files)
-    renewing = asyncio.create_task(keep_fresh(files, *contexts, look_s=0.05))
-    server = await serve("127.0.0.1", 0, {"/a": lambda: (HTTPStatus.OK, 1)}, tls=contexts[0])
-    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/a"
-    try:
-        assert await call_json(url, tls=contexts[1]) == 1
+async def test_http_takes_up_renewed_certificates(files: TlsFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "LOOK_S", 0.05)
+    ours = client_context(files)
+    async with http_door(files) as address:
+        url = f"https://{address}/parity"
+        assert await call_json(url, tls=ours)
         await asyncio.sleep(0.1)
         files.cert.write_text("half written")
         await asyncio.sleep(0.2)
-        assert await call_json(url, tls=contexts[1]) == 1, "what is broken is not taken up"
+        assert await call_json(url, tls=ours), "what is broken is not taken up"
         Authority("the next").files(files.cert.parent)
         await asyncio.sleep(0.2)
-        fresh = client_context(files)  # knows the next authority only
-        assert await call_json(url, tls=fresh) == 1
-    finally:
-        renewing.cancel()
-        server.close()
+        assert await call_json(url, tls=client_context(files)), "it knows the next authority only"
 
 
 async def test_missing_or_broken_files_are_named_before_anything_listens(files: TlsFiles) -> None:
     files.key.write_text("no key")
-    for start in (grpc_server, verifier_http, controller_http):
+    for start in (grpc_server, http_door):
         with pytest.raises(ConfigError, match=r"CROSSFADE_TLS_KEY_FILE=.*tls\.key"):
             async with start(files):
                 pass

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.values.image import of_number, of_string
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side
+from crossfade.runtime.http_client import call_json
 from engagement_migration.samples import STRANGERS, legacy_wallet
 from localaws import Endpoints
 from replicator_world import HERE, World, open_world, wallet
@@ -72,12 +72,7 @@ class Verifier:
                 self.address = self.log[-1]["address"]
 
     async def call(self, path: str, body: object = None) -> Any:
-        return await asyncio.to_thread(self._call, path, body)
-
-    def _call(self, path: str, body: object) -> Any:
-        sent = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(f"http://{self.address}{path}", sent, timeout=10) as answer:
-            return json.loads(answer.read())
+        return await call_json(f"http://{self.address}{path}", body, timeout_s=10)
 
     async def until(self, holds: Callable[[dict[str, Any]], object], *, within_s: float = 30.0) -> dict[str, Any]:
         started_s = time.monotonic()

@@ -9,7 +9,6 @@ import pytest
 
 from controller.settings import ControllerSettings
 from crossfade.core.values.errors import ConfigError
-from crossfade.runtime.health import Address
 from crossfade.runtime.settings import PREFIX, ListeningSettings, ServiceSettings, read_settings
 from engagement_api.settings import Settings as ApiSettings
 from verifier.settings import Settings as VerifierSettings
@@ -68,7 +67,11 @@ def test_without_the_word_a_wrong_word_does_not_open_anything() -> None:
 
 def test_the_health_page_is_off_until_a_port_is_named() -> None:
     assert read_settings(ServiceSettings).health_address is None
-    assert read_settings(ServiceSettings, health_port=8081).health_address == Address("127.0.0.1", 8081)
+    assert read_settings(ServiceSettings, health_port=8081).health_address == (
+        "127.0.0.1",
+        8081,
+        "CROSSFADE_HEALTH_PORT",
+    )
 
 
 @pytest.mark.parametrize("reference", ["flags", "ns/flags", "ns/flags.v1"])

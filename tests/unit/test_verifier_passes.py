@@ -8,9 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
 
-from asgi_calls import Answer, call
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.parity.classes import Difference
@@ -20,10 +18,12 @@ from crossfade.core.values.errors import CrossfadeError, StoreRefused, Throttled
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.table import ScanPage
+from crossfade.runtime.http import Door
+from door_calls import Answer, call
 from engagement_migration import MAPPING
 from faust_kinesis import KinesisClient
 from verifier.both import BothTables
-from verifier.endpoints import application
+from verifier.endpoints import routes
 from verifier.lags import Crossings, Unreplicated
 from verifier.passes import Passes
 from verifier.repair import Repairer
@@ -105,7 +105,7 @@ class Running:
         repairer = Repairer(
             both, {Side.LEGACY: world.tables[Side.LEGACY], Side.NEW: self.new}, MemoryJournal(self.store), self.passes
         )
-        self.app: Starlette = application(self.passes, report, repairer, MAPPING, self.settings)
+        self.door = Door(routes(self.passes, report, repairer, MAPPING, self.settings))
 
     def _tail(self, side: Side) -> Tail:
         client: KinesisClient = Stream()
@@ -127,10 +127,10 @@ class Running:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def get(self, path: str) -> Answer:
-        return await call(self.app, "GET", path)
+        return await call(self.door, "GET", path)
 
-    async def post(self, path: str, body: object = None) -> Answer:
-        return await call(self.app, "POST", path, body)
+    async def post(self, path: str, body: object = None, **headers: str) -> Answer:
+        return await call(self.door, "POST", path, body, **headers)
 
     async def parity(self) -> dict[str, Any]:
         answer = await self.get("/parity")
@@ -361,6 +361,26 @@ async def test_a_pass_during_which_a_repair_was_made_is_not_clean() -> None:
         assert not body["last_pass"]["clean"]
         assert "repaired" in body["reason"]
         await service.until(is_safe)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content_type": "text/plain", "origin": "https://elsewhere.example"},
+        {"content_type": "text/plain"},
+        {"origin": "https://elsewhere.example"},
+        {"host": "elsewhere.example"},
+        {"sec_fetch_site": "cross-site"},
+    ],
+)
+async def test_a_page_of_another_origin_can_not_have_a_repair_made(headers: dict[str, str]) -> None:
+    world = World(3)
+    world.plant(Difference.MISSING, wallet(2))
+    service = Running(world)
+    body = {"keys": [wallet(2).decode()], "execute": True}
+    assert (await service.post("/repair", body, **headers)).status_code in (403, 415, 421)
+    assert service.store.journal == []
+    assert (await service.post("/repair", body)).json()["executed"]
 
 
 @pytest.mark.parametrize(

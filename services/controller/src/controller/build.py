@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
-from controller.http import call_json
 from controller.settings import ControllerSettings
 from controller.world import World
 from crossfade.adapters.admin import DynamoAdmin
@@ -35,6 +34,7 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.flags import FlagPublisher, Flags
 from crossfade.ports.table import OwnedTable
 from crossfade.runtime.aws import control_client, wire_config
+from crossfade.runtime.http_client import call_json
 from crossfade.runtime.lifecycle import code_version
 from crossfade.runtime.ownership import Ownership
 from crossfade.runtime.tls import client_context, keep_fresh
@@ -179,7 +179,7 @@ async def ask_for_pass(url: str, tls: ssl.SSLContext | None = None) -> None:
     """Ask the verifier to begin a pass now; it passes by itself, too, so a refusal is no trouble."""
     if url:
         with suppress(CrossfadeError):
-            await call_json(f"{url.rstrip('/')}/passes", method="POST", tls=tls)
+            await call_json(f"{url.rstrip('/')}/passes", {}, tls=tls)
 
 
 def parity_of(body: dict[str, Any]) -> Parity:

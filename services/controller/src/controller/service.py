@@ -17,7 +17,6 @@ from controller.diverged import DivergedKeys
 from controller.driver import Driver
 from controller.evidence import Observer
 from controller.history import check_tables
-from controller.http import serve
 from controller.measures import observed
 from controller.settings import ControllerSettings
 from controller.spans import IntentSpans
@@ -26,8 +25,9 @@ from controller.sweeper import Sweeper
 from controller.world import World
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.runtime import telemetry
+from crossfade.runtime.http import listening, page
 from crossfade.runtime.lifecycle import ready
-from crossfade.runtime.tls import keep_fresh, server_context
+from crossfade.runtime.urls import Address
 
 log = structlog.get_logger()
 
@@ -69,26 +69,21 @@ class Service:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until stopped; another controller's lease is waited for."""
-        pages = {
-            "/status": self._status_page,
-            "/healthz": lambda: (HTTPStatus.OK, {"ok": True}),
-            "/readyz": lambda: (
-                HTTPStatus.OK if self._is_driving else HTTPStatus.SERVICE_UNAVAILABLE,
-                {"driving": self._is_driving},
-            ),
+        settings = self._settings
+        at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
+        routes = {
+            "GET /status": page(self._status_page),
+            "GET /healthz": page(lambda: (HTTPStatus.OK, {"ok": True})),
+            "GET /readyz": page(self._ready_page),
         }
         async with (
             telemetry.running("controller", self._settings) as active,
-            build(self._settings, who=self._settings.pod, under_lease=True) as built,
+            build(settings, who=settings.pod, under_lease=True) as built,
+            listening(routes, at, tls=settings.tls, for_all=settings.insecure) as address,
         ):
             if active is not None:
                 active.observe(lambda: observed(self.status, self._handed_over, driving=self._is_driving))
-            files = self._settings.tls
-            tls = server_context(files) if files else None
-            renewing = asyncio.create_task(keep_fresh(files, tls)) if files and tls else None
-            server = await serve(self._settings.host, self._settings.http_port, pages, tls=tls)
-            host, port = server.sockets[0].getsockname()[:2]
-            ready(f"{host}:{port}", migration=built.world.mapping.name)
+            ready(address, migration=built.world.mapping.name)
             try:
                 while not stop.is_set():
                     try:
@@ -100,14 +95,15 @@ class Service:
                         self.status = {**self.status, "waiting_for": f"{error.code}: {error}"}
                         await _pause(stop, self._settings.lease_s / 5)
             finally:
-                if renewing is not None:
-                    renewing.cancel()
-                server.close()
                 with suppress(CrossfadeError):
                     await built.lease.release()
 
     def _status_page(self) -> tuple[HTTPStatus, dict[str, Any]]:
         return HTTPStatus.OK if "lag" in self.status else HTTPStatus.SERVICE_UNAVAILABLE, self.status
+
+    def _ready_page(self) -> tuple[HTTPStatus, dict[str, Any]]:
+        status = HTTPStatus.OK if self._is_driving else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, {"driving": self._is_driving}
 
     async def _drive(self, built: Built, stop: asyncio.Event) -> None:
         await check_tables(built.world)

@@ -32,11 +32,13 @@ from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import control_client, wire_config
+from crossfade.runtime.http import listening
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import describe_settings, load_checked
 from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURATION
+from crossfade.runtime.urls import Address
 from verifier.both import BothTables
-from verifier.endpoints import application
+from verifier.endpoints import routes
 from verifier.first_hop import watch
 from verifier.lags import Crossings, Unreplicated
 from verifier.looks import FirstLooks
@@ -44,7 +46,6 @@ from verifier.measures import observed
 from verifier.passes import Passes
 from verifier.repair import Repairer
 from verifier.report import ParityReport
-from verifier.serving import served
 from verifier.settings import Settings
 from verifier.tails import Tail
 
@@ -123,12 +124,13 @@ class Service:
         """Serve until `stop` is set."""
         settings = self.settings
         report = ParityReport(self.passes, settings, self.tails, self.crossings, self.unreplicated)
-        app = application(self.passes, report, self.repairer, self.mapping, settings)
+        at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
+        doors = routes(self.passes, report, self.repairer, self.mapping, settings)
         active = telemetry.active()
         if active is not None:
             active.observe(lambda: observed(report, self.tails, self.repairer.repaired))
         async with (
-            served(app, settings.host, settings.http_port, settings.tls) as address,
+            listening(doors, at, tls=settings.tls, for_all=settings.insecure) as address,
             asyncio.TaskGroup() as group,
         ):
             tasks = [group.create_task(each) for each in self._background()]

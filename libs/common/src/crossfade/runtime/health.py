@@ -3,40 +3,24 @@
 GET /readyz    200 when it is ready for its work (waiting for work is ready, too), else 503
 GET /healthz   200 as long as it gets on; 503 when work in hand took longer than it ever may: a restart is the cure
 
-Kubernetes can't present certificates to a probe, so this page has a port of its own, in plain HTTP, and tells nothing
-but these words. A loop that hangs doesn't answer at all, which a probe takes for stuck, as it should.
+Kubernetes can't present certificates to a probe, so this page has a port of its own, in plain HTTP for everybody, and
+tells nothing but these words. A loop that hangs doesn't answer at all, which a probe takes for stuck, as it should.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from crossfade.core.values.errors import ConfigError
+from crossfade.runtime.http import listening, page
+from crossfade.runtime.urls import Address
 
 STARTING: Final = "starting"
 READY: Final = "ready"
 STOPPING: Final = "stopping"
-
-_MAX_HEAD_BYTES: Final = 8_192
-_READ_S: Final = 5.0
-
-
-class Address(NamedTuple):
-    """Where the page is served.
-
-    Attributes:
-        host: address to listen on.
-        port: 0 for any free one.
-    """
-
-    host: str
-    port: int
 
 
 class _Work(NamedTuple):
@@ -109,35 +93,6 @@ async def health_page(health: Health, address: Address | None) -> AsyncIterator[
     if address is None:
         yield ""
         return
-    pages = {b"/healthz": health.healthz, b"/readyz": health.readyz}
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(_READ_S):
-                head = await reader.readuntil(b"\r\n\r\n")
-            method, path, *_ = head.split(b" ", 2)
-            page = pages.get(path.partition(b"?")[0])
-            status, told = page() if page and method == b"GET" else _NO_PAGE
-            body = json.dumps(told).encode()
-            writer.write(
-                b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-                % (status, status.phrase.encode(), len(body), body)
-            )
-            await writer.drain()
-        except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # the prober's trouble
-        finally:
-            writer.close()
-
-    try:
-        server = await asyncio.start_server(answer, address.host, address.port, limit=_MAX_HEAD_BYTES)
-    except OSError as error:
-        raise ConfigError(f"CROSSFADE_HEALTH_PORT={address.port}: can't listen on {address.host}: {error}") from error
-    try:
-        host, port = server.sockets[0].getsockname()[:2]
-        yield f"{host}:{port}"
-    finally:
-        server.close()
-
-
-_NO_PAGE: Final = (HTTPStatus.NOT_FOUND, {"there are": ["GET /healthz", "GET /readyz"]})
+    routes = {"GET /healthz": page(health.healthz), "GET /readyz": page(health.readyz)}
+    async with listening(routes, address, for_all=True) as listens:
+        yield listens

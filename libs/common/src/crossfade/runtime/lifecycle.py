@@ -14,7 +14,8 @@ import structlog
 import uvloop
 
 from crossfade.core.values.errors import CrossfadeError
-from crossfade.runtime.health import READY, STOPPING, Address, Health, health_page
+from crossfade.runtime.health import READY, STOPPING, Health, health_page
+from crossfade.runtime.urls import Address
 
 log = structlog.get_logger()
 

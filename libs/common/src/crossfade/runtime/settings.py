@@ -19,9 +19,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side, same_table
-from crossfade.runtime.health import Address
 from crossfade.runtime.tls import TlsFiles, client_context, server_context
-from crossfade.runtime.urls import http_url, redis_url
+from crossfade.runtime.urls import LOOPBACK, Address, http_url, redis_url
 
 PREFIX: Final = "CROSSFADE_"
 
@@ -33,7 +32,6 @@ NAME: Final = r"^[!-~]{1,255}$"
 """Names of processes: one word of printable ASCII."""
 
 _MAPPING_NAMES: Final = sorted(name for name in vars(Mapping) if not name.startswith("_"))
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class ServiceSettings(BaseSettings):
@@ -126,7 +124,9 @@ class ServiceSettings(BaseSettings):
     @property
     def health_address(self) -> Address | None:
         """Where the health page is served; None for nowhere."""
-        return None if self.health_port is None else Address(self.health_host, self.health_port)
+        return (
+            None if self.health_port is None else Address(self.health_host, self.health_port, "CROSSFADE_HEALTH_PORT")
+        )
 
     def mapping(self) -> Mapping:
         """Load the migration's mapping.

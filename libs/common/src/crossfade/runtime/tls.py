@@ -65,11 +65,11 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-async def keep_fresh(files: TlsFiles, *contexts: ssl.SSLContext, look_s: float = LOOK_S) -> None:
+async def keep_fresh(files: TlsFiles, *contexts: ssl.SSLContext) -> None:
     """Load renewed files into contexts that are in use; runs until cancelled."""
     known = files.stamps()
     while True:
-        await asyncio.sleep(look_s)
+        await asyncio.sleep(LOOK_S)
         with suppress(OSError):  # between two versions of a mount; the next look finds them
             stamps = files.stamps()
             if stamps == known:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+"""What is opened to this machine alone."""
+
 HTTP_SCHEMES: Final = ("http", "https")
 
 ENCODED: Final = "in a user name or password write % as %25, # as %23, / as %2F, ? as %3F, @ as %40, : as %3A"
 """The cure for nearly every address that is read as something else."""
+
+
+class Address(NamedTuple):
+    """Where to listen.
+
+    Attributes:
+        host: address to listen on.
+        port: 0 for any free one.
+        setting: name of the setting that says the port, for error messages.
+    """
+
+    host: str
+    port: int
+    setting: str = "port"
 
 
 def redis_url(url: str) -> str:

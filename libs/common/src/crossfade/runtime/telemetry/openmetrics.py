@@ -8,15 +8,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from crossfade.core.values.errors import ConfigError
+from crossfade.runtime.http import Answer, DoorInThread, Request
 from crossfade.runtime.telemetry.contract import METRICS
 from crossfade.runtime.telemetry.schema import Kind, Metric, prometheus_label
+from crossfade.runtime.urls import Address
 
 OPENMETRICS: Final = "application/openmetrics-text"
 OPENMETRICS_TYPE: Final = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
@@ -140,41 +140,16 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else repr(value)
 
 
-class MetricsServer:
-    """Serves GET /metrics in a thread of its own: a scrape answers even while the event loop is busy."""
+def metrics_door(reader: ScrapeReader, host: str, port: int) -> DoorInThread:
+    """Serve GET /metrics in a thread of its own: a scrape is answered even while the event loop is busy.
 
-    def __init__(self, reader: ScrapeReader, host: str, port: int) -> None:
-        """Open the port.
+    Raises:
+        ConfigError: the port is taken.
+    """
 
-        Raises:
-            ConfigError: it is taken.
-        """
+    async def metrics(request: Request) -> Answer:
+        openmetrics = OPENMETRICS in request.headers.get("accept", "")
+        body = render(reader.scrape(), openmetrics=openmetrics).encode()
+        return Answer(HTTPStatus.OK, body, OPENMETRICS_TYPE if openmetrics else TEXT_TYPE)
 
-        class Answer(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path.partition("?")[0] != "/metrics":
-                    self.send_error(HTTPStatus.NOT_FOUND, "there is /metrics")
-                    return
-                openmetrics = OPENMETRICS in self.headers.get("Accept", "")
-                body = render(reader.scrape(), openmetrics=openmetrics).encode()
-                self.send_response(HTTPStatus.OK)
-                self.send_header("Content-Type", OPENMETRICS_TYPE if openmetrics else TEXT_TYPE)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
-                """Scrapes aren't worth a line each."""
-
-        try:
-            self._server = ThreadingHTTPServer((host, port), Answer)
-        except OSError as error:
-            raise ConfigError(f"OTEL_EXPORTER_PROMETHEUS_PORT={port}: can't listen on {host}: {error}") from error
-        self._server.daemon_threads = True
-        self.address = f"{host}:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
-
-    def close(self) -> None:
-        """Close the port."""
-        self._server.shutdown()
-        self._server.server_close()
+    return DoorInThread({"GET /metrics": metrics}, Address(host, port, "OTEL_EXPORTER_PROMETHEUS_PORT"), name="metrics")

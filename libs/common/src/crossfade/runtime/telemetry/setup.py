@@ -252,10 +252,10 @@ def _measures(
 
         readers.append(PeriodicExportingMetricReader(EmfExporter(), config.interval_s * 1000))
     if "prometheus" in config.metrics:
-        from crossfade.runtime.telemetry.openmetrics import MetricsServer, ScrapeReader
+        from crossfade.runtime.telemetry.openmetrics import ScrapeReader, metrics_door
 
         reader = ScrapeReader()
-        server = MetricsServer(reader, config.prometheus_host, config.prometheus_port)
+        server = metrics_door(reader, config.prometheus_host, config.prometheus_port)
         readers.append(reader)
         closing.append(server.close)
         address = server.address
