@@ -6,13 +6,14 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
@@ -31,6 +32,8 @@ from engagement_api.servicer import SERVICE
 BUF = Path(__file__).parents[2] / ".venv/bin/buf"
 MAX_BYTES = 1 << 16
 
+Detail = TypeVar("Detail", bound=Message)
+
 
 class Served(NamedTuple):
     pod: Pod
@@ -42,8 +45,7 @@ class Served(NamedTuple):
 async def served() -> AsyncIterator[Served]:
     pod = await World().pod()
     server = RpcServer(max_message_bytes=MAX_BYTES)
-    add_EngagementServiceServicer_to_server(pod.servicer, server.server)
-    server.serves(SERVICE)
+    server.add(add_EngagementServiceServicer_to_server, pod.servicer)
     address = await server.start()
     await server.serving(True)
     yield Served(pod, server, address)
@@ -93,6 +95,91 @@ async def test_buf_curl_reads_the_typed_details_of_an_error(served: Served) -> N
     assert wrong.field_violations[0].field == "amount"
     info = error_details_pb2.ErrorInfo.FromString(details["google.rpc.ErrorInfo"])
     assert (info.reason, info.domain) == ("INVALID_ARGUMENT", "crossfade.engagement.v1")
+
+
+async def refusal(served: Served, method: str, message: bytes) -> grpc.aio.AioRpcError:
+    """Send bytes as they are, as a client of another make may."""
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await channel.unary_unary(f"/{SERVICE}/{method}")(message)
+    return refused.value
+
+
+def detail(error: grpc.aio.AioRpcError, kind: Callable[[], Detail]) -> Detail:
+    """Return the one detail of a kind that an error carries."""
+    [status] = [value for name, value in error.trailing_metadata() or () if name == "grpc-status-details-bin"]
+    assert isinstance(status, bytes)
+    found = kind()
+    assert sum(each.Unpack(found) for each in status_pb2.Status.FromString(status).details) == 1
+    return found
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\xff\xff", b"\x0a\x7fshort", b"\x0a\x02\xc3\x28", b"\x18" + b"\xff" * 11],
+    ids=["no-tag", "cut-off", "not-utf-8", "endless-varint"],
+)
+@pytest.mark.parametrize("method", ["EarnPoints", "GetBalance", "BatchEarnPoints"])
+async def test_bytes_that_are_no_message_are_an_invalid_argument_with_details(
+    served: Served, method: str, message: bytes
+) -> None:
+    if method == "BatchEarnPoints":
+        message = b"\x0a" + bytes([len(message)]) + message
+    error = await refusal(served, method, message)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"{method}Request" in (error.details() or "")
+    info = detail(error, error_details_pb2.ErrorInfo)
+    assert (info.reason, info.domain) == ("INVALID_ARGUMENT", "crossfade.engagement.v1")
+    assert detail(error, error_details_pb2.BadRequest).field_violations[0].description
+    assert served.pod.figures.totals == {(method, "refused"): 1}
+
+
+@pytest.mark.parametrize("method", ["GetBalance", "BatchGetBalances"])
+async def test_a_read_consistency_that_nobody_knows_is_refused(served: Served, method: str) -> None:
+    request: Any = pb.GetBalanceRequest(user="7", channel="chan", consistency=cast("Any", 7))
+    if method == "BatchGetBalances":
+        request = pb.BatchGetBalancesRequest(wallets=[pb.Wallet(user="7", channel="c")], consistency=cast("Any", 7))
+    error = await refusal(served, method, request.SerializeToString())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert detail(error, error_details_pb2.BadRequest).field_violations[0].field == "consistency"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("user", "a\x85b"), ("channel", "\x9b"), ("transaction_id", "0" * 24 + "ß"), ("reason", "\x80")],
+)
+async def test_what_only_looks_like_a_name_or_an_id_is_refused_alone_and_in_a_batch(
+    served: Served, field: str, value: str
+) -> None:
+    bad = served.pod.earning()
+    setattr(bad, field, value)
+    error = await refusal(served, "EarnPoints", bad.SerializeToString())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert detail(error, error_details_pb2.BadRequest).field_violations[0].field == field
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        batch = pb.BatchEarnPointsRequest(operations=[served.pod.earning(), bad])
+        good, refused = (await EngagementServiceStub(channel).BatchEarnPoints(batch)).outcomes
+    assert good.response.balance == 5
+    wrong = error_details_pb2.BadRequest()
+    assert sum(each.Unpack(wrong) for each in refused.error.details) == 1
+    assert wrong.field_violations[0].field == f"operations[1].{field}"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_is_served_in_both_versions(served: Served, version: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(BUF, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--reflect-protocol", f"grpc-{version}"),
+        *("--list-methods", f"http://{served.address}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, errors.decode()
+    methods = out.decode().split()
+    assert f"{SERVICE}/EarnPoints" in methods
+    assert {each for each in methods if "reflection" in each} == {
+        f"grpc.reflection.{each}.ServerReflection/ServerReflectionInfo" for each in ("v1", "v1alpha")
+    }
 
 
 async def test_buf_curl_checks_the_health_of_the_service(served: Served) -> None:

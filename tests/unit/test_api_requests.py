@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from crossfade.core.protocol.keyed.events import decode_events
 from crossfade.core.protocol.keyed.writes import Kind, Operation
 from crossfade.core.values import image as wire
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
-from crossfade.runtime.grpc import InvalidArgument
+from crossfade.runtime.statuses import InvalidArgument
 from engagement_api.refusals import TransactionFromFuture
 from engagement_api.requests import MAX_AMOUNT, MAX_BATCH, check_batch, read_amount, read_operation, read_wallet
 from engagement_api.ulids import decode_ulid, encode_ulid
@@ -64,8 +66,13 @@ def test_the_event_of_a_spend_counts_down() -> None:
         ("channel", ""),
         ("channel", "x" * 129),
         ("channel", "\x00"),
+        ("user", "\x7f"),
+        ("user", "next\x85line"),
+        ("channel", "\x80"),
+        ("channel", "\x9b31m"),
         ("reason", "x" * 257),
         ("reason", "\x1b[31m"),
+        ("reason", "\x9b31m"),
         ("transaction_id", ""),
         ("transaction_id", "0" * 25),
         ("transaction_id", "0" * 27),
@@ -73,6 +80,9 @@ def test_the_event_of_a_spend_counts_down() -> None:
         ("transaction_id", "0" * 25 + "U"),
         ("transaction_id", "0" * 24 + "_1"),
         ("transaction_id", " " + "0" * 25),
+        ("transaction_id", "0" * 25 + "\u017f"),  # 'ſ', a capital of which is S
+        ("transaction_id", "0" * 24 + "ß"),  # whose capitals are SS
+        ("transaction_id", "\uff10" + "0" * 25),  # a full-width 0
     ],
 )
 def test_a_wrong_field_is_refused_by_its_name(field: str, value: str) -> None:
@@ -124,7 +134,16 @@ def test_ulids_order_as_their_texts(one: bytes, other: bytes) -> None:
 @given(st.text(max_size=40))
 def test_any_text_is_a_ulid_or_is_not_and_never_an_error(text: str) -> None:
     value = decode_ulid(text)
-    assert value is None or encode_ulid(value) == text.upper()
+    assert value is None or (text.isascii() and encode_ulid(value) == text.upper())
+
+
+def test_no_control_character_of_unicode_passes_in_a_name_or_a_reason() -> None:
+    controls = [chr(each) for each in range(0x110000) if unicodedata.category(chr(each)) == "Cc"]
+    assert len(controls) == 65
+    for control in controls:
+        for field in ("user", "channel", "reason"):
+            with pytest.raises(InvalidArgument, match=field):
+                read(earn(**{field: f"a{control}b"}))
 
 
 def test_a_known_ulid_decodes_to_its_bytes() -> None:

@@ -12,7 +12,8 @@ from grpc import StatusCode
 from api_world import context, detail_of
 from crossfade.core.values import errors
 from crossfade.core.values.errors import CrossfadeError
-from crossfade.runtime.grpc import STATUSES, InvalidArgument, new_traceparent, status_of, traceparent_of
+from crossfade.runtime.grpc import new_traceparent, traceparent_of
+from crossfade.runtime.statuses import STATUSES, InvalidArgument, status_of
 
 DOMAIN = "crossfade.test.v1"
 

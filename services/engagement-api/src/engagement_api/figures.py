@@ -18,7 +18,7 @@ import structlog
 
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.ports.control import Report, Reports
-from crossfade.runtime.grpc import is_fault
+from crossfade.runtime.statuses import is_fault
 from crossfade.runtime.telemetry.contract import CANCELLED, FAILED, OK, REFUSED
 
 log = structlog.get_logger()

@@ -42,7 +42,7 @@ from engagement_api.mirror import Mirror
 from engagement_api.points import Points
 from engagement_api.pulse import Pulse
 from engagement_api.report import Tally, report
-from engagement_api.servicer import SERVICE, EngagementServicer
+from engagement_api.servicer import EngagementServicer
 from engagement_api.settings import Settings
 from engagement_api.targets import name_targets
 
@@ -114,8 +114,7 @@ class Service:
             tls=settings.tls,
         )
         servicer = EngagementServicer(points, self.figures, trace_per_million=settings.trace_per_million)
-        add_EngagementServiceServicer_to_server(servicer, self.server.server)
-        self.server.serves(SERVICE)
+        self.server.add(add_EngagementServiceServicer_to_server, servicer)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain and withdraw the heartbeat."""

@@ -14,7 +14,7 @@ from grpc import StatusCode
 
 from crossfade.core.values.keys import Key
 from crossfade.gen.engagement.v1 import errors_pb2
-from crossfade.runtime.grpc import Refusal
+from crossfade.runtime.statuses import Refusal
 from engagement_migration.keys import wallet_of
 
 DOMAIN: Final = "crossfade.engagement.v1"

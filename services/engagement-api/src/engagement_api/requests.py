@@ -9,7 +9,7 @@ from crossfade.core.ownership.trim import AHEAD_MS, is_from_the_future, ulid_ms
 from crossfade.core.protocol.keyed.events import Event, encode_event
 from crossfade.core.protocol.keyed.writes import Kind, Operation
 from crossfade.core.values.keys import Key
-from crossfade.runtime.grpc import InvalidArgument
+from crossfade.runtime.statuses import InvalidArgument
 from engagement_api.refusals import TransactionFromFuture
 from engagement_api.ulids import decode_ulid
 from engagement_migration.keys import wallet_key
@@ -26,8 +26,9 @@ MAX_AMOUNT: Final = 1_000_000_000
 MAX_BATCH: Final = 500
 """Most operations or wallets of one call."""
 
-_NAME: Final = re.compile(r"[^\x00-\x1f\x7f#]+")
-_TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]*")
+_CONTROLS: Final = r"\x00-\x1f\x7f-\x9f"  # all of Unicode's (category Cc), C0 and C1
+_NAME: Final = re.compile(f"[^{_CONTROLS}#]+")
+_TEXT: Final = re.compile(f"[^{_CONTROLS}]*")
 
 
 class WalletFields(Protocol):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from typing_extensions import override
 
 from crossfade.core.protocol.keyed.writes import Kind, Operation
@@ -14,7 +16,8 @@ from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.hashes import is_sampled
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceServicer
-from crossfade.runtime.grpc import answers_errors, new_traceparent, status_of, traceparent_of
+from crossfade.runtime.grpc import answers_errors, new_traceparent, traceparent_of
+from crossfade.runtime.statuses import InvalidArgument, Refusal, status_of
 from engagement_api.figures import Figures
 from engagement_api.points import Points, Wallet
 from engagement_api.refusals import DOMAIN, timestamp
@@ -57,6 +60,11 @@ class EngagementServicer(EngagementServiceServicer):
         self._figures = figures or Figures()
         self._trace_per_million = trace_per_million
         self._now_us = now_us
+
+    def note_refusal(self, method: str, request: Message | None, error: Refusal) -> None:
+        """Count the operations of a call that never reached its method."""
+        with suppress(Refusal), self._figures.counting(method, _operations(request)):
+            raise error
 
     @override
     @answers_errors
@@ -168,5 +176,13 @@ class EngagementServicer(EngagementServiceServicer):
         return read_operation(request, kind, amount, now_us=now_us, traceparent=traceparent, path=path)
 
 
+def _operations(request: Message | None) -> int:
+    if isinstance(request, pb.BatchEarnPointsRequest):
+        return len(request.operations)
+    return len(request.wallets) if isinstance(request, pb.BatchGetBalancesRequest) else 1
+
+
 def _consistent(consistency: pb.ReadConsistency.ValueType) -> bool:
+    if consistency not in pb.ReadConsistency.values():
+        raise InvalidArgument("consistency", f"must be a ReadConsistency, not {consistency}: is the client newer?")
     return consistency != pb.READ_CONSISTENCY_EVENTUAL

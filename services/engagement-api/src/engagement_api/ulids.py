@@ -17,8 +17,8 @@ def decode_ulid(text: str) -> bytes | None:
 
     Bytes order as the text does: by time, then by the random part.
     """
-    upper = text.upper()
-    if not _SHAPE.fullmatch(upper):
+    upper = text.upper()  # of ASCII alone: 'ſ' and 'ß' have capitals in it
+    if not (text.isascii() and _SHAPE.fullmatch(upper)):
         return None
     return int(upper.translate(_TO_INT), 32).to_bytes(ULID_BYTES, "big")
 

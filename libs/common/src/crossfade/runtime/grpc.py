@@ -1,8 +1,4 @@
-"""gRPC servers: health, reflection, bounded messages, a graceful end, and the one place where errors become statuses.
-
-Every refusal is a `google.rpc.Status` with typed details (AIP-193): always an `ErrorInfo`, a `RetryInfo` where waiting
-helps, a `BadRequest` where a field is wrong, and what the error itself adds.
-"""
+"""gRPC servers: health, reflection, bounded messages, a graceful end; and methods whose errors become statuses."""
 
 from __future__ import annotations
 
@@ -11,20 +7,20 @@ import functools
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import grpc
 import structlog
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from crossfade.core.values import errors
-from crossfade.core.values.errors import CrossfadeError
 from crossfade.runtime import telemetry
+from crossfade.runtime.admission import Admission, Unfit
+from crossfade.runtime.reflection import enable_reflection
+from crossfade.runtime.statuses import Refusal, status_of
 from crossfade.runtime.telemetry.contract import RPC_DURATION, RPC_METHOD, RPC_STATUS, RPC_SYSTEM, SERVER_FAULTS
 from crossfade.runtime.telemetry.span_contract import RPC
 from crossfade.runtime.tls import TlsFiles, server_context
@@ -36,122 +32,7 @@ DETAILS_KEY: Final = "grpc-status-details-bin"
 
 TRACEPARENT: Final = "traceparent"
 
-RETRY_AFTER_S: Final = 0.2
-"""Asked of the client when a retry helps and the error doesn't know better."""
-
 _W3C: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-class Refusal(CrossfadeError):
-    """An error that a service's contract names. A subclass says its gRPC code, its reason and what details it carries.
-
-    Attributes:
-        status: the gRPC code.
-        reason: of the `ErrorInfo`, in capitals, as the contract lists it.
-        is_fault: whether it is ours though its status says that the caller has to act; see `is_fault`.
-        field: path of the request's field that is to blame ("operations[3].user"); empty when none is.
-    """
-
-    code = "refused"
-    status: ClassVar[grpc.StatusCode] = grpc.StatusCode.FAILED_PRECONDITION
-    reason: ClassVar[str] = "REFUSED"
-    is_fault: ClassVar[bool] = False
-    field: str = ""
-
-    def details(self) -> Sequence[Message]:
-        """Return the details of the contract's own types."""
-        return ()
-
-
-class InvalidArgument(Refusal):
-    """A field of the request is wrong.
-
-    Args:
-        field: path of the field, as the contract spells it.
-        wrong: what is wrong with it, as a predicate: "must not be empty".
-    """
-
-    code = "invalid_argument"
-    status = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "INVALID_ARGUMENT"
-
-    def __init__(self, field: str, wrong: str) -> None:
-        super().__init__(f"{field} {wrong}")
-        self.field = field
-
-
-class _Known(NamedTuple):
-    status: grpc.StatusCode
-    reason: str
-
-
-_INTERNAL: Final = _Known(grpc.StatusCode.INTERNAL, "INTERNAL")
-_UNAVAILABLE: Final = _Known(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
-_REFUSED: Final = _Known(grpc.StatusCode.FAILED_PRECONDITION, "FAILED_PRECONDITION")
-
-STATUSES: Final[Mapping[type[CrossfadeError], _Known]] = {
-    errors.ConfigError: _INTERNAL,
-    errors.Throttled: _UNAVAILABLE,  # the store's word, not the caller's quota
-    errors.StoreUnavailable: _UNAVAILABLE,
-    errors.StoreRefused: _INTERNAL,
-    errors.StateMissing: _UNAVAILABLE,
-    errors.LeaseLost: _UNAVAILABLE,
-    errors.CheckpointExpired: _Known(grpc.StatusCode.DATA_LOSS, "CHECKPOINT_EXPIRED"),
-    errors.IllegalTransition: _REFUSED,
-    errors.MigrationPaused: _REFUSED,
-    errors.PoisonRecord: _INTERNAL,
-    errors.DriftDetected: _REFUSED,
-    errors.KeyNotServed: _REFUSED,
-    errors.OwnershipAmbiguous: _INTERNAL,
-}
-"""What the common errors mean to a caller; a subclass means what its nearest base here does."""
-
-
-def _known(error: Exception) -> _Known:
-    if isinstance(error, Refusal):
-        return _Known(error.status, error.reason)
-    for each in type(error).__mro__:
-        found = STATUSES.get(each)
-        if found is not None:
-            return found
-    return _INTERNAL
-
-
-def is_fault(error: Exception) -> bool:
-    """Say whether an error is our fault, and counts against us. The others are the caller's affair, by contract."""
-    return (isinstance(error, Refusal) and error.is_fault) or _known(error).status.name in SERVER_FAULTS
-
-
-def status_of(error: Exception, domain: str) -> status_pb2.Status:
-    """Return the status that tells a caller of an error: the one place where errors are mapped.
-
-    Args:
-        error: what was raised. Errors that aren't ours say nothing of themselves to the caller.
-        domain: of the `ErrorInfo`, the contract's package.
-    """
-    known = _known(error)
-    if known.status in (grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS):
-        log.error("request failed", error=str(error), kind=type(error).__name__, exc_info=error)
-    ours = isinstance(error, CrossfadeError)
-    info = error_details_pb2.ErrorInfo(reason=known.reason, domain=domain)
-    if isinstance(error, CrossfadeError):
-        info.metadata["code"] = error.code
-    status = status_pb2.Status(code=known.status.value[0], message=str(error) if ours else "internal error")
-    details: list[Message] = [info]
-    if isinstance(error, Refusal):
-        details += error.details()
-        if error.field:
-            wrong = str(error).removeprefix(error.field).strip()
-            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=wrong)
-            details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, CrossfadeError) and (error.retry_after_s is not None or error.retryable):
-        wait_s = RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s
-        delay = Duration()
-        delay.FromNanoseconds(int(wait_s * 1e9))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    for detail in details:
-        status.details.add().Pack(detail)
-    return status
 
 
 def _code(number: int) -> grpc.StatusCode:
@@ -170,6 +51,10 @@ class _Servicer(Protocol):
     domain: str
     service: str
 
+    def note_refusal(self, method: str, request: Message | None, error: Refusal) -> None:
+        """Count a call that was refused before its method ran; its request is None when it couldn't be parsed."""
+        ...
+
 
 ServicerT = TypeVar("ServicerT", bound=_Servicer)
 RequestT = TypeVar("RequestT")
@@ -186,6 +71,9 @@ def answers_errors(method: _Method[ServicerT, RequestT, ResponseT]) -> _Method[S
 
     async def answered(self: ServicerT, request: RequestT, context: grpc.aio.ServicerContext[Any, Any]) -> ResponseT:
         try:
+            if isinstance(request, Unfit):
+                self.note_refusal(method.__name__, request.request, request.error)
+                raise request.error
             return await method(self, request, context)
         except grpc.aio.AbortError:
             raise
@@ -297,7 +185,7 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
 
 
 class RpcServer:
-    """A gRPC server on one address, with health (grpc.health.v1) and reflection.
+    """A gRPC server on one address, with health (grpc.health.v1) and reflection (v1 and v1alpha).
 
     It answers NOT_SERVING until `serving` says otherwise and from the moment `stop` begins.
     """
@@ -338,9 +226,15 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
 
-    def serves(self, name: str) -> None:
-        """Announce a service that was added to `server`, by its full name, for health and reflection."""
-        self._names.append(name)
+    def add(self, add_to_server: Callable[[ServicerT, Any], None], servicer: ServicerT) -> None:
+        """Serve a service, and announce it for health and reflection.
+
+        Args:
+            add_to_server: generated code, "add_EngagementServiceServicer_to_server".
+            servicer: whose methods are wrapped by `answers_errors`, and unary.
+        """
+        add_to_server(servicer, Admission(self.server))
+        self._names.append(servicer.service)
 
     async def start(self) -> str:
         """Open the port.
@@ -359,8 +253,7 @@ class RpcServer:
                 self._port = self.server.add_secure_port(address, server_credentials(self._tls))
         except RuntimeError as error:
             raise errors.ConfigError(f"can't listen on {address}: {error}") from error
-        everything = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(everything, self.server)
+        enable_reflection((*self._names, health.SERVICE_NAME), self.server)
         await self.serving(False)
         await self.server.start()
         return f"{self._address}:{self._port}"

@@ -35,7 +35,7 @@ class _ReadConsistencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReadC
     """May miss the last second or so, at half the price."""
 
 class ReadConsistency(_ReadConsistency, metaclass=_ReadConsistencyEnumTypeWrapper):
-    """How fresh a read must be."""
+    """How fresh a read must be. A value that the server doesn't know is INVALID_ARGUMENT."""
 
 READ_CONSISTENCY_UNSPECIFIED: ReadConsistency.ValueType  # 0
 """The same as STRONG."""
@@ -57,7 +57,7 @@ class EarnPointsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     user: _builtins.str
-    """Who earns: 1 to 128 bytes of UTF-8 without control characters or '#'."""
+    """Who earns: 1 to 128 bytes of UTF-8 without control characters (Unicode's Cc, so C1 too) or '#'."""
     channel: _builtins.str
     """Where: 1 to 128 bytes, as `user`."""
     amount: _builtins.int
@@ -65,7 +65,7 @@ class EarnPointsRequest(_message.Message):
     reason: _builtins.str
     """Why, for the events: up to 256 bytes of UTF-8 without control characters."""
     transaction_id: _builtins.str
-    """A ULID made by the client, 26 characters of Crockford's base 32; the same in every retry. Its time must not be
+    """A ULID made by the client, 26 ASCII characters of Crockford's base 32; the same in every retry. Its time must not be
     more than 5 s ahead of the server's clock.
     """
     def __init__(

@@ -28,7 +28,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT with google.rpc.BadRequest, which names the field. Nothing was applied."""
+    """INVALID_ARGUMENT with google.rpc.BadRequest, which names the field; no field when the request can't be parsed at
+    all. Nothing was applied.
+    """
     ERROR_REASON_INSUFFICIENT_POINTS: _ErrorReason.ValueType  # 2
     """FAILED_PRECONDITION with InsufficientPoints. Nothing was applied."""
     ERROR_REASON_TRANSACTION_EXPIRED: _ErrorReason.ValueType  # 3
@@ -60,7 +62,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT with google.rpc.BadRequest, which names the field. Nothing was applied."""
+"""INVALID_ARGUMENT with google.rpc.BadRequest, which names the field; no field when the request can't be parsed at
+all. Nothing was applied.
+"""
 ERROR_REASON_INSUFFICIENT_POINTS: ErrorReason.ValueType  # 2
 """FAILED_PRECONDITION with InsufficientPoints. Nothing was applied."""
 ERROR_REASON_TRANSACTION_EXPIRED: ErrorReason.ValueType  # 3
