@@ -8,9 +8,11 @@ from typing import Any
 
 from controller.context import Context
 from controller.driver import Driver
+from controller.sampling import RawScan, Rows, sample
 from controller.service import assemble
 from controller.settings import ControllerSettings
 from controller.world import World
+from crossfade.adapters.dynamodb import Page
 from crossfade.adapters.memory.admin import SHARD, MemoryAws
 from crossfade.adapters.memory.control import (
     ControlStore,
@@ -25,14 +27,14 @@ from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.ownership.decisions import Outcome
-from crossfade.core.ownership.ramp import aim
+from crossfade.core.ownership.ramp import aim, ramp_point
 from crossfade.core.protocol.keyed.events import Event, encode_event
 from crossfade.core.protocol.keyed.item import is_active
 from crossfade.core.protocol.keyed.writes import Kind, Operation
 from crossfade.core.values.clocks import Skew, skew_of
+from crossfade.core.values.image import Image, of_number
 from crossfade.core.values.image import number as number_of
-from crossfade.core.values.image import of_number
-from crossfade.core.values.keys import Key
+from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side, direction_to
 from crossfade.ports.control import Entry, Heartbeat, Report
 from crossfade.runtime.ownership import Ownership
@@ -60,6 +62,19 @@ SETTINGS: dict[str, Any] = {
 
 
 STREAMS = {Side.LEGACY: "wallet-changes", Side.NEW: "engagement-changes"}
+
+
+def raw_scan(table: MemoryTable) -> RawScan:
+    """Scan a table's rows raw, segment by segment, in the order of a hash as DynamoDB does."""
+
+    async def page(*, segment: int, segments: int, start: Image | None, limit: int) -> Page:
+        keys = sorted(key for key in table.images if ramp_point(key) % segments == segment)
+        first = 0 if start is None else keys.index(encode_key(start, table.shape.key)) + 1
+        found = keys[first : first + limit]
+        more = first + limit < len(keys)
+        return Page([table.images[key] for key in found], table.images[found[-1]] if more else None, len(found))
+
+    return page
 
 
 class Killed(Exception):
@@ -149,8 +164,9 @@ class Town:
         async def ask_for_pass() -> None:
             self.commands.append(("pass",))
 
-        async def rows(side: Side, limit: int) -> list[Any]:
-            return list(tables[side].images.values())[:limit]
+        async def rows(side: Side, wanted: Callable[[Image], bool]) -> Rows:
+            scan = raw_scan(tables[side])
+            return await sample(scan, rows=self.settings.plan_sample, units=self.settings.plan_units, wanted=wanted)
 
         async def missing_control_tables() -> list[str]:
             return self.missing

@@ -190,7 +190,7 @@ LISTED: Final = [
         (NEW,),
         "a new table that is there is sampled: does it own keys?",
         "services/controller/src/controller/history.py",
-        "world.rows(Side.NEW",
+        "world.rows(Side.NEW, anything",
     ),
     Listed(
         ("operator",),

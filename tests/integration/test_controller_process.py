@@ -104,6 +104,31 @@ def start_controller(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
     raise AssertionError("the controller ended before it was ready")
 
 
+@contextlib.contextmanager
+def verifier(env: dict[str, str]) -> Iterator[str]:
+    """A verifier, which `plan` and `start` ask whether it is there; yields its base URL."""
+    of_controller = (
+        "BUCKET",
+        "FLAG_FILE",
+        "VERIFIER_URL",
+        "SETTLING_S",
+        "EVIDENCE_S",
+        "FACTS_S",
+        "REPORT_S",
+        "LEASE_S",
+    )
+    known = {name: value for name, value in env.items() if name not in {f"CROSSFADE_{each}" for each in of_controller}}
+    known.pop("CROSSFADE_METRIC_PERIOD_S", None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "verifier.main"], env=known, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    try:
+        yield f"http://{next_event(process, 'ready')['address']}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def published(flags: Path) -> tuple[FlagDocument, bool]:
     return parse_flagd_file(flags.read_text())
 
@@ -166,9 +191,14 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
     code, created, _ = await asyncio.to_thread(crossfade, env, "control", "create", "--execute")
     assert (code, len(created["tables"])) == (0, 5)
     code, plan, _ = await asyncio.to_thread(crossfade, env, "plan")
+    assert (code, [each["name"] for each in plan["checks"] if not each["open"]]) == (4, ["verifier"])
+    verifying = contextlib.ExitStack()
+    env["CROSSFADE_VERIFIER_URL"] = await asyncio.to_thread(verifying.enter_context, verifier(env))
+    code, plan, _ = await asyncio.to_thread(crossfade, env, "plan")
     assert code == 0, [each for each in plan["checks"] if not each["open"]]
     assert plan["sample"]["ours"] == 44
     assert plan["sample"]["staying"] == 3
+    assert plan["sample"]["whole"]
     controller, _ = await asyncio.to_thread(start_controller, env)
     stop = asyncio.Event()
     fleet = None
@@ -183,6 +213,7 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
         controller.wait()
         controller, address = await asyncio.to_thread(start_controller, env)
         status = await until_dual_write(address)
+        await asyncio.to_thread(verifying.close)
         code, shown, _ = await asyncio.to_thread(crossfade, env, "status")
         assert (code, shown["phase"], shown["is_old"]) == (0, "DUAL_WRITE", False)
         assert status["snapshot"]["map"]["mapped"] == 45  # the canary, too
@@ -203,6 +234,7 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
         assert all(each["cf_role"] == {"S": "S"} and each["cf_mv"] == {"N": "0"} for each in wallets)
         assert all("cents" not in each for each in items)
     finally:
+        verifying.close()
         stop.set()
         if fleet is not None:
             await fleet
@@ -245,10 +277,11 @@ async def until(address: str, holds: Callable[[dict[str, Any]], bool]) -> dict[s
 
 
 async def test_a_clock_that_is_off_aws_s_is_named_and_holds_the_start_until_it_is_right(tmp_path: Path) -> None:
-    with Stack(redis=False) as stack:
+    with Stack(redis=False) as stack, contextlib.ExitStack() as verifying:
         aws = stack.endpoints
         await asyncio.to_thread(seed, aws)
         env = environment(aws, tmp_path / "flags.json")
+        env["CROSSFADE_VERIFIER_URL"] = await asyncio.to_thread(verifying.enter_context, verifier(env))
         assert (await asyncio.to_thread(crossfade, env, "control", "create", "--execute"))[0] == 0
         clock = Control(aws.aws_endpoint)
         clock.post("date", offset_s=-600.0)  # to us it looks as if we were ten minutes ahead

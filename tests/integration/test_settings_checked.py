@@ -168,6 +168,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "gate_api_errors": (*NUMBERS, "1.1"),
     "gate_api_p99_ms": (*NUMBERS, "0"),
     "plan_sample": (*NUMBERS, "0"),
+    "plan_units": (*NUMBERS, "0"),
     # replicator and function
     "role": ("", "both", "FORWARD"),
     "worker": ("a b", "a\nb"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
+from controller.sampling import Rows, sample
 from controller.settings import ControllerSettings
 from controller.world import World
 from crossfade.adapters.admin import DynamoAdmin
@@ -18,7 +19,7 @@ from crossfade.adapters.control.lease import DynamoLease
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db, missing_tables
-from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.dynamodb import DynamoDB, Page
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objects
 from crossfade.adapters.tables import DynamoTable
@@ -116,17 +117,13 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
     tls = client_context(settings.tls) if settings.tls else None
     renewing = asyncio.create_task(keep_fresh(settings.tls, tls)) if settings.tls and tls else None
 
-    async def rows(side: Side, limit: int) -> Sequence[Image]:
-        found: list[Image] = []
-        start: Image | None = None
+    async def rows(side: Side, wanted: Callable[[Image], bool]) -> Rows:
         table = mapping.shape(side).table
-        while len(found) < limit:
-            page = await db.scan(table, start=start, limit=min(500, limit - len(found)), consistent=False)
-            found += page.items
-            start = page.next_key
-            if start is None:
-                break
-        return found
+
+        async def page(*, segment: int, segments: int, start: Image | None, limit: int) -> Page:
+            return await db.scan(table, segment=segment, segments=segments, start=start, limit=limit, consistent=False)
+
+        return await sample(page, rows=settings.plan_sample, units=settings.plan_units, wanted=wanted)
 
     world = World(
         settings=settings,

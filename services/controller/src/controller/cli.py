@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
             continue
         if name == "plan":
             one.add_argument(
-                "--writes-per-s", type=_rate, default=1000.0, metavar="N", help="owner writes at the peak (1000)"
+                "--writes-per-s", type=_rate, metavar="N", help="owner writes at the peak; without it 1,000 are assumed"
             )
             continue
         one.add_argument("--wait", action="store_true", help="wait until it is done, and say for what")

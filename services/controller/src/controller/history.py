@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from controller.sampling import anything
 from controller.state import Migration
 from controller.world import World
 from crossfade.core.migration.control import begun_before, control_tables, missing_because
@@ -42,8 +43,8 @@ async def owned_rows(world: World) -> Owned:
     shape = world.mapping.shape(Side.NEW)
     if await world.admin.table(shape.table) is None:
         return Owned(0, 0, "")
-    rows = list(await world.rows(Side.NEW, world.settings.plan_sample))
-    found = [named for row in rows if is_owned(row) for named in _named(row, shape.key)]
+    sampled = await world.rows(Side.NEW, anything)
+    read, found = sampled.read, [named for row in sampled.found if is_owned(row) for named in _named(row, shape.key)]
     canary = _canary(world)
     item = await world.tables[Side.NEW].read(canary) if canary is not None else None
     if (
@@ -53,8 +54,8 @@ async def owned_rows(world: World) -> Owned:
         and not any(canary.decode() in each for each in found)
     ):
         found.insert(0, f"{canary.decode()} at generation {item.generation}")
-        rows.append({})
-    return Owned(len(rows), len(found), found[0] if found else "")
+        read += 1
+    return Owned(read, len(found), found[0] if found else "")
 
 
 async def traces(world: World, *, knew: int = 0) -> list[str]:
@@ -129,7 +130,7 @@ async def _sealed(world: World) -> str:
     key_names, canary = world.mapping.shape(Side.LEGACY).key, _canary(world)
     if await world.admin.table(world.mapping.shape(Side.LEGACY).table) is None:
         return ""
-    for row in await world.rows(Side.LEGACY, world.settings.plan_sample):
+    for row in (await world.rows(Side.LEGACY, anything)).found:
         role, generation = _standing(row)
         if role != Role.STANDBY.value:
             continue

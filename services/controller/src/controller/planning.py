@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from controller.fitting import fits, indexes, why_unfit
 from controller.history import missing_state, owned_rows, traces
+from controller.sampling import Rows
 from controller.state import Migration, fold
 from controller.world import World
 from crossfade.core.mapping.rules import prove_round_trip
@@ -37,6 +38,9 @@ class Sample(NamedTuple):
         highest_generation: that any of them carries.
         unfit: rows that a table would never take, with the cause; the first ones.
         unfit_count: how many there are.
+        table: rows of the whole table, by DynamoDB's own count, which is up to six hours old.
+        whole: whether all rows of the table were read.
+        units: read units that the sample took, at most.
     """
 
     read: int
@@ -47,6 +51,14 @@ class Sample(NamedTuple):
     highest_generation: int
     unfit: tuple[str, ...] = ()
     unfit_count: int = 0
+    table: int = 0
+    whole: bool = False
+    units: int = 0
+
+    @property
+    def looked_at(self) -> str:
+        """How many rows of how many."""
+        return f"all {self.read} rows" if self.whole else f"{self.read} of about {max(self.table, self.read)} rows"
 
     @property
     def staying(self) -> int:
@@ -92,15 +104,16 @@ class Plan(NamedTuple):
         }
 
 
-async def check_plan(world: World, *, writes_per_s: float = 1000.0) -> Plan:
+async def check_plan(world: World, *, writes_per_s: float | None = None) -> Plan:
     """Look at everything that can be known beforehand.
 
     Args:
         world: the ports.
-        writes_per_s: owner writes at the peak, for the estimates.
+        writes_per_s: owner writes at the peak, for the estimates; None when nobody told.
     """
     legacy = await world.admin.table(world.mapping.shape(Side.LEGACY).table)
-    sample = _sampled(world, await world.rows(Side.LEGACY, world.settings.plan_sample) if legacy else [])
+    rows = await world.rows(Side.LEGACY, lambda row: _is_ours(world, row)) if legacy else Rows((), 0, 0, whole=True)
+    sample = _sampled(world, rows, table=legacy.item_count if legacy else 0)
     canary, canary_check = _canary(world)
     missing = await missing_state(world)
     entries = [] if missing else await world.journal.entries()
@@ -122,7 +135,7 @@ async def check_plan(world: World, *, writes_per_s: float = 1000.0) -> Plan:
         _retention(world),
         canary_check,
         await _bucket(world),
-        _verifier(world),
+        await _verifier(world),
     ]
     items = round((legacy.item_count if legacy else 0) * sample.ours / sample.read) if sample.read else 0
     load = Load(
@@ -135,16 +148,24 @@ async def check_plan(world: World, *, writes_per_s: float = 1000.0) -> Plan:
     return Plan(checks, sample, estimate(load), window, canary)
 
 
-def _sampled(world: World, rows: Sequence[Image]) -> Sample:
+def _is_ours(world: World, row: Image) -> bool:
+    """Say whether a sampled row is the mapping's; one without a readable key is looked at, too."""
+    try:
+        return world.mapping.belongs(encode_key(row, world.mapping.shape(Side.LEGACY).key))
+    except PoisonRecord:
+        return True
+
+
+def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
     key_names = world.mapping.shape(Side.LEGACY).key
     ours, size_bytes, highest, broken, unfit = 0, 0, 0, [], []
-    for row in rows:
+    for row in rows.found:
         try:
             key = encode_key(row, key_names)
         except PoisonRecord as error:
             broken.append(f"a row without a readable key: {error}")
             continue
-        if not world.mapping.belongs(key) or key in world.excluded:
+        if key in world.excluded:
             continue
         ours += 1
         size_bytes += len(encode_image(row))
@@ -161,7 +182,7 @@ def _sampled(world: World, rows: Sequence[Image]) -> Sample:
             unfit.append(f"{key.decode()}: {cause}")
     mean_bytes = size_bytes // ours if ours else 400
     return Sample(
-        read=len(rows),
+        read=rows.read,
         ours=ours,
         broken=tuple(broken[:SAMPLES]),
         broken_count=len(broken),
@@ -169,6 +190,9 @@ def _sampled(world: World, rows: Sequence[Image]) -> Sample:
         highest_generation=highest,
         unfit=tuple(unfit[:SAMPLES]),
         unfit_count=len(unfit),
+        table=max(table, rows.read),
+        whole=rows.whole,
+        units=rows.units,
     )
 
 
@@ -254,19 +278,31 @@ async def _destination_free(world: World, legacy: TableFacts | None) -> GateResu
 
 
 def _round_trip(sample: Sample) -> GateResult:
-    if not sample.ours:
-        because = f"none of {sample.read} sampled rows belongs to the mapping"
+    if not sample.ours and sample.whole:
+        because = (
+            f"{sample.looked_at} were looked at, and none belongs to the mapping: there is nothing to move. Check the "
+            "mapping's `belongs`, and the table that it names"
+        )
         return GateResult("round_trip", False, 0, 0, because)
+    if not sample.ours:
+        because = (
+            f"unproven: none of the {sample.looked_at} that were looked at, all over the table, belongs to the mapping."
+            " The snapshot maps every row, and stops at those that can't be; CROSSFADE_PLAN_UNITS looks at more now"
+        )
+        return GateResult("round_trip", True, 0, 0, because)
     because = (
         f"{sample.broken_count} of {sample.ours} sampled rows don't come back as they went: {'; '.join(sample.broken)}"
         if sample.broken_count
-        else f"{sample.ours} sampled rows come back as they went"
+        else f"{sample.ours} sampled rows come back as they went; {sample.looked_at} were looked at, all over the table"
     )
     return GateResult("round_trip", not sample.broken_count, sample.broken_count, 0, because)
 
 
 def _shared(sample: Sample) -> GateResult:
-    because = f"{sample.staying} of {sample.read} sampled rows belong to others and stay; the snapshot counts them all"
+    because = (
+        f"{sample.staying} of {sample.read} sampled rows belong to others and stay; {sample.looked_at} were looked at, "
+        f"for {sample.units} read units at most; the snapshot counts them all"
+    )
     return GateResult("shared_rows", True, sample.staying, None, because)
 
 
@@ -300,7 +336,17 @@ async def _bucket(world: World) -> GateResult:
     return GateResult("bucket", there, name, None, f"{name} is there" if there else f"{name} can't be read")
 
 
-def _verifier(world: World) -> GateResult:
+async def _verifier(world: World) -> GateResult:
+    """Ask it: an address says nothing of whether anybody listens there."""
     url = world.settings.verifier_url
-    because = url or "CROSSFADE_VERIFIER_URL is not set: the gates before RAMPING would stay shut"
-    return GateResult("verifier", bool(url), url, None, because)
+    if not url:
+        because = "CROSSFADE_VERIFIER_URL is not set: the gates before RAMPING would stay shut"
+        return GateResult("verifier", False, url, None, because)
+    parity = await world.parity()
+    if not parity.reachable:
+        because = (
+            f"nobody answers for {world.mapping.name} at {url}: {parity.detail}. Start the verifier, or correct "
+            "CROSSFADE_VERIFIER_URL; the gates before RAMPING would stay shut"
+        )
+        return GateResult("verifier", False, url, None, because)
+    return GateResult("verifier", True, url, None, f"{url} answers: {parity.detail or 'no word yet'}")

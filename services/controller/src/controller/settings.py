@@ -97,7 +97,14 @@ class ControllerSettings(ListeningSettings):
     gate_skew_s: float = Field(
         2.0, gt=0, description="Gate: how far the controller's clock may be off AWS's, beyond whole seconds."
     )
-    plan_sample: int = Field(2000, ge=1, description="Rows that `plan` reads to prove the mapping's round trip.")
+    plan_sample: int = Field(
+        2000,
+        ge=1,
+        description="Rows of the mapping that `plan` looks for all over the table, to prove its round trip.",
+    )
+    plan_units: int = Field(
+        2000, ge=1, description="Read units that `plan` spends on a table at most; 2,000 read 16 MB."
+    )
 
     @field_validator("verifier_url")
     @classmethod

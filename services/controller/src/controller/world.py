@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.sampling import Rows
 from controller.settings import ControllerSettings
 from crossfade.adapters.kinesis import Fetched, StreamShard
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
@@ -70,7 +71,7 @@ class World:
         copies: state transfers to either side.
         ownership: hands keys over.
         shards: reads streams.
-        rows: reads some raw rows of a table, whoever's they are.
+        rows: samples the raw rows of a table, from all over it, that a predicate wants.
         missing_control_tables: names the control tables that don't exist.
         command: runs a hook; returns its exit code and the end of its output.
         excluded: keys that stay where they are; the ownership driver asks it.
@@ -95,7 +96,7 @@ class World:
     copies: Mapping[Side, TransferTable]
     ownership: Ownership
     shards: ShardReader
-    rows: Callable[[Side, int], Awaitable[Sequence[Image]]]
+    rows: Callable[[Side, Callable[[Image], bool]], Awaitable[Rows]]
     missing_control_tables: Callable[[], Awaitable[Sequence[str]]]
     command: Callable[[Sequence[str]], Awaitable[tuple[int, str]]]
     excluded: set[Key]

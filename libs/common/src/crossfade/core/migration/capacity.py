@@ -1,7 +1,8 @@
 """What a migration takes: shards, pods, write units, hours and dollars (design.md, section 7).
 
 Every figure says where it comes from: measured on this data set, measured per core elsewhere (the floors that `make
-bench` is held to), or a list price, second hand.
+bench` is held to), or a list price, second hand; and whether it stands on a peak of writes that somebody gave or on the
+default, which nobody measured.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-MEASURED: Final = "measured here"
+SAMPLED: Final = "from the sampled rows"
+COUNTED: Final = "the sample's share of DynamoDB's own count, which is up to six hours old"
 PER_CORE: Final = "assumed per core; make bench measures it"
 LIST_PRICE: Final = "list price, us-east-2 2026, second hand"
 LIMIT: Final = "AWS limit"
+
+DEFAULT_WRITES_PER_S: Final = 1_000.0
+"""The peak of owner writes that figures stand on when nobody gives one."""
 
 APPLY_PER_CORE_S: Final = 60_000
 OPERATIONS_PER_CORE_S: Final = 40_000
@@ -39,13 +44,13 @@ class Load(NamedTuple):
         items: rows of the migration.
         item_bytes: mean size of one.
         table_bytes: of the whole legacy table: the export has all of it.
-        writes_per_s: owner writes at the peak.
+        writes_per_s: owner writes at the peak; None when nobody gave one.
     """
 
     items: int
     item_bytes: int
     table_bytes: int
-    writes_per_s: float
+    writes_per_s: float | None
 
 
 class Estimate(NamedTuple):
@@ -65,26 +70,35 @@ class Estimate(NamedTuple):
 
 
 def estimate(load: Load) -> list[Estimate]:
-    """Return the figures for a load."""
+    """Return the figures for a load; those that follow from the peak of writes say which peak that is."""
+    writes_per_s = DEFAULT_WRITES_PER_S if load.writes_per_s is None else load.writes_per_s
     record_bytes = 2 * load.item_bytes + 600  # both images and the frame
-    by_records = load.writes_per_s / SHARD_RECORDS_S
-    by_bytes = load.writes_per_s * record_bytes / SHARD_BYTES_S
+    by_records = writes_per_s / SHARD_RECORDS_S
+    by_bytes = writes_per_s * record_bytes / SHARD_BYTES_S
     shards = max(1, math.ceil(max(by_records, by_bytes)))
     fill = max(by_records, by_bytes) / shards
     units = max(1, math.ceil(load.item_bytes / 1024))
     migrated_gb, table_gb = load.items * load.item_bytes / 1e9, load.table_bytes / 1e9
-    hour_m = load.writes_per_s * 3600 / 1e6
+    hour_m = writes_per_s * 3600 / 1e6
+    by_default = load.writes_per_s is None
+    peak = f"{writes_per_s:,.10g} writes/s, " + (
+        "a default: give yours with --writes-per-s" if by_default else "as given"
+    )
+
+    def at_peak(name: str, value: float, unit: str, basis: str) -> Estimate:
+        return Estimate(name, value, unit, f"{basis}; {peak}")
+
     return [
-        Estimate("rows to move", load.items, "rows", MEASURED),
-        Estimate("mean row", load.item_bytes, "bytes", MEASURED),
-        Estimate("shards of each change stream", shards, "shards", LIMIT),
-        Estimate("consumers of a shard that need enhanced fan-out", 2 if fill > SHARED_FILL else 0, "of 3", LIMIT),
-        Estimate("replicator cores, each direction", load.writes_per_s / APPLY_PER_CORE_S, "cores", PER_CORE),
-        Estimate("API cores, batched calls", load.writes_per_s / OPERATIONS_PER_CORE_S, "cores", PER_CORE),
+        Estimate("rows to move", load.items, "rows", COUNTED),
+        Estimate("mean row", load.item_bytes, "bytes", SAMPLED),
+        at_peak("shards of each change stream", shards, "shards", LIMIT),
+        at_peak("consumers of a shard that need enhanced fan-out", 2 if fill > SHARED_FILL else 0, "of 3", LIMIT),
+        at_peak("replicator cores, each direction", writes_per_s / APPLY_PER_CORE_S, "cores", PER_CORE),
+        at_peak("API cores, batched calls", writes_per_s / OPERATIONS_PER_CORE_S, "cores", PER_CORE),
         Estimate("mapping the export", load.items / MAP_PER_CORE_S, "core-seconds", PER_CORE),
-        Estimate("write units a second, both tables", 2 * units * load.writes_per_s, "units/s", MEASURED),
-        Estimate("second table's writes", hour_m * units * WRITE_DOLLARS_PER_M, "$/h", LIST_PRICE),
-        Estimate("change capture, both tables", 2 * hour_m * units * CAPTURE_DOLLARS_PER_M, "$/h", LIST_PRICE),
+        at_peak("write units a second, both tables", 2 * units * writes_per_s, "units/s", SAMPLED),
+        at_peak("second table's writes", hour_m * units * WRITE_DOLLARS_PER_M, "$/h", LIST_PRICE),
+        at_peak("change capture, both tables", 2 * hour_m * units * CAPTURE_DOLLARS_PER_M, "$/h", LIST_PRICE),
         Estimate("export", table_gb * EXPORT_DOLLARS_PER_GB, "$", LIST_PRICE),
         Estimate("import", migrated_gb * IMPORT_DOLLARS_PER_GB, "$", LIST_PRICE),
         Estimate("point-in-time recovery", table_gb * RECOVERY_DOLLARS_PER_GB_MONTH, "$/month", LIST_PRICE),

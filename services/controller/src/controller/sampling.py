@@ -1,0 +1,101 @@
+"""Some rows of a table, from all over its key space, for a bounded number of read units.
+
+A scan gives a table in the order of its partitions' hashes, so the first rows of one are all from one corner of it: in
+a shared table, perhaps, none of ours. A parallel scan begins in as many places as it has segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from crossfade.core.values.image import Image, encode_image
+
+SEGMENTS: Final = 32
+"""Places of the key space that a sample is taken from."""
+
+PAGE_ROWS: Final = 250
+"""Most rows of one page: at 4 KB a row half a megabyte."""
+
+UNIT_BYTES: Final = 8192
+"""What one read unit reads without strong consistency. The rows' JSON is longer than what DynamoDB counts, so what is
+reckoned is never less than what is paid."""
+
+
+class RawPage(Protocol):
+    """A page of raw rows; `crossfade.adapters.dynamodb.Page` is one."""
+
+    @property
+    def items(self) -> Sequence[Image]:
+        """The rows."""
+        ...
+
+    @property
+    def next_key(self) -> Image | None:
+        """Where the next page begins; None at the segment's end."""
+        ...
+
+
+class RawScan(Protocol):
+    """Reads one page of one segment of a table, whoever's rows they are."""
+
+    async def __call__(self, *, segment: int, segments: int, start: Image | None, limit: int) -> RawPage:
+        """Read one page of at most `limit` rows."""
+        ...
+
+
+class Rows(NamedTuple):
+    """A sample.
+
+    Attributes:
+        found: the rows that were wanted.
+        read: rows that were looked at.
+        units: read units it took, at most.
+        whole: whether these are all rows of the table.
+    """
+
+    found: Sequence[Image]
+    read: int
+    units: int
+    whole: bool
+
+
+def anything(_row: Image) -> bool:
+    """Want every row."""
+    return True
+
+
+async def sample(
+    scan: RawScan, *, rows: int, units: int, wanted: Callable[[Image], bool] = anything, segments: int = SEGMENTS
+) -> Rows:
+    """Read rows from all over a table until enough are found, the units are spent, or there are no more.
+
+    The segments take turns, a page each, so that they are read equally far. The last page may go over the bound: by a
+    megabyte at most, which is 128 units.
+
+    Args:
+        scan: of the table.
+        rows: how many are wanted.
+        units: read units to spend.
+        wanted: which rows count.
+        segments: into how many the table is cut.
+    """
+    starts: dict[int, Image | None] = dict.fromkeys(range(segments))
+    limit = max(1, min(PAGE_ROWS, -(-rows // segments)))
+    found: list[Image] = []
+    read = size_bytes = spent = 0
+    while starts:
+        for segment, start in list(starts.items()):
+            if len(found) >= rows or spent >= units:
+                return Rows(found[:rows], read, spent, whole=False)
+            page = await scan(segment=segment, segments=segments, start=start, limit=limit)
+            read += len(page.items)
+            size_bytes += sum(len(encode_image(each)) for each in page.items)
+            spent = -(-size_bytes // UNIT_BYTES)
+            found += filter(wanted, page.items)
+            if page.next_key is None:
+                del starts[segment]
+            else:
+                starts[segment] = page.next_key
+        limit = PAGE_ROWS  # the first round was for breadth
+    return Rows(found, read, spent, whole=True)
