@@ -1,4 +1,4 @@
-"""Section 4, exhausted in small scope: the real decisions, every interleaving; and each rule left out is missed."""
+"""Section 4: in small state spaces: the real decisions, every interleaving; and each rule left out is missed."""
 
 from __future__ import annotations
 

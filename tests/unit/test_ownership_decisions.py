@@ -1,4 +1,4 @@
-"""Who owns a key: each bullet of design.md, section 4, on the machine and two items."""
+"""Who owns a key: each bullet of section 4 of design.md, on the machine and two items."""
 
 from __future__ import annotations
 

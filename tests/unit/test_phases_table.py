@@ -36,7 +36,7 @@ SNAPSHOT ABORTED
 CATCHING_UP ABORTED
 DUAL_WRITE ABORTED
 """
-"""Section 5, an arrow a line; BAKING to CUT_OVER is ADR 0017: keys that were held out are taken up again."""
+"""Section 5: an arrow a line; BAKING to CUT_OVER is ADR 0017: keys that were held out are taken up again."""
 
 ARROWS = {tuple(map(Phase, line.split())) for line in DESIGN.split("\n") if line}
 

@@ -5,7 +5,7 @@ table's name), under a random partition key, so that the records of one item spr
 sends one for a write that changed nothing; none for a PartiQL write nor for an item that TTL removed.
 
 Source: Amazon DynamoDB developer guide, "Using Kinesis Data Streams to capture changes to DynamoDB", and
-the facts of /work/shared/aws-facts.md.
+docs/aws-facts.md.
 """
 
 from __future__ import annotations

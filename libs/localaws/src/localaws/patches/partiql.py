@@ -8,7 +8,7 @@ secondary indexes are not checked.
 `partiql_parameters`: takes more parameters than the statement has, numbers as they were written
 (`007.50`), and statements of any length. `partiql_batch`: one key twice in a batch runs twice.
 
-Source: seen on AWS's own engine (DynamoDB Local 2.5.4), /work/shared/aws-facts.md; PartiQL for DynamoDB
+Source: seen on AWS's own engine (DynamoDB Local 2.5.4), docs/aws-facts.md; PartiQL for DynamoDB
 reference in the developer guide.
 """
 
