@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
+import json
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 EXIT_CODES: Final = """\
@@ -35,6 +38,9 @@ when in doubt:
   crossfade pause --execute                       the migration stands still; clients notice nothing
   crossfade rollback --execute --wait             from RAMPING to BAKING: all keys go back, nothing is lost
 """
+
+MAX_KEYS_CHARS: Final = 300_000
+"""Of one command's excluded keys; a journal entry is one item of 400 KB."""
 
 _COMMANDS: Final = {
     "control": "make the control tables (`control create`); with point-in-time recovery and deletion protection",
@@ -98,6 +104,21 @@ def parser() -> argparse.ArgumentParser:
                 metavar="KEY",
                 help="encoded key of a row to leave out of the snapshot, as the error names it; repeat for more",
             )
+            one.add_argument(
+                "--exclude-from",
+                type=_keys_of,
+                default=[],
+                metavar="FILE",
+                help="leave out each key of a file: one encoded key a line, or JSON with `key`, as in the file of rows "
+                "that can't be mapped; gzip if its name ends so",
+            )
+            one.add_argument("--exclude-unknown", action="store_true", help="leave out keys that have no row now, too")
+            one.add_argument(
+                "--fresh-export",
+                action="store_true",
+                help="in SNAPSHOT, before the import: export once more, with rows as they are now; only keys that this "
+                "command excludes are left out of it",
+            )
         if name in {"rollback", "complete"}:
             one.add_argument(
                 "--discard-diverged",
@@ -138,6 +159,33 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _keys_of(name: str) -> list[str]:
+    """Read a file of encoded keys."""
+    try:
+        body = Path(name).read_bytes()
+        lines = (gzip.decompress(body) if name.endswith(".gz") else body).decode().splitlines()
+    except (OSError, EOFError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{name} can't be read: {error}") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            read = json.loads(line)
+        except ValueError:
+            read = None
+        key = read.get("key") if isinstance(read, dict) else line.strip() if isinstance(read, list) else None
+        if not isinstance(key, str) or not key:
+            raise argparse.ArgumentTypeError(f"{name}, line {number}: no encoded key, and no JSON with `key`")
+        found.append(key)
+    if sum(map(len, found)) > MAX_KEYS_CHARS:
+        raise argparse.ArgumentTypeError(
+            f"{name} has {len(found)} keys, more than a journal entry holds ({MAX_KEYS_CHARS:,} characters): correct "
+            "the rows, or let the mapping's `belongs` leave them out"
+        )
+    return found
+
+
 def _percent(text: str) -> int:
     """Return a share in basis points."""
     try:
@@ -154,7 +202,9 @@ def arguments_of(asked: argparse.Namespace) -> dict[str, Any]:
     if asked.command == "ramp":
         return {"share": asked.percent}
     if asked.command == "start":
-        return {"exclude": asked.exclude}
+        wanted: dict[str, Any] = {"exclude": list(dict.fromkeys([*asked.exclude, *asked.exclude_from]))}
+        flags = {"fresh_export": asked.fresh_export, "exclude_unknown": asked.exclude_unknown}
+        return wanted | {name: True for name, is_set in flags.items() if is_set}
     if asked.command == "complete":
         counts = {"discard_diverged": asked.discard_diverged, "leave_behind": asked.leave_behind}
         return {"confirm": asked.confirm, "revoked": asked.revoked, **_given(counts)}

@@ -36,6 +36,7 @@ class Context:
         sweeper: moves and helps keys.
         diverged: holds back keys whose rows differ.
         markers: tell moments as commit times.
+        unmappable: by the prefix of the import files, what is said of rows that can't be mapped; this process found it.
         heard: told of each entry that is folded in; None for nobody.
     """
 
@@ -46,6 +47,7 @@ class Context:
         self.diverged = diverged
         self.markers = Markers(world, self.allocate)
         self.state = Migration()
+        self.unmappable: dict[str, str] = {}
         self._since_s: dict[tuple[int, str], float] = {}
         self.heard: Callable[[Sequence[Entry]], None] | None = None
 

@@ -9,10 +9,12 @@ import structlog
 
 from controller.completing import abort, baking
 from controller.context import PROGRESS, Context
+from controller.excluding import excluded_keys
 from controller.history import check_history
 from controller.moving import BUDGET_S, cut_over, dual_write, halted, ramping, roll_back, rolled_back
 from controller.settling import let_go
-from controller.starting import capturing, catching_up, excluded_keys, planned, snapshot
+from controller.snapshotting import snapshot
+from controller.starting import capturing, catching_up, planned
 from controller.state import Migration, Pending
 from crossfade.core.migration.phases import FINISHED, MOVING, REPLICATING, Intent, Phase, check_intent
 from crossfade.core.values.clocks import Quiet

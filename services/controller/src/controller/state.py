@@ -9,6 +9,7 @@ Kinds of entries, and what their bodies hold:
 | outcome | `intent`, `outcome` (done, refused, superseded), `because` |
 | phase | `from`, `to`, `gates`: the evidence; into DUAL_WRITE `strays_since_us`, a commit time of each side |
 | begun, step | `step` and its evidence: before and after an effect on the world |
+| again | `steps` that are to be taken once more, for a fresh export at `moment_us`; `exclude`, `intent`, `who` |
 | generation | `counter`: the highest generation ever given out, `for` what |
 | share | `document`, `dual_write`, `gates`: about to be published |
 | published | `share`: number of that entry |
@@ -61,6 +62,7 @@ class Migration(NamedTuple):
         begun: steps of this phase that were begun, with their evidence.
         done: steps of this phase that are done, with theirs.
         facts: each step's last evidence, of any phase.
+        exported_again: number of the entry that began a fresh export; 0 when none did.
         pending: intents without an outcome, oldest first.
         paused: whether the migration is paused.
         paused_by: who paused it; empty when nobody did.
@@ -85,6 +87,7 @@ class Migration(NamedTuple):
     begun: Mapping[str, Mapping[str, Any]] = {}
     done: Mapping[str, Mapping[str, Any]] = {}
     facts: Mapping[str, Mapping[str, Any]] = {}
+    exported_again: int = 0
     pending: tuple[Pending, ...] = ()
     paused: bool = False
     paused_by: str = ""
@@ -176,6 +179,21 @@ def _step(state: Migration, entry: Entry) -> Migration:
     return state._replace(done={**state.done, name: entry.body}, facts={**state.facts, name: entry.body})
 
 
+def _again(state: Migration, entry: Entry) -> Migration:
+    steps = set(entry.body["steps"])
+    kept = {name: body for name, body in state.facts.items() if name not in steps}
+    return state._replace(
+        begun={name: body for name, body in state.begun.items() if name not in steps},
+        done={name: body for name, body in state.done.items() if name not in steps},
+        facts={
+            **kept,
+            "settled": {"moment_us": entry.body["moment_us"]},
+            "excluded": {"keys": entry.body["exclude"], "who": entry.body["who"]},
+        },
+        exported_again=entry.number,
+    )
+
+
 def _generation(state: Migration, entry: Entry) -> Migration:
     return state._replace(counter=max(state.counter, int(entry.body["counter"])), reserved=entry.body["for"])
 
@@ -233,6 +251,7 @@ _FOLDS = {
     "phase": _phase,
     "begun": _begun,
     "step": _step,
+    "again": _again,
     "generation": _generation,
     "share": _share,
     "published": _published,

@@ -11,11 +11,14 @@ import hashlib
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from isal import igzip
+from isal import igzip, isal_zlib
 
 from crossfade.core.mapping.snapshot import Fate, LineMapper
 from crossfade.core.values.errors import DriftDetected
 from crossfade.ports.admin import Objects
+
+_GZIP_BITS: Final = 31
+"""What zlib calls a gzip frame; frames one after the other are one gzip file."""
 
 SAMPLES: Final = 20
 """Unmappable rows that a file's result names."""
@@ -90,6 +93,36 @@ class FileCounts(NamedTuple):
         return cls(**{**body, "samples": tuple(body["samples"])})
 
 
+class MappedFile(NamedTuple):
+    """What an export file became.
+
+    Attributes:
+        body: the import file, gzip.
+        counts: what became of its lines.
+        unmappable: all rows that can't be mapped, gzip of JSON lines {"key": …, "reason": …}; empty when there is none.
+    """
+
+    body: bytes
+    counts: FileCounts
+    unmappable: bytes
+
+
+class _Listing:
+    """Gathers rows that can't be mapped, packed as they come: reasons repeat, so that thousands take little memory."""
+
+    def __init__(self) -> None:
+        self._packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP_BITS)
+        self._packed: list[bytes] = []
+        self._rows = 0
+
+    def add(self, key: str, reason: str) -> None:
+        self._rows += 1
+        self._packed.append(self._packer.compress(msgspec.json.encode({"key": key, "reason": reason}) + b"\n"))
+
+    def whole(self) -> bytes:
+        return b"".join([*self._packed, self._packer.flush()]) if self._rows else b""
+
+
 async def read_manifest(objects: Objects, summary_key: str) -> list[ExportFile]:
     """Read an export's manifests, and check that they agree.
 
@@ -134,16 +167,13 @@ async def _present(objects: Objects, key: str) -> bytes:
     return body
 
 
-def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> tuple[bytes, FileCounts]:
+def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> MappedFile:
     """Map and filter one export file. Blocks: run it in a thread.
 
     Args:
         body: the file as stored, gzip.
         file: what the manifest says of it.
         mapper: the migration's.
-
-    Returns:
-        The import file, gzip, and what became of the lines.
 
     Raises:
         DriftDetected: the file doesn't hold as many lines as the manifest says, or can't be unpacked.
@@ -156,6 +186,7 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> tuple[bytes, 
         raise DriftDetected(f"{file.key} holds {len(lines)} items, the manifest says {file.items}")
     mapped: list[bytes] = []
     samples: list[str] = []
+    refused = _Listing()
     counts = dict.fromkeys(Fate, 0)
     highest = 0
     for line in lines:
@@ -164,10 +195,13 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> tuple[bytes, 
         highest = max(highest, outcome.generation)
         if outcome.fate is Fate.MAPPED:
             mapped.append(outcome.line)
-        elif outcome.fate is Fate.UNMAPPABLE and len(samples) < SAMPLES:
-            samples.append(f"{outcome.key.decode(errors='replace') or 'a line'}: {outcome.reason}")
+        elif outcome.fate is Fate.UNMAPPABLE:
+            key = outcome.key.decode(errors="replace")
+            refused.add(key, outcome.reason)
+            if len(samples) < SAMPLES:
+                samples.append(f"{key or 'a line'}: {outcome.reason}")
     text = b"\n".join([*mapped, b""]) if mapped else b""
-    return igzip.compress(text, compresslevel=1), FileCounts(
+    total = FileCounts(
         read=len(lines),
         mapped=counts[Fate.MAPPED],
         not_ours=counts[Fate.NOT_OURS],
@@ -176,3 +210,4 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> tuple[bytes, 
         highest_generation=highest,
         samples=tuple(samples),
     )
+    return MappedFile(igzip.compress(text, compresslevel=1), total, refused.whole())
