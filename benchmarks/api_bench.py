@@ -25,7 +25,7 @@ import grpc
 import uvloop
 from stub_server import Client, response
 
-from crossfade.adapters.flags import FlagFile
+from crossfade.adapters.flagd import FlagFile
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceStub

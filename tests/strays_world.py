@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from crossfade.adapters.flags import FlagFile
+from crossfade.adapters.flagd import FlagFile
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import CrossfadeError
 from crossfade_demo.book import Book, Wallet, total

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from crossfade.adapters.flags import FlagdFile, FlagFile, flagd_file, parse_flagd_file
+from crossfade.adapters.flagd import FlagFile, FlagsRefused, flagd_file, parse_flagd_file
+from crossfade.adapters.flags import FlagdFile
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import ConfigError, StateMissing
 from crossfade.ports.flags import FlagPublisher, FlagSource
+from verifier.main import says_complete
 
 RAMPING = FlagDocument(share=1_000, new_gen=4, legacy_gen=2)
 POLL_S = 0.05
@@ -133,6 +137,132 @@ async def test_adr_0014_a_document_of_version_0_1_is_never_worked_under(tmp_path
     await source.close()
     found = await FlagFile(path).in_place()
     assert found is not None, "and a controller sees that it is there"
+
+
+def flagd_with(ownership: object = None, dual_write: object = None, **changes: object) -> str:
+    """Return a file as the controller writes it, and then by another hand: changes are of the flag `ownership`."""
+    file = json.loads(flagd_file(RAMPING, dual_write=True))
+    flags = file["flags"]
+    if ownership is not None:
+        flags["ownership"]["variants"]["current"] |= ownership
+    if dual_write is not None:
+        flags["dual-write"]["variants"]["on"] = dual_write
+    flags["ownership"] |= changes
+    return json.dumps(file)
+
+
+def without(*path: str) -> str:
+    file = found = json.loads(flagd_with())
+    for name in path[:-1]:
+        found = found[name]
+    del found[path[-1]]
+    return json.dumps(file)
+
+
+RULE = {"if": [{"in": ["pod-7", {"var": "targetingKey"}]}, "current", None]}
+
+REFUSED = {
+    "disabled": (flagd_with(state="DISABLED"), r"the flag `ownership` is 'DISABLED'.*ENABLED"),
+    "no state": (without("flags", "ownership", "state"), "the flag `ownership` is None"),
+    "targeting": (flagd_with(targeting=RULE), "the flag `ownership` has targeting.*one value: remove the rule"),
+    "no flags": ('{"flags": {}}', "the flag `ownership` is missing"),
+    "nothing": ("{}", "it has no `flags`"),
+    "a list": ("[]", "it has no `flags`"),
+    "no ownership": (without("flags", "ownership"), "the flag `ownership` is missing"),
+    "no dual-write": (without("flags", "dual-write"), "the flag `dual-write` is missing"),
+    "no default": (flagd_with(defaultVariant=None), "the flag `ownership` has no variant None"),
+    "unknown default": (flagd_with(defaultVariant="old"), "the flag `ownership` has no variant 'old'"),
+    "share as text": (flagd_with({"share": "5000"}), "ownership.share is '5000': a whole number from 0 to 10000"),
+    "share null": (flagd_with({"share": None}), "ownership.share is None"),
+    "share true": (flagd_with({"share": True}), "ownership.share is True"),
+    "share a fraction": (flagd_with({"share": 5000.5}), "ownership.share is 5000.5"),
+    "share of a double": (flagd_with({"share": 5000.0}), "ownership.share is 5000.0"),
+    "share beyond all": (flagd_with({"share": 99_999}), "ownership.share is 99999"),
+    "share below none": (flagd_with({"share": -1}), "ownership.share is -1"),
+    "generation null": (flagd_with({"new_gen": None}), "ownership.new_gen is None"),
+    "generation as text": (flagd_with({"legacy_gen": "2"}), "ownership.legacy_gen is '2'"),
+    "generation below none": (flagd_with({"legacy_gen": -2}), "ownership.legacy_gen is -2"),
+    "complete as text": (flagd_with({"complete": "false"}), "ownership.complete is 'false'"),
+    "complete missing": (
+        without("flags", "ownership", "variants", "current", "complete"),
+        "ownership has no complete",
+    ),
+    "dual-write as text": (flagd_with(dual_write="off"), "dual-write is 'off': true or false"),
+    "dual-write a number": (flagd_with(dual_write=1), "dual-write is 1"),
+}
+
+
+@pytest.mark.parametrize(("text", "why"), REFUSED.values(), ids=REFUSED.keys())
+async def test_b6_a_file_that_cannot_be_meant_is_refused_by_name_and_a_running_pod_keeps_its_flags(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    """Two readers took such files for share 0, for another share, or for nothing at all, each in its own way."""
+    path = tmp_path / "flags.json"
+    path.write_text(text)
+    with pytest.raises(FlagsRefused, match=why):
+        parse_flagd_file(text)
+    with pytest.raises(ConfigError, match=rf"flags\.json: .*{why}"):
+        await FlagdFile(path).start()
+    FlagFile(path).write(RAMPING, dual_write=True)
+    source = FlagdFile(path, poll_s=POLL_S)
+    await source.start()
+    now_ns = path.stat().st_mtime_ns + 1_000_000_000
+    path.write_text(text)
+    os.utime(path, ns=(now_ns, now_ns))  # newer, so that the provider reads it
+    for _ in range(5):
+        await asyncio.sleep(POLL_S)
+        assert source.current()[:2] == (RAMPING, True)
+    assert source.current().age_s > 2 * POLL_S, "and its age tells"
+    with pytest.raises(ConfigError, match=why):
+        await source.refresh()
+    FlagFile(path).write(RAMPING._replace(share=1_001), dual_write=False)
+    assert (await source.refresh())[:2] == (RAMPING._replace(share=1_001), False), "what can be meant is taken again"
+    await source.close()
+
+
+TAKEN = {
+    "an empty rule": flagd_with(targeting={}),
+    "a field of a newer controller": flagd_with({"weight": 3}),
+    "another flag beside": json.dumps(
+        json.loads(flagd_with())
+        | {"flags": json.loads(flagd_with())["flags"] | {"hello": {"state": "DISABLED", "variants": {"on": True}}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("text", TAKEN.values(), ids=TAKEN.keys())
+async def test_b6_what_can_be_meant_means_the_same_to_every_reader(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(text)
+    source = FlagdFile(path, poll_s=POLL_S)
+    await source.start()
+    found = await FlagFile(path).in_place()
+    assert found is not None
+    assert source.current()[:2] == found[:2] == parse_flagd_file(text) == (RAMPING, True)
+    await source.close()
+
+
+@pytest.mark.parametrize("name", ["disabled", "targeting", "no dual-write", "share as text", "share beyond all"])
+async def test_b6_a_refused_file_still_keeps_older_generations_from_being_published(tmp_path: Path, name: str) -> None:
+    """Whoever disabled the flag took no generation back."""
+    path = tmp_path / "flags.json"
+    path.write_text(REFUSED[name][0])
+    with pytest.raises(StateMissing, match="new_gen would fall from 4 to 0"):
+        await FlagFile(path).publish(FlagDocument(), dual_write=False)
+    await FlagFile(path).publish(RAMPING, dual_write=False)
+    assert parse_flagd_file(path.read_text()) == (RAMPING, False)
+
+
+def test_b6_to_the_verifier_complete_never_ends(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    for ownership, changes in (({}, {}), ({}, {"state": "DISABLED"}), ({"share": "10000"}, {})):
+        path.write_text(flagd_with({"complete": True, **ownership}, **changes))
+        assert says_complete(path)
+    path.write_text(flagd_with())
+    assert not says_complete(path)
+    path.write_text("{")
+    assert not says_complete(path)
+    assert not says_complete(tmp_path / "none.json")
 
 
 async def test_a_missing_file_is_named_before_the_service_starts(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from kubernetes_server import Cluster, KubernetesServer, place_of
 from certificates import Authority
 from crossfade.adapters import config_map
 from crossfade.adapters.config_map import ConfigMapFlags, in_cluster
-from crossfade.adapters.flags import FlagdFile, flagd_file, parse_flagd_file
+from crossfade.adapters.flagd import flagd_file, parse_flagd_file
+from crossfade.adapters.flags import FlagdFile
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import ConfigError, StateMissing, StoreUnavailable
 

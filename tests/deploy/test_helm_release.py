@@ -12,7 +12,7 @@ import pytest
 from helm_charts import CASES, HELM_DIR, Case, Helm
 from kubernetes_server import Cluster, KubernetesServer, place_of
 
-from crossfade.adapters.flags import flagd_file
+from crossfade.adapters.flagd import flagd_file
 from crossfade.core.ownership.ramp import FlagDocument
 
 RAMPING = FlagDocument(share=1000, new_gen=4, legacy_gen=2)

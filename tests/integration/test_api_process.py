@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.tables import create_control_tables
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.flags import FlagFile
+from crossfade.adapters.flagd import FlagFile
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.migration.control import control_tables

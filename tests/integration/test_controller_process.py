@@ -19,7 +19,7 @@ import pytest
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.flags import parse_flagd_file
+from crossfade.adapters.flagd import parse_flagd_file
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.migration.control import control_tables
 from crossfade.core.ownership.ramp import FlagDocument

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from certificates import Authority
 from controller.main import main as controller_main
 from controller.settings import ControllerSettings
-from crossfade.adapters.flags import FlagFile
+from crossfade.adapters.flagd import FlagFile
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.runtime.settings import PREFIX, ServiceSettings, read_settings

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from test_demo_screen import report
 
-from crossfade.adapters.flags import FlagFile
+from crossfade.adapters.flagd import FlagFile
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade_demo.book import Acknowledged, Book

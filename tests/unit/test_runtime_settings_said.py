@@ -12,7 +12,7 @@ import pytest
 
 from controller.main import main as controller_main
 from controller.settings import ControllerSettings
-from crossfade.adapters.flags import read_flagd_file
+from crossfade.adapters.flagd import read_flagd_file
 from crossfade.core.mapping.rules import Rename, RuleMapping, Table, key_prefixes
 from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.settings import PREFIX, ServiceSettings, describe_settings, load_mapping, read_settings

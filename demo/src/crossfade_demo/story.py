@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from crossfade.adapters.flags import FlagFile, flagd_file, parse_flagd_file
+from crossfade.adapters.flagd import FlagFile, flagd_file, parse_flagd_file
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade_demo import chaos
 from crossfade_demo.book import Book, Wallet

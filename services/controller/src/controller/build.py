@@ -19,7 +19,9 @@ from crossfade.adapters.control.lease import DynamoLease
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db, missing_tables
+from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.dynamodb import DynamoDB, Page
+from crossfade.adapters.flagd import FlagFile
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objects
 from crossfade.adapters.tables import DynamoTable
@@ -84,8 +86,6 @@ def _place(settings: ControllerSettings) -> FlagPublisher | None:
         return ConfigMapFlags(settings.flag_config_map, in_cluster())
     if settings.flag_file is None:
         return None
-    from crossfade.adapters.flags import FlagFile  # OpenFeature is dear to import
-
     return FlagFile(settings.flag_file)
 
 

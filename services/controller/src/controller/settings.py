@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from pydantic import Field, field_validator
 
+from crossfade.adapters.flagd import check_writable
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.evidence import Bounds
 from crossfade.core.values.errors import ConfigError, PoisonRecord
@@ -174,8 +175,6 @@ class ControllerSettings(ListeningSettings):
                 "CROSSFADE_FLAG_FILE: not set, nor is CROSSFADE_FLAG_CONFIG_MAP; flags are published there"
             )
         else:
-            from crossfade.adapters.flags import check_writable  # OpenFeature is dear to import
-
             check_writable(self.flag_file)
 
     def bounds(self) -> Bounds:

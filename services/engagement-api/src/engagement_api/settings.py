@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from crossfade.adapters.flagd import read_flagd_file
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.marks_settings import MarksSettings
@@ -75,7 +76,5 @@ class Settings(ListeningSettings, MarksSettings):
 
     def checks(self) -> Iterator[Callable[[], object]]:
         """See `ServiceSettings.checks`."""
-        from crossfade.adapters.flags import read_flagd_file  # OpenFeature is dear to import
-
         yield from super().checks()
         yield lambda: read_flagd_file(self.flags())

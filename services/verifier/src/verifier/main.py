@@ -19,7 +19,7 @@ import structlog
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.flags import parse_flagd_file
+from crossfade.adapters.flagd import standing
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient
 from crossfade.adapters.tables import DynamoTable
@@ -28,7 +28,6 @@ from crossfade.adapters.wire import Wire
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import control_tables
 from crossfade.core.replication.change import Change
-from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import control_client, wire_config
@@ -155,12 +154,14 @@ class Service:
 def says_complete(flag_file: Path | None) -> bool:
     """Return whether the flag document says `complete`; asked once a pass, so the file is read and not watched.
 
-    A file that is missing or broken says nothing: before COMPLETE the answer makes no difference.
+    A file that is missing says nothing: before COMPLETE the answer makes no difference. Of one that is refused, what
+    it would say counts, since `complete` never ends (ADR 0018).
     """
     try:
-        return flag_file is not None and parse_flagd_file(flag_file.read_text())[0].complete
-    except (ConfigError, OSError):
+        found = None if flag_file is None else standing(flag_file.read_text())
+    except (OSError, ValueError):
         return False
+    return found is not None and found.document.complete
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

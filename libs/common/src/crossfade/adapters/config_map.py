@@ -14,7 +14,7 @@ import ssl
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from crossfade.adapters.flags import flagd_file, parse_flagd_file
+from crossfade.adapters.flagd import flagd_file, standing
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.ports.flags import Flags, refuse_older
@@ -97,7 +97,7 @@ class ConfigMapFlags:
         await asyncio.to_thread(self._ask, "PATCH", f"{self._path}?fieldManager={FIELD_MANAGER}", json.dumps(body))
 
     async def in_place(self) -> Flags | None:
-        """Return what the entry says; None when it is not there, or broken.
+        """Return what the entry holds, in force or not; None when it is not there, or nothing could be taken back.
 
         Raises:
             ConfigError, StoreUnavailable: as `publish`.
@@ -107,11 +107,7 @@ class ConfigMapFlags:
     def _read(self) -> tuple[Flags | None, str]:
         body = json.loads(self._ask("GET", self._path))
         version = str(body["metadata"]["resourceVersion"])
-        try:
-            document, dual_write = parse_flagd_file(body.get("data", {})[ENTRY])
-        except (KeyError, ConfigError):
-            return None, version
-        return Flags(document, dual_write, age_s=0.0), version
+        return standing((body.get("data") or {}).get(ENTRY, "")), version
 
     def _ask(self, method: str, path: str, body: str | None = None) -> bytes:
         try:

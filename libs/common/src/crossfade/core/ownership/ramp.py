@@ -5,6 +5,7 @@ The flag only hints. It may be stale or differ between pods; the conditions of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import xxhash
@@ -59,6 +60,35 @@ def next_generation(highest: int) -> int:
     even one and refused by the table it was meant for (ADR 0014). So an odd number found in a row is rounded up.
     """
     return highest + 2 - highest % 2
+
+
+def document_of_flag(value: object) -> FlagDocument:
+    """Read the value of the flag `ownership`: the one place that says what each value means.
+
+    A number is a whole JSON number: `"5000"`, `null`, `true` and `5000.0` are none, and a share beyond all keys means
+    nothing. A missing field is not its default: whoever left it out may have meant another. A field that this version
+    doesn't know is left alone, since a newer controller may publish it.
+
+    Args:
+        value: as decoded from JSON.
+
+    Raises:
+        ConfigError: with the name of the field that can't be meant, and what it should be.
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"ownership is {value!r}: an object with {', '.join(FlagDocument._fields)} is needed")
+    missing = [name for name in FlagDocument._fields if name not in value]
+    if missing:
+        raise ConfigError(f"ownership has no {', '.join(missing)}")
+    share, new_gen, legacy_gen, complete = (value[name] for name in FlagDocument._fields)
+    if type(share) is not int or not 0 <= share <= FULL_SHARE:
+        raise ConfigError(f"ownership.share is {share!r}: a whole number from 0 to {FULL_SHARE} is needed")
+    for name, generation in (("new_gen", new_gen), ("legacy_gen", legacy_gen)):
+        if type(generation) is not int or generation < 0:
+            raise ConfigError(f"ownership.{name} is {generation!r}: a whole number from 0 up is needed")
+    if type(complete) is not bool:
+        raise ConfigError(f"ownership.complete is {complete!r}: true or false is needed")
+    return FlagDocument(share, new_gen, legacy_gen, complete)
 
 
 def check_generations(document: FlagDocument) -> FlagDocument:
