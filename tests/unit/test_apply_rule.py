@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from msgspec import Raw
 
@@ -270,6 +272,56 @@ def test_rule_9_an_attribute_that_the_mapping_does_not_know_is_never_dropped() -
 def test_a_record_that_can_not_be_read_is_poison(raw: bytes) -> None:
     with pytest.raises(PoisonRecord):
         RULE_FORWARD.decide(decode_change(raw, ("pk", "sk")))
+
+
+def committed(at: int, precision: str | None) -> bytes:
+    """A record whose commit time and precision field are as told; None for no field at all."""
+    record = json.loads(payload(legacy(), None))
+    record["dynamodb"]["ApproximateCreationDateTime"] = at
+    record["dynamodb"]["ApproximateCreationDateTimePrecision"] = precision
+    if precision is None:
+        del record["dynamodb"]["ApproximateCreationDateTimePrecision"]
+    return json.dumps(record).encode()
+
+
+@pytest.mark.parametrize(
+    ("at", "precision", "us", "precise"),
+    [
+        (COMMITTED_US, "MICROSECOND", COMMITTED_US, True),
+        (COMMITTED_US // 1000, "MILLISECOND", COMMITTED_US // 1000 * 1000, False),
+        (COMMITTED_US // 1000, None, COMMITTED_US // 1000 * 1000, False),
+        (COMMITTED_US, None, COMMITTED_US, True),
+        (10**12, "MILLISECOND", 10**15, False),
+        (10**16 - 1, None, 10**16 - 1, True),
+    ],
+)
+def test_b6_a_commit_time_is_read_in_the_unit_that_its_record_names_or_that_can_be(
+    at: int, precision: str | None, us: int, precise: bool
+) -> None:
+    """16 digits without the field were taken for ms: a version above 10^17, and so above every stamped row's."""
+    change = decode_change(committed(at, precision), ("pk", "sk"))
+    assert (change.committed_us, change.precise) == (us, precise)
+    found = RULE_FORWARD.decide(change)
+    assert transfer_of(found).version < FIRST_STAMPED
+
+
+@pytest.mark.parametrize(
+    ("at", "precision", "why"),
+    [
+        (COMMITTED_US, "MILLISECOND", f"{COMMITTED_US} can't be in MILLISECOND"),
+        (COMMITTED_US // 1000, "MICROSECOND", f"{COMMITTED_US // 1000} can't be in MICROSECOND"),
+        (COMMITTED_US * 1000, None, "can't be in ms or µs"),
+        (COMMITTED_US * 1000, "NANOSECOND", "precision 'NANOSECOND', which is unknown"),
+        (COMMITTED_US * 1000, "MICROSECOND", "can't be in MICROSECOND"),
+        (COMMITTED_US // 1_000_000, None, "can't be in ms or µs"),
+        (0, "MILLISECOND", "can't be in MILLISECOND"),
+        (-COMMITTED_US, "MICROSECOND", "can't be in MICROSECOND"),
+        (10**13, "MILLISECOND", "can't be in MILLISECOND"),
+    ],
+)
+def test_b6_a_commit_time_that_cannot_be_is_poison(at: int, precision: str | None, why: str) -> None:
+    with pytest.raises(PoisonRecord, match=why):
+        decode_change(committed(at, precision), ("pk", "sk"))
 
 
 def test_an_old_image_that_is_no_item_is_poison_where_it_is_needed() -> None:

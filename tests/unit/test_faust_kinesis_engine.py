@@ -8,10 +8,13 @@ from itertools import pairwise
 import pytest
 
 from faust_kinesis import (
+    TRIM_HORIZON,
     CheckpointExpired,
     DynamoLeases,
+    PrivateCursor,
     ServiceError,
 )
+from faust_kinesis.client import StreamPage
 from faust_kinesis.memory import MemoryBackend, MemoryKinesis, throttled
 from faust_kinesis.virtual_time import run, wall_clock_s
 from faust_kinesis_engine import HOUR_S, engine_on, filled, numbers, options, read, reading
@@ -313,6 +316,56 @@ def test_an_iterator_that_expired_during_long_work_costs_neither_a_record_nor_a_
                 seen += numbers(batch)
                 await engine.ack(batch)
             assert seen == list(range(30))
+
+    run(scenario())
+
+
+class Expiring(MemoryKinesis):
+    """Hands out iterators that have expired already, `good_from_s` on good ones."""
+
+    good_from_s = float("inf")
+
+    async def get_records(self, iterator: str, limit: int) -> StreamPage:
+        if self.now_s() < self.good_from_s:
+            self.reads.append(("", self.now_s()))
+            raise ServiceError("Iterator expired.", reason="ExpiredIteratorException", retryable=False)
+        return await super().get_records(iterator, limit)
+
+
+def test_b6_an_iterator_that_is_always_expired_is_asked_for_ever_more_slowly_and_named() -> None:
+    """It was renewed as fast as the service answered: 858 times a second."""
+
+    async def scenario() -> None:
+        kinesis = Expiring(now_s=wall_clock_s)
+        for number in range(3):
+            kinesis.put(b"%d" % number)
+        async with reading(kinesis, MemoryBackend()) as engine:
+            assert await engine.ready(timeout_s=60, limit=1) == []
+            assert 8 <= len(kinesis.reads) <= 30, "a minute of it: the first at once, then up to 8 s between two"
+            (shard,) = engine.report().shards
+            assert shard.trouble is not None
+            assert "a new iterator has expired before its first read" in shard.trouble
+            kinesis.good_from_s = 0.0
+            assert await read(engine, 3) == [0, 1, 2]
+            assert engine.report().shards[0].trouble is None
+
+    run(scenario())
+
+
+def test_b6_a_private_cursor_backs_off_from_expired_iterators_too() -> None:
+    async def scenario() -> None:
+        kinesis = Expiring(now_s=wall_clock_s)
+        cursor = PrivateCursor(kinesis, "stream", TRIM_HORIZON, options(), now_s=wall_clock_s)
+
+        async def drain() -> None:
+            async for _ in cursor.batches():
+                pass
+
+        task = asyncio.create_task(drain())
+        await asyncio.sleep(60)
+        assert 8 <= len(kinesis.reads) <= 30
+        assert "a new iterator has expired" in str(cursor.report()[0].trouble)
+        task.cancel()
 
     run(scenario())
 

@@ -72,6 +72,36 @@ def answer(*sequences: int) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": str(each)} for each in sequences]}
 
 
+CONSUMER = "stream/wallet-changes/consumer/crossfade-forward:1764230400"
+
+
+@pytest.mark.parametrize("region", ["aws:kinesis:us-east-1", "aws-us-gov:kinesis:us-gov-west-1"])
+@pytest.mark.parametrize("source", ["stream/wallet-changes", CONSUMER])
+def test_b6_an_event_of_a_consumer_is_of_its_stream(source: str, region: str) -> None:
+    """With enhanced fan-out the event source is the consumer: its name was taken for a part of the stream's."""
+    found = event(write(1))
+    found["Records"][0]["eventSourceARN"] = f"arn:{region}:000000000000:{source}"
+    assert read_event(found).stream == STREAM
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:dynamodb:us-east-1:000000000000:table/wallet/stream/2026-11-28T00:00:00.000",
+        "arn:aws:kinesis:us-east-1:000000000000:stream/wallet-changes/consumer/",
+        "arn:aws:kinesis:us-east-1:000000000000:stream/",
+        "arn:aws:sqs:us-east-1:000000000000:wallet-changes",
+        "wallet-changes",
+        "",
+    ],
+)
+def test_b6_an_event_of_something_else_is_refused_with_its_arn(arn: str) -> None:
+    found = event(write(1))
+    found["Records"][0]["eventSourceARN"] = arn
+    with pytest.raises(ConfigError, match=r"neither a Kinesis stream's ARN"):
+        read_event(found)
+
+
 class Hot(Counting):
     """A table that sends back what is on its hot keys."""
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import pytest
 
+from crossfade.adapters.admin import DynamoAdmin
+from crossfade.adapters.control.tables import look_at_tables
 from crossfade.adapters.dynamodb import EMPTY_ROUNDS, DynamoDB, Page, StatementResult
 from crossfade.adapters.kinesis import MAX_PUT_RECORDS, PUT_ATTEMPTS, Fetched, Kinesis, StreamRecord, StreamShard
 from crossfade.adapters.wire import Credentials, ServiceError, StaticCredentials, Wire, WireConfig
+from crossfade.core.migration.control import control_tables
 from crossfade.core.values.errors import StoreUnavailable, Throttled
 from crossfade.core.values.image import Image, of_string
 
@@ -81,7 +84,8 @@ async def test_an_item_that_is_not_there_is_none() -> None:
 
 
 def found(_operation: str, request: dict[str, Any]) -> dict[str, Any]:
-    return {"Responses": {table: asked["Keys"] for table, asked in request["RequestItems"].items()}}
+    read = {table: asked["Keys"] for table, asked in request["RequestItems"].items()}
+    return {"Responses": read, "UnprocessedKeys": {}}
 
 
 async def test_batch_get_reads_any_count_by_hundreds_and_a_key_given_twice_once() -> None:
@@ -211,7 +215,65 @@ async def test_the_last_page_names_no_next_key() -> None:
     assert await store.query(b'{"TableName":"t"}') == Page([], None, 0)
 
 
+async def test_a_count_reads_no_items() -> None:
+    store, _ = dynamodb({"Count": 3, "ScannedCount": 3, "LastEvaluatedKey": {"pk": {"S": "x"}}})
+    page = await store.query_count(b'{"TableName":"t","Select":"COUNT"}')
+    assert (page.items, page.scanned, page.next_key is not None) == ([], 3, True)
+
+
+READS: dict[str, Callable[[DynamoDB], Awaitable[object]]] = {
+    "Scan": lambda store: store.scan("table"),
+    "Query": lambda store: store.query(b'{"TableName":"t"}'),
+    "Query for a count": lambda store: store.query_count(b'{"TableName":"t","Select":"COUNT"}'),
+    "BatchGetItem": lambda store: store.batch_get("table", [key(1)]),
+    "BatchExecuteStatement": lambda store: store.execute([b"{}"]),
+}
+
+
+@pytest.mark.parametrize("answer", [{}, {"ConsumedCapacity": {}}, {"Count": 0}], ids=["{}", "no field", "count only"])
+@pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+async def test_b6_an_answer_without_its_fields_is_a_failure_and_never_the_end(
+    read: Callable[[DynamoDB], Awaitable[object]], answer: dict[str, Any]
+) -> None:
+    """HTTP 200 with `{}` was taken for the last page of a table, and for keys without rows."""
+    store, _ = dynamodb(answer)
+    with pytest.raises(StoreUnavailable, match="unreadable answer"):
+        await read(store)
+
+
+async def test_b6_a_page_without_its_items_is_none() -> None:
+    store, _ = dynamodb({"Count": 3, "ScannedCount": 3})
+    with pytest.raises(StoreUnavailable, match="Items"):
+        await store.scan("table")
+    with pytest.raises(StoreUnavailable, match="Items"):
+        await store.query(b'{"TableName":"t"}')
+
+
 # Kinesis
+
+
+@pytest.mark.parametrize("answer", [{}, {"Records": []}, {"MillisBehindLatest": 0}, {"NextShardIterator": "x"}])
+async def test_b6_a_shard_ends_only_by_an_answer_that_is_whole(answer: dict[str, Any]) -> None:
+    stream, _ = kinesis(answer)
+    with pytest.raises(StoreUnavailable, match="GetRecords: unreadable answer"):
+        await stream.get_records("it")
+
+
+@pytest.mark.parametrize("operation", ["table", "stream", "destinations", "export_facts", "import_facts"])
+@pytest.mark.parametrize("answer", [{}, b"null", b"[]", b"<html>"])
+async def test_b6_a_description_without_its_subject_is_a_failure(
+    operation: str, answer: dict[str, Any] | bytes
+) -> None:
+    """An empty one was "no change stream", or a KeyError."""
+    admin = DynamoAdmin(dynamodb(answer)[1], kinesis(answer)[1])
+    with pytest.raises(StoreUnavailable, match=r"Describe\w+: (the answer has no|unreadable answer)"):
+        await getattr(admin, operation)("name")
+
+
+async def test_b6_a_control_table_without_its_description_is_not_missing() -> None:
+    _, wire = dynamodb({"Table": {}})
+    with pytest.raises(StoreUnavailable, match="DescribeTable: unreadable answer"):
+        await look_at_tables(wire, control_tables("demo"))
 
 
 async def test_shards_are_listed_over_all_pages_with_their_parents() -> None:
@@ -268,7 +330,7 @@ async def test_records_come_decoded_and_their_sequence_numbers_untouched() -> No
     assert wire.calls == [("GetRecords", {"ShardIterator": "it", "Limit": 77})]
 
 
-@pytest.mark.parametrize("ended", [{}, {"NextShardIterator": None}])
+@pytest.mark.parametrize("ended", [{"MillisBehindLatest": 0}, {"NextShardIterator": None, "MillisBehindLatest": 0}])
 async def test_a_shard_read_to_its_end_has_no_next_iterator(ended: dict[str, Any]) -> None:
     stream, _ = kinesis({"Records": []} | ended)
     assert (await stream.get_records("it")).next_iterator is None

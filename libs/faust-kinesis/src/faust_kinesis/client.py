@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple, Protocol
 
@@ -126,7 +126,7 @@ class BotoKinesis:
                     shard["ShardId"],
                     tuple(shard[end] for end in ("ParentShardId", "AdjacentParentShardId") if shard.get(end)),
                 )
-                for shard in answer["Shards"]
+                for shard in needed(answer, "list_shards", "Shards")
             ]
             if not answer.get("NextToken"):
                 return shards
@@ -142,7 +142,7 @@ class BotoKinesis:
         elif at_s is not None:
             request = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": at_s}
         answer = await self._call("get_shard_iterator", StreamName=stream, ShardId=shard_id, **request)
-        return str(answer["ShardIterator"])
+        return str(needed(answer, "get_shard_iterator", "ShardIterator"))
 
     async def get_records(self, iterator: str, limit: int) -> StreamPage:
         """See `KinesisClient`."""
@@ -154,9 +154,10 @@ class BotoKinesis:
                 record["Data"],
                 record["ApproximateArrivalTimestamp"].timestamp(),
             )
-            for record in answer["Records"]
+            for record in needed(answer, "get_records", "Records")
         )
-        return StreamPage(records, answer.get("NextShardIterator"), answer.get("MillisBehindLatest") or 0)
+        behind_ms = int(needed(answer, "get_records", "MillisBehindLatest"))
+        return StreamPage(records, answer.get("NextShardIterator"), behind_ms)
 
     async def close(self) -> None:
         """Give back connections."""
@@ -184,6 +185,17 @@ def boto_client(service: str, *, region: str | None, endpoint_url: str | None) -
 
     config = AioConfig(retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=10)
     return get_session().create_client(service, region_name=region, endpoint_url=endpoint_url, config=config)
+
+
+def needed(answer: Mapping[str, Any], operation: str, name: str) -> Any:
+    """Return a field that every answer has: without it, an answer is no answer, and least of all the end of a shard.
+
+    Raises:
+        ServiceError: it is missing (`retryable`).
+    """
+    if answer.get(name) is None:
+        raise ServiceError(f"{operation}: the answer has no {name}", reason="IncompleteAnswer", retryable=True)
+    return answer[name]
 
 
 async def boto_call(client: Any, operation: str, **request: Any) -> Any:

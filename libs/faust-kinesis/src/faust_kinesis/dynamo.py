@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from faust_kinesis.client import boto_call, boto_client
+from faust_kinesis.client import boto_call, boto_client, needed
 from faust_kinesis.errors import ServiceError
 from faust_kinesis.leases import Value, put_request, query_request, read_item, update_request
 
@@ -33,7 +33,7 @@ class DynamoBackend:
         request = query_request(self._table, pk)
         while True:
             answer = await self._call("query", **request)
-            found += [read_item(item) for item in answer["Items"]]
+            found += [read_item(item) for item in needed(answer, "query", "Items")]
             if "LastEvaluatedKey" not in answer:
                 return found
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

@@ -48,6 +48,13 @@ class CheckpointExpired(KinesisTransportError):
     code = "checkpoint_expired"
 
 
+class IteratorUnusable(KinesisTransportError):
+    """Iterators expire as soon as they are made: asking for the next at once would only spend the shard's calls."""
+
+    code = "iterator_unusable"
+    retryable = True
+
+
 class ServiceError(KinesisTransportError):
     """AWS refused a call or did not answer it.
 

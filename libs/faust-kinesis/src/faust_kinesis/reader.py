@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from faust_kinesis.client import Fetched, KinesisClient, Record
-from faust_kinesis.errors import CheckpointExpired, Fault, fault_of
+from faust_kinesis.errors import CheckpointExpired, Fault, IteratorUnusable, fault_of
 from faust_kinesis.options import Options
 from faust_kinesis.position import TRIM_HORIZON, Position
 
@@ -92,6 +92,7 @@ class ShardReader:
         self._options = options
         self._now_s = now_s
         self._iterator: str | None = None
+        self._iterator_expired = False
         self._backoff = Backoff()
         self._next_read = 0.0
         self.trouble: str | None = None
@@ -112,6 +113,7 @@ class ShardReader:
                 await self._recover(error)
                 continue
             self._backoff.reset()
+            self._iterator_expired = False
             self.trouble = None
             self._next_read = loop.time() + self._pause_s(fetched)
             return self._page(fetched)
@@ -171,7 +173,13 @@ class ShardReader:
         fault = fault_of(error)
         if fault is Fault.ITERATOR_EXPIRED:
             self._iterator = None
-            return
+            if not self._iterator_expired:  # the batch took longer than an iterator lives: the next one is good
+                self._iterator_expired = True
+                return
+            error = IteratorUnusable(
+                f"{self._stream} {self._shard_id}: a new iterator has expired before its first read; is the service's "
+                f"clock right, or what stands between? {error}"
+            )
         if fault is Fault.TRIMMED:
             raise CheckpointExpired(f"{self._stream} {self._shard_id}: {error}") from error
         if fault is Fault.FATAL:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from crossfade.core.values.errors import ConfigError
+
+_SOURCE: Final = re.compile(
+    r"arn:[\w-]+:kinesis:[\w-]*:\d*:stream/(?P<stream>[\w.-]+)(/consumer/[\w.-]+:\d+)?", re.ASCII
+)
 
 
 class EventRecord(NamedTuple):
@@ -47,7 +52,7 @@ def read_event(event: Mapping[str, Any]) -> EventBatch:
         found = event["Records"]
         first = found[0]
         shard_id, _, _ = first["eventID"].rpartition(":")
-        stream = first["eventSourceARN"].rpartition(":stream/")[2]
+        stream = stream_of(first["eventSourceARN"])
         records = [
             EventRecord(
                 each["kinesis"]["sequenceNumber"],
@@ -59,6 +64,21 @@ def read_event(event: Mapping[str, Any]) -> EventBatch:
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(f"this is no event of a Kinesis event source mapping: {error!r}") from error
     return EventBatch(stream, shard_id, records)
+
+
+def stream_of(arn: str) -> str:
+    """Return the name of the stream that an event comes from.
+
+    An event source is the stream, or one of its consumers with enhanced fan-out, whose ARN goes on with
+    `/consumer/NAME:TIMESTAMP` (ConsumerARN in Kinesis' API reference).
+
+    Raises:
+        ValueError: it is the ARN of something else.
+    """
+    found = _SOURCE.fullmatch(arn)
+    if found is None:
+        raise ValueError(f"{arn!r} is neither a Kinesis stream's ARN nor that of a consumer of one")
+    return found["stream"]
 
 
 def done_up_to(batch: EventBatch, left: int | None) -> dict[str, Any]:

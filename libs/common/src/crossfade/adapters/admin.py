@@ -9,12 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from crossfade.adapters.wire import ServiceError, Wire
+from crossfade.adapters.wire.answers import read_answer
+from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.shape import IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
 
 NOT_FOUND: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
 IN_USE: Final = "ResourceInUseException"
 OFF: Final = frozenset({"DISABLED", "DISABLING"})
+
+_object: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 def _index_keys(table: dict[str, Any], types: dict[str, str]) -> tuple[IndexKey, ...]:
@@ -44,13 +48,15 @@ class DynamoAdmin:
             if error.reason in NOT_FOUND:
                 return None
             raise
-        table = described["Table"]
+        table = _part(described, "DescribeTable", "Table")
         recovery, ttl = await asyncio.gather(
             _call(self._dynamodb, "DescribeContinuousBackups", request),
             _call(self._dynamodb, "DescribeTimeToLive", request),
         )
-        point_in_time = recovery.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
-        expiry = ttl.get("TimeToLiveDescription", {})
+        point_in_time = _part(recovery, "DescribeContinuousBackups", "ContinuousBackupsDescription").get(
+            "PointInTimeRecoveryDescription", {}
+        )
+        expiry = _part(ttl, "DescribeTimeToLive", "TimeToLiveDescription")
         types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
         schema = sorted(table["KeySchema"], key=lambda each: each["KeyType"] != "HASH")
         return TableFacts(
@@ -73,13 +79,13 @@ class DynamoAdmin:
             if error.reason in NOT_FOUND:
                 return None
             raise
-        summary = described["StreamDescriptionSummary"]
+        summary = _part(described, "DescribeStreamSummary", "StreamDescriptionSummary")
         shards: list[dict[str, Any]] = []
         if summary["StreamStatus"] == "ACTIVE":
             request: dict[str, Any] = {"StreamName": name}
             while True:
                 page = await _call(self._kinesis, "ListShards", request)
-                shards += page["Shards"]
+                shards += _part(page, "ListShards", "Shards")
                 if not page.get("NextToken"):
                     break
                 request = {"NextToken": page["NextToken"]}
@@ -110,14 +116,15 @@ class DynamoAdmin:
 
     async def destinations(self, table: str) -> list[Destination]:
         """Return a table's change streams."""
-        answer = await _call(self._dynamodb, "DescribeKinesisStreamingDestination", {"TableName": table})
+        asked = "DescribeKinesisStreamingDestination"
+        answer = await _call(self._dynamodb, asked, {"TableName": table})
         return [
             Destination(
                 stream_arn=each["StreamArn"],
                 status=each["DestinationStatus"],
                 precision=each.get("ApproximateCreationDateTimePrecision", "MILLISECOND"),
             )
-            for each in answer.get("KinesisDataStreamDestinations", [])
+            for each in _part(answer, asked, "KinesisDataStreamDestinations")
         ]
 
     async def enable_destination(self, table: str, stream_arn: str) -> None:
@@ -156,13 +163,16 @@ class DynamoAdmin:
             "ClientToken": token,
         }
         answer = await _call(self._dynamodb, "ExportTableToPointInTime", request)
-        return str(answer["ExportDescription"]["ExportArn"])
+        return str(_part(answer, "ExportTableToPointInTime", "ExportDescription", "ExportArn"))
 
     async def export_facts(self, arn: str) -> ExportFacts:
         """Describe an export."""
-        facts = (await _call(self._dynamodb, "DescribeExport", {"ExportArn": arn}))["ExportDescription"]
+        answer = await _call(self._dynamodb, "DescribeExport", {"ExportArn": arn})
+        facts = _part(answer, "DescribeExport", "ExportDescription")
         return ExportFacts(
-            status=facts["ExportStatus"], manifest=facts.get("ExportManifest") or "", failure=_failure(facts)
+            status=_part(facts, "DescribeExport", "ExportStatus"),
+            manifest=facts.get("ExportManifest") or "",
+            failure=_failure(facts),
         )
 
     async def import_table(
@@ -185,13 +195,14 @@ class DynamoAdmin:
             },
         }
         answer = await _call(self._dynamodb, "ImportTable", request)
-        return str(answer["ImportTableDescription"]["ImportArn"])
+        return str(_part(answer, "ImportTable", "ImportTableDescription", "ImportArn"))
 
     async def import_facts(self, arn: str) -> ImportFacts:
         """Describe an import."""
-        facts = (await _call(self._dynamodb, "DescribeImport", {"ImportArn": arn}))["ImportTableDescription"]
+        answer = await _call(self._dynamodb, "DescribeImport", {"ImportArn": arn})
+        facts = _part(answer, "DescribeImport", "ImportTableDescription")
         return ImportFacts(
-            status=facts["ImportStatus"],
+            status=_part(facts, "DescribeImport", "ImportStatus"),
             imported=int(facts.get("ImportedItemCount", 0)),
             errors=int(facts.get("ErrorCount", 0)),
             failure=_failure(facts),
@@ -204,4 +215,18 @@ def _failure(facts: dict[str, Any]) -> str:
 
 async def _call(wire: Wire, operation: str, request: object) -> dict[str, Any]:
     answer = await wire.call(operation, msgspec.json.encode(request))
-    return msgspec.json.decode(answer, type=dict[str, Any]) if answer else {}
+    return read_answer(_object, operation, answer) if answer else {}
+
+
+def _part(answer: dict[str, Any], operation: str, *path: str) -> Any:
+    """Return what every answer of an operation holds.
+
+    Raises:
+        StoreUnavailable: it is missing: an empty answer is no table, stream or export without anything.
+    """
+    found: Any = answer
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    if found is None:
+        raise StoreUnavailable(f"{operation}: the answer has no {'.'.join(path)}")
+    return found

@@ -87,13 +87,24 @@ class _Keys(msgspec.Struct):
 
 
 class _BatchGetAnswer(msgspec.Struct):
-    Responses: dict[str, list[Image]] = {}
-    UnprocessedKeys: dict[str, _Keys] = {}
+    """Both are always there, empty or not: without them, rows would be taken for missing."""
+
+    Responses: dict[str, list[Image]]
+    UnprocessedKeys: dict[str, _Keys]
+
+
+class _CountAnswer(msgspec.Struct):
+    """DynamoDB always counts what it looked at: an answer without that is none, and no end of a table."""
+
+    ScannedCount: int
+    LastEvaluatedKey: Image | None = None
 
 
 class _PageAnswer(msgspec.Struct):
-    Items: list[Image] = []
-    ScannedCount: int = 0
+    """As `_CountAnswer`, with the items, which are there even if none is."""
+
+    Items: list[Image]
+    ScannedCount: int
     LastEvaluatedKey: Image | None = None
 
 
@@ -101,6 +112,7 @@ _item_answer = msgspec.json.Decoder(_ItemAnswer)
 _attributes_answer = msgspec.json.Decoder(_AttributesAnswer)
 _batch_answer = msgspec.json.Decoder(_BatchAnswer)
 _batch_get_answer = msgspec.json.Decoder(_BatchGetAnswer)
+_count_answer = msgspec.json.Decoder(_CountAnswer)
 _page_answer = msgspec.json.Decoder(_PageAnswer)
 _encode = msgspec.json.encode
 _DONE: Final = StatementResult(None, None)
@@ -246,6 +258,11 @@ class DynamoDB:
     async def query(self, request: bytes) -> Page:
         """Send a whole Query request; return its page."""
         return _page("Query", await self._wire.call("Query", request))
+
+    async def query_count(self, request: bytes) -> Page:
+        """Send a whole Query request that selects the count; return its page, which has no items."""
+        answer = read_answer(_count_answer, "Query", await self._wire.call("Query", request))
+        return Page([], answer.LastEvaluatedKey or None, answer.ScannedCount)
 
     async def scan(
         self,

@@ -57,9 +57,11 @@ class StreamShard(NamedTuple):
 
 
 class _FetchAnswer(msgspec.Struct):
+    """Kinesis always says how far behind an answer is: without that, no iterator would be taken for a shard's end."""
+
     Records: list[StreamRecord]
+    MillisBehindLatest: int
     NextShardIterator: str | None = None
-    MillisBehindLatest: int = 0
 
 
 class _Shard(msgspec.Struct):

@@ -82,7 +82,7 @@ class DynamoDeadLetters:
     async def _count(self, pk: str) -> int:
         total, start = 0, None
         while total < COUNT_AT_MOST:
-            page = await self._db.query(query_request(self._table, pk, start=start, count=True))
+            page = await self._db.query_count(query_request(self._table, pk, start=start, count=True))
             total += page.scanned
             start = page.next_key
             if start is None:

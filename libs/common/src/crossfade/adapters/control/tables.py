@@ -10,6 +10,7 @@ import msgspec
 from crossfade.adapters.control.rows import encode
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ServiceError, Wire
+from crossfade.adapters.wire.answers import read_answer
 from crossfade.core.migration.control import CREATE, PK, SK, ControlTables, restoring
 from crossfade.core.values.errors import StateMissing, StoreUnavailable
 
@@ -37,7 +38,7 @@ class TableState(NamedTuple):
 
 
 class _Table(msgspec.Struct):
-    TableStatus: str = ""
+    TableStatus: str
     DeletionProtectionEnabled: bool = False
 
 
@@ -59,6 +60,11 @@ class _Continuous(msgspec.Struct):
 
 class _Counted(msgspec.Struct):
     Count: int
+
+
+_described: Final = msgspec.json.Decoder(_Described)
+_continuous: Final = msgspec.json.Decoder(_Continuous)
+_counted: Final = msgspec.json.Decoder(_Counted)
 
 
 class _Named:
@@ -148,7 +154,7 @@ async def _look(wire: Wire, name: str) -> TableState:
     if table is None:
         return TableState(name)
     answer = await wire.call("DescribeContinuousBackups", encode({"TableName": name}))
-    backups = msgspec.json.decode(answer, type=_Continuous).ContinuousBackupsDescription
+    backups = read_answer(_continuous, "DescribeContinuousBackups", answer).ContinuousBackupsDescription
     has_rows = table.TableStatus == "ACTIVE" and await _has_rows(wire, name)
     recoverable = backups.PointInTimeRecoveryDescription.PointInTimeRecoveryStatus == "ENABLED"
     return TableState(name, table.TableStatus, recoverable, table.DeletionProtectionEnabled, has_rows)
@@ -156,7 +162,7 @@ async def _look(wire: Wire, name: str) -> TableState:
 
 async def _has_rows(wire: Wire, name: str) -> bool:
     request = encode({"TableName": name, "Limit": 1, "Select": "COUNT", "ConsistentRead": True})
-    return msgspec.json.decode(await wire.call("Scan", request), type=_Counted).Count > 0
+    return read_answer(_counted, "Scan", await wire.call("Scan", request)).Count > 0
 
 
 async def _create(wire: Wire, name: str) -> None:
@@ -207,4 +213,4 @@ async def _describe(wire: Wire, name: str) -> _Table | None:
         if error.reason in _ABSENT:
             return None
         raise
-    return msgspec.json.decode(answer, type=_Described).Table
+    return read_answer(_described, "DescribeTable", answer).Table

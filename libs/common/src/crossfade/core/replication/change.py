@@ -39,7 +39,7 @@ class _Body(Struct, gc=False):
     Keys: dict[str, dict[str, str]]
     NewImage: dict[str, Raw] | None = None
     OldImage: Raw = _NOTHING
-    ApproximateCreationDateTimePrecision: str = "MILLISECOND"
+    ApproximateCreationDateTimePrecision: str = ""
 
 
 class _Record(Struct, gc=False):
@@ -60,7 +60,30 @@ class _Version(Struct, gc=False):
 _decode = msgspec.json.Decoder(_Record).decode
 _decode_version = msgspec.json.Decoder(_Version | None).decode
 _decode_old = msgspec.json.Decoder(dict[str, Raw] | None).decode
-_MICROSECOND: Final = "MICROSECOND"
+_FIRST: Final = 10**12
+_LAST: Final = 10**13
+"""Commit times in ms have 13 digits from 2001 to 2286, and in µs 16: neither can be meant by the other."""
+
+
+def _committed(at: int, precision: str) -> tuple[int, bool]:
+    """Return a commit time in µs, and whether it came in µs: as its precision field says, and as can be.
+
+    A record without the field is older than the field, and in ms; one that has 16 digits nevertheless is in µs, since
+    in ms it would be committed 50,000 years from now, and its version would be above those of all stamped rows.
+
+    Raises:
+        PoisonRecord: the time can't be meant as the field says, or the field says what nobody knows.
+    """
+    if precision == "MICROSECOND" or (not precision and at >= 1000 * _FIRST):
+        if 1000 * _FIRST <= at < 1000 * _LAST:
+            return at, True
+    elif precision in ("MILLISECOND", ""):
+        if _FIRST <= at < _LAST:
+            return at * 1000, False
+    else:
+        raise PoisonRecord(f"not a change record: a commit time of the precision {precision!r}, which is unknown")
+    unit = precision or "ms or µs"
+    raise PoisonRecord(f"not a change record: a commit time of {at} can't be in {unit}, between 2001 and 2286")
 
 
 class Change(Struct, gc=False):
@@ -128,20 +151,20 @@ def decode_change(payload: bytes, key_names: Sequence[str]) -> Change:
         key_names: the table's key attributes, in the order of its key schema.
 
     Raises:
-        PoisonRecord: it is no change record of this shape.
+        PoisonRecord: it is no change record of this shape, or of no time that can be.
     """
     try:
         record = _decode(payload)
     except msgspec.MsgspecError as error:
         raise PoisonRecord(f"not a change record: {error}") from error
     body = record.dynamodb
-    precise = body.ApproximateCreationDateTimePrecision == _MICROSECOND
+    committed_us, precise = _committed(body.ApproximateCreationDateTime, body.ApproximateCreationDateTimePrecision)
     who, before = record.userIdentity, body.OldImage
     return Change(
         record.tableName,
         record.eventName,
         key_of_values(body.Keys, key_names),
-        body.ApproximateCreationDateTime * (1 if precise else 1000),
+        committed_us,
         precise,
         body.NewImage,
         None if before is _NOTHING else before,
