@@ -46,7 +46,7 @@ class Clock:
     """Time that passes only when somebody sleeps."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now = 1_764_230_400.0
         self.on_sleep: Callable[[], None] = lambda: None
 
     def now_s(self) -> float:

@@ -102,6 +102,8 @@ async def _act(history: History, step: tuple[str, int, int]) -> None:
         "stranger": lambda: history.stranger(key, amount),
         "remove": lambda: history.remove(key),
     }
+    if not any(is_active(history.tables[side].item(key), side) for side in Side):
+        await history.help()  # as the pod that meets both sides standby: see `help`
     await actions[name]()
 
 

@@ -16,13 +16,14 @@ from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
 
 STREAM = "wallet-changes"
+BEGAN_S = 1_764_230_400.0
 
 
 @dataclass
 class Source:
     """A legacy table with its stream."""
 
-    now_s: float = 1000.0
+    now_s: float = BEGAN_S
 
     async def open(self) -> MemoryTable:
         self.aws = MemoryAws({}, {"wallet"}, now_us=self.now_us)
@@ -48,7 +49,7 @@ async def test_an_owner_write_committed_since_then_is_found() -> None:
     source = Source()
     table = await source.open()
     table.put(legacy_wallet("late", "chan", 1))
-    found = await source.read(since_s=1000.0)
+    found = await source.read(since_s=BEGAN_S)
     assert (found.records, found.active) == (1, 1)
     assert "late" in found.samples[0]
 
@@ -61,7 +62,7 @@ async def test_state_transfers_others_rows_and_what_was_written_before_do_not_co
     table.put({**legacy_wallet("standby", "chan", 1), "cf_role": of_string("S")})
     for row in STRANGERS:
         table.put(row)
-    found = await source.read(since_s=1001.0)
+    found = await source.read(since_s=BEGAN_S + 1.0)
     assert (found.records, found.active) == (5, 0)
 
 
@@ -71,7 +72,7 @@ async def test_rule_12_an_old_duplicate_that_arrives_late_does_not_count() -> No
     table.put(legacy_wallet("before", "chan", 1))
     source.now_s += 60.0
     source.aws.record("wallet", table.changes[0])
-    found = await source.read(since_s=1059.0)
+    found = await source.read(since_s=BEGAN_S + 59.0)
     assert (found.records, found.active) == (1, 0)
 
 
@@ -79,7 +80,7 @@ async def test_what_cannot_be_read_counts_since_it_may_be_a_write() -> None:
     source = Source()
     await source.open()
     source.aws.record("wallet", b"not a record")
-    assert (await source.read(since_s=1000.0)).active == 1
+    assert (await source.read(since_s=BEGAN_S)).active == 1
 
 
 async def test_a_shard_longer_than_a_page_is_read_to_its_end() -> None:
@@ -88,7 +89,7 @@ async def test_a_shard_longer_than_a_page_is_read_to_its_end() -> None:
     for number in range(1500):
         table.put(legacy_wallet("one", "chan", number))
     table.put(legacy_wallet("late", "chan", 1))
-    assert (await source.read(since_s=1000.0)).records == 1501
+    assert (await source.read(since_s=BEGAN_S)).records == 1501
 
 
 async def test_a_shard_without_an_end_is_an_error_not_a_proof() -> None:
@@ -97,7 +98,7 @@ async def test_a_shard_without_an_end_is_an_error_not_a_proof() -> None:
     for number in range(1500):
         table.put(legacy_wallet("one", "chan", number))
     with pytest.raises(StoreUnavailable):
-        await source.read(since_s=1000.0, max_calls=1)
+        await source.read(since_s=BEGAN_S, max_calls=1)
 
 
 async def test_section_5_a_write_to_legacy_during_the_last_pass_keeps_the_cutover_open() -> None:

@@ -19,7 +19,6 @@ from crossfade.adapters.control.lease import DynamoLease
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db, missing_tables
-from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.dynamodb import DynamoDB, Page
 from crossfade.adapters.flagd import FlagFile
 from crossfade.adapters.kinesis import Kinesis
