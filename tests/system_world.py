@@ -19,13 +19,14 @@ from msgspec import Raw
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.mapping.snapshot import Fate, LineMapper
 from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.ownership.ramp import FlagDocument, aim, raised
 from crossfade.core.ownership.trim import WINDOW_MS, ulid_ms
 from crossfade.core.protocol.keyed.events import Event, PublishedEvent, encode_event
-from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.fence import HOLDS, Transfer
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, OperateAndTrim, Operation, Unfit
 from crossfade.core.replication.change import decode_change
@@ -34,7 +35,6 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.image import decode_image, encode_image
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side, direction_to
-from engagement_api.mirror import SETTLED, Copy, transfer_of
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
 from replicator.interventions import Interventions
@@ -186,7 +186,7 @@ class World(Foreign):
         if done.outcome in (Outcome.APPLIED, Outcome.REPLAYED):
             self.acknowledged.add(task.op.transaction_id)
             if done.outcome is Outcome.APPLIED and done.item is not None:
-                transfer = transfer_of(MAPPING, Copy(done.side, task.key, done.item))
+                transfer = transfer_of(MAPPING, done.side, task.key, done.item)
                 self.copies.append((done.side.other, transfer))
 
     def advance(self, pod: Running, *, answer_lost: bool = False) -> None:
@@ -278,7 +278,7 @@ class World(Foreign):
         """Let a dual write arrive, and mark it; it may arrive again."""
         side, transfer = self.copies[pick % len(self.copies)]
         (verdict,) = now(self.tables[side].transfer([transfer]))
-        if verdict in SETTLED:
+        if verdict in HOLDS:
             now(self.marks.mark(direction_to(side), {transfer.key: transfer.version}))
         self.check()
 

@@ -16,11 +16,11 @@ from crossfade.core.values.image import Image, of_number, of_string
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape, direction_to
 from crossfade.ports.table import OwnedTable, ScanPage
+from crossfade.runtime.pace import Pace
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 from verifier.both import BothTables
 from verifier.followlist import FollowList, Handovers
-from verifier.pace import Pace
 from verifier.sweep import Findings, Sweep
 
 T = TypeVar("T")

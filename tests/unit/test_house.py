@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from repository import written_by_hand
+import pytest
+
+from repository import ROOT, written_by_hand
 
 LONGEST = 450
 """Lines. A file has one subject; where it grows beyond this it has two."""
@@ -28,3 +31,41 @@ def test_the_check_for_long_files_can_fail(tmp_path: Path) -> None:
     long = tmp_path / "long.py"
     long.write_text("pass\n" * (LONGEST + 1))
     assert too_long([long]) == {"long.py": 451}
+
+
+# ---- one rule, one home (ADR 0027) -----------------------------------------------------------------
+
+HOMES = {
+    "the seed of a version": (r"us\(?\)? << 10", {"core/protocol/keyed/versions.py"}),
+    "what is stamped": (r"[<>=]=? FIRST_STAMPED\b|FIRST_STAMPED [<>]", {"core/protocol/keyed/versions.py"}),
+    "the role, undecoded": (
+        r"wire\.string\(role\)|string\(row\[ROLE|[!=]= Role\.\w+\.value|\b_ROLES: ",
+        {"core/protocol/keyed/raw.py"},
+    ),
+    "doubling back-off": (r"2(\.0)? ?\*\* ?\(?(min\()?\(?(failures|attempt)", {"core/values/backoff.py"}),
+    "percentiles": (r"share \* \(|0?\.99 \*|\* 99|99 //", {"core/values/percentile.py"}),
+    "an HTTP server": (
+        r"asyncio\.start_server|ThreadingHTTPServer|BaseHTTPRequestHandler|uvicorn|h11\.SERVER",
+        {"runtime/http.py"},
+    ),
+    "which verdicts mean that it is there": (r"Verdict\.DUPLICATE, Verdict\.STALE", {"core/protocol/keyed/fence.py"}),
+    "the copy of an owner": (r"build_image\(.*shape\(.*, \{\}\)", {"core/mapping/copies.py"}),
+}
+"""What a rule looks like where it is spelled, and the modules that may spell it."""
+
+
+def production() -> dict[str, str]:
+    folders = [*ROOT.glob("libs/common/src/crossfade"), *ROOT.glob("services/*/src/*")]
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for folder in folders
+        for path in folder.rglob("*.py")
+        if "gen" not in path.parts
+    }
+
+
+@pytest.mark.parametrize("rule", HOMES)
+def test_a_rule_has_one_home(rule: str) -> None:
+    pattern, homes = HOMES[rule]
+    spelled = {name for name, text in production().items() if re.search(pattern, text, re.MULTILINE)}
+    assert spelled == homes

@@ -20,6 +20,7 @@ from crossfade.core.migration.phases import TRANSITIONS, Phase
 from crossfade.core.values.errors import ConfigError, StateMissing, StoreRefused, StoreUnavailable
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import Entry, Report
+from crossfade.runtime.retry import persist
 from crossfade.runtime.settings import read_settings
 from engagement_migration import MAPPING
 from faust_kinesis import EngineReport, ShardReport
@@ -29,7 +30,6 @@ from replicator.letters import Place, letter
 from replicator.readiness import wait_for
 from replicator.replay import Redrive, Sides, apply_pipeline, records_of, replay
 from replicator.reporting import Tallies, is_drained, reports
-from replicator.sender import persist
 from replicator.settings import Role, Settings
 from replicator_bench import Bench, Counting, Rec, records
 

@@ -16,10 +16,11 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Side
+from crossfade.runtime.retry import wait_s
 from engagement_migration import MAPPING
 from ownership_cases import SEED
 from replicator.letters import drop_overtaken
-from replicator.sender import FULL_SIZE, Sender, wait_s
+from replicator.sender import FULL_SIZE, Sender
 from replicator_bench import FORWARD, Bench, Counting, earn
 
 

@@ -12,10 +12,10 @@ import pytest
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.shape import Side
+from crossfade.runtime.pace import Pace
 from engagement_migration import MAPPING
 from verifier.first_hop import watch
 from verifier.lags import Crossings, Unreplicated
-from verifier.pace import Pace
 from verifier.tails import Tail
 from verifier_world import World, wallet
 

@@ -14,7 +14,7 @@ from crossfade.adapters.wire.errors import (
     read_refusal,
     refused,
 )
-from crossfade.adapters.wire.retry import CEILING_S, RetryBudget, backoff_s
+from crossfade.adapters.wire.retry import CEILING_S, RetryBudget, pause_s
 from crossfade.core.values.errors import ConfigError
 
 
@@ -114,15 +114,15 @@ def test_bare_leaves_a_bare_type_alone() -> None:
 
 
 def test_the_wait_is_a_random_share_of_a_window_that_doubles_up_to_a_ceiling() -> None:
-    windows = [backoff_s(failures, throttled=False, jitter=1.0) for failures in range(1, 40)]
+    windows = [pause_s(failures, throttled=False, jitter=1.0) for failures in range(1, 40)]
     assert windows[:3] == [0.025, 0.05, 0.1]
     assert windows[-1] == CEILING_S
-    assert backoff_s(3, throttled=False, jitter=0.0) == 0.0
+    assert pause_s(3, throttled=False, jitter=0.0) == 0.0
 
 
 def test_a_throttle_waits_longer_than_a_fault_and_never_less_than_it_was_asked_to() -> None:
-    assert backoff_s(1, throttled=True, jitter=0.5) > backoff_s(1, throttled=False, jitter=0.5)
-    assert backoff_s(1, throttled=True, jitter=0.0, asked_s=3.0) == 3.0
+    assert pause_s(1, throttled=True, jitter=0.5) > pause_s(1, throttled=False, jitter=0.5)
+    assert pause_s(1, throttled=True, jitter=0.0, asked_s=3.0) == 3.0
 
 
 def test_the_budget_ends_retries_when_nearly_all_calls_fail_and_recovers_with_successes() -> None:

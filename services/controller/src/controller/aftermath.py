@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from controller.world import ShardReader
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.item import is_active, is_held_out, parse_item
+from crossfade.core.protocol.keyed.item import may_leave, parse_item
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
 from crossfade.core.values.shape import Side
@@ -74,7 +74,7 @@ async def read_aftermath(
                         continue
                     item = parse_item(change.new, shape)
                     # A key that was held out is at home: its clients write to it as long as they like.
-                    if is_active(item, side, complete=complete) and not is_held_out(item):
+                    if may_leave(item, side, complete=complete):
                         active += 1
                         samples.append(change.key.decode())
                 except PoisonRecord as error:

@@ -29,6 +29,7 @@ from crossfade.adapters.wire import Wire
 from crossfade.core.migration.control import CONTROLLER_LEASE, ControlTables, control_tables
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.parity.classes import FINAL, Difference
 from crossfade.core.values.errors import ConfigError, CrossfadeError
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
@@ -43,7 +44,7 @@ from crossfade.runtime.tls import client_context, keep_fresh
 
 OUTPUT_BYTES: Final = 2000
 
-BLOCKING: Final = ("stuck", "diverged", "missing", "extra", "ahead", "two_owners")
+BLOCKING: Final = tuple(each.value for each in Difference if each in FINAL)
 """Classes of difference that block, as the verifier names them."""
 
 

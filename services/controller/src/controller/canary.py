@@ -19,8 +19,10 @@ from crossfade.core.migration.evidence import Probe
 from crossfade.core.migration.phases import REPLICATING, Phase
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item, is_active, version_of
+from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Applied, Lift, SealAbsent
 from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.percentile import percentile
 from crossfade.core.values.shape import Side
 
 log = structlog.get_logger()
@@ -56,13 +58,13 @@ class Canary:
 
     def record(self) -> Probe:
         """Return what is known."""
-        took = sorted(each.took_ms for each in self._writes if not each.failed)
+        p99_ms = percentile(0.99, ((each.took_ms, 1) for each in self._writes if not each.failed))
         now_s = self._world.monotonic()
         return Probe(
             proven_s=None if self._proven_at_s is None else now_s - self._proven_at_s,
             writes=len(self._writes),
             failed=sum(each.failed for each in self._writes),
-            p99_ms=round(took[int(0.99 * (len(took) - 1))], 1) if took else None,
+            p99_ms=None if p99_ms is None else round(p99_ms, 1),
             key=self.key.decode(),
         )
 
@@ -124,7 +126,7 @@ class Canary:
         generation = await self._allocate("canary")
         legacy = self._world.tables[Side.LEGACY]
         if item is None and await legacy.read(self.key) is None:
-            await legacy.perform(SealAbsent(self.key, generation, self._world.now_us() << 10))
+            await legacy.perform(SealAbsent(self.key, generation, seeded(self._world.now_us())))
         for done in await self._world.ownership.hand_over_many([self.key], Aim(Side.NEW, generation)):
             if isinstance(done, Exception):
                 raise done

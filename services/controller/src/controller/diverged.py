@@ -17,7 +17,8 @@ from msgspec import Raw
 
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.protocol.keyed.content import same_content
-from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, build_image, version_of
+from crossfade.core.protocol.keyed.item import Item, build_image, version_of
+from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import encode_image
 from crossfade.core.values.keys import Key, key_image
@@ -56,7 +57,7 @@ def differ(mapping: MigrationMapping, source: Side, rows: Rows) -> bool:
         rows: of the key.
     """
     version = version_of(rows.owner)
-    if version < FIRST_STAMPED or version_of(rows.standby) != version:
+    if not is_stamped(version) or version_of(rows.standby) != version:
         return False
     legacy, new = (rows.owner, rows.standby) if source is Side.LEGACY else (rows.standby, rows.owner)
     try:

@@ -13,9 +13,10 @@ from controller.sampling import anything
 from controller.state import Migration
 from controller.world import World
 from crossfade.core.migration.control import begun_before, control_tables, missing_because
-from crossfade.core.protocol.keyed.item import GEN, ROLE, Role
+from crossfade.core.protocol.keyed.item import Role
+from crossfade.core.protocol.keyed.raw import raw_generation, raw_role
 from crossfade.core.values.errors import ConfigError, PoisonRecord, StateMissing
-from crossfade.core.values.image import Image, number, string
+from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Side
 from crossfade.ports.flags import Flags
@@ -132,7 +133,7 @@ async def _sealed(world: World) -> str:
         return ""
     for row in (await world.rows(Side.LEGACY, anything)).found:
         role, generation = _standing(row)
-        if role != Role.STANDBY.value:
+        if role is not Role.STANDBY:
             continue
         try:
             key = encode_key(row, key_names)
@@ -146,7 +147,7 @@ async def _sealed(world: World) -> str:
 def is_owned(row: Image) -> bool:
     """Say whether a row of the new table is active, or was: an imported or copied row is standby at generation 0."""
     role, generation = _standing(row)
-    return role == Role.ACTIVE.value or generation > 0
+    return role is Role.ACTIVE or generation > 0
 
 
 def _named(row: Image, key_names: tuple[str, ...]) -> Iterable[str]:
@@ -156,12 +157,12 @@ def _named(row: Image, key_names: tuple[str, ...]) -> Iterable[str]:
         yield f"a row without a readable key at generation {_standing(row)[1]}"
 
 
-def _standing(row: Image) -> tuple[str, int]:
+def _standing(row: Image) -> tuple[Role | None, int]:
     """Return role and generation; what can't be read is neither."""
     try:
-        return string(row[ROLE]) if ROLE in row else "", number(row[GEN]) if GEN in row else 0
+        return raw_role(row), raw_generation(row)
     except PoisonRecord:
-        return "", 0
+        return None, 0
 
 
 def _canary(world: World) -> Key | None:

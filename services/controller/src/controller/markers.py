@@ -14,16 +14,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
 from controller.world import ShardReader, World
+from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
-from crossfade.core.protocol.keyed.item import Item, build_image, generation_of, is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.fence import HOLDS
+from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.versions import lifted_version, seeded
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Lift, SealAbsent, Unfit
-from crossfade.core.replication.apply import lifted_version
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
-from crossfade.core.values.keys import Key, key_image
-from crossfade.core.values.shape import Side, direction_to
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 
 PAGE: Final = 1000
 """Records of one GetRecords."""
@@ -182,7 +183,7 @@ class Markers:
         await tail.open()
         for _ in range(TRIES):
             owner, item = await self._owner()
-            version = lifted_version(item.version, 0, 0, self._world.now_us() << 10)
+            version = lifted_version(item.version, 0, 0, seeded(self._world.now_us()))
             answer = await self._world.tables[owner].perform(Lift(self._key, item.version, version))
             if not isinstance(answer, Applied):
                 continue
@@ -192,12 +193,9 @@ class Markers:
 
     async def _copied(self, side: Side, item: Item) -> bool:
         """Copy the owner's item to `side`; say whether its version stands there."""
-        world, direction = self._world, direction_to(side)
-        source = world.mapping.shape(side.other)
-        image = world.mapping.carry(direction, build_image(item, source, key_image(self._key, source.key)))
-        generation = item.generation if side is Side.LEGACY else 0
-        (verdict,) = await world.copies[side].transfer([Transfer(self._key, version_of(item), image, generation)])
-        return verdict in {Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE}
+        transfer = transfer_of(self._world.mapping, side.other, self._key, item)
+        (verdict,) = await self._world.copies[side].transfer([transfer])
+        return verdict in HOLDS
 
     async def _owner(self) -> tuple[Side, Item]:
         """Return the table that owns the canary, and its item there; a canary that never was comes into being."""
@@ -205,7 +203,7 @@ class Markers:
         for _ in range(TRIES):
             legacy = await tables[Side.LEGACY].read(key)
             if legacy is None:
-                stub = await tables[Side.LEGACY].perform(SealAbsent(key, 0, self._world.now_us() << 10))
+                stub = await tables[Side.LEGACY].perform(SealAbsent(key, 0, seeded(self._world.now_us())))
                 if isinstance(stub, Unfit):
                     raise ConfigError(f"the legacy table refuses the canary {key.decode()} for good: {stub.because}")
                 legacy = stub.item

@@ -27,6 +27,7 @@ from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.runtime import telemetry
 from crossfade.runtime.http import listening, page
 from crossfade.runtime.lifecycle import ready
+from crossfade.runtime.pace import set_within
 from crossfade.runtime.urls import Address
 
 log = structlog.get_logger()
@@ -93,7 +94,7 @@ class Service:
                             raise
                         log.warning("not driving", code=error.code, error=str(error))
                         self.status = {**self.status, "waiting_for": f"{error.code}: {error}"}
-                        await _pause(stop, self._settings.lease_s / 5)
+                        await set_within(stop, self._settings.lease_s / 5)
             finally:
                 with suppress(CrossfadeError):
                     await built.lease.release()
@@ -109,7 +110,7 @@ class Service:
         await check_tables(built.world)
         if not await built.lease.acquire():
             self.status = {**self.status, "waiting_for": "the lease, which another controller holds"}
-            await _pause(stop, self._settings.lease_s / 5)
+            await set_within(stop, self._settings.lease_s / 5)
             return
         log.info("driving", lease=built.lease.counter)
         beating = asyncio.create_task(self._beat(built, stop))
@@ -154,7 +155,7 @@ class Service:
                 told_s = now_s
                 with suppress(CrossfadeError):
                     await built.world.board.put({**self.status, "driver": self._settings.pod})
-            await _pause(stop, self._settings.tick_s)
+            await set_within(stop, self._settings.tick_s)
 
     async def _beat(self, built: Built, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -167,9 +168,3 @@ class Service:
                 log.warning("lease not renewed", error=str(error))
                 if not built.lease.held:
                     raise LeaseLost("the lease could not be renewed in time") from error
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()

@@ -13,7 +13,7 @@ from controller.evidence import stray_of
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.ownership.carrying import why_not
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.item import Item, is_active, is_held_out
+from crossfade.core.protocol.keyed.item import Item, is_held_out, may_leave
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.control import COUNT_AT_MOST, DIVERGED, STRAY, DeadLetter
@@ -125,7 +125,7 @@ async def _marked(ctx: Context, rows: Mapping[Key, Item]) -> bool:
     causes = {
         key: because
         for key, item in rows.items()
-        if is_active(item, Side.LEGACY, complete=False) and not is_held_out(item)
+        if may_leave(item, Side.LEGACY)
         if (because := why_not(ctx.world.mapping, key, Side.NEW, item))
     }
     if causes:

@@ -19,6 +19,7 @@ from controller.settings import ControllerSettings
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_held_out, version_of
+from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Fence, SealAbsent
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.keys import Key
@@ -26,6 +27,7 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.table import OwnedTable
 from crossfade.runtime import telemetry
 from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.pace import Pace
 from crossfade.runtime.telemetry.contract import COUNT, DIRECTION, REASON, SIDE
 from crossfade.runtime.telemetry.span_contract import SWEEP, SWEEP_EVENT
 
@@ -87,23 +89,6 @@ class PassResult(NamedTuple):
         return {**self._asdict(), "target": self.target.value, "stuck": list(self.stuck), "held": held}
 
 
-class Pace:
-    """Lets work through at a rate."""
-
-    def __init__(self, per_s: float, monotonic: Callable[[], float]) -> None:
-        self._per_s = per_s
-        self._monotonic = monotonic
-        self._free_s = monotonic()
-
-    def spend(self, count: int) -> None:
-        """Note that so much was done."""
-        self._free_s = max(self._free_s, self._monotonic()) + count / self._per_s
-
-    def is_free(self) -> bool:
-        """Say whether more may be done now."""
-        return self._monotonic() >= self._free_s
-
-
 class Progress(NamedTuple):
     """What the last whole look at the legacy table told.
 
@@ -157,8 +142,8 @@ class Sweeper:
         self._settings = settings
         self._now_us = now_us
         self._monotonic = monotonic
-        self._reading = Pace(settings.sweep_rows_per_s, monotonic)
-        self._moving = Pace(settings.sweep_moves_per_s, monotonic)
+        self._reading = Pace(settings.sweep_rows_per_s, now_s=monotonic)
+        self._moving = Pace(settings.sweep_moves_per_s, now_s=monotonic)
         self._move: PassResult | None = None
         self._move_side: Side | None = None
         self.last: PassResult | None = None
@@ -254,7 +239,7 @@ class Sweeper:
     async def _stub(self, keys: Sequence[Key], aim: Aim) -> None:
         """Seal absent owners by a stub: the target holds a row (a tombstone, say) that nobody could ever activate."""
         source = self._tables[aim.side.other]
-        await source.perform_many([SealAbsent(key, aim.generation, self._now_us() << 10) for key in keys])
+        await source.perform_many([SealAbsent(key, aim.generation, seeded(self._now_us())) for key in keys])
 
     async def _hand_over(
         self, keys: Sequence[Key], aim: Aim, known: Mapping[Key, Item], complete: bool, what: str, *, counts: bool

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.percentile import percentile
 from crossfade.ports.control import Report, Reports
 from crossfade.runtime.statuses import is_fault
 from crossfade.runtime.telemetry.contract import CANCELLED, FAILED, OK, REFUSED
@@ -88,13 +89,9 @@ class Figures:
             "calls": sum(each.operations for each in self._calls),
             "failed": sum(each.failed for each in self._calls),
         }
-        timed = sorted((each.took_s, each.operations) for each in self._calls if each.is_timed)
-        wanted = 0.99 * (sum(operations for _, operations in timed) - 1)
-        for took_s, operations in timed:
-            wanted -= operations
-            if wanted < 0:
-                counts["p99_us"] = int(took_s * 1e6)
-                break
+        p99_s = percentile(0.99, ((each.took_s, each.operations) for each in self._calls if each.is_timed))
+        if p99_s is not None:
+            counts["p99_us"] = int(p99_s * 1e6)
         return counts
 
 

@@ -14,13 +14,14 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.mapping.interface import Mapping as ItemMapping
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
-from crossfade.core.protocol.keyed.item import Item, build_image
+from crossfade.core.protocol.keyed.fence import HOLDS, Transfer, Verdict
+from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import Direction, Side, direction_to
+from crossfade.core.values.shape import Side, direction_to
 from crossfade.ports.dedup import Marks
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
@@ -34,9 +35,6 @@ log = structlog.get_logger()
 BATCH: Final = 25
 """Transfers of one request."""
 
-SETTLED: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE})
-"""The standby holds this version or a newer one: no later copy of it needs a write."""
-
 
 class Copy(NamedTuple):
     """What an owner write left: its side, its key, the item after it."""
@@ -44,19 +42,6 @@ class Copy(NamedTuple):
     owner: Side
     key: Key
     item: Item
-
-
-def transfer_of(mapping: ItemMapping, copy: Copy) -> Transfer:
-    """Return the state transfer that copies an owner's item to the other table.
-
-    Raises:
-        PoisonRecord: the mapping can't take it.
-    """
-    direction = direction_to(copy.owner.other)
-    image = mapping.carry(direction, build_image(copy.item, mapping.shape(copy.owner), {}))
-    # Rows that a forward transfer creates have generation 0, those of a reverse one the image's (section 3, rule 2).
-    first_generation = 0 if direction is Direction.FORWARD else copy.item.generation
-    return Transfer(copy.key, copy.item.version or 0, image, first_generation)
 
 
 class _Lane:
@@ -139,7 +124,7 @@ class Mirror:
             self.counts["skipped"] += 1
             return None
         try:
-            transfer = transfer_of(self._mapping, copy)
+            transfer = transfer_of(self._mapping, copy.owner, copy.key, copy.item)
         except Exception as error:  # whatever a mapping raises: the owner write is done, and the replicator parks this
             log.warning("unmappable", key=copy.key.decode(), error=repr(error))
             self.counts["skipped"] += 1
@@ -206,7 +191,7 @@ class Mirror:
         except asyncio.CancelledError:
             breaker.failed()  # the process ends; but a breaker that let a call in must hear of its end
             raise
-        done = {each.key: each.version for each, verdict in zip(transfers, verdicts, strict=True) if verdict in SETTLED}
+        done = {each.key: each.version for each, verdict in zip(transfers, verdicts, strict=True) if verdict in HOLDS}
         self.counts["copied"] += len(done)
         throttled = verdicts.count(Verdict.THROTTLED)
         for transfer, verdict in zip(transfers, verdicts, strict=True):

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from crossfade.core.ownership.trim import AHEAD_MS, is_from_the_future, ulid_ms
 from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Kind, Operation
 from crossfade.core.values.keys import Key
 from crossfade.runtime.statuses import InvalidArgument
@@ -134,7 +135,7 @@ def read_operation(
         )
     delta = -amount if kind is Kind.SPEND else amount
     event = Event(kind.value, delta, reason, transaction_id, traceparent)
-    return Operation(key, kind, transaction_id, amount, encode_event(event), now_us << 10)
+    return Operation(key, kind, transaction_id, amount, encode_event(event), seeded(now_us))
 
 
 def check_batch(length: int, field: str) -> None:

@@ -23,7 +23,8 @@ import structlog
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.content import same_content
-from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role, is_active, version_of
+from crossfade.core.protocol.keyed.item import Item, Role, is_active, version_of
+from crossfade.core.protocol.keyed.versions import is_stamped, lifted_version, seeded
 from crossfade.core.protocol.keyed.writes import Answer, Applied, Lift, Reinstate, Restore, Write
 from crossfade.core.replication.apply import (
     RemovedStandby,
@@ -31,7 +32,6 @@ from crossfade.core.replication.apply import (
     StrayOwner,
     StrayRemoval,
     StrayStandby,
-    lifted_version,
 )
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.errors import PoisonRecord
@@ -39,9 +39,9 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import OwnedTable
+from crossfade.runtime.retry import persist
 from replicator.letters import name_of, stray_letter
 from replicator.records import Record
-from replicator.sender import persist
 from replicator.tally import Tally
 
 log = structlog.get_logger()
@@ -149,7 +149,7 @@ class Interventions:
         same, but then the owner has a version by now.
         """
         standby = version_of((await self._others([key])).get(key))
-        if standby >= FIRST_STAMPED and await self._lift(key, seen, 0, standby):
+        if is_stamped(standby) and await self._lift(key, seen, 0, standby):
             tally.counts["lifted"] += 1
 
     async def _one(self, found: StrayRecord, other: Item | None, tally: Tally) -> None:
@@ -216,7 +216,7 @@ class Interventions:
             if other is None or is_active(other, self._target.shape.side):
                 tally.counts["reinstate_overtaken"] += 1
                 return
-            seed = self._now_us() << 10
+            seed = seeded(self._now_us())
             before = version_of(erased)
             erased = erased._replace(version=lifted_version(erased.version, before, version_of(other), seed))
         answer = await persist(lambda: self._source.perform(Reinstate(key, erased)))
@@ -243,7 +243,7 @@ class Interventions:
             return {**await self._others(wanted[:middle]), **await self._others(wanted[middle:])}
 
     async def _lift(self, key: Key, seen: int | None, before: int, standby: int) -> bool:
-        write = Lift(key, seen, lifted_version(seen, before, standby, self._now_us() << 10))
+        write = Lift(key, seen, lifted_version(seen, before, standby, seeded(self._now_us())))
         return isinstance(await persist(lambda: self._source.perform(write)), Applied)
 
     async def _park(self, record: Record, tally: Tally, *, reason: str, cure: str, settled: bool) -> None:

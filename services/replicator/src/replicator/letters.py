@@ -12,7 +12,8 @@ import structlog
 
 from crossfade.core.protocol.keyed.events import decode_events
 from crossfade.core.protocol.keyed.fence import REFUSED, Ruling, Verdict
-from crossfade.core.protocol.keyed.item import EVENTS, FIRST_STAMPED, MV, Item, version_of
+from crossfade.core.protocol.keyed.item import EVENTS, MV, Item, version_of
+from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.replication.change import Change
 from crossfade.core.values import image as wire
@@ -208,8 +209,8 @@ def is_overtaken(change: Change, target: Item | None) -> bool:
             version = wire.number(change.new[MV])
         except PoisonRecord:
             return False
-    if version < FIRST_STAMPED:
-        return change.committed_us < passed < FIRST_STAMPED
+    if not is_stamped(version):
+        return change.committed_us < passed and not is_stamped(passed)
     return passed > version
 
 

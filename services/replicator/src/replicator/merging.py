@@ -17,6 +17,7 @@ import msgspec
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.item import Item, is_active, parse_item
+from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Applied, Merge, Unfit
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.replication.merge import Difference, Merged, differences, merge
@@ -170,7 +171,7 @@ class Merging:
             "payload": payload.decode(errors="replace"),
         }
         await self._journal.append("note", {"merging": told})
-        seed = self._now_us() << 10
+        seed = seeded(self._now_us())
         write = Merge(letter.key, item.version, seed, identity_of(letter), sets, removes, complete=self._complete)
         answer = await table.perform(write)
         if isinstance(answer, Unfit):

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 import structlog
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, ruling_name
-from crossfade.core.protocol.keyed.item import FIRST_STAMPED, MV, is_held_out, parse_item
+from crossfade.core.protocol.keyed.fence import HOLDS, Ruling, Transfer, Verdict, ruling_name
+from crossfade.core.protocol.keyed.item import MV, is_held_out, parse_item
+from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.replication.apply import ApplyRule, Skip, StrayRemoval
 from crossfade.core.replication.change import Change, decode_change
@@ -27,19 +28,23 @@ from crossfade.core.values.shape import Direction
 from crossfade.core.values.waves import waves
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.dedup import Marks
+from crossfade.runtime.retry import persist
 from replicator.interventions import Interventions, StrayRecord
 from replicator.kill_points import KillPoints
 from replicator.letters import POISON, UNMAPPABLE, Place, letter, parks
 from replicator.records import Record
-from replicator.sender import Sender, persist
+from replicator.sender import Sender
 from replicator.tally import Tally
 from replicator.tracing import BatchTrace, batch_trace, note_but, note_verdicts
 
 log = structlog.get_logger()
 
 _APPLIED: Final = Verdict.APPLIED
-SETTLED: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE, Verdict.OWNED})
-"""Verdicts after which this version of the key need never be written again, so that it is marked."""
+SETTLED: Final = HOLDS | {Verdict.OWNED}
+"""Verdicts after which this version of the key need never be written again, so that it is marked.
+
+OWNED is one of them here, and none for dual writes: a record is told again and again and must not be sent each time,
+while a copy that came too late says nothing of what the standby holds."""
 
 
 class _Decided(NamedTuple):
@@ -188,7 +193,7 @@ class ApplyPipeline:
                 for index, verdict in others:
                     if parks(verdict):
                         await self._refused(shard_id, records, decided, index, verdict, tally)
-                    elif verdict is Verdict.STALE and transfers[index].version < FIRST_STAMPED:
+                    elif verdict is Verdict.STALE and not is_stamped(transfers[index].version):
                         suspects.append(index)
         for index in suspects:  # before the marks: after them, a repetition of the batch would find nothing suspect
             await self._suspect(records[decided.places[index]], tally)
@@ -203,7 +208,7 @@ class ApplyPipeline:
         for index, marked in zip(kept, marks, strict=True):
             if marked is None or marked < transfers[index].version:
                 todo.append(index)
-            elif transfers[index].version < FIRST_STAMPED <= marked:
+            elif is_stamped(marked) and not is_stamped(transfers[index].version):
                 suspects.append(index)
         tally.counts["deduplicated"] += len(kept) - len(todo)
         return todo, suspects

@@ -19,10 +19,10 @@ from crossfade.core.values.errors import PoisonRecord, Throttled
 from crossfade.core.values.shape import Side
 from crossfade.core.values.waves import waves
 from crossfade.ports.control import DeadLetters
+from crossfade.runtime.retry import persist
 from replicator.kill_points import KillPoints
 from replicator.letters import POISON, Place, letter
 from replicator.records import Record
-from replicator.sender import persist
 from replicator.tally import Tally
 
 log = structlog.get_logger()

@@ -12,6 +12,7 @@ from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.table_ids import table_id
 from crossfade.adapters.wire import Wire
 from crossfade.core.values.errors import CrossfadeError, StoreRefused
+from crossfade.runtime.pace import set_within
 
 log = structlog.get_logger()
 
@@ -49,11 +50,7 @@ async def wait_for(missing: Missing, stop: asyncio.Event, *, role: str, poll_s: 
         if what != said:
             log.info("waiting", role=role, waiting_for=what)
             said = what
-        try:
-            async with asyncio.timeout(poll_s):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        await set_within(stop, poll_s)
     return False
 
 

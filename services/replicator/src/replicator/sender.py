@@ -17,8 +17,9 @@ from typing import Final, TypeVar
 import structlog
 
 from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
-from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
+from crossfade.core.values.errors import StoreUnavailable
 from crossfade.ports.table import TransferTable
+from crossfade.runtime.retry import wait_s
 
 T = TypeVar("T")
 
@@ -29,8 +30,6 @@ FULL_SIZE: Final = 25
 
 IN_FLIGHT: Final = 8
 _THROTTLED: Final = Verdict.THROTTLED
-FIRST_WAIT_S: Final = 0.05
-LONGEST_WAIT_S: Final = 5.0
 
 
 class Sender:
@@ -117,41 +116,3 @@ class Sender:
                 failures = 0
                 self.size = min(FULL_SIZE, self.size + 1)
             self._on_request()
-
-
-def wait_s(failures: int, jitter: float) -> float:
-    """Return how long to wait before trying again: doubling, capped, with jitter over its upper half.
-
-    Args:
-        failures: in a row, from 1.
-        jitter: random number from 0 to 1.
-    """
-    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (failures - 1)) * (0.5 + jitter / 2)
-
-
-async def persist(
-    call: Callable[[], Awaitable[T]],
-    *,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    jitter: Callable[[], float] = random.random,
-) -> T:
-    """Repeat a call that is safe to repeat until the store takes it.
-
-    Args:
-        call: makes one attempt.
-        sleep: waits between attempts.
-        jitter: random number from 0 to 1.
-
-    Raises:
-        CrossfadeError: one that trying again can't cure.
-    """
-    failures = 0
-    while True:
-        try:
-            return await call()
-        except CrossfadeError as error:
-            if not error.retryable:
-                raise
-            failures += 1
-            log.warning("trying again", error=str(error), failures=failures)
-            await sleep(wait_s(failures, jitter()))

@@ -30,6 +30,7 @@ from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.dedup import Marks
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config
+from crossfade.runtime.retry import persist
 from faust_kinesis.errors import KinesisTransportError
 from replicator.consumer import Consumer, Source
 from replicator.interventions import AT_ONCE, Interventions
@@ -43,7 +44,7 @@ from replicator.publisher import FeedPipeline
 from replicator.readiness import stream_missing, table_missing, wait_for
 from replicator.records import Pipeline
 from replicator.reporting import is_drained, reports
-from replicator.sender import Sender, persist
+from replicator.sender import Sender
 from replicator.settings import Role, Settings
 from replicator.tracing import Observed, ObservedTransfers
 

@@ -18,8 +18,8 @@ from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.runtime.pace import Pace
 from verifier.both import BothTables
-from verifier.pace import Pace
 
 CHUNK: Final = 100
 """Keys read together: one BatchGetItem."""

@@ -12,13 +12,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from crossfade.core.protocol.keyed.item import MV, ROLE, Role
+from crossfade.core.protocol.keyed.item import MV
+from crossfade.core.protocol.keyed.raw import is_raw_active
 from crossfade.core.replication.change import Change
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.hashes import is_sampled
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import Side, absent_is_active
+from crossfade.core.values.percentile import percentile
+from crossfade.core.values.shape import Side
 
 WINDOW: Final = 1000
 """Crossings kept of each direction."""
@@ -57,10 +59,9 @@ class Crossings:
             return
         try:
             version = wire.number(change.new[MV]) if MV in change.new else change.committed_us
-            role = wire.string(change.new[ROLE]) if ROLE in change.new else None
+            active = is_raw_active(change.new, side)
         except PoisonRecord:
             return
-        active = absent_is_active(side) if role is None else role == Role.ACTIVE.value
         waiting = self._pending.get(change.key)
         if active:
             # A later write waits for nothing of its own: the copy that covers the first one ends its wait.
@@ -79,14 +80,11 @@ class Crossings:
 
     def report(self, source: Side) -> dict[str, Any]:
         """Return what was measured from one table to the other, JSON-ready."""
-        taken = sorted(self._taken_ms[source])
-        if not taken:
-            return {"samples": 0, "p50_ms": None, "p99_ms": None, "max_ms": None}
-        return {
-            "samples": len(taken),
-            "p50_ms": round(taken[len(taken) // 2], 1),
-            "p99_ms": round(taken[min(len(taken) - 1, len(taken) * 99 // 100)], 1),
-            "max_ms": round(taken[-1], 1),
+        taken_ms = [(each, 1) for each in self._taken_ms[source]]
+        shares = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
+        found_ms = {name: percentile(share, taken_ms) for name, share in shares.items()}
+        return {"samples": len(taken_ms)} | {
+            name: None if each is None else round(each, 1) for name, each in found_ms.items()
         }
 
 

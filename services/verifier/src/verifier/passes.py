@@ -16,9 +16,9 @@ from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import CrossfadeError, StoreRefused
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.runtime.pace import Pace, set_within
 from verifier.both import BothTables
 from verifier.followlist import FollowList, Handovers
-from verifier.pace import Pace
 from verifier.settings import Settings
 from verifier.sweep import Findings, Sweep
 
@@ -189,11 +189,7 @@ class Passes:
             await self._wait_asked(min(pause_s, self._settings.pause_s))
 
     async def _wait_asked(self, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._something_asked.wait()
-        except TimeoutError:
-            return
+        await set_within(self._something_asked, timeout_s)
 
     def _new(self, *, asked: bool) -> Pass:
         made = Pass(f"{self._settings.pod}-{time.time_ns() // 1000}", asked)

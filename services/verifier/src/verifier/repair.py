@@ -17,13 +17,15 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
+from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.parity.classes import Difference, Pair, Reading, classify, owner_of
 from crossfade.core.protocol.keyed.fence import Transfer, Verdict
-from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, build_image, version_of
+from crossfade.core.protocol.keyed.item import Item, version_of
+from crossfade.core.protocol.keyed.versions import lifted_version, seeded
 from crossfade.core.protocol.keyed.writes import Applied, Bury, Lift, Unfit
 from crossfade.core.values.errors import CrossfadeError, MigrationPaused
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import Side, direction_to
+from crossfade.core.values.shape import Side
 from crossfade.ports.control import Entry, Journal
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
@@ -198,21 +200,14 @@ class Repairer:
             return Step(key, found, None, None, "the owner is gone by now: look again", shown)
         if found is Difference.AHEAD or owner.version is None:
             # An owner without a stamp is seeded, as its first own write would: version 1 would stay unstamped for ever.
-            seed = self._now_us() << 10 if version_of(owner) < FIRST_STAMPED else 0
-            version = max(version_of(owner), version_of(standby), seed) + 1
+            version = lifted_version(owner.version, 0, version_of(standby), seeded(self._now_us()))
             why = "the owner must be above its standby" if found is Difference.AHEAD else "the owner has no version"
             return Step(key, found, side, Lift(key, owner.version, version, complete), why, shown)
         try:
-            transfer = self._transfer(key, side, owner)
+            transfer = transfer_of(self._both.mapping, side, key, owner, repair=True)
         except CrossfadeError as error:
             return Step(key, found, None, None, f"the owner can't be mapped: {error}", shown)
         return Step(key, found, side.other, transfer, "the standby must hold what its owner holds", shown)
-
-    def _transfer(self, key: Key, side: Side, owner: Item) -> Transfer:
-        mapping = self._both.mapping
-        image = mapping.carry(direction_to(side.other), build_image(owner, mapping.shape(side), {}))
-        generation = owner.generation if side.other is Side.LEGACY else 0
-        return Transfer(key, version_of(owner), image, first_generation=generation, repair=True)
 
     async def _write(self, step: Step) -> dict[str, Any]:
         outcome = {"key": step.key.decode(), "class": step.found.value, "action": _name(step), "why": step.why}

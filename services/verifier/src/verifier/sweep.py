@@ -14,9 +14,9 @@ from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.errors import CrossfadeError, PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.runtime.pace import Pace
 from verifier.both import BothTables, why_unmappable
 from verifier.followlist import FollowList
-from verifier.pace import Pace
 
 
 class Stage(Enum):

@@ -30,6 +30,7 @@ from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.protocol.keyed.item import Item, parse_item
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import Answer, Applied, Fence, Refused, Unfit, Write
+from crossfade.core.values.backoff import backoff_s
 from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
 from crossfade.core.values.image import Image, decode_image, encode_image
 from crossfade.core.values.keys import Key, encode_key, key_image
@@ -183,7 +184,9 @@ class DynamoTable:
         pending, alone = chunk, []
         for attempt in range(ROUNDS):
             if attempt:
-                await self._sleep(self._jitter() * BACK_OFF_S * 2 ** (attempt - 1))
+                await self._sleep(
+                    backoff_s(attempt, first_s=BACK_OFF_S, longest_s=BACK_OFF_S * 2**ROUNDS, jitter=self._jitter())
+                )
             throttled = []
             for entry, result in zip(pending, await self._execute(pending), strict=True):
                 index, write, _ = entry

@@ -21,7 +21,9 @@ from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.ownership.trim import SOFT_SIZE
 from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Operation, Unfit, Write
+from crossfade.core.values.backoff import backoff_s
 from crossfade.core.values.errors import (
     CrossfadeError,
     KeyNotServed,
@@ -43,9 +45,7 @@ ATTEMPT_S: Final = 2.0
 
 BACK_OFF_S: Final = 0.02
 """Longest wait before the second try of a request; it doubles with each, up to `LONGEST_WAIT_S`."""
-
 LONGEST_WAIT_S: Final = 1.0
-
 HINTS: Final = 100_000
 """Keys whose soft size a pod remembers."""
 
@@ -394,7 +394,7 @@ class Ownership:
             aim=aim,
             op=op,
             now_ms=now_us // 1000,
-            seed=op.seed if op else now_us << 10,
+            seed=op.seed if op else seeded(now_us),
             soft=self._soft.get(key, SOFT_SIZE),
             complete=complete,
             may_hand_over=not self._excluded(key),
@@ -426,7 +426,7 @@ class Ownership:
         return True
 
     def _wait_s(self, attempt: int) -> float:
-        return self._jitter() * min(LONGEST_WAIT_S, BACK_OFF_S * 2.0 ** min(attempt - 1, 16))
+        return backoff_s(attempt, first_s=BACK_OFF_S, longest_s=LONGEST_WAIT_S, jitter=self._jitter())
 
 
 _UNREAD: Final = StoreUnavailable("not read")

@@ -19,7 +19,7 @@ from crossfade.adapters.wire.dates import Dates, date_s
 from crossfade.adapters.wire.errors import Cure, read_refusal, refused
 from crossfade.adapters.wire.observing import call_observer
 from crossfade.adapters.wire.pool import Pool, PoolClosed
-from crossfade.adapters.wire.retry import RetryBudget, backoff_s
+from crossfade.adapters.wire.retry import RetryBudget, pause_s
 from crossfade.adapters.wire.signing import Signer
 from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnavailable, Throttled
 
@@ -203,7 +203,7 @@ class Wire:
 
     async def back_off(self, failures: int, *, throttled: bool = True, asked_s: float | None = None) -> None:
         """Wait as before a retry; for callers that retry a part of a request themselves."""
-        await self._sleep(backoff_s(failures, throttled=throttled, jitter=self._jitter(), asked_s=asked_s))
+        await self._sleep(pause_s(failures, throttled=throttled, jitter=self._jitter(), asked_s=asked_s))
 
     async def close(self) -> None:
         """Drop all connections. Calls in flight fail."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from crossfade.core.values.backoff import backoff_s
+
 FAULT_BASE_S: Final = 0.025
 THROTTLE_BASE_S: Final = 0.1
 CEILING_S: Final = 5.0
 
 
-def backoff_s(failures: int, *, throttled: bool, jitter: float, asked_s: float | None = None) -> float:
+def pause_s(failures: int, *, throttled: bool, jitter: float, asked_s: float | None = None) -> float:
     """Return how long to wait before the next attempt, in seconds.
 
     Args:
@@ -23,8 +25,7 @@ def backoff_s(failures: int, *, throttled: bool, jitter: float, asked_s: float |
         asked_s: what the service asked for by retry-after; never undercut.
     """
     base_s = THROTTLE_BASE_S if throttled else FAULT_BASE_S
-    window_s = min(CEILING_S, base_s * 2.0 ** min(failures - 1, 16))
-    delay_s = window_s * jitter
+    delay_s = backoff_s(failures, first_s=base_s, longest_s=CEILING_S, jitter=jitter)
     return delay_s if asked_s is None else asked_s + delay_s
 
 

@@ -16,6 +16,7 @@ from msgspec import Raw
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.fit import unfit_image
 from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Role
+from crossfade.core.protocol.keyed.raw import raw_generation, raw_role
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image, encode_image
@@ -87,7 +88,7 @@ class LineMapper:
             return MappedLine(Fate.EXCLUDED, key=key)
         try:
             mapped = self._mapped(key, image)
-            generation = wire.number(image[GEN]) if GEN in image else 0
+            generation = raw_generation(image)
         except PoisonRecord as error:
             return MappedLine(Fate.UNMAPPABLE, key=key, reason=str(error))
         encoded = encode_image(mapped)
@@ -97,8 +98,7 @@ class LineMapper:
         return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encoded, key, generation=generation)
 
     def _mapped(self, key: Key, image: Image) -> Image:
-        role = image.get(ROLE)
-        if role is not None and wire.string(role) != Role.ACTIVE.value:
+        if raw_role(image) is Role.STANDBY:
             # Its owner would be a table that doesn't exist yet.
             raise PoisonRecord("the row is standby in the legacy table before anything was handed over")
         mapped = key_image(key, self._shape.key)

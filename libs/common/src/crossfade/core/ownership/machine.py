@@ -51,6 +51,7 @@ from crossfade.core.ownership.decisions import (
 from crossfade.core.ownership.trim import Full, plan_trim
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
 from crossfade.core.protocol.keyed.perform import Reason, why_refused
+from crossfade.core.protocol.keyed.versions import above
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Applied,
@@ -356,7 +357,7 @@ class OwnershipRules:
         ahead = version_of(met) > version_of(sealed)
         if generation_of(met) < sealed.generation and ahead and state.round < self._rounds:
             state = state._replace(round=state.round + 1)
-            return self._reseal(state, source, sealed, version_of(met) + 1)
+            return self._reseal(state, source, sealed, above(met))
         return self._again(state, f"{target.value} refused the activation")
 
     def _reseal(self, state: State, source: Side, sealed: Item, version: int) -> Next:
@@ -374,8 +375,7 @@ class OwnershipRules:
 
     def _take_back(self, state: State, source: Side, sealed: Item, fence: Item, because: str) -> Next:
         """The other side is shut: the sealed side owns the key again, above both versions."""
-        version = max(version_of(sealed), version_of(fence)) + 1
-        write = TakeBack(state.task.key, sealed, fence.generation, version)
+        write = TakeBack(state.task.key, sealed, fence.generation, above(sealed, fence))
         return self._ask(state, TakingBack(source, because), Perform(source, write))
 
     def _settled(self, state: State, owner: Side, item: Item | None, because: str = "") -> Next:

@@ -18,7 +18,8 @@ from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
 from crossfade.core.protocol.keyed.content import canonical_content, same_content
-from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, generation_of, is_active, is_held_out, version_of
+from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_held_out, version_of
+from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.shape import Side
 
@@ -148,7 +149,7 @@ def agrees(pair: Pair, *, complete: bool = False) -> bool:
 
 
 def _unstamped(owner: Item, standby: Item) -> bool:
-    return version_of(owner) < FIRST_STAMPED and version_of(standby) < FIRST_STAMPED
+    return not is_stamped(version_of(owner)) and not is_stamped(version_of(standby))
 
 
 def classify(reading: Reading, *, reached: int, late: bool, complete: bool = False) -> Difference | None:

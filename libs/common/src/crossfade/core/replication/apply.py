@@ -28,18 +28,18 @@ Nothing here reads a table or a clock. A record that maps to nothing raises `Poi
 
 from __future__ import annotations
 
+import functools
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Raw
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.fence import Transfer, takes_generation
 from crossfade.core.protocol.keyed.item import (
     DELETED,
     EMV,
     EVENTS,
-    FIRST_STAMPED,
     FLOOR,
     GEN,
     MV,
@@ -49,13 +49,15 @@ from crossfade.core.protocol.keyed.item import (
     Role,
     parse_item,
 )
+from crossfade.core.protocol.keyed.raw import is_raw_active, raw_generation, raw_version
+from crossfade.core.protocol.keyed.versions import is_stamped, removal_version
 from crossfade.core.replication.change import Change, ChangeKind
 from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import same_value
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import PROTOCOL_PREFIX, Image
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import Direction, TableShape, absent_is_active
+from crossfade.core.values.shape import Direction, TableShape
 
 
 class Skip(Enum):
@@ -141,10 +143,7 @@ Stray: TypeAlias = StrayOwner | StrayStandby | StrayRemoval | RemovedStandby
 Decision: TypeAlias = Transfer | Skip | Stray
 
 _REMOVE: Final = ChangeKind.REMOVE
-_ACTIVE: Final = Role.ACTIVE
 _TOMBSTONE_KEEPS: Final = (RECENT, FLOOR, EVENTS, EMV)
-_ROLES: Final = {spelled % role.value.encode(): role for spelled in (b'{"S":"%b"}', b'{"S": "%b"}') for role in Role}
-"""The usual spellings, so that almost no role has to be decoded."""
 
 
 class ApplyRule:
@@ -161,8 +160,8 @@ class ApplyRule:
         self._shape: TableShape = mapping.shape(direction.source)
         self._belongs = mapping.belongs
         self._carry = mapping.carry
-        self._absent_is_active = absent_is_active(direction.source)
-        self._copies_generation = direction is Direction.REVERSE
+        self._owns = functools.partial(is_raw_active, side=direction.source)
+        self._copies_generation = takes_generation(direction.target)
 
     def decide(self, change: Change, strays_since_us: int = 0) -> Decision:
         """Say what to do about a record.
@@ -185,10 +184,10 @@ class ApplyRule:
         new = change.new
         if new is None:
             raise PoisonRecord(f"{change.kind.value} without a new image")
-        if self._active(new):
+        if self._owns(new):
             return self._owned(change, new, watched)
         old = change.old
-        if old is not None and self._active(old):
+        if old is not None and self._owns(old):
             return self._sealed(change, new, old, watched)
         return self._standby(change, new, old, watched)
 
@@ -196,13 +195,13 @@ class ApplyRule:
         raw, before = new.get(MV), change.old_version()
         seen = None if raw is None else wire.number(raw)
         version = seen or 0
-        if (version <= before or version < FIRST_STAMPED or not before) and (
+        if (version <= before or not is_stamped(version) or not before) and (
             stray := self._stray_of_owner(change, new, seen, before, watched)
         ):
             return stray
-        if version < FIRST_STAMPED:
+        if not is_stamped(version):
             version = change.committed_us
-        generation = _generation(new) if self._copies_generation else 0
+        generation = raw_generation(new) if self._copies_generation else 0
         return Transfer(change.key, version, self._carry(self._direction, new), generation)
 
     def _stray_of_owner(
@@ -210,33 +209,35 @@ class ApplyRule:
     ) -> StrayOwner | StrayStandby | None:
         """Say whether a record whose new image is active was made by no pod."""
         old, version = change.old, seen or 0
-        rose = version > before and version >= FIRST_STAMPED
+        rose = version > before and is_stamped(version)
         if old is None:
             made = rose and ROLE in new  # what a pod creates has a role
-        elif not self._active(old):
-            if not rose and (before >= FIRST_STAMPED or watched):  # it looks active since its role was erased
+        elif not self._owns(old):
+            if not rose and (is_stamped(before) or watched):  # it looks active since its role was erased
                 return self._stray_standby(change, new, old, watched)
             made = rose
         else:
             made = rose or (version == before and not self._content_changed(new, old))
-            made = made or (before < FIRST_STAMPED and not self._content_changed(new, old))
-        if made or not (watched or before >= FIRST_STAMPED):
+            made = made or (not is_stamped(before) and not self._content_changed(new, old))
+        if made or not (watched or is_stamped(before)):
             return None
         hidden = DELETED in new and wire.boolean(new[DELETED])
         return StrayOwner(change.key, seen, before, change.committed_us, watched, hidden)
 
     def _sealed(self, change: Change, new: Image, old: Image, watched: bool) -> Decision:
-        if ROLE not in new or _version(new) <= _version(old):  # a put that erased what made it the owner is no seal
+        if ROLE not in new or raw_version(new) <= raw_version(
+            old
+        ):  # a put that erased what made it the owner is no seal
             return self._stray_standby(change, new, old, watched)
         # A row that this creates must be open to the handover which the seal began, hence the generation before it.
-        generation = _generation(old) if self._copies_generation else 0
-        return Transfer(change.key, _version(new), self._carry(self._direction, new), generation)
+        generation = raw_generation(old) if self._copies_generation else 0
+        return Transfer(change.key, raw_version(new), self._carry(self._direction, new), generation)
 
     def _standby(self, change: Change, new: Image, old: Image | None, watched: bool) -> Decision:
         if old is None:
             stray = ROLE not in new or (MV not in new and DELETED not in new)
         else:
-            version, before = _version(new), _version(old)
+            version, before = raw_version(new), raw_version(old)
             stray = version < before or any(name in old and name not in new for name in (MV, ROLE))
             stray = stray or (version == before and self._content_changed(new, old))
         if stray:
@@ -254,7 +255,7 @@ class ApplyRule:
         if old is None:
             raise PoisonRecord("REMOVE without an old image")
         watched = watched and not change.expired
-        if not self._active(old):
+        if not self._owns(old):
             item = parse_item(old, self._shape)._replace(role=Role.STANDBY)
             return RemovedStandby(change.key, item, change.committed_us, watched)
         if DELETED in old and wire.boolean(old[DELETED]):
@@ -262,21 +263,9 @@ class ApplyRule:
         self._carry(self._direction, old)  # what can't be mapped is parked when it goes, as when it came
         image: Image = {name: old[name] for name in _TOMBSTONE_KEEPS if name in old}
         image[DELETED] = wire.of_boolean(True)
-        generation = _generation(old) if self._copies_generation else 0
-        transfer = Transfer(change.key, removal_version(_version(old), change.committed_us), image, generation)
+        generation = raw_generation(old) if self._copies_generation else 0
+        transfer = Transfer(change.key, removal_version(raw_version(old), change.committed_us), image, generation)
         return StrayRemoval(transfer, change.committed_us) if watched else transfer
-
-    def _active(self, image: Image) -> bool:
-        raw = image.get(ROLE)
-        if raw is None:
-            return self._absent_is_active
-        role = _ROLES.get(bytes(raw))
-        if role is None:
-            try:
-                role = Role(wire.string(raw))
-            except ValueError as error:
-                raise PoisonRecord(f"no role: {bytes(raw)[:80]!r}") from error
-        return role is _ACTIVE
 
     def _content_changed(self, new: Image, old: Image) -> bool:
         shape = self._shape
@@ -284,44 +273,6 @@ class ApplyRule:
         if shape.ttl is not None:
             names.add(shape.ttl)
         return any(_differ(new.get(name), old.get(name)) for name in names if not name.startswith(PROTOCOL_PREFIX))
-
-
-def removal_version(version: int, committed_us: int) -> int:
-    """Return the version of a raw REMOVE, which carries none of its own (rule 3).
-
-    Args:
-        version: `cf_mv` of the old image; 0 when it had none.
-        committed_us: commit time of the record, µs.
-
-    Returns:
-        The old version + 1; of an unstamped item the commit time, as its writes were ordered.
-    """
-    return version + 1 if version >= FIRST_STAMPED else committed_us
-
-
-def lifted_version(seen: int | None, before: int, standby: int, seed: int) -> int:
-    """Return the version to which a stray lifts its owner (rule 5): above both sides.
-
-    The standby may lag behind what the owner once was, and an owner that lost its version doesn't tell how far it had
-    got. A version given twice would make two events one, so such an owner is seeded anew, as an owner write would.
-
-    Args:
-        seen: of the owner; None when it has none.
-        before: of the owner before the stray, as far as known; 0 otherwise.
-        standby: of the other side; 0 when it has none.
-        seed: wall clock in µs << 10; used only when the owner has no stamped version.
-    """
-    return max(seen or 0, before, standby, seed if (seen or 0) < FIRST_STAMPED else 0) + 1
-
-
-def _version(image: Image) -> int:
-    raw = image.get(MV)
-    return 0 if raw is None else wire.number(raw)
-
-
-def _generation(image: Image) -> int:
-    raw = image.get(GEN)
-    return 0 if raw is None else wire.number(raw)
 
 
 def _differ(one: Raw | None, other: Raw | None) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from crossfade.core.protocol.keyed.fence import Transfer
-from crossfade.core.protocol.keyed.item import FIRST_STAMPED
+from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.values.keys import Key
 
 
@@ -42,7 +42,7 @@ def coalesce(transfers: Sequence[Transfer]) -> Coalesced:
     equal: list[int] = []
     unstamped: dict[Key, int] = {}
     for index, transfer in enumerate(transfers):
-        if transfer.version < FIRST_STAMPED:
+        if not is_stamped(transfer.version):
             held = unstamped.setdefault(transfer.key, index)
             if transfers[held].version < transfer.version:
                 unstamped[transfer.key] = index
@@ -55,5 +55,5 @@ def coalesce(transfers: Sequence[Transfer]) -> Coalesced:
         elif other.version == transfer.version and other.image != transfer.image:
             equal.append(index)
     twins = [index for index in equal if transfers[best[transfers[index].key]].version == transfers[index].version]
-    twins += [index for key, index in unstamped.items() if transfers[best[key]].version >= FIRST_STAMPED]
+    twins += [index for key, index in unstamped.items() if is_stamped(transfers[best[key]].version)]
     return Coalesced(list(best.values()), twins, len(transfers) - len(best) - len(twins))

@@ -12,13 +12,14 @@ from typing import Final
 import msgspec
 
 from crossfade.core.protocol.keyed.events import Event, PublishedEvent, decode_events
-from crossfade.core.protocol.keyed.item import EMV, EVENTS, MV, ROLE, Role
+from crossfade.core.protocol.keyed.item import EMV, EVENTS, MV
+from crossfade.core.protocol.keyed.raw import is_raw_active
 from crossfade.core.replication.change import Change
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import Side, absent_is_active
+from crossfade.core.values.shape import Side
 
 LONGEST_PARTITION_KEY: Final = 256
 """Of a Kinesis record, in characters."""
@@ -41,7 +42,7 @@ def events_of(change: Change, side: Side) -> list[PublishedEvent]:
     if new is None:
         return []
     emv, version = new.get(EMV), new.get(MV)
-    if emv is None or version is None or not _active(new, side):
+    if emv is None or version is None or not is_raw_active(new, side):
         return []
     number = wire.number(version)
     if wire.number(emv) != number:
@@ -61,11 +62,6 @@ def events_of(change: Change, side: Side) -> list[PublishedEvent]:
 def _event_version(image: Image | None) -> int:
     emv = None if image is None else image.get(EMV)
     return 0 if emv is None else wire.number(emv)
-
-
-def _active(image: Image, side: Side) -> bool:
-    role = image.get(ROLE)
-    return absent_is_active(side) if role is None else wire.string(role) == Role.ACTIVE.value
 
 
 class _Published(msgspec.Struct):

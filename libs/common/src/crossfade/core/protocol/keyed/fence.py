@@ -17,7 +17,7 @@ from crossfade.core.protocol.keyed.perform import replaced
 from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import TableShape
+from crossfade.core.values.shape import Side, TableShape
 
 
 class Verdict(Enum):
@@ -32,6 +32,9 @@ class Verdict(Enum):
     THROTTLED = "throttled"  # not written yet: the same transfer must be sent again
     DEDUPLICATED = "deduplicated"  # a mark says that it was applied before: no write was sent
 
+
+HOLDS: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE})
+"""The standby holds this version or a newer one: no later copy of it needs a write."""
 
 REFUSED: Final = "refused"
 """Name of a refusal for good, among the verdicts."""
@@ -69,6 +72,15 @@ class Transfer(NamedTuple):
     image: Image
     first_generation: int = 0
     repair: bool = False
+
+
+def takes_generation(target: Side) -> bool:
+    """Say whether a row that a transfer creates takes the generation of the image that it copies.
+
+    It does in the legacy table, where an absent row would read as active at generation 0 (rule 2). A row of the new
+    table begins at generation 0, as an imported one does.
+    """
+    return target is Side.LEGACY
 
 
 class Judgement(NamedTuple):

@@ -111,6 +111,11 @@ def is_held_out(item: Item | None) -> bool:
     return item is not None and item.role is Role.ACTIVE and item.generation % 2 == 1
 
 
+def may_leave(item: Item | None, side: Side, *, complete: bool = False) -> bool:
+    """Say whether `side` owns the key and would give it away: a key that was held out is at home for good."""
+    return is_active(item, side, complete=complete) and not is_held_out(item)
+
+
 def balance_of(item: Item | None, shape: TableShape) -> int:
     """Return the balance; 0 for an absent item, a tombstone or a stub."""
     if item is None or item.deleted:
@@ -142,7 +147,7 @@ def parse_item(image: Image, shape: TableShape) -> Item:
     content.sort()
     return Item(
         version=None if version is None else wire.number(version),
-        role=None if role is None else _role(role),
+        role=None if role is None else role_of(role),
         generation=0 if gen is None else wire.number(gen),
         recent=frozenset() if recent is None else wire.binary_set(recent),
         floor=b"" if floor is None else wire.binary(floor),
@@ -154,7 +159,12 @@ def parse_item(image: Image, shape: TableShape) -> Item:
     )
 
 
-def _role(value: Raw) -> Role:
+def role_of(value: Raw) -> Role:
+    """Decode a role.
+
+    Raises:
+        PoisonRecord: there is no such role.
+    """
     try:
         return Role(wire.string(value))
     except ValueError as error:

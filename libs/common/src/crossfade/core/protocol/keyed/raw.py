@@ -1,0 +1,56 @@
+"""What raw images say of version, role and generation, where decoding the whole item would cost too much."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Role, role_of
+from crossfade.core.values import image as wire
+from crossfade.core.values.image import Image
+from crossfade.core.values.shape import Side, absent_is_active
+
+_ACTIVE: Final = Role.ACTIVE
+_ROLES: Final = {spelled % role.value.encode(): role for spelled in (b'{"S":"%b"}', b'{"S": "%b"}') for role in Role}
+"""The usual spellings, so that almost no role has to be decoded."""
+
+
+def raw_version(image: Image) -> int:
+    """Return the version; 0 when there is none.
+
+    Raises:
+        PoisonRecord: it is no number.
+    """
+    raw = image.get(MV)
+    return 0 if raw is None else wire.number(raw)
+
+
+def raw_generation(image: Image) -> int:
+    """Return the generation; 0 when there is none.
+
+    Raises:
+        PoisonRecord: it is no number.
+    """
+    raw = image.get(GEN)
+    return 0 if raw is None else wire.number(raw)
+
+
+def raw_role(image: Image) -> Role | None:
+    """Return the role; None when there is none.
+
+    Raises:
+        PoisonRecord: there is no such role.
+    """
+    raw = image.get(ROLE)
+    if raw is None:
+        return None
+    return _ROLES.get(bytes(raw)) or role_of(raw)
+
+
+def is_raw_active(image: Image, side: Side, *, complete: bool = False) -> bool:
+    """Say whether `side` owns the key, as far as this image tells: `is_active`, undecoded.
+
+    Raises:
+        PoisonRecord: there is no such role.
+    """
+    role = raw_role(image)
+    return absent_is_active(side, complete=complete) if role is None else role is _ACTIVE
