@@ -55,8 +55,8 @@ bench-api: $(READY) ## CPU time an operation of the Engagement API
 bench-telemetry: $(READY) ## the apply path with telemetry off, at 1 % and at 100 %
 	$(PY) benchmarks/bench_telemetry.py $(ARGS)
 
-telemetry-docs: $(READY) ## docs/reference/telemetry.md, written anew from the telemetry contract
-	@$(PY) -m scripts.telemetry_docs
+reference: $(READY) ## docs/reference, regenerated from the code: settings, errors, journal, documents, telemetry
+	@$(PY) -m scripts.reference
 
 test-otel: $(READY) ## traces in a real Jaeger, through a real OpenTelemetry Collector (needs Go)
 	@scripts/otel_tools.sh > /dev/null

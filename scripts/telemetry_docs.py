@@ -1,20 +1,16 @@
-"""Writes docs/reference/telemetry.md from the telemetry contract: python -m scripts.telemetry_docs [--check]."""
+"""The page docs/reference/telemetry.md, from the telemetry contract; `scripts.reference` writes it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from crossfade.runtime.telemetry.contract import CLOUDWATCH_NAMESPACE, METRICS, NAMESPACE
 from crossfade.runtime.telemetry.schema import Attribute, Kind, Metric, Service, Span
 from crossfade.runtime.telemetry.span_contract import EDGES, SPANS
 
-PAGE = Path(__file__).parent.parent / "docs" / "reference" / "telemetry.md"
-
 HEAD = f"""# Telemetry: what is emitted, by whom
 
-Made from `crossfade/runtime/telemetry/contract.py` by `make telemetry-docs`; don't edit it by hand. A test runs the
+Made from `crossfade/runtime/telemetry/contract.py` by `make reference`; don't edit it by hand. A test runs the
 whole system and holds it to this page: nothing else is emitted, and nothing of it is missing.
 
 Names follow OpenTelemetry's semantic conventions (rpc, messaging, db, aws) where there are some; what is Crossfade's
@@ -147,19 +143,3 @@ def _services(services: Sequence[Service]) -> str:
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
-
-
-def main() -> int:
-    """Write the page, or (--check) say whether it is up to date."""
-    if "--check" in sys.argv[1:]:
-        if PAGE.exists() and PAGE.read_text() == page():
-            return 0
-        sys.stderr.write("docs/reference/telemetry.md is not what the contract says: make telemetry-docs\n")
-        return 1
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,7 @@ import pytest
 from msgspec import Raw
 
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.statements import Standing, render
+from crossfade.adapters.owner_requests import Standing, render
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.mapping.rules import IndexKey, Keep, Rename, RuleMapping, Table

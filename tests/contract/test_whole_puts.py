@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.statements import render_put, whole
+from crossfade.adapters.owner_requests import render_put, whole
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig

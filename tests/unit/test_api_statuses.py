@@ -35,7 +35,7 @@ def test_every_error_of_the_tree_has_its_status() -> None:
         (errors.StoreUnavailable("no answer"), StatusCode.UNAVAILABLE, 200),
         (errors.StoreRefused("not allowed", reason="AccessDeniedException"), StatusCode.INTERNAL, None),
         (errors.OwnershipAmbiguous("who knows"), StatusCode.INTERNAL, None),
-        (errors.DriftDetected("they differ"), StatusCode.FAILED_PRECONDITION, None),
+        (errors.SnapshotBroken("they differ"), StatusCode.FAILED_PRECONDITION, None),
         (errors.CheckpointExpired("too late"), StatusCode.DATA_LOSS, None),
     ],
 )

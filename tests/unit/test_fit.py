@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from crossfade.adapters.statements import Standing, render
+from crossfade.adapters.owner_requests import Standing, render
 from crossfade.core.mapping.rules import Keep, RuleMapping, Table
 from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.fit import (

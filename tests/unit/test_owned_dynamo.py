@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from crossfade.adapters.batch_text import BatchText
 from crossfade.adapters.dynamodb import DynamoDB, StatementResult
-from crossfade.adapters.statements import Standing, render
+from crossfade.adapters.owner_requests import Standing, render
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import ConditionFailed, Wire, WireConfig
 from crossfade.core.mapping.rules import Constant, Keep, RuleMapping, Table

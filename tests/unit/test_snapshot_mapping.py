@@ -14,7 +14,7 @@ from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_
 from crossfade.core.mapping.snapshot import Fate, LineMapper
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED
 from crossfade.core.values import image as wire
-from crossfade.core.values.errors import DriftDetected
+from crossfade.core.values.errors import SnapshotBroken
 from crossfade.core.values.image import Image, decode_image, encode_image
 from crossfade.core.values.keys import encode_key
 from crossfade.core.values.shape import IndexKey, Side, TableShape
@@ -184,16 +184,16 @@ def _rewrite(aws: MemoryAws, key: str, **fields: Any) -> None:
 async def test_a_summary_that_counts_otherwise_than_its_files_is_refused() -> None:
     aws, manifest = await exported()
     _rewrite(aws, manifest, itemCount=8)
-    with pytest.raises(DriftDetected, match="counts 8 items, its files 7"):
+    with pytest.raises(SnapshotBroken, match="counts 8 items, its files 7"):
         await read_manifest(aws, manifest)
 
 
 async def test_a_missing_manifest_or_another_format_is_refused() -> None:
     aws, manifest = await exported()
-    with pytest.raises(DriftDetected, match="missing"):
+    with pytest.raises(SnapshotBroken, match="missing"):
         await read_manifest(aws, "elsewhere")
     _rewrite(aws, manifest, outputFormat="ION")
-    with pytest.raises(DriftDetected, match="ION"):
+    with pytest.raises(SnapshotBroken, match="ION"):
         await read_manifest(aws, manifest)
 
 
@@ -201,18 +201,18 @@ async def test_a_damaged_or_swapped_file_is_refused_by_its_md5() -> None:
     aws, manifest = await exported()
     first, second, *_ = await read_manifest(aws, manifest)
     aws.objects[first.key] = aws.objects[second.key]
-    with pytest.raises(DriftDetected, match="MD5"):
+    with pytest.raises(SnapshotBroken, match="MD5"):
         await read_file(aws, first)
     del aws.objects[second.key]
-    with pytest.raises(DriftDetected, match="missing"):
+    with pytest.raises(SnapshotBroken, match="missing"):
         await read_file(aws, second)
 
 
 def test_a_file_with_fewer_lines_than_promised_or_no_gzip_is_refused() -> None:
     body = gzip.compress(line_of(WALLETS[0]) + b"\n")
-    with pytest.raises(DriftDetected, match="holds 1 items, the manifest says 2"):
+    with pytest.raises(SnapshotBroken, match="holds 1 items, the manifest says 2"):
         map_file(body, ExportFile("f", 2, ""), MAPPER)
-    with pytest.raises(DriftDetected, match="can't be unpacked"):
+    with pytest.raises(SnapshotBroken, match="can't be unpacked"):
         map_file(b"not gzip", ExportFile("f", 1, ""), MAPPER)
-    with pytest.raises(DriftDetected, match="can't be unpacked"):
+    with pytest.raises(SnapshotBroken, match="can't be unpacked"):
         map_file(body[:-9], ExportFile("f", 1, ""), MAPPER)

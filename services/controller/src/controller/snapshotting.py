@@ -16,7 +16,7 @@ from controller.state import Pending
 from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
 from crossfade.core.mapping.snapshot import LineMapper
 from crossfade.core.migration.phases import Phase
-from crossfade.core.values.errors import ConfigError, DriftDetected
+from crossfade.core.values.errors import ConfigError, SnapshotBroken
 from crossfade.core.values.shape import Side
 
 MARGIN_S: Final = 60
@@ -110,7 +110,7 @@ async def _export(ctx: Context) -> str:
     arn = str(ctx.state.done["export-arn"]["arn"])
     facts = await world.admin.export_facts(arn)
     if facts.status == "FAILED":
-        raise DriftDetected(f"the export {arn} failed: {facts.failure}")
+        raise SnapshotBroken(f"the export {arn} failed: {facts.failure}")
     if facts.status != "COMPLETED":
         return f"the export of {world.mapping.shape(Side.LEGACY).table}, which is {facts.status}"
     return await ctx.finish(
@@ -227,14 +227,14 @@ async def _import(ctx: Context) -> str:
     arn = str(ctx.state.done["import-arn"]["arn"])
     facts = await world.admin.import_facts(arn)
     if facts.status in {"FAILED", "CANCELLED"} or facts.errors:
-        raise DriftDetected(
+        raise SnapshotBroken(
             f"the import {arn} is {facts.status} with {facts.errors} errors: {facts.failure}. "
             f"{name} holds a part of the rows and owns none. Abort, and give the next migration another new table"
         )
     if facts.status != "COMPLETED":
         return f"the import of {name}, which is {facts.status} ({facts.imported} of {mapped['mapped']} items)"
     if facts.imported != mapped["mapped"]:
-        raise DriftDetected(f"{facts.imported} items were imported into {name}, {mapped['mapped']} were mapped")
+        raise SnapshotBroken(f"{facts.imported} items were imported into {name}, {mapped['mapped']} were mapped")
     table = await world.admin.table(name)
     if table is None or table.status != "ACTIVE":
         return f"table {name} to be ACTIVE"

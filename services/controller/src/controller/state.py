@@ -14,7 +14,9 @@ Kinds of entries, and what their bodies hold:
 | share | `document`, `dual_write`, `gates`: about to be published |
 | published | `share`: number of that entry |
 | pause | `paused`, `who` |
-| note | `discarded`: a letter that a person discarded, with its payload, by `intent` or by the replicator's tool |
+| note | `discarded`: a letter that a person discarded, with its payload, by `intent` or by the replicator's tool; \
+`merging`: a letter that a person merges; `plan`: what `crossfade plan` found |
+| repair | `stage` (begun, done, refused), `steps` or `because`: the verifier's |
 | stray | `last_us`: commit times of the last strays, by side |
 | halt | `because`: empty when the ramp goes on |
 """
@@ -260,8 +262,10 @@ _FOLDS = {
     "stray": _stray,
     "note": _note,
     "repair": _nothing,
-    "gate": _nothing,
 }
+
+KINDS = frozenset(_FOLDS)
+"""All kinds of entries."""
 
 
 def document_json(document: FlagDocument) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 PartiQL has no upsert and a missing operand is an error, so each statement asks for more than its write does: that the
 item exists, has a version, and has what the statement reads. An item it refuses for that alone is left to the single
-request of `crossfade.adapters.statements`. Whoever sends the batch asks `core.protocol.keyed.perform` which it was.
+request of `crossfade.adapters.owner_requests`. Whoever sends the batch asks `core.protocol.keyed.perform` which it was.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """DynamoDB's data plane on the wire client. Values stay raw bytes in both directions (section 3, rule 9).
 
-Requests come in whole, as JSON: `crossfade.adapters.statements` splices them. Reads are simple enough to be put
+Requests come in whole, as JSON: `crossfade.adapters.owner_requests` splices them. Reads are simple enough to be put
 together here.
 """
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.statements import render_put
+from crossfade.adapters.owner_requests import render_put
 from crossfade.adapters.wire.errors import UNFIT, ConditionFailed
 from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, judge
 from crossfade.core.protocol.keyed.fit import needs_put, unfit_transfer

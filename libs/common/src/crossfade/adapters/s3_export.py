@@ -14,7 +14,7 @@ import msgspec
 from isal import igzip, isal_zlib
 
 from crossfade.core.mapping.snapshot import Fate, LineMapper
-from crossfade.core.values.errors import DriftDetected
+from crossfade.core.values.errors import SnapshotBroken
 from crossfade.ports.admin import Objects
 
 _GZIP_BITS: Final = 31
@@ -131,19 +131,19 @@ async def read_manifest(objects: Objects, summary_key: str) -> list[ExportFile]:
         summary_key: of `manifest-summary.json`, as the export's description names it.
 
     Raises:
-        DriftDetected: a manifest is missing, unreadable, or its counts don't add up: the export is not whole.
+        SnapshotBroken: a manifest is missing, unreadable, or its counts don't add up: the export is not whole.
     """
     try:
         summary = msgspec.json.decode(await _present(objects, summary_key), type=_Summary)
         listed = await _present(objects, summary.manifest_files_s3_key)
         files = [msgspec.json.decode(line, type=_File) for line in listed.splitlines() if line.strip()]
     except msgspec.MsgspecError as error:
-        raise DriftDetected(f"the manifest of {summary_key} can't be read: {error}") from error
+        raise SnapshotBroken(f"the manifest of {summary_key} can't be read: {error}") from error
     if summary.output_format != "DYNAMODB_JSON":
-        raise DriftDetected(f"the export is in {summary.output_format}, not in DYNAMODB_JSON")
+        raise SnapshotBroken(f"the export is in {summary.output_format}, not in DYNAMODB_JSON")
     promised = sum(each.item_count for each in files)
     if promised != summary.item_count:
-        raise DriftDetected(f"the export's summary counts {summary.item_count} items, its files {promised}")
+        raise SnapshotBroken(f"the export's summary counts {summary.item_count} items, its files {promised}")
     return [ExportFile(each.data_file_s3_key, each.item_count, each.md5_checksum) for each in files]
 
 
@@ -151,19 +151,19 @@ async def read_file(objects: Objects, file: ExportFile) -> bytes:
     """Read a data file as it is stored, and check it against the manifest.
 
     Raises:
-        DriftDetected: it is missing, or not the file that was exported.
+        SnapshotBroken: it is missing, or not the file that was exported.
     """
     body = await _present(objects, file.key)
     md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
     if md5 != file.md5:
-        raise DriftDetected(f"{file.key}: MD5 {md5}, the manifest says {file.md5}: damaged, or another export's")
+        raise SnapshotBroken(f"{file.key}: MD5 {md5}, the manifest says {file.md5}: damaged, or another export's")
     return body
 
 
 async def _present(objects: Objects, key: str) -> bytes:
     body = await objects.get(key)
     if body is None:
-        raise DriftDetected(f"{key} is missing from the export")
+        raise SnapshotBroken(f"{key} is missing from the export")
     return body
 
 
@@ -176,14 +176,14 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> MappedFile:
         mapper: the migration's.
 
     Raises:
-        DriftDetected: the file doesn't hold as many lines as the manifest says, or can't be unpacked.
+        SnapshotBroken: the file doesn't hold as many lines as the manifest says, or can't be unpacked.
     """
     try:
         lines = [line for line in igzip.decompress(body).split(b"\n") if line]
     except (OSError, EOFError, igzip.BadGzipFile) as error:
-        raise DriftDetected(f"{file.key} can't be unpacked: {error}") from error
+        raise SnapshotBroken(f"{file.key} can't be unpacked: {error}") from error
     if len(lines) != file.items:
-        raise DriftDetected(f"{file.key} holds {len(lines)} items, the manifest says {file.items}")
+        raise SnapshotBroken(f"{file.key} holds {len(lines)} items, the manifest says {file.items}")
     mapped: list[bytes] = []
     samples: list[str] = []
     refused = _Listing()

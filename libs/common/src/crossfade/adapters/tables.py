@@ -15,7 +15,7 @@ from typing import Final
 
 from crossfade.adapters.batch_text import BatchText
 from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResult
-from crossfade.adapters.statements import (
+from crossfade.adapters.owner_requests import (
     Rendered,
     Standing,
     first_earn_too_wide,

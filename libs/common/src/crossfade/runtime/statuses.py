@@ -63,46 +63,50 @@ class InvalidArgument(Refusal):
         self.field = field
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
+    """What an error is to a caller: its gRPC code, and the reason of its `ErrorInfo`."""
+
     status: grpc.StatusCode
     reason: str
 
 
-_INTERNAL: Final = _Known(grpc.StatusCode.INTERNAL, "INTERNAL")
-_UNAVAILABLE: Final = _Known(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
-_REFUSED: Final = _Known(grpc.StatusCode.FAILED_PRECONDITION, "FAILED_PRECONDITION")
+_INTERNAL: Final = Known(grpc.StatusCode.INTERNAL, "INTERNAL")
+_UNAVAILABLE: Final = Known(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+_REFUSED: Final = Known(grpc.StatusCode.FAILED_PRECONDITION, "FAILED_PRECONDITION")
 
-STATUSES: Final[Mapping[type[CrossfadeError], _Known]] = {
+STATUSES: Final[Mapping[type[CrossfadeError], Known]] = {
     errors.ConfigError: _INTERNAL,
     errors.Throttled: _UNAVAILABLE,  # the store's word, not the caller's quota
     errors.StoreUnavailable: _UNAVAILABLE,
     errors.StoreRefused: _INTERNAL,
     errors.StateMissing: _UNAVAILABLE,
     errors.LeaseLost: _UNAVAILABLE,
-    errors.CheckpointExpired: _Known(grpc.StatusCode.DATA_LOSS, "CHECKPOINT_EXPIRED"),
+    errors.CheckpointExpired: Known(grpc.StatusCode.DATA_LOSS, "CHECKPOINT_EXPIRED"),
     errors.IllegalTransition: _REFUSED,
     errors.MigrationPaused: _REFUSED,
     errors.PoisonRecord: _INTERNAL,
-    errors.DriftDetected: _REFUSED,
+    errors.SnapshotBroken: _REFUSED,
     errors.KeyNotServed: _REFUSED,
     errors.OwnershipAmbiguous: _INTERNAL,
 }
 """What the common errors mean to a caller; a subclass means what its nearest base here does."""
 
 
-def _known(error: Exception) -> _Known:
-    if isinstance(error, Refusal):
-        return _Known(error.status, error.reason)
-    for each in type(error).__mro__:
-        found = STATUSES.get(each)
-        if found is not None:
-            return found
-    return _INTERNAL
+def known_status(kind: type[Exception]) -> Known:
+    """Return what errors of a kind mean to a caller."""
+    if issubclass(kind, Refusal):
+        return Known(kind.status, kind.reason)
+    return next((STATUSES[each] for each in kind.__mro__ if each in STATUSES), _INTERNAL)
 
 
 def is_fault(error: Exception) -> bool:
     """Say whether an error is our fault, and counts against us. The others are the caller's affair, by contract."""
-    return (isinstance(error, Refusal) and error.is_fault) or _known(error).status.name in SERVER_FAULTS
+    return counts_against_us(type(error))
+
+
+def counts_against_us(kind: type[Exception]) -> bool:
+    """Say the same of all errors of a kind."""
+    return (issubclass(kind, Refusal) and kind.is_fault) or known_status(kind).status.name in SERVER_FAULTS
 
 
 def status_of(error: Exception, domain: str) -> status_pb2.Status:
@@ -112,7 +116,7 @@ def status_of(error: Exception, domain: str) -> status_pb2.Status:
         error: what was raised. Errors that aren't ours say nothing of themselves to the caller.
         domain: of the `ErrorInfo`, the contract's package.
     """
-    known = _known(error)
+    known = known_status(type(error))
     if known.status in (grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS):
         log.error("request failed", error=str(error), kind=type(error).__name__, exc_info=error)
     ours = isinstance(error, CrossfadeError)

@@ -94,10 +94,10 @@ class PoisonRecord(CrossfadeError):
     code = "poison_record"
 
 
-class DriftDetected(CrossfadeError):
-    """Both sides differ in a way that blocks the cutover."""
+class SnapshotBroken(CrossfadeError):
+    """The export or the import is not whole: a file is missing, damaged, or counts don't add up."""
 
-    code = "drift_detected"
+    code = "snapshot_broken"
 
 
 class KeyNotServed(CrossfadeError):

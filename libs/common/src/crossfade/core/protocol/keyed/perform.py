@@ -1,7 +1,7 @@
 """What every owner write and handover write means: one item in, one answer out (design.md, sections 3 and 4).
 
-`adapters/statements` renders the same writes as conditional requests, in which the engine itself checks and changes the
-item. Contract tests hold both to each other, so what is proven about `perform` is proven about the requests.
+`adapters/owner_requests` renders the same writes as conditional requests, in which the engine itself checks and changes
+the item. Contract tests hold both to each other, so what is proven about `perform` is proven about the requests.
 """
 
 from __future__ import annotations

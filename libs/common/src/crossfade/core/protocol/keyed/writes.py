@@ -1,8 +1,8 @@
 """The owner's writes and the handover's writes, as values (design.md, section 4).
 
 A write names its key, what must be true, and what it does; `perform` (`core/protocol/keyed/perform.py`) is its meaning
-on an item, and `adapters/statements` renders it as a DynamoDB request with the same meaning. Contract tests hold the
-two together.
+on an item, and `adapters/owner_requests` renders it as a DynamoDB request with the same meaning. Contract tests hold
+the two together.
 """
 
 from __future__ import annotations

@@ -1,0 +1,53 @@
+"""The generated reference is what the code says, and says all of it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from scripts import reference
+
+from controller.settings import ControllerSettings
+from controller.state import KINDS
+from crossfade.runtime.settings import PREFIX
+from crossfade.runtime.statuses import STATUSES
+
+
+@cache
+def pages() -> dict[str, str]:
+    return reference.pages()
+
+
+def rows(page: str) -> set[str]:
+    """Return the first cell of each row of each table."""
+    return set(re.findall(r"^\| `?([^|`]+?)`? \|", pages()[page], re.MULTILINE))
+
+
+def test_the_pages_are_what_the_code_says() -> None:
+    assert not reference.stale(), "run: make reference"
+
+
+def test_a_page_that_is_out_of_date_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path)
+    for name, text in pages().items():
+        (tmp_path / name).write_text(text)
+    assert not reference.stale()
+    (tmp_path / "settings.md").write_text("# Settings\n")
+    (tmp_path / "errors.md").unlink()
+    assert reference.stale() == ["settings.md", "errors.md"]
+
+
+@pytest.mark.parametrize("settings", [*reference.SHARED.values(), *reference.PROGRAMS.values()])
+def test_each_setting_of_each_program_is_told_of(settings: type[ControllerSettings]) -> None:
+    assert rows("settings.md") >= {PREFIX + name.upper() for name in settings.model_fields}
+
+
+def test_each_error_that_has_a_status_is_told_of() -> None:
+    assert rows("errors.md") >= {kind.code for kind in STATUSES}
+
+
+def test_each_kind_of_journal_entry_that_the_state_is_folded_from_is_told_of() -> None:
+    told = {kind for cell in rows("journal.md") for kind in cell.split(", ")} - {"kind"}
+    assert told == KINDS
