@@ -158,12 +158,16 @@ def test_every_line_has_exactly_one_fate_and_balances_survive_gzip_to_gzip(found
     assert FileCounts.of_json(counts.as_json()) == counts
 
 
+AT_S = 1_700_000_000
+"""The export's moment: a time that a commit time can be."""
+
+
 async def exported() -> tuple[MemoryAws, str]:
-    table = MemoryTable(MAPPING.shape(Side.LEGACY), now_us=lambda: 1_000_000)
+    table = MemoryTable(MAPPING.shape(Side.LEGACY), now_us=lambda: AT_S * 1_000_000)
     for row in (*WALLETS, *STRANGERS):
         table.put(row)
-    aws = MemoryAws({"wallet": table}, {"wallet"}, now_us=lambda: 1_500_000)
-    arn = await aws.export("arn:wallet", at_s=1, bucket="b", prefix="p", token="t")
+    aws = MemoryAws({"wallet": table}, {"wallet"}, now_us=lambda: AT_S * 1_000_000 + 500_000)
+    arn = await aws.export("arn:wallet", at_s=AT_S, bucket="b", prefix="p", token="t")
     await aws.export_facts(arn)
     return aws, (await aws.export_facts(arn)).manifest
 
