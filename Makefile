@@ -5,10 +5,12 @@ MEMBERS := libs/common libs/faust-kinesis libs/localaws migrations/engagement se
 READY := .venv/.ready
 ARGS ?=
 RUNS ?= 1
+SEEDS ?= 1000
+FIRST ?= 0
 # Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
 WORKERS ?= 3
 
-.PHONY: setup demo demo-busy test test-deploy lint proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
+.PHONY: setup demo demo-busy simulate test test-deploy lint proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -33,7 +35,7 @@ demo-busy: $(READY) ## the demo beside heavy work, at twice the cores (RUNS=10 A
 lint: $(READY) ## ruff, strict types, import rules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy libs/common/src libs/faust-kinesis/src libs/localaws/src migrations/engagement/src services/engagement-api/src services/replicator/src services/verifier/src services/controller/src demo/src
+	.venv/bin/mypy libs/common/src libs/faust-kinesis/src libs/localaws/src migrations/engagement/src services/engagement-api/src services/replicator/src services/verifier/src services/controller/src demo/src tests/simulation
 	.venv/bin/lint-imports
 
 test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
@@ -45,6 +47,9 @@ test-deploy: $(READY) ## the charts, modules, images and dashboards, by the real
 
 test-slow: $(READY) ## the larger scopes that make test leaves out
 	$(PY) -m pytest -m slow $(ARGS)
+
+simulate: $(READY) ## whole migrations in virtual time, a seed each; tells a failing one as a small story (SEEDS=1000 FIRST=0)
+	@PYTHONHASHSEED=0 PYTHONPATH=tests $(PY) -m simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
 
 bench: $(READY) ## CPU time a record of the apply path by stage, with the usual handlers in the same run
 	$(PY) benchmarks/bench_apply.py $(ARGS)

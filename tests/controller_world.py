@@ -232,7 +232,7 @@ class Town:
         role = {Side.LEGACY: "forward", Side.NEW: "reverse"}[source]
         if role in self.silent_roles or not await self.aws.list_shards(stream) or "engagement" not in self._existing():
             return
-        fetched = await self.aws.get_records(f"{stream}:{self._read[source]}", 10_000)
+        fetched = await self.aws.get_records(f"{stream}:{SHARD}:{self._read[source]}", 10_000)
         if fetched.records:
             await self._pipelines[source].apply(SHARD, fetched.records, self.tallies[source])
         self._read[source] += len(fetched.records)

@@ -7,6 +7,7 @@ import pytest
 from controller.context import Context
 from controller_world import Town, settled
 from crossfade.adapters.kinesis import Fetched, StreamShard
+from crossfade.adapters.memory.admin import SHARD
 from crossfade.core.protocol.keyed.item import MV
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import StoreUnavailable
@@ -112,7 +113,7 @@ async def test_a_marker_is_found_in_the_shard_that_a_resharding_made() -> None:
 
     async def position(stream: str, shard_id: str, **at: object) -> str:
         if shard_id == "child":
-            return f"child:{stream}:{tip[0]}"
+            return f"child:{stream}:{SHARD}:{tip[0]}"
         return await begin(stream, shard_id, **at)  # type: ignore[arg-type]  # passed on as it came
 
     aws.list_shards, aws.get_records, aws.shard_iterator = split, read, position  # type: ignore[method-assign]

@@ -130,7 +130,14 @@ class Counting:
         self._figures.note(self._method, self._began_s, self._results, is_timed=is_timed)
 
 
-async def tell(every_s: float, figures: Figures, reports: Reports, pod: str) -> None:
+async def tell(
+    every_s: float,
+    figures: Figures,
+    reports: Reports,
+    pod: str,
+    *,
+    wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+) -> None:
     """Report the figures per interval until cancelled. A report that can't be written is left out.
 
     Args:
@@ -138,13 +145,14 @@ async def tell(every_s: float, figures: Figures, reports: Reports, pod: str) -> 
         figures: of this pod.
         reports: where the controller looks.
         pod: name of this process.
+        wall_us: wall clock, µs.
     """
     while True:
         await asyncio.sleep(every_s)
         report = Report(
             role=ROLE,
             shard=pod,
-            at_us=time.time_ns() // 1000,
+            at_us=wall_us(),
             iterator_age_ms=0,
             oldest_unapplied_us=0,
             applied_commit_us=0,

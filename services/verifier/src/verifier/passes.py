@@ -83,6 +83,7 @@ class Passes:
         complete: Callable[[], bool] = lambda: False,
         now_s: Callable[[], float] = time.monotonic,
         at_most_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         """Prepare.
 
@@ -92,10 +93,11 @@ class Passes:
             complete: what the flag document says.
             now_s: monotonic clock.
             at_most_us: a moment that the tables' clock has surely not passed yet, µs.
+            wall_us: wall clock, µs: names passes, and nothing else.
         """
         self._both, self._settings, self._complete, self._now_s = both, settings, complete, now_s
-        self._at_most_us = at_most_us
-        self._pace = Pace(settings.reads_per_s)
+        self._at_most_us, self._wall_us = at_most_us, wall_us
+        self._pace = Pace(settings.reads_per_s, now_s=now_s)
         self._known: dict[str, Pass] = {}
         self._asked: Pass | None = None
         self._something_asked = asyncio.Event()
@@ -192,7 +194,7 @@ class Passes:
         await set_within(self._something_asked, timeout_s)
 
     def _new(self, *, asked: bool) -> Pass:
-        made = Pass(f"{self._settings.pod}-{time.time_ns() // 1000}", asked)
+        made = Pass(f"{self._settings.pod}-{self._wall_us()}", asked)
         if asked:
             self._known[made.id] = made
             while len(self._known) > HISTORY:
@@ -234,6 +236,7 @@ class Passes:
             limit_s=settings.follow_limit_s,
             every_s=settings.settle_every_s,
             complete=complete,
+            now_s=self._now_s,
             at_most_us=self._at_most_us,
         )
         each.state, each.findings, each.started_s, each.repairs = "running", findings, self._now_s(), self._repairing

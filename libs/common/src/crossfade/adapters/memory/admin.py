@@ -11,19 +11,19 @@ import gzip
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import Raw
 
-from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
+from crossfade.adapters.memory.streams import MemoryStreams, shard_name
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.image import encode_image
 from crossfade.core.values.shape import IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
 
-SHARD = "shardId-000000000000"
+SHARD = shard_name(0)
 
 
 class _Line(msgspec.Struct):
@@ -34,7 +34,6 @@ class _Line(msgspec.Struct):
 class _Stream:
     looked_at: int = 0
     retention_h: int = 24
-    records: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 @dataclass
@@ -45,7 +44,7 @@ class _Job:
     imported: int = 0
 
 
-class MemoryAws:
+class MemoryAws(MemoryStreams):
     """`TableAdmin`, `Objects`, `Metrics` and a shard reader. Wire `record` into each table's `on_change`.
 
     Attributes:
@@ -70,9 +69,9 @@ class MemoryAws:
             now_us: wall clock, µs.
             items_per_file: rows of one export file.
         """
+        super().__init__(now_us=now_us)
         self._tables = tables
         self._existing = existing
-        self._now_us = now_us
         self._items_per_file = items_per_file
         self._streams: dict[str, _Stream] = {}
         self._destinations: dict[tuple[str, str], str] = {}
@@ -86,7 +85,7 @@ class MemoryAws:
         """Take a change record, as a table sends it."""
         for (name, arn), status in self._destinations.items():
             if name == table and status == "ACTIVE":
-                self._streams[arn.rpartition("/")[2]].records.append((self._now_us(), payload))
+                self.take(arn.rpartition("/")[2], "", payload)
 
     # TableAdmin.
 
@@ -116,12 +115,13 @@ class MemoryAws:
             return None
         stream.looked_at += 1
         status = "ACTIVE" if stream.looked_at > 1 else "CREATING"
-        return StreamFacts(name, f"stream/{name}", status, (SHARD,), stream.retention_h)
+        return StreamFacts(name, f"stream/{name}", status, self.shard_ids(name), stream.retention_h)
 
     async def create_stream(self, name: str, *, shards: int) -> None:
         """Create a stream, unless it exists."""
         if name not in self._streams:
             self._streams[name] = _Stream()
+            self.create(name, shards=shards)
             self.calls.append(f"create stream {name}")
 
     async def raise_retention(self, name: str, *, hours: int) -> None:
@@ -223,37 +223,3 @@ class MemoryAws:
     async def unreplicated_s(self, table: str) -> float | None:
         """A captured table's records are in its stream at once."""
         return 0.0 if any(name == table for name, _ in self._destinations) else None
-
-    # Shards.
-
-    async def list_shards(self, stream: str) -> list[StreamShard]:
-        """Each stream has one shard."""
-        return [StreamShard(SHARD, ())] if stream in self._streams else []
-
-    async def shard_iterator(
-        self,
-        stream: str,
-        shard_id: str,
-        *,
-        after: str | None = None,
-        at_s: float | None = None,
-        latest: bool = False,
-    ) -> str:
-        """Return an iterator."""
-        records = self._streams[stream].records
-        start = len(records) if latest else int(after) + 1 if after is not None else 0
-        if at_s is not None:
-            start = next((n for n, (arrived_us, _) in enumerate(records) if arrived_us >= at_s * 1e6), len(records))
-        return f"{stream}:{start}"
-
-    async def get_records(self, iterator: str, limit: int = 1000) -> Fetched:
-        """Read the next records."""
-        stream, _, start = iterator.rpartition(":")
-        first = int(start)
-        records = self._streams[stream].records[first : first + limit]
-        found = [
-            StreamRecord(str(first + n), "", payload, arrived_us / 1e6)
-            for n, (arrived_us, payload) in enumerate(records)
-        ]
-        behind_ms = 0 if first + len(records) >= len(self._streams[stream].records) else 1
-        return Fetched(found, f"{stream}:{first + len(records)}", behind_ms)

@@ -1,0 +1,79 @@
+"""`make simulate SEEDS=1000`: plays seeds on all cores; tells the first failure as a story, made small.
+
+python -m simulation [--seeds 1000] [--first 0] [--workers 2] [--story] [--whole]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+
+from simulation.play import REAL, Code, Played, play
+from simulation.script import Script, script_of, smaller
+
+SHOWN: int = 120
+
+
+def brief(seed: int) -> tuple[int, str, int, int, int]:
+    """Play a seed; return it, the broken promise, the faults, the calls and the operations."""
+    played = play(script_of(seed))
+    return seed, played.broken, played.faults, played.calls, played.operations
+
+
+def shrunk(script: Script, code: Code = REAL, *, tries: int = 60, say: Callable[[str], None] = print) -> Played:
+    """Return a play of a script that is simpler and still breaks a promise."""
+    found = play(script, code)
+    left = tries
+    while left:
+        for proposed in smaller(found.script, found.faults):
+            left -= 1
+            played = play(proposed, code)
+            if played.broken:
+                found = played
+                say(f"smaller: {len(played.story.acts)} acts, {played.faults} faults")
+                break
+            if not left:
+                return found
+        else:
+            return found
+    return found
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--story", action="store_true", help="tell the story of the first seed, whatever its end")
+    parser.add_argument("--whole", action="store_true", help="don't make a failing seed smaller")
+    wanted = parser.parse_args(None if arguments is None else list(arguments))
+    if wanted.story:
+        played = play(script_of(wanted.first))
+        print(played.story.told(), f"\n{played.broken or 'every promise was kept'}")
+        return bool(played.broken)
+    began_s, failed = time.monotonic(), []
+    faults = calls = operations = 0
+    seeds = range(wanted.first, wanted.first + wanted.seeds)
+    with ProcessPoolExecutor(wanted.workers) as pool:
+        for seed, broken, *counts in pool.map(brief, seeds, chunksize=4):
+            faults, calls, operations = faults + counts[0], calls + counts[1], operations + counts[2]
+            if broken:
+                failed.append(seed)
+                print(f"seed {seed}: {broken[:300]}", flush=True)
+    took_s = time.monotonic() - began_s
+    print(
+        f"{len(seeds)} seeds in {took_s:.0f} s ({len(seeds) / took_s:.1f} a second): {operations} operations, "
+        f"{calls} calls of ports, {faults} faults of the network; {len(failed)} seeds failed"
+    )
+    if failed:
+        script = script_of(failed[0])
+        played = play(script) if wanted.whole else shrunk(script)
+        print(f"\nseed {failed[0]}, {played.script}\n{played.story.told(SHOWN)}\n{played.broken}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""The replicator's own pipelines on memory streams: apply in both directions, and the feed.
+
+What stands between a stream and a pipeline is a reader of a few lines instead of Faust: a task a shard, that fetches,
+applies, and only then stores its checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any, Final
+
+from crossfade.adapters.memory.control import MemoryDeadLetters, MemoryJournal, MemoryReports
+from crossfade.core.migration.phases import Phase
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.control import Report
+from engagement_migration import MAPPING
+from replicator.interventions import Interventions
+from replicator.journal import RUNS, PhaseWatch
+from replicator.letters import drop_overtaken
+from replicator.pipeline import ApplyPipeline
+from replicator.publisher import FeedPipeline
+from replicator.records import Pipeline
+from replicator.sender import Sender, persist
+from replicator.tally import Tally
+from simulation.ground import FEED, STREAMS, Ground
+from simulation.network import Process
+from simulation.pods import Trusting
+
+SETTLE_S: Final = 3.0
+POLL_S: Final = 0.3
+REPORT_S: Final = 0.5
+
+
+class Checkpoints:
+    """Where consumers store their places."""
+
+    def __init__(self, kept: dict[tuple[str, str], str]) -> None:
+        self._kept = kept
+
+    async def get(self, role: str, shard: str) -> str | None:
+        return self._kept.get((role, shard))
+
+    async def put(self, role: str, shard: str, place: str) -> None:
+        self._kept[role, shard] = place
+
+
+class Reader:
+    """Reads one shard into a pipeline.
+
+    Attributes:
+        read_to_s: all that had arrived by then is applied, on the process's monotonic clock; None before a first read.
+    """
+
+    def __init__(self, consumer: Consumer, shard: str) -> None:
+        self._consumer, self.shard = consumer, shard
+        self.tally = Tally()
+        self.read_to_s: float | None = None
+
+    async def run(self) -> None:
+        each, process = self._consumer, self._consumer.process
+        place = await persist(lambda: each.checkpoints.get(each.role, f"{each.stream}/{self.shard}"))
+        iterator = await persist(lambda: each.streams.shard_iterator(each.stream, self.shard, after=place))
+        while True:
+            sent_s = process.monotonic()
+            try:
+                fetched = await each.streams.get_records(iterator, each.dice.choice((1, 3, 10, 100)))
+            except CrossfadeError:
+                await asyncio.sleep(POLL_S)
+                continue
+            if fetched.records:
+                await each.acknowledged(self.shard, fetched.records, self.tally)
+            iterator = fetched.next_iterator
+            if fetched.behind_ms == 0:
+                self.read_to_s = sent_s
+                await asyncio.sleep(POLL_S)
+
+
+class Consumer:
+    """Reads all shards of a stream in one role."""
+
+    def __init__(self, process: Process, ground: Ground, role: str, side: Side, pipeline: Pipeline) -> None:
+        self.process, self.ground, self.role, self.pipeline = process, ground, role, pipeline
+        self.stream = STREAMS[side]
+        self.streams = process.far(ground.aws)
+        self.checkpoints = process.far(Checkpoints(ground.checkpoints))
+        self.dice = random.Random(f"consumer {process.name} {role} {ground.script.seed}")
+        self._reports = process.far(MemoryReports(ground.store))
+        self.readers: list[Reader] = []
+
+    async def start(self) -> None:
+        """Begin to read, as soon as the stream is there."""
+        while True:
+            try:
+                shards = await self.streams.list_shards(self.stream)
+                there = shards and await self.streams.list_shards(FEED)
+            except CrossfadeError:
+                there = []
+            if there:
+                break
+            await asyncio.sleep(POLL_S)
+        self.readers = [Reader(self, each.shard_id) for each in shards]
+        for reader in self.readers:
+            self.process.spawn(reader.run())
+        self.process.spawn(self._tell())
+
+    async def acknowledged(self, shard: str, records: Any, tally: Tally) -> None:
+        """Apply a batch, then store its place: the order is the promise."""
+        await self.pipeline.apply(shard, records, tally)
+        await self.store(shard, records)
+
+    async def store(self, shard: str, records: Any) -> None:
+        name = f"{self.stream}/{shard}"
+        await persist(lambda: self.checkpoints.put(self.role, name, records[-1].sequence_number))
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_S)
+            found = [self._report(each) for each in self.readers if each.read_to_s is not None]
+            try:
+                await self._reports.put(found)
+            except CrossfadeError:
+                continue
+
+    def _report(self, reader: Reader) -> Report:
+        assert reader.read_to_s is not None
+        return Report(
+            self.role,
+            f"{self.stream}/{reader.shard}",
+            self.process.wall_us(),
+            round((self.process.monotonic() - reader.read_to_s) * 1000),
+            0,
+            reader.tally.applied_commit_us,
+            {name: count for name, count in reader.tally.counts.items() if count},
+            foreign_last_us=reader.tally.foreign_last_us,
+        )
+
+    def is_drained(self, since_s: float) -> bool:
+        return all(each.read_to_s is not None and each.read_to_s >= since_s + SETTLE_S for each in self.readers)
+
+
+class Replicator:
+    """One life of a replicator in one direction; `run` returns when the migration needs it no more."""
+
+    def __init__(self, process: Process, ground: Ground, direction: Direction, kind: type[Consumer] = Consumer) -> None:
+        self._process, self._ground, self._direction = process, ground, direction
+        source, target = (process.far(ground.tables[side]) for side in (direction.source, direction.target))
+        self._letters = process.far(MemoryDeadLetters(ground.store))
+        self._watch = PhaseWatch(process.far(MemoryJournal(ground.store, who=process.name, now_us=process.wall_us)))
+        self._target = target
+        self.pipeline = ApplyPipeline(
+            MAPPING,
+            direction,
+            sender=Sender(target),
+            interventions=Interventions(MAPPING, direction, source, target, self._letters, now_us=process.wall_us),
+            marks=Trusting(process.far(ground.marks)),
+            letters=self._letters,
+            now_us=process.wall_us,
+            strays_since_us=lambda: persist(lambda: self._watch.strays_since_us(direction.source)),
+        )
+        self._consumer = kind(process, ground, direction.value, direction.source, self.pipeline)
+
+    async def run(self) -> None:
+        role, admin = self._direction.value, self._process.far(self._ground.aws)
+        while True:
+            try:
+                phase = (await self._watch.look()).phase
+                if phase in RUNS[role] and await admin.table(MAPPING.shape(self._direction.target).table):
+                    break
+            except CrossfadeError:
+                pass
+            await asyncio.sleep(0.5)
+        await self._consumer.start()
+        complete_s: float | None = None
+        while True:
+            await asyncio.sleep(0.5)
+            try:
+                await drop_overtaken(self._letters, role, self._target)
+                phase = (await self._watch.look()).phase
+            except CrossfadeError:
+                continue
+            if phase is not Phase.COMPLETE:
+                continue
+            if complete_s is None:
+                complete_s = self._process.monotonic()
+            if self._consumer.is_drained(complete_s):
+                return
+
+
+class Feed:
+    """One life of the feed, which reads both streams."""
+
+    def __init__(self, process: Process, ground: Ground, kind: type[Consumer] = Consumer) -> None:
+        self._consumers = [
+            kind(process, ground, f"feed-{side.value}", side, self._pipeline(process, ground, side)) for side in Side
+        ]
+
+    def _pipeline(self, process: Process, ground: Ground, side: Side) -> FeedPipeline:
+        return FeedPipeline(
+            MAPPING,
+            side,
+            publisher=process.far(ground.aws),
+            stream=FEED,
+            letters=process.far(MemoryDeadLetters(ground.store)),
+            now_us=process.wall_us,
+        )
+
+    async def run(self) -> None:
+        for each in self._consumers:
+            each.process.spawn(each.start())
+        await asyncio.get_running_loop().create_future()

@@ -1,0 +1,327 @@
+"""The controller and the verifier, made of their own parts, and the operator who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from controller.build import parity_of
+from controller.context import Context
+from controller.driver import Driver
+from controller.service import assemble
+from controller.settings import ControllerSettings
+from controller.world import World
+from crossfade.adapters.memory.control import (
+    MemoryDeadLetters,
+    MemoryHeartbeats,
+    MemoryJournal,
+    MemoryLease,
+    MemoryReports,
+    MemoryStatusBoard,
+)
+from crossfade.core.migration.evidence import Parity
+from crossfade.core.migration.phases import Phase
+from crossfade.core.ownership.machine import OwnershipRules
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.clocks import Skew, skew_of
+from crossfade.core.values.errors import CrossfadeError, LeaseLost
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade.runtime.ownership import Ownership
+from engagement_migration import MAPPING
+from simulation.ground import STREAMS, Ground
+from simulation.network import Process
+from verifier.both import BothTables
+from verifier.lags import Crossings, Unreplicated
+from verifier.passes import Passes
+from verifier.report import ParityReport
+from verifier.settings import Settings as VerifierSettings
+
+TICK_S: Final = 0.25
+LEASE_S: Final = 2.0
+TAIL_S: Final = 0.5
+
+SETTINGS: Final[dict[str, Any]] = {
+    "bucket": "exports",
+    "verifier_url": "http://127.0.0.1:1",
+    "settling_s": 1,
+    "marker_s": 3,
+    "marker_poll_s": 0.2,
+    "probe_s": 1,
+    "evidence_s": 0.5,
+    "facts_s": 1,
+    "sweep_rest_s": 0.5,
+    "helped_after_s": 2,
+    "stream_margin_s": 0.1,
+    "report_s": 4,
+    "gate_quiet_s": 1.5,
+    "gate_probe_errors": 1.0,
+    "gate_probe_p99_ms": 60_000,
+    "gate_api_errors": 1.0,
+    "gate_api_p99_ms": 60_000,
+    "sweep_page": 4,
+    "revoke_command": ["true"],
+}
+"""Bounds a tenth or so of the design's. The gates on errors and latency stay open: here faults are the rule."""
+
+VERIFIER: Final[dict[str, Any]] = {
+    "pod": "verifier",
+    "pause_s": 3.0,
+    "reads_per_s": 100_000,
+    "segments": 2,
+    "page": 5,
+    "buckets": 4,
+    "in_flight_bound_s": 8.0,
+    "settle_every_s": 0.3,
+    "follow_limit_s": 10.0,
+    "retry_s": 0.5,
+}
+
+
+class Controller:
+    """One life of a controller process."""
+
+    def __init__(
+        self,
+        process: Process,
+        ground: Ground,
+        verifier: Callable[[], Verifier | None],
+        settings: ControllerSettings,
+        rules: type[OwnershipRules] = OwnershipRules,
+    ) -> None:
+        self._process, self._ground, self._verifier = process, ground, verifier
+        store, far = ground.store, process.far
+        self._lease = MemoryLease(store, holder=process.name, lease_s=LEASE_S, monotonic=process.monotonic)
+        tables = {side: far(table) for side, table in ground.tables.items()}
+        excluded: set[Key] = set()
+        ownership = Ownership(
+            tables[Side.LEGACY],
+            tables[Side.NEW],
+            MAPPING,
+            excluded=excluded.__contains__,
+            wall_us=process.wall_us,
+        )
+        ownership._rules = rules(MAPPING)
+        self.world = World(
+            settings=settings,
+            mapping=MAPPING,
+            journal=far(MemoryJournal(store, who=process.name, lease=self._lease, now_us=process.wall_us)),
+            board=far(MemoryStatusBoard(store)),
+            heartbeats=far(MemoryHeartbeats(store, monotonic=process.monotonic)),
+            reports=far(MemoryReports(store)),
+            letters=far(MemoryDeadLetters(store)),
+            admin=far(ground.aws),
+            objects=far(ground.aws),
+            metrics=far(ground.aws),
+            parity=self._parity,
+            ask_for_pass=self._ask_for_pass,
+            flags=far(ground.flags),
+            tables=tables,
+            copies=tables,
+            ownership=ownership,
+            shards=far(ground.aws),
+            rows=self._rows,
+            missing_control_tables=self._missing,
+            command=self._command,
+            excluded=excluded,
+            skew=self._skew,
+            now_us=process.wall_us,
+            monotonic=process.monotonic,
+        )
+        self.ctx: Context | None = None
+        self.driver: Driver | None = None
+
+    async def run(self) -> None:
+        """Hold the lease and drive, as the service does."""
+        while True:
+            try:
+                await self._drive()
+            except LeaseLost:
+                self._ground.story.tell(self._process.name, "lost the lease")
+            except CrossfadeError as error:
+                self._ground.story.tell(self._process.name, f"not driving: {error}")
+            await asyncio.sleep(LEASE_S / 5)
+
+    async def _drive(self) -> None:
+        lease = self._process.far(self._lease)
+        if not await lease.acquire():
+            return
+        beating = self._process.spawn(self._beat(lease))
+        try:
+            ctx, driver = assemble(self.world)
+            await driver.recover()
+            self.ctx, self.driver, phase = ctx, driver, None
+            while not beating.done():
+                try:
+                    await driver.tick()
+                except LeaseLost:
+                    raise
+                except CrossfadeError as error:
+                    driver.waiting_for = f"{error.code}: {error}"
+                if ctx.state.phase is not phase:
+                    phase = ctx.state.phase
+                    self._ground.story.tell(self._process.name, f"phase {phase.value}")
+                await asyncio.sleep(TICK_S)
+        finally:
+            beating.cancel()
+
+    async def _beat(self, lease: Any) -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            try:
+                await lease.renew()
+            except LeaseLost:
+                return
+            except CrossfadeError:
+                if not self._lease.held:
+                    return
+
+    async def _parity(self) -> Parity:
+        verifier = self._verifier()
+        if verifier is None:
+            return Parity(detail="connection refused")
+        return parity_of(verifier.report.parity())
+
+    async def _ask_for_pass(self) -> None:
+        verifier = self._verifier()
+        if verifier is not None:
+            verifier.passes.ask()
+
+    async def _rows(self, side: Side, limit: int) -> Sequence[Image]:
+        return list(self._ground.tables[side].images.values())[:limit]
+
+    async def _missing(self) -> Sequence[str]:
+        return []
+
+    async def _command(self, command: Sequence[str]) -> tuple[int, str]:
+        self._ground.story.tell(self._process.name, f"runs {' '.join(command)}")
+        return 0, ""
+
+    def _skew(self) -> Skew | None:
+        wall_s = self._process.wall_s()
+        return skew_of(math.floor(self._ground.network.now_us() / 1e6), wall_s, wall_s)
+
+
+class StreamTail:
+    """The verifier's reading of one stream, from where it stands when it begins."""
+
+    def __init__(self, process: Process, ground: Ground, side: Side, passes: Passes) -> None:
+        self._process, self._ground, self._passes = process, ground, passes
+        self.side = side
+        self.read = self.unreadable = 0
+        self.trouble = "not started"
+        self._read_to_s: dict[str, float] = {}
+
+    async def run(self) -> None:
+        streams, stream = self._process.far(self._ground.aws), STREAMS[self.side]
+        iterators: dict[str, str] = {}
+        while True:
+            try:
+                if not iterators:
+                    for each in await streams.list_shards(stream):
+                        iterators[each.shard_id] = await streams.shard_iterator(stream, each.shard_id, latest=True)
+                for shard, iterator in iterators.items():
+                    sent_s = self._process.monotonic()
+                    fetched = await streams.get_records(iterator, 1000)
+                    iterators[shard] = fetched.next_iterator
+                    for record in fetched.records:
+                        self.read += 1
+                        self._passes.hear(self.side, decode_change(record.data, MAPPING.shape(self.side).key))
+                    self._read_to_s[shard] = sent_s
+                    self.trouble = ""
+            except CrossfadeError as error:
+                self.trouble = str(error)
+            await asyncio.sleep(TAIL_S)
+
+    def behind_s(self) -> float | None:
+        if not self._read_to_s:
+            return None
+        return max(0.0, self._process.monotonic() - min(self._read_to_s.values()) - 2 * TAIL_S)
+
+
+class Verifier:
+    """One life of a verifier process."""
+
+    def __init__(self, process: Process, ground: Ground, settings: VerifierSettings) -> None:
+        self._process, network = process, ground.network
+        tables = {side: process.far(table) for side, table in ground.tables.items()}
+        both = BothTables(MAPPING, tables[Side.LEGACY], tables[Side.NEW])
+        self.passes = Passes(
+            both,
+            settings,
+            complete=lambda: ground.flags.current().document.complete,
+            now_s=process.monotonic,
+            at_most_us=network.now_us,
+            wall_us=process.wall_us,
+        )
+        self.tails = {side: StreamTail(process, ground, side, self.passes) for side in Side}
+        unreplicated = dict.fromkeys(Side, Unreplicated(None, "not asked"))
+        self.report = ParityReport(
+            self.passes,
+            settings,
+            self.tails,  # type: ignore[arg-type]  # what the report asks of a tail, without Faust's transport
+            Crossings(0),
+            unreplicated,
+            now_s=process.monotonic,
+            wall_s=process.wall_s,
+        )
+
+    async def run(self) -> None:
+        for tail in self.tails.values():
+            self._process.spawn(tail.run())
+        await self.passes.run()
+
+
+class Operator:
+    """Asks for a whole migration, one thing after another, and insists where the controller refuses."""
+
+    PATIENCE_S: Final = 300.0
+
+    def __init__(self, ground: Ground, waiting_for: Callable[[], str]) -> None:
+        self._ground, self._waiting_for = ground, waiting_for
+
+    async def run(self) -> None:
+        journal = self._ground.store.journal
+        asks = self._ground.script.asks
+        for ask in ("start", *asks, *(() if _at_the_end(asks) else ("cutover",)), "complete"):
+            await self._ask(ask)
+        last = [each.body["to"] for each in journal if each.kind == "phase"][-1]
+        assert last == Phase.COMPLETE.value, f"complete is done, and the phase is {last}"
+
+    async def _ask(self, ask: str) -> None:
+        verb, _, argument = ask.partition(" ")
+        arguments: dict[str, Any] = {}
+        if verb == "ramp":
+            arguments = {"share": int(argument)}
+        elif verb == "complete":
+            arguments = {"confirm": MAPPING.name}
+        elif verb == "start":
+            arguments = {"exclude": []}
+        mine = MemoryJournal(self._ground.store, who="ann", now_us=self._ground.network.now_us)
+        for _ in range(20):
+            self._ground.story.tell("operator", f"asks for {ask}")
+            number = (await mine.append("intent", {"verb": verb, "arguments": arguments})).number
+            outcome = await self._outcome(number, ask)
+            self._ground.story.tell("operator", f"{ask} is {outcome['outcome']}: {outcome.get('because', '')}")
+            if outcome["outcome"] == "done":
+                return
+            await asyncio.sleep(1.0)
+        raise AssertionError(f"the controller refuses to {ask}")
+
+    async def _outcome(self, number: int, ask: str) -> Any:
+        loop = self._ground.network.loop
+        ends_s = loop.time() + self.PATIENCE_S
+        while loop.time() < ends_s:
+            await asyncio.sleep(0.5)
+            for each in self._ground.store.journal[number:]:
+                if each.kind == "outcome" and each.body["intent"] == number:
+                    return each.body
+        raise AssertionError(f"{ask} took longer than {self.PATIENCE_S:g} s; it waits for: {self._waiting_for()}")
+
+
+def _at_the_end(asks: Sequence[str]) -> bool:
+    """Say whether the asks end in BAKING."""
+    return bool(asks) and asks[-1] == "cutover"

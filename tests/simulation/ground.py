@@ -1,0 +1,260 @@
+"""What is durable: both tables with the truth beside them, the streams, the control tables; and what must hold of them.
+
+The truth of a key is what the owner writes that took effect, in their order, make of it. It is compared after every
+write, so a broken promise stops the play at the act that broke it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec import Raw
+
+from crossfade.adapters.memory.admin import MemoryAws
+from crossfade.adapters.memory.control import ControlStore
+from crossfade.adapters.memory.flags import MemoryFlags
+from crossfade.adapters.memory.marks import MemoryMarks
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
+from crossfade.core.protocol.keyed.writes import Answer, Applied, Kind, Operate, OperateAndTrim, Operation, Write
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.image import Image, number, of_number
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from engagement_migration import MAPPING
+from engagement_migration.keys import wallet_key
+from engagement_migration.samples import STRANGERS, legacy_wallet
+from simulation.network import Network
+from simulation.script import Script
+from simulation.story import Broken
+
+STREAMS = {Side.LEGACY: "wallet-changes", Side.NEW: "engagement-changes"}
+FEED = "engagement-events"
+HELD_BACK_S = 1.5
+"""How long a change record may be held back on its way into the stream, at most."""
+
+
+class Truth(NamedTuple):
+    """What a key holds: the balance, and whether it exists."""
+
+    balance: int
+    exists: bool
+
+
+class Table(MemoryTable):
+    """A table that tells the ground of each write, before anybody else can act."""
+
+    ground: Ground
+
+    async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
+        return self._told(write, await super().perform(write, timeout_s=timeout_s))
+
+    async def perform_many(self, writes: Sequence[Write]) -> list[Answer | Exception]:
+        return [await self.perform(each) for each in writes]
+
+    def _told(self, write: Write, answer: Answer) -> Answer:
+        if isinstance(answer, Applied) and isinstance(write, Operate | OperateAndTrim):
+            self.ground.took_effect(self.shape.side, write.op)
+        return answer
+
+    def _store(self, key: Key, new: Image | None) -> None:
+        super()._store(key, new)
+        if not self.ground.quiet:
+            self.ground.written.append(key)
+
+
+class Aws(MemoryAws):
+    """AWS whose tables send their records late, twice and out of order, to streams of several shards."""
+
+    ground: Ground
+    network: Network
+    script: Script
+
+    def begin(self, ground: Ground) -> None:
+        self.ground, self.network = ground, ground.network
+        self.script = ground.script
+        self._dice = random.Random(f"records {self.script.seed}")
+        self._on_their_way: dict[str, list[int]] = {}
+
+    def record(self, table: str, payload: bytes) -> None:
+        for (name, arn), status in self._destinations.items():
+            if name == table and status == "ACTIVE":
+                self._send(table, arn.rpartition("/")[2], payload)
+
+    def _send(self, table: str, stream: str, payload: bytes) -> None:
+        dice, faults, loop = self._dice, self.script.faults, self.network.loop
+        shuffled, twice = dice.random() < faults.shuffled, dice.random() < faults.twice
+        after_s = dice.uniform(0.2, HELD_BACK_S) if shuffled else dice.uniform(0.001, 0.03)
+        again_s = after_s + dice.choice((0.05, 1.0, 8.0)) * dice.random()
+        committed_us = self._now_us()
+        waiting = self._on_their_way.setdefault(table, [])
+        waiting.append(committed_us)
+        key = decode_change(payload, ("pk", "sk")).key.decode()
+
+        def arrive() -> None:
+            waiting.remove(committed_us)
+            self.take(stream, key, payload)
+
+        loop.call_later(after_s, arrive)
+        if twice:
+            loop.call_later(again_s, self.take, stream, key, payload)
+
+    async def unreplicated_s(self, table: str) -> float | None:
+        if not any(name == table for name, _ in self._destinations):
+            return None
+        waiting = self._on_their_way.get(table)
+        return (self._now_us() - min(waiting)) / 1e6 if waiting else 0.0
+
+    def captures(self, table: str) -> bool:
+        """Say whether a table's change records go to a stream."""
+        return any(name == table and status == "ACTIVE" for (name, _), status in self._destinations.items())
+
+
+class Ground:
+    """See the module.
+
+    Attributes:
+        applied: how often each transaction took effect.
+        to_tell: those among them that the feed has to tell of: there was a stream by then.
+        operations: by transaction id.
+        quiet: nothing is checked yet: rows are being seeded or imported.
+        erased: keys whose history a stray took away.
+    """
+
+    def __init__(self, script: Script, network: Network, table: type[Table] = Table) -> None:
+        self.script, self.network = script, network
+        self.story = network.story
+        self.quiet = True
+        self.written: list[Key] = []
+        self._last_us = 0
+        self.aws = Aws({}, {MAPPING.shape(Side.LEGACY).table}, now_us=network.now_us)
+        self.aws.begin(self)
+        self.tables = {side: self._table(table, side) for side in Side}
+        self.aws._tables = {MAPPING.shape(side).table: each for side, each in self.tables.items()}
+        self.store, self.flags, self.marks = ControlStore(), MemoryFlags(), MemoryMarks()
+        self.checkpoints: dict[tuple[str, str], str] = {}
+        self.applied: Counter[bytes] = Counter()
+        self.to_tell: Counter[bytes] = Counter()
+        self.operations: dict[bytes, Operation] = {}
+        self.truth: dict[Key, Truth] = {}
+        self.versions: dict[tuple[Side, Key], int] = {}
+        self.erased: set[Key] = set()
+        self.strangers: dict[Key, Image] = {}
+        self.keys = [wallet_key(f"u{n}", "chan") for n in range(script.keys)]
+        self._seed()
+        self.quiet = False
+        network.after = self.check
+
+    def _table(self, kind: type[Table], side: Side) -> Table:
+        shape = MAPPING.shape(side)
+        table = kind(
+            shape,
+            belongs=MAPPING.belongs,
+            on_change=lambda payload: self.aws.record(shape.table, payload),
+            now_us=self.commit_us,
+        )
+        table.ground = self
+        return table
+
+    def commit_us(self) -> int:
+        """A commit time: AWS's clock, and no two alike."""
+        self._last_us = max(self._last_us + 1, self.network.now_us())
+        return self._last_us
+
+    def _seed(self) -> None:
+        legacy = self.tables[Side.LEGACY]
+        for row in STRANGERS:
+            self.strangers[legacy.put(row)] = row
+        for n, key in enumerate(self.keys):
+            exists = n % 2 == 0
+            if exists:
+                legacy.put(legacy_wallet(f"u{n}", "chan", 10 * n))
+            self.truth[key] = Truth(10 * n if exists else 0, exists)
+
+    # Truth.
+
+    def took_effect(self, side: Side, op: Operation) -> None:
+        """Take in an owner write that was just applied."""
+        self.network.watched(lambda: self._took_effect(side, op))
+
+    def _took_effect(self, side: Side, op: Operation) -> None:
+        if op.key not in self.truth:
+            return  # the canary's
+        self.applied[op.transaction_id] += 1
+        if self.aws.captures(MAPPING.shape(side).table):
+            self.to_tell[op.transaction_id] += 1
+        self.operations[op.transaction_id] = op
+        self.story.tell(side.value, f"{op.kind.value} {op.amount} on {op.key.decode()} {op.transaction_id.hex()[-6:]}")
+        if self.applied[op.transaction_id] > 1:
+            raise Broken(f"applied twice: {op.transaction_id.hex()}")
+        before = self.truth[op.key]
+        if op.kind is Kind.DELETE:
+            self.truth[op.key] = Truth(0, exists=False)
+        elif op.kind is Kind.EARN:
+            self.truth[op.key] = Truth(before.balance + op.amount, exists=True)
+        else:
+            if not before.exists or before.balance < op.amount:
+                raise Broken(f"overspent: {op.key.decode()} holds {before}, {op.amount} were spent")
+            self.truth[op.key] = Truth(before.balance - op.amount, exists=True)
+
+    # What must hold.
+
+    def check(self) -> None:
+        """Hold every promise to the rows that were written since the last look."""
+        for key in dict.fromkeys(self.written):
+            if key in self.strangers:
+                if self.tables[Side.LEGACY].images.get(key) != self.strangers[key]:
+                    raise Broken("a row of the payments system was touched")
+            elif not MAPPING.belongs(key):
+                raise Broken(f"a stranger's row in the new table: {key.decode()}")
+            elif key in self.truth:
+                self.check_key(key)
+        self.written.clear()
+
+    def check_key(self, key: Key) -> None:
+        """One owner at most; it, or else the image that was sealed, holds the truth; versions rise."""
+        items = {side: self.tables[side].item(key) for side in Side}
+        complete = self.flags.current().document.complete
+        active = [side for side, item in items.items() if is_active(item, side, complete=complete)]
+        if len(active) > 1:
+            raise Broken(f"two owners of {key.decode()}: {items}")
+        side = active[0] if active else self._sealed(key, items)
+        held = self._held(side, items[side])
+        if held != self.truth[key]:
+            raise Broken(f"{key.decode()} holds {held} in {side.value}, the truth is {self.truth[key]}: {items}")
+        for each, item in items.items():
+            version = version_of(item)
+            if version < self.versions.get((each, key), 0):
+                raise Broken(f"the version of {key.decode()} fell in {each.value}: {items}")
+            self.versions[each, key] = version
+
+    def _sealed(self, key: Key, items: dict[Side, Item | None]) -> Side:
+        generations = {side: generation_of(item) for side, item in items.items()}
+        if generations[Side.LEGACY] == generations[Side.NEW]:
+            raise Broken(f"nobody owns {key.decode()}, and nobody can tell who did: {items}")
+        sealed = max(Side, key=lambda side: generations[side])
+        return sealed.other if is_fence(items[sealed]) else sealed
+
+    def _held(self, side: Side, item: Item | None) -> Truth:
+        if item is None or item.deleted:
+            return Truth(0, exists=False)
+        value = item.value(MAPPING.shape(side).balance)
+        return Truth(0 if value is None else number(Raw(value)), exists=True)
+
+    # A pod of the old release.
+
+    def stray(self, key: Key, amount: int) -> bool:
+        """Add to a legacy row in place, as long as the legacy table owns it; say whether it did."""
+        legacy = self.tables[Side.LEGACY]
+        item = legacy.item(key)
+        if item is None or item.deleted or not is_active(item, Side.LEGACY):
+            return False
+        image, balance = legacy.images[key], MAPPING.shape(Side.LEGACY).balance
+        self.truth[key] = Truth(self.truth[key].balance + amount, exists=True)
+        legacy.put(image | {balance: of_number(number(image[balance]) + amount)})
+        self.story.tell("old release", f"adds {amount} to {key.decode()}")
+        self.network.watched(self.check)
+        return True

@@ -1,0 +1,331 @@
+"""Plays a script from the first row to COMPLETE, and holds every promise to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import structlog
+
+from controller.settings import ControllerSettings
+from crossfade.core.ownership.machine import OwnershipRules
+from crossfade.core.protocol.keyed.item import is_active
+from crossfade.core.replication.feed import decode_published
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.shape import Direction, Side
+from simulation.consumers import Consumer, Feed, Replicator
+from simulation.control import SETTINGS, VERIFIER, Controller, Operator, Verifier
+from simulation.ground import FEED, Ground, Table
+from simulation.loop import VirtualLoop
+from simulation.network import Network, Process
+from simulation.pods import Book, Client, Pod
+from simulation.script import Script
+from simulation.story import Broken, Story
+from verifier.settings import Settings as VerifierSettings
+
+LONGEST_S: Final = 900.0
+"""Virtual time that a whole migration may take."""
+
+AFTER_S: Final = 3.0
+"""Clients go on for so long after COMPLETE."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is played: the real code, unless a fault is planted.
+
+    Attributes:
+        table: what both tables are.
+        rules: what pods and the sweeper decide by.
+        consumer: what reads streams.
+        adjust: changes a stage before the play begins.
+    """
+
+    table: type[Table] = Table
+    rules: type[OwnershipRules] = OwnershipRules
+    consumer: type[Consumer] = Consumer
+    adjust: Callable[[Stage], None] = lambda _stage: None
+
+
+REAL: Final = Code()
+
+
+@dataclass
+class Played:
+    """How a play ended.
+
+    Attributes:
+        script: that was played.
+        broken: which promise was broken; "" when all were kept.
+        story: what happened.
+        faults: of the network, that happened.
+        calls: of ports.
+        operations: that took effect.
+        took_s: virtual time.
+    """
+
+    script: Script
+    broken: str
+    story: Story
+    faults: int
+    calls: int
+    operations: int
+    took_s: float
+
+
+@cache
+def settings() -> tuple[ControllerSettings, VerifierSettings]:
+    return ControllerSettings(**SETTINGS), VerifierSettings(**VERIFIER)
+
+
+class Stage:
+    """Everybody who plays, and the supervisor that starts again whoever was killed or crashed."""
+
+    def __init__(self, script: Script, code: Code, loop: VirtualLoop) -> None:
+        self.script, self.code = script, code
+        self.story = Story(loop.time)
+        self.network = Network(loop, self.story, script.faults, script.seed, script.most_faults)
+        self.ground = Ground(script, self.network, code.table)
+        self.book = Book()
+        self.pods: list[Pod | None] = [None] * script.pods
+        self.verifier: Verifier | None = None
+        self.controller: Controller | None = None
+        self._lives: Counter[str] = Counter()
+        self.processes: dict[str, Process] = {}
+        self._dice = random.Random(f"stage {script.seed}")
+        self.ended: set[str] = set()
+        self.over = False
+        code.adjust(self)
+
+    # Processes.
+
+    def start(self, name: str) -> None:
+        """Start a process, or start it again."""
+        self._lives[name] += 1
+        skew_s = self._dice.uniform(-1, 1) * self.script.faults.skew_s
+        process = Process(self.network, f"{name}.{self._lives[name]}", skew_s)
+        self.processes[name] = process
+        self.story.tell(process.name, "starts")
+        process.spawn(self._living(name, process))
+
+    async def _living(self, name: str, process: Process) -> None:
+        try:
+            process.on_crash = lambda error: self._crashed(name, process, error)
+            await self._role(name, process)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._crashed(name, process, error)
+        else:
+            self.story.tell(process.name, "has no more work")
+            self.ended.add(name)
+
+    def _crashed(self, name: str, process: Process, error: BaseException) -> None:
+        if process.dead or self.over:
+            return
+        self.story.tell(process.name, f"crashes: {type(error).__name__}: {error}")
+        if not isinstance(error, CrossfadeError):
+            self.network.watched(lambda: _raise(Broken(f"{process.name} crashed: {error!r}")))
+        self.kill(name, say="ends")
+
+    async def _role(self, name: str, process: Process) -> None:
+        ground, code = self.ground, self.code
+        if name.startswith("pod-"):
+            pod = Pod(process, ground, code.rules)
+            self.pods[int(name[4:])] = pod
+            await pod.run()
+        elif name == "feed":
+            await Feed(process, ground, code.consumer).run()
+        elif name == "verifier":
+            self.verifier = Verifier(process, ground, settings()[1])
+            await self.verifier.run()
+        elif name == "controller":
+            self.controller = Controller(process, ground, self._verifier_now, settings()[0], code.rules)
+            await self.controller.run()
+        else:
+            await Replicator(process, ground, Direction(name), code.consumer).run()
+
+    def _verifier_now(self) -> Verifier | None:
+        process = self.processes["verifier"]
+        return None if process.dead else self.verifier
+
+    def kill(self, name: str, *, say: str = "is killed") -> None:
+        """Kill a process; it starts again a while later."""
+        process = self.processes[name]
+        if process.dead or name in self.ended:
+            return
+        self.story.tell(process.name, say)
+        process.kill()
+        self.network.loop.call_later(self._dice.choice((0.1, 1.0, 4.0)), self.start, name)
+
+    # The play.
+
+    async def play(self) -> None:
+        """Play everything; return when the migration has ended and all is drained."""
+        script, loop = self.script, self.network.loop
+        names = [*(f"pod-{n}" for n in range(script.pods)), "forward", "reverse", "feed", "verifier", "controller"]
+        for name in names:
+            self.start(name)
+        clients = [Client(f"client-{n}", self.ground, self.pods, self.book) for n in range(script.clients)]
+        calling = [loop.create_task(each.run()) for each in clients]
+        operator = Operator(self.ground, self._waiting_for)
+        asking = loop.create_task(operator.run())
+        others = [loop.create_task(each) for each in (self._killing(names), self._flushing(), self._straying())]
+        try:
+            await asyncio.wait({asking}, timeout=LONGEST_S)
+            if not asking.done():
+                raise AssertionError(f"no end after {LONGEST_S:g} s; it waits for: {self._waiting_for()}")
+            asking.result()
+            await asyncio.sleep(AFTER_S)
+            for client in clients:
+                client.stop = True
+            await asyncio.wait(calling)
+            for call in calling:
+                call.result()
+            for each in others:
+                if each.done():
+                    each.result()
+                each.cancel()
+            await self._drained()
+        finally:
+            self.over = True
+            for each in (asking, *others, *calling):
+                each.cancel()
+
+    def _waiting_for(self) -> str:
+        driver = self.controller.driver if self.controller else None
+        return driver.waiting_for if driver is not None else "a controller"
+
+    async def _killing(self, names: list[str]) -> None:
+        mean_s = self.script.faults.kills_s
+        if not mean_s:
+            return
+        while True:
+            await asyncio.sleep(self._dice.expovariate(1 / mean_s))
+            if self.network.fault("kill"):
+                self.kill(self._dice.choice(names))
+
+    async def _flushing(self) -> None:
+        mean_s = self.script.faults.flushes_s
+        while mean_s:
+            await asyncio.sleep(self._dice.expovariate(1 / mean_s))
+            self.ground.marks.flush()
+
+    async def _straying(self) -> None:
+        for _ in range(self.script.strays):
+            await asyncio.sleep(self._dice.uniform(5, 20))
+            self.ground.stray(self._dice.choice(self.ground.keys), 1 + self._dice.randrange(9))
+
+    async def _drained(self) -> None:
+        """Wait until the feed has told everything, and both appliers are done."""
+        loop = self.network.loop
+        ends_s = loop.time() + 60
+        while loop.time() < ends_s:
+            await asyncio.sleep(1.0)
+            if {"forward", "reverse"} <= self.ended and not self._untold():
+                return
+
+    def _untold(self) -> set[bytes]:
+        return set(self.ground.to_tell) - {each.event.transaction_id for each in self.told()}
+
+    def told(self) -> list[Any]:
+        return [decode_published(each.data) for each in self.ground.aws.records(FEED)]
+
+    # The end.
+
+    def check_end(self) -> None:
+        """Compare what the tables and the feed say with the clients' books."""
+        ground, book = self.ground, self.book
+        for key in ground.keys:
+            ground.check_key(key)
+            if not is_active(ground.tables[Side.NEW].item(key), Side.NEW, complete=True):
+                raise Broken(f"{key.decode()} was left behind: {ground.tables[Side.NEW].item(key)}")
+        for transaction_id in book.acknowledged:
+            if ground.applied[transaction_id] != 1:
+                raise Broken(f"acknowledged, and lost: {transaction_id.hex()}")
+        for transaction_id in book.refused:
+            if ground.applied[transaction_id]:
+                raise Broken(f"refused, and applied: {transaction_id.hex()}")
+        self._check_feed()
+        waiting = [each for each in ground.store.letters.values() if not each.settled]
+        if waiting:
+            raise Broken(f"{len(waiting)} letters are left: {waiting[0]}")
+
+    def _check_feed(self) -> None:
+        told = {(each.key, each.version, each.index): each for each in self.told()}
+        mine = [each for each in told.values() if each.key in self.ground.truth]
+        ids = Counter(each.event.transaction_id for each in mine)
+        if missing := self.ground.to_tell - ids:
+            raise Broken(f"the feed never told of {[each.hex() for each in missing]}")
+        if extra := ids - self.ground.to_tell:
+            raise Broken(f"the feed told of what never was, or twice: {[each.hex() for each in extra]}")
+        for key in self.ground.keys:
+            chain = sorted((each for each in mine if each.key == key), key=lambda each: each.version)
+            links = [each.previous for each in chain[1:]]
+            if key not in self.ground.erased and links != [each.version for each in chain[:-1]]:
+                raise Broken(f"a gap in the feed of {key.decode()}: {chain}")
+
+
+def _raise(error: Broken) -> None:
+    raise error
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        logging.disable(disabled)
+
+
+def play(script: Script, code: Code = REAL) -> Played:
+    """Play a script to its end, or to the first promise that is broken."""
+    random.seed(f"jitter {script.seed}")
+    loop = VirtualLoop()
+    with _quietly():
+        try:
+            return _played(script, code, loop)
+        finally:
+            _close(loop)
+
+
+def _played(script: Script, code: Code, loop: VirtualLoop) -> Played:
+    stage = Stage(script, code, loop)
+    network, broken = stage.network, ""
+    playing = loop.create_task(stage.play())
+    network.on_broken = playing.cancel
+    try:
+        loop.run_until_complete(playing)
+        if network.broken is None:
+            network.watched(stage.check_end)
+    except asyncio.CancelledError:
+        pass
+    except AssertionError as error:
+        broken = str(error)
+    stage.over = True
+    if network.broken is not None:
+        broken = str(network.broken)
+    return Played(
+        script, broken, stage.story, network.faults_seen, network.calls, sum(stage.ground.applied.values()), loop.time()
+    )
+
+
+def _close(loop: VirtualLoop) -> None:
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        with contextlib.suppress(BaseException):
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.close()

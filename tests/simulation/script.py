@@ -1,0 +1,139 @@
+"""What a seed stands for: who plays, what goes wrong and how often, what the operator asks for.
+
+A script is a value, so a failing one is made smaller by replacing its fields: `smaller` proposes simpler scripts, the
+simplest first. Each kind of fault has dice of its own, so that leaving one kind out doesn't change the rolls of the
+others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How often each kind of fault happens.
+
+    Attributes:
+        lost: share of requests that never arrive; outcome unknown to the caller.
+        unanswered: share of requests that take effect, and whose answer is lost.
+        late: share of requests that take up to two seconds, so that the caller may have given up meanwhile.
+        throttled: share of data-plane requests that are refused for the moment.
+        twice: share of change records that come a second time.
+        shuffled: share of change records that are held back, so that younger ones overtake them.
+        kills_s: mean time between two kills of processes, s; 0 for none.
+        skew_s: by how much the wall clocks of processes are off AWS's, at most.
+        flushes_s: mean time between two losses of all marks, s; 0 for none.
+    """
+
+    lost: float = 0.0
+    unanswered: float = 0.0
+    late: float = 0.0
+    throttled: float = 0.0
+    twice: float = 0.0
+    shuffled: float = 0.0
+    kills_s: float = 0.0
+    skew_s: float = 0.0
+    flushes_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Script:
+    """One play.
+
+    Attributes:
+        seed: of all dice.
+        keys: wallets that clients use; half of them exist at the beginning.
+        clients: callers, each with calls of its own on wallets that all share.
+        pods: of the API.
+        pause_s: mean pause of a client between two calls.
+        shards: of each stream.
+        asks: what the operator asks for, in order; "start" comes before and "complete" after them.
+        strays: writes of a pod of the old release.
+        faults: what goes wrong.
+        most_faults: how many faults of the network may happen at all, None for any number; shrinking lowers it.
+    """
+
+    seed: int
+    keys: int = 4
+    clients: int = 3
+    pods: int = 2
+    pause_s: float = 0.4
+    shards: int = 2
+    asks: tuple[str, ...] = ("ramp 10000", "cutover")
+    strays: int = 0
+    faults: Faults = Faults()
+    most_faults: int | None = None
+
+
+WAYS: Final = (
+    ("ramp 10000", "cutover"),
+    ("ramp 5000", "cutover"),
+    ("ramp 5000", "ramp 10000", "cutover"),
+    ("ramp 7000", "ramp 2000", "cutover"),
+    ("ramp 5000", "rollback", "ramp 10000", "cutover"),
+    ("ramp 10000", "cutover", "rollback", "ramp 5000", "cutover"),
+    ("ramp 5000", "pause", "resume", "cutover"),
+    ("ramp 3000", "ramp 0", "ramp 10000", "cutover"),
+)
+
+
+def script_of(seed: int) -> Script:
+    """Return the script of a seed."""
+    dice = random.Random(f"script {seed}")
+    rough = dice.choice((0.0, 0.004, 0.01, 0.02))
+
+    def some(share: float) -> float:
+        return dice.choice((0.0, share, share, 2 * share))
+
+    faults = Faults(
+        lost=some(rough),
+        unanswered=some(rough),
+        late=some(rough),
+        throttled=some(rough),
+        twice=dice.choice((0.0, 0.05, 0.3)),
+        shuffled=dice.choice((0.0, 0.05, 0.3)),
+        kills_s=dice.choice((0.0, 20.0, 8.0, 4.0)),
+        skew_s=dice.choice((0.0, 0.5, 1.2)),
+        flushes_s=dice.choice((0.0, 0.0, 10.0)),
+    )
+    return Script(
+        seed,
+        keys=dice.choice((1, 2, 4, 6)),
+        clients=dice.choice((1, 2, 3, 4)),
+        pods=dice.choice((1, 2, 2, 3)),
+        pause_s=dice.choice((0.3, 0.6, 1.2)),
+        shards=dice.choice((1, 2, 3)),
+        asks=dice.choice(WAYS),
+        strays=dice.choice((0, 0, 0, 2)),
+        faults=faults,
+    )
+
+
+def smaller(script: Script, faults_seen: int) -> Iterator[Script]:
+    """Propose simpler scripts, the largest step first.
+
+    Args:
+        script: one that fails.
+        faults_seen: how many faults of the network happened in it.
+    """
+    for each in fields(Faults):
+        if getattr(script.faults, each.name):
+            yield replace(script, faults=replace(script.faults, **{each.name: 0.0}))
+    for name, least in (("strays", 0), ("keys", 1), ("clients", 1), ("pods", 1), ("shards", 1)):
+        value = getattr(script, name)
+        if value > least:
+            for fewer in sorted({least, value - 1}):
+                simpler: dict[str, Any] = {name: fewer}
+                yield replace(script, **simpler)
+    for number in range(len(script.asks)):
+        yield replace(script, asks=script.asks[:number] + script.asks[number + 1 :])
+    if script.pause_s < 2:
+        yield replace(script, pause_s=script.pause_s * 2)
+    most = faults_seen if script.most_faults is None else min(script.most_faults, faults_seen)
+    for fewer in (0, most // 2, most - 1):
+        if 0 <= fewer < most:
+            yield replace(script, most_faults=fewer)
