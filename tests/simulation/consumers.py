@@ -15,6 +15,7 @@ from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import Report
+from crossfade.runtime.retry import persist
 from engagement_migration import MAPPING
 from replicator.interventions import Interventions
 from replicator.journal import RUNS, PhaseWatch
@@ -22,7 +23,7 @@ from replicator.letters import drop_overtaken
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
 from replicator.records import Pipeline
-from replicator.sender import Sender, persist
+from replicator.sender import Sender
 from replicator.tally import Tally
 from simulation.ground import FEED, STREAMS, Ground
 from simulation.network import Process

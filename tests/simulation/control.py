@@ -10,6 +10,7 @@ from typing import Any, Final
 from controller.build import parity_of
 from controller.context import Context
 from controller.driver import Driver
+from controller.sampling import Rows
 from controller.service import assemble
 from controller.settings import ControllerSettings
 from controller.world import World
@@ -190,8 +191,9 @@ class Controller:
         if verifier is not None:
             verifier.passes.ask()
 
-    async def _rows(self, side: Side, limit: int) -> Sequence[Image]:
-        return list(self._ground.tables[side].images.values())[:limit]
+    async def _rows(self, side: Side, wanted: Callable[[Image], bool]) -> Rows:
+        found = [each for each in self._ground.tables[side].images.values() if wanted(each)]
+        return Rows(found, read=len(self._ground.tables[side].images), units=1, whole=True)
 
     async def _missing(self) -> Sequence[str]:
         return []
