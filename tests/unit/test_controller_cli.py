@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from controller.answering import Console
 from controller.cli import arguments_of, main, parser
-from controller.commands import DONE, REFUSED, SHUT, TIMEOUT, Console, ask, status
+from controller.commands import ask, status
+from controller.failing import DONE, REFUSED, SHUT, TIMEOUT
 from controller.planning import check_plan
 from controller.render import plan_text, status_text
 from controller.status import status_of

@@ -8,16 +8,20 @@ import gzip
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+
+from controller.failing import INTERRUPTED, USAGE, failure
 
 EXIT_CODES: Final = """\
 exit codes:
   0  done; of a dry run: it would be done now
   1  an error; nothing is known to have changed
-  2  wrong usage or settings
+  2  wrong usage, settings or mapping
   3  refused, or superseded by another command
   4  of a dry run and of plan: something stands in its way now
   5  --timeout passed; the command goes on, `crossfade status` tells
+  130  Ctrl-C; a command that was asked for goes on
+with --json a failure is one object with error, code, cure and exit_code, whatever it is
 """
 
 ABOUT: Final = """\
@@ -47,6 +51,7 @@ _COMMANDS: Final = {
     "plan": "check whether the migration can run, and estimate what it takes",
     "start": "capture, snapshot, import, catch up, until the API writes to both tables (DUAL_WRITE)",
     "status": "phase, gates, lags, progress, and what it waits for",
+    "journal": "what happened, entry by entry: who asked for what, phases, gates' values, steps",
     "pause": "hold the migration in any phase: no phase change, flags, sweep, snapshot step or repair; "
     "replication, help and clients go on",
     "resume": "let a paused migration go on",
@@ -59,9 +64,28 @@ _COMMANDS: Final = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals are JSON if that is asked.
+
+    Attributes:
+        as_json: whether it is.
+    """
+
+    as_json = False
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and end the process with exit code 2."""
+        self.print_usage(sys.stderr)
+        told = failure("usage", message, USAGE, cure=f"{self.prog} --help")
+        sys.stderr.write(f"{self.prog}: error: {message}\n")
+        if Parser.as_json:
+            sys.stdout.write(json.dumps({"command": self.prog.partition(" ")[2], **told}) + "\n")
+        raise SystemExit(USAGE)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="crossfade",
         description=ABOUT,
         epilog=EXAMPLES + "\n" + EXIT_CODES,
@@ -83,6 +107,16 @@ def parser() -> argparse.ArgumentParser:
                 "what", choices=["create"], help="create: those that are missing; says what exists already"
             )
         if name == "status":
+            one.add_argument("--schema", action="store_true", help="print the JSON schema of --json, and ask nobody")
+        if name == "journal":
+            one.add_argument(
+                "--since",
+                type=_since,
+                default=(0, 0),
+                metavar="WHEN",
+                help="an entry's number; 90s, 15m, 2h or 3d ago; or a time, 2026-11-28T09:00 (UTC)",
+            )
+        if name in {"status", "journal"}:
             continue
         one.add_argument("--execute", action="store_true", help="do it; without this nothing changes")
         if name == "control":
@@ -141,6 +175,15 @@ def parser() -> argparse.ArgumentParser:
                 help="you have taken away the API's right to write the legacy table (without CROSSFADE_REVOKE_COMMAND)",
             )
     return top
+
+
+def _since(text: str) -> tuple[int, int]:
+    from controller.journaling import since_of
+
+    try:
+        return since_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no entry, no duration like 2h, and no time") from None
 
 
 def _rate(text: str) -> float:
@@ -220,6 +263,7 @@ def _given(arguments: dict[str, int | None]) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     top = parser()
+    Parser.as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     asked = top.parse_args(arguments)
     if asked.version:
         from crossfade.runtime.lifecycle import code_version
@@ -229,9 +273,17 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.command is None:
         top.print_help()
         return 2
+    if asked.command == "status" and asked.schema:
+        from crossfade.contracts.status import schema
+
+        sys.stdout.write(json.dumps(schema(), indent=2) + "\n")
+        return 0
     from controller.commands import run_command_line  # after --help, which needs none of it
 
-    return asyncio.run(run_command_line(asked, arguments_of(asked)))
+    try:
+        return asyncio.run(run_command_line(asked, arguments_of(asked)))
+    except KeyboardInterrupt:  # what it was doing is said where it was done
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -6,42 +6,37 @@ import argparse
 import asyncio
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
+from controller.answering import Console
+from controller.failing import DONE, REFUSED, SHUT, failed, failure
+from controller.journaling import journal_json, journal_text
 from controller.render import plan_text, status_text
 from controller.settings import ControllerSettings
 from controller.state import Migration, fold
+from controller.waiting import DEAF_S, POLL_S, Wait
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.wire import Wire, WireConfig
 from crossfade.core.migration.control import control_tables
-from crossfade.core.migration.gates import heartbeats
+from crossfade.core.migration.gates import GateResult, heartbeats
 from crossfade.core.migration.phases import Intent, Phase, check_intent
 from crossfade.core.values.errors import CrossfadeError, IllegalTransition, StateMissing
-from crossfade.ports.control import Entry, Journal, StatusBoard
 from crossfade.runtime.operator import operator_name
-from crossfade.runtime.settings import load_settings
+from crossfade.runtime.settings import read_settings
 
-DONE: Final = 0
-ERROR: Final = 1
-REFUSED: Final = 3
-SHUT: Final = 4
-TIMEOUT: Final = 5
-
-POLL_S: Final = 0.3
 SILENT_S: Final = 30.0
 """A status that seems older than this, or comes from the future, is looked at once more: if it stands still it is old.
 Two machines' clocks alone don't decide."""
 
 FRESH_S: Final = 2.0
 """How long `status` waits for a status that knows the whole journal; the controller tells one a second."""
-
-DEAF_S: Final = 10.0
 
 _GATED: Final = {Intent.RAMP, Intent.CUTOVER, Intent.COMPLETE}
 
@@ -63,33 +58,10 @@ REVOKED: Final = (
 )
 
 
-class Console(NamedTuple):
-    """Where a command reads and writes: so that tests can look."""
-
-    journal: Journal
-    board: StatusBoard
-    migration: str
-    json: bool
-
-    def say(self, text: str) -> None:
-        """Tell the operator; not part of the answer."""
-        sys.stderr.write(text + "\n")
-
-    def answer(self, text: str, body: Mapping[str, Any]) -> None:
-        """Print the answer."""
-        sys.stdout.write((msgspec.json.encode(body).decode() if self.json else text) + "\n")
-
-    def fail(self, text: str, body: Mapping[str, Any]) -> None:
-        """Say on stderr why the command did not succeed; the answer in JSON says it, too."""
-        self.say(text)
-        if self.json:
-            self.answer(text, body)
-
-
 async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any]) -> int:
     """Run a parsed command; return its exit code."""
-    settings = load_settings(ControllerSettings)
     try:
+        settings = read_settings(ControllerSettings)
         if asked.command == "plan":
             return await _plan(settings, asked)
         if asked.command == "control":
@@ -107,6 +79,8 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
             await _check(settings, console)
             if asked.command == "status":
                 return await status(console)
+            if asked.command == "journal":
+                return await journal(console, asked.since)
             return await ask(
                 console,
                 Intent(asked.command),
@@ -116,11 +90,10 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                 timeout_s=asked.timeout,
             )
     except CrossfadeError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        if asked.json:
-            body = {"command": asked.command, "error": error.code, "because": str(error)}
-            sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
-        return REFUSED if isinstance(error, StateMissing) else ERROR
+        return failed(error, asked.command, as_json=asked.json)
+    except Exception as error:  # a program that reads --json gets its object, a person the trace as well
+        sys.stderr.write(traceback.format_exc())
+        return failed(error, asked.command, as_json=asked.json)
 
 
 async def _check(settings: ControllerSettings, console: Console) -> None:
@@ -191,9 +164,21 @@ async def status(console: Console, *, patience_s: float = FRESH_S) -> int:
         body["phase"] = state.phase.value
     outcomes = [each.body for each in entries if each.kind == "outcome"]
     body["last_outcome"] = outcomes[-1] if outcomes else None
-    seems_s = time.time() - body.get("at_us", 0) / 1e6
-    body["is_old"] = abs(seems_s) > SILENT_S and not await _is_told_again(console, body.get("at_us"), patience_s)
+    seems_s = time.time() - body["at_us"] / 1e6 if "at_us" in body else None
+    body["age_s"] = None if seems_s is None else max(0.0, round(seems_s, 1))
+    body["is_old"] = seems_s is None or (
+        abs(seems_s) > SILENT_S and not await _is_told_again(console, body.get("at_us"), patience_s)
+    )
     console.answer(status_text(body), body)
+    return DONE
+
+
+async def journal(console: Console, since: tuple[int, int]) -> int:
+    """Print the journal, from an entry or a time on."""
+    first, since_us = since
+    entries = await console.journal.entries(after=max(0, first - 1))
+    entries = [each for each in entries if each.at_us >= since_us]
+    console.answer(journal_text(entries), journal_json(console.migration, entries))
     return DONE
 
 
@@ -245,7 +230,8 @@ async def ask(
         if intent is Intent.COMPLETE and arguments.get("confirm") != console.migration:
             raise IllegalTransition(f"complete wants the migration's name in writing: --confirm {console.migration}")
     except IllegalTransition as error:
-        console.fail(f"refused: {error}", {**body, "outcome": "refused", "because": str(error)})
+        told = failure("refused", str(error), REFUSED)
+        console.fail(f"refused: {error}", {**body, "outcome": "refused", "because": str(error), **told})
         return REFUSED
     if not execute:
         return _dry_run(console, intent, state, last, body)
@@ -255,7 +241,7 @@ async def ask(
         text = f"asked for {intent.value}; `crossfade status` tells how it goes"
         console.answer(text, {**body, "entry": entry.number, "outcome": "asked", "because": ""})
         return DONE
-    return await _wait(console, entry, body, timeout_s, deaf_s)
+    return await Wait(console, entry.number, body, deaf_s=deaf_s).end(timeout_s)
 
 
 def _dry_run(
@@ -267,9 +253,10 @@ def _dry_run(
     if state.phase is Phase.RAMPING and is_way_down:
         shut = [each for each in shut if each["name"] == heartbeats.__name__]
     elif state.halt and intent in _GATED:
-        shut = [{"name": "halted", "open": False, "because": state.halt}, *shut]
+        shut = [GateResult("halted", False, None, None, state.halt).as_json(), *shut]
     lines = [f"would {MEANING[intent]}", f"  phase {state.phase.value}, share {state.document.share / 100:g} %"]
-    lines += [f"  shut: {each['name']}: {each['because']}" for each in shut]
+    for each in shut:
+        lines += [f"  shut: {each['name']}: {each['because']}", *([f"        {each['cure']}"] if each["cure"] else [])]
     if not last:
         lines.append("  the controller has never told its status: is it running?")
     if intent is Intent.COMPLETE and not body["arguments"].get("revoked"):
@@ -277,42 +264,3 @@ def _dry_run(
     lines.append("nothing was changed; add --execute")
     console.answer("\n".join(lines), {**body, "outcome": "dry run", "shut": shut})
     return SHUT if shut else DONE
-
-
-async def _wait(console: Console, asked: Entry, body: Mapping[str, Any], timeout_s: float | None, deaf_s: float) -> int:
-    begun_s, after, said = time.monotonic(), asked.number, ""
-    heard_us, heard_s = None, begun_s
-    while True:
-        try:
-            entries, last = await console.journal.entries(after=after), dict(await console.board.get() or {})
-        except CrossfadeError as error:  # the command is in the journal: what passes is waited out
-            if not error.retryable:
-                raise
-            entries, waiting = [], f"an answer: {error}"
-            heard_s = time.monotonic()  # which tells nothing of the controller
-        else:
-            taken_up = last.get("journal", 0) >= asked.number
-            waiting = str(last.get("waiting_for") or "") if taken_up else "the controller to take it up"
-            if last.get("at_us") != heard_us:
-                heard_us, heard_s = last.get("at_us"), time.monotonic()
-            elif time.monotonic() - heard_s > deaf_s:
-                waiting = "the controller, which tells nothing: is it running?"
-        for entry in entries:
-            after = entry.number
-            if entry.kind == "phase":
-                console.say(f"phase: {entry.body['from']} -> {entry.body['to']}")
-            if entry.kind == "outcome" and entry.body["intent"] == asked.number:
-                outcome, because = entry.body["outcome"], entry.body["because"]
-                waited_s = round(time.monotonic() - begun_s, 1)
-                result = {**body, "entry": asked.number, "outcome": outcome, "because": because, "waited_s": waited_s}
-                tell = console.answer if outcome == "done" else console.fail
-                tell(f"{asked.body['verb']}: {outcome}{': ' + because if because else ''}", result)
-                return DONE if outcome == "done" else REFUSED
-        if waiting and waiting != said:
-            said = waiting
-            console.say(f"waiting for: {waiting}")
-        if timeout_s is not None and time.monotonic() - begun_s >= timeout_s:
-            result = {**body, "entry": asked.number, "outcome": "timeout", "because": said}
-            console.fail(f"no end within {timeout_s:g} s; waiting for: {said or 'the controller'}", result)
-            return TIMEOUT
-        await asyncio.sleep(POLL_S)

@@ -23,7 +23,7 @@ PROGRESS = ""
 
 def gates_json(results: Sequence[GateResult]) -> list[dict[str, Any]]:
     """Return verdicts as evidence."""
-    return [each._asdict() for each in results]
+    return [each.as_json() for each in results]
 
 
 class Context:

@@ -91,7 +91,7 @@ class Plan(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """Return the plan as JSON."""
         return {
-            "checks": [each._asdict() for each in self.checks],
+            "checks": [each.as_json() for each in self.checks],
             "sample": {
                 **self.sample._asdict(),
                 "broken": list(self.sample.broken),

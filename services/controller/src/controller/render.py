@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crossfade.core.values.clocks import utc
@@ -37,8 +37,18 @@ def _figure(value: float) -> str:
 def status_text(body: Mapping[str, Any]) -> str:
     """Return a status as text; figures that are not known are said to be unknown."""
     lines = [f"{body['migration']}: {body['phase']}"]
-    if body.get("is_old"):
-        lines.append("  this status is old: the controller may not be running")
+    age_s, teller = body.get("age_s"), body.get("driver") or "a controller"
+    if age_s is None:
+        lines.append(
+            "  no controller has told its status yet: the controller may not be running (runbook no-controller)"
+        )
+    elif body.get("is_old"):
+        lines.append(
+            f"  this status is OLD, {teller} told it {age_s:,.0f} s ago: the controller may not be running (runbook "
+            "no-controller)"
+        )
+    else:
+        lines.append(f"  told {age_s:.1f} s ago by {teller}")
     if body.get("paused"):
         lines += _pause_lines(body.get("pause") or {})
     if body.get("halted"):
@@ -78,8 +88,18 @@ def status_text(body: Mapping[str, Any]) -> str:
         lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
     lines += _held_out_lines(body.get("held_out") or {})
     lines += _stray_lines(body.get("strays") or {})
-    lines += [f"  {_mark(gate['open'])} {gate['name']}: {gate['because']}" for gate in body.get("gates", [])]
+    lines += _gate_lines(body.get("gates", []))
     return "\n".join(lines)
+
+
+def _gate_lines(gates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tell each gate's verdict; below a shut one, what helps."""
+    lines = []
+    for gate in gates:
+        lines.append(f"  {_mark(gate['open'])} {gate['name']}: {gate['because']}")
+        if gate.get("cure"):
+            lines.append(f"         {gate['cure']}")
+    return lines
 
 
 def _pause_lines(pause: Mapping[str, Any]) -> list[str]:
@@ -116,7 +136,7 @@ def _stray_lines(strays: Mapping[str, Any]) -> list[str]:
 def plan_text(plan: Plan) -> str:
     """Return a plan as text."""
     lines = ["checks:"]
-    lines += [f"  {_mark(each.open)} {each.name}: {each.because}" for each in plan.checks]
+    lines += _gate_lines([each.as_json() for each in plan.checks])
     lines.append("estimates:")
     lines += [f"  {each.name}: {_figure(each.value)} {each.unit}  ({each.basis})" for each in plan.estimates]
     window = plan.window

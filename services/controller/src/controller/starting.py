@@ -39,7 +39,7 @@ async def planned(ctx: Context) -> str:
         excluded = {Key(each.encode()) for each in wanted}
         plan = await check_plan(replace(ctx.world, excluded=ctx.world.excluded | excluded))
         if plan.blocking:
-            because = "; ".join(f"{each.name}: {each.because}" for each in plan.blocking)
+            because = waiting_for(plan.blocking)
             return await ctx.settle(intent, "refused", because)
         await ctx.finish("plan", {"checks": gates_json(plan.checks)})
     return ctx.shut([clock_skew]) or await ctx.enter(Phase.CAPTURING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from controller.context import Context
+from controller.context import Context, gates_json
 from controller.state import document_json
 from controller.sweeper import SAMPLES
 from crossfade.core.migration.evidence import Strays
@@ -66,7 +66,7 @@ def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
         "dual_write": state.dual_write,
         "generation_counter": str(state.counter),
         "share_percent": state.document.share * 100 / FULL_SHARE,
-        "gates": [each._asdict() for each in gates],
+        "gates": gates_json(gates),
         "clock": ctx.shut([clock_skew]),
         "lag": {
             "forward": observer.lag(Side.LEGACY)._asdict(),

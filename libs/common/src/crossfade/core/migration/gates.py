@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from crossfade.core.migration.cures import CURES
 from crossfade.core.migration.evidence import Bounds, Evidence, Lag, Parity
 from crossfade.core.migration.phases import REPLICATING, Phase
 
@@ -29,6 +30,15 @@ class GateResult(NamedTuple):
     value: Any
     bound: Any
     because: str
+
+    @property
+    def cure(self) -> str:
+        """What helps; empty while it is open."""
+        return "" if self.open else CURES.get(self.name, "")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the verdict as evidence, and as `status` shows it."""
+        return {**self._asdict(), "cure": self.cure}
 
 
 Gate: TypeAlias = Callable[[Evidence, Bounds], GateResult]
@@ -341,5 +351,11 @@ def shut(results: Sequence[GateResult]) -> list[GateResult]:
 
 
 def waiting_for(results: Sequence[GateResult]) -> str:
-    """Return the shut gates as one line for the operator; empty when all are open."""
-    return "; ".join(f"{each.name}: {each.because}" for each in shut(results))
+    """Return the shut gates as one line for the operator, each with its cure; empty when all are open."""
+    return "; ".join(told(each) for each in shut(results))
+
+
+def told(shut_gate: GateResult) -> str:
+    """Return a shut gate as a person reads it: name, reason, cure."""
+    cure = f" ({shut_gate.cure})" if shut_gate.cure else ""
+    return f"{shut_gate.name}: {shut_gate.because}{cure}"

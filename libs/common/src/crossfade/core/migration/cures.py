@@ -1,0 +1,55 @@
+"""What an operator does about each gate that is shut, and each check of `plan` that doesn't hold.
+
+A reason says what is wrong; this says what helps, and which runbook of deploy/runbooks leads on. One sentence each, so
+that `status`, dry runs, `--wait` and the journal say the same.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CURES: Final[dict[str, str]] = {
+    # Gates.
+    "evidence": "wait for the first evidence, a second or two; if none comes: runbook no-controller",
+    "forward_lag": "see that the forward replicator runs and keeps up: runbook replication-lag",
+    "reverse_lag": "see that the reverse replicator runs and keeps up: runbook replication-lag",
+    "feed": "see that both feed consumers run and keep up: runbook replication-lag; without consumers of events set "
+    "CROSSFADE_GATE_FEED=false",
+    "quiet_window": "opens on its own once both lags have stayed low for long enough; if it keeps starting over: "
+    "runbook replication-lag",
+    "dead_letters": "`replicator dead-letters list`, then redrive or discard each: runbook dead-letters",
+    "clean_pass": "see that the verifier runs; it passes on its own: runbook no-clean-pass",
+    "no_drift": "see what differs at the verifier's /parity, and have it repaired: runbook parity-drift",
+    "no_stray": "stop the writer outside the protocol; merge or discard what needs a decision: runbook foreign-writes",
+    "reverse_proven": "see that the reverse replicator runs: the canary's copy comes by it: runbook replication-lag",
+    "expiry": "let the consumers catch up, or raise the streams' retention: runbook records-near-expiry",
+    "precision": "set the destination's precision to MICROSECOND again (UpdateKinesisStreamingDestination): runbook "
+    "gate-shut",
+    "heartbeats": "see that the pods run and see the flags in force: runbook pods-behind",
+    "calls_reported": "opens a moment after a pod has started; a pod that stays silent is named: runbook pods-behind",
+    "error_rate": "see which calls fail, and why: runbook ramp-halted",
+    "latency": "see which calls are slow, and why: runbook ramp-halted",
+    "clock_skew": "let NTP set the clock of the controller's node",
+    "halted": "clears automatically when its gate opens: runbook ramp-halted",
+    # Checks of `plan`.
+    "control_tables": "crossfade control create --execute, or Terraform",
+    "history": "follow the message: the journal or a table is missing, or belongs to another migration",
+    "legacy_table": "correct the mapping's source table or CROSSFADE_REGION",
+    "key_schema": "name the table's key attributes in the mapping, partition key first",
+    "point_in_time_recovery": "aws dynamodb update-continuous-backups, then wait some minutes",
+    "ttl": "name the table's TTL attribute in the mapping: Table(ttl=…)",
+    "new_table": "give the mapping's target table a name that is free",
+    "legacy_stream": "wait until the stream is ACTIVE, or name another with CROSSFADE_LEGACY_STREAM",
+    "new_stream": "wait until the stream is ACTIVE, or name another with CROSSFADE_NEW_STREAM",
+    "capture": "disable the other stream (aws dynamodb disable-kinesis-streaming-destination), or name it with "
+    "CROSSFADE_LEGACY_STREAM",
+    "legacy_indexes": "declare the index keys in the mapping: Table(index_keys=…)",
+    "new_indexes": "declare the index keys in the mapping: Table(index_keys=…)",
+    "round_trip": "correct the mapping or the rows; leave rows out with crossfade start --exclude KEY",
+    "fits": "change the rows, or leave them out with crossfade start --exclude KEY",
+    "retention": "set CROSSFADE_RETENTION_H to 48 or more; 168 is advised",
+    "canary": "set CROSSFADE_CANARY_KEY to a key of the mapping that no client uses",
+    "bucket": "set CROSSFADE_BUCKET to a bucket that exists and that these credentials may read",
+    "verifier": "start the verifier, or correct CROSSFADE_VERIFIER_URL",
+}
+"""By the name of the gate or check."""

@@ -1,0 +1,34 @@
+"""Where a command of the CLI reads and writes: so that tests can look."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from crossfade.ports.control import Journal, StatusBoard
+
+
+class Console(NamedTuple):
+    """A terminal, or a program that reads JSON, and the tables that answers are read from."""
+
+    journal: Journal
+    board: StatusBoard
+    migration: str
+    json: bool
+
+    def say(self, text: str) -> None:
+        """Tell the operator; not part of the answer."""
+        sys.stderr.write(text + "\n")
+
+    def answer(self, text: str, body: Mapping[str, Any]) -> None:
+        """Print the answer."""
+        sys.stdout.write((msgspec.json.encode(body).decode() if self.json else text) + "\n")
+
+    def fail(self, text: str, body: Mapping[str, Any]) -> None:
+        """Say on stderr why the command did not succeed; the answer in JSON says it, too."""
+        self.say(text)
+        if self.json:
+            self.answer(text, body)

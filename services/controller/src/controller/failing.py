@@ -1,0 +1,57 @@
+"""How a command of the CLI fails: one line on stderr, an exit code, and with --json one object on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from crossfade.core.values.errors import ConfigError, CrossfadeError, StateMissing
+
+DONE: Final = 0
+ERROR: Final = 1
+USAGE: Final = 2
+REFUSED: Final = 3
+SHUT: Final = 4
+TIMEOUT: Final = 5
+INTERRUPTED: Final = 130
+
+CURES: Final[dict[str, str]] = {
+    "config": "correct the setting or the mapping that the message names",
+    "usage": "crossfade COMMAND --help",
+    "throttled": "run the command again in a moment; if it stays so, raise the control tables' capacity",
+    "store_unavailable": "see that AWS (or CROSSFADE_AWS_ENDPOINT_URL) can be reached, then run the command again",
+    "store_refused": "see that these credentials may do what the message names, and that the request is right",
+    "state_missing": "follow the message; services/controller/README.md, `state_missing`",
+    "lease_lost": "run the command again: another controller drives by now",
+    "refused": "crossfade status says the phase and what is possible",
+    "timeout": "crossfade status; the command goes on",
+    "interrupted": "crossfade status; the command goes on",
+    "internal": "a fault of Crossfade: report it with the trace on stderr; crossfade status says where all stands",
+}
+"""By code, what helps where the message says no more."""
+
+
+def failure(code: str, message: str, exit_code: int, *, cure: str = "") -> dict[str, Any]:
+    """Return what --json prints of a failure, besides what the command itself adds."""
+    return {"error": message, "code": code, "cure": cure or CURES.get(code, CURES["internal"]), "exit_code": exit_code}
+
+
+def fail(body: Mapping[str, Any], *, as_json: bool) -> int:
+    """Say on stderr why a command failed, with --json on stdout as well; return its exit code."""
+    sys.stderr.write(f"{body['code']}: {body['error']}\n")
+    if body["cure"] and body["cure"] not in body["error"]:
+        sys.stderr.write(f"  {body['cure']}\n")
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
+    return int(body["exit_code"])
+
+
+def failed(error: Exception, command: str, *, as_json: bool) -> int:
+    """Say what an exception means; return the exit code."""
+    code = error.code if isinstance(error, CrossfadeError) else "internal"
+    exit_code = REFUSED if isinstance(error, StateMissing) else USAGE if isinstance(error, ConfigError) else ERROR
+    message = str(error) if isinstance(error, CrossfadeError) else f"{type(error).__name__}: {error}"
+    return fail({"command": command, **failure(code, message, exit_code)}, as_json=as_json)

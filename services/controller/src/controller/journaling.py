@@ -1,0 +1,80 @@
+"""`crossfade journal`: what happened, entry by entry, as it was written."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from crossfade.core.values.clocks import utc
+from crossfade.ports.control import Entry
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def since_of(text: str) -> tuple[int, int]:
+    """Read --since: "120", an entry; "90s", "15m", "2h", "3d", so long ago; "2026-11-28T09:00:00", a time, UTC.
+
+    Returns:
+        The first entry's number, and the earliest writing time, µs; one of them is 0.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text.isdecimal():
+        return int(text), 0
+    if found := re.fullmatch(r"(\d+)([smhd])", text):
+        return 0, int((time.time() - int(found[1]) * _SECONDS[found[2]]) * 1e6)
+    moment = datetime.fromisoformat(text)
+    return 0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
+
+
+def journal_json(migration: str, entries: list[Entry]) -> dict[str, Any]:
+    """Return entries as JSON."""
+    return {"migration": migration, "entries": [each._asdict() for each in entries]}
+
+
+def journal_text(entries: list[Entry]) -> str:
+    """Return entries as text, a line each."""
+    if not entries:
+        return "no entries"
+    return "\n".join(
+        f"{each.number:>6}  {utc(each.at_us)}  {each.kind:<10}  {_told(each)}  [{each.who}]" for each in entries
+    )
+
+
+def _told(entry: Entry) -> str:
+    body = entry.body
+    match entry.kind:
+        case "intent":
+            arguments = {name: value for name, value in body.get("arguments", {}).items() if value}
+            return " ".join([str(body["verb"]), *(f"{name}={value}" for name, value in arguments.items())])
+        case "admitted":
+            return f"entry {body['intent']} is taken up"
+        case "outcome":
+            because = f": {body['because']}" if body.get("because") else ""
+            return f"entry {body['intent']}, {body.get('verb', 'command')}: {body['outcome']}{because}"
+        case "phase":
+            return f"{body['from']} -> {body['to']}"
+        case "begun":
+            return f"{body['step']} begins"
+        case "step":
+            return f"{body['step']} is done"
+        case "share":
+            document = body["document"]
+            share = f"share {document['share'] / 100:g} %, generations new {document['new_gen']}"
+            dual_write = "on" if body["dual_write"] else "off"
+            return f"{share} legacy {document['legacy_gen']}, dual write {dual_write}"
+        case "halt":
+            return f"HALTED: {body['because']}" if body["because"] else "the halt clears"
+        case "pause":
+            return f"{'paused' if body['paused'] else 'resumed'} by {body.get('who') or 'an operator'}"
+        case _:
+            return _fields(body)
+
+
+def _fields(body: Mapping[str, Any], limit: int = 160) -> str:
+    text = ", ".join(f"{name}={value}" for name, value in body.items())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
