@@ -77,6 +77,8 @@ class MemoryAws(MemoryStreams):
         self._destinations: dict[tuple[str, str], str] = {}
         self._exports: dict[str, _Job] = {}
         self._imports: dict[str, _Job] = {}
+        self.precisions: dict[str, str] = {}
+        """Of a table's change stream, where somebody changed it."""
         self.objects: dict[str, bytes] = {}
         self.calls: list[str] = []
         self.index_keys: dict[str, tuple[IndexKey, ...]] = {}
@@ -131,7 +133,7 @@ class MemoryAws(MemoryStreams):
     async def destinations(self, table: str) -> list[Destination]:
         """Return a table's change streams."""
         return [
-            Destination(arn, status, "MICROSECOND")
+            Destination(arn, status, self.precisions.get(name, "MICROSECOND"))
             for (name, arn), status in self._destinations.items()
             if name == table
         ]

@@ -320,11 +320,13 @@ RAMPING_GATES: Final[tuple[Gate, ...]] = (
 """Before RAMPING, and before each further step of the ramp."""
 
 HALTING_GATES: Final[dict[Phase, tuple[Gate, ...]]] = {
-    **{phase: (no_stray,) for phase in Phase if phase in REPLICATING},
-    Phase.RAMPING: (error_rate, latency, no_drift, no_stray),
+    **{phase: (no_stray, precision) for phase in Phase if phase in REPLICATING},
+    Phase.RAMPING: (error_rate, latency, no_drift, no_stray, precision),
 }
 """What halts the migration automatically, by phase: raises and the cutover in RAMPING, the sweeper in CUT_OVER, and the
-steps of COMPLETE before its point of no return. Nothing halts a rollback: while strays are about, its end waits."""
+steps of COMPLETE before its point of no return. Nothing halts a rollback: while strays are about, its end waits.
+Precision is among them since all proofs are about commit times: without µs, a write may look older than the moment that
+it followed, and the markers that tell such a moment don't come (ADR 0019)."""
 
 DRAINED_GATES: Final[tuple[Gate, ...]] = (
     forward_lag,
@@ -333,6 +335,7 @@ DRAINED_GATES: Final[tuple[Gate, ...]] = (
     clean_pass,
     no_drift,
     no_stray,
+    precision,
     heartbeats,
     clock_skew,
     feed,

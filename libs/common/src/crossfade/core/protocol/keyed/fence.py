@@ -122,11 +122,29 @@ def judge(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgement
     if standing > transfer.version:
         return Judgement(Verdict.STALE, item)
     if standing == transfer.version and not transfer.repair:
-        same = same_content(_named(incoming, shape), _named(item, shape))
-        return Judgement(Verdict.DUPLICATE if same else Verdict.CONFLICT, item)
+        return Judgement(Verdict.DUPLICATE if holds(transfer, item, shape) else Verdict.CONFLICT, item)
     content = replaced(item.content, incoming.content, shape)
     moved = incoming._replace(role=item.role, generation=item.generation, content=content)
     return Judgement(Verdict.APPLIED, moved)
+
+
+def holds(transfer: Transfer, item: Item | None, shape: TableShape) -> bool:
+    """Say whether a row has all that a transfer would bring: a later version, or this one with the same content.
+
+    It is asked of the owner too, since a row keeps its content when it becomes one.
+
+    Args:
+        transfer: the mapped image at its version.
+        item: what the other table holds.
+        shape: of that table.
+
+    Raises:
+        PoisonRecord: a protocol attribute or, where contents are compared, a value can't be read.
+    """
+    standing = version_of(item)
+    if item is None or standing != transfer.version:
+        return standing > transfer.version
+    return same_content(_named(parse_item(transfer.image, shape), shape), _named(item, shape))
 
 
 def _named(item: Item, shape: TableShape) -> Item:

@@ -1,0 +1,48 @@
+"""A change of precision is seen in every phase in which both directions replicate: proofs are about commit times."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.render import status_text
+from controller.status import status_of
+from controller_world import Town, run
+from crossfade.core.migration.gates import DRAINED_GATES, HALTING_GATES, precision
+from crossfade.core.migration.phases import REPLICATING
+from crossfade.core.values.shape import Side
+from test_controller_strays import COMPLETE, ticks, to
+
+
+def coarse(town: Town, side: Side) -> str:
+    """Switch a table's stream to milliseconds, as somebody at the console does."""
+    table = town.tables[side].shape.table
+    town.aws.precisions[table] = "MILLISECOND"
+    return table
+
+
+@pytest.mark.parametrize("side", Side)
+async def test_b6_precision_switched_off_in_baking_is_seen_and_complete_waits_until_it_is_on_again(side: Side) -> None:
+    """Neither BAKING nor COMPLETE looked at it."""
+    town = Town()
+    ctx, driver = await to(town, "BAKING")
+    table = coarse(town, side)
+    await ticks(town, driver, 4)
+    assert f"precision: not MICROSECOND: {table}" in ctx.state.halt
+    body = status_of(ctx, driver.waiting_for)
+    (gate,) = (each for each in body["gates"] if each["name"] == "precision")
+    assert not gate["open"]
+    assert f"not MICROSECOND: {table}" in status_text(body)
+    number = await town.ask("complete", **COMPLETE)
+    await ticks(town, driver, 20)
+    assert town.outcome(number) is None
+    assert not ctx.state.begun, "no step of COMPLETE was taken"
+    town.aws.precisions.clear()
+    await ticks(town, driver, 4)
+    assert ctx.state.halt == ""
+    await run(town, lambda: town.outcome(number) is not None, ticks=2_000)
+    assert town.entries("phase")[-1].body["to"] == "COMPLETE"
+
+
+def test_b6_precision_halts_wherever_both_directions_replicate_and_stands_before_each_end() -> None:
+    assert all(precision in HALTING_GATES[phase] for phase in REPLICATING)
+    assert precision in DRAINED_GATES
