@@ -15,7 +15,7 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, direction_to
 from crossfade.ports.control import STRAY
 from engagement_migration import MAPPING
-from replicator.letters import drop_overtaken
+from replicator.letters import drop_answered
 from replicator.replay import Redrive
 from system_parts import DIRECTIONS, KEYS, now
 from system_world import World
@@ -104,7 +104,7 @@ def check_quiet(world: World) -> None:
     noisy |= set() if world.pages or world.strangers_wrote else {"foreign", "lifted", "parked", "conflict"}
     assert not noisy & world.tally.counts.keys(), dict(world.tally.counts)
     for side, direction in DIRECTIONS.items():
-        now(drop_overtaken(world.letters, direction.value, world.tables[side.other]))
+        now(drop_answered(world.letters, MAPPING, direction, world.tables[side.other]))
     left = [each for each in now(world.letters.all()) if each.code != STRAY]
     assert not left, left
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from test_controller_strays import COMPLETE, ticks, to
 
 from controller.render import status_text
 from controller.status import status_of
@@ -10,7 +11,6 @@ from controller_world import Town, run
 from crossfade.core.migration.gates import DRAINED_GATES, HALTING_GATES, precision
 from crossfade.core.migration.phases import REPLICATING
 from crossfade.core.values.shape import Side
-from test_controller_strays import COMPLETE, ticks, to
 
 
 def coarse(town: Town, side: Side) -> str:

@@ -8,18 +8,20 @@ from collections.abc import Sequence
 import pytest
 from msgspec import Raw
 
-from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
+from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
 from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, ruling_name
 from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.protocol.keyed.writes import Seal, Unfit
+from crossfade.core.replication.apply import ApplyRule
+from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
-from crossfade.core.values.shape import Side
+from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.retry import wait_s
 from engagement_migration import MAPPING
 from ownership_cases import SEED
-from replicator.letters import drop_overtaken
+from replicator.letters import drop_answered
 from replicator.sender import FULL_SIZE, Sender
 from replicator_bench import FORWARD, Bench, Counting, earn
 
@@ -201,11 +203,72 @@ async def test_twins_within_a_batch_are_parked_too() -> None:
 async def test_rule_1_a_conflict_leaves_by_itself_once_the_target_has_passed_it() -> None:
     bench = Bench()
     await bench.forward([owned(V, 5), owned(V, 6), b"poison"])
-    assert await drop_overtaken(bench.letters, "forward", bench.new) == 0
+    assert await drop_answered(bench.letters, MAPPING, Direction.FORWARD, bench.new) == 0
     await bench.forward([owned(V + 1, 7)])
-    assert await drop_overtaken(bench.letters, "reverse", bench.new) == 0
-    assert await drop_overtaken(bench.letters, "forward", bench.new) == 1
+    assert await drop_answered(bench.letters, MAPPING, Direction.REVERSE, bench.legacy) == 0
+    assert await drop_answered(bench.letters, MAPPING, Direction.FORWARD, bench.new) == 1
     assert [each.code for each in await bench.letters.all()] == ["poison_record"], "poison waits for a person"
+
+
+async def answered(bench: Bench) -> list[str]:
+    """Let go what the rows answer; return the codes of the letters that stay."""
+    for direction in Direction:
+        await drop_answered(bench.letters, MAPPING, direction, bench.tables[direction.target])
+    return [each.code for each in await bench.letters.all()]
+
+
+async def repaired(bench: Bench, record: bytes) -> None:
+    """Do what the verifier's repair does: the owner's image at its own version, whatever stood there at that."""
+    found = ApplyRule(MAPPING, Direction.FORWARD).decide(decode_change(record, ("pk", "sk")))
+    assert isinstance(found, Transfer)
+    assert await bench.new.transfer([found._replace(repair=True)]) == [Verdict.APPLIED]
+
+
+async def test_b6_a_conflict_that_a_repair_has_healed_leaves() -> None:
+    """The repair leaves the version as it is, so the letter stayed for good."""
+    bench = Bench()
+    await bench.forward([owned(V, 5), owned(V, 6)])
+    assert await answered(bench) == ["conflict"], "at the same version, with another content"
+    await repaired(bench, owned(V, 6))
+    assert await answered(bench) == []
+
+
+async def test_b6_a_letter_at_its_rows_version_with_another_content_stays() -> None:
+    bench = Bench()
+    await bench.forward([owned(V, 5), owned(V, 6)])
+    await repaired(bench, owned(V, 7))
+    assert await answered(bench) == ["conflict"]
+
+
+async def test_b6_a_letter_leaves_at_its_version_though_the_row_is_an_owner_by_now() -> None:
+    bench = Bench()
+    await bench.forward([owned(V, 5), owned(V, 6)])
+    await repaired(bench, owned(V, 6))
+    row = bench.new.images[KEY]
+    bench.new.put({**row, "cf_role": wire.of_string("A")})
+    assert await answered(bench) == []
+
+
+async def test_b6_a_letter_of_a_row_that_nobody_had_imported_leaves_when_the_row_has_its_content() -> None:
+    bench = Bench()
+    bench.new.put(new(balance=1))
+    await bench.forward([owned(V, 5)])
+    assert await answered(bench) == ["unversioned"]
+    bench.new.delete(KEY)
+    await repaired(bench, owned(V, 5))
+    assert await answered(bench) == []
+
+
+@pytest.mark.parametrize("code", ["stray", "diverged", "poison_record", "unmappable"])
+async def test_b6_other_letters_keep_their_own_rules(code: str) -> None:
+    bench = Bench()
+    await bench.forward([owned(V, 5), owned(V, 6)])
+    (letter,) = await bench.letters.all()
+    await bench.letters.remove(letter)
+    await bench.letters.park(letter._replace(code=code))
+    await repaired(bench, owned(V, 6))
+    await bench.forward([owned(V + 1, 7)])
+    assert await answered(bench) == [code]
 
 
 # ---- counting ----------------------------------------------------------------------------------

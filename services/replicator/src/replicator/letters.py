@@ -10,17 +10,20 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
+from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.events import decode_events
-from crossfade.core.protocol.keyed.fence import REFUSED, Ruling, Verdict
+from crossfade.core.protocol.keyed.fence import REFUSED, Ruling, Transfer, Verdict, is_there
 from crossfade.core.protocol.keyed.item import EVENTS, MV, Item, version_of
 from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.protocol.keyed.writes import Unfit
-from crossfade.core.replication.change import Change
+from crossfade.core.replication.apply import ApplyRule
+from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import canonical_value
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, TableShape
 from crossfade.ports.control import STRAY, DeadLetter, DeadLetters, Journal
 from crossfade.ports.table import OwnedTable
 from replicator.records import Record
@@ -30,10 +33,11 @@ log = structlog.get_logger()
 CONFLICT: Final = "conflict"
 POISON: Final = "poison_record"
 UNMAPPABLE: Final = "unmappable"
+UNVERSIONED: Final = "unversioned"
 
 _REASONS: Final = {
     Verdict.CONFLICT: (CONFLICT, "the standby has this version with another content"),
-    Verdict.UNVERSIONED: ("unversioned", "the row there was neither imported nor transferred"),
+    Verdict.UNVERSIONED: (UNVERSIONED, "the row there was neither imported nor transferred"),
 }
 
 
@@ -166,29 +170,51 @@ def _trace(change: Change | None) -> str:
         return ""
 
 
-async def drop_overtaken(letters: DeadLetters, role: str, target: OwnedTable) -> int:
-    """Let conflicts go whose key has moved on: the target's version has passed theirs, so the question is settled.
+SETTLING: Final = (CONFLICT, UNVERSIONED, REFUSED)
+"""Letters about a transfer that its row could not take: the row itself answers them. Others need a human decision."""
+
+
+async def drop_answered(letters: DeadLetters, mapping: Mapping, direction: Direction, target: OwnedTable) -> int:
+    """Let letters go whose row has all that they would bring: a later version, or theirs with the same content.
+
+    The second is what a repair leaves, which rewrites a row at the version that was in conflict.
 
     Args:
         letters: the store.
-        role: whose letters.
+        mapping: of the migration.
+        direction: whose letters.
         target: the table that they could not be applied to.
 
     Returns:
         How many were let go.
     """
-    waiting = [each for each in await letters.all(code=CONFLICT) if each.role == role]
+    found = [each for code in SETTLING for each in await letters.all(code=code)]
+    waiting = [each for each in found if each.role == direction.value and each.version is not None]
     if not waiting:
         return 0
-    found = await target.read_many(list({each.key for each in waiting}))
+    rows = await target.read_many(list({each.key for each in waiting}))
+    rule = ApplyRule(mapping, direction)
+    key_names = mapping.shape(direction.source).key
     gone = 0
     for each in waiting:
-        if each.version is not None and version_of(found.get(each.key)) > each.version:
+        standing, version = version_of(rows.get(each.key)), each.version or 0
+        if standing > version or (
+            standing == version and _is_there(each, rule, key_names, rows.get(each.key), target.shape)
+        ):
             await letters.remove(each)
             gone += 1
     if gone:
-        log.info("conflicts overtaken", role=role, letters=gone, left=len(waiting) - gone)
+        log.info("letters answered by their rows", role=direction.value, letters=gone, left=len(waiting) - gone)
     return gone
+
+
+def _is_there(each: DeadLetter, rule: ApplyRule, key_names: Sequence[str], row: Item | None, shape: TableShape) -> bool:
+    """Say whether a row at a letter's version holds what the letter's record would bring."""
+    try:
+        decision = rule.decide(decode_change(each.payload, key_names))
+        return isinstance(decision, Transfer) and is_there(decision, row, shape)
+    except PoisonRecord:
+        return False
 
 
 def is_overtaken(change: Change, target: Item | None) -> bool:

@@ -37,7 +37,7 @@ from replicator.interventions import AT_ONCE, Interventions
 from replicator.journal import RUNS, PhaseWatch
 from replicator.kill_points import KillPoints
 from replicator.leases import WireLeases
-from replicator.letters import drop_overtaken
+from replicator.letters import drop_answered
 from replicator.measures import observed
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
@@ -144,7 +144,7 @@ class Service:
             complete_s: float | None = None  # by our own clock: it is later than the journal's entry, whoever wrote it
             while True:
                 await asyncio.sleep(self._settings.watch_s)
-                await drop_overtaken(self._letters, role, target)
+                await drop_answered(self._letters, self._mapping, direction, target)
                 phase = (await self._phase.look()).phase
                 if phase not in RUNS[role]:
                     log.info("no more work", role=role, phase=phase.value)

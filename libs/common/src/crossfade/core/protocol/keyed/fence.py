@@ -122,13 +122,13 @@ def judge(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgement
     if standing > transfer.version:
         return Judgement(Verdict.STALE, item)
     if standing == transfer.version and not transfer.repair:
-        return Judgement(Verdict.DUPLICATE if holds(transfer, item, shape) else Verdict.CONFLICT, item)
+        return Judgement(Verdict.DUPLICATE if is_there(transfer, item, shape) else Verdict.CONFLICT, item)
     content = replaced(item.content, incoming.content, shape)
     moved = incoming._replace(role=item.role, generation=item.generation, content=content)
     return Judgement(Verdict.APPLIED, moved)
 
 
-def holds(transfer: Transfer, item: Item | None, shape: TableShape) -> bool:
+def is_there(transfer: Transfer, item: Item | None, shape: TableShape) -> bool:
     """Say whether a row has all that a transfer would bring: a later version, or this one with the same content.
 
     It is asked of the owner too, since a row keeps its content when it becomes one.
