@@ -19,7 +19,7 @@ from crossfade.runtime.retry import persist
 from engagement_migration import MAPPING
 from replicator.interventions import Interventions
 from replicator.journal import RUNS, PhaseWatch
-from replicator.letters import drop_overtaken
+from replicator.letters import drop_answered
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
 from replicator.records import Pipeline
@@ -177,7 +177,7 @@ class Replicator:
         while True:
             await asyncio.sleep(0.5)
             try:
-                await drop_overtaken(self._letters, role, self._target)
+                await drop_answered(self._letters, MAPPING, self._direction, self._target)
                 phase = (await self._watch.look()).phase
             except CrossfadeError:
                 continue
