@@ -10,7 +10,7 @@ FIRST ?= 0
 # Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
 WORKERS ?= 3
 
-.PHONY: setup demo demo-busy simulate test test-deploy lint proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
+.PHONY: setup demo demo-busy simulate check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -77,7 +77,13 @@ test-images: $(READY) ## images built and run here (needs Debian's buildah and d
 lambda: $(READY) ## the replicator as a Lambda function: build/lambda/replicator-x86_64.zip (ARGS="--arch arm64")
 	@$(PY) scripts/lambda_zip.py $(ARGS)
 
-lock: ## write requirements.lock anew after a dependency changed
+release-check: $(READY) ## sdists and wheels of all packages: built, installed in empty environments, imported
+	@$(PY) -m scripts.release check
+
+loc: $(READY) ## lines by area, blank ones and comments aside (ARGS="COMMIT main" for a column each)
+	@$(PY) -m scripts.loc $(ARGS)
+
+lock: ## rewrite requirements.lock, after a dependency changed
 	bash scripts/lock.sh
 
 clean: ## remove what was built; the environment too
@@ -86,7 +92,7 @@ clean: ## remove what was built; the environment too
 proto: $(READY) ## generated code from proto/
 	scripts/proto.sh
 
-dashboards: $(READY) ## dashboards and alert rules, written anew from the contract
+dashboards: $(READY) ## dashboards and alert rules, regenerated from the contract
 	@$(PY) -m scripts.observability
 
 test-alerts: $(READY) ## promtool: every alert fires, and stays silent (needs Debian's prometheus)
