@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from crossfade.adapters.memory.control import MemoryJournal
 from crossfade.core.ownership.ramp import aim
-from crossfade.core.parity.classes import same_state
 from crossfade.core.protocol.keyed.item import generation_of, is_active, is_held_out
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, direction_to
@@ -58,7 +58,7 @@ def check_converged(world: World) -> None:
             continue
         assert standby is not None, f"{key.decode()} is missing in {side.other.value}"
         mapped = MAPPING.map_item(direction_to(side.other), owner)
-        assert same_state(mapped, standby), f"{key.decode()}: {standby} is not {mapped}"
+        assert KEYED.rows().is_same_state(mapped, standby), f"{key.decode()}: {standby} is not {mapped}"
         if owner.version is not None:
             assert standby.version == owner.version, f"{key.decode()}: {standby} is not at {owner.version}"
 

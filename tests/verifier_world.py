@@ -7,9 +7,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.parity.classes import Difference, Pair, owner_of
+from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Kind, Operate, Operation, Seal, Write
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.image import Image, of_number, of_string
@@ -122,7 +123,7 @@ class World:
         return self.tables[side].item(key)
 
     def owner(self, key: Key) -> Side | None:
-        return owner_of(Pair(self.item(Side.LEGACY, key), self.item(Side.NEW, key)))
+        return KEYED.rows().owner_of(self.item(Side.LEGACY, key), self.item(Side.NEW, key))
 
     def operate(self, key: Key, kind: Kind, amount: int) -> bool:
         side = self.owner(key)
@@ -211,7 +212,7 @@ class World:
     async def sweep(self, *, limit_s: float = 60.0, samples: int = 10) -> Findings:
         """Make one pass, with this world's clock; what the streams tell reaches its follow list."""
         both = BothTables(MAPPING, self.reading[Side.LEGACY], self.reading[Side.NEW])
-        findings = Findings(16, samples, 1000, both.why_refused)
+        findings = Findings(16, samples, 1000, both.rows(), both.why_refused)
         pace = Pace(1e9, now_s=self.clock.now_s, sleep=self.clock.sleep)
         followed = FollowList(
             both,
@@ -224,8 +225,9 @@ class World:
             now_s=self.clock.now_s,
             at_most_us=self.clock.now_us,
             sleep=self.clock.sleep,
+            rows=both.rows(),
         )
         self.on_change = followed.hear
-        await Sweep(both, findings, followed, pace, segments=2, page=3).run()
+        await Sweep(both, findings, followed, pace, segments=2, page=3, rows=both.rows()).run()
         self.on_change = lambda _side, _change: None
         return findings

@@ -10,9 +10,12 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from crossfade.core.parity.classes import FINAL, Difference, Pair, Reading, follow, is_equal, owner_of
+from crossfade.core.parity.classes import FINAL, Difference, Pair, Reading, follow, is_equal
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role, version_of
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.values.shape import Side
+
+ROWS = KEYED.rows()
 
 BOUND_S = 10.0
 
@@ -33,7 +36,7 @@ class Key:
 
     @property
     def owner(self) -> Side | None:
-        return owner_of(Pair(self.tables[Side.LEGACY], self.tables[Side.NEW]))
+        return ROWS.owner_of(self.tables[Side.LEGACY], self.tables[Side.NEW])
 
     def _put(self, side: Side, item: Item) -> None:
         self.tables[side] = item
@@ -111,9 +114,9 @@ def test_no_final_class_is_called_while_replication_works(
         act(key, name, number)
     first = key.tables[Side.LEGACY]
     pair = Pair(first, key.tables[Side.NEW])
-    if is_equal(*pair):
+    if is_equal(*pair, ROWS):
         return
-    followed, now_s, began_s = follow(pair, 0.0), 0.0, 0.0
+    followed, now_s, began_s = follow(pair, 0.0, ROWS), 0.0, 0.0
     reads: list[Item | None] = []
     side, owed_since_s = Side.LEGACY, 0.0
     for name, number in during:
@@ -128,9 +131,9 @@ def test_no_final_class_is_called_while_replication_works(
             reads.append(key.tables[side if len(reads) != 1 else side.other])
         if name == "hear":
             position = number % len(key.log)
-            followed.hear(*key.log[position])
+            followed.hear(*key.log[position], ROWS)
         if len(reads) == 3:
-            found = followed.settle(Reading(side, *reads), began_s, BOUND_S, ended_s=now_s)
+            found = followed.settle(Reading(side, *reads), ROWS, began_s, BOUND_S, ended_s=now_s)
             assert found not in FINAL, f"{found} called at {began_s} of {reads}"
             reads = []
 
@@ -172,10 +175,10 @@ def test_a_planted_fault_is_called_by_its_class_whatever_the_streams_repeat(
     told = list(key.log)
     planted(key, fault)
     side = key.owner or Side.LEGACY
-    followed = follow(Pair(key.tables[Side.LEGACY], key.tables[Side.NEW]), 0.0)
+    followed = follow(Pair(key.tables[Side.LEGACY], key.tables[Side.NEW]), 0.0, ROWS)
     for number in heard:
         old = told[number % len(told)]
         if version_of(old[1]) < version_of(key.tables[side]):  # what was true before may always be repeated
-            followed.hear(*old)
+            followed.hear(*old, ROWS)
     reading = Reading(side, key.tables[side], key.tables[side.other], key.tables[side])
-    assert followed.settle(reading, BOUND_S, BOUND_S) is fault
+    assert followed.settle(reading, ROWS, BOUND_S, BOUND_S) is fault

@@ -11,7 +11,7 @@ from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.decisions import Outcome, StepKind
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.fence import Verdict
-from crossfade.core.replication.apply import Skip
+from crossfade.core.protocol.seam import Skip
 from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import contract
 from crossfade.runtime.telemetry.contract import ALL, METRICS

@@ -8,7 +8,8 @@ from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import Applied, Fence, TakeBack, Write
-from crossfade.core.replication.apply import ApplyRule, Skip
+from crossfade.core.protocol.seam import Skip
+from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import Change, ChangeKind
 from crossfade.core.replication.feed import events_of
 from crossfade.core.values.keys import key_image

@@ -11,12 +11,7 @@ from apply_cases import COMMITTED_US, KEY, RULES, V, change, forward, legacy, ne
 from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import CARRIED, FIRST_STAMPED, GEN, MV, ROLE, Role
 from crossfade.core.protocol.keyed.versions import lifted_version, removal_version
-from crossfade.core.replication.apply import (
-    RemovedStandby,
-    Skip,
-    StrayOwner,
-    StrayStandby,
-)
+from crossfade.core.protocol.seam import RemovedStandby, Skip, StrayOwner, StrayStandby
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord

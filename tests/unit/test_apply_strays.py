@@ -27,7 +27,8 @@ from crossfade.core.protocol.keyed.writes import (
     TakeBack,
     Write,
 )
-from crossfade.core.replication.apply import Decision, RemovedStandby, Skip, StrayOwner, StrayRemoval, StrayStandby
+from crossfade.core.protocol.seam import RemovedStandby, Skip, StrayOwner, StrayStandby
+from crossfade.core.replication.apply import Decision, StrayRemoval
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image

@@ -56,6 +56,7 @@ class Yard:
         )
         self.sweeper = Sweeper(
             self.tables,
+            MAPPING.protocol,
             self.ownership,
             self.diverged,
             chosen,

@@ -7,6 +7,7 @@ from typing import Any
 
 from crossfade.core.parity.classes import Difference, Pair
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from verifier.followlist import FollowList, Handovers
@@ -67,6 +68,7 @@ async def test_a_copy_within_the_bound_is_no_alarm_however_slow_the_reads_are() 
         every_s=1.0,
         now_s=lambda: tables.now_s,
         sleep=tables.sleep,
+        rows=KEYED.rows(),
     )
     follows.add(KEY, Pair(tables.items[Side.LEGACY], tables.items[Side.NEW]))
     await follows.settle()

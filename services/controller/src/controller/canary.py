@@ -18,7 +18,7 @@ from controller.world import World
 from crossfade.core.migration.evidence import Probe
 from crossfade.core.migration.phases import REPLICATING, Phase
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.item import Item, is_active, version_of
+from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Applied, Lift, SealAbsent
 from crossfade.core.values.errors import CrossfadeError
@@ -48,6 +48,7 @@ class Canary:
             allocate: reserves a generation durably; the same purpose finds the same one until it was used.
         """
         self._world = world
+        self._rows = world.mapping.protocol.rows()
         self._allocate = allocate
         self.key = world.settings.canary(world.mapping)
         self._writes: deque[_Write] = deque(maxlen=world.settings.probe_window)
@@ -85,7 +86,7 @@ class Canary:
     async def go_home(self) -> None:
         """Hand the canary back to the legacy table, before a migration is given up."""
         key, tables = self.key, self._world.tables
-        if is_active(await tables[Side.NEW].read(key), Side.NEW):
+        if self._rows.owns(await tables[Side.NEW].read(key), Side.NEW):
             generation = await self._allocate("canary home")
             await self._world.ownership.hand_over_many([key], Aim(Side.LEGACY, generation))
 
@@ -93,9 +94,9 @@ class Canary:
         if self._expected is None:
             return
         legacy = await self._world.tables[Side.LEGACY].read(self.key)
-        if legacy is not None and is_active(legacy, Side.LEGACY):
+        if legacy is not None and self._rows.owns(legacy, Side.LEGACY):
             self._expected = None  # handed back meanwhile: a handover is no proof of replication
-        elif version_of(legacy) >= self._expected:
+        elif self._rows.version_of(legacy) >= self._expected:
             self._expected, self._proven_at_s = None, self._world.monotonic()
         elif self._world.monotonic() - self._probed_s > self._world.settings.gate_probe_age_s:
             self._expected = None  # write again; the proof stays as old as it is
@@ -108,7 +109,7 @@ class Canary:
             owner, item = await self._owner()
         if owner is None or item is None:
             return  # on its way, or never handed over: nothing to lift
-        version = version_of(item) + 1
+        version = self._rows.version_of(item) + 1
         begun_s = self._world.monotonic()
         answer = await tables[owner].perform(Lift(self.key, item.version, version, complete=state.document.complete))
         self._writes.append(_Write((self._world.monotonic() - begun_s) * 1000, failed=False))
@@ -118,7 +119,7 @@ class Canary:
     async def _owner(self) -> tuple[Side | None, Item | None]:
         for side in (Side.NEW, Side.LEGACY):
             item = await self._world.tables[side].read(self.key)
-            if item is not None and is_active(item, side):
+            if item is not None and self._rows.owns(item, side):
                 return side, item
         return None, None
 

@@ -48,6 +48,7 @@ def assemble(world: World) -> tuple[Context, Driver]:
     )
     sweeper = Sweeper(
         world.tables,
+        world.mapping.protocol,
         world.ownership,
         diverged,
         world.settings,

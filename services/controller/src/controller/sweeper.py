@@ -8,7 +8,7 @@ and stays within the read and write units it was given. A pass that found nothin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeGuard
 
@@ -18,9 +18,10 @@ from controller.diverged import DivergedKeys, Rows
 from controller.settings import ControllerSettings
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_held_out, version_of
+from crossfade.core.protocol.keyed.item import Item, generation_of
 from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Fence, SealAbsent
+from crossfade.core.protocol.seam import RowReader, WriterProtocol
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -111,7 +112,7 @@ class Progress(NamedTuple):
 
 
 class _Suspect(NamedTuple):
-    signature: tuple[int, int, int, int]
+    signature: Hashable
     since_s: float
 
 
@@ -128,6 +129,7 @@ class Sweeper:
     def __init__(
         self,
         tables: Mapping[Side, OwnedTable],
+        protocol: WriterProtocol,
         ownership: Ownership,
         diverged: DivergedKeys,
         settings: ControllerSettings,
@@ -137,6 +139,7 @@ class Sweeper:
     ) -> None:
         """Take the tables, what hands over, what holds back, and the clocks."""
         self._tables = tables
+        self._protocol = protocol
         self._diverged = diverged
         self._ownership = ownership
         self._settings = settings
@@ -208,9 +211,10 @@ class Sweeper:
         page = await self._tables[side].scan_page(start=self._cursor, limit=self._settings.sweep_page)
         self._reading.spend(page.scanned)
         items = dict(page.items)
-        standby = [key for key, item in items.items() if not is_active(item, side, complete=complete)]
+        rows_of = self._protocol.rows(complete=complete)
+        standby = [key for key, item in items.items() if not rows_of.owns(item, side)]
         across = await self._tables[side.other].read_many(standby if side is aim.side else list(items))
-        idle = [key for key in standby if not is_active(across.get(key), side.other, complete=complete)]
+        idle = [key for key in standby if not rows_of.owns(across.get(key), side.other)]
         if side is aim.side:
             moved = [key for key in standby if key not in idle]
             await self._stub([key for key in moved if key not in across], aim)
@@ -254,11 +258,11 @@ class Sweeper:
             self._count(results, f"{what}, generation {aim.generation}", span)
         result = self._required()
         told = list(zip(keys, results, strict=True))
-        held = [HeldOut(key.decode(), done.because) for key, done in told if _is_held_out(done)]
+        held = [HeldOut(key.decode(), done.because) for key, done in told if self._is_held_out(done)]
         stuck = [
             f"{key.decode()}: {_why(done)}"
             for key, done in told
-            if not _is_held_out(done)
+            if not self._is_held_out(done)
             and not (isinstance(done, Done) and done.outcome is Outcome.SETTLED and done.side is aim.side)
         ]
         arrived = len(keys) - len(stuck) - len(held)
@@ -277,11 +281,11 @@ class Sweeper:
 
         An exclusion is known to us alone, and a row that was never sealed tells nobody that it stays.
         """
-        found = dict(zip(keys, results, strict=True))
+        found, rows = dict(zip(keys, results, strict=True)), self._protocol.rows()
         unmarked = {
             key: done.because
             for key, done in found.items()
-            if isinstance(done, Done) and done.outcome is Outcome.HELD_OUT and not is_held_out(done.item)
+            if isinstance(done, Done) and done.outcome is Outcome.HELD_OUT and not rows.is_held_out(done.item)
         }
         if unmarked:
             marked = await self._ownership.hold_out_many(unmarked, aim)
@@ -292,7 +296,7 @@ class Sweeper:
         """Shut the other table to each key that was held out: absent or without a role there, it would own the key once
         the migration is complete, an empty wallet.
         """
-        held = {key: done for key, done in zip(keys, results, strict=True) if _is_held_out(done)}
+        held = {key: done for key, done in zip(keys, results, strict=True) if self._is_held_out(done)}
         target = self._tables[aim.side]
         rows = await target.read_many(list(held)) if held else {}
         bare = [key for key in held if (row := rows.get(key)) is None or row.role is None]
@@ -323,13 +327,14 @@ class Sweeper:
     async def _help_page(self, complete: bool) -> None:
         page = await self._tables[Side.LEGACY].scan_page(start=self._help_cursor, limit=self._settings.sweep_page)
         self._reading.spend(page.scanned)
-        standby = {key: item for key, item in page.items if not is_active(item, Side.LEGACY, complete=complete)}
+        rows = self._protocol.rows(complete=complete)
+        standby = {key: item for key, item in page.items if not rows.owns(item, Side.LEGACY)}
         across = await self._tables[Side.NEW].read_many(list(standby))
         now_s = self._monotonic()
         for key, item in standby.items():
             other = across.get(key)
-            if not is_active(other, Side.NEW, complete=complete):
-                self._suspects.setdefault(key, _Suspect(_signature(item, other), now_s))
+            if not rows.owns(other, Side.NEW):
+                self._suspects.setdefault(key, _Suspect(_signature(rows, item, other), now_s))
         counting = self._counting
         held = [HeldOut(key.decode(), because) for key, because in self._held_out(page.items)]
         self._counting = Progress(
@@ -346,8 +351,12 @@ class Sweeper:
     def _held_out(self, rows: Sequence[tuple[Key, Item]]) -> Iterator[tuple[Key, str]]:
         """Return the rows of the legacy table whose keys were held out, with the cause."""
         for key, item in rows:
-            if is_held_out(item):
+            if self._protocol.rows().is_held_out(item):
                 yield key, self._ownership.why_held_out(key, item, Side.NEW)
+
+    def _is_held_out(self, done: Done | Exception) -> TypeGuard[Done]:
+        rows = self._protocol.rows()
+        return isinstance(done, Done) and done.outcome is Outcome.HELD_OUT and rows.is_held_out(done.item)
 
     async def _settle_suspects(self, complete: bool) -> None:
         if not self._suspects:
@@ -355,14 +364,14 @@ class Sweeper:
         keys = list(self._suspects)
         legacy = await self._tables[Side.LEGACY].read_many(keys)
         new = await self._tables[Side.NEW].read_many(keys)
-        now_s = self._monotonic()
+        rows, now_s = self._protocol.rows(complete=complete), self._monotonic()
         due: list[Key] = []
         for key in keys:
             here, there = legacy.get(key), new.get(key)
-            if is_active(here, Side.LEGACY, complete=complete) or is_active(there, Side.NEW, complete=complete):
+            if rows.owns(here, Side.LEGACY) or rows.owns(there, Side.NEW):
                 del self._suspects[key]
                 continue
-            signature = _signature(here, there)
+            signature = _signature(rows, here, there)
             if self._suspects[key].signature != signature:
                 self._suspects[key] = _Suspect(signature, now_s)
             elif now_s - self._suspects[key].since_s > self._settings.helped_after_s:
@@ -381,10 +390,6 @@ class Sweeper:
                     log.warning("handover can't be completed", key=key.decode(), reason=_why(done))
 
 
-def _is_held_out(done: Done | Exception) -> TypeGuard[Done]:
-    return isinstance(done, Done) and done.outcome is Outcome.HELD_OUT and is_held_out(done.item)
-
-
 def _was_moved(done: Done) -> bool:
     return done.outcome is Outcome.SETTLED and any(step.kind is StepKind.ACTIVATED for step in done.steps)
 
@@ -397,8 +402,8 @@ def _span(aim: Aim, keys: int) -> AbstractContextManager[telemetry.Started | Non
     return nullcontext() if span is None else span
 
 
-def _signature(legacy: Item | None, new: Item | None) -> tuple[int, int, int, int]:
-    return generation_of(legacy), version_of(legacy), generation_of(new), version_of(new)
+def _signature(rows: RowReader, *items: Item | None) -> Hashable:
+    return tuple((rows.standing_of(each), rows.version_of(each)) for each in items)
 
 
 def _why(done: Done | Exception) -> str:

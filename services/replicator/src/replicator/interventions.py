@@ -23,16 +23,11 @@ import structlog
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.content import same_content
-from crossfade.core.protocol.keyed.item import Item, Role, is_active, version_of
-from crossfade.core.protocol.keyed.versions import is_stamped, lifted_version, seeded
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.versions import lifted_version, seeded
 from crossfade.core.protocol.keyed.writes import Answer, Applied, Lift, Reinstate, Restore, Write
-from crossfade.core.replication.apply import (
-    RemovedStandby,
-    Stray,
-    StrayOwner,
-    StrayRemoval,
-    StrayStandby,
-)
+from crossfade.core.protocol.seam import RemovedStandby, StrayOwner, StrayStandby
+from crossfade.core.replication.apply import Stray, StrayRemoval
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
@@ -112,6 +107,7 @@ class Interventions:
             now_us: wall clock, µs: seeds the version of an owner that lost its own.
         """
         self._mapping = mapping
+        self._rows = mapping.protocol.rows()
         self._role = direction.value
         self._letters = letters
         self._reverse = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
@@ -136,7 +132,7 @@ class Interventions:
             else:
                 works.append(functools.partial(self._one, each, others.get(each.stray.key), tally))
         works += [
-            functools.partial(self._lift_all, group, version_of(others.get(key)), tally)
+            functools.partial(self._lift_all, group, self._rows.version_of(others.get(key)), tally)
             for key, group in owners.items()
         ]
         await at_once(works)
@@ -148,8 +144,8 @@ class Interventions:
         Only of writes from before strays were looked for. An old duplicate of a time before the first stamp looks the
         same, but then the owner has a version by now.
         """
-        standby = version_of((await self._others([key])).get(key))
-        if is_stamped(standby) and await self._lift(key, seen, 0, standby):
+        standby = self._rows.version_of((await self._others([key])).get(key))
+        if self._rows.is_ordered(standby) and await self._lift(key, seen, 0, standby):
             tally.counts["lifted"] += 1
 
     async def _one(self, found: StrayRecord, other: Item | None, tally: Tally) -> None:
@@ -198,27 +194,27 @@ class Interventions:
             return
         tally.stray(stray.committed_us)
         tally.counts["foreign_standby"] += 1
-        in_handover = owner is not None and owner.role is Role.STANDBY
+        in_handover = owner is not None and not self._rows.owns(owner, self._target.shape.side)
         reason = OWNER_ERASED if self._was_owner(stray) else IN_HANDOVER if in_handover else STANDBY
         await self._park(record, tally, reason=reason, cure=CURE_PARKED, settled=False)
         if stray.erased is not None:
             await self._reinstate(stray.key, stray.erased, owner, tally)
 
     def _was_owner(self, stray: StrayStandby) -> bool:
-        return stray.erased is not None and is_active(stray.erased, self._source.shape.side)
+        return stray.erased is not None and self._rows.owns(stray.erased, self._source.shape.side)
 
     async def _reinstate(self, key: Key, erased: Item, other: Item | None, tally: Tally) -> None:
         """Give a row its role back: without it a legacy row looks active, and a row of the new table takes no transfer.
 
         An owner gets it back only while the other side is standby, which it stays until somebody activates this one.
         """
-        if is_active(erased, self._source.shape.side):
-            if other is None or is_active(other, self._target.shape.side):
+        if self._rows.owns(erased, self._source.shape.side):
+            if other is None or self._rows.owns(other, self._target.shape.side):
                 tally.counts["reinstate_overtaken"] += 1
                 return
             seed = seeded(self._now_us())
-            before = version_of(erased)
-            erased = erased._replace(version=lifted_version(erased.version, before, version_of(other), seed))
+            before = self._rows.version_of(erased)
+            erased = erased._replace(version=lifted_version(erased.version, before, self._rows.version_of(other), seed))
         answer = await persist(lambda: self._source.perform(Reinstate(key, erased)))
         tally.counts["reinstated" if isinstance(answer, Applied) else "reinstate_overtaken"] += 1
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.item import Item, is_active, parse_item
+from crossfade.core.protocol.keyed.item import Item, parse_item
 from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Applied, Merge, Unfit
 from crossfade.core.replication.change import Change, decode_change
@@ -181,7 +181,8 @@ class Merging:
     async def _look(self, letter: DeadLetter) -> Shown:
         items = {side: await self._table(side).read(letter.key) for side in Side}
         shown = Shown(letter, None, items=tuple(items.items()))
-        owners = [side for side in Side if is_active(items[side], side, complete=self._complete)]
+        rows = self._mapping.protocol.rows(complete=self._complete)
+        owners = [side for side in Side if rows.owns(items[side], side)]
         owner = items[owners[0]] if len(owners) == 1 else None
         if owner is not None:
             shown = shown._replace(owner=(owners[0], owner))

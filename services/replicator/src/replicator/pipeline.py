@@ -18,7 +18,8 @@ from crossfade.core.protocol.keyed.fence import HOLDS, Ruling, Transfer, Verdict
 from crossfade.core.protocol.keyed.item import MV, is_held_out, parse_item
 from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.protocol.keyed.writes import Unfit
-from crossfade.core.replication.apply import ApplyRule, Skip, StrayRemoval
+from crossfade.core.protocol.seam import Skip
+from crossfade.core.replication.apply import ApplyRule, StrayRemoval
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.replication.coalesce import coalesce
 from crossfade.core.values import image as wire

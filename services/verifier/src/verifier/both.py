@@ -7,9 +7,10 @@ from typing import Final
 
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.ownership.carrying import GIVEN_BACK, why_not
-from crossfade.core.parity.classes import Pair, owner_of
+from crossfade.core.parity.classes import Pair
 from crossfade.core.protocol.keyed.fit import unfit
-from crossfade.core.protocol.keyed.item import Item, is_held_out
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import Key
@@ -31,6 +32,10 @@ class BothTables:
         """Return a side's table, unmapped."""
         return self._tables[side]
 
+    def rows(self, *, complete: bool = False) -> RowReader:
+        """Return what reads rows, as the flag document says."""
+        return self.mapping.protocol.rows(complete=complete)
+
     def seen(self, side: Side, item: Item) -> Item:
         """Return an item of a side in the names of the new table."""
         if side is Side.NEW:
@@ -47,7 +52,8 @@ class BothTables:
 
     def why_refused(self, key: Key, pair: Pair) -> str:
         """Say why the other table has not got an owner's item, and won't get it; empty when nothing tells so."""
-        owner = owner_of(pair)
+        rows = self.rows()
+        owner = rows.owner_of(*pair)
         item = None if owner is None else pair.of(owner)
         if owner is None or item is None:
             return ""
@@ -56,7 +62,7 @@ class BothTables:
             if owner is Side.LEGACY  # everything here is in the names of the new table
             else why_not(self.mapping, key, Side.LEGACY, item)
         )
-        return cause or (GIVEN_BACK if is_held_out(item) else "")
+        return cause or (GIVEN_BACK if rows.is_held_out(item) else "")
 
 
 def why_unmappable(item: Item | None) -> str:

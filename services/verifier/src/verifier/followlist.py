@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from crossfade.core.parity.classes import SETTLED, Difference, Followed, Pair, Reading, follow, is_equal, owner_of
+from crossfade.core.parity.classes import SETTLED, Difference, Followed, Pair, Reading, follow, is_equal
 from crossfade.core.protocol.keyed.item import Item, parse_item
+from crossfade.core.protocol.seam import RowReader
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
@@ -93,7 +94,7 @@ class FollowList:
         bound_s: float,
         limit_s: float,
         every_s: float,
-        complete: bool = False,
+        rows: RowReader,
         now_s: Callable[[], float] = time.monotonic,
         at_most_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -108,7 +109,7 @@ class FollowList:
             bound_s: a key behind for longer is stuck.
             limit_s: how long `settle` follows before it gives up.
             every_s: pause between two rounds of reads.
-            complete: whether the flag document says so.
+            rows: reads them, as the flag document says.
             now_s: monotonic clock.
             at_most_us: a moment that the tables' clock has surely not passed yet, µs: what is committed later was
                 committed after a key was added.
@@ -116,7 +117,7 @@ class FollowList:
         """
         self._both, self._outcome, self._pace, self._handovers = both, outcome, pace, handovers
         self._bound_s, self._limit_s, self._every_s = bound_s, limit_s, every_s
-        self._complete, self._now_s, self._at_most_us, self._sleep = complete, now_s, at_most_us, sleep
+        self._rows, self._now_s, self._at_most_us, self._sleep = rows, now_s, at_most_us, sleep
         self._keys: dict[Key, _Entry] = {}
 
     def __len__(self) -> int:
@@ -125,8 +126,8 @@ class FollowList:
     def add(self, key: Key, pair: Pair) -> None:
         """Follow a key that is not equal; one that is followed already stays as it is."""
         if key not in self._keys:
-            side = owner_of(pair, complete=self._complete) or Side.LEGACY
-            followed = follow(pair, self._now_s(), complete=self._complete)
+            side = self._rows.owner_of(*pair) or Side.LEGACY
+            followed = follow(pair, self._now_s(), self._rows)
             self._keys[key] = _Entry(followed, pair, side, self._at_most_us())
             self._handovers.see(key, followed.handover_since_s, self._now_s())
 
@@ -147,7 +148,7 @@ class FollowList:
             if change.committed_us < entry.since_us:
                 return  # an unstamped duplicate from before would prove what was, not what is
             item = item._replace(version=change.committed_us)
-        if entry.followed.hear(side, item, complete=self._complete):
+        if entry.followed.hear(side, item, self._rows):
             self._finish(change.key, Difference.EQUAL)
 
     async def settle(self) -> None:
@@ -179,13 +180,13 @@ class FollowList:
                 self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)), began_s)
 
     def _settle(self, key: Key, entry: _Entry, reading: Reading, began_s: float) -> None:
-        found = entry.followed.settle(reading, began_s, self._bound_s, ended_s=self._now_s(), complete=self._complete)
+        found = entry.followed.settle(reading, self._rows, began_s, self._bound_s, ended_s=self._now_s())
         owner = reading.owner_again
-        if found is Difference.EQUAL and not is_equal(owner, reading.standby):
+        if found is Difference.EQUAL and not is_equal(owner, reading.standby, self._rows):
             owner = reading.owner  # the pair that was equal is what counts
         later = (owner, reading.standby)
         entry.pair = Pair(*later) if reading.side is Side.LEGACY else Pair(*reversed(later))
-        entry.side = owner_of(entry.pair, complete=self._complete) or entry.side
+        entry.side = self._rows.owner_of(*entry.pair) or entry.side
         self._handovers.see(key, entry.followed.handover_since_s, self._now_s())
         if found in SETTLED:
             self._finish(key, found)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from crossfade.core.parity.classes import is_equal
 from crossfade.core.protocol.keyed.events import decode_events
-from crossfade.core.protocol.keyed.item import EMV, EVENTS, MV, Item, is_active, parse_item
+from crossfade.core.protocol.keyed.item import EMV, EVENTS, MV, Item, parse_item
 from crossfade.core.replication.change import Change
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
@@ -82,7 +82,7 @@ class FirstLooks:
             return
         try:
             item = self._both.seen(side, parse_item(new, self._both.mapping.shape(side)))
-            if is_active(item, side):
+            if self._both.rows().owns(item, side):
                 if sampled:
                     self._owner(side, change, item)
             elif item.version is not None:
@@ -144,7 +144,7 @@ class FirstLooks:
     def _compare(self, look: _Look, copy: Item) -> None:
         version = copy.version or 0
         if version == look.version:
-            self._end(look, "equal" if is_equal(look.item, copy) else "diverged")
+            self._end(look, "equal" if is_equal(look.item, copy, self._both.rows()) else "diverged")
         elif version > look.version:
             self._end(look, "overtaken")
 

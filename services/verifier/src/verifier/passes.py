@@ -225,8 +225,8 @@ class Passes:
                 await asyncio.gather(task, return_exceptions=True)
 
     def _begin(self, each: Pass) -> Sweep:
-        settings, complete = self._settings, self._complete()
-        findings = Findings(settings.buckets, settings.samples, settings.repairs_at_once, self._both.why_refused)
+        settings, rows = self._settings, self._both.rows(complete=self._complete())
+        findings = Findings(settings.buckets, settings.samples, settings.repairs_at_once, rows, self._both.why_refused)
         self._followed = FollowList(
             self._both,
             findings,
@@ -235,7 +235,7 @@ class Passes:
             bound_s=settings.in_flight_bound_s,
             limit_s=settings.follow_limit_s,
             every_s=settings.settle_every_s,
-            complete=complete,
+            rows=rows,
             now_s=self._now_s,
             at_most_us=self._at_most_us,
         )
@@ -250,7 +250,7 @@ class Passes:
             self._pace,
             segments=settings.segments,
             page=settings.page,
-            complete=complete,
+            rows=rows,
         )
 
     def _done(self, each: Pass) -> None:

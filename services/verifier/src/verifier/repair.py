@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
 from crossfade.core.mapping.copies import transfer_of
-from crossfade.core.parity.classes import Difference, Pair, Reading, classify, owner_of
+from crossfade.core.parity.classes import Difference, Pair, Reading, classify
 from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import Item, version_of
 from crossfade.core.protocol.keyed.versions import lifted_version, seeded
@@ -111,7 +111,8 @@ class Repairer:
         for start in range(0, len(keys), CHUNK):
             chunk = list(dict.fromkeys(keys[start : start + CHUNK]))
             pairs = await self._pairs(chunk)
-            sides = {key: owner_of(pairs[key], complete=complete) or Side.LEGACY for key in chunk}
+            rows = self._both.rows(complete=complete)
+            sides = {key: rows.owner_of(*pairs[key]) or Side.LEGACY for key in chunk}
             for side in Side:
                 mine = [key for key in chunk if sides[key] is side]
                 steps += await self._steps(side, mine, complete=complete)
@@ -168,15 +169,15 @@ class Repairer:
         owners = await self._both.table(side).read_many(keys) if keys else {}
         standbys = await self._both.read(side.other, keys)
         again = await self._both.read(side, keys)
-        steps = []
+        rows, steps = self._both.rows(complete=complete), []
         for key in keys:
             raw, standby = owners.get(key), standbys.get(key)
             owner = None if raw is None else self._both.seen(side, raw)
             reading = Reading(side, owner, standby, again.get(key))
             # Asked for by a person, so the bound counts as passed: what is in flight only arrives earlier.
-            found = classify(reading, reached=version_of(owner), late=True, complete=complete)
+            found = classify(reading, rows, reached=rows.version_of(owner), late=True)
             pair = Pair(owner, standby) if side is Side.LEGACY else Pair(standby, owner)
-            shown = sample(key, pair)
+            shown = sample(key, pair, rows)
             steps.append(self._step(key, side, found or Difference.IN_FLIGHT, raw, standby, shown, complete))
         return steps
 

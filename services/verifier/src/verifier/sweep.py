@@ -9,8 +9,9 @@ from enum import Enum
 from typing import Any
 
 from crossfade.core.parity.buckets import BucketDigests, item_digest
-from crossfade.core.parity.classes import FINAL, Difference, Pair, PassBook, agrees, is_live, owner_of
+from crossfade.core.parity.classes import FINAL, Difference, Pair, PassBook, agrees
 from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.errors import CrossfadeError, PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -40,6 +41,7 @@ class Findings:
         buckets: how many the digests have.
         samples_wanted: keys of each class that are described.
         keys_wanted: keys of each class that are kept, for a repair of the class.
+        rows: reads rows, as the flag document says.
         why_refused: says of a held-out key why the other table refuses it, as far as it can be told.
         stage: what it is doing.
         scanned: rows read by the scans, the payments system's included.
@@ -54,6 +56,7 @@ class Findings:
     buckets: int
     samples_wanted: int
     keys_wanted: int
+    rows: RowReader
     why_refused: Callable[[Key, Pair], str] = field(default=_unknown, repr=False)
     stage: Stage = Stage.LEGACY
     scanned: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
@@ -69,7 +72,7 @@ class Findings:
 
     @property
     def strangers(self) -> int:
-        """Rows of the new table that don't belong to the migration: nothing else may ever be in it."""
+        """RowReader of the new table that don't belong to the migration: nothing else may ever be in it."""
         return self.scanned[Side.NEW] - self.belonging[Side.NEW]
 
     @property
@@ -100,14 +103,14 @@ class Findings:
         samples, keys = self.samples.setdefault(found, []), self.keys.setdefault(found, [])
         if len(samples) < self.samples_wanted:
             cause = self.why_refused(key, pair) if found is Difference.HELD_OUT else ""
-            samples.append(sample(key, pair) | ({"cause": cause} if cause else {}))
+            samples.append(sample(key, pair, self.rows) | ({"cause": cause} if cause else {}))
         if len(keys) < self.keys_wanted:
             keys.append(key)
 
     def _count(self, key: Key, pair: Pair) -> None:
         legacy, new = pair
         try:
-            if legacy is not None and new is not None and is_live(new) and _bytes_of(legacy) == _bytes_of(new):
+            if legacy is not None and new is not None and not new.deleted and _bytes_of(legacy) == _bytes_of(new):
                 digest = item_digest(key, new)  # the same bytes have the same digest, and making it costs most
                 for side in Side:
                     self.digests[side].count_digest(key, digest)
@@ -122,23 +125,22 @@ def _bytes_of(item: Item) -> tuple[object, ...]:
     return item.deleted, item.ttl, item.content
 
 
-def sample(key: Key, pair: Pair) -> dict[str, Any]:
+def sample(key: Key, pair: Pair, rows: RowReader) -> dict[str, Any]:
     """Describe a pair for a person; versions are text, since JSON readers round 64-bit numbers."""
     shown: dict[str, Any] = {"key": key.decode()}
-    owner = owner_of(pair)
+    owner = rows.owner_of(*pair)
     shown["owner"] = owner.value if owner else None
     for side in Side:
         item = pair.of(side)
-        shown[side.value] = None if item is None else _described(item)
+        shown[side.value] = None if item is None else _described(item, rows)
     return shown
 
 
-def _described(item: Item) -> dict[str, Any]:
+def _described(item: Item, rows: RowReader) -> dict[str, Any]:
     return {
         "version": None if item.version is None else str(item.version),
-        "role": item.role.value if item.role else None,
-        "generation": str(item.generation),
-        "deleted": not is_live(item),
+        **rows.described(item),
+        "deleted": item.deleted,
         **({"unmappable": reason} if (reason := why_unmappable(item)) else {}),
     }
 
@@ -155,7 +157,7 @@ class Sweep:
         *,
         segments: int,
         page: int,
-        complete: bool = False,
+        rows: RowReader,
     ) -> None:
         """Prepare a pass.
 
@@ -166,10 +168,10 @@ class Sweep:
             pace: of all reads.
             segments: scanned side by side.
             page: items of one scan page.
-            complete: whether the flag document says so.
+            rows: reads them, as the flag document says.
         """
         self._both, self._findings, self._followed, self._pace = both, findings, followed, pace
-        self._segments, self._page, self._complete = segments, page, complete
+        self._segments, self._page, self._rows = segments, page, rows
 
     async def run(self) -> None:
         """Make the pass.
@@ -212,7 +214,7 @@ class Sweep:
                 self._judge(key, Pair(None, item))
 
     def _judge(self, key: Key, pair: Pair) -> None:
-        if agrees(pair, complete=self._complete):
+        if agrees(pair, self._rows):
             self._findings.verify(key, pair)
             self._followed.passed(key)
         else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Transfer, takes_generation
-from crossfade.core.protocol.keyed.item import Item, build_image, version_of
+from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.item import Item, build_image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, direction_to
 
@@ -23,5 +23,5 @@ def transfer_of(mapping: Mapping, owner: Side, key: Key, item: Item, *, repair: 
         PoisonRecord: the mapping can't take it.
     """
     image = mapping.carry(direction_to(owner.other), build_image(item, mapping.shape(owner), {}))
-    generation = item.generation if takes_generation(owner.other) else 0
-    return Transfer(key, version_of(item), image, generation, repair)
+    version, first_generation = mapping.protocol.condition(item, owner.other)
+    return Transfer(key, version, image, first_generation, repair)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.seam import WriterProtocol
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
@@ -16,6 +17,11 @@ class Mapping(Protocol):
     @property
     def name(self) -> str:
         """Name of the migration: part of control table names and Redis marks."""
+        ...
+
+    @property
+    def protocol(self) -> WriterProtocol:
+        """How the writers of both tables keep each key in one place."""
         ...
 
     def shape(self, side: Side) -> TableShape:

@@ -21,6 +21,8 @@ from msgspec import Raw
 from crossfade.core.mapping.interface import Mapping as MappingProtocol
 from crossfade.core.mapping.rows import image_of_row
 from crossfade.core.protocol.keyed.item import CARRIED, DELETED, GEN, MV, ROLE, TTL, Item
+from crossfade.core.protocol.keyed.protocol import KEYED
+from crossfade.core.protocol.seam import WriterProtocol
 from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import same_value
 from crossfade.core.values.errors import ConfigError, PoisonRecord
@@ -269,6 +271,11 @@ class RuleMapping:
     def name(self) -> str:
         """Name of the migration."""
         return self._name
+
+    @property
+    def protocol(self) -> WriterProtocol:
+        """The keyed protocol: rows of both tables carry version, role and generation."""
+        return KEYED
 
     def shape(self, side: Side) -> TableShape:
         """Return what the table of a side looks like."""

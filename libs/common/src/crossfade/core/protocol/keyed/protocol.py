@@ -1,0 +1,109 @@
+"""The keyed protocol behind the seam: rows carry version, role and generation (design.md, sections 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Final, NamedTuple
+
+from crossfade.core.protocol.keyed.content import canonical_content, same_content
+from crossfade.core.protocol.keyed.fence import takes_generation
+from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_held_out, version_of
+from crossfade.core.protocol.keyed.records import KeyedReader
+from crossfade.core.protocol.keyed.versions import is_stamped
+from crossfade.core.protocol.seam import Condition, RecordReader, RowReader
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.shape import Side, TableShape
+
+
+class KeyedRows(NamedTuple):
+    """Reads rows of the keyed protocol. See `crossfade.core.protocol.seam.RowReader`."""
+
+    complete: bool = False
+
+    def owns(self, item: Item | None, side: Side) -> bool:
+        """An active row does; an absent one where `absent_is_active` says so."""
+        return is_active(item, side, complete=self.complete)
+
+    def owner_of(self, legacy: Item | None, new: Item | None) -> Side | None:
+        """An absent item never counts against one that says it is active.
+
+        A row that somebody removed from under the protocol is missing, it does not own anything.
+        """
+        owns_legacy = is_active(legacy, Side.LEGACY, complete=self.complete)
+        owns_new = is_active(new, Side.NEW, complete=self.complete)
+        if owns_legacy and owns_new:
+            owns_legacy, owns_new = legacy is not None, new is not None
+        if owns_legacy == owns_new:
+            return None
+        return Side.LEGACY if owns_legacy else Side.NEW
+
+    def is_contested(self, legacy: Item | None, new: Item | None) -> bool:
+        """Both are there, and active."""
+        return legacy is not None and new is not None and self.owns(legacy, Side.LEGACY) and self.owns(new, Side.NEW)
+
+    def is_held_out(self, item: Item | None) -> bool:
+        """Active at an odd generation (ADR 0014)."""
+        return is_held_out(item)
+
+    def is_live(self, item: Item | None) -> bool:
+        """A tombstone or a stub is nothing, as an absent item is."""
+        return item is not None and not item.deleted
+
+    def version_of(self, item: Item | None) -> int:
+        """`cf_mv`."""
+        return version_of(item)
+
+    def is_ordered(self, version: int) -> bool:
+        """Below FIRST_STAMPED versions are commit times of one table."""
+        return is_stamped(version)
+
+    def standing_of(self, item: Item | None) -> Hashable:
+        """`cf_gen`: each handover raises it."""
+        return generation_of(item)
+
+    def described(self, item: Item) -> dict[str, str | None]:
+        """Role and generation; text, since JSON readers round 64-bit numbers."""
+        return {"role": item.role.value if item.role else None, "generation": str(item.generation)}
+
+    def state_of(self, item: Item) -> Hashable:
+        """Content, and what exactly-once rests on.
+
+        The transaction ids, the floor and the version of the events are no content, and no digest counts them. But they
+        travel with every transfer, and a standby that lacks them would apply a retried call twice after the handover.
+        """
+        try:
+            content = b"deleted" if item.deleted else canonical_content(item)
+        except PoisonRecord:
+            content = repr(item.content).encode()
+        return item.recent, item.floor, item.event_version, content
+
+    def is_same_state(self, one: Item, other: Item) -> bool:
+        """As `state_of`, without a canonical form where the bytes are the same."""
+        return (
+            one.recent == other.recent
+            and one.floor == other.floor
+            and one.event_version == other.event_version
+            and same_content(one, other)
+        )
+
+
+_ROWS: Final = {complete: KeyedRows(complete) for complete in (False, True)}
+
+
+class Keyed:
+    """See `crossfade.core.protocol.seam.WriterProtocol`."""
+
+    def rows(self, *, complete: bool = False) -> RowReader:
+        """Return what reads rows."""
+        return _ROWS[complete]
+
+    def reader(self, shape: TableShape) -> RecordReader:
+        """Return what reads the change records of a table."""
+        return KeyedReader(shape)
+
+    def condition(self, item: Item, target: Side) -> Condition:
+        """Only over a lower version; a row that it creates in the legacy table takes the generation along."""
+        return Condition(version_of(item), item.generation if takes_generation(target) else 0)
+
+
+KEYED: Final = Keyed()
