@@ -112,6 +112,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "dual_write_call_s": (*NUMBERS, "0", "31"),
     "connections": (*NUMBERS, "0", "1025"),
     "max_concurrent_calls": (*NUMBERS, "0"),
+    "connection_age_s": (*NUMBERS, "86401"),
     "max_message_bytes": (*NUMBERS, "1"),
     "trace_per_million": (*NUMBERS, "1000001"),
     "drain_notice_s": (*NUMBERS, "121"),

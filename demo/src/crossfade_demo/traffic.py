@@ -2,7 +2,7 @@
 
 The load is open: calls start by the clock, whether or not earlier ones have come back, so a stall of the system shows
 as latency and as a gap, never as fewer calls. On a slow machine that clock is slower, as all of the demo's time is.
-Every client retries with the same transaction id on another process.
+Every client retries what the contract says, with the same transaction id, on another process.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from crossfade.gen.engagement.v1 import engagement_service_pb2_grpc as rpc
 from crossfade.runtime.telemetry import Started
 from crossfade_demo.book import Acknowledged, Attempted, Book, Call, Wallet
 from crossfade_demo.pace import Deadline, Pace
+from crossfade_demo.retries import retry_after_s
 from crossfade_demo.traces import Calls
 from crossfade_demo.ulid import new_ulid
 
@@ -31,13 +32,6 @@ GIVE_UP_S: Final = 20.0
 ASK_AGAIN: Final = 0.03  # share of successful writes that are deliberately sent once more
 READS: Final = 0.25
 SPENDS: Final = 0.25
-RETRIED: Final = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
 
 
 class Asked(NamedTuple):
@@ -102,11 +96,12 @@ class Client:
                 self._note(started_s, ok=True)
                 return
             except grpc.aio.AioRpcError as error:
-                if error.code() not in RETRIED or deadline.over:
+                wait_s = retry_after_s(error)
+                if wait_s is None or deadline.over:
                     self._give_up(f"GetBalance {wallet}", error, deadline)
                     self._note(started_s, ok=False)
                     return
-            await self._back_off()
+            await self._back_off(wait_s)
 
     async def _until_known(self, asked: Asked) -> bool:
         """Send until it is acknowledged (True), refused, or given up (False)."""
@@ -131,14 +126,15 @@ class Client:
                     self.book.refused += 1
                     self._note(started_s, ok=True)
                     return False, code
-                if code not in RETRIED or deadline.over:
+                wait_s = retry_after_s(error)
+                if wait_s is None or deadline.over:
                     self.book.unknown.append(Attempted(asked.transaction_id, asked.wallet, asked.delta))
                     self._give_up(f"{asked.method} {asked.wallet}", error, deadline)
                     self._note(started_s, ok=False)
                     return False, code
                 sent_before = True
                 self.book.retried += 1
-                await self._back_off()
+                await self._back_off(wait_s)
                 continue
             self.book.first_replays += answer.replayed and not sent_before
             done = Acknowledged(asked.transaction_id, asked.wallet, asked.delta, answer.version, time.monotonic())
@@ -152,8 +148,8 @@ class Client:
             try:
                 answer = await self._send(asked)
             except grpc.aio.AioRpcError as error:
-                if error.code() in RETRIED:
-                    await self._back_off()
+                if (wait_s := retry_after_s(error)) is not None:
+                    await self._back_off(wait_s)
                     continue
                 self.book.wrong.append(f"{asked.method} {asked.wallet} again: {error.code().name} {error.details()}")
                 return
@@ -181,12 +177,12 @@ class Client:
         return await getattr(self._stub, asked.method)(request, timeout=timeout_s, metadata=metadata)
 
     def _give_up(self, asked: str, error: grpc.aio.AioRpcError, deadline: Deadline) -> None:
-        late = error.code() in RETRIED and deadline.too_busy
+        late = retry_after_s(error) is not None and deadline.too_busy
         (self.book.late if late else self.book.wrong).append(f"{asked}: {error.code().name} {error.details()}")
 
-    async def _back_off(self) -> None:
+    async def _back_off(self, wait_s: float) -> None:
         self._stub = next(self._stubs)
-        await asyncio.sleep(self._random.uniform(0.005, 0.05))
+        await asyncio.sleep(wait_s + self._random.uniform(0.005, 0.05))
 
     def _note(self, started_s: float, *, ok: bool) -> None:
         now_s = time.monotonic()

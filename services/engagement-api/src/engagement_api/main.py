@@ -53,6 +53,9 @@ NAME: Final = "engagement-api"
 WATCH_S: Final = 0.1
 """How often the flags are evaluated; the requests between two evaluations share the result."""
 
+READINESS_S: Final = 0.1
+"""How often it is looked whether owner writes are allowed: a lease ends at a time, not with an event."""
+
 FIGURES_S: Final = 1.0
 """How often the controller is told of failures and latency."""
 
@@ -111,6 +114,8 @@ class Service:
             port=settings.port,
             max_message_bytes=settings.max_message_bytes,
             max_concurrent_calls=settings.max_concurrent_calls,
+            connection_age_s=settings.connection_age_s,
+            connection_grace_s=settings.drain_s,
             tls=settings.tls,
         )
         servicer = EngagementServicer(points, self.figures, trace_per_million=settings.trace_per_million)
@@ -124,7 +129,7 @@ class Service:
             active.observe(self._observed)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in self._background()]
-            await self.server.serving(True)
+            await self._say(self.pulse.hindrance)
             gc.freeze()  # what lives by now lives to the end: no collection need look at it
             lifecycle.ready(address, pod=self.settings.pod)
             await stop.wait()
@@ -134,6 +139,21 @@ class Service:
                 task.cancel()
         await self.pulse.leave()
 
+    async def _follow(self) -> None:
+        """Tell health checks whether the pod may write, until cancelled: one that can't renew its heartbeat may not."""
+        while True:
+            await asyncio.sleep(READINESS_S)
+            if (hindrance := self.pulse.hindrance) != lifecycle.HEALTH.hindrance:
+                await self._say(hindrance)
+
+    async def _say(self, hindrance: str) -> None:
+        if hindrance:
+            log.warning("not serving", because=hindrance)
+        elif lifecycle.HEALTH.hindrance:
+            log.info("serving again")
+        lifecycle.HEALTH.hindrance = hindrance
+        await self.server.serving(not hindrance)
+
     def _observed(self) -> Iterator[telemetry.Observed]:
         return observed(self.tally, self.figures, self.epochs, self.pulse, self.mirror.counts, self.marks)
 
@@ -141,6 +161,7 @@ class Service:
         background = [
             self.epochs.watch(WATCH_S),
             self.pulse.run(),
+            self._follow(),
             report(self.settings.report_s, self.tally, self.epochs, self.pulse, self.mirror.counts),
             tell(FIGURES_S, self.figures, self.reports, self.settings.pod),
         ]

@@ -74,6 +74,7 @@ class Pulse:
         self._wall_us = wall_us
         self._until_s = float("-inf")
         self._unregistered = False
+        self._failure = ""
         self._settled = asyncio.Event()
         epochs.on_settled = self._settled.set
 
@@ -82,13 +83,20 @@ class Pulse:
         """Whether the pod's word counts, so that owner writes are allowed."""
         return self._monotonic() < self._until_s or self._free()
 
+    @property
+    def hindrance(self) -> str:
+        """Why owner writes are not allowed, for the health page; empty when they are."""
+        if self.counted:
+            return ""
+        return "no owner writes: the heartbeat can't be renewed" + (self._failure and f" ({self._failure})")
+
     def check(self) -> None:
         """Allow an owner write, or refuse it.
 
         Raises:
             Unavailable: the pod's word may soon not count any more.
         """
-        if self._monotonic() >= self._until_s and not self._free():
+        if not self.counted:
             raise Unavailable(
                 "this pod can't renew its heartbeat; another one can serve the call", retry_after_s=self._retry_s()
             )
@@ -116,7 +124,7 @@ class Pulse:
             return False
         if self._unregistered or self._until_s == float("-inf"):
             log.info("registered", pod=self._pod, document=word.document._asdict(), dual_write=word.dual_write)
-        self._unregistered = False
+        self._unregistered, self._failure = False, ""
         self._until_s = sent_s + self._writes_s
         return True
 
@@ -145,6 +153,7 @@ class Pulse:
 
     def _failed(self, error: Exception) -> None:
         was_unregistered, self._unregistered = self._unregistered, isinstance(error, StateMissing)
+        self._failure = error.code if isinstance(error, CrossfadeError) else "timeout"
         if not self._free():
             log.warning("heartbeat failed", pod=self._pod, error=str(error), writes_allowed=self.counted)
         elif not was_unregistered:

@@ -30,7 +30,15 @@ class Settings(ListeningSettings, MarksSettings):
     )
     dual_write_call_s: float = Field(1.0, gt=0, le=30, description="Longest time of one request of copies.")
     connections: int = Field(32, ge=1, le=1024, description="Most connections to DynamoDB.")
-    max_concurrent_calls: int = Field(2_000, ge=1, description="More calls at a time are refused.")
+    max_concurrent_calls: int = Field(
+        2_000, ge=1, description="More calls at a time are refused with RESOURCE_EXHAUSTED and a retry-after."
+    )
+    connection_age_s: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        description="Clients are asked to reconnect after about so long, to spread over new pods. 0: never.",
+    )
     max_message_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 26, description="Longest request or response.")
     trace_per_million: int = Field(
         0,
@@ -40,7 +48,7 @@ class Settings(ListeningSettings, MarksSettings):
     )
     report_s: float = Field(60.0, gt=0, description="Interval of the report in the log.")
     drain_notice_s: float = Field(
-        0.0, ge=0, le=120, description="How long calls are still taken after NOT_SERVING, for balancers to turn away."
+        2.0, ge=0, le=120, description="How long calls are still taken after NOT_SERVING, for clients to turn away."
     )
     drain_s: float = Field(10.0, gt=0, le=300, description="How long running calls may take at the end.")
 

@@ -18,7 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from crossfade.core.values import errors
 from crossfade.runtime import telemetry
-from crossfade.runtime.admission import Admission, Unfit
+from crossfade.runtime.admission import UNTAKEN, Admission, Unfit
 from crossfade.runtime.reflection import enable_reflection
 from crossfade.runtime.statuses import Refusal, status_of
 from crossfade.runtime.telemetry.contract import RPC_DURATION, RPC_METHOD, RPC_STATUS, RPC_SYSTEM, SERVER_FAULTS
@@ -31,6 +31,10 @@ DETAILS_KEY: Final = "grpc-status-details-bin"
 """Trailing metadata that carries the whole `google.rpc.Status`."""
 
 TRACEPARENT: Final = "traceparent"
+
+_LONGEST_QUIET_S: Final = 2.0
+"""How long a server that ends answers its last calls by UNAVAILABLE, for clients that didn't heed NOT_SERVING; then
+what comes in is cancelled by gRPC's core."""
 
 _W3C: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -197,7 +201,8 @@ class RpcServer:
         port: int = 0,
         max_message_bytes: int = 1 << 20,
         max_concurrent_calls: int = 2_000,
-        max_connection_age_s: float | None = None,
+        connection_age_s: float = 0.0,
+        connection_grace_s: float = 10.0,
         tls: TlsFiles | None = None,
     ) -> None:
         """Prepare the server; `start` opens the port.
@@ -206,19 +211,23 @@ class RpcServer:
             host: address to listen on.
             port: 0 for any free one.
             max_message_bytes: of one request or response.
-            max_concurrent_calls: more are refused with RESOURCE_EXHAUSTED.
-            max_connection_age_s: after which clients are asked to connect anew, so that they spread over new pods;
-                None for never.
+            max_concurrent_calls: more are refused with RESOURCE_EXHAUSTED and a retry-after.
+            connection_age_s: after which clients are asked to reconnect, so that they spread over new pods; gRPC
+                varies it by a tenth; 0 for never.
+            connection_grace_s: how long calls may still run on a connection that was asked to end.
             tls: clients must then show a certificate; None for plain connections.
         """
         options: list[tuple[str, int]] = [
+            *UNTAKEN,
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a second server
         ]
-        if max_connection_age_s is not None:
-            options.append(("grpc.max_connection_age_ms", int(max_connection_age_s * 1000)))
-        self.server: grpc.aio.Server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_concurrent_calls)
+        if connection_age_s:
+            options.append(("grpc.max_connection_age_ms", int(connection_age_s * 1000)))
+            options.append(("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000)))
+        self.server: grpc.aio.Server = grpc.aio.server(options=options)
+        self._admission = Admission(self.server, max_concurrent_calls)
         self._address = f"[{host}]" if ":" in host else host
         self._port = port
         self._tls = tls
@@ -233,7 +242,7 @@ class RpcServer:
             add_to_server: generated code, "add_EngagementServiceServicer_to_server".
             servicer: whose methods are wrapped by `answers_errors`, and unary.
         """
-        add_to_server(servicer, Admission(self.server))
+        add_to_server(servicer, self._admission)
         self._names.append(servicer.service)
 
     async def start(self) -> str:
@@ -265,7 +274,9 @@ class RpcServer:
             await self._health.set(name, kind)
 
     async def stop(self, *, notice_s: float = 0.0, grace_s: float = 10.0) -> None:
-        """End: NOT_SERVING at once, then no new calls, then wait for those that run.
+        """End: NOT_SERVING at once, calls taken for the notice, then refused, then wait for those that run.
+
+        gRPC's core cancels what it hasn't handed over when it shuts down, so that comes last, when no calls come.
 
         Args:
             notice_s: how long calls are still taken after NOT_SERVING, so that balancers turn away first.
@@ -274,4 +285,5 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         if notice_s:
             await asyncio.sleep(notice_s)
+        await self._admission.close(_LONGEST_QUIET_S)
         await self.server.stop(grace_s)

@@ -1,6 +1,6 @@
 """What a process says of itself to whoever runs it: starting, ready, stopping, or stuck.
 
-GET /readyz    200 when it is ready for its work (waiting for work is ready, too), else 503
+GET /readyz    200 when it is ready for its work (waiting for work is ready, too), else 503, with what hinders it
 GET /healthz   200 as long as it gets on; 503 when work in hand took longer than it ever may: a restart is the cure
 
 Kubernetes can't present certificates to a probe, so this page has a port of its own, in plain HTTP for everybody, and
@@ -33,6 +33,8 @@ class Health:
 
     Attributes:
         state: STARTING, READY or STOPPING.
+        hindrance: why a process that has started can't do its work at the moment; empty when nothing hinders it. The
+            page is open to everybody, so it holds no address and no name of a table.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -42,6 +44,7 @@ class Health:
             monotonic: clock in seconds.
         """
         self.state = STARTING
+        self.hindrance = ""
         self._monotonic = monotonic
         self._works: dict[int, _Work] = {}
         self._number = 0
@@ -69,6 +72,8 @@ class Health:
 
     def readyz(self) -> tuple[HTTPStatus, dict[str, Any]]:
         """Answer whether the process is ready for its work."""
+        if self.state == READY and self.hindrance:
+            return HTTPStatus.SERVICE_UNAVAILABLE, {"state": self.state, "hindrance": self.hindrance}
         status = HTTPStatus.OK if self.state == READY else HTTPStatus.SERVICE_UNAVAILABLE
         return status, {"state": self.state}
 

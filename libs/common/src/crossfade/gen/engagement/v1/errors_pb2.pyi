@@ -53,6 +53,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION with WalletNotServed and google.rpc.ResourceInfo. Nothing was applied. A retry won't help until
     an operator has removed the cause; other wallets are served.
     """
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 10
+    """RESOURCE_EXHAUSTED with google.rpc.RetryInfo. The pod has as many calls in hand as it takes. Nothing was applied."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the reason of its google.rpc.ErrorInfo, without the prefix ERROR_REASON_; the domain is
@@ -87,6 +89,8 @@ ERROR_REASON_WALLET_NOT_SERVED: ErrorReason.ValueType  # 9
 """FAILED_PRECONDITION with WalletNotServed and google.rpc.ResourceInfo. Nothing was applied. A retry won't help until
 an operator has removed the cause; other wallets are served.
 """
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 10
+"""RESOURCE_EXHAUSTED with google.rpc.RetryInfo. The pod has as many calls in hand as it takes. Nothing was applied."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
