@@ -15,13 +15,14 @@ from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.writes import Answer, Write
 from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
+from crossfade.ports.sending import Sent
 from crossfade.ports.table import TransferTable
 from crossfade.runtime.grpc import DETAILS_KEY
 from crossfade.runtime.ownership import Ownership
@@ -151,9 +152,9 @@ class Copies:
     def __init__(self, table: MemoryTable) -> None:
         self._table = table
         self.calls: list[list[Transfer]] = []
-        self.before: Callable[[], Awaitable[Ruling | None]] | None = None
+        self.before: Callable[[], Awaitable[Sent | None]] | None = None
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         self.calls.append(list(transfers))
         if self.before is not None:
             refused = await self.before()

@@ -11,9 +11,10 @@ from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.writes import Kind, Operate
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.sending import Sent
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation
 from replicator.interventions import Interventions
@@ -39,9 +40,9 @@ class Counting:
     def __init__(self, table: MemoryTable) -> None:
         self._table = table
         self.calls: list[list[Transfer]] = []
-        self.answers: list[Sequence[Ruling] | Exception] = []
+        self.answers: list[Sequence[Sent] | Exception] = []
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         self.calls.append(list(transfers))
         if self.answers:
             answer = self.answers.pop(0)

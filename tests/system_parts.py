@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from crossfade.core.ownership.decisions import Perform, Read, State, Task
 from crossfade.core.protocol.keyed.content import canonical_content
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.sending import Sent
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
 from replicator.interventions import Interventions, StrayRecord
@@ -90,5 +91,5 @@ class InTurn(Interventions):
 class IdleSender(Sender):
     """Needs no event loop for nothing."""
 
-    async def send(self, transfers: Sequence[Transfer]) -> list[Ruling]:
+    async def send(self, transfers: Sequence[Transfer]) -> list[Sent]:
         return await super().send(transfers) if transfers else []

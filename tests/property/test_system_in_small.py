@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.decisions import StepKind
 from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import Role, generation_of
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Fence, Kind, Seal, TakeBack, Write
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.sending import Sent
 from system_checks import check_converged, check_feed, check_owners, check_quiet, check_strays, repair
 from system_parts import KEYS, OLD_KEY, Running
 from system_world import World
@@ -335,7 +336,7 @@ class LosesRecords(MemoryTable):
 class TakesAnyTransfer(MemoryTable):
     """A standby takes what comes, however old."""
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         high = [each._replace(repair=True, version=max(each.version, self._version(each.key))) for each in transfers]
         return await super().transfer(high)
 
@@ -347,7 +348,7 @@ class TakesAnyTransfer(MemoryTable):
 class ErasesRoles(MemoryTable):
     """A transfer replaces the row."""
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         verdicts = await super().transfer(transfers)
         for each, verdict in zip(transfers, verdicts, strict=True):
             item = self.item(each.key)

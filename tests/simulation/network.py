@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from crossfade.core.protocol.keyed.fence import Verdict
 from crossfade.core.values.errors import StoreUnavailable, Throttled
+from crossfade.ports.sending import NotSent
 from simulation.loop import VirtualLoop
 from simulation.script import Faults
 from simulation.story import Broken, Story
@@ -223,7 +223,7 @@ class Network:
             raise Throttled("throttled")
         taken = self.dice.randrange(len(args[0]))
         done = now(method(args[0][:taken], *args[1:], **kwargs)) if taken else []
-        return [*done, *[Verdict.THROTTLED] * (len(args[0]) - taken)]
+        return [*done, *[NotSent.THROTTLED] * (len(args[0]) - taken)]
 
 
 def _brief(args: Any) -> str:

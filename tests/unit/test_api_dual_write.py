@@ -15,6 +15,7 @@ from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.image import of_string
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.sending import NotSent
 from engagement_api.breaker import Breaker
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
@@ -155,7 +156,7 @@ async def test_a_throttled_table_is_left_to_the_stream() -> None:
     pod = await world.pod(dual_write=True)
 
     async def throttled() -> Verdict:
-        return Verdict.THROTTLED
+        return NotSent.THROTTLED
 
     world.copies[Side.NEW].before = throttled
     for _ in range(20):

@@ -16,12 +16,13 @@ from crossfade.adapters.control.reports import Held
 from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
 from crossfade.adapters.memory.control import MemoryJournal
 from crossfade.core.migration.phases import Phase
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction
 from crossfade.ports.control import Report
+from crossfade.ports.sending import NotSent, Sent
 from crossfade.runtime.telemetry.emf import emf_lines
 from engagement_migration import MAPPING
 from replicator.function import Clock, Function, Source, TimedSender, first_of
@@ -107,10 +108,10 @@ class Hot(Counting):
 
     hot: frozenset[Any] = frozenset()
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         cool = [each for each in transfers if each.key not in self.hot]
         verdicts = iter(await super().transfer(cool) if cool else [])
-        return [Verdict.THROTTLED if each.key in self.hot else next(verdicts) for each in transfers]
+        return [NotSent.THROTTLED if each.key in self.hot else next(verdicts) for each in transfers]
 
 
 class MemoryHeld:
@@ -231,7 +232,7 @@ async def test_rule_11_only_what_is_throttled_and_behind_comes_again(deployed: D
 
 
 async def test_rule_11_a_throttle_that_passes_in_time_costs_only_time(deployed: Deployed) -> None:
-    deployed.table.answers = [[Verdict.THROTTLED, Verdict.THROTTLED]]
+    deployed.table.answers = [[NotSent.THROTTLED, NotSent.THROTTLED]]
     assert await deployed.run(write(1), write(2)) == answer()
     assert deployed.time_s > 0
 
@@ -349,7 +350,7 @@ def test_a_transfer_that_no_record_explains_replays_everything() -> None:
 
 
 async def test_metrics_have_the_names_that_cloudwatch_users_look_for(deployed: Deployed) -> None:
-    deployed.table.answers = [[Verdict.THROTTLED] * 2]
+    deployed.table.answers = [[NotSent.THROTTLED] * 2]
     await deployed.run(write(1), write(2), POISON)
     values: dict[str, Any] = {}
     for line in emf_lines("replicator-forward", "engagement", measured(deployed.ran[0])):

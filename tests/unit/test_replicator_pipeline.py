@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, ruling_name
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.protocol.keyed.writes import Seal, Unfit
 from crossfade.core.replication.apply import ApplyRule
@@ -18,6 +18,7 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.sending import NotSent, Sent, sent_name
 from crossfade.runtime.retry import wait_s
 from engagement_migration import MAPPING
 from ownership_cases import SEED
@@ -96,7 +97,7 @@ async def test_rule_7_a_stale_an_equal_and_an_owned_transfer_are_marked_too_and_
     ):  # fmt: skip
         bench = Bench()
         bench.writers[FORWARD].answers = [[verdict]]
-        assert (await bench.forward([owned(V)]))[ruling_name(verdict)] == 1
+        assert (await bench.forward([owned(V)]))[sent_name(verdict)] == 1
         assert await bench.marks.seen(FORWARD, [KEY]) == [marked]
 
 
@@ -112,7 +113,7 @@ async def test_a_redrive_ignores_marks() -> None:
 async def test_rule_11_throttling_backs_off_shrinks_and_drops_nothing() -> None:
     bench = Bench()
     writer = bench.writers[FORWARD]
-    writer.answers = [[Verdict.THROTTLED] * 25, [Verdict.THROTTLED] * 12]
+    writer.answers = [[NotSent.THROTTLED] * 25, [NotSent.THROTTLED] * 12]
     counts = await bench.forward(owned(V, number=number) for number in range(25))
     assert counts == {"records": 25, "applied": 25}
     assert len(bench.new.images) == 25
@@ -123,7 +124,7 @@ async def test_rule_11_throttling_backs_off_shrinks_and_drops_nothing() -> None:
 
 async def test_rule_11_the_size_grows_again() -> None:
     bench = Bench()
-    bench.writers[FORWARD].answers = [[Verdict.THROTTLED] * 25]
+    bench.writers[FORWARD].answers = [[NotSent.THROTTLED] * 25]
     await bench.forward(owned(V, number=number) for number in range(25))
     assert bench.senders[FORWARD].size < FULL_SIZE
     for round_ in range(1, 15):
@@ -144,7 +145,7 @@ async def test_requests_of_one_batch_overlap() -> None:
     written: list[int] = []
 
     class FirstHangs(Counting):
-        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
             if not self.calls:
                 self.calls.append([])
                 await gate.wait()

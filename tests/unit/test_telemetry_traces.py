@@ -12,13 +12,14 @@ from api_world import ALL_NEW, Aborted, World
 from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.core.protocol.keyed.events import Event, decode_events, encode_event
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.sending import Sent
 from crossfade.runtime.telemetry import current
 from crossfade.runtime.telemetry.config import Sampling
 from crossfade.runtime.telemetry.contract import BATCH_DURATION, RPC_DURATION
@@ -191,7 +192,7 @@ async def test_only_requests_with_a_sampled_record_are_spans_of_the_batch() -> N
     within: list[bool] = []
 
     class Table:
-        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
             within.append(current.get() is not None)
             return [Verdict.APPLIED] * len(transfers)
 

@@ -13,13 +13,14 @@ from apply_cases import V
 from crossfade.adapters.dynamodb import StatementResult
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.transfers import ROUNDS, DynamoTransfers
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict, ruling_name
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavailable, Throttled
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
+from crossfade.ports.sending import NotSent, sent_name
 from engagement_migration import MAPPING
 
 SHAPE = MAPPING.shape(Side.NEW)
@@ -143,7 +144,7 @@ async def test_rule_10_a_duplicate_item_goes_back_to_update() -> None:
 
 async def test_a_row_that_keeps_appearing_and_vanishing_is_given_back_as_not_written() -> None:
     rounds = [[REFUSED] if number % 2 == 0 else [StatementResult("DuplicateItem", None)] for number in range(ROUNDS)]
-    assert await send(Script(*rounds), transfer()) == [Verdict.THROTTLED]
+    assert await send(Script(*rounds), transfer()) == [NotSent.THROTTLED]
 
 
 async def test_an_item_that_became_older_in_between_is_written_once_more() -> None:
@@ -172,11 +173,11 @@ async def test_an_item_that_can_not_be_read_is_left_to_a_person() -> None:
 async def test_rule_11_a_throttled_statement_is_not_written_and_the_others_are(code: str) -> None:
     script = Script([DONE, StatementResult(code, None), DONE])
     verdicts = await send(script, transfer(1), transfer(2), transfer(3))
-    assert verdicts == [Verdict.APPLIED, Verdict.THROTTLED, Verdict.APPLIED]
+    assert verdicts == [Verdict.APPLIED, NotSent.THROTTLED, Verdict.APPLIED]
 
 
 async def test_rule_11_a_throttled_request_is_not_written() -> None:
-    assert await send(Script(Throttled("slow down")), transfer(1), transfer(2)) == [Verdict.THROTTLED] * 2
+    assert await send(Script(Throttled("slow down")), transfer(1), transfer(2)) == [NotSent.THROTTLED] * 2
 
 
 @pytest.mark.parametrize("code", ["ValidationError", "ItemCollectionSizeLimitExceeded"])
@@ -184,7 +185,7 @@ async def test_an_item_that_will_never_be_taken_is_refused_and_the_others_are_wr
     script = Script([DONE, StatementResult(code, None, "Item size to update has exceeded the maximum allowed size")])
     said = Unfit("Item size to update has exceeded the maximum allowed size")
     assert await send(script, transfer(1), transfer(2)) == [Verdict.APPLIED, said]
-    assert ruling_name(said) == "refused"
+    assert sent_name(said) == "refused"
 
 
 async def test_one_statement_that_spoils_its_request_is_found_and_refused_alone() -> None:

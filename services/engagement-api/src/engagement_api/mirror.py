@@ -16,13 +16,14 @@ import structlog
 
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.mapping.interface import Mapping as ItemMapping
-from crossfade.core.protocol.keyed.fence import HOLDS, Transfer, Verdict
+from crossfade.core.protocol.keyed.fence import HOLDS, Transfer
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, direction_to
 from crossfade.ports.dedup import Marks
+from crossfade.ports.sending import NotSent
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry.contract import COPY_OUTCOME, DB_TABLE
@@ -193,7 +194,7 @@ class Mirror:
             raise
         done = {each.key: each.version for each, verdict in zip(transfers, verdicts, strict=True) if verdict in HOLDS}
         self.counts["copied"] += len(done)
-        throttled = verdicts.count(Verdict.THROTTLED)
+        throttled = verdicts.count(NotSent.THROTTLED)
         for transfer, verdict in zip(transfers, verdicts, strict=True):
             if isinstance(verdict, Unfit):  # the key's own affair: the replicator parks it with the same cause
                 log.warning("refused", target=target.value, key=transfer.key.decode(), because=verdict.because)

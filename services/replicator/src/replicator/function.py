@@ -18,11 +18,12 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from crossfade.core.mapping.interface import Mapping as Migration
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import ConfigError, CrossfadeError, PoisonRecord, StoreUnavailable
 from crossfade.core.values.shape import Direction
+from crossfade.ports.sending import NotSent, Sent
 from replicator.function_event import EventBatch, EventRecord, done_up_to, read_event
 from replicator.function_metrics import Ran
 from replicator.function_reports import FunctionReports, Reach
@@ -49,10 +50,10 @@ class TimedSender(Sender):
 
     left: list[Transfer]
 
-    async def send(self, transfers: Sequence[Transfer]) -> list[Ruling]:
+    async def send(self, transfers: Sequence[Transfer]) -> list[Sent]:
         """See `Sender.send`."""
         verdicts = await super().send(transfers)
-        self.left += [each for each, verdict in zip(transfers, verdicts, strict=True) if verdict is Verdict.THROTTLED]
+        self.left += [each for each, verdict in zip(transfers, verdicts, strict=True) if verdict is NotSent.THROTTLED]
         return verdicts
 
 

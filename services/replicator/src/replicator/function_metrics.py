@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from crossfade.core.protocol.keyed.fence import WRITTEN, Verdict
+from crossfade.ports.sending import WRITTEN, NotSent
 from crossfade.runtime.telemetry.contract import (
     ARRIVAL_LAG,
     BATCH_DURATION,
@@ -26,7 +26,7 @@ from crossfade.runtime.telemetry.contract import (
 )
 from crossfade.runtime.telemetry.emf import Measured
 
-NO_OUTCOMES: Final = frozenset({"records", "published", "imprecise", Verdict.THROTTLED.value})
+NO_OUTCOMES: Final = frozenset({"records", "published", "imprecise", NotSent.THROTTLED.value})
 
 
 class Ran(NamedTuple):

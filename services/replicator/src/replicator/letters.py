@@ -12,7 +12,7 @@ import structlog
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.events import decode_events
-from crossfade.core.protocol.keyed.fence import REFUSED, Ruling, Transfer, Verdict, is_there
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict, is_there
 from crossfade.core.protocol.keyed.item import EVENTS, MV, Item, version_of
 from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.protocol.keyed.writes import Unfit
@@ -25,6 +25,7 @@ from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, TableShape
 from crossfade.ports.control import STRAY, DeadLetter, DeadLetters, Journal
+from crossfade.ports.sending import REFUSED, Sent
 from crossfade.ports.table import OwnedTable
 from replicator.records import Record
 
@@ -48,7 +49,7 @@ SETTLED_PAYLOAD_BYTES: Final = 300_000
 """A settled letter is replaced by later ones, so it has to be one item of the store: a larger record is left out."""
 
 
-def parks(ruling: Ruling) -> tuple[str, str] | None:
+def parks(ruling: Sent) -> tuple[str, str] | None:
     """Return code and reason of a ruling that parks its transfer; None when it doesn't."""
     if isinstance(ruling, Unfit):
         return REFUSED, f"the table will never take this item: {ruling.because}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from crossfade.adapters.redis_dedup import RedisMarks
-from crossfade.core.protocol.keyed.fence import WRITTEN
+from crossfade.ports.sending import WRITTEN
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (
     ARRIVAL_LAG,

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import HOLDS, Ruling, Transfer, Verdict, ruling_name
+from crossfade.core.protocol.keyed.fence import HOLDS, Transfer, Verdict
 from crossfade.core.protocol.keyed.item import MV, is_held_out, parse_item
 from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.protocol.keyed.writes import Unfit
@@ -29,6 +29,7 @@ from crossfade.core.values.shape import Direction
 from crossfade.core.values.waves import waves
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.dedup import Marks
+from crossfade.ports.sending import Sent, sent_name
 from crossfade.runtime.retry import persist
 from replicator.interventions import Interventions, StrayRecord
 from replicator.kill_points import KillPoints
@@ -216,23 +217,23 @@ class ApplyPipeline:
 
     async def _send(
         self, transfers: list[Transfer], wave: list[int], settled: dict[Key, int], tally: Tally
-    ) -> list[tuple[int, Ruling]]:
+    ) -> list[tuple[int, Sent]]:
         """Write transfers of different keys; note which are settled; return those that were not simply applied."""
-        others: list[tuple[int, Ruling]] = []
+        others: list[tuple[int, Sent]] = []
         verdicts = await self._sender.send([transfers[index] for index in wave])
         for index, verdict in zip(wave, verdicts, strict=True):
             if verdict is _APPLIED:
                 settled[transfers[index].key] = transfers[index].version
                 continue
             others.append((index, verdict))
-            tally.counts[ruling_name(verdict)] += 1
+            tally.counts[sent_name(verdict)] += 1
             if verdict in SETTLED:
                 settled[transfers[index].key] = transfers[index].version
         tally.counts["applied"] += len(wave) - len(others)
         return others
 
     async def _refused(
-        self, shard_id: str, records: Sequence[Record], decided: _Decided, index: int, verdict: Ruling, tally: Tally
+        self, shard_id: str, records: Sequence[Record], decided: _Decided, index: int, verdict: Sent, tally: Tally
     ) -> None:
         code, reason = parks(verdict) or ("", "")
         version, record = decided.transfers[index].version, records[decided.places[index]]

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import NoMarks
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
 from crossfade.core.protocol.keyed.fit import unfit_transfer
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.perform import perform
@@ -24,6 +24,7 @@ from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.control import DIVERGED, STRAY, DeadLetter, DeadLetters
+from crossfade.ports.sending import Sent
 from crossfade.ports.table import OwnedTable, TransferTable
 from replicator.interventions import Interventions
 from replicator.letters import TWO_ROWS, UNMAPPABLE, LetterRecord, is_overtaken, record_of
@@ -61,13 +62,13 @@ class DryTransfers:
         """Take the target."""
         self._target = target
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """See `crossfade.ports.table.TransferTable`."""
         del timeout_s
         found = await self._target.read_many([transfer.key for transfer in transfers])
         return [self._ruling(transfer, found.get(transfer.key)) for transfer in transfers]
 
-    def _ruling(self, transfer: Transfer, found: Item | None) -> Ruling:
+    def _ruling(self, transfer: Transfer, found: Item | None) -> Sent:
         verdict = judge(transfer, found, self._target.shape).verdict
         if verdict is Verdict.APPLIED and (cause := unfit_transfer(transfer, self._target.shape, standing=found)):
             return Unfit(cause)

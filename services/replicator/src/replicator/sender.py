@@ -16,8 +16,9 @@ from typing import Final, TypeVar
 
 import structlog
 
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict
+from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.values.errors import StoreUnavailable
+from crossfade.ports.sending import NotSent, Sent
 from crossfade.ports.table import TransferTable
 from crossfade.runtime.retry import wait_s
 
@@ -29,7 +30,7 @@ FULL_SIZE: Final = 25
 """Transfers in a request that nobody throttles."""
 
 IN_FLIGHT: Final = 8
-_THROTTLED: Final = Verdict.THROTTLED
+_THROTTLED: Final = NotSent.THROTTLED
 
 
 class Sender:
@@ -69,13 +70,13 @@ class Sender:
         self.size = FULL_SIZE
         self.throttled = 0
 
-    async def send(self, transfers: Sequence[Transfer]) -> list[Ruling]:
+    async def send(self, transfers: Sequence[Transfer]) -> list[Sent]:
         """Write transfers of different keys; return the final verdict of each, THROTTLED only if time didn't suffice.
 
         Raises:
             StoreRefused: the table is gone, or may not be written.
         """
-        verdicts: list[Ruling] = [Verdict.THROTTLED] * len(transfers)
+        verdicts: list[Sent] = [NotSent.THROTTLED] * len(transfers)
         queue = deque(range(len(transfers)))
         senders = min(self._in_flight, -(-len(transfers) // FULL_SIZE))
         if senders == 1:
@@ -89,7 +90,7 @@ class Sender:
                 raise errors.exceptions[0] from errors
         return verdicts
 
-    async def _work(self, transfers: Sequence[Transfer], queue: deque[int], verdicts: list[Ruling]) -> None:
+    async def _work(self, transfers: Sequence[Transfer], queue: deque[int], verdicts: list[Sent]) -> None:
         failures = 0
         while queue and self._time_left_s() > 0:
             chunk = [queue.popleft() for _ in range(min(self.size, len(queue)))]

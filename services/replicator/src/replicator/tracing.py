@@ -16,12 +16,13 @@ from contextvars import ContextVar
 from typing import Final, NamedTuple
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, ruling_name
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.replication.feed import events_of
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.sending import Sent, sent_name
 from crossfade.ports.table import TransferTable
 from crossfade.runtime.telemetry import Started, Telemetry, current
 from crossfade.runtime.telemetry.config import joins
@@ -151,13 +152,13 @@ def note_but(
 
 
 def note_verdicts(
-    trace: BatchTrace | None, wave: Sequence[int], others: Sequence[tuple[int, Ruling]], places: Sequence[int]
+    trace: BatchTrace | None, wave: Sequence[int], others: Sequence[tuple[int, Sent]], places: Sequence[int]
 ) -> None:
     """Say what became of transfers that were sent: applied, but for the others, whose verdicts are told."""
     if trace is not None:
         note_but(trace, wave, [index for index, _ in others], places, Verdict.APPLIED.value)
         for index, verdict in others:
-            trace.note(places[index], "parked" if parks(verdict) else ruling_name(verdict))
+            trace.note(places[index], "parked" if parks(verdict) else sent_name(verdict))
 
 
 class ObservedTransfers:
@@ -166,7 +167,7 @@ class ObservedTransfers:
     def __init__(self, table: TransferTable) -> None:
         self._table = table
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """See `TransferTable`."""
         trace = batch_trace.get()
         if trace is None or any(each.key in trace.keys for each in transfers):

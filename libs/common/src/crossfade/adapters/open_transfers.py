@@ -16,7 +16,7 @@ import msgspec
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.owner_requests import render_put
 from crossfade.adapters.wire.errors import UNFIT, ConditionFailed
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
 from crossfade.core.protocol.keyed.fit import needs_put, unfit_transfer
 from crossfade.core.protocol.keyed.item import MV, ROLE, Role, parse_item
 from crossfade.core.protocol.keyed.replacing import Replacement, transferred
@@ -26,6 +26,7 @@ from crossfade.core.values.errors import PoisonRecord, StoreRefused, Throttled
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import TableShape
+from crossfade.ports.sending import NotSent, Sent
 
 ROUNDS: Final = 4
 """How often the item may change under the write before the transfer is given back as not written."""
@@ -41,7 +42,7 @@ class OpenTransfers:
         self._shape = shape
         self._gate = asyncio.Semaphore(in_flight)
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """See `crossfade.adapters.transfers.DynamoTransfers.transfer`."""
         outcomes = await asyncio.gather(
             *(self._gated(transfer, timeout_s) for transfer in transfers), return_exceptions=True
@@ -53,18 +54,18 @@ class OpenTransfers:
             verdicts.append(outcome)
         return verdicts
 
-    async def _gated(self, transfer: Transfer, timeout_s: float | None) -> Ruling:
+    async def _gated(self, transfer: Transfer, timeout_s: float | None) -> Sent:
         async with self._gate:
             try:
                 return await self._write(transfer, timeout_s)
             except Throttled:
-                return Verdict.THROTTLED
+                return NotSent.THROTTLED
             except StoreRefused as error:
                 if error.reason in UNFIT:
                     return Unfit(str(error))
                 raise
 
-    async def _write(self, transfer: Transfer, timeout_s: float | None) -> Ruling:
+    async def _write(self, transfer: Transfer, timeout_s: float | None) -> Sent:
         shape = self._shape
         found = await self._dynamodb.get_item(shape.table, key_image(transfer.key, shape.key))
         for _ in range(ROUNDS):
@@ -84,7 +85,7 @@ class OpenTransfers:
                 found = error.item
             else:
                 return Verdict.APPLIED
-        return Verdict.THROTTLED
+        return NotSent.THROTTLED
 
     async def _send(
         self, transfer: Transfer, found: Image | None, *, timeout_s: float | None, attempts: int | None

@@ -20,7 +20,7 @@ from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResul
 from crossfade.adapters.open_transfers import OpenTransfers
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
 from crossfade.core.protocol.keyed.fit import unfit_transfer
 from crossfade.core.protocol.keyed.item import parse_item
 from crossfade.core.protocol.keyed.writes import Unfit
@@ -29,6 +29,7 @@ from crossfade.core.values.image import Image
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import TableShape
 from crossfade.core.values.waves import waves
+from crossfade.ports.sending import NotSent, Sent
 
 ROUNDS: Final = 4
 """How often a transfer may change between UPDATE and INSERT before it is given back as not written."""
@@ -60,7 +61,7 @@ class DynamoTransfers:
         self._text = TransferText(shape)
         self._open = OpenTransfers(dynamodb, shape, in_flight=in_flight) if shape.attributes is None else None
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """See `crossfade.ports.table.TransferTable`. More than 25, or one key twice, makes several requests.
 
         Args:
@@ -75,7 +76,7 @@ class DynamoTransfers:
             return await self._open.transfer(transfers, timeout_s=timeout_s)
         if len(transfers) <= MAX_STATEMENTS and len({transfer.key for transfer in transfers}) == len(transfers):
             return await self._write(transfers, timeout_s) if transfers else []
-        verdicts: list[Ruling] = [Verdict.THROTTLED] * len(transfers)
+        verdicts: list[Sent] = [NotSent.THROTTLED] * len(transfers)
         for wave in waves((transfer.key, index) for index, transfer in enumerate(transfers)):
             chunks = [wave[start : start + MAX_STATEMENTS] for start in range(0, len(wave), MAX_STATEMENTS)]
             outcomes = await asyncio.gather(
@@ -89,8 +90,8 @@ class DynamoTransfers:
                     verdicts[index] = verdict
         return verdicts
 
-    async def _write(self, transfers: Sequence[Transfer], timeout_s: float | None) -> list[Ruling]:
-        verdicts: list[Ruling] = [Verdict.APPLIED] * len(transfers)
+    async def _write(self, transfers: Sequence[Transfer], timeout_s: float | None) -> list[Sent]:
+        verdicts: list[Sent] = [Verdict.APPLIED] * len(transfers)
         pending = dict.fromkeys(range(len(transfers)), False)  # index -> whether it is an INSERT now
         for _ in range(ROUNDS):
             results = await self._execute([(transfers[index], insert) for index, insert in pending.items()], timeout_s)
@@ -107,7 +108,7 @@ class DynamoTransfers:
                 return verdicts
             pending = following
         for index in pending:
-            verdicts[index] = Verdict.THROTTLED
+            verdicts[index] = NotSent.THROTTLED
         return verdicts
 
     async def _execute(self, batch: list[tuple[Transfer, bool]], timeout_s: float | None) -> list[StatementResult]:
@@ -142,7 +143,7 @@ class DynamoTransfers:
         except PoisonRecord:
             return ""
 
-    def _read(self, transfer: Transfer, result: StatementResult) -> Ruling | bool:
+    def _read(self, transfer: Transfer, result: StatementResult) -> Sent | bool:
         """Return the verdict of an error, or whether to go on with an INSERT (True) or an UPDATE (False)."""
         error = result.error
         if error == "ConditionalCheckFailed":
@@ -152,10 +153,10 @@ class DynamoTransfers:
         if error in UNFIT:
             return Unfit(result.message or str(error))
         if error in THROTTLES or error in FAULTS:
-            return Verdict.THROTTLED
+            return NotSent.THROTTLED
         raise StoreRefused(f"{self._shape.table}: a statement was refused: {error}", reason=error or "")
 
-    def _judge(self, transfer: Transfer, found: Image) -> Ruling | bool:
+    def _judge(self, transfer: Transfer, found: Image) -> Sent | bool:
         try:
             verdict = judge(transfer, parse_item(found, self._shape), self._shape).verdict
         except PoisonRecord:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer
+from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.writes import Answer, Write
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import TableShape
+from crossfade.ports.sending import Sent
 
 
 class ScanPage(NamedTuple):
@@ -70,7 +71,7 @@ class OwnedTable(Protocol):
 class TransferTable(Protocol):
     """State transfers to one side, the apply path's port."""
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """Write transfers of different keys; one ruling each, in order.
 
         A verdict of THROTTLED means not written: the caller backs off and sends it again.

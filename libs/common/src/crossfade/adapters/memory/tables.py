@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from crossfade.core.ownership.ramp import ramp_point
-from crossfade.core.protocol.keyed.fence import Ruling, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
 from crossfade.core.protocol.keyed.fit import unfit_transfer
 from crossfade.core.protocol.keyed.item import Item, build_image, parse_item
 from crossfade.core.protocol.keyed.perform import perform
@@ -23,6 +23,7 @@ from crossfade.core.replication.change import ChangeKind, decode_change
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, encode_key, key_image
 from crossfade.core.values.shape import TableShape
+from crossfade.ports.sending import Sent
 from crossfade.ports.table import ScanPage
 
 
@@ -140,9 +141,9 @@ class MemoryTable:
         items = [(key, parse_item(self.images[key], self._shape)) for key in page if self._belongs(key)]
         return ScanPage(items, len(page), page[-1] if len(keys) > limit else None)
 
-    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Ruling]:
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """Write transfers of different keys; one verdict each."""
-        verdicts: list[Ruling] = []
+        verdicts: list[Sent] = []
         for transfer in transfers:
             standing = self.item(transfer.key)
             judgement = judge(transfer, standing, self._shape)

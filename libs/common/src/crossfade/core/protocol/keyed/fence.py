@@ -9,19 +9,22 @@ the property and contract tests hold both to it.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from crossfade.core.protocol.keyed.content import same_content
 from crossfade.core.protocol.keyed.item import Item, Role, is_active, parse_item, version_of
 from crossfade.core.protocol.keyed.perform import replaced
-from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, TableShape
 
 
 class Verdict(Enum):
-    """What became of a transfer. None of these is an error; only CONFLICT needs a person."""
+    """What a transfer does to the item it meets. None of these is an error; only two need a human decision.
+
+    A judgement, which needs the two images and nothing else: what became of sending a transfer is
+    `crossfade.ports.sending.Sent`.
+    """
 
     APPLIED = "applied"
     STALE = "stale"  # the standby is newer: this transfer was overtaken
@@ -29,30 +32,10 @@ class Verdict(Enum):
     CONFLICT = "conflict"  # same version, other content: park it, never guess
     OWNED = "owned"  # the other table owns the key by now: its item is the truth
     UNVERSIONED = "unversioned"  # the item there was neither imported nor transferred: park it, a person decides
-    THROTTLED = "throttled"  # not written yet: the same transfer must be sent again
-    DEDUPLICATED = "deduplicated"  # a mark says that it was applied before: no write was sent
 
 
 HOLDS: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE})
 """The standby holds this version or a newer one: no later copy of it needs a write."""
-
-REFUSED: Final = "refused"
-"""Name of a refusal for good, among the verdicts."""
-
-Ruling: TypeAlias = Verdict | Unfit
-"""What a table says of a transfer. One that it will never take is parked, with the cause."""
-
-
-def ruling_name(ruling: Ruling) -> str:
-    """Return the name under which a ruling is counted."""
-    return REFUSED if isinstance(ruling, Unfit) else ruling.value
-
-
-WRITTEN: Final = (
-    *(each.value for each in Verdict if each not in (Verdict.THROTTLED, Verdict.DEDUPLICATED)),
-    REFUSED,
-)
-"""Rulings on a write that was sent, by name."""
 
 
 class Transfer(NamedTuple):
