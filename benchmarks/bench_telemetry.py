@@ -103,7 +103,7 @@ async def whole(rig: Rig, first_page: int, pages: int, active: Telemetry | None)
     async def shard(name: str) -> None:
         for page in left:
             fetched = await rig.kinesis.get_records(f"stub-{page}", BATCH)
-            await pipeline.apply(name, fetched.records, tally)
+            tally.add(await pipeline.apply(name, fetched.records))
             await rig.checkpoint(fetched.records[-1].sequence_number, page)
 
     started = time.process_time()

@@ -234,7 +234,7 @@ class Town:
             return
         fetched = await self.aws.get_records(f"{stream}:{SHARD}:{self._read[source]}", 10_000)
         if fetched.records:
-            await self._pipelines[source].apply(SHARD, fetched.records, self.tallies[source])
+            self.tallies[source].add(await self._pipelines[source].apply(SHARD, fetched.records))
         self._read[source] += len(fetched.records)
         tally = self.tallies[source]
         await self.reports.put(

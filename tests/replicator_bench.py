@@ -110,7 +110,7 @@ class Bench:
 
     async def apply(self, direction: Direction, payloads: Iterable[bytes]) -> dict[str, int]:
         tally = self.tallies[direction]
-        await self.pipelines[direction].apply("shard-1", records(payloads), tally)
+        tally.add(await self.pipelines[direction].apply("shard-1", records(payloads)))
         return {name: count for name, count in tally.counts.items() if count}
 
 

@@ -103,7 +103,7 @@ class Foreign:
         self._strayed(self.standby_strays, side, records)
         self.versions.pop((side, key), None)
         if item.generation:
-            now(self.pipelines[side].apply("shard", self.records(side)[-1:], self.tally))
+            self.tally.add(now(self.pipelines[side].apply("shard", self.records(side)[-1:])))
         self.pages.add("standby_removed")
         return True
 

@@ -15,8 +15,8 @@ from crossfade.ports.sending import Sent
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
 from replicator.interventions import Interventions, StrayRecord
+from replicator.outcome import Account
 from replicator.sender import Sender
-from replicator.tally import Tally
 
 T = TypeVar("T")
 
@@ -83,9 +83,9 @@ class Running:
 class InTurn(Interventions):
     """Needs no event loop for nothing either: one stray at a time."""
 
-    async def act(self, found: Sequence[StrayRecord], tally: Tally) -> None:
+    async def act(self, found: Sequence[StrayRecord], account: Account) -> None:
         for each in found:
-            await super().act([each], tally)
+            await super().act([each], account)
 
 
 class IdleSender(Sender):

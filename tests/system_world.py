@@ -264,7 +264,7 @@ class World(Foreign):
         """Hand a batch of records to the replicator: any of them, in any order, any number of times."""
         log = self.records(side)
         if log and (side is Side.NEW or self.imported):
-            now(self.pipelines[side].apply("shard", [log[pick % len(log)] for pick in picks], self.tally))
+            self.tally.add(now(self.pipelines[side].apply("shard", [log[pick % len(log)] for pick in picks])))
             self.check()
 
     def deliver_next(self, side: Side, count: int) -> None:

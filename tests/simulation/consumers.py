@@ -20,6 +20,7 @@ from engagement_migration import MAPPING
 from replicator.interventions import Interventions
 from replicator.journal import RUNS, PhaseWatch
 from replicator.letters import drop_answered
+from replicator.outcome import BatchOutcome
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
 from replicator.records import Pipeline
@@ -71,7 +72,7 @@ class Reader:
                 await asyncio.sleep(POLL_S)
                 continue
             if fetched.records:
-                await each.acknowledged(self.shard, fetched.records, self.tally)
+                self.tally.add(await each.acknowledged(self.shard, fetched.records))
             iterator = fetched.next_iterator
             if fetched.behind_ms == 0:
                 self.read_to_s = sent_s
@@ -106,10 +107,11 @@ class Consumer:
             self.process.spawn(reader.run())
         self.process.spawn(self._tell())
 
-    async def acknowledged(self, shard: str, records: Any, tally: Tally) -> None:
+    async def acknowledged(self, shard: str, records: Any) -> BatchOutcome:
         """Apply a batch, then store its place: the order is the promise."""
-        await self.pipeline.apply(shard, records, tally)
+        outcome = await self.pipeline.apply(shard, records)
         await self.store(shard, records)
+        return outcome
 
     async def store(self, shard: str, records: Any) -> None:
         name = f"{self.stream}/{shard}"

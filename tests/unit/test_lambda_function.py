@@ -25,14 +25,16 @@ from crossfade.ports.control import Report
 from crossfade.ports.sending import NotSent, Sent
 from crossfade.runtime.telemetry.emf import emf_lines
 from engagement_migration import MAPPING
-from replicator.function import Clock, Function, Source, TimedSender, first_of
+from replicator.function import Clock, Function, Source
 from replicator.function_event import read_event
 from replicator.function_metrics import Ran, measured
 from replicator.function_reports import FunctionReports, Reach, merged, waiting_since_s
 from replicator.interventions import Interventions
 from replicator.journal import PhaseWatch
+from replicator.letters import drop_answered
+from replicator.outcome import BatchOutcome
 from replicator.pipeline import ApplyPipeline
-from replicator.tally import Tally
+from replicator.sender import Sender
 from replicator_bench import Bench, Counting
 
 FORWARD = Direction.FORWARD
@@ -71,36 +73,6 @@ def event(*payloads: bytes, stream: str = STREAM) -> dict[str, Any]:
 
 def answer(*sequences: int) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": str(each)} for each in sequences]}
-
-
-CONSUMER = "stream/wallet-changes/consumer/crossfade-forward:1764230400"
-
-
-@pytest.mark.parametrize("region", ["aws:kinesis:us-east-1", "aws-us-gov:kinesis:us-gov-west-1"])
-@pytest.mark.parametrize("source", ["stream/wallet-changes", CONSUMER])
-def test_b6_an_event_of_a_consumer_is_of_its_stream(source: str, region: str) -> None:
-    """With enhanced fan-out the event source is the consumer: its name was taken for a part of the stream's."""
-    found = event(write(1))
-    found["Records"][0]["eventSourceARN"] = f"arn:{region}:000000000000:{source}"
-    assert read_event(found).stream == STREAM
-
-
-@pytest.mark.parametrize(
-    "arn",
-    [
-        "arn:aws:dynamodb:us-east-1:000000000000:table/wallet/stream/2026-11-28T00:00:00.000",
-        "arn:aws:kinesis:us-east-1:000000000000:stream/wallet-changes/consumer/",
-        "arn:aws:kinesis:us-east-1:000000000000:stream/",
-        "arn:aws:sqs:us-east-1:000000000000:wallet-changes",
-        "wallet-changes",
-        "",
-    ],
-)
-def test_b6_an_event_of_something_else_is_refused_with_its_arn(arn: str) -> None:
-    found = event(write(1))
-    found["Records"][0]["eventSourceARN"] = arn
-    with pytest.raises(ConfigError, match=r"neither a Kinesis stream's ARN"):
-        read_event(found)
 
 
 class Hot(Counting):
@@ -166,10 +138,10 @@ class Deployed:
         self.store = MemoryHeld()
         self.ran: list[Ran] = []
         self.time_s = 0.0
-        clock = Clock(lambda: self.time_s)
-        self.sender = TimedSender(self.table, sleep=self._sleep, jitter=lambda: 1.0, time_left_s=clock.left_s)
+        self.clock = clock = Clock(lambda: self.time_s)
+        self.sender = Sender(self.table, sleep=self._sleep, jitter=lambda: 1.0, time_left_s=clock.left_s)
         interventions = Interventions(MAPPING, FORWARD, self.bench.legacy, self.bench.new, self.bench.letters)
-        pipeline = ApplyPipeline(
+        self.pipeline = pipeline = ApplyPipeline(
             MAPPING,
             FORWARD,
             sender=self.sender,
@@ -179,8 +151,7 @@ class Deployed:
             now_us=lambda: COMMITTED_US,
         )
         self.function = Function(
-            MAPPING,
-            {STREAM: Source("forward", pipeline, FORWARD, self.sender)},
+            {STREAM: Source("forward", pipeline, self.sender, self._tidy)},
             PhaseWatch(self.journal),
             FunctionReports(self.store, stream or Pages(), now_us=lambda: int(NOW_S * 1e6)),
             clock,
@@ -193,6 +164,9 @@ class Deployed:
 
     async def _sleep(self, seconds: float) -> None:
         self.time_s += seconds
+
+    async def _tidy(self) -> int:
+        return await drop_answered(self.bench.letters, MAPPING, FORWARD, self.bench.new)
 
     async def phase(self, phase: Phase) -> None:
         await self.journal.append("phase", {"from": "", "to": phase.value, "gates": []})
@@ -341,11 +315,6 @@ def test_an_event_is_read_as_it_came() -> None:
     assert [(each.sequence_number, each.data) for each in batch.records] == [("100", b"one"), ("101", b"two")]
 
 
-def test_a_transfer_that_no_record_explains_replays_everything() -> None:
-    batch = read_event(event(write(1), POISON))
-    assert first_of([Transfer(key(9), V, {})], batch.records, MAPPING, FORWARD) == 0
-
-
 # ---- what it tells -------------------------------------------------------------------------------
 
 
@@ -389,8 +358,7 @@ async def test_a_report_that_another_invocation_replaced_is_read_again(deployed:
 
 
 def test_the_time_of_the_last_stray_outlives_the_container_that_saw_it() -> None:
-    finding, quiet = Tally(), Tally()
-    finding.stray(7)
+    finding, quiet = BatchOutcome(foreign_last_us=7), BatchOutcome()
     reach = Reach(0.0, 0.0, "7")
     seen = merged(None, "forward", "s/1", finding, reach, now_us=1_000_000)
     later = merged(seen, "forward", "s/1", quiet, reach, now_us=10**15)

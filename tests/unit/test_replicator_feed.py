@@ -14,8 +14,8 @@ from crossfade.core.values.errors import StoreRefused, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
+from replicator.outcome import BatchOutcome
 from replicator.publisher import FeedPipeline
-from replicator.tally import Tally
 from replicator_bench import records
 
 
@@ -48,8 +48,7 @@ def write(version: int, user: int = 1, events: int = 1) -> bytes:
     return payload(new, legacy(key, **protocol(V + version - 1, "A", 1, V + version - 1)))
 
 
-async def feed(stream: Stream, *payloads: bytes, letters: MemoryDeadLetters | None = None) -> Tally:
-    tally = Tally()
+async def feed(stream: Stream, *payloads: bytes, letters: MemoryDeadLetters | None = None) -> BatchOutcome:
     pipeline = FeedPipeline(
         MAPPING,
         Side.LEGACY,
@@ -58,8 +57,7 @@ async def feed(stream: Stream, *payloads: bytes, letters: MemoryDeadLetters | No
         letters=letters or MemoryDeadLetters(),
         now_us=lambda: COMMITTED_US,
     )
-    await pipeline.apply("shard-1", records(payloads), tally)
-    return tally
+    return await pipeline.apply("shard-1", records(payloads))
 
 
 async def test_every_event_of_a_batch_is_published_under_its_key() -> None:

@@ -309,7 +309,7 @@ async def test_a_lost_answer_does_not_merge_twice() -> None:
 async def test_a_record_that_is_delivered_again_after_its_merge_is_not_merged_again() -> None:
     bench, [letter] = await strayed(10)
     await merging(bench).merge([name_of(letter)], execute=True)
-    await bench.pipelines[REVERSE].apply("another-shard", [_Record("900", letter.payload)], bench.tallies[REVERSE])
+    await bench.pipelines[REVERSE].apply("another-shard", [_Record("900", letter.payload)])
     [again] = await bench.letters.all()
     assert name_of(again) == name_of(letter)
     [outcome] = await merging(bench).merge([name_of(again)], execute=True)

@@ -27,6 +27,7 @@ from faust_kinesis import EngineReport, ShardReport
 from replicator.journal import RUNS, PhaseWatch, Standing
 from replicator.kill_points import POINTS, KillPoints
 from replicator.letters import Place, letter
+from replicator.outcome import BatchOutcome
 from replicator.readiness import wait_for
 from replicator.replay import Redrive, Sides, apply_pipeline, records_of, replay
 from replicator.reporting import Tallies, is_drained, reports
@@ -108,8 +109,7 @@ def shard(name: str, age_s: float | None, oldest_s: float | None = None) -> Shar
 def test_a_shard_that_was_never_read_is_not_reported() -> None:
     """Its lag is unknown, and unknown must shut the gates."""
     tallies = Tallies()
-    tallies.of("s-1").counts["applied"] = 3
-    tallies.of("s-1").stray(7)
+    tallies.of("s-1").add(BatchOutcome({"applied": 3, "foreign": 1}, foreign_last_us=7))
     engine = EngineReport("wallet-changes", (shard("s-1", 0.5, 1.25), shard("s-2", None)), None)
     [found] = reports("forward", engine, tallies, now_us=9)
     assert (found.role, found.shard, found.at_us) == ("forward", "wallet-changes/s-1", 9)
@@ -197,7 +197,7 @@ async def test_a_replay_is_dry_unless_told_to_execute(tmp_path: Path) -> None:
     for execute in (False, True):
         bench, letters = Bench(), MemoryDeadLetters()
         pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=execute)
-        summary = await replay(found, pipeline, letters, origin="replay", execute=execute)
+        summary = await replay(found, pipeline, origin="replay", execute=execute)
         assert summary.executed is execute
         assert summary.counts == {"records": 3, "applied": 1, "coalesced": 1, "parked": 1}
         assert [(each.sequence, each.code) for each in summary.parked] == [("replay:3", "poison_record")]
@@ -211,7 +211,7 @@ async def test_a_dry_replay_judges_by_what_the_target_holds_and_lifts_nothing() 
     foreign = payload(legacy(balance=9, **protocol(V, "A", 1, V)), legacy(balance=5, **protocol(V, "A", 1, V)))
     before = dict(bench.legacy.images)
     pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=False, strays_since_us=1)
-    summary = await replay(records([owned(V, 5), foreign]), pipeline, letters, origin="replay", execute=False)
+    summary = await replay(records([owned(V, 5), foreign]), pipeline, origin="replay", execute=False)
     assert summary.counts == {"records": 2, "stale": 1, "foreign": 1, "lifted": 1}
     assert bench.legacy.images == before
 

@@ -189,7 +189,7 @@ async def test_one_write_is_one_letter_however_often_and_wherever_its_record_com
     stray = list(bench.new.changes)
     await bench.apply(REVERSE, stray)
     again = records([*reversed(stray), *stray])
-    await bench.pipelines[REVERSE].apply("shard-2", again, bench.tallies[REVERSE])
+    await bench.pipelines[REVERSE].apply("shard-2", again)
     assert await bench.letters.count() == 2
 
 

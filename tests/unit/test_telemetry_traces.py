@@ -30,7 +30,6 @@ from engagement_migration.keys import wallet_key
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
 from replicator.records import Pipeline
-from replicator.tally import Tally
 from replicator.tracing import Observed, ObservedTransfers, joined
 from replicator_bench import Bench, records
 from telemetry_bench import CALLER, SAMPLED, TRACE, UNSAMPLED, Kept, id_of, kept, parent_of, trace_of
@@ -138,7 +137,7 @@ def looked_on(bench: Kept, pipeline: Pipeline, publishes_to: str = "") -> Observ
 
 async def apply(bench: Kept, world: Bench, *payloads: bytes) -> None:
     pipeline: ApplyPipeline = world.pipelines[Direction.FORWARD]
-    await looked_on(bench, pipeline).apply("shard-1", records(payloads), world.tallies[Direction.FORWARD])
+    await looked_on(bench, pipeline).apply("shard-1", records(payloads))
 
 
 async def test_a_sampled_record_joins_its_calls_trace_and_is_linked_with_its_batch() -> None:
@@ -256,7 +255,7 @@ async def test_the_published_event_is_a_span_of_the_trace_and_carries_its_contex
     )
     with kept(Service.FEED) as bench:
         observed = looked_on(bench, feed, publishes_to="engagement-events")
-        await observed.apply("shard-1", records([written(SAMPLED)]), Tally())
+        await observed.apply("shard-1", records([written(SAMPLED)]))
         sent, hop = bench.the(PUBLISH), bench.the(RECEIVE)
     assert (trace_of(sent), parent_of(sent)) == (TRACE, id_of(hop))
     assert [msgspec.json.decode(each)["traceparent"] for each in stream.payloads] == [SAMPLED]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from msgspec import Raw
@@ -13,14 +13,14 @@ from apply_cases import V
 from crossfade.adapters.dynamodb import StatementResult
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.transfers import ROUNDS, DynamoTransfers
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.keyed.fence import Judgement, Transfer, Verdict
 from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavailable, Throttled
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
-from crossfade.ports.sending import NotSent, sent_name
+from crossfade.ports.sending import WRITTEN, NotSent, Sent, sent_name
 from engagement_migration import MAPPING
 
 SHAPE = MAPPING.shape(Side.NEW)
@@ -219,3 +219,12 @@ async def test_rule_10_two_statements_on_one_key_never_share_a_request() -> None
     assert await send(script, transfer(1), transfer(1, V + 1), transfer(2)) == [Verdict.APPLIED] * 3
     keys = [[each["Parameters"][2]["S"] for each in request] for request in script.requests]
     assert keys == [["USER#1", "USER#2"], ["USER#1"]]
+
+
+def test_a5_what_the_core_judges_and_what_sending_returned_are_two_types() -> None:
+    """A verdict was also "throttled", which no judgement can be."""
+    assert {each.value for each in Verdict} == {"applied", "stale", "duplicate", "conflict", "owned", "unversioned"}
+    assert get_type_hints(Judgement)["verdict"] is Verdict
+    assert set(get_args(Sent)) == {Verdict, Unfit, NotSent}
+    assert {sent_name(each) for each in (*Verdict, Unfit("too wide"))} == set(WRITTEN)
+    assert sent_name(NotSent.THROTTLED) not in WRITTEN

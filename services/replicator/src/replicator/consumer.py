@@ -134,7 +134,8 @@ class Consumer:
 
     async def _take(self, batch: Batch) -> None:
         with lifecycle.HEALTH.working(f"{self.role}: a batch of {batch.shard_id}", self._stuck_s):
-            await self._source.pipeline.apply(batch.shard_id, batch.records, self.tallies.of(batch.shard_id))
+            outcome = await self._source.pipeline.apply(batch.shard_id, batch.records)
+        self.tallies.of(batch.shard_id).add(outcome)
 
     async def start(self) -> None:
         """Begin to read."""

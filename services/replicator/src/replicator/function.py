@@ -11,26 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import structlog
 
-from crossfade.core.mapping.interface import Mapping as Migration
-from crossfade.core.protocol.keyed.fence import Transfer
-from crossfade.core.replication.apply import ApplyRule
-from crossfade.core.replication.change import decode_change
-from crossfade.core.values.errors import ConfigError, CrossfadeError, PoisonRecord, StoreUnavailable
-from crossfade.core.values.shape import Direction
-from crossfade.ports.sending import NotSent, Sent
-from replicator.function_event import EventBatch, EventRecord, done_up_to, read_event
+from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnavailable
+from replicator.function_event import EventBatch, done_up_to, read_event
 from replicator.function_metrics import Ran
 from replicator.function_reports import FunctionReports, Reach
 from replicator.journal import RUNS, PhaseWatch
+from replicator.outcome import BatchOutcome
 from replicator.records import Pipeline
 from replicator.sender import Sender
-from replicator.tally import Tally
 
 log = structlog.get_logger()
 
@@ -39,22 +33,6 @@ REPORT: Final = "report"
 
 HARD_STOP: Final = 0.4
 """Share of the reserve that is left when work in hand is cut off."""
-
-
-class TimedSender(Sender):
-    """A sender that remembers what time did not suffice for.
-
-    Attributes:
-        left: transfers to be sent again.
-    """
-
-    left: list[Transfer]
-
-    async def send(self, transfers: Sequence[Transfer]) -> list[Sent]:
-        """See `Sender.send`."""
-        verdicts = await super().send(transfers)
-        self.left += [each for each, verdict in zip(transfers, verdicts, strict=True) if verdict is NotSent.THROTTLED]
-        return verdicts
 
 
 class Clock:
@@ -74,20 +52,25 @@ class Clock:
         return self._until_s - self._monotonic()
 
 
+async def nothing() -> int:
+    """Let no letters go: the feed's wait for a person."""
+    return 0
+
+
 class Source(NamedTuple):
     """A stream that the function is behind.
 
     Attributes:
         role: name of the consumer, as in its reports.
         pipeline: what its records go through.
-        direction: of a pipeline that applies; None for the feed.
         sender: of a pipeline that applies; None for the feed.
+        tidy: lets letters go that their rows answer; returns how many.
     """
 
     role: str
     pipeline: Pipeline
-    direction: Direction | None = None
-    sender: TimedSender | None = None
+    sender: Sender | None = None
+    tidy: Callable[[], Awaitable[int]] = nothing
 
 
 class Function:
@@ -95,7 +78,6 @@ class Function:
 
     def __init__(
         self,
-        mapping: Migration,
         sources: Mapping[str, Source],
         phases: PhaseWatch,
         reports: FunctionReports,
@@ -111,7 +93,6 @@ class Function:
         """Put the parts together.
 
         Args:
-            mapping: of the migration.
             sources: by name of the stream.
             phases: follows the migration's phase.
             reports: tells the controller.
@@ -123,7 +104,6 @@ class Function:
             now_s: wall clock.
             monotonic: clock in seconds.
         """
-        self._mapping = mapping
         self._sources = sources
         self._phases = phases
         self._reports = reports
@@ -171,7 +151,13 @@ class Function:
         return done_up_to(batch, left)
 
     async def _refresh(self) -> int:
-        return sum([await self._reports.refresh(source.role, stream) for stream, source in self._sources.items()])
+        reported = sum([await self._reports.refresh(each.role, stream) for stream, each in self._sources.items()])
+        for source in self._sources.values():
+            try:
+                await source.tidy()
+            except CrossfadeError as error:
+                log.warning("letters not looked at", error=str(error))  # the next schedule's event will
+        return reported
 
     async def _waiting_for(self, source: Source) -> str:
         """Say which phases the role waits for; empty when it has work. The feed always has."""
@@ -186,18 +172,16 @@ class Function:
 
     async def _work(self, source: Source, batch: EventBatch, allowed_s: float) -> int | None:
         """Put a batch through its pipeline; return the place of the first record that is left."""
-        began_s, tally = self._monotonic(), Tally()
+        began_s, outcome = self._monotonic(), BatchOutcome()
         throttled = self._prepare(source, allowed_s)
-        left: int | None = None
         async with self._cut_off(allowed_s) as cut:
-            await source.pipeline.apply(batch.shard_id, batch.records, tally)
+            outcome = await source.pipeline.apply(batch.shard_id, batch.records)
+        left = outcome.again[0] if outcome.again else None
         if cut():
             log.warning("out of time: the batch comes again", role=source.role, records=len(batch.records))
             left = 0
-        elif source.sender is not None and source.sender.left:
-            left = first_of(source.sender.left, batch.records, self._mapping, source.direction)
-        self._tell(source, batch, tally, left, self._monotonic() - began_s, throttled())
-        await self._report(source, batch, tally, left)
+        self._tell(source, batch, outcome, left, self._monotonic() - began_s, throttled())
+        await self._report(source, batch, outcome, left)
         return left
 
     def _prepare(self, source: Source, allowed_s: float) -> Callable[[], int]:
@@ -205,7 +189,6 @@ class Function:
         sender = source.sender
         if sender is None:
             return lambda: 0
-        sender.left = []
         before = sender.throttled
         return lambda: sender.throttled - before
 
@@ -231,11 +214,11 @@ class Function:
         return Reach(max(0.0, now_s - records[left].arrived_s), records[left].arrived_s, position)
 
     def _tell(
-        self, source: Source, batch: EventBatch, tally: Tally, left: int | None, took_s: float, throttled: int
+        self, source: Source, batch: EventBatch, outcome: BatchOutcome, left: int | None, took_s: float, throttled: int
     ) -> None:
         reach = self._reach(batch, left)
         newest = max(batch.records, key=lambda each: each.arrived_s)
-        lag_s = newest.arrived_s - tally.applied_commit_us / 1e6 if tally.applied_commit_us else None
+        lag_s = newest.arrived_s - outcome.applied_commit_us / 1e6 if outcome.applied_commit_us else None
         self._emit(
             Ran(
                 role=source.role,
@@ -246,37 +229,12 @@ class Function:
                 unapplied_s=reach.age_s if left is not None else 0.0,
                 arrival_lag_s=None if lag_s is None else max(0.0, lag_s),
                 throttled=throttled,
-                counts=tally.counts,
+                counts=outcome.counts,
             )
         )
 
-    async def _report(self, source: Source, batch: EventBatch, tally: Tally, left: int | None) -> None:
+    async def _report(self, source: Source, batch: EventBatch, outcome: BatchOutcome, left: int | None) -> None:
         try:
-            await self._reports.add(source.role, batch.stream, batch.shard_id, tally, self._reach(batch, left))
+            await self._reports.add(source.role, batch.stream, batch.shard_id, outcome, self._reach(batch, left))
         except CrossfadeError as error:
             log.warning("not reported", error=str(error))  # serves operators: applying doesn't hang on it
-
-
-def first_of(
-    left: Sequence[Transfer], records: Sequence[EventRecord], mapping: Migration, direction: Direction | None
-) -> int:
-    """Return the place of the first record that one of the transfers was made of.
-
-    Args:
-        left: the transfers.
-        records: the batch.
-        mapping: of the migration.
-        direction: which way.
-    """
-    if direction is None:
-        return 0
-    wanted = {(each.key, each.version) for each in left}
-    names, decide = mapping.shape(direction.source).key, ApplyRule(mapping, direction).decide
-    for place, record in enumerate(records):
-        try:
-            decision = decide(decode_change(record.data, names))
-        except PoisonRecord:
-            continue
-        if isinstance(decision, Transfer) and (decision.key, decision.version) in wanted:
-            return place
-    return 0

@@ -18,7 +18,7 @@ import structlog
 from crossfade.adapters.control.reports import Held
 from crossfade.adapters.kinesis import Fetched, StreamShard
 from crossfade.ports.control import Report
-from replicator.tally import Tally
+from replicator.outcome import BatchOutcome
 
 log = structlog.get_logger()
 
@@ -66,20 +66,20 @@ class Stream(Protocol):
         """Read."""
 
 
-def merged(held: Report | None, role: str, shard: str, tally: Tally, reach: Reach, *, now_us: int) -> Report:
+def merged(held: Report | None, role: str, shard: str, outcome: BatchOutcome, reach: Reach, *, now_us: int) -> Report:
     """Add a batch to what was reported before.
 
     Args:
         held: the report before; None for the first one.
         role: of the consumer.
         shard: stream and shard id, "wallet-changes/shardId-000000000000".
-        tally: of this batch alone.
+        outcome: of this batch alone.
         reach: after this batch.
         now_us: wall clock, µs.
     """
     before = held or Report(role, shard, 0, 0, 0, 0, {})
     counts = dict(before.counts)
-    for name, count in tally.counts.items():
+    for name, count in outcome.counts.items():
         counts[name] = counts.get(name, 0) + count
     return Report(
         role=role,
@@ -87,10 +87,10 @@ def merged(held: Report | None, role: str, shard: str, tally: Tally, reach: Reac
         at_us=now_us,
         iterator_age_ms=round(reach.age_s * 1000),
         oldest_unapplied_us=round(reach.left_s * 1e6),
-        applied_commit_us=max(before.applied_commit_us, tally.applied_commit_us),
+        applied_commit_us=max(before.applied_commit_us, outcome.applied_commit_us),
         counts=counts,
-        foreign_last_us=max(before.foreign_last_us, tally.foreign_last_us),
-        imprecise_last_us=max(before.imprecise_last_us, tally.imprecise_last_us),
+        foreign_last_us=max(before.foreign_last_us, outcome.foreign_last_us),
+        imprecise_last_us=max(before.imprecise_last_us, outcome.imprecise_last_us),
         position=reach.position or before.position,
     )
 
@@ -110,7 +110,7 @@ class FunctionReports:
         self._kinesis = kinesis
         self._now_us = now_us
 
-    async def add(self, role: str, stream: str, shard_id: str, tally: Tally, reach: Reach) -> None:
+    async def add(self, role: str, stream: str, shard_id: str, outcome: BatchOutcome, reach: Reach) -> None:
         """Report a batch.
 
         Raises:
@@ -120,7 +120,7 @@ class FunctionReports:
         for _ in range(TRIES):
             held = await self._reports.held(role, shard)
             before = None if held is None else held.report
-            if await self._reports.replace(held, merged(before, role, shard, tally, reach, now_us=self._now_us())):
+            if await self._reports.replace(held, merged(before, role, shard, outcome, reach, now_us=self._now_us())):
                 return
         log.warning("others report on the same shard: the parallelisation factor must be 1", shard=shard)
 
@@ -143,9 +143,8 @@ class FunctionReports:
             return False
         now_us = self._now_us()
         reach = Reach(max(0.0, now_us / 1e6 - waiting_s) if waiting_s else 0.0, waiting_s, position)
-        still = Tally()
         before = None if held is None else held.report
-        report = merged(before, role, f"{stream}/{shard_id}", still, reach, now_us=now_us)
+        report = merged(before, role, f"{stream}/{shard_id}", BatchOutcome(), reach, now_us=now_us)
         return await self._reports.replace(held, report)  # a batch that came between has reported itself
 
 

@@ -28,7 +28,7 @@ from crossfade.core.protocol.keyed.versions import lifted_version, seeded
 from crossfade.core.protocol.keyed.writes import Answer, Applied, Lift, Reinstate, Restore, Write
 from crossfade.core.protocol.seam import RemovedStandby, StrayOwner, StrayStandby
 from crossfade.core.replication.apply import Stray, StrayRemoval
-from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
@@ -36,8 +36,8 @@ from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import OwnedTable
 from crossfade.runtime.retry import persist
 from replicator.letters import name_of, stray_letter
+from replicator.outcome import Account
 from replicator.records import Record
-from replicator.tally import Tally
 
 log = structlog.get_logger()
 
@@ -77,9 +77,10 @@ class OwnerSide(Protocol):
 
 
 class StrayRecord(NamedTuple):
-    """A stray, and the record that told of it."""
+    """A stray, and the record that told of it, as it came and decoded."""
 
     record: Record
+    change: Change
     stray: Stray
 
 
@@ -115,7 +116,7 @@ class Interventions:
         self._target = target
         self._now_us = now_us
 
-    async def act(self, found: Sequence[StrayRecord], tally: Tally) -> None:
+    async def act(self, found: Sequence[StrayRecord], account: Account) -> None:
         """Do what the strays of a batch ask for; when this returns, each of them is in a letter or carried over.
 
         Raises:
@@ -130,15 +131,15 @@ class Interventions:
             if isinstance(each.stray, StrayOwner):
                 owners.setdefault(each.stray.key, []).append(each)
             else:
-                works.append(functools.partial(self._one, each, others.get(each.stray.key), tally))
+                works.append(functools.partial(self._one, each, others.get(each.stray.key), account))
         works += [
-            functools.partial(self._lift_all, group, self._rows.version_of(others.get(key)), tally)
+            functools.partial(self._lift_all, group, self._rows.version_of(others.get(key)), account)
             for key, group in owners.items()
         ]
         await at_once(works)
         self._say(found)
 
-    async def lift_if_stamped(self, key: Key, seen: int | None, tally: Tally) -> None:
+    async def lift_if_stamped(self, key: Key, seen: int | None, account: Account) -> None:
         """Lift the owner of an unstamped write that came too late, if its standby is stamped and it is not.
 
         Only of writes from before strays were looked for. An old duplicate of a time before the first stamp looks the
@@ -146,77 +147,79 @@ class Interventions:
         """
         standby = self._rows.version_of((await self._others([key])).get(key))
         if self._rows.is_ordered(standby) and await self._lift(key, seen, 0, standby):
-            tally.counts["lifted"] += 1
+            account.counts["lifted"] += 1
 
-    async def _one(self, found: StrayRecord, other: Item | None, tally: Tally) -> None:
+    async def _one(self, found: StrayRecord, other: Item | None, account: Account) -> None:
         stray = found.stray
         if isinstance(stray, StrayStandby):
-            await self._changed_standby(found.record, stray, other, tally)
+            await self._changed_standby(found, stray, other, account)
         elif isinstance(stray, RemovedStandby):
-            await self._removed_standby(found.record, stray, tally)
+            await self._removed_standby(found, stray, account)
         elif isinstance(stray, StrayRemoval):
-            tally.stray(stray.committed_us)
+            account.stray(stray.committed_us)
             # Absent, the row still is the owner in the legacy table; in the new one nobody owns the key by now.
             settled = self._source.shape.side is Side.LEGACY
             cure = CURE_CARRIED if settled else CURE_REMOVED
-            await self._park(found.record, tally, reason=REMOVED, cure=cure, settled=settled)
+            await self._park(found, account, reason=REMOVED, cure=cure, settled=settled)
 
-    async def _lift_all(self, group: Sequence[StrayRecord], standby: int, tally: Tally) -> None:
+    async def _lift_all(self, group: Sequence[StrayRecord], standby: int, account: Account) -> None:
         """Lift an owner above all that is known of it, and leave a letter."""
-        strays = [(each.record, each.stray) for each in group if isinstance(each.stray, StrayOwner)]
+        strays = [(each, each.stray) for each in group if isinstance(each.stray, StrayOwner)]
         for seen in dict.fromkeys(stray.seen for _, stray in strays):
             before = max(stray.before for _, stray in strays if stray.seen == seen)
             applied = await self._lift(strays[0][1].key, seen, before, standby)
-            tally.counts["lifted" if applied else "lift_overtaken"] += 1
-        watched = [(record, stray) for record, stray in strays if stray.watched]
+            account.counts["lifted" if applied else "lift_overtaken"] += 1
+        watched = [(each, stray) for each, stray in strays if stray.watched]
         for _, stray in watched:
-            tally.stray(stray.committed_us)
-        for record, _ in (each for each in watched if each[1].hidden):
-            await self._park(record, tally, reason=HIDDEN, cure=CURE_PARKED, settled=False)
+            account.stray(stray.committed_us)
+        for found, _ in (each for each in watched if each[1].hidden):
+            await self._park(found, account, reason=HIDDEN, cure=CURE_PARKED, settled=False)
         if carried := [each for each in watched if not each[1].hidden]:
-            record, _ = max(carried, key=lambda each: each[1].committed_us)
-            await self._park(record, tally, reason=CARRIED, cure=CURE_CARRIED, settled=True)
+            found, _ = max(carried, key=lambda each: each[1].committed_us)
+            await self._park(found, account, reason=CARRIED, cure=CURE_CARRIED, settled=True)
 
-    async def _removed_standby(self, record: Record, removed: RemovedStandby, tally: Tally) -> None:
+    async def _removed_standby(self, found: StrayRecord, removed: RemovedStandby, account: Account) -> None:
         if removed.watched:
-            tally.stray(removed.committed_us)
-            tally.counts["standby_removed"] += 1
-            await self._park(record, tally, reason=REMOVED_STANDBY, cure=CURE_REMOVED, settled=False)
+            account.stray(removed.committed_us)
+            account.counts["standby_removed"] += 1
+            await self._park(found, account, reason=REMOVED_STANDBY, cure=CURE_REMOVED, settled=False)
         answer = await persist(lambda: self._source.perform(Restore(removed.key, removed.item)))
-        tally.counts["restored" if isinstance(answer, Applied) else "restore_overtaken"] += 1
+        account.counts["restored" if isinstance(answer, Applied) else "restore_overtaken"] += 1
 
-    async def _changed_standby(self, record: Record, stray: StrayStandby, owner: Item | None, tally: Tally) -> None:
+    async def _changed_standby(
+        self, found: StrayRecord, stray: StrayStandby, owner: Item | None, account: Account
+    ) -> None:
         if not stray.watched:
-            tally.counts["unwatched"] += 1
+            account.counts["unwatched"] += 1
             return
         if self._is_repair(stray, owner):
-            tally.counts["repair"] += 1
+            account.counts["repair"] += 1
             return
-        tally.stray(stray.committed_us)
-        tally.counts["foreign_standby"] += 1
+        account.stray(stray.committed_us)
+        account.counts["foreign_standby"] += 1
         in_handover = owner is not None and not self._rows.owns(owner, self._target.shape.side)
         reason = OWNER_ERASED if self._was_owner(stray) else IN_HANDOVER if in_handover else STANDBY
-        await self._park(record, tally, reason=reason, cure=CURE_PARKED, settled=False)
+        await self._park(found, account, reason=reason, cure=CURE_PARKED, settled=False)
         if stray.erased is not None:
-            await self._reinstate(stray.key, stray.erased, owner, tally)
+            await self._reinstate(stray.key, stray.erased, owner, account)
 
     def _was_owner(self, stray: StrayStandby) -> bool:
         return stray.erased is not None and self._rows.owns(stray.erased, self._source.shape.side)
 
-    async def _reinstate(self, key: Key, erased: Item, other: Item | None, tally: Tally) -> None:
+    async def _reinstate(self, key: Key, erased: Item, other: Item | None, account: Account) -> None:
         """Give a row its role back: without it a legacy row looks active, and a row of the new table takes no transfer.
 
         An owner gets it back only while the other side is standby, which it stays until somebody activates this one.
         """
         if self._rows.owns(erased, self._source.shape.side):
             if other is None or self._rows.owns(other, self._target.shape.side):
-                tally.counts["reinstate_overtaken"] += 1
+                account.counts["reinstate_overtaken"] += 1
                 return
             seed = seeded(self._now_us())
             before = self._rows.version_of(erased)
             erased = erased._replace(version=lifted_version(erased.version, before, self._rows.version_of(other), seed))
         answer = await persist(lambda: self._source.perform(Reinstate(key, erased)))
-        tally.counts["reinstated" if isinstance(answer, Applied) else "reinstate_overtaken"] += 1
+        account.counts["reinstated" if isinstance(answer, Applied) else "reinstate_overtaken"] += 1
 
     def _is_repair(self, stray: StrayStandby, owner: Item | None) -> bool:
         """Say whether the row was given just what its owner has. Where the owner has moved on, nobody can tell."""
@@ -242,14 +245,19 @@ class Interventions:
         write = Lift(key, seen, lifted_version(seen, before, standby, seeded(self._now_us())))
         return isinstance(await persist(lambda: self._source.perform(write)), Applied)
 
-    async def _park(self, record: Record, tally: Tally, *, reason: str, cure: str, settled: bool) -> None:
-        change: Change = decode_change(record.data, self._source.shape.key)
+    async def _park(self, found: StrayRecord, account: Account, *, reason: str, cure: str, settled: bool) -> None:
         each = stray_letter(
-            self._role, record.data, change, reason=reason, cure=cure, settled=settled, now_us=self._now_us()
+            self._role,
+            found.record.data,
+            found.change,
+            reason=reason,
+            cure=cure,
+            settled=settled,
+            now_us=self._now_us(),
         )
         each = each._replace(cure=cure.format(name=name_of(each)))
         await persist(lambda: self._letters.park(each))
-        tally.counts["parked"] += not settled
+        account.park(each)
 
     def _say(self, found: Sequence[StrayRecord]) -> None:
         """Write one line a batch: a plain writer can make thousands of strays a second."""

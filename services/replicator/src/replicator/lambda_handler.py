@@ -39,14 +39,16 @@ from crossfade.runtime.aws import wire_config
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import read_settings
 from crossfade.runtime.telemetry.emf import emf_lines
-from replicator.function import Clock, Function, Source, TimedSender
+from replicator.function import Clock, Function, Source
 from replicator.function_metrics import Ran, measured
 from replicator.function_reports import FunctionReports
 from replicator.function_settings import FunctionSettings
 from replicator.interventions import AT_ONCE, Interventions
 from replicator.journal import PhaseWatch
+from replicator.letters import drop_answered
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
+from replicator.sender import Sender
 from replicator.settings import Role
 from replicator.tuning import tune_garbage_collection
 
@@ -115,7 +117,6 @@ async def opened(settings: FunctionSettings) -> Function:
         sys.stdout.write("".join(line + "\n" for line in emf_lines(service, mapping.name, measured(ran))))
 
     return Function(
-        mapping,
         sources,
         phases,
         FunctionReports(DynamoReports(control, tables.reports), kinesis, now_us=_now_us),
@@ -139,7 +140,7 @@ def _applying(
 ) -> Source:
     source, target = (DynamoTable(dynamodb, mapping, side) for side in (direction.source, direction.target))
     transfers = DynamoTransfers(dynamodb, mapping.shape(direction.target))
-    sender = TimedSender(transfers, in_flight=settings.in_flight, time_left_s=clock.left_s)
+    sender = Sender(transfers, in_flight=settings.in_flight, time_left_s=clock.left_s)
     pipeline = ApplyPipeline(
         mapping,
         direction,
@@ -150,7 +151,7 @@ def _applying(
         now_us=_now_us,
         strays_since_us=lambda: phases.strays_since_us(direction.source),
     )
-    return Source(direction.value, pipeline, direction, sender)
+    return Source(direction.value, pipeline, sender, lambda: drop_answered(letters, mapping, direction, target))
 
 
 def _feed(settings: FunctionSettings, mapping: Migration, side: Side, kinesis: Kinesis, letters: DeadLetters) -> Source:

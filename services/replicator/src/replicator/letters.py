@@ -25,7 +25,7 @@ from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, TableShape
 from crossfade.ports.control import STRAY, DeadLetter, DeadLetters, Journal
-from crossfade.ports.sending import REFUSED, Sent
+from crossfade.ports.sending import REFUSED, NotSent, Sent
 from crossfade.ports.table import OwnedTable
 from replicator.records import Record
 
@@ -36,7 +36,7 @@ POISON: Final = "poison_record"
 UNMAPPABLE: Final = "unmappable"
 UNVERSIONED: Final = "unversioned"
 
-_REASONS: Final = {
+_REASONS: Final[dict[Verdict | NotSent, tuple[str, str]]] = {
     Verdict.CONFLICT: (CONFLICT, "the standby has this version with another content"),
     Verdict.UNVERSIONED: (UNVERSIONED, "the row there was neither imported nor transferred"),
 }
@@ -49,11 +49,11 @@ SETTLED_PAYLOAD_BYTES: Final = 300_000
 """A settled letter is replaced by later ones, so it has to be one item of the store: a larger record is left out."""
 
 
-def parks(ruling: Sent) -> tuple[str, str] | None:
-    """Return code and reason of a ruling that parks its transfer; None when it doesn't."""
-    if isinstance(ruling, Unfit):
-        return REFUSED, f"the table will never take this item: {ruling.because}"
-    return _REASONS.get(ruling)
+def parks(sent: Sent) -> tuple[str, str] | None:
+    """Return code and reason of an outcome that parks its transfer; None when it doesn't."""
+    if isinstance(sent, Unfit):
+        return REFUSED, f"the table will never take this item: {sent.because}"
+    return _REASONS.get(sent)
 
 
 TWO_ROWS: Final = (

@@ -29,14 +29,14 @@ from crossfade.core.values.shape import Direction
 from crossfade.core.values.waves import waves
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.dedup import Marks
-from crossfade.ports.sending import Sent, sent_name
+from crossfade.ports.sending import NotSent, Sent, sent_name
 from crossfade.runtime.retry import persist
 from replicator.interventions import Interventions, StrayRecord
 from replicator.kill_points import KillPoints
 from replicator.letters import POISON, UNMAPPABLE, Place, letter, parks
+from replicator.outcome import Account, BatchOutcome
 from replicator.records import Record
 from replicator.sender import Sender
-from replicator.tally import Tally
 from replicator.tracing import BatchTrace, batch_trace, note_but, note_verdicts
 
 log = structlog.get_logger()
@@ -50,8 +50,9 @@ while a copy that came too late says nothing of what the standby holds."""
 
 
 class _Decided(NamedTuple):
-    """A batch after the rule: transfers with the index of their record, and everything else."""
+    """A batch after the rule: each record decoded, transfers with the index of their record, and everything else."""
 
+    changes: list[Change | None]
     transfers: list[Transfer]
     places: list[int]
     strays: list[StrayRecord]
@@ -109,101 +110,112 @@ class ApplyPipeline:
         self._use_marks = use_marks
         self._strays_since_us = strays_since_us
 
-    async def apply(self, shard_id: str, records: Sequence[Record], tally: Tally) -> None:
-        """Apply, skip or park every record of a batch.
+    async def apply(self, shard_id: str, records: Sequence[Record]) -> BatchOutcome:
+        """Apply, skip or park every record of a batch, but for those that the sender had no time for.
 
         Args:
             shard_id: where they were read.
             records: in shard order.
-            tally: counts what became of them.
 
         Raises:
             CrossfadeError: a store refuses us for good; nothing may be acknowledged.
         """
-        decided = self._decided(records, tally, await self._strays_since_us())
+        account = Account()
+        decided = self._decided(records, account, await self._strays_since_us())
         trace = batch_trace.get()
         if decided.transfers:
-            await self._transfer(shard_id, records, decided, tally, trace)
+            await self._transfer(shard_id, records, decided, account, trace)
         if decided.strays:
-            await self._interventions.act(decided.strays, tally)
+            await self._interventions.act(decided.strays, account)
         for place, code, reason in decided.poison:
-            held_out = code == UNMAPPABLE and self._is_held_out(records[place])
-            await self._park(shard_id, records[place], tally, code=code, reason=reason, held_out=held_out)
+            change = decided.changes[place]
+            held_out = code == UNMAPPABLE and self._is_held_out(change)
+            await self._park(shard_id, records[place], change, account, code=code, reason=reason, held_out=held_out)
             if trace is not None:
                 trace.note(place, "parked")
         self._kill.reached("after-mark-before-ack")
+        return account.outcome()
 
-    def _decided(self, records: Sequence[Record], tally: Tally, strays_since_us: int) -> _Decided:
+    def _decided(self, records: Sequence[Record], account: Account, strays_since_us: int) -> _Decided:
+        changes: list[Change | None] = []
         transfers: list[Transfer] = []
         places: list[int] = []
         strays: list[StrayRecord] = []
         poison: list[tuple[int, str, str]] = []
-        decide, key_names, counts = self._decide, self._key_names, tally.counts
-        newest_us = tally.applied_commit_us
+        decide, key_names, counts = self._decide, self._key_names, account.counts
+        newest_us = account.applied_commit_us
         for place, record in enumerate(records):
-            code = POISON
             try:
                 change = decode_change(record.data, key_names)
-                code = UNMAPPABLE
+            except PoisonRecord as error:
+                changes.append(None)
+                poison.append((place, POISON, str(error)))
+                continue
+            changes.append(change)
+            try:
                 decision = decide(change, strays_since_us)
             except PoisonRecord as error:
-                poison.append((place, code, str(error)))
+                poison.append((place, UNMAPPABLE, str(error)))
                 continue
             if change.committed_us > newest_us:
                 newest_us = change.committed_us
             if not change.precise:
                 counts["imprecise"] += 1
-                tally.imprecise_last_us = max(tally.imprecise_last_us, change.committed_us)
+                account.imprecise_last_us = max(account.imprecise_last_us, change.committed_us)
             if isinstance(decision, Transfer):
                 transfers.append(decision)
                 places.append(place)
             elif isinstance(decision, Skip):
                 counts[decision.value] += 1
             else:
-                strays.append(StrayRecord(record, decision))
+                strays.append(StrayRecord(record, change, decision))
                 if isinstance(decision, StrayRemoval):
                     transfers.append(decision.transfer)
                     places.append(place)
         counts["records"] += len(records)
-        tally.applied_commit_us = newest_us
-        return _Decided(transfers, places, strays, poison)
+        account.applied_commit_us = newest_us
+        return _Decided(changes, transfers, places, strays, poison)
 
     async def _transfer(
         self,
         shard_id: str,
         records: Sequence[Record],
         decided: _Decided,
-        tally: Tally,
+        account: Account,
         trace: BatchTrace | None,
     ) -> None:
         transfers = decided.transfers
         kept, twins, dropped = coalesce(transfers)
-        tally.counts["coalesced"] += dropped
+        account.counts["coalesced"] += dropped
         suspects: list[int] = []
         if dropped:
             note_but(trace, range(len(transfers)), [*kept, *twins], decided.places, "coalesced")
         if self._use_marks:
             asked = kept
-            kept, suspects = await self._unmarked(transfers, kept, tally)
+            kept, suspects = await self._unmarked(transfers, kept, account)
             note_but(trace, asked, kept, decided.places, "deduplicated")
         settled: dict[Key, int] = {}
         if kept or twins:
             self._kill.reached("before-write")
             for wave in (kept, *waves((transfers[index].key, index) for index in twins)):
-                others = await self._send(transfers, wave, settled, tally)
+                others = await self._send(transfers, wave, settled, account)
                 note_verdicts(trace, wave, others, decided.places)
                 for index, verdict in others:
-                    if parks(verdict):
-                        await self._refused(shard_id, records, decided, index, verdict, tally)
+                    if verdict is NotSent.THROTTLED:
+                        account.again.append(decided.places[index])
+                    elif parks(verdict):
+                        await self._refused(shard_id, records, decided, index, verdict, account)
                     elif verdict is Verdict.STALE and not is_stamped(transfers[index].version):
                         suspects.append(index)
         for index in suspects:  # before the marks: after them, a repetition of the batch would find nothing suspect
-            await self._suspect(records[decided.places[index]], tally)
+            await self._suspect(decided.changes[decided.places[index]], account)
         if kept or twins:
             self._kill.reached("after-write-before-mark")
             await self._marks.mark(self._direction, settled)
 
-    async def _unmarked(self, transfers: list[Transfer], kept: list[int], tally: Tally) -> tuple[list[int], list[int]]:
+    async def _unmarked(
+        self, transfers: list[Transfer], kept: list[int], account: Account
+    ) -> tuple[list[int], list[int]]:
         """Return what has to be written, and which of the rest is unstamped where the target is stamped."""
         marks = await self._marks.seen(self._direction, [transfers[index].key for index in kept])
         todo, suspects = [], []
@@ -212,11 +224,11 @@ class ApplyPipeline:
                 todo.append(index)
             elif is_stamped(marked) and not is_stamped(transfers[index].version):
                 suspects.append(index)
-        tally.counts["deduplicated"] += len(kept) - len(todo)
+        account.counts["deduplicated"] += len(kept) - len(todo)
         return todo, suspects
 
     async def _send(
-        self, transfers: list[Transfer], wave: list[int], settled: dict[Key, int], tally: Tally
+        self, transfers: list[Transfer], wave: list[int], settled: dict[Key, int], account: Account
     ) -> list[tuple[int, Sent]]:
         """Write transfers of different keys; note which are settled; return those that were not simply applied."""
         others: list[tuple[int, Sent]] = []
@@ -226,32 +238,37 @@ class ApplyPipeline:
                 settled[transfers[index].key] = transfers[index].version
                 continue
             others.append((index, verdict))
-            tally.counts[sent_name(verdict)] += 1
+            account.counts[sent_name(verdict)] += 1
             if verdict in SETTLED:
                 settled[transfers[index].key] = transfers[index].version
-        tally.counts["applied"] += len(wave) - len(others)
+        account.counts["applied"] += len(wave) - len(others)
         return others
 
     async def _refused(
-        self, shard_id: str, records: Sequence[Record], decided: _Decided, index: int, verdict: Sent, tally: Tally
+        self, shard_id: str, records: Sequence[Record], decided: _Decided, index: int, verdict: Sent, account: Account
     ) -> None:
         code, reason = parks(verdict) or ("", "")
-        version, record = decided.transfers[index].version, records[decided.places[index]]
-        held_out = isinstance(verdict, Unfit) and self._is_held_out(record)
-        await self._park(shard_id, record, tally, code=code, reason=reason, version=version, held_out=held_out)
+        version, place = decided.transfers[index].version, decided.places[index]
+        record, change = records[place], decided.changes[place]
+        held_out = isinstance(verdict, Unfit) and self._is_held_out(change)
+        await self._park(
+            shard_id, record, change, account, code=code, reason=reason, version=version, held_out=held_out
+        )
 
-    async def _suspect(self, record: Record, tally: Tally) -> None:
+    async def _suspect(self, change: Change | None, account: Account) -> None:
         """An unstamped write met a stamped standby: lift its owner, if that still has no version (rule 5)."""
-        change = decode_change(record.data, self._key_names)
+        if change is None:
+            return
         raw = None if change.new is None else change.new.get(MV)
         seen = None if raw is None else wire.number(raw)
-        await self._interventions.lift_if_stamped(change.key, seen, tally)
+        await self._interventions.lift_if_stamped(change.key, seen, account)
 
     async def _park(
         self,
         shard_id: str,
         record: Record,
-        tally: Tally,
+        change: Change | None,
+        account: Account,
         *,
         code: str,
         reason: str,
@@ -260,24 +277,16 @@ class ApplyPipeline:
     ) -> None:
         """Keep a record with its payload; or, of a key that was held out, count it: its row itself says so."""
         if held_out:
-            tally.counts["held_out"] += 1
+            account.counts["held_out"] += 1
             return
         place = Place(self._role, shard_id, record.sequence_number)
-        change = self._readable(record)
         each = letter(place, record, change, code=code, reason=reason, version=version, now_us=self._now_us())
         await persist(lambda: self._letters.park(each))
-        tally.counts["parked"] += 1
+        account.park(each)
         log.error("parked", code=code, reason=reason, sequence=each.sequence, key=each.key.decode())
 
-    def _is_held_out(self, record: Record) -> bool:
-        change = self._readable(record)
+    def _is_held_out(self, change: Change | None) -> bool:
         try:
             return change is not None and change.new is not None and is_held_out(parse_item(change.new, self._source))
         except PoisonRecord:
             return False
-
-    def _readable(self, record: Record) -> Change | None:
-        try:
-            return decode_change(record.data, self._key_names)
-        except PoisonRecord:
-            return None

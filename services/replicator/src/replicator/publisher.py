@@ -22,8 +22,8 @@ from crossfade.ports.control import DeadLetters
 from crossfade.runtime.retry import persist
 from replicator.kill_points import KillPoints
 from replicator.letters import POISON, Place, letter
+from replicator.outcome import Account, BatchOutcome
 from replicator.records import Record
-from replicator.tally import Tally
 
 log = structlog.get_logger()
 
@@ -70,39 +70,40 @@ class FeedPipeline:
         self._now_us = now_us
         self._kill = kill or KillPoints()
 
-    async def apply(self, shard_id: str, records: Sequence[Record], tally: Tally) -> None:
+    async def apply(self, shard_id: str, records: Sequence[Record]) -> BatchOutcome:
         """Publish every event of a batch; the stream has them all when this returns.
 
         Args:
             shard_id: where the records were read.
             records: in shard order.
-            tally: counts.
 
         Raises:
             CrossfadeError: the stream refuses us for good.
         """
+        account = Account()
         events: list[tuple[bytes, tuple[str, bytes]]] = []
         for record in records:
             change: Change | None = None
             try:
                 change = decode_change(record.data, self._shape.key)
                 if not self._belongs(change.key):
-                    tally.counts["not_ours"] += 1
+                    account.counts["not_ours"] += 1
                     continue
                 found = events_of(change, self._side)
             except PoisonRecord as error:
-                await self._park(shard_id, record, change, str(error), tally)
+                await self._park(shard_id, record, change, str(error), account)
                 continue
-            tally.applied_commit_us = max(tally.applied_commit_us, change.committed_us)
+            account.applied_commit_us = max(account.applied_commit_us, change.committed_us)
             place = partition_key(change.key) if found else ""
             events += [(change.key, (place, encode_published(event))) for event in found]
-        tally.counts["records"] += len(records)
+        account.counts["records"] += len(records)
         self._kill.reached("before-write")
         for wave in waves(events):
             await self._publish(wave)
             self._kill.reached("between-writes")
-        tally.counts["published"] += len(events)
+        account.counts["published"] += len(events)
         self._kill.reached("after-mark-before-ack")
+        return account.outcome()
 
     async def _publish(self, wave: list[tuple[str, bytes]]) -> None:
         left = wave
@@ -116,9 +117,9 @@ class FeedPipeline:
 
         await persist(attempt)
 
-    async def _park(self, shard_id: str, record: Record, change: Change | None, reason: str, tally: Tally) -> None:
+    async def _park(self, shard_id: str, record: Record, change: Change | None, reason: str, account: Account) -> None:
         place = Place(self._role, shard_id, record.sequence_number)
         each = letter(place, record, change, code=POISON, reason=reason, now_us=self._now_us())
         await persist(lambda: self._letters.park(each))
-        tally.counts["parked"] += 1
+        account.park(each)
         log.error("parked", code=POISON, reason=reason, sequence=each.sequence, key=each.key.decode())

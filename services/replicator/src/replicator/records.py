@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from replicator.tally import Tally
+from replicator.outcome import BatchOutcome
 
 
 class Record(Protocol):
@@ -23,5 +23,5 @@ class Record(Protocol):
 class Pipeline(Protocol):
     """What a consumer feeds."""
 
-    async def apply(self, shard_id: str, records: Sequence[Record], tally: Tally) -> None:
-        """Apply, skip or park every record of a batch."""
+    async def apply(self, shard_id: str, records: Sequence[Record]) -> BatchOutcome:
+        """Apply, skip or park every record of a batch, but for those that the outcome asks for again."""

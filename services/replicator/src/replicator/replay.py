@@ -7,6 +7,7 @@ run asks the table itself, not the marks.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Mapped
 from pathlib import Path
@@ -183,23 +184,20 @@ class Summary(NamedTuple):
     parked: list[Parked]
 
 
-async def replay(
-    records: Sequence[Record], pipeline: ApplyPipeline, letters: DeadLetters, *, origin: str, execute: bool
-) -> Summary:
+async def replay(records: Sequence[Record], pipeline: ApplyPipeline, *, origin: str, execute: bool) -> Summary:
     """Apply records in batches.
 
     Args:
         records: in the order of the file.
         pipeline: see `apply_pipeline`.
-        letters: the store that the pipeline parks in.
         origin: stands for the shard in parked letters.
         execute: whether the pipeline writes.
     """
-    tally = Tally()
+    tally, parked, prefix = Tally(), list[Parked](), f"{origin}:"
     for start in range(0, len(records), BATCH):
-        await pipeline.apply(origin, records[start : start + BATCH], tally)
-    prefix = f"{origin}:"
-    parked = [_parked(each) for each in await letters.all() if each.sequence.startswith(prefix)]
+        outcome = await pipeline.apply(origin, records[start : start + BATCH])
+        tally.add(outcome)
+        parked += [_parked(each) for each in outcome.parked if each.sequence.startswith(prefix)]
     return Summary(execute, {name: count for name, count in sorted(tally.counts.items()) if count}, parked)
 
 
@@ -266,14 +264,13 @@ class Redrive:
         if each.code in (STRAY, DIVERGED):
             return Redriven(each.role, each.sequence, False, {}, LEFT_ALONE if each.code == STRAY else TWO_ROWS)
         again = MemoryDeadLetters()
-        tally = Tally()
         shard_id, record = record_of(each)
-        await self._pipeline(each.role, again).apply(shard_id, [record], tally)
+        counted = Counter((await self._pipeline(each.role, again).apply(shard_id, [record])).counts)
         left = await again.all()
         if left and left[0].code == UNMAPPABLE and await self._is_overtaken(Direction(each.role), record):
             left = []
-            tally.counts.subtract(("parked",))
-            tally.counts["overtaken"] += 1
+            counted.subtract(("parked",))
+            counted["overtaken"] += 1
         strays = [*(letter for letter in left if letter.code == STRAY), *await again.settled()]
         if strays and len(left) == len([letter for letter in left if letter.code == STRAY]):
             left = []  # it has letters of its own by now, which say what it is
@@ -281,7 +278,7 @@ class Redrive:
                 await self._letters.park(stray)
         if self._execute and not left:
             await self._letters.remove(each)
-        counts = {name: count for name, count in sorted(tally.counts.items()) if count}
+        counts = {name: count for name, count in sorted(counted.items()) if count}
         return Redriven(each.role, each.sequence, not left, counts, left[0].reason if left else "")
 
     async def _is_overtaken(self, direction: Direction, record: Record) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from replicator.outcome import BatchOutcome
+
 
 class Tally:
-    """Totals of one shard since the start of the process.
+    """Totals of one shard since the start of the process; see `replicator.outcome.BatchOutcome`.
 
     Attributes:
         counts: "records", and what became of them.
@@ -22,7 +24,9 @@ class Tally:
         self.foreign_last_us = 0
         self.imprecise_last_us = 0
 
-    def stray(self, committed_us: int) -> None:
-        """Count a stray. What was found is in its letter, so nothing else need be remembered."""
-        self.counts["foreign"] += 1
-        self.foreign_last_us = max(self.foreign_last_us, committed_us)
+    def add(self, outcome: BatchOutcome) -> None:
+        """Add a batch."""
+        self.counts.update(outcome.counts)
+        self.applied_commit_us = max(self.applied_commit_us, outcome.applied_commit_us)
+        self.foreign_last_us = max(self.foreign_last_us, outcome.foreign_last_us)
+        self.imprecise_last_us = max(self.imprecise_last_us, outcome.imprecise_last_us)

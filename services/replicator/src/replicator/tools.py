@@ -86,7 +86,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             )
             path = Path(options.file)
             summary = await replay(
-                list(records_of(path)), pipeline, store, origin=f"replay-{path.name}", execute=options.execute
+                list(records_of(path)), pipeline, origin=f"replay-{path.name}", execute=options.execute
             )
             _print(summary, options, _summary_lines(summary))
             return LEFT if summary.parked else 0

@@ -43,8 +43,8 @@ from crossfade.runtime.telemetry.schema import Attribute
 from crossfade.runtime.telemetry.span_contract import APPLY, BATCH, PUBLISH, RECEIVE
 from crossfade.runtime.telemetry.spans import Value
 from replicator.letters import parks
+from replicator.outcome import BatchOutcome
 from replicator.records import Pipeline, Record
-from replicator.tally import Tally
 
 KINESIS: Final = "aws.kinesis"
 _SAMPLED: Final = re.compile(rb'-01"').search
@@ -211,30 +211,35 @@ class Observed:
         self._target = mapping.shape(side.other).table
         self._now_us = now_us
         self.arrival_lag_s: dict[str, tuple[float, float]] = {}
+        self._newest_us: dict[str, int] = {}
 
-    async def apply(self, shard_id: str, records: Sequence[Record], tally: Tally) -> None:
+    async def apply(self, shard_id: str, records: Sequence[Record]) -> BatchOutcome:
         """See `Pipeline`."""
-        started_s, newest_us = time.perf_counter(), tally.applied_commit_us
+        started_s = time.perf_counter()
         trace = self._begun(shard_id, records) if self._telemetry.traces else None
         if trace is None:
-            await self._pipeline.apply(shard_id, records, tally)
+            outcome = await self._pipeline.apply(shard_id, records)
         else:
-            await self._in_trace(trace, shard_id, records, tally)
+            outcome = await self._in_trace(trace, shard_id, records)
         taken_s = time.perf_counter() - started_s
         span = None if trace is None else trace.span
         self._telemetry.record(BATCH_DURATION, taken_s, {GROUP: self._role}, span)
-        if tally.applied_commit_us > newest_us and records:
-            # An old duplicate raises nothing, and so is not taken for a lag.
+        self._note_arrival(shard_id, records, outcome.applied_commit_us)
+        return outcome
+
+    def _note_arrival(self, shard_id: str, records: Sequence[Record], committed_us: int) -> None:
+        """Note how long the newest record was on its way; an old duplicate is no lag."""
+        if committed_us > self._newest_us.get(shard_id, 0):
+            self._newest_us[shard_id] = committed_us
             arrived_s = float(getattr(records[-1], "arrived_s", 0.0))
             if arrived_s:
-                lag_s = max(0.0, arrived_s - tally.applied_commit_us / 1e6)
-                self.arrival_lag_s[shard_id] = (lag_s, time.monotonic())
+                self.arrival_lag_s[shard_id] = (max(0.0, arrived_s - committed_us / 1e6), time.monotonic())
 
-    async def _in_trace(self, trace: BatchTrace, shard_id: str, records: Sequence[Record], tally: Tally) -> None:
+    async def _in_trace(self, trace: BatchTrace, shard_id: str, records: Sequence[Record]) -> BatchOutcome:
         token = batch_trace.set(trace)
         try:
             with trace.span:
-                await self._pipeline.apply(shard_id, records, tally)
+                return await self._pipeline.apply(shard_id, records)
         except Exception as error:
             trace.close(str(getattr(error, "code", type(error).__name__)))
             raise
