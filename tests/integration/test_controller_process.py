@@ -82,6 +82,7 @@ def environment(aws: Endpoints, flags: Path) -> dict[str, str]:
         "CROSSFADE_REPORT_S": "3",
         "CROSSFADE_LEASE_S": "2",
         "CROSSFADE_METRIC_PERIOD_S": "1",
+        "CROSSFADE_DOOR_S": "60",
     }
 
 
@@ -107,18 +108,11 @@ def start_controller(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
 @contextlib.contextmanager
 def verifier(env: dict[str, str]) -> Iterator[str]:
     """A verifier, which `plan` and `start` ask whether it is there; yields its base URL."""
-    of_controller = (
-        "BUCKET",
-        "FLAG_FILE",
-        "VERIFIER_URL",
-        "SETTLING_S",
-        "EVIDENCE_S",
-        "FACTS_S",
-        "REPORT_S",
-        "LEASE_S",
-    )
-    known = {name: value for name, value in env.items() if name not in {f"CROSSFADE_{each}" for each in of_controller}}
-    known.pop("CROSSFADE_METRIC_PERIOD_S", None)
+    known = {
+        name: value
+        for name, value in env.items()
+        if not name.startswith("CROSSFADE_") or name in {"CROSSFADE_REGION", "CROSSFADE_AWS_ENDPOINT_URL"}
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "verifier.main"], env=known, stdout=subprocess.PIPE, text=True, bufsize=1
     )
@@ -199,6 +193,9 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
     assert plan["sample"]["ours"] == 44
     assert plan["sample"]["staying"] == 3
     assert plan["sample"]["whole"]
+    alone = env | {"CROSSFADE_DOOR_S": "0"}
+    code, alone_told, _ = await asyncio.to_thread(crossfade, alone, "start", "--execute")
+    assert (code, alone_told["code"]) == (1, "no_controller"), "nobody would carry it out, so nothing is written"
     controller, _ = await asyncio.to_thread(start_controller, env)
     stop = asyncio.Event()
     fleet = None
@@ -206,7 +203,7 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
         code, dry, _ = await asyncio.to_thread(crossfade, env, "start")
         assert (code, dry["outcome"], dry["phase"]) == (0, "dry run", "PLANNED")
         code, asked, _ = await asyncio.to_thread(crossfade, env, "start", "--execute")
-        assert (code, asked["outcome"]) == (0, "asked")
+        assert (code, asked["outcome"], asked["entry"]) == (0, "asked", 1)
         fleet = asyncio.create_task(pretend_to_be_a_fleet(aws, flags, stop))
         await asyncio.sleep(1.5)
         controller.send_signal(signal.SIGKILL)

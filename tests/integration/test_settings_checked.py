@@ -121,6 +121,10 @@ WRONG: dict[str, tuple[str, ...]] = {
     "flag_config_map": ("Flags", "a/b/c", "flags"),  # the last: this is no pod
     "http_port": (*PORTS, "8081"),
     "verifier_url": ("verifier:8080", f"http://me:{SECRET}@verifier", "http://", "http://verifier:http"),
+    "controller_url": ("controller:8080", f"http://me:{SECRET}@controller", "http://", "http://controller:http"),
+    "door_s": NUMBERS,
+    "intent_s": (*NUMBERS, "0"),
+    "operators": ("ann", '"ann"', "[1]"),
     "bucket": ("a", "Bucket", "a/b", "s3://bucket"),
     "bucket_prefix": ("", "/a", "a/", "a//b", "a b"),
     "shards": (*NUMBERS, "0"),

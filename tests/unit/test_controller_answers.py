@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from controller.answering import Console
 from controller.cli import main, parser
 from controller.commands import ask, journal, status
 from controller.failing import DONE, INTERRUPTED, failed
@@ -18,8 +17,9 @@ from controller.journaling import since_of
 from controller.planning import check_plan
 from controller.render import plan_text, status_text
 from controller.status import status_of
+from controller_console import console_of
 from controller_world import Town, settled
-from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
+from crossfade.adapters.memory.control import ControlStore, MemoryStatusBoard
 from crossfade.contracts.status import Status, schema
 from crossfade.core.migration.cures import CURES
 from crossfade.core.migration.gates import (
@@ -35,10 +35,6 @@ from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.values.errors import ConfigError, StateMissing, StoreUnavailable
 
 RUNBOOKS = Path(__file__).parents[2] / "deploy/runbooks"
-
-
-def console_of(store: ControlStore, *, as_json: bool = True) -> Console:
-    return Console(MemoryJournal(store, who="ann"), MemoryStatusBoard(store), "engagement", as_json)
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

@@ -7,22 +7,18 @@ from typing import Any
 
 import pytest
 
-from controller.answering import Console
 from controller.cli import arguments_of, main, parser
 from controller.commands import ask, status
 from controller.failing import DONE, REFUSED, SHUT, TIMEOUT
 from controller.planning import check_plan
 from controller.render import plan_text, status_text
 from controller.status import status_of
+from controller_console import console_of
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
 from crossfade.core.migration.phases import Intent
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.ports.control import Entry
-
-
-def console_of(store: ControlStore, *, as_json: bool = True) -> Console:
-    return Console(MemoryJournal(store, who="ann"), MemoryStatusBoard(store), "engagement", as_json)
 
 
 async def dual_write_town() -> Town:
@@ -261,7 +257,7 @@ async def test_a_wait_outlasts_a_store_that_does_not_answer_for_a_moment(capsys:
     number = len(town.store.journal) + 1
     journal = Faltering(town.store, who="ann")
     journal.failures = 2
-    console = Console(journal, MemoryStatusBoard(town.store), "engagement", False)
+    console = console_of(town.store, as_json=False)._replace(journal=journal)
 
     async def controller() -> None:
         await run(town, lambda: town.outcome(number) is not None)

@@ -163,7 +163,7 @@ async def test_an_abort_before_ramping_sends_the_canary_home_and_stops_dual_writ
     town = Town()
     await settled(town, "start", exclude=[])
     await run(town, lambda: town.tables[Side.NEW].item(CANARY) is not None)
-    ctx, _ = await settled(town, "abort")
+    ctx, _ = await settled(town, "abort", confirm="engagement")
     assert ctx.state.phase is Phase.ABORTED
     assert not town.flags.current().dual_write
     assert town.owners()[Side.NEW] == 0
@@ -175,15 +175,16 @@ async def test_an_abort_after_a_rollback_waits_for_all_keys_to_be_back() -> None
     await settled(town, "cutover")
     await town.ask("rollback")
     await run(town, lambda: town.entries("phase")[-1].body["to"] == "ROLLED_BACK")
-    ctx, _ = await settled(town, "abort")
+    ctx, _ = await settled(town, "abort", confirm="engagement")
     assert ctx.state.phase is Phase.ABORTED
     assert town.owners()[Side.NEW] == 0
 
 
 async def test_a_rollback_is_refused_once_complete_is_published() -> None:
-    town = Town()
+    town = Town(revoke_command=["revoke"])
     await to_ramping(town)
     await settled(town, "cutover")
+    town.command_exit = 1
     completing = await town.ask("complete", confirm="engagement", revoked=False)
     await run(town, lambda: town.flags.current().document.complete)
     number = await town.ask("rollback")
@@ -192,7 +193,8 @@ async def test_a_rollback_is_refused_once_complete_is_published() -> None:
     assert outcome is not None
     assert outcome["outcome"] == "refused"
     assert town.outcome(completing) is None  # it waits for the revocation
-    await settled(town, "complete", confirm="engagement", revoked=True)
+    town.command_exit = 0
+    await run(town, lambda: town.outcome(completing) is not None)
 
 
 async def test_complete_wants_the_migrations_name_in_writing() -> None:

@@ -69,7 +69,7 @@ async def test_the_way_back_waits_for_the_resume_and_says_so(verb: str, phase: s
         await settled(town, "ramp", share=5_000)
     _, driver = await town.start()
     await town.ask("pause")
-    number = await town.ask(verb)
+    number = await town.ask(verb, **({"confirm": "engagement"} if verb == "abort" else {}))
     await ticks(town, driver, QUIET_TICKS)
     assert town.entries("phase")[-1].body["to"] == phase
     assert town.outcome(number) is None

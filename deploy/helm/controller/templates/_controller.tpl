@@ -8,8 +8,20 @@ flags: ""
 ports:
   http: 8080
 from:
-  {{- toYaml .Values.clients | nindent 2 }}
+  # the CLI in a controller's pod, whichever of them drives
+  - podSelector:
+      matchLabels:
+        app.kubernetes.io/name: controller
+  {{- with .Values.clients }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 more: |
+  - to:
+      - podSelector:
+          matchLabels:
+            app.kubernetes.io/name: controller
+    ports:
+      - port: http
   - to:
       - podSelector:
           matchLabels:
@@ -32,6 +44,8 @@ more: |
 {{- include "crossfade.env" . }}
 - name: CROSSFADE_HTTP_PORT
   value: "8080"
+- name: CROSSFADE_CONTROLLER_URL
+  value: {{ printf "%s://%s:8080" (ternary "https" "http" (ne .shared.tls.secretName "")) (include "crossfade.fullname" .root) }}
 - name: CROSSFADE_FLAG_CONFIG_MAP
   value: {{ printf "%s/%s" .root.Release.Namespace .shared.flags.configMap }}
 - name: CROSSFADE_VERIFIER_URL

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from controller.knocking import Knocker
+from controller.state import Migration
 from crossfade.ports.control import Journal, StatusBoard
 
 
 class Console(NamedTuple):
-    """A terminal, or a program that reads JSON, and the tables that answers are read from."""
+    """A terminal, or a program that reads JSON, and the tables that answers are read from.
+
+    Attributes:
+        journal, board: read.
+        migration: its name.
+        json: whether answers are JSON.
+        door: where commands go; None where none is given.
+        leaves: what an abort would leave.
+    """
 
     journal: Journal
     board: StatusBoard
     migration: str
     json: bool
+    door: Knocker | None = None
+    leaves: Callable[[Migration], Sequence[str]] = lambda _state: ()
 
     def say(self, text: str) -> None:
         """Tell the operator; not part of the answer."""

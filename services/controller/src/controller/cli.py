@@ -17,7 +17,7 @@ exit codes:
   0  done; of a dry run: it would be done now
   1  an error; nothing is known to have changed
   2  wrong usage, settings or mapping
-  3  refused, or superseded by another command
+  3  refused; superseded by another command; withdrawn or expired
   4  of a dry run and of plan: something stands in its way now
   5  --timeout passed; the command goes on, `crossfade status` tells
   130  Ctrl-C; a command that was asked for goes on
@@ -39,6 +39,7 @@ a migration, from first to last:
   crossfade complete --confirm NAME --revoked --execute --wait
 when in doubt:
   crossfade status                                phase, gates, lags, what it waits for
+  crossfade withdraw --execute                    takes a waiting command back
   crossfade pause --execute                       the migration stands still; clients notice nothing
   crossfade rollback --execute --wait             from RAMPING to BAKING: all keys go back, nothing is lost
 """
@@ -60,7 +61,9 @@ _COMMANDS: Final = {
     "up the keys that could not move",
     "rollback": "move all keys back to the legacy table, until `complete`; while paused it waits for `resume`",
     "complete": "end the migration for good; wants the migration's name in writing",
-    "abort": "give the migration up, before RAMPING or after a rollback; while paused it waits for `resume`",
+    "abort": "give the migration up for good, before RAMPING or after a rollback; wants its name in writing, which is "
+    "spent then; while paused it waits for `resume`",
+    "withdraw": "take back a command that is waiting or under way; what it has begun goes on or stays",
 }
 
 
@@ -102,79 +105,100 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.add_argument("--json", action="store_true", help="answer in JSON; 64-bit numbers are strings")
-        if name == "control":
-            one.add_argument(
-                "what", choices=["create"], help="create: those that are missing; says what exists already"
-            )
-        if name == "status":
-            one.add_argument("--schema", action="store_true", help="print the JSON schema of --json, and ask nobody")
-        if name == "journal":
-            one.add_argument(
-                "--since",
-                type=_since,
-                default=(0, 0),
-                metavar="WHEN",
-                help="an entry's number; 90s, 15m, 2h or 3d ago; or a time, 2026-11-28T09:00 (UTC)",
-            )
-        if name in {"status", "journal"}:
-            continue
-        one.add_argument("--execute", action="store_true", help="do it; without this nothing changes")
-        if name == "control":
-            continue
-        if name == "plan":
-            one.add_argument(
-                "--writes-per-s", type=_rate, metavar="N", help="owner writes at the peak; without it 1,000 are assumed"
-            )
-            continue
-        one.add_argument("--wait", action="store_true", help="wait until it is done, and say for what")
-        one.add_argument("--timeout", type=float, metavar="S", help="of --wait, in seconds; default: no end")
-        if name == "ramp":
-            one.add_argument("percent", type=_percent, metavar="PERCENT", help="0 to 100, steps of 0.01")
-        if name == "start":
-            one.add_argument(
-                "--exclude",
-                action="append",
-                default=[],
-                metavar="KEY",
-                help="encoded key of a row to leave out of the snapshot, as the error names it; repeat for more",
-            )
-            one.add_argument(
-                "--exclude-from",
-                type=_keys_of,
-                default=[],
-                metavar="FILE",
-                help="leave out each key of a file: one encoded key a line, or JSON with `key`, as in the file of rows "
-                "that can't be mapped; gzip if its name ends so",
-            )
-            one.add_argument("--exclude-unknown", action="store_true", help="leave out keys that have no row now, too")
-            one.add_argument(
-                "--fresh-export",
-                action="store_true",
-                help="in SNAPSHOT, before the import: export once more, with rows as they are now; only keys that this "
-                "command excludes are left out of it",
-            )
-        if name in {"rollback", "complete"}:
-            one.add_argument(
-                "--discard-diverged",
-                type=_count,
-                metavar="N",
-                help="discard the letters of exactly N writes outside the protocol and keys whose rows differ, as "
-                "`status` counts them; the journal keeps each with its payload",
-            )
-        if name == "complete":
-            one.add_argument(
-                "--leave-behind",
-                type=_count,
-                metavar="N",
-                help="leave exactly N keys that can't move in the legacy table, where nobody can write them any more",
-            )
-            one.add_argument("--confirm", metavar="NAME", default="", help="name of the migration, in writing")
-            one.add_argument(
-                "--revoked",
-                action="store_true",
-                help="you have taken away the API's right to write the legacy table (without CROSSFADE_REVOKE_COMMAND)",
-            )
+        _add_options(one, name)
     return top
+
+
+def _add_options(one: argparse.ArgumentParser, name: str) -> None:
+    if name == "control":
+        one.add_argument("what", choices=["create"], help="create: those that are missing; says what exists already")
+    if name == "status":
+        one.add_argument("--schema", action="store_true", help="print the JSON schema of --json, and ask nobody")
+    if name == "journal":
+        one.add_argument(
+            "--since",
+            type=_since,
+            default=(0, 0),
+            metavar="WHEN",
+            help="an entry's number; 90s, 15m, 2h or 3d ago; or a time, 2026-11-28T09:00 (UTC)",
+        )
+    if name in {"status", "journal"}:
+        return
+    one.add_argument("--execute", action="store_true", help="do it; without this nothing changes")
+    if name == "control":
+        return
+    if name == "plan":
+        one.add_argument(
+            "--writes-per-s", type=_rate, metavar="N", help="owner writes at the peak; without it 1,000 are assumed"
+        )
+        return
+    _add_intent_options(one, name)
+
+
+def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
+    one.add_argument("--wait", action="store_true", help="wait until it is done, and say for what")
+    one.add_argument("--timeout", type=float, metavar="S", help="of --wait, in seconds; default: no end")
+    one.add_argument(
+        "--expires",
+        type=_hours,
+        metavar="HOURS",
+        help="how long it may wait before anything is done for it; default: the controller's CROSSFADE_INTENT_S",
+    )
+    if name == "withdraw":
+        one.add_argument(
+            "entry",
+            type=_count,
+            nargs="?",
+            metavar="ENTRY",
+            help="its journal entry, as status names it",
+        )
+    if name == "ramp":
+        one.add_argument("percent", type=_percent, metavar="PERCENT", help="0 to 100, steps of 0.01")
+    if name == "start":
+        one.add_argument(
+            "--exclude",
+            action="append",
+            default=[],
+            metavar="KEY",
+            help="encoded key of a row to leave out of the snapshot, as the error names it; repeat for more",
+        )
+        one.add_argument(
+            "--exclude-from",
+            type=_keys_of,
+            default=[],
+            metavar="FILE",
+            help="leave out each key of a file: one encoded key a line, or JSON with `key`, as in the file of rows "
+            "that can't be mapped; gzip if its name ends so",
+        )
+        one.add_argument("--exclude-unknown", action="store_true", help="leave out keys that have no row now, too")
+        one.add_argument(
+            "--fresh-export",
+            action="store_true",
+            help="in SNAPSHOT, before the import: export once more, with rows as they are now; only keys that this "
+            "command excludes are left out of it",
+        )
+    if name in {"rollback", "complete"}:
+        one.add_argument(
+            "--discard-diverged",
+            type=_count,
+            metavar="N",
+            help="discard the letters of exactly N writes outside the protocol and keys whose rows differ, as "
+            "`status` counts them; the journal keeps each with its payload",
+        )
+    if name in {"complete", "abort"}:
+        one.add_argument("--confirm", metavar="NAME", default="", help="name of the migration, in writing")
+    if name == "complete":
+        one.add_argument(
+            "--leave-behind",
+            type=_count,
+            metavar="N",
+            help="leave exactly N keys that can't move in the legacy table, where nobody can write them any more",
+        )
+        one.add_argument(
+            "--revoked",
+            action="store_true",
+            help="you have taken away the API's right to write the legacy table (without CROSSFADE_REVOKE_COMMAND)",
+        )
 
 
 def _since(text: str) -> tuple[int, int]:
@@ -194,6 +218,11 @@ def _rate(text: str) -> float:
     if not 0 < rate < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is no rate above 0 and below a billion")
     return rate
+
+
+def _hours(text: str) -> float:
+    """Return hours in seconds."""
+    return _rate(text) * 3600
 
 
 def _count(text: str) -> int:
@@ -251,6 +280,10 @@ def arguments_of(asked: argparse.Namespace) -> dict[str, Any]:
     if asked.command == "complete":
         counts = {"discard_diverged": asked.discard_diverged, "leave_behind": asked.leave_behind}
         return {"confirm": asked.confirm, "revoked": asked.revoked, **_given(counts)}
+    if asked.command == "abort":
+        return {"confirm": asked.confirm}
+    if asked.command == "withdraw":
+        return {"entry": asked.entry}
     if asked.command == "rollback":
         return _given({"discard_diverged": asked.discard_diverged})
     return {}

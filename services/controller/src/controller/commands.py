@@ -14,9 +14,11 @@ from typing import Any, Final
 import msgspec
 
 from controller.answering import Console
+from controller.asking import ENTRY, left_by_abort, pending_json, refusal
 from controller.failing import DONE, REFUSED, SHUT, failed, failure
 from controller.journaling import journal_json, journal_text
-from controller.render import plan_text, status_text
+from controller.knocking import NO_CONTROLLER, Knocker, NotTaken, Refused
+from controller.render import intent_text, plan_text, status_text
 from controller.settings import ControllerSettings
 from controller.state import Migration, fold
 from controller.waiting import DEAF_S, POLL_S, Wait
@@ -26,10 +28,12 @@ from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.wire import Wire, WireConfig
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.gates import GateResult, heartbeats
-from crossfade.core.migration.phases import Intent, Phase, check_intent
-from crossfade.core.values.errors import CrossfadeError, IllegalTransition, StateMissing
+from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.values.clocks import utc
+from crossfade.core.values.errors import CrossfadeError, StateMissing
 from crossfade.runtime.operator import operator_name
 from crossfade.runtime.settings import read_settings
+from crossfade.runtime.tls import client_context
 
 SILENT_S: Final = 30.0
 """A status that seems older than this, or comes from the future, is looked at once more: if it stands still it is old.
@@ -37,6 +41,9 @@ Two machines' clocks alone don't decide."""
 
 FRESH_S: Final = 2.0
 """How long `status` waits for a status that knows the whole journal; the controller tells one a second."""
+
+_BESIDE: Final = {Intent.PAUSE, Intent.RESUME, Intent.WITHDRAW}
+"""They replace no other command."""
 
 _GATED: Final = {Intent.RAMP, Intent.CUTOVER, Intent.COMPLETE}
 
@@ -46,15 +53,16 @@ MEANING: Final = {
     Intent.CUTOVER: "publish share 100 %, and hand over every key that nobody touches, or that could not move before",
     Intent.ROLLBACK: "publish share 0 % with a higher generation, and hand every key back",
     Intent.COMPLETE: "declare the new table the only owner; there is no way back after that",
-    Intent.ABORT: "switch dual writes off and end the migration; streams and the new table stay",
+    Intent.ABORT: "switch dual writes off and end the migration for good: its name is spent",
     Intent.PAUSE: "hold phases, flags, sweeper, snapshot and repairs; clients, replication and help go on",
+    Intent.WITHDRAW: "take back a command that is waiting; what it has begun goes on or stays",
     Intent.RESUME: "let the migration go on, and the command that is waiting for it",
 }
 
 
 REVOKED: Final = (
-    "past the point of no return it wants the API's right to write the legacy table taken away: by the controller's "
-    "CROSSFADE_REVOKE_COMMAND, or by you, and --revoked says so"
+    "before the point of no return it has to know how the API loses its right to write the legacy table: by the "
+    "controller's CROSSFADE_REVOKE_COMMAND, or by you, and --revoked says so"
 )
 
 
@@ -75,6 +83,16 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                 DynamoStatusBoard(control, tables.heartbeats),
                 mapping.name,
                 asked.json,
+                Knocker(
+                    DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common")),
+                    DynamoStatusBoard(control, tables.heartbeats),
+                    migration=mapping.name,
+                    operator=operator_name(),
+                    url=settings.controller_url,
+                    patience_s=settings.door_s,
+                    tls=client_context(settings.tls) if settings.tls else None,
+                ),
+                lambda state: left_by_abort(mapping, settings.streams, state),
             )
             await _check(settings, console)
             if asked.command == "status":
@@ -88,6 +106,7 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                 execute=asked.execute,
                 wait=asked.wait,
                 timeout_s=asked.timeout,
+                expires_s=asked.expires,
             )
     except CrossfadeError as error:
         return failed(error, asked.command, as_json=asked.json)
@@ -162,6 +181,7 @@ async def status(console: Console, *, patience_s: float = FRESH_S) -> int:
         body = {"migration": console.migration, "waiting_for": "the controller to start"}
     if body.get("journal", 0) < state.number or "phase" not in body:
         body["phase"] = state.phase.value
+    body["intents"] = [pending_json(each) for each in state.pending]
     outcomes = [each.body for each in entries if each.kind == "outcome"]
     body["last_outcome"] = outcomes[-1] if outcomes else None
     seems_s = time.time() - body["at_us"] / 1e6 if "at_us" in body else None
@@ -202,6 +222,7 @@ async def ask(
     execute: bool,
     wait: bool = False,
     timeout_s: float | None = None,
+    expires_s: float | None = None,
     deaf_s: float = DEAF_S,
 ) -> int:
     """Ask the controller for something, or say what would come of it.
@@ -213,10 +234,17 @@ async def ask(
         execute: whether to ask at all.
         wait: until the controller has settled it.
         timeout_s: of the wait; None for no end.
+        expires_s: how long it may wait before anything is done for it; None for the controller's setting.
         deaf_s: a status that stands still for so long while it waits means that nobody acts on it.
+
+    Raises:
+        NotTaken: no controller takes it.
+        OutcomeUnknown: it can't be told whether one did.
     """
     state = fold(Migration(), await console.journal.entries())
     last = dict(await console.board.get() or {})
+    if intent is Intent.WITHDRAW and arguments.get(ENTRY) is None and len(state.pending) == 1:
+        arguments = {ENTRY: state.pending[0].number}
     body: dict[str, Any] = {
         "command": intent.value,
         "arguments": arguments,
@@ -225,23 +253,33 @@ async def ask(
         "executed": execute,
         "meaning": MEANING[intent],
     }
-    try:
-        check_intent(intent, state.phase)
-        if intent is Intent.COMPLETE and arguments.get("confirm") != console.migration:
-            raise IllegalTransition(f"complete wants the migration's name in writing: --confirm {console.migration}")
-    except IllegalTransition as error:
-        told = failure("refused", str(error), REFUSED)
-        console.fail(f"refused: {error}", {**body, "outcome": "refused", "because": str(error), **told})
-        return REFUSED
+    because = refusal(state, intent, arguments, migration=console.migration, revokes=last.get("revokes"))
+    if because:
+        return _refused(console, because, body)
     if not execute:
         return _dry_run(console, intent, state, last, body)
-    entry = await console.journal.append("intent", {"verb": intent.value, "arguments": arguments})
-    console.say(f"{intent.value}: journal entry {entry.number}")
+    if console.door is None:
+        raise NotTaken(NO_CONTROLLER)
+    try:
+        taken = await console.door.ask(intent, arguments, expires_s=expires_s)
+    except Refused as error:
+        return _refused(console, str(error), body)
+    body |= {"who": taken.who, "expires_us": taken.expires_us}
+    console.say(f"{intent.value}: journal entry {taken.entry}, asked for by {taken.who}")
     if not wait:
-        text = f"asked for {intent.value}; `crossfade status` tells how it goes"
-        console.answer(text, {**body, "entry": entry.number, "outcome": "asked", "because": ""})
+        text = (
+            f"asked for {intent.value}; `crossfade status` tells how it goes, `crossfade withdraw {taken.entry} "
+            f"--execute` takes it back; begun by {utc(taken.expires_us)} or not at all"
+        )
+        console.answer(text, {**body, "entry": taken.entry, "outcome": "asked", "because": ""})
         return DONE
-    return await Wait(console, entry.number, body, deaf_s=deaf_s).end(timeout_s)
+    return await Wait(console, taken.entry, body, deaf_s=deaf_s).end(timeout_s)
+
+
+def _refused(console: Console, because: str, body: Mapping[str, Any]) -> int:
+    told = failure("refused", because, REFUSED)
+    console.fail(f"refused: {because}", {**body, "outcome": "refused", "because": because, **told})
+    return REFUSED
 
 
 def _dry_run(
@@ -261,6 +299,12 @@ def _dry_run(
         lines.append("  the controller has never told its status: is it running?")
     if intent is Intent.COMPLETE and not body["arguments"].get("revoked"):
         lines.append(f"  {REVOKED}")
+    pending = [pending_json(each) for each in state.pending]
+    if intent not in _BESIDE:
+        lines += [f"  would replace {intent_text(each)}" for each in pending]
+    leaves = list(console.leaves(state)) if intent is Intent.ABORT else []
+    lines += [f"  leaves {each}" for each in leaves]
     lines.append("nothing was changed; add --execute")
-    console.answer("\n".join(lines), {**body, "outcome": "dry run", "shut": shut})
+    answered = {**body, "outcome": "dry run", "shut": shut, "pending": pending, "leaves": leaves}
+    console.answer("\n".join(lines), answered)
     return SHUT if shut else DONE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from controller.asking import POINT_OF_NO_RETURN, left_by_abort
 from controller.context import Context, gates_json
 from controller.moving import all_moved, cutover_again, drained, named, rolled_back
 from controller.settling import dealt_with, read_past
@@ -24,12 +25,12 @@ async def baking(ctx: Context) -> str:
         return await cutover_again(ctx, intent)
     if intent is None or intent.intent is not Intent.COMPLETE:
         return "crossfade complete, or crossfade rollback"
-    if "publish-complete" not in ctx.state.begun:
+    if POINT_OF_NO_RETURN not in ctx.state.begun:
         waiting = await _before_the_point_of_no_return(ctx, intent)
         if waiting or ctx.state.intent != intent:
             return waiting
     for step, run in (
-        ("publish-complete", _publish_complete),
+        (POINT_OF_NO_RETURN, _publish_complete),
         ("at-complete", _at_complete),
         ("all-moved", _scans_again),
         ("revoked", _revoke),
@@ -80,10 +81,10 @@ def _left_behind(found: Mapping[str, Any], wanted: int) -> str:
 
 
 async def _publish_complete(ctx: Context, _intent: Pending) -> str:
-    await ctx.begin("publish-complete")  # from here on there is no way back
+    await ctx.begin(POINT_OF_NO_RETURN)  # from here on there is no way back
     if not ctx.state.document.complete:
         return await ctx.intend(ctx.state.document._replace(complete=True), dual_write=ctx.state.dual_write)
-    return await ctx.finish("publish-complete")
+    return await ctx.finish(POINT_OF_NO_RETURN)
 
 
 async def _at_complete(ctx: Context, _intent: Pending) -> str:
@@ -97,11 +98,11 @@ async def _scans_again(ctx: Context, _intent: Pending) -> str:
 async def _revoke(ctx: Context, intent: Pending) -> str:
     command = ctx.world.settings.revoke_command
     if not command:
-        # Nothing here can check it: the journal says whose word it is.
-        if not intent.arguments.get("revoked"):
+        if not intent.arguments.get("revoked"):  # the hook was there when the command was taken
             name = ctx.world.mapping.name
             cure = f"crossfade complete --confirm {name} --revoked --execute"
             return f"the API's right to write the legacy table to be revoked; then say so: {cure}"
+        # Nothing here can check it: the journal says whose word it is.
         return await ctx.finish("revoked", {"by": "the operator's word", "who": intent.who})
     await ctx.begin("revoked", {"command": command})
     code, output = await ctx.world.command(command)
@@ -140,8 +141,5 @@ async def abort(ctx: Context, intent: Pending) -> str:
     if state.phase is Phase.DUAL_WRITE and "canary-home" not in state.done:
         await ctx.observer.canary_home()
         return await ctx.finish("canary-home")
-    left = {
-        "new_table": ctx.world.mapping.shape(Side.NEW).table,
-        "streams": [ctx.world.stream_of(side) for side in Side],
-    }
+    left = left_by_abort(ctx.world.mapping, ctx.world.settings.streams, state)
     return await ctx.enter(Phase.ABORTED, (), intent=intent.number, who=intent.who, left_behind=left)

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from controller.asking import ENTRY, refusal
 from controller.completing import abort, baking
 from controller.context import PROGRESS, Context
 from controller.excluding import excluded_keys
@@ -16,9 +17,9 @@ from controller.settling import let_go
 from controller.snapshotting import snapshot
 from controller.starting import capturing, catching_up, planned
 from controller.state import Migration, Pending
-from crossfade.core.migration.phases import FINISHED, MOVING, REPLICATING, Intent, Phase, check_intent
+from crossfade.core.migration.phases import FINISHED, MOVING, REPLICATING, Intent, Phase
 from crossfade.core.values.clocks import Quiet
-from crossfade.core.values.errors import CrossfadeError, IllegalTransition, LeaseLost
+from crossfade.core.values.errors import CrossfadeError, LeaseLost
 
 log = structlog.get_logger()
 
@@ -52,7 +53,7 @@ def _reached(state: Migration, intent: Intent, number: int) -> str:
         case (Intent.COMPLETE, Phase.COMPLETE):
             return "the new table is the only owner"
         case (Intent.ABORT, Phase.ABORTED):
-            return "every key is the legacy table's; the new table and the streams stay as they are"
+            return f"every key is the legacy table's. What stays: {'; '.join(state.left_behind)}"
         case (Intent.ROLLBACK, Phase.ROLLED_BACK) if "settled" in state.done:
             return "all keys are on the legacy table"
     return ""
@@ -168,6 +169,8 @@ class Driver:
         intent = ctx.state.intent
         if intent is not None and (reached := _reached(ctx.state, intent.intent, intent.number)):
             return await ctx.settle(intent, "done", reached)
+        if intent is not None and self._is_expired(intent):
+            return await ctx.settle(intent, "expired", f"waiting for: {self.waiting_for}; nothing was done for it")
         if ctx.state.phase in FINISHED:
             return "nothing: the migration has ended"
         if await halted(ctx):
@@ -189,9 +192,15 @@ class Driver:
         for pending in ctx.state.pending:
             if pending.admitted:
                 continue
-            refusal = self._refusal(pending)
-            if refusal:
-                await ctx.settle(pending, "refused", refusal)
+            if self._is_expired(pending):
+                await ctx.settle(pending, "expired", "before it was taken up; nothing was done for it")
+                return True
+            because = self._refusal(pending)
+            if because:
+                await ctx.settle(pending, "refused", because)
+                return True
+            if pending.intent is Intent.WITHDRAW:
+                await self._withdraw(pending)
                 return True
             if pending.intent in {Intent.PAUSE, Intent.RESUME}:
                 await ctx.append("pause", {"paused": pending.intent is Intent.PAUSE, "who": pending.who})
@@ -206,14 +215,19 @@ class Driver:
             return True
         return False
 
+    async def _withdraw(self, asked: Pending) -> None:
+        ctx = self._ctx
+        target = next(each for each in ctx.state.pending if each.number == asked.arguments[ENTRY])
+        stays = "what it has begun goes on or stays" if target.acted else "nothing was done for it"
+        await ctx.settle(target, "withdrawn", f"by {asked.who}; {stays}")
+        await ctx.settle(asked, "done", f"{target.intent.value}, entry {target.number}, is withdrawn; {stays}")
+
+    def _is_expired(self, pending: Pending) -> bool:
+        """Say whether nothing may be begun for a command any more: who asked for it reckons with it no longer."""
+        return 0 < pending.expires_us <= self._ctx.world.now_us() and not pending.acted
+
     def _refusal(self, pending: Pending) -> str:
-        state = self._ctx.state
-        try:
-            check_intent(pending.intent, state.phase)
-        except IllegalTransition as error:
-            return str(error)
-        if pending.intent is Intent.COMPLETE and pending.arguments.get("confirm") != self._ctx.world.mapping.name:
-            return f"complete wants the migration's name in writing: --confirm {self._ctx.world.mapping.name}"
-        if pending.intent in {Intent.ROLLBACK, Intent.CUTOVER} and "publish-complete" in state.begun:
-            return "the migration is being completed: absent rows belong to the new table by now, there is no way back"
-        return ""
+        world = self._ctx.world
+        revokes = bool(world.settings.revoke_command)
+        name = world.mapping.name
+        return refusal(self._ctx.state, pending.intent, pending.arguments, migration=name, revokes=revokes)

@@ -26,9 +26,11 @@ CURES: Final[dict[str, str]] = {
     "store_refused": "see that these credentials may do what the message names, and that the request is right",
     "state_missing": "follow the message; services/controller/README.md, `state_missing`",
     "lease_lost": "run the command again: another controller drives by now",
+    "no_controller": "start the controller, then give the command again; runbook no-controller",
+    "outcome_unknown": "crossfade journal tells whether it was taken",
     "refused": "crossfade status says the phase and what is possible",
-    "timeout": "crossfade status; the command goes on",
-    "interrupted": "crossfade status; the command goes on",
+    "timeout": "the command goes on: crossfade status; crossfade withdraw takes it back",
+    "interrupted": "the command goes on: crossfade status; crossfade withdraw takes it back",
     "internal": "a fault of Crossfade: report it with the trace on stderr; crossfade status says where all stands",
 }
 """By code, what helps where the message says no more."""

@@ -27,6 +27,12 @@ def _command(verb: str, arguments: Mapping[str, Any]) -> str:
     return " ".join([verb, *(f"--{name}" if value is True else f"--{name} {value}" for name, value in options)])
 
 
+def intent_text(asked: Mapping[str, Any]) -> str:
+    """Tell a command that has no outcome yet: what, who, which entry, until when."""
+    ends = f", expires {utc(asked['expires_us'])}" if asked["expires_us"] and not asked["acted"] else ""
+    return f"{_command(asked['verb'], asked['arguments'])} by {asked['who']}, entry {asked['number']}{ends}"
+
+
 def _figure(value: float) -> str:
     """Return a figure without an exponent, to about four digits."""
     if value == 0 or value >= 1000:
@@ -58,8 +64,9 @@ def status_text(body: Mapping[str, Any]) -> str:
     if body.get("clock"):
         lines.append(f"  CLOCK: {body['clock']}")
     intent = body.get("intent")
-    if intent:
-        lines.append(f"  asked for: {_command(intent['verb'], intent['arguments'])} by {intent['who']}")
+    for each in body.get("intents") or ([intent] if intent else []):
+        lines.append(f"  {'asked for' if each['taken_up'] else 'not taken up yet'}: {intent_text(each)}")
+        lines.append(f"    to take it back: crossfade withdraw {each['number']} --execute")
     last = body.get("last_outcome")
     if last and not intent:
         lines.append(

@@ -14,18 +14,20 @@ from controller.build import Built, build
 from controller.canary import Canary
 from controller.context import Context
 from controller.diverged import DivergedKeys
+from controller.door import Door
 from controller.driver import Driver
 from controller.evidence import Observer
 from controller.history import check_tables
 from controller.measures import observed
 from controller.settings import ControllerSettings
 from controller.spans import IntentSpans
+from controller.state import Migration
 from controller.status import status_of
 from controller.sweeper import Sweeper
 from controller.world import World
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.runtime import telemetry
-from crossfade.runtime.http import listening, page
+from crossfade.runtime.http import Handler, listening, page
 from crossfade.runtime.lifecycle import ready
 from crossfade.runtime.pace import set_within
 from crossfade.runtime.urls import Address
@@ -67,24 +69,22 @@ class Service:
         self._is_driving = False
         self._handed_over: Mapping[str, int] = {}
         self._spans: IntentSpans | None = None
+        self._ctx: Context | None = None
+        self._url = settings.controller_url
         self.status: dict[str, Any] = {"phase": None, "waiting_for": "the lease"}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until stopped; another controller's lease is waited for."""
         settings = self._settings
         at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
-        routes = {
-            "GET /status": page(self._status_page),
-            "GET /healthz": page(lambda: (HTTPStatus.OK, {"ok": True})),
-            "GET /readyz": page(self._ready_page),
-        }
         async with (
             telemetry.running("controller", self._settings) as active,
             build(settings, who=settings.pod, under_lease=True) as built,
-            listening(routes, at, tls=settings.tls, for_all=settings.insecure) as address,
+            listening(self._routes(built), at, tls=settings.tls, for_all=settings.insecure) as address,
         ):
             if active is not None:
                 active.observe(lambda: observed(self.status, self._handed_over, driving=self._is_driving))
+            self._url = settings.controller_url or f"{'https' if settings.tls else 'http'}://{address}"
             ready(address, migration=built.world.mapping.name)
             try:
                 while not stop.is_set():
@@ -99,6 +99,19 @@ class Service:
             finally:
                 with suppress(CrossfadeError):
                     await built.lease.release()
+
+    def _routes(self, built: Built) -> dict[str, Handler]:
+        door = Door(self._settings, built.world.mapping.name, built.world.journal, self._driven, built.world.now_us)
+        return {
+            "GET /status": page(self._status_page),
+            "GET /healthz": page(lambda: (HTTPStatus.OK, {"ok": True})),
+            "GET /readyz": page(self._ready_page),
+            "POST /intents": door.ask,
+        }
+
+    def _driven(self) -> Migration | None:
+        """Return the state of the migration that this process drives; None while it doesn't."""
+        return self._ctx.state if self._is_driving and self._ctx is not None else None
 
     def _status_page(self) -> tuple[HTTPStatus, dict[str, Any]]:
         return HTTPStatus.OK if "lag" in self.status else HTTPStatus.SERVICE_UNAVAILABLE, self.status
@@ -130,6 +143,7 @@ class Service:
     async def _tick_until(self, built: Built, stop: asyncio.Event, beating: asyncio.Task[None]) -> None:
         ctx, driver = assemble(built.world)
         await driver.recover()
+        self._ctx = ctx
         self._is_driving = True
         self._handed_over = ctx.sweeper.handed_over
         active = telemetry.active()
@@ -155,7 +169,7 @@ class Service:
             if now_s - told_s >= self._settings.evidence_s:
                 told_s = now_s
                 with suppress(CrossfadeError):
-                    await built.world.board.put({**self.status, "driver": self._settings.pod})
+                    await built.world.board.put({**self.status, "driver": self._settings.pod, "door": self._url})
             await set_within(stop, self._settings.tick_s)
 
     async def _beat(self, built: Built, stop: asyncio.Event) -> None:

@@ -37,6 +37,23 @@ class ControllerSettings(ListeningSettings):
         le=65535,
         description="Port of GET /status, /healthz and /readyz; 0 for any free one, told by the ready line.",
     )
+    controller_url: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="Base URL at which commands reach the controller that drives; its status tells the CLI. Unset: "
+        "the address that it listens on.",
+    )
+    door_s: float = Field(
+        5.0, ge=0, description="How long a command of the CLI looks for a controller that drives before it is refused."
+    )
+    intent_s: float = Field(
+        14_400.0, gt=0, description="How long a command may wait before anything is done for it; then it expires."
+    )
+    operators: list[str] = Field(
+        [],
+        description="Names (common names) of the certificates that may give commands, a JSON list; empty: each "
+        "certificate of the authority may.",
+    )
     verifier_url: str = Field(
         "",
         pattern=r"^(https?://.+)?$",
@@ -107,9 +124,9 @@ class ControllerSettings(ListeningSettings):
         2000, ge=1, description="Read units that `plan` spends on a table at most; 2,000 read 16 MB."
     )
 
-    @field_validator("verifier_url")
+    @field_validator("verifier_url", "controller_url")
     @classmethod
-    def _verifier(cls, value: str) -> str:
+    def _web_url(cls, value: str) -> str:
         return http_url(value) if value else value
 
     @field_validator("metric_period_s")
@@ -125,6 +142,11 @@ class ControllerSettings(ListeningSettings):
         if value and not value[0]:
             raise ValueError("the first entry must name a program")
         return value
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams of a migration."""
+        return (self.legacy_stream, self.new_stream, self.feed_stream)
 
     def canary(self, mapping: Mapping) -> Key:
         """Return the canary's key.

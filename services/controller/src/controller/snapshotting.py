@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from controller.asking import FRESH
 from controller.context import PROGRESS, Context
 from controller.excluding import excluded_keys, why_not_excluded
 from controller.starting import started
@@ -21,9 +22,6 @@ from crossfade.core.values.shape import Side
 
 MARGIN_S: Final = 60
 """The stream is applied from that much before the export's moment: arrival and commit are of two clocks of AWS's."""
-
-FRESH: Final = "fresh_export"
-"""Argument of `start`: export once more, at a later moment."""
 
 STEPS: Final = ("export-arn", "export", "map")
 """What a fresh export does once more."""
@@ -68,13 +66,6 @@ async def _export_again(ctx: Context, intent: Pending) -> str:
     The stream has been carrying records since before the first moment, so a later one is as good. Only the keys that
     this command excludes are left out of it.
     """
-    if "import" in ctx.state.begun:
-        table = ctx.world.mapping.shape(Side.NEW).table
-        because = (
-            f"{table} is being made from the export by now. Corrections reach it by replication; if the import fails: "
-            "crossfade abort, and another migration with another new table"
-        )
-        return await ctx.settle(intent, "refused", because)
     wanted = sorted(set(intent.arguments.get("exclude", [])))
     even_unknown = bool(intent.arguments.get("exclude_unknown"))
     refusal = await why_not_excluded(ctx, wanted, even_unknown=even_unknown)

@@ -52,7 +52,7 @@ class IntentSpans:
     def _take(self, entry: Entry) -> None:
         body = entry.body
         if entry.kind == "intent":
-            self._asked[entry.number] = (str(body["verb"]), entry.who)
+            self._asked[entry.number] = (str(body["verb"]), str(body.get("who") or entry.who))
         elif entry.kind == "admitted":
             self._begin(int(body["intent"]))
         elif entry.kind == "outcome":

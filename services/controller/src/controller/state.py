@@ -4,9 +4,9 @@ Kinds of entries, and what their bodies hold:
 
 | kind | body |
 |---|---|
-| intent | `verb`, `arguments`: what an operator asked for |
+| intent | `verb`, `arguments`: what an operator asked for; `who` did; `expires_us`, when it is none any more |
 | admitted | `intent`: the controller has taken it up |
-| outcome | `intent`, `outcome` (done, refused, superseded), `because` |
+| outcome | `intent`, `outcome` (done, refused, superseded, withdrawn, expired), `because` |
 | phase | `from`, `to`, `gates`: the evidence; into DUAL_WRITE `strays_since_us`, a commit time of each side |
 | begun, step | `step` and its evidence: before and after an effect on the world |
 | again | `steps` that are to be taken once more, for a fresh export at `moment_us`; `exclude`, `intent`, `who` |
@@ -41,6 +41,8 @@ class Pending(NamedTuple):
         arguments: "share" in basis points, "confirm", "exclude" …
         who: asked for it.
         admitted: whether the controller has taken it up.
+        acted: whether it has changed anything: flags, the phase, the world.
+        expires_us: wall clock of the controller from which on it is not begun any more, µs; 0 for never.
     """
 
     number: int
@@ -48,6 +50,8 @@ class Pending(NamedTuple):
     arguments: Mapping[str, Any]
     who: str
     admitted: bool = False
+    acted: bool = False
+    expires_us: int = 0
 
 
 class Migration(NamedTuple):
@@ -78,6 +82,7 @@ class Migration(NamedTuple):
             controller that dies before it used a generation finds it again here.
         document: the flag document in force, or about to be.
         dual_write: the flag of that name.
+        left_behind: what an abort left, for somebody to remove or to keep.
         share_entry: number of the last "share" entry; 0 when there is none.
         is_published: whether that one was published.
     """
@@ -103,6 +108,7 @@ class Migration(NamedTuple):
     reserved: str = ""
     document: FlagDocument = FlagDocument()
     dual_write: bool = False
+    left_behind: tuple[str, ...] = ()
     share_entry: int = 0
     is_published: bool = True
 
@@ -140,7 +146,14 @@ def _unknown(entry: Entry) -> Migration:
 
 
 def _intent(state: Migration, entry: Entry) -> Migration:
-    asked = Pending(entry.number, Intent(entry.body["verb"]), entry.body.get("arguments", {}), entry.who)
+    body = entry.body
+    asked = Pending(
+        entry.number,
+        Intent(body["verb"]),
+        body.get("arguments", {}),
+        str(body.get("who") or entry.who),
+        expires_us=int(body.get("expires_us", 0)),
+    )
     return state._replace(pending=(*state.pending, asked))
 
 
@@ -154,6 +167,11 @@ def _outcome(state: Migration, entry: Entry) -> Migration:
     return state._replace(pending=tuple(each for each in state.pending if each.number != entry.body["intent"]))
 
 
+def _acted(state: Migration) -> tuple[Pending, ...]:
+    """Return the pending commands, after the one that is taken up has changed something."""
+    return tuple(each._replace(acted=True) if each.admitted else each for each in state.pending)
+
+
 def _phase(state: Migration, entry: Entry) -> Migration:
     there = Phase(entry.body["to"])
     check_transition(state.phase, there)
@@ -161,9 +179,11 @@ def _phase(state: Migration, entry: Entry) -> Migration:
     strays_since_us = state.strays_since_us or entry.body.get("strays_since_us", {})
     return state._replace(
         phase=there,
+        pending=_acted(state),
         entered=entry.number,
         came_from=state.phase,
         since_us=entry.at_us,
+        left_behind=tuple(entry.body.get("left_behind", ())),
         strays_since_us=strays_since_us,
         begun={},
         done={},
@@ -173,7 +193,7 @@ def _phase(state: Migration, entry: Entry) -> Migration:
 
 
 def _begun(state: Migration, entry: Entry) -> Migration:
-    return state._replace(begun={**state.begun, entry.body["step"]: entry.body})
+    return state._replace(begun={**state.begun, entry.body["step"]: entry.body}, pending=_acted(state))
 
 
 def _step(state: Migration, entry: Entry) -> Migration:
@@ -207,6 +227,7 @@ def _share(state: Migration, entry: Entry) -> Migration:
         done = {name: body for name, body in done.items() if name != "all-moved"}
     return state._replace(
         done=done,
+        pending=_acted(state),
         document=document,
         dual_write=entry.body["dual_write"],
         share_entry=entry.number,

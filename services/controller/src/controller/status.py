@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from controller.asking import pending_json
 from controller.context import Context, gates_json
 from controller.state import document_json
 from controller.sweeper import SAMPLES
@@ -59,9 +60,9 @@ def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
         "paused": state.paused,
         "pause": {"by": state.paused_by, "rests": PAUSE_RESTS, "goes_on": PAUSE_GOES_ON} if state.paused else None,
         "halted": state.halt,
-        "intent": None
-        if intent is None
-        else {"number": intent.number, "verb": intent.intent.value, "arguments": intent.arguments, "who": intent.who},
+        "intent": None if intent is None else pending_json(intent),
+        "intents": [pending_json(each) for each in state.pending],
+        "revokes": bool(ctx.world.settings.revoke_command),
         "document": document_json(state.document),
         "dual_write": state.dual_write,
         "generation_counter": str(state.counter),

@@ -30,12 +30,25 @@ class Pause(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
-    """A command that has no outcome yet."""
+    """A command that has no outcome yet.
+
+    Attributes:
+        number: of its journal entry.
+        verb: "ramp".
+        arguments: of it.
+        who: asked.
+        taken_up: whether the controller is at it.
+        acted: whether anything was done for it.
+        expires_us: when it is not begun any more; null for never.
+    """
 
     number: int
     verb: str
     arguments: dict[str, Any]
     who: str
+    taken_up: bool
+    acted: bool
+    expires_us: int | None
 
 
 class Gate(msgspec.Struct, forbid_unknown_fields=True):
@@ -156,8 +169,11 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         phase_since_us: when the phase began, by the controller's clock then.
         at_us: when the controller told it, by its clock.
         driver: the controller that told it.
+        door: URL at which it takes commands.
+        revokes: whether it has a program that takes away the API's right to write the legacy table.
         journal: number of the last entry that it knows.
         intent: the command that the controller is at.
+        intents: all commands without an outcome, oldest first.
         generation_counter: the highest generation ever given out.
         clock: what is wrong with the controller's clock; empty when nothing is.
         throughput_per_s: applied, by consumer.
@@ -178,11 +194,14 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     phase_since_us: int | None = None
     at_us: int | None = None
     driver: str | None = None
+    door: str | None = None
+    revokes: bool | None = None
     journal: int | None = None
     paused: bool = False
     pause: Pause | None = None
     halted: str = ""
     intent: Asked | None = None
+    intents: list[Asked] = []
     document: Document | None = None
     dual_write: bool | None = None
     generation_counter: str | None = None

@@ -16,6 +16,25 @@ MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 CALL_S: Final = 5.0
 
 
+class Answered(StoreUnavailable):
+    """A service answered, and not with what was asked for.
+
+    Attributes:
+        status: of HTTP.
+        reason: its code, "refused"; empty where it gave none.
+        told: its message.
+    """
+
+    def __init__(self, url: str, status: int, body: bytes) -> None:
+        try:
+            error = msgspec.json.decode(body)["error"]
+            self.reason, self.told = str(error["code"]), str(error["message"])
+        except (ValueError, KeyError, TypeError):
+            self.reason, self.told = "", ""
+        self.status = status
+        super().__init__(f"{url} answered {status}{f': {self.reason}: {self.told}' if self.reason else ''}")
+
+
 async def call_json(
     url: str, body: object = None, *, method: str = "", timeout_s: float = CALL_S, tls: ssl.SSLContext | None = None
 ) -> Any:
@@ -29,7 +48,8 @@ async def call_json(
         tls: for an https address.
 
     Raises:
-        StoreUnavailable: no answer of status 2xx with JSON in time.
+        Answered: by another status than 2xx.
+        StoreUnavailable: no answer with JSON in time.
     """
     parts = urlsplit(url)
     if parts.scheme == "https" and tls is None:
@@ -60,7 +80,7 @@ async def call_json(
             finally:
                 writer.close()
         if not 200 <= status < 300:
-            raise StoreUnavailable(f"{url} answered {status}{_reason(answered)}")
+            raise Answered(url, status, answered)
         return msgspec.json.decode(answered)
     except (TimeoutError, OSError, ValueError, h11.ProtocolError) as error:
         raise StoreUnavailable(f"{url}: {error or type(error).__name__}") from error
@@ -82,12 +102,3 @@ async def _answer(connection: h11.Connection, reader: asyncio.StreamReader) -> t
             return status, bytes(body)
         elif not isinstance(event, h11.InformationalResponse):
             raise ValueError("the connection was closed before the answer")
-
-
-def _reason(answered: bytes) -> str:
-    """Return what a door says of a refusal, ": code: message"."""
-    try:
-        error = msgspec.json.decode(answered)["error"]
-        return f": {error['code']}: {error['message']}"
-    except (ValueError, KeyError, TypeError):
-        return ""

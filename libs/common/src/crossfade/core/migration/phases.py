@@ -51,6 +51,7 @@ class Intent(Enum):
     ABORT = "abort"
     PAUSE = "pause"
     RESUME = "resume"
+    WITHDRAW = "withdraw"
 
 
 _UNFINISHED: Final = frozenset(phase for phase, onward in TRANSITIONS.items() if onward)
@@ -64,6 +65,7 @@ ALLOWED: Final[dict[Intent, frozenset[Phase]]] = {
     Intent.ABORT: frozenset(phase for phase, onward in TRANSITIONS.items() if Phase.ABORTED in onward),
     Intent.PAUSE: _UNFINISHED,
     Intent.RESUME: _UNFINISHED,
+    Intent.WITHDRAW: _UNFINISHED,
 }
 """In which phases each intent makes sense.
 
@@ -87,7 +89,7 @@ PAUSE_RESTS: Final = (
     "the sweeper's moves",
     "snapshot, mapping and import",
     "the verifier's repairs",
-    "commands other than resume",
+    "commands other than resume and withdraw",
 )
 """What a pause holds, in every phase (ADR 0017)."""
 

@@ -1,0 +1,117 @@
+"""What is said of a command before it is taken: the same words in a dry run, at the door and in the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from controller.state import Migration, Pending
+from crossfade.core.mapping.interface import Mapping as MigrationMapping
+from crossfade.core.migration.phases import Intent, Phase, check_intent
+from crossfade.core.values.errors import IllegalTransition
+from crossfade.core.values.shape import Side
+
+FRESH: Final = "fresh_export"
+"""Argument of `start`: export once more, at a later moment."""
+
+ENTRY: Final = "entry"
+"""Argument of `withdraw`: the number of the command's journal entry."""
+
+POINT_OF_NO_RETURN: Final = "publish-complete"
+"""The step of COMPLETE from which on absent rows belong to the new table."""
+
+
+def refusal(
+    state: Migration, intent: Intent, arguments: Mapping[str, Any], *, migration: str, revokes: bool | None
+) -> str:
+    """Say why a command can't be taken now, and what to do; empty when it can.
+
+    Args:
+        state: of the migration.
+        intent: the verb.
+        arguments: of it.
+        migration: its name.
+        revokes: whether the controller has a program that takes away the API's right; None when that is unknown.
+    """
+    try:
+        check_intent(intent, state.phase)
+    except IllegalTransition as error:
+        return str(error)
+    if intent in {Intent.COMPLETE, Intent.ABORT} and arguments.get("confirm") != migration:
+        return f"{intent.value} wants the migration's name in writing: --confirm {migration}"
+    is_past = POINT_OF_NO_RETURN in state.begun
+    match intent:
+        case Intent.ROLLBACK | Intent.CUTOVER if is_past:
+            return "the migration is being completed: absent rows belong to the new table by now, there is no way back"
+        case Intent.COMPLETE if revokes is False and not arguments.get("revoked"):
+            return (
+                "complete has to know how the API loses its right to write the legacy table before it does what can't "
+                "be undone: set the controller's CROSSFADE_REVOKE_COMMAND, or take the right away yourself and say so: "
+                f"crossfade complete --confirm {migration} --revoked --execute"
+            )
+        case Intent.START if arguments.get(FRESH):
+            return _no_fresh_export(state)
+        case Intent.WITHDRAW:
+            return _not_withdrawn(state, arguments.get(ENTRY))
+    return ""
+
+
+def _no_fresh_export(state: Migration) -> str:
+    if state.phase is Phase.PLANNED:
+        return "there is no export yet: leave out --fresh-export"
+    if "import" in state.begun:
+        return (
+            "the new table is being made from the export by now. Corrections reach it by replication; if the import "
+            "fails: crossfade abort, and another migration with another new table"
+        )
+    return ""
+
+
+def _not_withdrawn(state: Migration, number: Any) -> str:
+    found = next((each for each in state.pending if each.number == number), None)
+    if found is None:
+        open_ones = ", ".join(f"{each.number} ({each.intent.value})" for each in state.pending) or "none"
+        return f"entry {number} is no command that is waiting or under way; those are: {open_ones}"
+    if found.intent is Intent.COMPLETE and POINT_OF_NO_RETURN in state.begun:
+        return "the migration is being completed: absent rows belong to the new table by now, there is no way back"
+    if found.intent is Intent.ABORT and found.acted:
+        return "the migration is being aborted: pods are told to stop copying by now"
+    return ""
+
+
+def pending_json(each: Pending) -> dict[str, Any]:
+    """Return a command that has no outcome yet as JSON."""
+    return {
+        "number": each.number,
+        "verb": each.intent.value,
+        "arguments": dict(each.arguments),
+        "who": each.who,
+        "taken_up": each.admitted,
+        "acted": each.acted,
+        "expires_us": each.expires_us or None,
+    }
+
+
+def left_by_abort(mapping: MigrationMapping, streams: Sequence[str], state: Migration) -> list[str]:
+    """List what stays after an abort, for somebody to remove or to keep.
+
+    Args:
+        mapping: of the migration.
+        streams: that it uses.
+        state: of the migration.
+    """
+    document, name = state.document, mapping.name
+    left = [
+        f"the name {name}, which is spent: another try needs another one, and another new table",
+        f"the control tables of {name}, with the journal",
+        f"the flags in place: share {document.share / 100:g} %, new_gen {document.new_gen}, legacy_gen "
+        f"{document.legacy_gen}",
+    ]
+    if "streams" in state.facts:
+        left.append(f"the streams {', '.join(streams)}, and what the tables send to them")
+    if "export" in state.facts:
+        left.append("the files of export and import in the bucket")
+    if "import" in state.facts:
+        left.append(f"the table {mapping.shape(Side.NEW).table}, which owns nothing")
+        left.append(f"attributes cf_* in rows of {mapping.shape(Side.LEGACY).table}")
+    return left
