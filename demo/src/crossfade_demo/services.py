@@ -49,6 +49,7 @@ CONTROLLER: Final = {
     "CROSSFADE_PROBE_S": "1",
     "CROSSFADE_REPORT_S": "4",
     "CROSSFADE_LEASE_S": "5",
+    "CROSSFADE_DOOR_S": "60",  # beside other work it may lose its lease for a moment
     "CROSSFADE_HELPED_AFTER_S": "2",
     "CROSSFADE_SWEEP_REST_S": "0.5",
     "CROSSFADE_SWEEP_ROWS_PER_S": "6000",
