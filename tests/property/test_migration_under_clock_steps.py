@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def check(town: Watched) -> None:
     assert len(new) > 10
 
 
+@pytest.mark.deep
 @settings(max_examples=20, deadline=None)
 @given(
     jumps=st.dictionaries(

@@ -176,6 +176,7 @@ def explored_small(name: str) -> Explored:
     return explore(SMALL[name])
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", SMALL)
 def test_no_interleaving_breaks_a_promise(name: str) -> None:
     explored = explored_small(name)
@@ -192,6 +193,7 @@ def test_no_interleaving_of_four_pods_breaks_a_promise(name: str) -> None:
     assert explored.complete
 
 
+@pytest.mark.deep
 def test_the_scenarios_reach_every_phase_and_every_outcome_that_a_sound_history_has() -> None:
     explored = [explored_small(name) for name in SMALL]
     assert set().union(*(each.phases for each in explored)) == set(get_args(Phase))

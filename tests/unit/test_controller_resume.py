@@ -92,6 +92,7 @@ async def test_killed_before_and_after_each_entry_the_migration_ends_the_same(
     }
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("part", range(4))
 async def test_killed_once_at_any_entry_the_migration_ends_the_same(
     part: int, undisturbed: tuple[Way, dict[str, object], int]
