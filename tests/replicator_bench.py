@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from apply_cases import COMMITTED_US, KEY
@@ -60,7 +60,12 @@ class Bench:
     """Both tables, and a pipeline in each direction; time is a counter."""
 
     def __init__(
-        self, mapping: Mapping = MAPPING, *, use_marks: bool = True, strays_since_us: int = 0, now_us: int = 0
+        self,
+        mapping: Mapping = MAPPING,
+        *,
+        use_marks: bool = True,
+        strays_since_us: int = 0,
+        now_us: Callable[[], int] = lambda: 0,
     ) -> None:
         self.strays_since_us = strays_since_us
         clock = itertools.count(COMMITTED_US, 1000)
@@ -87,7 +92,7 @@ class Bench:
                     self.tables[direction.source],
                     self.tables[direction.target],
                     self.letters,
-                    now_us=lambda: now_us,  # a seed of 0 is below all versions, so that a test can name the lifted one
+                    now_us=now_us,  # a seed of 0 is below all versions, so that a test can name the lifted one
                 ),
                 marks=self.marks,
                 letters=self.letters,

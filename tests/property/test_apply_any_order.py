@@ -19,6 +19,7 @@ from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.content import same_content
 from crossfade.core.protocol.keyed.item import Role, is_active
+from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, Seal
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.feed import events_of
@@ -27,7 +28,7 @@ from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.ownership import Ownership
 from engagement_migration import MAPPING
-from ownership_cases import SEED, operation
+from ownership_cases import operation
 from replicator_bench import Bench
 
 KEYS = [key_of_strings(f"USER#{number}", "POINTS#1") for number in range(3)]
@@ -37,19 +38,22 @@ class History(Bench):
     """Plays a script of writes; every record of either table is kept by the tables."""
 
     def __init__(self) -> None:
-        super().__init__(
-            now_us=COMMITTED_US
-        )  # as a wall clock, above all that was written: no lift meets a tombstone's
-        self._seed = SEED
+        self._us = COMMITTED_US
+        super().__init__(now_us=self._tick)
         self._generation = 0
         self.acknowledged: list[tuple[Key, bytes]] = []
+
+    def _tick(self) -> int:
+        """One clock for operations and lifts: whatever is seeded is above all that was written before."""
+        self._us += 1_000
+        return self._us
 
     def owner(self, key: Key) -> Side:
         return next(side for side in Side if is_active(self.tables[side].item(key), side))
 
     async def operate(self, key: Key, kind: Kind, amount: int) -> None:
-        self._seed += 1 << 20
-        op = operation(kind, amount, key=key, seed=self._seed, transaction_id=self._seed.to_bytes(16, "big"))
+        seed = seeded(self._tick())
+        op = operation(kind, amount, key=key, seed=seed, transaction_id=seed.to_bytes(16, "big"))
         answer = await self.tables[self.owner(key)].perform(Operate(key, op, soft=1000))
         if isinstance(answer, Applied):
             self.acknowledged.append((key, op.transaction_id))
@@ -58,8 +62,7 @@ class History(Bench):
         """Seal the owner and activate the other side, if the seal takes."""
         side = self.owner(key)
         self._generation += 2
-        self._seed += 1 << 20
-        sealed = await self.tables[side].perform(Seal(key, self._generation, self._seed))
+        sealed = await self.tables[side].perform(Seal(key, self._generation, seeded(self._tick())))
         if isinstance(sealed, Applied):
             image = MAPPING.map_item(Direction.FORWARD if side is Side.LEGACY else Direction.REVERSE, sealed.item)
             answer = await self.tables[side.other].perform(Activate(key, image))

@@ -224,7 +224,7 @@ def test_the_longest_gap_counts_from_start_to_end_and_only_successes() -> None:
 
 def test_latency_is_of_the_calls_of_the_stretch() -> None:
     calls = [Call(at, at / 1000, True) for at in range(1, 101)]
-    assert latency(calls, 1, 101) == (100, 51.0, 100.0, 100.0)
+    assert latency(calls, 1, 101) == (100, 50.0, 99.0, 100.0)
     assert latency(calls, 200, 300) == (0, 0.0, 0.0, 0.0)
 
 

@@ -55,7 +55,7 @@ HOMES = {
 
 
 def production() -> dict[str, str]:
-    folders = [ROOT / "libs/common/src/crossfade", *ROOT.glob("services/*/src")]
+    folders = [ROOT / "libs/common/src/crossfade", *ROOT.glob("services/*/src"), ROOT / "demo/src"]
     return {
         path.relative_to(folder).as_posix(): path.read_text()
         for folder in folders

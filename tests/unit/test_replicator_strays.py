@@ -47,7 +47,7 @@ def number(value: int) -> dict[str, wire.Raw]:
 
 
 async def test_an_unstamped_write_on_an_unstamped_row_is_counted_named_carried_and_lifted() -> None:
-    bench = Bench(strays_since_us=SINCE, now_us=COMMITTED_US)
+    bench = Bench(strays_since_us=SINCE, now_us=lambda: COMMITTED_US)
     bench.legacy.put(legacy(balance=5))
     bench.legacy.put(legacy(balance=9))
     counts = await bench.forward(bench.legacy.changes)
@@ -296,7 +296,7 @@ async def test_a_standby_changed_before_the_moment_alarms_nobody() -> None:
 
 
 async def test_a_row_of_the_other_table_that_can_not_be_read_holds_no_shard() -> None:
-    bench = Bench(strays_since_us=SINCE, now_us=COMMITTED_US)
+    bench = Bench(strays_since_us=SINCE, now_us=lambda: COMMITTED_US)
     keys = [key_of_strings(f"USER#{each}", "POINTS#1") for each in range(3)]
     for key in keys:
         bench.legacy.put(legacy(key, 9))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Final, NamedTuple
 
+from crossfade.core.values.percentile import percentile
 from crossfade_demo.book import Book, Call
 from crossfade_demo.pace import Pace
 
@@ -23,15 +24,8 @@ class Latency(NamedTuple):
 
 def latency(calls: list[Call], since_s: float, until_s: float) -> Latency:
     """Return the latency of the calls that ended between two moments of the monotonic clock."""
-    taken = sorted(each.latency_s * 1000 for each in calls if since_s <= each.ended_s < until_s)
-    if not taken:
-        return Latency(0, 0.0, 0.0, 0.0)
-    return Latency(
-        calls=len(taken),
-        p50_ms=round(taken[len(taken) // 2], 1),
-        p99_ms=round(taken[min(len(taken) - 1, int(len(taken) * 0.99))], 1),
-        max_ms=round(taken[-1], 1),
-    )
+    taken_ms = [(each.latency_s * 1000, 1) for each in calls if since_s <= each.ended_s < until_s]
+    return Latency(len(taken_ms), *(round(percentile(share, taken_ms) or 0.0, 1) for share in (0.5, 0.99, 1.0)))
 
 
 def all_calls(books: list[Book]) -> list[Call]:

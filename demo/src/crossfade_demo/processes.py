@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +33,6 @@ class Service:
         self.stopped_late = False
         self._pace = pace
         self.address = ""
-        self.started_at_s = 0.0
         self._command = command
         self._settings = dict(settings)
         self._log = logs / f"{name}.log"
@@ -54,7 +52,6 @@ class Service:
     async def start(self) -> None:
         """Start the process, without waiting for it to be ready."""
         self._ready.clear()
-        self.started_at_s = time.monotonic()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
         self._process = await asyncio.create_subprocess_exec(
             *leashed(self._command),  # it ends with the demo, even when that is killed

@@ -55,7 +55,6 @@ class Canary:
         self._expected: int | None = None
         self._proven_at_s: float | None = None
         self._probed_s = float("-inf")
-        self._home: Side | None = None
 
     def record(self) -> Probe:
         """Return what is known."""

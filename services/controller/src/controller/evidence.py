@@ -14,7 +14,6 @@ from controller.state import Migration
 from controller.unread import Unread, unread
 from controller.world import World
 from crossfade.core.migration.evidence import ApiCalls, Evidence, Lag, Parity, Pod, Stray, Strays
-from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.clocks import CommitUs, LatestCommit, Quiet
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Side
@@ -272,10 +271,6 @@ class Observer:
     async def canary_home(self) -> None:
         """Hand the canary back to the legacy table."""
         await self._canary.go_home()
-
-    def at_document(self, document: FlagDocument) -> int:
-        """Return how many live pods work under a document."""
-        return sum(each.document == document for each in self.pods if not each.expired)
 
     def _precisions(self) -> dict[str, str]:
         found = {}

@@ -6,7 +6,6 @@ of being skipped, and the process with it: a restart resumes at the first batch 
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -160,8 +159,3 @@ class Consumer:
         """Say how far each stream is; empty before the first lease."""
         found: list[EngineReport] = self._app.consumer.report()
         return found
-
-
-async def stop_all(consumers: Sequence[Consumer]) -> None:
-    """Stop several consumers at the same time."""
-    await asyncio.gather(*(each.stop() for each in consumers))

@@ -6,25 +6,13 @@ import os
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.kinesis import Kinesis
-from crossfade.adapters.wire import Wire, WireConfig
+from crossfade.adapters.wire import WireConfig
 from crossfade.runtime.settings import ServiceSettings
 
 
 def wire_config(settings: ServiceSettings, *, max_connections: int = 16) -> WireConfig:
     """Return the wire client's settings."""
     return WireConfig(region=settings.region, endpoint_url=settings.aws_endpoint_url, max_connections=max_connections)
-
-
-def wire_dynamodb(settings: ServiceSettings, *, max_connections: int = 16) -> DynamoDB:
-    """Return a data-plane client for DynamoDB; close its `wire` at the end."""
-    return DynamoDB(Wire("dynamodb", wire_config(settings, max_connections=max_connections)))
-
-
-def wire_kinesis(settings: ServiceSettings, *, max_connections: int = 16) -> Kinesis:
-    """Return a data-plane client for Kinesis; close its `wire` at the end."""
-    return Kinesis(Wire("kinesis", wire_config(settings, max_connections=max_connections)))
 
 
 def control_client(settings: ServiceSettings, service: str) -> AbstractAsyncContextManager[Any]:

@@ -14,7 +14,6 @@ from crossfade.core.values.errors import ConfigError
 
 PK: Final = "pk"
 SK: Final = "sk"
-KEY: Final = (PK, SK)
 
 ROLES: Final = ("forward", "reverse", "feed-legacy", "feed-new")
 """The stream consumers that report and park."""
