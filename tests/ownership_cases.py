@@ -27,7 +27,6 @@ from crossfade.core.protocol.keyed.writes import (
     TakeBack,
     Write,
 )
-from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import canonical_value
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
@@ -54,11 +53,11 @@ def operation(
     return Operation(key, kind, transaction_id, amount, event, seed)
 
 
-def number(value: int) -> bytes:
-    return bytes(wire.of_number(value))
+def number(value: int | str) -> bytes:
+    return b'{"N":"%b"}' % str(value).encode()
 
 
-def content(side: Side, balance: int | None = 5, **more: bytes) -> tuple[tuple[str, bytes], ...]:
+def content(side: Side, balance: int | str | None = 5, **more: bytes) -> tuple[tuple[str, bytes], ...]:
     """Mapped attributes of a live item on a side."""
     fields = dict(MAPPING.shape(side).zero) | more
     if balance is None:
@@ -110,11 +109,11 @@ def _contents(side: Side) -> st.SearchStrategy[tuple[tuple[str, bytes], ...]]:
         "seen_by_nobody": b'{"S":"outside the closed list"}',
     }
 
-    def build(balance: int | None, names: Iterable[str]) -> tuple[tuple[str, bytes], ...]:
+    def build(balance: int | str | None, names: Iterable[str]) -> tuple[tuple[str, bytes], ...]:
         fields = dict(content(side, balance)) | {name: optional[name] for name in names}
         return tuple(sorted(fields.items()))
 
-    balances = st.one_of(st.none(), st.sampled_from([0, 2, 3, 4, 10**30]))
+    balances = st.one_of(st.none(), st.sampled_from([0, 2, 3, 4, 2**63 - 4, 2**63 - 3, "2.5", 10**30]))
     full = st.builds(build, balances, st.sets(st.sampled_from(sorted(optional))))
     partial = st.builds(lambda pairs: tuple(p for p in pairs if p[0] == shape.balance), full)
     return st.one_of(full, full, partial)

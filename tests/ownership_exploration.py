@@ -50,6 +50,9 @@ State_ = tuple[int, int, int, tuple[int, ...], int, int, int]
 """Item in legacy, item in new, emitted images (bits), pods, truth, applied operations (bits), acknowledged ones."""
 
 
+_DENIED = (Outcome.INSUFFICIENT, Outcome.ABOVE_LIMIT, Outcome.NOT_FOUND, Outcome.FULL)
+
+
 class World:
     """One scenario under one code."""
 
@@ -339,7 +342,7 @@ class World:
             if not applied & bit:
                 self._note("acknowledged and never applied", state, step.label)
             return bit
-        if done.outcome in (Outcome.INSUFFICIENT, Outcome.NOT_FOUND, Outcome.FULL) and applied & bit:
+        if done.outcome in _DENIED and applied & bit:
             self._note("applied and denied", state, step.label)
         if done.outcome is Outcome.AMBIGUOUS:
             self._note("ambiguous", state, step.label)

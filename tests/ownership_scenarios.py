@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
 from crossfade.core.mapping.interface import Mapping
@@ -105,5 +106,5 @@ class Explored(NamedTuple):
 class Truth(NamedTuple):
     """What the applied operations, in their order, make of the key."""
 
-    balance: int
+    balance: Decimal | int
     exists: bool

@@ -20,6 +20,7 @@ from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size, unfit
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_active, parse_item
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import (
+    LARGEST_BALANCE,
     Activate,
     Answer,
     Applied,
@@ -199,6 +200,12 @@ async def test_an_operation_is_refused_by_each_condition_that_its_meaning_names(
         "poor": live(side, balance=2, version=SEED, role=Role.ACTIVE, generation=2),
         "poor, with ids": stamped(side, Role.ACTIVE, 2, content=content(side, 2)),
         "full": active._replace(recent=full),
+        "full of points": active._replace(content=content(side, LARGEST_BALANCE - 3)),
+        "too full of points": active._replace(content=content(side, LARGEST_BALANCE - 2)),
+        "too full of points, by a fraction": active._replace(content=content(side, f"{LARGEST_BALANCE - 3}.5")),
+        "a fraction": active._replace(content=content(side, "12.5")),
+        "beyond 64 bits": active._replace(content=content(side, 99999999999999999999)),
+        "beyond 64 bits, below": active._replace(content=content(side, -99999999999999999999)),
         "unstamped": live(side),
         "unstamped standby": live(side, role=Role.STANDBY, generation=1),
         "imported": live(side, version=0, role=Role.STANDBY),
@@ -229,7 +236,7 @@ async def test_a_trimming_write_holds_for_the_item_it_was_planned_for_and_raises
         active._replace(version=None),
     ]
     befores += [active._replace(role=Role.STANDBY), tombstone(Role.ACTIVE, 2), live(side), None]
-    befores += [active._replace(content=content(side, 2))]
+    befores += [active._replace(content=content(side, balance)) for balance in (2, LARGEST_BALANCE - 2, "2.5", 10**30)]
     pairs = [(before, write) for write in trims for before in befores]
     answers = await check(open_bench(side), pairs, together=together)
     assert isinstance(answers[0], Applied)

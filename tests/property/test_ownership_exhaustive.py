@@ -15,6 +15,7 @@ from crossfade.core.protocol.keyed.fence import Judgement, Transfer, Verdict, ju
 from crossfade.core.protocol.keyed.item import Item, Role, is_fence, version_of
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import (
+    LARGEST_BALANCE,
     Activate,
     Applied,
     Fence,
@@ -72,6 +73,9 @@ SMALL = {
         [pod(N, 2, A), pod(L, 4, B), pod(N, 2, None, reads=True)], None, None, lost=1
     ),
     "spends": Scenario([pod(N, 2, SPEND), pod(L, 0, SPEND), pod(L, 4, DELETE)], ROW, IMPORTED, lost=1),
+    "earns of which one alone fits into 64 bits": Scenario(
+        [pod(N, 2, A), pod(L, 0, B), pod(L, 4, B)], live(L, balance=LARGEST_BALANCE - 10), IMPORTED, lost=1
+    ),
     "a spend on a key that never was": Scenario([pod(N, 2, SPEND), pod(L, 0, A), pod(L, 4, DELETE)], None, None),
     "trims": Scenario(
         [pod(N, 2, A, soft=3), pod(L, 0, A, soft=3), pod(L, 4, B, soft=2)],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from msgspec import Raw
 
@@ -116,7 +118,29 @@ def test_a_spend_takes_from_the_balance_and_never_below_zero() -> None:
 
 def test_balances_of_38_digits_stay_exact() -> None:
     big = 10**37 + 7
-    assert balance_of(applied(operate(operation(amount=1)), live(L, balance=big)), shape(L)) == big + 1
+    assert balance_of(applied(operate(operation(Kind.SPEND, 1)), live(L, balance=big)), shape(L)) == big - 1
+
+
+@pytest.mark.parametrize(
+    ("balance", "applies"),
+    [("9223372036854775804", True), ("9223372036854775804.5", False), ("9223372036854775805", False), ("1e30", False)],
+)
+@pytest.mark.parametrize("version", [None, SEED])
+def test_adr_0023_an_earn_never_makes_a_balance_that_64_bits_do_not_hold(
+    balance: str, applies: bool, version: int | None
+) -> None:
+    item = live(L, version=version)._replace(content=content(L, balance))
+    op = operation(amount=3)
+    assert refused(operate(op), item) is not applies
+    assert refused(OperateAndTrim(KEY, op, version, frozenset(), b""), item) is not applies
+    assert why_refused(op, item, shape(L), soft=32) is (None if applies else Reason.ABOVE_LIMIT)
+
+
+def test_adr_0023_a_fraction_is_counted_with_exactly() -> None:
+    item = live(L)._replace(content=content(L, "12.5"))
+    assert balance_of(applied(operate(operation(amount=3)), item), shape(L)) == Decimal("15.5")
+    assert balance_of(applied(operate(operation(Kind.SPEND, 12)), item), shape(L)) == Decimal("0.5")
+    assert refused(operate(operation(Kind.SPEND, 13)), item)
 
 
 @pytest.mark.parametrize("side", list(Side))

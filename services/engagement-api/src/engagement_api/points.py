@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 from crossfade.core.mapping.interface import Mapping as ItemMapping
@@ -18,11 +19,13 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime import telemetry
 from crossfade.runtime.ownership import Call, OwnerImage, Ownership
+from crossfade.runtime.statuses import Refusal
 from crossfade.runtime.telemetry.contract import OUTCOME
 from engagement_api.epochs import Epochs
 from engagement_api.mirror import Copy, Mirror
 from engagement_api.pulse import Pulse
 from engagement_api.refusals import (
+    BalanceLimitExceeded,
     InsufficientPoints,
     TooManyOperations,
     TransactionExpired,
@@ -41,12 +44,12 @@ class Wallet(NamedTuple):
     """A wallet after an operation, or as it was read.
 
     Attributes:
-        balance: points in it; 0 when there is none.
+        balance: points in it, exactly; 0 when there is none. Writers outside the API may have left any number.
         version: that the balance was seen at; 0 when the wallet never was.
         replayed: the operation had been applied before.
     """
 
-    balance: int
+    balance: Decimal
     version: int
     replayed: bool = False
 
@@ -152,20 +155,23 @@ class Points:
             image = await self._ownership.owner_read(
                 key, wish, consistent=consistent, complete=document.complete, deadline=deadline
             )
+            self._tally.reads += 1
+            return self._seen(image)
         except CrossfadeError as error:
             raise _named(key, error)  # noqa: B904 - `_named` keeps the cause
-        self._tally.reads += 1
-        return self._seen(key, image)
 
-    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Wallet]:
+    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Wallet | Refusal]:
         """Read wallets where they are owned.
 
         Args:
             keys: the same one may be given twice.
             consistent: whether to see all that was acknowledged before.
 
+        Returns:
+            Each wallet, or why it can't be served, whatever becomes of the others.
+
         Raises:
-            CrossfadeError: as `read`, of the first wallet that failed.
+            CrossfadeError: the store did not answer for one of them: all of them are safe to ask for again.
         """
         document = self._epochs.current.document
         wishes = [(key, aim(document, key)) for key in dict.fromkeys(keys)]
@@ -173,15 +179,24 @@ class Points:
             wishes, consistent=consistent, complete=document.complete, deadline=self._deadline()
         )
         self._tally.reads += len(wishes)
-        return {key: self._seen(key, image) for (key, _), image in zip(wishes, images, strict=True)}
+        return {key: self._seen_or_refused(key, image) for (key, _), image in zip(wishes, images, strict=True)}
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._operation_s
 
-    def _seen(self, key: Key, image: OwnerImage | Exception) -> Wallet:
-        if isinstance(image, Exception):
-            raise _named(key, image)
+    def _seen(self, image: OwnerImage) -> Wallet:
         return Wallet(balance_of(image.item, self._shapes[image.side]), version_of(image.item))
+
+    def _seen_or_refused(self, key: Key, image: OwnerImage | Exception) -> Wallet | Refusal:
+        try:
+            if isinstance(image, Exception):
+                raise image
+            return self._seen(image)
+        except CrossfadeError as error:
+            named = _named(key, error)
+            if not isinstance(named, Refusal):
+                raise
+            return named
 
     def _counted(self, operation: Operation, result: Done | Exception) -> Wallet | Exception:
         if isinstance(result, CrossfadeError):
@@ -193,7 +208,7 @@ class Points:
         try:
             return self._wallet(operation, result)
         except CrossfadeError as error:
-            return error
+            return _named(operation.key, error)
 
     def _wallet(self, operation: Operation, done: Done) -> Wallet:
         """Return the wallet after an operation that was applied, now or before.
@@ -207,10 +222,12 @@ class Points:
                 return Wallet(balance, version_of(done.item), done.outcome is Outcome.REPLAYED)
             case Outcome.INSUFFICIENT:
                 raise InsufficientPoints(balance, operation.amount)
+            case Outcome.ABOVE_LIMIT:
+                raise BalanceLimitExceeded(balance, operation.amount)
             case Outcome.NOT_FOUND if operation.kind is Kind.DELETE:
                 raise WalletNotFound(operation.key)
             case Outcome.NOT_FOUND:
-                raise InsufficientPoints(0, operation.amount)
+                raise InsufficientPoints(Decimal(0), operation.amount)
             case Outcome.EXPIRED:
                 raise TransactionExpired(encode_ulid(operation.transaction_id), self._wall_ms())
             case Outcome.FULL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final
 from urllib.parse import quote
 
@@ -12,9 +13,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
+from crossfade.core.protocol.keyed.writes import LARGEST_BALANCE
 from crossfade.core.values.keys import Key
 from crossfade.gen.engagement.v1 import errors_pb2
 from crossfade.runtime.statuses import Refusal
+from engagement_api.balances import shown
 from engagement_migration.keys import wallet_of
 
 DOMAIN: Final = "crossfade.engagement.v1"
@@ -27,14 +30,47 @@ class InsufficientPoints(Refusal):
     status = StatusCode.FAILED_PRECONDITION
     reason = "INSUFFICIENT_POINTS"
 
-    def __init__(self, balance: int, asked: int) -> None:
-        super().__init__(f"the wallet holds {balance} points, {asked} were asked for")
+    def __init__(self, balance: Decimal, asked: int) -> None:
+        super().__init__(f"the wallet holds {balance:f} points, {asked} were asked for")
         self.balance = balance
         self.asked = asked
 
     def details(self) -> Sequence[Message]:
         """Say how many there are."""
-        return (errors_pb2.InsufficientPoints(balance=self.balance, asked=self.asked),)
+        integer, inexact, exact = shown(self.balance)
+        return (
+            errors_pb2.InsufficientPoints(
+                balance=integer, asked=self.asked, balance_inexact=inexact, balance_decimal=exact
+            ),
+        )
+
+
+class BalanceLimitExceeded(Refusal):
+    """With the points to be added, the balance would not fit into 64 bits; nothing was applied (ADR 0023)."""
+
+    code = "balance_limit_exceeded"
+    status = StatusCode.FAILED_PRECONDITION
+    reason = "BALANCE_LIMIT_EXCEEDED"
+
+    def __init__(self, balance: Decimal, asked: int) -> None:
+        super().__init__(
+            f"the wallet holds {balance:f} points; with {asked} more it would be above the limit of {LARGEST_BALANCE}"
+        )
+        self.balance = balance
+        self.asked = asked
+
+    def details(self) -> Sequence[Message]:
+        """Name the limit, and how many points there are."""
+        integer, inexact, exact = shown(self.balance)
+        return (
+            errors_pb2.BalanceLimitExceeded(
+                balance=integer,
+                asked=self.asked,
+                limit=LARGEST_BALANCE,
+                balance_inexact=inexact,
+                balance_decimal=exact,
+            ),
+        )
 
 
 class TransactionExpired(Refusal):

@@ -18,6 +18,7 @@ from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceServicer
 from crossfade.runtime.grpc import answers_errors, new_traceparent, traceparent_of
 from crossfade.runtime.statuses import InvalidArgument, Refusal, status_of
+from engagement_api.balances import shown
 from engagement_api.figures import Figures
 from engagement_api.points import Points, Wallet
 from engagement_api.refusals import DOMAIN, timestamp
@@ -95,8 +96,13 @@ class EngagementServicer(EngagementServiceServicer):
         """Read one balance."""
         with self._figures.counting("GetBalance"):
             wallet = await self._points.read(read_wallet(request), consistent=_consistent(request.consistency))
+        integer, inexact, exact = shown(wallet.balance)
         return pb.GetBalanceResponse(
-            balance=wallet.balance, version=wallet.version, server_time=timestamp(self._now_us() // 1000)
+            balance=integer,
+            version=wallet.version,
+            server_time=timestamp(self._now_us() // 1000),
+            balance_inexact=inexact,
+            balance_decimal=exact,
         )
 
     @override
@@ -105,12 +111,15 @@ class EngagementServicer(EngagementServiceServicer):
         self, request: pb.BatchGetBalancesRequest, context: Context
     ) -> pb.BatchGetBalancesResponse:
         """Read many balances."""
-        with self._figures.counting("BatchGetBalances", len(request.wallets)):
+        with self._figures.counting("BatchGetBalances", len(request.wallets)) as call:
             check_batch(len(request.wallets), "wallets")
             keys = [read_wallet(each, f"wallets[{number}].") for number, each in enumerate(request.wallets)]
             wallets = await self._points.read_many(keys, consistent=_consistent(request.consistency))
+            for key in keys:
+                if isinstance(refused := wallets[key], Refusal):
+                    call.refuse(refused)
         return pb.BatchGetBalancesResponse(
-            balances=[pb.Balance(points=wallets[key].balance, version=wallets[key].version) for key in keys],
+            balances=[_balance(wallets[key]) for key in keys],
             server_time=timestamp(self._now_us() // 1000),
         )
 
@@ -131,9 +140,7 @@ class EngagementServicer(EngagementServiceServicer):
             if isinstance(outcome, Exception):
                 added.error.CopyFrom(status_of(outcome, DOMAIN))
             else:
-                added.response.balance = outcome.balance
-                added.response.version = outcome.version
-                added.response.replayed = outcome.replayed
+                added.response.CopyFrom(_answer(pb.EarnPointsResponse, outcome))
         return response
 
     async def _operate_many(
@@ -157,12 +164,7 @@ class EngagementServicer(EngagementServiceServicer):
     ) -> Answered:
         now_us = self._now_us()
         wallet = await self._points.operate(self._operation(request, kind, amount, now_us, traceparent_of(context)))
-        return answer(
-            balance=wallet.balance,
-            version=wallet.version,
-            replayed=wallet.replayed,
-            server_time=timestamp(now_us // 1000),
-        )
+        return _answer(answer, wallet, server_time=timestamp(now_us // 1000))
 
     def _operation(
         self, request: OperationFields, kind: Kind, amount: int, now_us: int, traceparent: str, path: str = ""
@@ -174,6 +176,25 @@ class EngagementServicer(EngagementServiceServicer):
         ):
             traceparent = new_traceparent()
         return read_operation(request, kind, amount, now_us=now_us, traceparent=traceparent, path=path)
+
+
+def _answer(answer: Callable[..., Answered], wallet: Wallet, **more: Any) -> Answered:
+    integer, inexact, exact = shown(wallet.balance)
+    return answer(
+        balance=integer,
+        version=wallet.version,
+        replayed=wallet.replayed,
+        balance_inexact=inexact,
+        balance_decimal=exact,
+        **more,
+    )
+
+
+def _balance(wallet: Wallet | Refusal) -> pb.Balance:
+    if isinstance(wallet, Refusal):
+        return pb.Balance(error=status_of(wallet, DOMAIN))
+    integer, inexact, exact = shown(wallet.balance)
+    return pb.Balance(points=integer, version=wallet.version, points_inexact=inexact, points_decimal=exact)
 
 
 def _operations(request: Message | None) -> int:

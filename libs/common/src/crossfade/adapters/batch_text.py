@@ -71,8 +71,7 @@ class BatchText:
             transaction,
             b'{"N":"%d"}' % write.soft,
         ]
-        if spends:
-            parameters.append(amount)
+        parameters.append(amount if spends else b'{"N":"%d"}' % op.highest_before)
         return b"%b%b]}" % (head, b",".join(parameters))
 
     def _operate_text(self, *, spends: bool) -> str:
@@ -87,8 +86,7 @@ class BatchText:
             f"size({RECENT})<?",
             *(f"{name} IS NOT MISSING" for name in present),
         ]
-        if spends:
-            where.append(f"{balance}>=?")
+        where.append(f"{balance}{'>=' if spends else '<='}?")
         sign = "-" if spends else "+"
         # cf_emv comes first: so it can't matter whether an engine lets one SET see what another wrote.
         sets = [

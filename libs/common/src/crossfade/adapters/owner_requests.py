@@ -241,8 +241,7 @@ class _Expression:
     def next_version(self, seed: int) -> str:
         return f"if_not_exists({MV}, {self.number(seed)}) + {self.value(_ONE)}"
 
-    def replace(self, replacement: Replacement) -> None:
-        """Set and remove just this; its placeholders are other ones than those of `name` and `value`."""
+    def replace(self, replacement: Replacement) -> None:  # its placeholders are other ones than those of `name`
         self._replaces = replacement
 
     def mapped_names(self) -> tuple[str, ...]:
@@ -322,6 +321,7 @@ def _earn(op: Operation, shape: TableShape, to: _Expression) -> None:
         target = to.name(name)
         start = f"if_not_exists({target}, {to.value(zero)})"
         to.set(target, f"{start} + {to.number(op.amount)}" if name == shape.balance else start)
+    to.where(f"NOT {to.name(shape.balance)} > {to.number(op.highest_before)}")  # holds where there is none, too
     to.remove([DELETED])
 
 

@@ -53,6 +53,7 @@ class Outcome(Enum):
     REPLAYED = "replayed"  # this id was applied before
     EXPIRED = "expired"  # the id is below the floor: whether it was applied is unknown
     INSUFFICIENT = "insufficient"
+    ABOVE_LIMIT = "above limit"  # the balance would not fit into 64 bits; nothing was applied
     NOT_FOUND = "not found"  # a spend or delete of what does not exist; nothing is recorded
     FULL = "full"  # too many ids of the window; nothing was applied
     BUSY = "busy"  # the key moved too often; nothing was applied

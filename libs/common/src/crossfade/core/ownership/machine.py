@@ -76,6 +76,7 @@ ROUNDS: Final = 8
 _ENDS: Final = {
     Reason.EXPIRED: Outcome.EXPIRED,
     Reason.INSUFFICIENT: Outcome.INSUFFICIENT,
+    Reason.ABOVE_LIMIT: Outcome.ABOVE_LIMIT,
     Reason.NOTHING_THERE: Outcome.NOT_FOUND,
 }
 

@@ -8,20 +8,18 @@ values, for a person.
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import same_value
 from crossfade.core.values.errors import PoisonRecord
-from crossfade.core.values.numbers import normal_number
+from crossfade.core.values.numbers import added
 from crossfade.core.values.shape import TableShape
-
-_WIDE: Final = Context(prec=400)
-"""Digits enough for the exact sum of any two DynamoDB numbers; the store's 38 are asked for afterwards."""
 
 TTL_NAME: Final = "(TTL)"
 """Stands for the TTL value, whatever attribute holds it."""
@@ -116,11 +114,11 @@ def _moved(each: Difference, shape: TableShape) -> bytes | None:
     if (each.old is not None and not _is_number(each.old)) or not _is_number(each.owner):
         return None
     old = _decimal(each.old) if each.old is not None else Decimal(0)
-    moved = _WIDE.add(_decimal(each.owner), _WIDE.subtract(_decimal(each.new), old))
+    moved = added(_decimal(each.owner), added(_decimal(each.new), old.copy_negate()))
     if each.name == shape.balance and moved < 0:
         return None
     try:
-        return b'{"N":"%b"}' % normal_number(str(moved)).encode()
+        return bytes(wire.of_decimal(moved))
     except PoisonRecord:
         return None
 
@@ -152,4 +150,4 @@ def _is_number(raw: bytes | None) -> bool:
 
 
 def _decimal(raw: bytes | None) -> Decimal:
-    return Decimal(normal_number(_decode(Raw(raw or b"")).N))
+    return wire.decimal(Raw(raw or b""))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Raw
 
 from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.numbers import normal_number
 
 Image: TypeAlias = dict[str, Raw]
 """An item: attribute name to one raw DynamoDB JSON value."""
@@ -69,6 +71,19 @@ def number(value: Raw) -> int:
         raise PoisonRecord(f"expected an integer, a value of type N, got {bytes(value)[:80]!r}") from error
 
 
+def decimal(value: Raw) -> Decimal:
+    """Decode a number of up to 38 digits, exactly, whole or not.
+
+    Raises:
+        PoisonRecord: it is no number.
+    """
+    try:
+        text = _decode_number(value).N
+    except msgspec.MsgspecError as error:
+        raise PoisonRecord(f"expected a value of type N, got {bytes(value)[:80]!r}") from error
+    return Decimal(normal_number(text))
+
+
 def string(value: Raw) -> str:
     """Decode a string value."""
     return _text(value, "S")
@@ -101,6 +116,15 @@ def boolean(value: Raw) -> bool:
 def of_number(value: int) -> Raw:
     """Encode an integer."""
     return Raw(b'{"N":"%d"}' % value)
+
+
+def of_decimal(value: Decimal) -> Raw:
+    """Encode a number, whole or not.
+
+    Raises:
+        PoisonRecord: it has more digits than DynamoDB keeps.
+    """
+    return Raw(b'{"N":"%b"}' % normal_number(str(value)).encode())
 
 
 def of_string(value: str) -> Raw:

@@ -12,8 +12,14 @@ MAX_DIGITS: Final = 38
 """Significant digits of a DynamoDB number."""
 
 _CANONICAL: Final = re.compile(r"0|-?(0\.[0-9]*[1-9]|[1-9][0-9]*(\.[0-9]*[1-9])?)")
-# The default context rounds to 28 digits; this one rounds nothing that DynamoDB can hold.
+# The default context rounds to 28 digits; these round nothing that DynamoDB can hold, nor a sum of two such numbers.
 _EXACT: Final = Context(prec=MAX_DIGITS)
+_WIDE: Final = Context(prec=400)
+
+
+def added(one: Decimal, other: Decimal) -> Decimal:
+    """Return the exact sum of two DynamoDB numbers, which may have more digits than DynamoDB keeps."""
+    return _WIDE.add(one, other)
 
 
 def normal_number(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -116,12 +117,16 @@ def may_leave(item: Item | None, side: Side, *, complete: bool = False) -> bool:
     return is_active(item, side, complete=complete) and not is_held_out(item)
 
 
-def balance_of(item: Item | None, shape: TableShape) -> int:
-    """Return the balance; 0 for an absent item, a tombstone or a stub."""
-    if item is None or item.deleted:
-        return 0
-    value = item.value(shape.balance)
-    return wire.number(value) if value is not None else 0
+def balance_of(item: Item | None, shape: TableShape) -> Decimal:
+    """Return the balance, exactly; 0 for an absent item, a tombstone or a stub.
+
+    What our writes make of a whole number within 64 bits is one again; other writers may have left any number.
+
+    Raises:
+        PoisonRecord: it is no number.
+    """
+    value = None if item is None or item.deleted else item.value(shape.balance)
+    return Decimal(0) if value is None else wire.decimal(value)
 
 
 def parse_item(image: Image, shape: TableShape) -> Item:

@@ -7,12 +7,13 @@ the item. Contract tests hold both to each other, so what is proven about `perfo
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
 from msgspec import Raw
 
-from crossfade.core.protocol.keyed.item import Item, Role, balance_of, generation_of, is_active, version_of
+from crossfade.core.protocol.keyed.item import Item, Role, generation_of, is_active, version_of
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Applied,
@@ -34,6 +35,7 @@ from crossfade.core.protocol.keyed.writes import (
     Write,
 )
 from crossfade.core.values import image as wire
+from crossfade.core.values.numbers import added
 from crossfade.core.values.shape import Side, TableShape
 
 Content = tuple[tuple[str, bytes], ...]
@@ -46,6 +48,7 @@ class Reason(Enum):
     NOT_OWNER = "not owner"
     EXPIRED = "expired"  # the id is not above the floor: outcome unknown
     INSUFFICIENT = "insufficient"
+    ABOVE_LIMIT = "above limit"  # the balance would not fit into 64 bits
     NOTHING_THERE = "nothing there"  # a spend or delete of what does not exist
     FULL = "full"  # the id set has reached the soft size: trim
 
@@ -62,7 +65,7 @@ def perform(write: Write, item: Item | None, shape: TableShape) -> Applied | Ref
         Applied with the item after the write, or Refused with the item as it is. Never Unfit: only a store knows that.
 
     Raises:
-        PoisonRecord: the balance is not an integer.
+        PoisonRecord: the balance is no number.
     """
     return _MEANINGS[type(write)](write, item, shape)
 
@@ -90,17 +93,22 @@ def why_refused(
         return None if op.kind is Kind.EARN else Reason.NOTHING_THERE
     if op.transaction_id <= item.floor:
         return Reason.EXPIRED
-    if not _covered(op, item, shape):
-        return Reason.INSUFFICIENT
+    if (broken := _broken_bound(op, item, shape)) is not None:
+        return broken
     if op.kind is Kind.DELETE and item.deleted:
         return Reason.NOTHING_THERE
     return Reason.FULL if len(item.recent) >= soft else None
 
 
-def _covered(op: Operation, item: Item, shape: TableShape) -> bool:
-    if op.kind is not Kind.SPEND:
-        return True
-    return not item.deleted and item.value(shape.balance) is not None and balance_of(item, shape) >= op.amount
+def _broken_bound(op: Operation, item: Item, shape: TableShape) -> Reason | None:
+    """Say which bound of the balance the operation would break: what is there, or what fits into 64 bits."""
+    if op.kind is Kind.DELETE:
+        return None
+    raw = item.value(shape.balance)
+    if op.kind is Kind.SPEND:
+        covered = not item.deleted and raw is not None and wire.decimal(raw) >= op.amount
+        return None if covered else Reason.INSUFFICIENT
+    return None if raw is None or wire.decimal(raw) <= op.highest_before else Reason.ABOVE_LIMIT
 
 
 def _operate(write: Operate, item: Item | None, shape: TableShape) -> Applied | Refused:
@@ -113,7 +121,7 @@ def _operate(write: Operate, item: Item | None, shape: TableShape) -> Applied | 
 def _operate_and_trim(write: OperateAndTrim, item: Item | None, shape: TableShape) -> Applied | Refused:
     if item is None or item.version != write.seen or not is_active(item, shape.side, complete=write.complete):
         return Refused(item)
-    if not _covered(write.op, item, shape) or (write.op.kind is Kind.DELETE and item.deleted):
+    if _broken_bound(write.op, item, shape) is not None or (write.op.kind is Kind.DELETE and item.deleted):
         return Refused(item)
     return Applied(_after(write.op, item, shape, write.kept, write.floor or item.floor, write.generation))
 
@@ -143,8 +151,8 @@ def _changed(op: Operation, before: Item, shape: TableShape) -> Content:
     fields = dict(before.content)
     if op.kind is Kind.EARN:
         fields = dict(shape.zero) | fields
-    delta = op.amount if op.kind is Kind.EARN else -op.amount
-    fields[shape.balance] = bytes(wire.of_number(wire.number(Raw(fields[shape.balance])) + delta))
+    delta = Decimal(op.amount if op.kind is Kind.EARN else -op.amount)
+    fields[shape.balance] = bytes(wire.of_decimal(added(wire.decimal(Raw(fields[shape.balance])), delta)))
     return tuple(sorted(fields.items()))
 
 

@@ -8,7 +8,7 @@ the two together.
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.keys import Key
@@ -20,6 +20,10 @@ class Kind(Enum):
     EARN = "earn"
     SPEND = "spend"
     DELETE = "delete"
+
+
+LARGEST_BALANCE: Final = 2**63 - 1
+"""The most that an earn may make of a balance, which clients read as a signed integer of 64 bits (ADR 0023)."""
 
 
 class Operation(NamedTuple):
@@ -42,9 +46,14 @@ class Operation(NamedTuple):
     event: bytes
     seed: int
 
+    @property
+    def highest_before(self) -> int:
+        """The highest balance to which an earn of this amount still applies."""
+        return LARGEST_BALANCE - self.amount
+
 
 class Operate(NamedTuple):
-    """Apply an operation blindly: active, id above the floor and not in the set, set below `soft`, balance enough.
+    """Apply an operation blindly: active, id above the floor and not in the set, set below `soft`, balance in bounds.
 
     `generation` is that of an item which has no role yet: one that the write creates, or a legacy row that no owner
     write has touched. A role that is there stays, and so does its generation.

@@ -26,45 +26,45 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0crossfade/engagement/v1/engagement_service.proto\x12\x17\x63rossfade.engagement.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"j\n\x11\x45\x61rnPointsRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0etransaction_id\x18\x05 \x01(\t\"y\n\x12\x45\x61rnPointsResponse\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x12SpendPointsRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0etransaction_id\x18\x05 \x01(\t\"z\n\x13SpendPointsResponse\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\\\n\x13\x44\x65leteWalletRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0etransaction_id\x18\x04 \x01(\t\"{\n\x14\x44\x65leteWalletResponse\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\x11GetBalanceRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12=\n\x0b\x63onsistency\x18\x03 \x01(\x0e\x32(.crossfade.engagement.v1.ReadConsistency\"g\n\x12GetBalanceResponse\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x06Wallet\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\"\x8a\x01\n\x17\x42\x61tchGetBalancesRequest\x12\x30\n\x07wallets\x18\x01 \x03(\x0b\x32\x1f.crossfade.engagement.v1.Wallet\x12=\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32(.crossfade.engagement.v1.ReadConsistency\"*\n\x07\x42\x61lance\x12\x0e\n\x06points\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x7f\n\x18\x42\x61tchGetBalancesResponse\x12\x32\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32 .crossfade.engagement.v1.Balance\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x16\x42\x61tchEarnPointsRequest\x12>\n\noperations\x18\x01 \x03(\x0b\x32*.crossfade.engagement.v1.EarnPointsRequest\"\x84\x01\n\x11\x45\x61rnPointsOutcome\x12?\n\x08response\x18\x01 \x01(\x0b\x32+.crossfade.engagement.v1.EarnPointsResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\x88\x01\n\x17\x42\x61tchEarnPointsResponse\x12<\n\x08outcomes\x18\x01 \x03(\x0b\x32*.crossfade.engagement.v1.EarnPointsOutcome\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*o\n\x0fReadConsistency\x12 \n\x1cREAD_CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1b\n\x17READ_CONSISTENCY_STRONG\x10\x01\x12\x1d\n\x19READ_CONSISTENCY_EVENTUAL\x10\x02\x32\xa7\x05\n\x11\x45ngagementService\x12\x65\n\nEarnPoints\x12*.crossfade.engagement.v1.EarnPointsRequest\x1a+.crossfade.engagement.v1.EarnPointsResponse\x12h\n\x0bSpendPoints\x12+.crossfade.engagement.v1.SpendPointsRequest\x1a,.crossfade.engagement.v1.SpendPointsResponse\x12k\n\x0c\x44\x65leteWallet\x12,.crossfade.engagement.v1.DeleteWalletRequest\x1a-.crossfade.engagement.v1.DeleteWalletResponse\x12\x65\n\nGetBalance\x12*.crossfade.engagement.v1.GetBalanceRequest\x1a+.crossfade.engagement.v1.GetBalanceResponse\x12w\n\x10\x42\x61tchGetBalances\x12\x30.crossfade.engagement.v1.BatchGetBalancesRequest\x1a\x31.crossfade.engagement.v1.BatchGetBalancesResponse\x12t\n\x0f\x42\x61tchEarnPoints\x12/.crossfade.engagement.v1.BatchEarnPointsRequest\x1a\x30.crossfade.engagement.v1.BatchEarnPointsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0crossfade/engagement/v1/engagement_service.proto\x12\x17\x63rossfade.engagement.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"j\n\x11\x45\x61rnPointsRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0etransaction_id\x18\x05 \x01(\t\"\xab\x01\n\x12\x45\x61rnPointsResponse\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x62\x61lance_inexact\x18\x05 \x01(\x08\x12\x17\n\x0f\x62\x61lance_decimal\x18\x06 \x01(\t\"k\n\x12SpendPointsRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0etransaction_id\x18\x05 \x01(\t\"\xac\x01\n\x13SpendPointsResponse\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x62\x61lance_inexact\x18\x05 \x01(\x08\x12\x17\n\x0f\x62\x61lance_decimal\x18\x06 \x01(\t\"\\\n\x13\x44\x65leteWalletRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0etransaction_id\x18\x04 \x01(\t\"\xad\x01\n\x14\x44\x65leteWalletResponse\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x62\x61lance_inexact\x18\x05 \x01(\x08\x12\x17\n\x0f\x62\x61lance_decimal\x18\x06 \x01(\t\"q\n\x11GetBalanceRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12=\n\x0b\x63onsistency\x18\x03 \x01(\x0e\x32(.crossfade.engagement.v1.ReadConsistency\"\x99\x01\n\x12GetBalanceResponse\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x62\x61lance_inexact\x18\x04 \x01(\x08\x12\x17\n\x0f\x62\x61lance_decimal\x18\x05 \x01(\t\"\'\n\x06Wallet\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\"\x8a\x01\n\x17\x42\x61tchGetBalancesRequest\x12\x30\n\x07wallets\x18\x01 \x03(\x0b\x32\x1f.crossfade.engagement.v1.Wallet\x12=\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32(.crossfade.engagement.v1.ReadConsistency\"}\n\x07\x42\x61lance\x12\x0e\n\x06points\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x16\n\x0epoints_inexact\x18\x03 \x01(\x08\x12\x16\n\x0epoints_decimal\x18\x04 \x01(\t\x12!\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\"\x7f\n\x18\x42\x61tchGetBalancesResponse\x12\x32\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32 .crossfade.engagement.v1.Balance\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x16\x42\x61tchEarnPointsRequest\x12>\n\noperations\x18\x01 \x03(\x0b\x32*.crossfade.engagement.v1.EarnPointsRequest\"\x84\x01\n\x11\x45\x61rnPointsOutcome\x12?\n\x08response\x18\x01 \x01(\x0b\x32+.crossfade.engagement.v1.EarnPointsResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\x88\x01\n\x17\x42\x61tchEarnPointsResponse\x12<\n\x08outcomes\x18\x01 \x03(\x0b\x32*.crossfade.engagement.v1.EarnPointsOutcome\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*o\n\x0fReadConsistency\x12 \n\x1cREAD_CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1b\n\x17READ_CONSISTENCY_STRONG\x10\x01\x12\x1d\n\x19READ_CONSISTENCY_EVENTUAL\x10\x02\x32\xa7\x05\n\x11\x45ngagementService\x12\x65\n\nEarnPoints\x12*.crossfade.engagement.v1.EarnPointsRequest\x1a+.crossfade.engagement.v1.EarnPointsResponse\x12h\n\x0bSpendPoints\x12+.crossfade.engagement.v1.SpendPointsRequest\x1a,.crossfade.engagement.v1.SpendPointsResponse\x12k\n\x0c\x44\x65leteWallet\x12,.crossfade.engagement.v1.DeleteWalletRequest\x1a-.crossfade.engagement.v1.DeleteWalletResponse\x12\x65\n\nGetBalance\x12*.crossfade.engagement.v1.GetBalanceRequest\x1a+.crossfade.engagement.v1.GetBalanceResponse\x12w\n\x10\x42\x61tchGetBalances\x12\x30.crossfade.engagement.v1.BatchGetBalancesRequest\x1a\x31.crossfade.engagement.v1.BatchGetBalancesResponse\x12t\n\x0f\x42\x61tchEarnPoints\x12/.crossfade.engagement.v1.BatchEarnPointsRequest\x1a\x30.crossfade.engagement.v1.BatchEarnPointsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crossfade.engagement.v1.engagement_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_READCONSISTENCY']._serialized_start=1757
-  _globals['_READCONSISTENCY']._serialized_end=1868
+  _globals['_READCONSISTENCY']._serialized_start=2044
+  _globals['_READCONSISTENCY']._serialized_end=2155
   _globals['_EARNPOINTSREQUEST']._serialized_start=135
   _globals['_EARNPOINTSREQUEST']._serialized_end=241
-  _globals['_EARNPOINTSRESPONSE']._serialized_start=243
-  _globals['_EARNPOINTSRESPONSE']._serialized_end=364
-  _globals['_SPENDPOINTSREQUEST']._serialized_start=366
-  _globals['_SPENDPOINTSREQUEST']._serialized_end=473
-  _globals['_SPENDPOINTSRESPONSE']._serialized_start=475
-  _globals['_SPENDPOINTSRESPONSE']._serialized_end=597
-  _globals['_DELETEWALLETREQUEST']._serialized_start=599
-  _globals['_DELETEWALLETREQUEST']._serialized_end=691
-  _globals['_DELETEWALLETRESPONSE']._serialized_start=693
-  _globals['_DELETEWALLETRESPONSE']._serialized_end=816
-  _globals['_GETBALANCEREQUEST']._serialized_start=818
-  _globals['_GETBALANCEREQUEST']._serialized_end=931
-  _globals['_GETBALANCERESPONSE']._serialized_start=933
-  _globals['_GETBALANCERESPONSE']._serialized_end=1036
-  _globals['_WALLET']._serialized_start=1038
-  _globals['_WALLET']._serialized_end=1077
-  _globals['_BATCHGETBALANCESREQUEST']._serialized_start=1080
-  _globals['_BATCHGETBALANCESREQUEST']._serialized_end=1218
-  _globals['_BALANCE']._serialized_start=1220
-  _globals['_BALANCE']._serialized_end=1262
-  _globals['_BATCHGETBALANCESRESPONSE']._serialized_start=1264
-  _globals['_BATCHGETBALANCESRESPONSE']._serialized_end=1391
-  _globals['_BATCHEARNPOINTSREQUEST']._serialized_start=1393
-  _globals['_BATCHEARNPOINTSREQUEST']._serialized_end=1481
-  _globals['_EARNPOINTSOUTCOME']._serialized_start=1484
-  _globals['_EARNPOINTSOUTCOME']._serialized_end=1616
-  _globals['_BATCHEARNPOINTSRESPONSE']._serialized_start=1619
-  _globals['_BATCHEARNPOINTSRESPONSE']._serialized_end=1755
-  _globals['_ENGAGEMENTSERVICE']._serialized_start=1871
-  _globals['_ENGAGEMENTSERVICE']._serialized_end=2550
+  _globals['_EARNPOINTSRESPONSE']._serialized_start=244
+  _globals['_EARNPOINTSRESPONSE']._serialized_end=415
+  _globals['_SPENDPOINTSREQUEST']._serialized_start=417
+  _globals['_SPENDPOINTSREQUEST']._serialized_end=524
+  _globals['_SPENDPOINTSRESPONSE']._serialized_start=527
+  _globals['_SPENDPOINTSRESPONSE']._serialized_end=699
+  _globals['_DELETEWALLETREQUEST']._serialized_start=701
+  _globals['_DELETEWALLETREQUEST']._serialized_end=793
+  _globals['_DELETEWALLETRESPONSE']._serialized_start=796
+  _globals['_DELETEWALLETRESPONSE']._serialized_end=969
+  _globals['_GETBALANCEREQUEST']._serialized_start=971
+  _globals['_GETBALANCEREQUEST']._serialized_end=1084
+  _globals['_GETBALANCERESPONSE']._serialized_start=1087
+  _globals['_GETBALANCERESPONSE']._serialized_end=1240
+  _globals['_WALLET']._serialized_start=1242
+  _globals['_WALLET']._serialized_end=1281
+  _globals['_BATCHGETBALANCESREQUEST']._serialized_start=1284
+  _globals['_BATCHGETBALANCESREQUEST']._serialized_end=1422
+  _globals['_BALANCE']._serialized_start=1424
+  _globals['_BALANCE']._serialized_end=1549
+  _globals['_BATCHGETBALANCESRESPONSE']._serialized_start=1551
+  _globals['_BATCHGETBALANCESRESPONSE']._serialized_end=1678
+  _globals['_BATCHEARNPOINTSREQUEST']._serialized_start=1680
+  _globals['_BATCHEARNPOINTSREQUEST']._serialized_end=1768
+  _globals['_EARNPOINTSOUTCOME']._serialized_start=1771
+  _globals['_EARNPOINTSOUTCOME']._serialized_end=1903
+  _globals['_BATCHEARNPOINTSRESPONSE']._serialized_start=1906
+  _globals['_BATCHEARNPOINTSRESPONSE']._serialized_end=2042
+  _globals['_ENGAGEMENTSERVICE']._serialized_start=2158
+  _globals['_ENGAGEMENTSERVICE']._serialized_end=2837
 # @@protoc_insertion_point(module_scope)

@@ -95,12 +95,18 @@ class EarnPointsResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     SERVER_TIME_FIELD_NUMBER: _builtins.int
+    BALANCE_INEXACT_FIELD_NUMBER: _builtins.int
+    BALANCE_DECIMAL_FIELD_NUMBER: _builtins.int
     balance: _builtins.int
     """Balance after the operation; in a replay, the balance now."""
     version: _builtins.int
     """Version of the wallet that the balance was seen at. It rises with every change. JSON writes it as a string."""
     replayed: _builtins.bool
     """An earlier try with this transaction id was applied; this one changed nothing."""
+    balance_inexact: _builtins.bool
+    """`balance` is not the balance itself, only the integer of 64 bits next to it, towards 0."""
+    balance_decimal: _builtins.str
+    """The balance as a decimal number, "12.5", without an exponent; set only with `balance_inexact`."""
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
         """The server's clock."""
@@ -112,10 +118,12 @@ class EarnPointsResponse(_message.Message):
         version: _builtins.int = ...,
         replayed: _builtins.bool = ...,
         server_time: _timestamp_pb2.Timestamp | None = ...,
+        balance_inexact: _builtins.bool = ...,
+        balance_decimal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "replayed", b"replayed", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "balance_decimal", b"balance_decimal", "balance_inexact", b"balance_inexact", "replayed", b"replayed", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,12 +177,18 @@ class SpendPointsResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     SERVER_TIME_FIELD_NUMBER: _builtins.int
+    BALANCE_INEXACT_FIELD_NUMBER: _builtins.int
+    BALANCE_DECIMAL_FIELD_NUMBER: _builtins.int
     balance: _builtins.int
     """Balance after the operation; in a replay, the balance now."""
     version: _builtins.int
     """Version of the wallet that the balance was seen at."""
     replayed: _builtins.bool
     """An earlier try with this transaction id was applied; this one changed nothing."""
+    balance_inexact: _builtins.bool
+    """`balance` is not the balance itself, only the integer of 64 bits next to it, towards 0."""
+    balance_decimal: _builtins.str
+    """The balance as a decimal number, "12.5", without an exponent; set only with `balance_inexact`."""
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
         """The server's clock."""
@@ -186,10 +200,12 @@ class SpendPointsResponse(_message.Message):
         version: _builtins.int = ...,
         replayed: _builtins.bool = ...,
         server_time: _timestamp_pb2.Timestamp | None = ...,
+        balance_inexact: _builtins.bool = ...,
+        balance_decimal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "replayed", b"replayed", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "balance_decimal", b"balance_decimal", "balance_inexact", b"balance_inexact", "replayed", b"replayed", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -239,12 +255,18 @@ class DeleteWalletResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     SERVER_TIME_FIELD_NUMBER: _builtins.int
+    BALANCE_INEXACT_FIELD_NUMBER: _builtins.int
+    BALANCE_DECIMAL_FIELD_NUMBER: _builtins.int
     balance: _builtins.int
     """0; in a replay, the balance now: the user may have earned again since."""
     version: _builtins.int
     """Version of the wallet that the balance was seen at."""
     replayed: _builtins.bool
     """An earlier try with this transaction id was applied; this one changed nothing."""
+    balance_inexact: _builtins.bool
+    """`balance` is not the balance itself, only the integer of 64 bits next to it, towards 0."""
+    balance_decimal: _builtins.str
+    """The balance as a decimal number, "12.5", without an exponent; set only with `balance_inexact`."""
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
         """The server's clock."""
@@ -256,10 +278,12 @@ class DeleteWalletResponse(_message.Message):
         version: _builtins.int = ...,
         replayed: _builtins.bool = ...,
         server_time: _timestamp_pb2.Timestamp | None = ...,
+        balance_inexact: _builtins.bool = ...,
+        balance_decimal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "replayed", b"replayed", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "balance_decimal", b"balance_decimal", "balance_inexact", b"balance_inexact", "replayed", b"replayed", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,10 +328,16 @@ class GetBalanceResponse(_message.Message):
     BALANCE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SERVER_TIME_FIELD_NUMBER: _builtins.int
+    BALANCE_INEXACT_FIELD_NUMBER: _builtins.int
+    BALANCE_DECIMAL_FIELD_NUMBER: _builtins.int
     balance: _builtins.int
     """Points now; 0 when there is no wallet."""
     version: _builtins.int
     """Version that the balance was seen at; 0 when the wallet never was."""
+    balance_inexact: _builtins.bool
+    """`balance` is not the balance itself, only the integer of 64 bits next to it, towards 0."""
+    balance_decimal: _builtins.str
+    """The balance as a decimal number, "12.5", without an exponent; set only with `balance_inexact`."""
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
         """The server's clock."""
@@ -318,10 +348,12 @@ class GetBalanceResponse(_message.Message):
         balance: _builtins.int = ...,
         version: _builtins.int = ...,
         server_time: _timestamp_pb2.Timestamp | None = ...,
+        balance_inexact: _builtins.bool = ...,
+        balance_decimal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "balance_decimal", b"balance_decimal", "balance_inexact", b"balance_inexact", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -383,25 +415,41 @@ Global___BatchGetBalancesRequest: _TypeAlias = BatchGetBalancesRequest  # noqa: 
 
 @_typing.final
 class Balance(_message.Message):
-    """A balance and what it was seen at."""
+    """A balance and what it was seen at, or why it can't be read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POINTS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    POINTS_INEXACT_FIELD_NUMBER: _builtins.int
+    POINTS_DECIMAL_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     points: _builtins.int
-    """Points now; 0 when there is no wallet."""
+    """Points now; 0 when there is no wallet, and when there is an `error`."""
     version: _builtins.int
     """Version that the balance was seen at; 0 when the wallet never was."""
+    points_inexact: _builtins.bool
+    """`points` is not the balance itself, only the integer of 64 bits next to it, towards 0."""
+    points_decimal: _builtins.str
+    """The balance as a decimal number, "12.5", without an exponent; set only with `points_inexact`."""
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """This wallet can't be served: the status that GetBalance would have ended with. Look here first: `points` says
+        nothing then. What a retry may cure fails the whole call instead.
+        """
+
     def __init__(
         self,
         *,
         points: _builtins.int = ...,
         version: _builtins.int = ...,
+        points_inexact: _builtins.bool = ...,
+        points_decimal: _builtins.str = ...,
+        error: _status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["points", b"points", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "points", b"points", "points_decimal", b"points_decimal", "points_inexact", b"points_inexact", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

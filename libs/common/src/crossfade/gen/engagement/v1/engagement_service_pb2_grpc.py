@@ -31,6 +31,10 @@ class EngagementServiceStub:
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
     an operation that was applied is a success with `replayed` set.
 
+    Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
+    have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
+    `balance_decimal`, and the integer beside it is marked `balance_inexact`.
+
     Errors are gRPC statuses with typed details (`grpc-status-details-bin`): each carries a google.rpc.ErrorInfo whose
     reason is an ErrorReason without its prefix, and what crossfade/engagement/v1/errors.proto says of it.
     """
@@ -79,12 +83,16 @@ class EngagementServiceServicer:
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
     an operation that was applied is a success with `replayed` set.
 
+    Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
+    have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
+    `balance_decimal`, and the integer beside it is marked `balance_inexact`.
+
     Errors are gRPC statuses with typed details (`grpc-status-details-bin`): each carries a google.rpc.ErrorInfo whose
     reason is an ErrorReason without its prefix, and what crossfade/engagement/v1/errors.proto says of it.
     """
 
     def EarnPoints(self, request, context):
-        """Adds points. The first earn makes the wallet.
+        """Adds points. The first earn makes the wallet. Refused when the balance would not fit into 64 bits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +120,7 @@ class EngagementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetBalances(self, request, context):
-        """Reads the balances of up to 500 wallets.
+        """Reads the balances of up to 500 wallets. A wallet that can't be served has an `error` and fails no other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +180,10 @@ class EngagementService:
 
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
     an operation that was applied is a success with `replayed` set.
+
+    Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
+    have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
+    `balance_decimal`, and the integer beside it is marked `balance_inexact`.
 
     Errors are gRPC statuses with typed details (`grpc-status-details-bin`): each carries a google.rpc.ErrorInfo whose
     reason is an ErrorReason without its prefix, and what crossfade/engagement/v1/errors.proto says of it.

@@ -32,6 +32,10 @@ class EngagementServiceStub:
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
     an operation that was applied is a success with `replayed` set.
 
+    Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
+    have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
+    `balance_decimal`, and the integer beside it is marked `balance_inexact`.
+
     Errors are gRPC statuses with typed details (`grpc-status-details-bin`): each carries a google.rpc.ErrorInfo whose
     reason is an ErrorReason without its prefix, and what crossfade/engagement/v1/errors.proto says of it.
     """
@@ -41,7 +45,7 @@ class EngagementServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EngagementServiceAsyncStub: ...
     EarnPoints: _grpc.UnaryUnaryMultiCallable[_engagement_service_pb2.EarnPointsRequest, _engagement_service_pb2.EarnPointsResponse]
-    """Adds points. The first earn makes the wallet."""
+    """Adds points. The first earn makes the wallet. Refused when the balance would not fit into 64 bits."""
     SpendPoints: _grpc.UnaryUnaryMultiCallable[_engagement_service_pb2.SpendPointsRequest, _engagement_service_pb2.SpendPointsResponse]
     """Takes points; refused when there are not enough. A wallet that never was has none."""
     DeleteWallet: _grpc.UnaryUnaryMultiCallable[_engagement_service_pb2.DeleteWalletRequest, _engagement_service_pb2.DeleteWalletResponse]
@@ -49,7 +53,7 @@ class EngagementServiceStub:
     GetBalance: _grpc.UnaryUnaryMultiCallable[_engagement_service_pb2.GetBalanceRequest, _engagement_service_pb2.GetBalanceResponse]
     """Reads the balance of one wallet; 0 when there is none."""
     BatchGetBalances: _grpc.UnaryUnaryMultiCallable[_engagement_service_pb2.BatchGetBalancesRequest, _engagement_service_pb2.BatchGetBalancesResponse]
-    """Reads the balances of up to 500 wallets."""
+    """Reads the balances of up to 500 wallets. A wallet that can't be served has an `error` and fails no other."""
     BatchEarnPoints: _grpc.UnaryUnaryMultiCallable[_engagement_service_pb2.BatchEarnPointsRequest, _engagement_service_pb2.BatchEarnPointsResponse]
     """Adds points to up to 500 wallets. Each operation has its own outcome, as if it had been sent alone; operations on
     one wallet are applied in their order.
@@ -62,13 +66,17 @@ class EngagementServiceAsyncStub(EngagementServiceStub):
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
     an operation that was applied is a success with `replayed` set.
 
+    Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
+    have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
+    `balance_decimal`, and the integer beside it is marked `balance_inexact`.
+
     Errors are gRPC statuses with typed details (`grpc-status-details-bin`): each carries a google.rpc.ErrorInfo whose
     reason is an ErrorReason without its prefix, and what crossfade/engagement/v1/errors.proto says of it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EarnPoints: _aio.UnaryUnaryMultiCallable[_engagement_service_pb2.EarnPointsRequest, _engagement_service_pb2.EarnPointsResponse]  # type: ignore[assignment]
-    """Adds points. The first earn makes the wallet."""
+    """Adds points. The first earn makes the wallet. Refused when the balance would not fit into 64 bits."""
     SpendPoints: _aio.UnaryUnaryMultiCallable[_engagement_service_pb2.SpendPointsRequest, _engagement_service_pb2.SpendPointsResponse]  # type: ignore[assignment]
     """Takes points; refused when there are not enough. A wallet that never was has none."""
     DeleteWallet: _aio.UnaryUnaryMultiCallable[_engagement_service_pb2.DeleteWalletRequest, _engagement_service_pb2.DeleteWalletResponse]  # type: ignore[assignment]
@@ -76,7 +84,7 @@ class EngagementServiceAsyncStub(EngagementServiceStub):
     GetBalance: _aio.UnaryUnaryMultiCallable[_engagement_service_pb2.GetBalanceRequest, _engagement_service_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """Reads the balance of one wallet; 0 when there is none."""
     BatchGetBalances: _aio.UnaryUnaryMultiCallable[_engagement_service_pb2.BatchGetBalancesRequest, _engagement_service_pb2.BatchGetBalancesResponse]  # type: ignore[assignment]
-    """Reads the balances of up to 500 wallets."""
+    """Reads the balances of up to 500 wallets. A wallet that can't be served has an `error` and fails no other."""
     BatchEarnPoints: _aio.UnaryUnaryMultiCallable[_engagement_service_pb2.BatchEarnPointsRequest, _engagement_service_pb2.BatchEarnPointsResponse]  # type: ignore[assignment]
     """Adds points to up to 500 wallets. Each operation has its own outcome, as if it had been sent alone; operations on
     one wallet are applied in their order.
@@ -88,6 +96,10 @@ class EngagementServiceServicer(metaclass=_abc_1.ABCMeta):
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
     an operation that was applied is a success with `replayed` set.
 
+    Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
+    have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
+    `balance_decimal`, and the integer beside it is marked `balance_inexact`.
+
     Errors are gRPC statuses with typed details (`grpc-status-details-bin`): each carries a google.rpc.ErrorInfo whose
     reason is an ErrorReason without its prefix, and what crossfade/engagement/v1/errors.proto says of it.
     """
@@ -98,7 +110,7 @@ class EngagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _engagement_service_pb2.EarnPointsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_engagement_service_pb2.EarnPointsResponse, _abc.Awaitable[_engagement_service_pb2.EarnPointsResponse]]:
-        """Adds points. The first earn makes the wallet."""
+        """Adds points. The first earn makes the wallet. Refused when the balance would not fit into 64 bits."""
 
     @_abc_1.abstractmethod
     def SpendPoints(
@@ -130,7 +142,7 @@ class EngagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _engagement_service_pb2.BatchGetBalancesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_engagement_service_pb2.BatchGetBalancesResponse, _abc.Awaitable[_engagement_service_pb2.BatchGetBalancesResponse]]:
-        """Reads the balances of up to 500 wallets."""
+        """Reads the balances of up to 500 wallets. A wallet that can't be served has an `error` and fails no other."""
 
     @_abc_1.abstractmethod
     def BatchEarnPoints(

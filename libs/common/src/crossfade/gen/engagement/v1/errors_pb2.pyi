@@ -55,6 +55,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 10
     """RESOURCE_EXHAUSTED with google.rpc.RetryInfo. The pod has as many calls in hand as it takes. Nothing was applied."""
+    ERROR_REASON_BALANCE_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 11
+    """FAILED_PRECONDITION with BalanceLimitExceeded. Nothing was applied. A retry won't help until points are spent."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the reason of its google.rpc.ErrorInfo, without the prefix ERROR_REASON_; the domain is
@@ -91,6 +93,8 @@ an operator has removed the cause; other wallets are served.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 10
 """RESOURCE_EXHAUSTED with google.rpc.RetryInfo. The pod has as many calls in hand as it takes. Nothing was applied."""
+ERROR_REASON_BALANCE_LIMIT_EXCEEDED: ErrorReason.ValueType  # 11
+"""FAILED_PRECONDITION with BalanceLimitExceeded. Nothing was applied. A retry won't help until points are spent."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -101,23 +105,69 @@ class InsufficientPoints(_message.Message):
 
     BALANCE_FIELD_NUMBER: _builtins.int
     ASKED_FIELD_NUMBER: _builtins.int
+    BALANCE_INEXACT_FIELD_NUMBER: _builtins.int
+    BALANCE_DECIMAL_FIELD_NUMBER: _builtins.int
     balance: _builtins.int
     """Points in the wallet."""
     asked: _builtins.int
     """Points asked for."""
+    balance_inexact: _builtins.bool
+    """`balance` is not the balance itself, only the integer of 64 bits next to it, towards 0."""
+    balance_decimal: _builtins.str
+    """The balance as a decimal number, "12.5", without an exponent; set only with `balance_inexact`."""
     def __init__(
         self,
         *,
         balance: _builtins.int = ...,
         asked: _builtins.int = ...,
+        balance_inexact: _builtins.bool = ...,
+        balance_decimal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "balance", b"balance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "balance", b"balance", "balance_decimal", b"balance_decimal", "balance_inexact", b"balance_inexact"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InsufficientPoints: _TypeAlias = InsufficientPoints  # noqa: Y015
+
+@_typing.final
+class BalanceLimitExceeded(_message.Message):
+    """With these points the wallet would hold more than a balance can be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCE_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    BALANCE_INEXACT_FIELD_NUMBER: _builtins.int
+    BALANCE_DECIMAL_FIELD_NUMBER: _builtins.int
+    balance: _builtins.int
+    """Points in the wallet."""
+    asked: _builtins.int
+    """Points to be added."""
+    limit: _builtins.int
+    """The largest balance that an earn may make: 9,223,372,036,854,775,807."""
+    balance_inexact: _builtins.bool
+    """`balance` is not the balance itself, only the integer of 64 bits next to it, towards 0."""
+    balance_decimal: _builtins.str
+    """The balance as a decimal number, "12.5", without an exponent; set only with `balance_inexact`."""
+    def __init__(
+        self,
+        *,
+        balance: _builtins.int = ...,
+        asked: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        balance_inexact: _builtins.bool = ...,
+        balance_decimal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "balance", b"balance", "balance_decimal", b"balance_decimal", "balance_inexact", b"balance_inexact", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BalanceLimitExceeded: _TypeAlias = BalanceLimitExceeded  # noqa: Y015
 
 @_typing.final
 class TransactionExpired(_message.Message):
