@@ -176,7 +176,7 @@ def test_the_runbook_of_gates_names_every_gate() -> None:
 def test_what_needs_execute_says_so() -> None:
     """A runbook's command either only looks, or says --execute: nobody types a dry run by mistake at night."""
     for name, words in of("crossfade"):
-        if words[0] != "status":
+        if words[0] not in {"status", "journal"}:  # those have nothing to execute
             assert "--execute" in words or words == ["rollback"], name
 
 

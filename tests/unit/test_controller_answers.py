@@ -214,6 +214,7 @@ async def test_ctrl_c_on_a_wait_says_that_the_command_goes_on(capsys: pytest.Cap
     assert await waiting == INTERRUPTED
     told = capsys.readouterr()
     assert "start goes on without this terminal, as entry 1" in told.err
+    assert "crossfade withdraw 1 --execute" in told.err
     body = json.loads(told.out)
     assert (body["code"], body["exit_code"], body["entry"]) == ("interrupted", 130, 1)
 

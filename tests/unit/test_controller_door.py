@@ -8,7 +8,7 @@ import pytest
 from controller.asking import refusal
 from controller.commands import ask, status
 from controller.failing import DONE, REFUSED
-from controller.knocking import Knocker, NotTaken, OutcomeUnknown
+from controller.knocking import Knocker, NotTaken, OutcomeUnknown, Refused
 from controller.render import status_text
 from controller.state import Migration, fold
 from controller.status import status_of
@@ -18,6 +18,7 @@ from crossfade.adapters.memory.control import ControlStore, MemoryJournal, Memor
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.runtime import http
+from crossfade.runtime.http_client import Answered
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -103,6 +104,39 @@ async def test_a_lost_answer_is_looked_up_in_the_journal(taken: bool) -> None:
     else:
         with pytest.raises(OutcomeUnknown, match="crossfade journal"):
             await door.ask(Intent.PAUSE, {})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (404, "not_found", NotTaken),  # another service has the port by now
+        (421, "wrong_host", NotTaken),
+        (503, "not_driving", NotTaken),
+        (503, "store_unavailable", OutcomeUnknown),  # the journal may have it
+        (500, "internal", OutcomeUnknown),
+        (409, "refused", Refused),
+        (403, "no_operator", Refused),
+    ],
+)
+async def test_what_an_answer_means_for_a_command_is_not_guessed(
+    status: int, code: str, error: type[Exception]
+) -> None:
+    store = ControlStore()
+
+    async def answers(url: str, _body: Any) -> Any:
+        raise Answered(url, status, json.dumps({"error": {"code": code, "message": "so it is"}}).encode())
+
+    door = Knocker(
+        MemoryJournal(store, who="ann"),
+        MemoryStatusBoard(store),
+        migration="engagement",
+        operator="ann",
+        url="http://127.0.0.1:1",
+        patience_s=0.0,
+        send=answers,
+    )
+    with pytest.raises(error, match="so it is"):
+        await door.ask(Intent.PAUSE, {})
 
 
 async def test_the_same_command_sent_twice_is_one_entry() -> None:

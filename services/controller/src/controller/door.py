@@ -6,7 +6,7 @@ POST /intents, {"migration", "verb", "arguments", "operator", "expires_s", "nonc
 400  it is no command
 403  this certificate may give no commands
 409  it is refused: the message says why and what to do
-503  this controller doesn't drive; nothing was journaled
+503  `not_driving`: another controller has the lease, nothing was journaled; else whether it was can't be told
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from controller.asking import refusal
 from controller.settings import ControllerSettings
 from controller.state import Migration
 from crossfade.core.migration.phases import Intent
-from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.ports.control import Journal
 from crossfade.runtime.http import Answer, HttpRefused, Request, told
 
 KNOWN_NONCES: Final = 1_000
 """Commands that are recognized when they come again, since their answer was lost."""
+
+NOT_DRIVING: Final = "not_driving"
+"""Code of the answer of a controller that takes nothing, but may in a moment."""
 
 FIELDS: Final = {"migration": str, "verb": str, "arguments": dict, "operator": str, "nonce": str}
 
@@ -84,9 +87,7 @@ class Door:
             return told(self._taken[asked.nonce], HTTPStatus.ACCEPTED)
         state = self._driving()
         if state is None:
-            raise HttpRefused(
-                HTTPStatus.SERVICE_UNAVAILABLE, "not_driving", "this controller doesn't drive: another has the lease"
-            )
+            raise _not_driving()
         revokes = bool(self._settings.revoke_command)
         because = refusal(state, asked.intent, asked.arguments, migration=self._migration, revokes=revokes)
         if because:
@@ -102,6 +103,8 @@ class Door:
         }
         try:
             entry = await self._journal.append("intent", body)
+        except LeaseLost as error:
+            raise _not_driving() from error
         except CrossfadeError as error:
             raise HttpRefused(HTTPStatus.SERVICE_UNAVAILABLE, error.code, str(error)) from error
         answer = {"entry": entry.number, "who": named, "expires_us": body["expires_us"]}
@@ -142,6 +145,11 @@ class Door:
         except ValueError:
             raise _bad(f"verb: must be one of {', '.join(each.value for each in Intent)}") from None
         return Asked(intent, fields["arguments"], fields["operator"][:200], expires_s, fields["nonce"][:64])
+
+
+def _not_driving() -> HttpRefused:
+    message = "this controller doesn't drive: another has the lease"
+    return HttpRefused(HTTPStatus.SERVICE_UNAVAILABLE, NOT_DRIVING, message)
 
 
 def _bad(message: str) -> HttpRefused:

@@ -11,12 +11,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+from controller.door import NOT_DRIVING
 from crossfade.core.migration.phases import Intent
 from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.ports.control import Journal, StatusBoard
 from crossfade.runtime.http_client import Answered, call_json
 
 LOOK_S: Final = 0.3
+
+JUDGED: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT}
+"""What the door answers to a command that it will never take."""
 
 SEND_S: Final = 20.0
 """How long an answer is waited for; the controller writes to the journal first."""
@@ -130,9 +134,13 @@ class Knocker:
         try:
             answer = await self._send(f"{url.rstrip('/')}/intents", body)
         except Answered as error:
-            if error.status == HTTPStatus.SERVICE_UNAVAILABLE or not error.reason:
-                return None, f"{url}: {error.told or error}"
-            raise Refused(error.told) from error
+            if error.status in JUDGED and error.reason:
+                raise Refused(error.told) from error
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                return None, f"something else listens there: {error}"
+            if error.reason == NOT_DRIVING:
+                return None, f"{url}: {error.told}"
+            return await self._looked_up(body, error), ""
         except StoreUnavailable as error:
             if isinstance(error.__cause__, NOTHING_SENT):
                 return None, f"nobody listens at {error}"

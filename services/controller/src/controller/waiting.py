@@ -110,7 +110,8 @@ class Wait:
 
     def _interrupted(self) -> int:
         text = (
-            f"{self._verb} goes on without this terminal, as entry {self._number}: crossfade status tells how it goes"
+            f"{self._verb} goes on without this terminal, as entry {self._number}: crossfade status tells how; to take "
+            f"it back: crossfade withdraw {self._number} --execute"
         )
         result = {**self._body, "outcome": "interrupted", "because": self._said}
         self._console.fail(text, result | failure("interrupted", text, INTERRUPTED))
