@@ -265,7 +265,7 @@ class Verifier:
             self.passes,
             settings,
             self.tails,  # type: ignore[arg-type]  # what the report asks of a tail, without Faust's transport
-            Crossings(0),
+            Crossings(0, MAPPING),
             unreplicated,
             now_s=process.monotonic,
             wall_s=process.wall_s,

@@ -50,6 +50,7 @@ from crossfade.runtime.telemetry.contract import (
 from crossfade.runtime.telemetry.schema import Metric, Service
 from crossfade.runtime.telemetry.span_contract import INTENT, REPAIRING, SWEEP
 from engagement_api.measures import observed as api_observed
+from engagement_migration import MAPPING
 from faust_kinesis import EngineReport
 from faust_kinesis.tail import ShardReport
 from replicator.consumer import Consumer
@@ -220,7 +221,7 @@ async def test_the_parity_report_is_the_verifiers_metrics() -> None:
     world.plant(Difference.MISSING, wallet(2))
     verifier = Running(world)
     report = ParityReport(
-        verifier.passes, verifier.settings, verifier.tails, Crossings(1_000_000), verifier.unreplicated
+        verifier.passes, verifier.settings, verifier.tails, Crossings(1_000_000, MAPPING), verifier.unreplicated
     )
     done = asyncio.Event()
     verifier.passes.on_done = lambda _took_s: done.set()

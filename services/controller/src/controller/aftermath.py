@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from controller.world import ShardReader
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.item import may_leave, parse_item
+from crossfade.core.protocol.keyed.item import parse_item
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
 from crossfade.core.values.shape import Side
@@ -58,7 +58,7 @@ async def read_aftermath(
     Raises:
         StoreUnavailable: a shard could not be read to its end.
     """
-    shape = mapping.shape(side)
+    shape, rows = mapping.shape(side), mapping.protocol.rows(complete=complete)
     records, active, samples = 0, 0, []
     for shard in await shards.list_shards(stream):
         iterator: str | None = await shards.shard_iterator(stream, shard.shard_id, at_s=since_us / 1e6 - margin_s)
@@ -74,7 +74,7 @@ async def read_aftermath(
                         continue
                     item = parse_item(change.new, shape)
                     # A key that was held out is at home: its clients write to it as long as they like.
-                    if may_leave(item, side, complete=complete):
+                    if rows.may_leave(item, side):
                         active += 1
                         samples.append(change.key.decode())
                 except PoisonRecord as error:

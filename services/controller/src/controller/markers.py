@@ -17,7 +17,7 @@ from controller.world import ShardReader, World
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.fence import HOLDS
-from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.item import Item, generation_of
 from crossfade.core.protocol.keyed.versions import lifted_version, seeded
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Lift, SealAbsent, Unfit
 from crossfade.core.replication.change import Change, decode_change
@@ -176,7 +176,10 @@ class Markers:
         return None
 
     def _version(self, change: Change, side: Side) -> int:
-        return 0 if change.new is None else version_of(parse_item(change.new, self._world.mapping.shape(side)))
+        if change.new is None:
+            return 0
+        mapping = self._world.mapping
+        return mapping.protocol.reader(mapping.shape(side)).place(change, change.new).version
 
     async def _write(self, side: Side) -> _Marker:
         tail = Tail(self._world.shards, self._world.stream_of(side))
@@ -199,7 +202,7 @@ class Markers:
 
     async def _owner(self) -> tuple[Side, Item]:
         """Return the table that owns the canary, and its item there; a canary that never was comes into being."""
-        tables, key = self._world.tables, self._key
+        tables, key, rows = self._world.tables, self._key, self._world.mapping.protocol.rows()
         for _ in range(TRIES):
             legacy = await tables[Side.LEGACY].read(key)
             if legacy is None:
@@ -207,14 +210,14 @@ class Markers:
                 if isinstance(stub, Unfit):
                     raise ConfigError(f"the legacy table refuses the canary {key.decode()} for good: {stub.because}")
                 legacy = stub.item
-            if legacy is not None and is_active(legacy, Side.LEGACY):
+            if legacy is not None and rows.owns(legacy, Side.LEGACY):
                 return Side.LEGACY, legacy
             if legacy is not None and generation_of(legacy) == 0:  # sealed by nobody: our own stub
                 sealed = legacy._replace(generation=await self._allocate("the canary's first owner"))
                 await tables[Side.LEGACY].perform(Activate(key, sealed))
                 continue
             new = await tables[Side.NEW].read(key)
-            if new is not None and is_active(new, Side.NEW):
+            if new is not None and rows.owns(new, Side.NEW):
                 return Side.NEW, new
             await self._world.ownership.hand_over_many([key], Aim(Side.NEW, 0))  # helps whoever began it
         raise OwnershipAmbiguous(f"nobody can tell which table owns the canary {key.decode()}")

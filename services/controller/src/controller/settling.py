@@ -13,7 +13,7 @@ from controller.evidence import stray_of
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.ownership.carrying import why_not
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.item import Item, is_held_out, may_leave
+from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.control import COUNT_AT_MOST, DIVERGED, STRAY, DeadLetter
@@ -106,8 +106,9 @@ async def let_go(ctx: Context) -> int:
     rows = await legacy.read_many(keys) if keys else {}
     if await _marked(ctx, rows):
         rows = await legacy.read_many(keys)
+    reader = ctx.world.mapping.protocol.rows()
     for letter in found:
-        if letter.role == ROLES[Side.LEGACY] and is_held_out(rows.get(letter.key)):
+        if letter.role == ROLES[Side.LEGACY] and reader.is_held_out(rows.get(letter.key)):
             await ctx.world.letters.remove(letter)
             gone += 1
     return gone
@@ -122,10 +123,11 @@ async def _marked(ctx: Context, rows: Mapping[Key, Item]) -> bool:
     """
     if ctx.state.phase is not Phase.RAMPING or ctx.state.paused:
         return False
+    reader = ctx.world.mapping.protocol.rows()
     causes = {
         key: because
         for key, item in rows.items()
-        if may_leave(item, Side.LEGACY)
+        if reader.may_leave(item, Side.LEGACY)
         if (because := why_not(ctx.world.mapping, key, Side.NEW, item))
     }
     if causes:

@@ -13,7 +13,6 @@ from crossfade.core.migration.gates import CATCHING_UP_GATES, GateResult, clock_
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.ownership.carrying import EXCLUDED
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.item import is_held_out
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -164,6 +163,6 @@ async def _hold_out_excluded(ctx: Context) -> str:
         for key, done in zip(keys, results, strict=True):
             if isinstance(done, Exception):
                 raise done
-            if done.item is not None and not is_held_out(done.item):
+            if done.item is not None and not ctx.world.mapping.protocol.rows().is_held_out(done.item):
                 return f"the excluded row {key.decode()} to take a mark: {done.because or done.outcome.value}"
     return await ctx.finish("held-out", {"keys": len(keys)})

@@ -12,10 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from crossfade.core.protocol.keyed.item import MV
-from crossfade.core.protocol.keyed.raw import is_raw_active
+from crossfade.core.mapping.interface import Mapping
 from crossfade.core.replication.change import Change
-from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.hashes import is_sampled
 from crossfade.core.values.keys import Key
@@ -42,13 +40,15 @@ class Crossings:
         on_taken: told of each one: the side that was copied to, seconds; None for nobody.
     """
 
-    def __init__(self, per_million: int) -> None:
+    def __init__(self, per_million: int, mapping: Mapping) -> None:
         """Take the share of keys to measure by.
 
         Args:
             per_million: keys per million.
+            mapping: of the migration.
         """
         self._per_million = per_million
+        self._readers = {side: mapping.protocol.reader(mapping.shape(side)) for side in Side}
         self._pending: dict[Key, _Write] = {}
         self.on_taken: Callable[[Side, float], None] | None = None
         self._taken_ms: dict[Side, deque[float]] = {side: deque(maxlen=WINDOW) for side in Side}
@@ -58,12 +58,11 @@ class Crossings:
         if change.new is None or not is_sampled(change.key, self._per_million):
             return
         try:
-            version = wire.number(change.new[MV]) if MV in change.new else change.committed_us
-            active = is_raw_active(change.new, side)
+            owns, version = self._readers[side].place(change, change.new)
         except PoisonRecord:
             return
         waiting = self._pending.get(change.key)
-        if active:
+        if owns:
             # A later write waits for nothing of its own: the copy that covers the first one ends its wait.
             if waiting is None or waiting.side is not side:
                 self._pending.pop(change.key, None)  # so that the dict stays in the order of time

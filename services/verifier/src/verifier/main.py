@@ -78,7 +78,7 @@ class Service:
             complete=lambda: says_complete(settings.flag_file),
             at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
         )
-        self.crossings = Crossings(settings.lag_per_million)
+        self.crossings = Crossings(settings.lag_per_million, mapping)
         streams = {Side.LEGACY: settings.legacy_stream, Side.NEW: settings.new_stream}
         self.tails = {
             side: Tail(

@@ -29,6 +29,18 @@ class Condition(NamedTuple):
     first_generation: int
 
 
+class Place(NamedTuple):
+    """Where an image stands.
+
+    Attributes:
+        owns: whether its table owned the key by then.
+        version: that orders it; its commit time in µs where it has none.
+    """
+
+    owns: bool
+    version: int
+
+
 class OwnerRemoval(NamedTuple):
     """An owner's row was removed: a tombstone travels.
 
@@ -150,6 +162,9 @@ class RecordReader(Protocol):
             PoisonRecord: the record, or the row in it, can't be understood.
         """
 
+    def place(self, record: ChangeRecord, new: Image) -> Place:
+        """Say where a record's image stands, undecoded. Arguments and errors as of `told`."""
+
     def removed(self, record: ChangeRecord, *, watched: bool) -> Removed:
         """Say what the removal of a migrated row tells. Arguments and errors as of `told`."""
 
@@ -168,6 +183,9 @@ class RowReader(Protocol):
 
     def is_held_out(self, item: Item | None) -> bool:
         """Say whether the row itself says that the other table refuses it for good."""
+
+    def may_leave(self, item: Item | None, side: Side) -> bool:
+        """Say whether `side` owns the key and would give it away: a key that was held out is at home for good."""
 
     def is_live(self, item: Item | None) -> bool:
         """Say whether there is anything for a client to read."""

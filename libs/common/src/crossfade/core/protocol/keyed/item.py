@@ -112,11 +112,6 @@ def is_held_out(item: Item | None) -> bool:
     return item is not None and item.role is Role.ACTIVE and item.generation % 2 == 1
 
 
-def may_leave(item: Item | None, side: Side, *, complete: bool = False) -> bool:
-    """Say whether `side` owns the key and would give it away: a key that was held out is at home for good."""
-    return is_active(item, side, complete=complete) and not is_held_out(item)
-
-
 def balance_of(item: Item | None, shape: TableShape) -> Decimal:
     """Return the balance, exactly; 0 for an absent item, a tombstone or a stub.
 

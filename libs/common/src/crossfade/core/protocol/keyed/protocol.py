@@ -45,6 +45,10 @@ class KeyedRows(NamedTuple):
         """Active at an odd generation (ADR 0014)."""
         return is_held_out(item)
 
+    def may_leave(self, item: Item | None, side: Side) -> bool:
+        """Active, and not at an odd generation."""
+        return self.owns(item, side) and not is_held_out(item)
+
     def is_live(self, item: Item | None) -> bool:
         """A tombstone or a stub is nothing, as an absent item is."""
         return item is not None and not item.deleted

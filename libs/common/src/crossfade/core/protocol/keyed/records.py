@@ -47,6 +47,7 @@ from crossfade.core.protocol.seam import (
     ChangeRecord,
     Condition,
     OwnerRemoval,
+    Place,
     Removed,
     RemovedStandby,
     Skip,
@@ -80,6 +81,10 @@ class KeyedReader:
         if old is not None and self._owns(old):
             return self._sealed(record, new, old, watched)
         return self._standby(record, new, old, watched)
+
+    def place(self, record: ChangeRecord, new: Image) -> Place:
+        """See `crossfade.core.protocol.seam.RecordReader`."""
+        return Place(self._owns(new), raw_version(new) if MV in new else record.committed_us)
 
     def removed(self, record: ChangeRecord, *, watched: bool) -> Removed:
         """See `crossfade.core.protocol.seam.RecordReader`."""
