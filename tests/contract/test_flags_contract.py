@@ -159,11 +159,18 @@ def without(*path: str) -> str:
     return json.dumps(file)
 
 
+def beside(flag: object) -> str:
+    """Return a file with another flag."""
+    file = json.loads(flagd_with())
+    file["flags"]["hello"] = flag
+    return json.dumps(file)
+
+
 RULE = {"if": [{"in": ["pod-7", {"var": "targetingKey"}]}, "current", None]}
 
 REFUSED = {
     "disabled": (flagd_with(state="DISABLED"), r"the flag `ownership` is 'DISABLED'.*ENABLED"),
-    "no state": (without("flags", "ownership", "state"), "the flag `ownership` is None"),
+    "no state": (without("flags", "ownership", "state"), "the flag `ownership` has no state"),
     "targeting": (flagd_with(targeting=RULE), "the flag `ownership` has targeting.*one value: remove the rule"),
     "no flags": ('{"flags": {}}', "the flag `ownership` is missing"),
     "nothing": ("{}", "it has no `flags`"),
@@ -187,6 +194,12 @@ REFUSED = {
         without("flags", "ownership", "variants", "current", "complete"),
         "ownership has no complete",
     ),
+    "a field that flagd doesn't know": (
+        flagd_with(description="ours"),
+        "`ownership` has description, so flagd refuses",
+    ),
+    "another flag that flagd doesn't take": (beside({"state": "ON"}), "`hello` has no state or no variants"),
+    "another flag that is none": (beside(True), "`hello` is no object"),
     "dual-write as text": (flagd_with(dual_write="off"), "dual-write is 'off': true or false"),
     "dual-write a number": (flagd_with(dual_write=1), "dual-write is 1"),
 }
@@ -223,10 +236,7 @@ async def test_b6_a_file_that_cannot_be_meant_is_refused_by_name_and_a_running_p
 TAKEN = {
     "an empty rule": flagd_with(targeting={}),
     "a field of a newer controller": flagd_with({"weight": 3}),
-    "another flag beside": json.dumps(
-        json.loads(flagd_with())
-        | {"flags": json.loads(flagd_with())["flags"] | {"hello": {"state": "DISABLED", "variants": {"on": True}}}}
-    ),
+    "another flag beside": beside({"state": "DISABLED", "variants": {"on": True}}),
 }
 
 

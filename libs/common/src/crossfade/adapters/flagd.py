@@ -29,6 +29,9 @@ OWNERSHIP: Final = "ownership"
 DUAL_WRITE: Final = "dual-write"
 
 
+_FIELDS: Final = frozenset({"state", "variants", "defaultVariant", "targeting", "metadata", "source", "selector"})
+"""Of a flag: the provider takes no other."""
+
 _TEMPORARY: Final = ".tmp"
 _MODE: Final = 0o644
 """Of the file: pods run as other users than the controller."""
@@ -71,6 +74,8 @@ def parse_flagd_file(text: str) -> tuple[FlagDocument, bool]:
     """
     flags = _flags(text)
     try:
+        for name, flag in flags.items():
+            _check_form(name, flag)
         return document_of_flag(_value(OWNERSHIP, flags)), dual_write_of(_value(DUAL_WRITE, flags))
     except ConfigError as error:
         raise FlagsRefused(str(error), _would_say(flags)) from error
@@ -105,6 +110,16 @@ def _flags(text: str) -> Mapping[str, Any]:
     if not isinstance(flags, Mapping):
         raise FlagsRefused("no flag file of Crossfade: it has no `flags`")
     return flags
+
+
+def _check_form(name: str, flag: object) -> None:
+    """Make sure that flagd takes a flag, ours or not: one that it does not take costs it the whole file, in silence."""
+    if not isinstance(flag, Mapping):
+        raise ConfigError(f"the flag `{name}` is no object, so flagd refuses the whole file")
+    if unknown := sorted(flag.keys() - _FIELDS):
+        raise ConfigError(f"the flag `{name}` has {', '.join(unknown)}, so flagd refuses the whole file: remove it")
+    if flag.get("state") not in ("ENABLED", "DISABLED") or not flag.get("variants"):
+        raise ConfigError(f"the flag `{name}` has no state or no variants, so flagd refuses the whole file")
 
 
 def _value(name: str, flags: Mapping[str, Any]) -> Any:
