@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from msgspec import Raw
 
-from crossfade.core.protocol.keyed.events import decode_events
+from crossfade.core.protocol.keyed.events import Event, decode_events, encode_event
 from crossfade.core.protocol.keyed.item import Item, Role, balance_of, build_image
 from crossfade.core.protocol.keyed.perform import Reason, perform, why_refused
 from crossfade.core.protocol.keyed.writes import (
@@ -329,3 +329,33 @@ def test_rule_3_a_removed_standby_row_comes_back_as_standby_if_it_is_still_absen
     lost = stamped(L, Role.STANDBY, 2)
     assert applied(Restore(KEY, lost), None) == lost
     assert refused(Restore(KEY, lost), live(L))
+
+
+# A transaction id is bound to what it did.
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("asked", [operation(amount=4), operation(Kind.SPEND, 3), operation(Kind.DELETE)])
+def test_adr_0023_the_last_id_with_another_payload_is_a_mismatch(asked: Operation, role: Role) -> None:
+    after = applied(operate(operation(amount=3)), live(L))._replace(role=role)
+    assert why_refused(operation(amount=3), after, shape(L), soft=32) is Reason.REPLAY
+    assert why_refused(asked, after, shape(L), soft=32) is Reason.MISMATCH
+    assert refused(operate(asked), after)
+
+
+def test_adr_0023_a_retry_with_another_reason_or_trace_is_a_replay() -> None:
+    after = applied(operate(operation(amount=3)), live(L))
+    event = encode_event(Event("earn", 3, "another word", ulid(1), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b71-01"))
+    assert why_refused(operation(amount=3)._replace(event=event), after, shape(L), soft=32) is Reason.REPLAY
+
+
+@pytest.mark.parametrize("events", [b"", b'{"L":[]}', b'{"S":"who was that"}', b'{"L":[{"M":{"kind":{"S":"earn"}}}]}'])
+def test_adr_0023_an_id_of_which_the_row_has_no_event_is_a_replay(events: bytes) -> None:
+    after = applied(operate(operation(amount=3)), live(L))._replace(events=events)
+    assert why_refused(operation(amount=4), after, shape(L), soft=32) is Reason.REPLAY
+
+
+def test_adr_0023_an_older_id_stays_a_replay_whatever_it_brings() -> None:
+    first = applied(operate(operation(amount=3)), live(L))
+    second = applied(operate(operation(amount=5, transaction_id=ulid(2))), first)
+    assert why_refused(operation(amount=4), second, shape(L), soft=32) is Reason.REPLAY

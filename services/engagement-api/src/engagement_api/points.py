@@ -12,6 +12,7 @@ from crossfade.core.mapping.interface import Mapping as ItemMapping
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.ownership.ramp import aim
 from crossfade.core.ownership.trim import FULL_SIZE, WINDOW_MS
+from crossfade.core.protocol.keyed.events import event_of
 from crossfade.core.protocol.keyed.item import balance_of, version_of
 from crossfade.core.protocol.keyed.writes import Kind, Operation
 from crossfade.core.values.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, PoisonRecord
@@ -27,8 +28,10 @@ from engagement_api.pulse import Pulse
 from engagement_api.refusals import (
     BalanceLimitExceeded,
     InsufficientPoints,
+    Payload,
     TooManyOperations,
     TransactionExpired,
+    TransactionMismatch,
     Unavailable,
     WalletNotFound,
     WalletNotServed,
@@ -228,6 +231,10 @@ class Points:
                 raise WalletNotFound(operation.key)
             case Outcome.NOT_FOUND:
                 raise InsufficientPoints(Decimal(0), operation.amount)
+            case Outcome.MISMATCH if done.item and (applied := event_of(done.item.events, operation.transaction_id)):
+                asked = Payload(operation.kind.value, operation.amount)
+                did = Payload(applied.kind, abs(applied.delta))
+                raise TransactionMismatch(encode_ulid(operation.transaction_id), did, asked)
             case Outcome.EXPIRED:
                 raise TransactionExpired(encode_ulid(operation.transaction_id), self._wall_ms())
             case Outcome.FULL:

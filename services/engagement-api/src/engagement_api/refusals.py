@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from google.protobuf.duration_pb2 import Duration
@@ -88,6 +88,41 @@ class TransactionExpired(Refusal):
     def details(self) -> Sequence[Message]:
         """Tell the server's time, so that a client can see that its ids are old."""
         return (errors_pb2.TransactionExpired(transaction_id=self.transaction_id, server_time=timestamp(self.now_ms)),)
+
+
+class Payload(NamedTuple):
+    """What an operation does to a wallet.
+
+    Attributes:
+        kind: "earn", "spend" or "delete".
+        amount: points, positive; 0 for a delete.
+    """
+
+    kind: str
+    amount: int
+
+
+class TransactionMismatch(Refusal):
+    """The id was applied before and did something else; nothing was applied now (ADR 0023)."""
+
+    code = "transaction_mismatch"
+    status = StatusCode.FAILED_PRECONDITION
+    reason = "TRANSACTION_MISMATCH"
+
+    def __init__(self, transaction_id: str, applied: Payload, asked: Payload) -> None:
+        super().__init__(
+            f"transaction id {transaction_id} was applied as {applied.kind} of {applied.amount}, "
+            f"and can't be used for {asked.kind} of {asked.amount}: send that under an id of its own"
+        )
+        self.transaction_id, self.applied, self.asked = transaction_id, applied, asked
+
+    def details(self) -> Sequence[Message]:
+        """Name both payloads."""
+        applied, asked = (
+            errors_pb2.TransactionMismatch.Payload(kind=each.kind, amount=each.amount)
+            for each in (self.applied, self.asked)
+        )
+        return (errors_pb2.TransactionMismatch(transaction_id=self.transaction_id, applied=applied, asked=asked),)
 
 
 class TransactionFromFuture(Refusal):

@@ -51,6 +51,7 @@ class Outcome(Enum):
 
     APPLIED = "applied"
     REPLAYED = "replayed"  # this id was applied before
+    MISMATCH = "mismatch"  # this id was applied before, and did something else; nothing was applied now
     EXPIRED = "expired"  # the id is below the floor: whether it was applied is unknown
     INSUFFICIENT = "insufficient"
     ABOVE_LIMIT = "above limit"  # the balance would not fit into 64 bits; nothing was applied
@@ -101,8 +102,8 @@ class Done(NamedTuple):
     Attributes:
         outcome: how it ended.
         side: the table that decided it: the owner, or for a replay found on a standby that standby.
-        item: in that table after the task; None when there is none, or when it is not known (BUSY, REFUSED, and
-            HELD_OUT where the table refused the seal).
+        item: in that table after the task; of MISMATCH its events say what the id did. None when there is none, or
+            when it is not known (BUSY, REFUSED, and HELD_OUT where the table refused the seal).
         steps: what happened to the key's ownership, in order.
         authoritative: whether `item` is the owner's. A replay may be found on a standby, whose balance may be old:
             read the owner before answering.

@@ -74,6 +74,7 @@ ROUNDS: Final = 8
 """How often one operation starts over, because others move the key, before it gives up."""
 
 _ENDS: Final = {
+    Reason.MISMATCH: Outcome.MISMATCH,
     Reason.EXPIRED: Outcome.EXPIRED,
     Reason.INSUFFICIENT: Outcome.INSUFFICIENT,
     Reason.ABOVE_LIMIT: Outcome.ABOVE_LIMIT,

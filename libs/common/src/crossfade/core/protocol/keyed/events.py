@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 
 _encode = msgspec.json.encode
@@ -73,18 +74,47 @@ def decode_events(events: Raw) -> list[Event]:
     Raises:
         PoisonRecord: it is no list of events.
     """
-    decoded = []
-    for each in wire.list_of(events):
-        fields = wire.map_of(each)
-        event = Event(
-            kind=wire.string(fields.get("kind", _MISSING)),
-            delta=wire.number(fields.get("delta", _MISSING)),
-            reason=wire.string(fields.get("reason", _MISSING)),
-            transaction_id=wire.binary(fields.get("txn", _MISSING)),
-            traceparent=wire.string(fields.get("trace", _MISSING)),
-        )
-        decoded.append(event)
-    return decoded
+    return [_decode_event(each) for each in wire.list_of(events)]
+
+
+def _decode_event(raw: Raw) -> Event:
+    fields = wire.map_of(raw)
+    return Event(
+        kind=wire.string(fields.get("kind", _MISSING)),
+        delta=wire.number(fields.get("delta", _MISSING)),
+        reason=wire.string(fields.get("reason", _MISSING)),
+        transaction_id=wire.binary(fields.get("txn", _MISSING)),
+        traceparent=wire.string(fields.get("trace", _MISSING)),
+    )
+
+
+def event_of(events: bytes, transaction_id: bytes) -> Event | None:
+    """Return what a transaction id did, as far as a row can tell: its event, if the row's last write was of this id.
+
+    Args:
+        events: raw `cf_events`; empty when the row has none.
+        transaction_id: 16 bytes.
+
+    Returns:
+        None where the row can't tell: a later write has put its own event there, or it is not one of ours.
+    """
+    try:
+        told = decode_events(Raw(events)) if events else []
+    except PoisonRecord:  # another writer's: it says nothing of the id
+        return None
+    return next((each for each in told if each.transaction_id == transaction_id), None)
+
+
+def is_other_deed(event: bytes, done: Event) -> bool:
+    """Say whether an operation with this event does something else than what was done: another kind, another amount.
+
+    Reason and trace context don't count: they change nothing in the wallet.
+
+    Raises:
+        PoisonRecord: `event` is no event.
+    """
+    asked = _decode_event(Raw(event))
+    return (asked.kind, asked.delta) != (done.kind, done.delta)
 
 
 _MISSING = Raw(b"{}")

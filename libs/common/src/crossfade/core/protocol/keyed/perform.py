@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from msgspec import Raw
 
+from crossfade.core.protocol.keyed.events import event_of, is_other_deed
 from crossfade.core.protocol.keyed.item import Item, Role, generation_of, is_active, version_of
 from crossfade.core.protocol.keyed.writes import (
     Activate,
@@ -44,6 +45,7 @@ Content = tuple[tuple[str, bytes], ...]
 class Reason(Enum):
     """Why an operation was refused. The order of the members is the order in which they are told apart."""
 
+    MISMATCH = "mismatch"  # the transaction id was applied before, and did something else
     REPLAY = "replay"  # the transaction id was applied before
     NOT_OWNER = "not owner"
     EXPIRED = "expired"  # the id is not above the floor: outcome unknown
@@ -86,7 +88,8 @@ def why_refused(
         The first reason that holds; None when the operation would apply.
     """
     if item is not None and op.transaction_id in item.recent:
-        return Reason.REPLAY
+        done = event_of(item.events, op.transaction_id)
+        return Reason.MISMATCH if done is not None and is_other_deed(op.event, done) else Reason.REPLAY
     if not is_active(item, shape.side, complete=complete):
         return Reason.NOT_OWNER
     if item is None:

@@ -29,7 +29,10 @@ class EngagementServiceStub:
     """Points of viewers. The API stays the same before, during and after a migration of the tables below it.
 
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
-    an operation that was applied is a success with `replayed` set.
+    an operation that was applied is a success with `replayed` set. An id is bound to what it did in its wallet: with another
+    kind or amount it is refused (TRANSACTION_MISMATCH) and nothing is applied. The wallet can tell so only while the id is
+    that of its last operation; an older id that comes back with something else may be answered as a replay. It changes
+    nothing either.
 
     Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
     have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
@@ -81,7 +84,10 @@ class EngagementServiceServicer:
     """Points of viewers. The API stays the same before, during and after a migration of the tables below it.
 
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
-    an operation that was applied is a success with `replayed` set.
+    an operation that was applied is a success with `replayed` set. An id is bound to what it did in its wallet: with another
+    kind or amount it is refused (TRANSACTION_MISMATCH) and nothing is applied. The wallet can tell so only while the id is
+    that of its last operation; an older id that comes back with something else may be answered as a replay. It changes
+    nothing either.
 
     Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
     have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
@@ -179,7 +185,10 @@ class EngagementService:
     """Points of viewers. The API stays the same before, during and after a migration of the tables below it.
 
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
-    an operation that was applied is a success with `replayed` set.
+    an operation that was applied is a success with `replayed` set. An id is bound to what it did in its wallet: with another
+    kind or amount it is refused (TRANSACTION_MISMATCH) and nothing is applied. The wallet can tell so only while the id is
+    that of its last operation; an older id that comes back with something else may be answered as a replay. It changes
+    nothing either.
 
     Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
     have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in

@@ -30,7 +30,10 @@ class EngagementServiceStub:
     """Points of viewers. The API stays the same before, during and after a migration of the tables below it.
 
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
-    an operation that was applied is a success with `replayed` set.
+    an operation that was applied is a success with `replayed` set. An id is bound to what it did in its wallet: with another
+    kind or amount it is refused (TRANSACTION_MISMATCH) and nothing is applied. The wallet can tell so only while the id is
+    that of its last operation; an older id that comes back with something else may be answered as a replay. It changes
+    nothing either.
 
     Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
     have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
@@ -64,7 +67,10 @@ class EngagementServiceAsyncStub(EngagementServiceStub):
     """Points of viewers. The API stays the same before, during and after a migration of the tables below it.
 
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
-    an operation that was applied is a success with `replayed` set.
+    an operation that was applied is a success with `replayed` set. An id is bound to what it did in its wallet: with another
+    kind or amount it is refused (TRANSACTION_MISMATCH) and nothing is applied. The wallet can tell so only while the id is
+    that of its last operation; an older id that comes back with something else may be answered as a replay. It changes
+    nothing either.
 
     Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
     have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in
@@ -94,7 +100,10 @@ class EngagementServiceServicer(metaclass=_abc_1.ABCMeta):
     """Points of viewers. The API stays the same before, during and after a migration of the tables below it.
 
     Retries: send the same request with the same transaction id. It applies once, whichever process answers. A retry of
-    an operation that was applied is a success with `replayed` set.
+    an operation that was applied is a success with `replayed` set. An id is bound to what it did in its wallet: with another
+    kind or amount it is refused (TRANSACTION_MISMATCH) and nothing is applied. The wallet can tell so only while the id is
+    that of its last operation; an older id that comes back with something else may be answered as a replay. It changes
+    nothing either.
 
     Balances: an operation keeps a balance within a signed integer of 64 bits, or is refused. Writers outside this API may
     have left another number in a wallet: a fraction, or one beyond 64 bits. Such a balance is answered truly, in

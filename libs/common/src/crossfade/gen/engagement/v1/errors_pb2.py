@@ -26,15 +26,15 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$crossfade/engagement/v1/errors.proto\x12\x17\x63rossfade.engagement.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"f\n\x12InsufficientPoints\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\r\n\x05\x61sked\x18\x02 \x01(\x03\x12\x17\n\x0f\x62\x61lance_inexact\x18\x03 \x01(\x08\x12\x17\n\x0f\x62\x61lance_decimal\x18\x04 \x01(\t\"w\n\x14\x42\x61lanceLimitExceeded\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\r\n\x05\x61sked\x18\x02 \x01(\x03\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x17\n\x0f\x62\x61lance_inexact\x18\x04 \x01(\x08\x12\x17\n\x0f\x62\x61lance_decimal\x18\x05 \x01(\t\"]\n\x12TransactionExpired\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x01\n\x15TransactionFromFuture\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\ttolerance\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"R\n\x11TooManyOperations\x12\x12\n\nremembered\x18\x01 \x01(\x05\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\" \n\x0fWalletNotServed\x12\r\n\x05\x63\x61use\x18\x01 \x01(\t*\xb0\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x01\x12$\n ERROR_REASON_INSUFFICIENT_POINTS\x10\x02\x12$\n ERROR_REASON_TRANSACTION_EXPIRED\x10\x03\x12(\n$ERROR_REASON_TRANSACTION_FROM_FUTURE\x10\x04\x12$\n ERROR_REASON_TOO_MANY_OPERATIONS\x10\x05\x12!\n\x1d\x45RROR_REASON_WALLET_NOT_FOUND\x10\x06\x12\x1c\n\x18\x45RROR_REASON_UNAVAILABLE\x10\x07\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x08\x12\"\n\x1e\x45RROR_REASON_WALLET_NOT_SERVED\x10\t\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\n\x12\'\n#ERROR_REASON_BALANCE_LIMIT_EXCEEDED\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$crossfade/engagement/v1/errors.proto\x12\x17\x63rossfade.engagement.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"f\n\x12InsufficientPoints\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\r\n\x05\x61sked\x18\x02 \x01(\x03\x12\x17\n\x0f\x62\x61lance_inexact\x18\x03 \x01(\x08\x12\x17\n\x0f\x62\x61lance_decimal\x18\x04 \x01(\t\"w\n\x14\x42\x61lanceLimitExceeded\x12\x0f\n\x07\x62\x61lance\x18\x01 \x01(\x03\x12\r\n\x05\x61sked\x18\x02 \x01(\x03\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x17\n\x0f\x62\x61lance_inexact\x18\x04 \x01(\x08\x12\x17\n\x0f\x62\x61lance_decimal\x18\x05 \x01(\t\"]\n\x12TransactionExpired\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x01\n\x15TransactionFromFuture\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\ttolerance\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"R\n\x11TooManyOperations\x12\x12\n\nremembered\x18\x01 \x01(\x05\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\" \n\x0fWalletNotServed\x12\r\n\x05\x63\x61use\x18\x01 \x01(\t\"\xe2\x01\n\x13TransactionMismatch\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12\x45\n\x07\x61pplied\x18\x02 \x01(\x0b\x32\x34.crossfade.engagement.v1.TransactionMismatch.Payload\x12\x43\n\x05\x61sked\x18\x03 \x01(\x0b\x32\x34.crossfade.engagement.v1.TransactionMismatch.Payload\x1a\'\n\x07Payload\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03*\xd7\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x01\x12$\n ERROR_REASON_INSUFFICIENT_POINTS\x10\x02\x12$\n ERROR_REASON_TRANSACTION_EXPIRED\x10\x03\x12(\n$ERROR_REASON_TRANSACTION_FROM_FUTURE\x10\x04\x12$\n ERROR_REASON_TOO_MANY_OPERATIONS\x10\x05\x12!\n\x1d\x45RROR_REASON_WALLET_NOT_FOUND\x10\x06\x12\x1c\n\x18\x45RROR_REASON_UNAVAILABLE\x10\x07\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x08\x12\"\n\x1e\x45RROR_REASON_WALLET_NOT_SERVED\x10\t\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\n\x12\'\n#ERROR_REASON_BALANCE_LIMIT_EXCEEDED\x10\x0b\x12%\n!ERROR_REASON_TRANSACTION_MISMATCH\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crossfade.engagement.v1.errors_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ERRORREASON']._serialized_start=714
-  _globals['_ERRORREASON']._serialized_end=1146
+  _globals['_ERRORREASON']._serialized_start=943
+  _globals['_ERRORREASON']._serialized_end=1414
   _globals['_INSUFFICIENTPOINTS']._serialized_start=130
   _globals['_INSUFFICIENTPOINTS']._serialized_end=232
   _globals['_BALANCELIMITEXCEEDED']._serialized_start=234
@@ -47,4 +47,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOMANYOPERATIONS']._serialized_end=677
   _globals['_WALLETNOTSERVED']._serialized_start=679
   _globals['_WALLETNOTSERVED']._serialized_end=711
+  _globals['_TRANSACTIONMISMATCH']._serialized_start=714
+  _globals['_TRANSACTIONMISMATCH']._serialized_end=940
+  _globals['_TRANSACTIONMISMATCH_PAYLOAD']._serialized_start=901
+  _globals['_TRANSACTIONMISMATCH_PAYLOAD']._serialized_end=940
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED with google.rpc.RetryInfo. The pod has as many calls in hand as it takes. Nothing was applied."""
     ERROR_REASON_BALANCE_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 11
     """FAILED_PRECONDITION with BalanceLimitExceeded. Nothing was applied. A retry won't help until points are spent."""
+    ERROR_REASON_TRANSACTION_MISMATCH: _ErrorReason.ValueType  # 12
+    """FAILED_PRECONDITION with TransactionMismatch. This transaction id was applied to the wallet before, and did something
+    else: the client has given one id to two operations. Nothing was applied by this call. Send it under an id of its own.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the reason of its google.rpc.ErrorInfo, without the prefix ERROR_REASON_; the domain is
@@ -95,6 +99,10 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 10
 """RESOURCE_EXHAUSTED with google.rpc.RetryInfo. The pod has as many calls in hand as it takes. Nothing was applied."""
 ERROR_REASON_BALANCE_LIMIT_EXCEEDED: ErrorReason.ValueType  # 11
 """FAILED_PRECONDITION with BalanceLimitExceeded. Nothing was applied. A retry won't help until points are spent."""
+ERROR_REASON_TRANSACTION_MISMATCH: ErrorReason.ValueType  # 12
+"""FAILED_PRECONDITION with TransactionMismatch. This transaction id was applied to the wallet before, and did something
+else: the client has given one id to two operations. Nothing was applied by this call. Send it under an id of its own.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -280,3 +288,61 @@ class WalletNotServed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WalletNotServed: _TypeAlias = WalletNotServed  # noqa: Y015
+
+@_typing.final
+class TransactionMismatch(_message.Message):
+    """The transaction id has done something else than is asked for now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Payload(_message.Message):
+        """What an operation does to a wallet."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        AMOUNT_FIELD_NUMBER: _builtins.int
+        kind: _builtins.str
+        """"earn", "spend" or "delete"."""
+        amount: _builtins.int
+        """Points earned or spent; 0 for a delete."""
+        def __init__(
+            self,
+            *,
+            kind: _builtins.str = ...,
+            amount: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "kind", b"kind"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    transaction_id: _builtins.str
+    """The id as it was sent."""
+    @_builtins.property
+    def applied(self) -> Global___TransactionMismatch.Payload:
+        """What was applied under it."""
+
+    @_builtins.property
+    def asked(self) -> Global___TransactionMismatch.Payload:
+        """What is asked for now."""
+
+    def __init__(
+        self,
+        *,
+        transaction_id: _builtins.str = ...,
+        applied: Global___TransactionMismatch.Payload | None = ...,
+        asked: Global___TransactionMismatch.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "asked", b"asked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "asked", b"asked", "transaction_id", b"transaction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactionMismatch: _TypeAlias = TransactionMismatch  # noqa: Y015
