@@ -43,6 +43,7 @@ class Table(MemoryTable):
         self.failures: list[tuple[CrossfadeError, bool] | None] = []
         self.requests = 0
         self.hangs = False
+        self.hanging_reads = 0
 
     def set(self, key: Key, item: Item | None) -> None:
         if item is not None:
@@ -71,13 +72,20 @@ class Table(MemoryTable):
             await super().perform_many(writes)
         return [failure[0]] * len(writes)
 
+    async def _may_hang(self) -> None:
+        if self.hanging_reads:
+            self.hanging_reads -= 1
+            await asyncio.Event().wait()
+
     async def read(self, key: Key, *, consistent: bool = True) -> Item | None:
+        await self._may_hang()
         failure = await self._fail()
         if failure is not None:
             raise failure[0]
         return await super().read(key)
 
     async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
+        await self._may_hang()
         failure = await self._fail()
         if failure is not None:
             raise failure[0]
@@ -94,6 +102,7 @@ class Pair:
         *,
         excluded: Callable[[Key], bool] = lambda key: False,
         sleep: Callable[[float], Awaitable[None]] | None = None,
+        attempt_s: float = 2.0,
     ) -> None:
         self.tables = {side: Table(MAPPING.shape(side)) for side in Side}
         self.tables[L].set(KEY, legacy)
@@ -107,6 +116,7 @@ class Pair:
             wall_us=lambda: NOW_MS * 1000,
             jitter=lambda: 0.5,
             sleep=sleep or self._sleep,
+            attempt_s=attempt_s,
         )
 
     async def _sleep(self, wait_s: float) -> None:
@@ -201,6 +211,33 @@ async def test_a_table_that_never_answers_does_not_hold_a_call_beyond_its_deadli
     else:
         with pytest.raises(StoreUnavailable, match="outcome unknown"):
             await pair.ownership.operate(operation(), TO_LEGACY, deadline=deadline)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("hanging", [1, 1000])
+async def test_a_replays_read_of_its_owner_keeps_the_deadline_and_hangs_for_one_attempt_at_most(
+    together: bool, hanging: int
+) -> None:
+    op = operation()
+    known = frozenset({op.transaction_id})
+    pair = Pair(stamped(L, Role.STANDBY, 2, recent=known), stamped(N, Role.ACTIVE, 2, recent=known), attempt_s=0.02)
+    pair.tables[N].hanging_reads = hanging
+    began = asyncio.get_running_loop().time()
+    deadline = began + (30 if hanging == 1 else 0.2)
+    if together:
+        (result,) = await pair.ownership.operate_many([Call(op, TO_LEGACY)], deadline=deadline)
+    else:
+        try:
+            result = await pair.ownership.operate(op, TO_LEGACY, deadline=deadline)
+        except StoreUnavailable as error:
+            result = error
+    assert pair.tables[N].hanging_reads < hanging, "the owner was read"
+    if hanging == 1:
+        assert isinstance(result, Done)
+        assert (result.outcome, result.side) == (Outcome.REPLAYED, N)
+    else:
+        assert isinstance(result, StoreUnavailable)
+    assert asyncio.get_running_loop().time() - began < 10
 
 
 async def test_what_no_retry_changes_is_not_retried() -> None:

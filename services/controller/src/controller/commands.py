@@ -20,6 +20,7 @@ from controller.journaling import journal_json, journal_text
 from controller.knocking import NO_CONTROLLER, Knocker, NotTaken, Refused
 from controller.render import intent_text, plan_text, status_text
 from controller.settings import ControllerSettings
+from controller.silence import ATTEMPT_S, ATTEMPTS, SLOW_S, narrated
 from controller.state import Migration, fold
 from controller.waiting import DEAF_S, POLL_S, Wait
 from crossfade.adapters.control.journal import DynamoJournal
@@ -75,7 +76,10 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
         if asked.command == "control":
             return await _control_create(settings, asked)
         mapping = settings.mapping()
-        wire = Wire("dynamodb", WireConfig(region=settings.region, endpoint_url=settings.aws_endpoint_url))
+        config = WireConfig(settings.region, settings.aws_endpoint_url, timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
+        wire = Wire("dynamodb", config)
+        endpoint = settings.aws_endpoint_url or f"DynamoDB in {settings.region}"
+        reading = f"reading the journal and the status of {mapping.name!r} from {endpoint}"
         async with wire:
             control, tables = control_db(wire), control_tables(mapping.name)
             console = Console(
@@ -94,11 +98,14 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                 ),
                 lambda state: left_by_abort(mapping, settings.streams, state),
             )
-            await _check(settings, console)
+            async with narrated(console.say, reading):
+                await _check(settings, console)
             if asked.command == "status":
-                return await status(console)
+                async with narrated(console.say, reading, slow_s=2 * FRESH_S + SLOW_S):  # it may wait for a fresh one
+                    return await status(console)
             if asked.command == "journal":
-                return await journal(console, asked.since)
+                async with narrated(console.say, reading):
+                    return await journal(console, asked.since)
             return await ask(
                 console,
                 Intent(asked.command),

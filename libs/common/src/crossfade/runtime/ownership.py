@@ -41,7 +41,7 @@ DEADLINE_S: Final = 10.0
 """Of a call that names none."""
 
 ATTEMPT_S: Final = 2.0
-"""Longest wait for one answer, so that a deadline leaves room for a second try."""
+"""Longest wait for one answer, but that of a batch of writes: so a deadline leaves room for a second try."""
 
 BACK_OFF_S: Final = 0.02
 """Longest wait before the second try of a request; it doubles with each, up to `LONGEST_WAIT_S`."""
@@ -93,6 +93,7 @@ class Ownership:
         wall_us: Callable[[], int] = _wall_us,
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        attempt_s: float = ATTEMPT_S,
     ) -> None:
         """Take the two tables.
 
@@ -103,7 +104,7 @@ class Ownership:
             excluded: keys that an operator took out of the migration: they stay where they are.
             wall_us: wall clock, µs since the epoch: seeds versions and ages transaction ids.
             jitter: random, 0 to 1.
-            sleep: waits between tries.
+            sleep, attempt_s: waits between tries; see `ATTEMPT_S`.
         """
         self._tables = {Side.LEGACY: legacy, Side.NEW: new}
         self._mapping = mapping
@@ -111,7 +112,7 @@ class Ownership:
         self._excluded = excluded
         self._wall_us = wall_us
         self._jitter = jitter
-        self._sleep = sleep
+        self._sleep, self._attempt_s = sleep, attempt_s
         self._soft: OrderedDict[Key, int] = OrderedDict()
 
     async def operate(self, op: Operation, aim: Aim, *, complete: bool = False, deadline: float | None = None) -> Done:
@@ -290,9 +291,9 @@ class Ownership:
     async def _send(self, request: Read | Perform, ends: float, consistent: bool) -> Reply:
         table = self._tables[request.side]
         if isinstance(request, Read):
-            return Found(await table.read(request.key, consistent=consistent))
-        left_s = max(ends - asyncio.get_running_loop().time(), 0.001)
-        return await table.perform(request.write, timeout_s=min(ATTEMPT_S, left_s))
+            return Found(await self._within(self._soon(ends), table.read(request.key, consistent=consistent)))
+        left_s = self._soon(ends) - asyncio.get_running_loop().time()
+        return await table.perform(request.write, timeout_s=max(left_s, 0.001))
 
     # Many tasks together.
 
@@ -370,17 +371,16 @@ class Ownership:
                 replies.update(zip((n for n, _ in writes[side]), answers, strict=True))
 
         async def read(side: Side) -> None:
-            if not reads[side]:
-                return
             try:
-                items = await self._tables[side].read_many([key for _, key in reads[side]], consistent=consistent)
+                found = self._tables[side].read_many([key for _, key in reads[side]], consistent=consistent)
+                items = await self._within(self._soon(ends), found)
             except CrossfadeError as error:
                 replies.update((n, error) for n, _ in reads[side])
             else:
                 replies.update((n, Found(items.get(key))) for n, key in reads[side])
 
         try:
-            await self._within(ends, asyncio.gather(*map(read, Side), *map(write, Side)))
+            await self._within(ends, asyncio.gather(*(read(side) for side in Side if reads[side]), *map(write, Side)))
         except CrossfadeError as error:
             replies.update((n, error) for n in requests if n not in replies)
         return replies
@@ -411,22 +411,23 @@ class Ownership:
     def _deadline(self, deadline: float | None) -> float:
         return asyncio.get_running_loop().time() + DEADLINE_S if deadline is None else deadline
 
+    def _soon(self, ends: float) -> float:
+        return min(ends, asyncio.get_running_loop().time() + self._attempt_s)
+
     async def _within(self, ends: float, work: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout_at(ends):
                 return await work
         except TimeoutError as error:
-            raise StoreUnavailable("the deadline passed: outcome unknown") from error
+            raise StoreUnavailable("no answer in time: outcome unknown") from error
 
     async def _may_retry(self, attempt: int, ends: float, asked_s: float | None) -> bool:
-        wait_s = self._wait_s(attempt) + (asked_s or 0.0)
+        wait_s = backoff_s(attempt, first_s=BACK_OFF_S, longest_s=LONGEST_WAIT_S, jitter=self._jitter())
+        wait_s += asked_s or 0.0
         if asyncio.get_running_loop().time() + wait_s >= ends:
             return False
         await self._sleep(wait_s)
         return True
-
-    def _wait_s(self, attempt: int) -> float:
-        return backoff_s(attempt, first_s=BACK_OFF_S, longest_s=LONGEST_WAIT_S, jitter=self._jitter())
 
 
 _UNREAD: Final = StoreUnavailable("not read")
@@ -442,9 +443,8 @@ def _left_behind(task: Task, request: Read | Perform, error: StoreRefused) -> Un
 
 
 def _error_of(done: Done) -> CrossfadeError | None:
-    reasons = "; ".join(step.reason for step in done.steps)
     if done.outcome is Outcome.REFUSED:
         return KeyNotServed(done.because)
     if done.outcome is Outcome.AMBIGUOUS:
-        return OwnershipAmbiguous(reasons or "both sides are standby")
+        return OwnershipAmbiguous("; ".join(step.reason for step in done.steps) or "both sides are standby")
     return None

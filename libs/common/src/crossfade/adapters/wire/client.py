@@ -41,7 +41,7 @@ class WireConfig(NamedTuple):
         endpoint_url: None for the region's public endpoint.
         max_connections: bound of the pool; each carries one request at a time.
         connect_timeout_s: for one connection, TLS handshake included.
-        timeout_s: for one attempt: a connection from the pool, sending, the whole answer.
+        timeout_s: for one attempt: credentials, a connection from the pool, sending, the whole answer.
         attempts: tries of one call, the first included.
         ca_file: PEM file of the authorities to trust instead of the system's.
     """
@@ -218,9 +218,11 @@ class Wire:
         await self.close()
 
     async def _attempt(self, operation: str, body: bytes, limit_s: float, *, fresh: bool) -> bytes:
-        credentials = await self._credentials.current()
+        missing = "no AWS credentials"
         try:
             async with asyncio.timeout(limit_s):
+                credentials = await self._credentials.current()
+                missing = "no answer"
                 connection = await self._pool.acquire(fresh=fresh)
                 reused = connection.served > 0
                 try:
@@ -233,7 +235,7 @@ class Wire:
                 finally:
                     self._pool.release(connection)
         except TimeoutError as error:
-            raise _Failed(StoreUnavailable(f"{operation}: no answer within {limit_s} s")) from error
+            raise _Failed(StoreUnavailable(f"{operation}: {missing} within {limit_s} s")) from error
         except ConnectionBroken as error:
             # The server closed an idle connection while the request was on its way: nobody's fault, no delay.
             stale = reused and error.before_answer

@@ -1,0 +1,38 @@
+"""What a command says while the store doesn't answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+SLOW_S: Final = 2.0
+"""After so long a command says what it is doing."""
+
+ATTEMPT_S: Final = 2.5
+ATTEMPTS: Final = 4
+"""A request that a command waits for is given up after some ten seconds. A long journal takes many of them, so there is
+no bound on all together."""
+
+
+@asynccontextmanager
+async def narrated(say: Callable[[str], None], what: str, *, slow_s: float = SLOW_S) -> AsyncIterator[None]:
+    """Say what is done inside once it takes long.
+
+    Args:
+        say: tells the operator.
+        what: is done, and with whom: "reading the journal from dynamodb.eu-central-1.amazonaws.com".
+        slow_s: after so long it is said.
+    """
+
+    async def tell() -> None:
+        await asyncio.sleep(slow_s)
+        given_up_s = ATTEMPTS * ATTEMPT_S
+        say(f"still {what} after {slow_s:g} s; what isn't answered within {given_up_s:g} s is given up")
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
