@@ -352,9 +352,10 @@ def test_the_default_values_are_what_the_schema_knows(chart: str) -> None:
     assert known == values.keys() - {"global", "enabled"}
 
 
-def test_what_charts_share_is_one_file() -> None:
-    links = [HELM_DIR / chart / "templates/_crossfade.tpl" for chart in CHARTS if chart != "crossfade"]
-    assert {link.resolve() for link in links} == {HELM_DIR / "_crossfade.tpl"}
+@pytest.mark.parametrize("shared", ["_crossfade.tpl", "_tests.tpl"])
+def test_what_charts_share_is_one_file(shared: str) -> None:
+    links = [HELM_DIR / chart / "templates" / shared for chart in CHARTS if chart != "crossfade"]
+    assert {link.resolve() for link in links} == {HELM_DIR / shared}
     values = [yaml.safe_load((HELM_DIR / chart / "values.yaml").read_text())["shared"] for chart in CHARTS[:4]]
     assert all(each == values[0] for each in values)
 

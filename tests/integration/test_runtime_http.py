@@ -239,7 +239,7 @@ async def test_a_door_in_a_thread_answers_while_the_loop_is_busy_and_closes() ->
 async def test_a_service_that_is_not_there_or_never_answers_is_unavailable() -> None:
     silent = await asyncio.start_server(lambda _r, _w: asyncio.sleep(5), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match="/parity: TimeoutError"):
         await call_json(f"http://127.0.0.1:{port}/parity", timeout_s=0.1)
     silent.close()
     with pytest.raises(StoreUnavailable):

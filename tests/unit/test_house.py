@@ -13,7 +13,7 @@ from repository import ROOT, written_by_hand
 LONGEST = 450
 """Lines. A file has one subject; where it grows beyond this it has two."""
 
-READ_BY_PEOPLE = {".py", ".sh", ".md", ".tf", ".toml", ".proto"}
+READ_BY_PEOPLE = {".py", ".sh", ".md", ".tf", ".tpl", ".toml", ".proto"}
 
 
 def too_long(paths: Iterable[Path]) -> dict[str, int]:

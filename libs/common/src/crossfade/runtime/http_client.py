@@ -83,7 +83,7 @@ async def call_json(
             raise Answered(url, status, answered)
         return msgspec.json.decode(answered)
     except (TimeoutError, OSError, ValueError, h11.ProtocolError) as error:
-        raise StoreUnavailable(f"{url}: {error or type(error).__name__}") from error
+        raise StoreUnavailable(f"{url}: {str(error) or type(error).__name__}") from error
 
 
 async def _answer(connection: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, bytes]:
