@@ -81,7 +81,7 @@ LISTED: Final = [
         ("dynamodb:PutItem",),
         BOTH,
         "a stub for a key that is nowhere, before it is created",
-        f"{ADAPTERS}/statements.py",
+        f"{ADAPTERS}/owner_requests.py",
         "isinstance(write, SealAbsent | Restore)",
     ),
     Listed(
