@@ -117,7 +117,7 @@ def _check_form(name: str, flag: object) -> None:
     if not isinstance(flag, Mapping):
         raise ConfigError(f"the flag `{name}` is no object, so flagd refuses the whole file")
     if unknown := sorted(flag.keys() - _FIELDS):
-        raise ConfigError(f"the flag `{name}` has {', '.join(unknown)}, so flagd refuses the whole file: remove it")
+        raise ConfigError(f"the flag `{name}` has {', '.join(unknown)}, so flagd refuses the whole file: leave it out")
     if flag.get("state") not in ("ENABLED", "DISABLED") or not flag.get("variants"):
         raise ConfigError(f"the flag `{name}` has no state or no variants, so flagd refuses the whole file")
 
