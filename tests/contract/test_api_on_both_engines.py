@@ -208,6 +208,24 @@ async def test_a_wallet_whose_balance_is_no_number_fails_no_other_of_its_batch(s
     assert refused.value.detail(error_details_pb2.ResourceInfo).resource_name == "users/text/channels/chan"
 
 
+@pytest.mark.parametrize("readable", [1, 6])
+async def test_a_row_that_the_protocol_can_not_read_fails_no_other_of_its_batch(stage: Stage, readable: int) -> None:
+    users = [f"plain-{n}" for n in range(readable)]
+    for user in users:
+        await stage.wallet(user, "1")
+    await stage.put(
+        b'{"pk":{"S":"USER#odd"},"sk":{"S":"POINTS#chan"},"balance":{"N":"1"},"wallet_type":{"S":"ENGAGEMENT"},'
+        b'"cf_mv":{"S":"not a version"}}'
+    )
+    pod = await stage.world.pod()
+    *plain, odd = await seen_many(pod, *users, "odd")
+    assert [(each.points, each.HasField("error")) for each in plain] == [(1, False)] * readable
+    assert detail_of(odd.error, error_details_pb2.ErrorInfo).reason == "WALLET_NOT_SERVED"
+    *earned, refused = await pod.earn_many(*(pod.earning(5, user) for user in users), pod.earning(5, "odd"))
+    assert [each.response.balance for each in earned] == [6] * readable
+    assert detail_of(refused.error, error_details_pb2.ErrorInfo).reason == "WALLET_NOT_SERVED"
+
+
 def mismatch(
     transaction_id: str, applied: tuple[str, int], asked: tuple[str, int]
 ) -> tuple[str, errors_pb2.TransactionMismatch]:

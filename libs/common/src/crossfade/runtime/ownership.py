@@ -34,6 +34,7 @@ from crossfade.core.values.errors import (
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.table import OwnedTable
+from crossfade.runtime.reading import read_apart
 
 T = TypeVar("T")
 
@@ -372,12 +373,11 @@ class Ownership:
 
         async def read(side: Side) -> None:
             try:
-                found = self._tables[side].read_many([key for _, key in reads[side]], consistent=consistent)
+                found = read_apart(self._tables[side], [key for _, key in reads[side]], consistent=consistent)
                 items = await self._within(self._soon(ends), found)
+                replies.update((n, items[key]) for n, key in reads[side])
             except CrossfadeError as error:
                 replies.update((n, error) for n, _ in reads[side])
-            else:
-                replies.update((n, Found(items.get(key))) for n, key in reads[side])
 
         try:
             await self._within(ends, asyncio.gather(*(read(side) for side in Side if reads[side]), *map(write, Side)))
