@@ -4,7 +4,7 @@
 
 Whole: GetRecords, decode, decide and map, coalesce, marks asked, statements sent and read, marks set, one checkpoint a
 batch: the replicator's own pipeline on its own clients, against the stub server and a real Valkey, on uvloop, one
-process. Then the same under Faust, as deployed. Each stage is measured by itself on the same records; what the stages
+process. Then the same under Faust, as deployed. Each stage is measured separately on the same records; what the stages
 don't explain is scheduling between them. Baselines: the usual boto3 handler (one conditional PutItem a record) and,
 where Go is on PATH, the Go SDK with one PutItem and with 25 statements a request (benchmarks/go_apply). Baselines only
 decode and write: no marks, no coalescing, no checkpoint, no dead letters.
@@ -166,7 +166,7 @@ class Stopwatch:
 
 
 async def stages(rig: Rig, batches: list[list[StreamRecord]]) -> dict[str, float]:
-    """CPU µs a record of each stage by itself."""
+    """CPU µs a record of each stage alone."""
     stage = Stopwatch(sum(map(len, batches)))
     decide, text = ApplyRule(MAPPING, Direction.FORWARD).decide, TransferText(MAPPING.shape(Side.NEW))
     with stage("fetch"):

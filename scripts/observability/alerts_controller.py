@@ -18,7 +18,7 @@ OF_CONTROLLER: Final = (
         "1m",
         PAGE,
         Clients.SOME,
-        f"{M}: the ramp has halted by itself",
+        f"{M}: the ramp is halted by a gate",
         OVERVIEW,
         (c.HALTED, c.RAMP),
         0,

@@ -17,7 +17,7 @@ STANDS: Final = Row(
     (
         Panel(
             "Phase",
-            "What the migration does now. `crossfade status` names what it waits for.",
+            "What the migration does now. `crossfade status` names what it is waiting for.",
             (Query(f"{S.worst(c.MIGRATION_PHASE, by=(c.PHASE,))} == 1", shown(c.PHASE)),),
             Unit.COUNT,
             (c.MIGRATION_PHASE,),
@@ -59,7 +59,7 @@ STANDS: Final = Row(
         ),
         Panel(
             "Ramp halted",
-            "Halts by itself when a gate on errors, latency or parity breaks.",
+            "Halts automatically when a gate on errors, latency or parity breaks.",
             (Query(S.worst(c.HALTED)),),
             Unit.YES_NO,
             (c.HALTED,),

@@ -52,7 +52,7 @@ EQUAL: Final = Row(
         ),
         Panel(
             "Two owners",
-            "Keys that are active in both tables: a person decides.",
+            "Keys that are active in both tables: needs a human decision.",
             (Query(S.worst(c.PARITY, one_of(c.CLASS, ["two_owners"]))),),
             Unit.COUNT,
             (c.PARITY,),
@@ -85,7 +85,7 @@ EQUAL: Final = Row(
         ),
         Panel(
             "Keys that differ",
-            "By class, in the last pass. In flight and in handover pass by themselves.",
+            "By class, in the last pass. In flight and in handover clear on their own.",
             (
                 Query(
                     S.worst(

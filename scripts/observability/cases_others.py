@@ -110,7 +110,7 @@ OF_CONTROLLER: Final[Mapping[str, tuple[Case, ...]]] = {
             "a gate broke",
             {f"crossfade_ramp_halted{{{E}}}": "0 1+0x9"},
             "3m",
-            (Fires("engagement: the ramp has halted by itself"),),
+            (Fires("engagement: the ramp is halted by a gate"),),
         ),
         Case("it goes on", {f"crossfade_ramp_halted{{{E}}}": "0+0x9"}, "3m"),
     ),

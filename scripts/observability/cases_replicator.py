@@ -196,7 +196,7 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
             "5m",
             (Fires("engagement: 3 records are parked"),),
         ),
-        Case("a conflict that leaves by itself", {f"crossfade_dead_letters{{{E}}}": "0 1 0+0x9"}, "5m"),
+        Case("a conflict that leaves on its own", {f"crossfade_dead_letters{{{E}}}": "0 1 0+0x9"}, "5m"),
     ),
     "TransfersThrottled": (
         Case(

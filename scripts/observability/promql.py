@@ -106,7 +106,7 @@ class Queries:
     def risen(self, metric: Metric, *where: Where, by: tuple[Label, ...] = (), within: str) -> str:
         """Return how much a counter that hardly ever counts has gained lately; nothing when it hasn't.
 
-        A counter that appears with a value has no increase by itself: what was not there before counts in full.
+        A counter that appears with a value has no increase yet: what was not there before counts in full.
         """
         selector = self.of(metric, *where)
         grown = self._over("sum", metric, by, f"increase({selector}[{within}])")

@@ -43,7 +43,7 @@ def described(alarm: Alarm) -> str:
 
 
 def with_table(text: str) -> str:
-    """Return a document with its table made anew.
+    """Return a document with its table regenerated.
 
     Raises:
         ValueError: the document has no place for it.

@@ -117,7 +117,7 @@ class Screen:
             f"        {view.phase:<11} {view.operations_per_s:5.0f} op/s  failed {view.failed}  "
             f"p99 {view.p99_ms:.0f} ms  lag {_seconds(view.stream_to_applied_s)}  "
             f"on the new table {_percent(view.percent_new)}  parity {view.parity}"
-            + (f"  waits for: {view.waits_for}" if view.waits_for else "")
+            + (f"  waiting for: {view.waits_for}" if view.waits_for else "")
         )
 
     def draw(self) -> RenderableType:
@@ -154,7 +154,7 @@ class Screen:
         top = Table.grid(padding=(0, 3))
         top.add_row(bars, facts)
         waits = Text(
-            f"waits for {view.waits_for}" if view.waits_for else "", "yellow", no_wrap=True, overflow="ellipsis"
+            f"waiting for {view.waits_for}" if view.waits_for else "", "yellow", no_wrap=True, overflow="ellipsis"
         )
         story = Text("\n".join(view.notes), no_wrap=True, overflow="ellipsis")
         title = f"Crossfade  {view.phase}  {time.monotonic() - self._started_s:.0f} s"

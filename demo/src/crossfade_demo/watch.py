@@ -44,7 +44,7 @@ class Watch:
         """Wait until the migration is in one of these phases, and return it.
 
         Raises:
-            Late: it is not; the message says what it waits for.
+            Late: it is not; the message says what it is waiting for.
         """
         deadline = self._pace.deadline(bound_s)
         while not deadline.over:
@@ -53,7 +53,7 @@ class Watch:
                 return str(status["phase"])
             await asyncio.sleep(0.1)
         waits = self.status.get("waiting_for") or "nothing it names"
-        raise Late(f"not in {' or '.join(names)} after {deadline}; it waits for: {waits}", deadline)
+        raise Late(f"not in {' or '.join(names)} after {deadline}; it is waiting for: {waits}", deadline)
 
     def left_s(self, phase: str) -> float:
         """Return when a phase was first seen to be over, infinity before it; a short one after it may be missed."""

@@ -16,7 +16,7 @@ from: []
 {{- include "crossfade.env" . }}
 - name: CROSSFADE_ROLE
   value: {{ .root.Values.role }}
-# The pod's name lasts while its container is started anew: after a crash it has its shards back at once (ADR 0011).
+# The pod's name lasts while its container restarts: after a crash it has its shards back at once (ADR 0011).
 - name: CROSSFADE_WORKER
   valueFrom:
     fieldRef:

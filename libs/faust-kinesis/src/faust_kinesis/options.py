@@ -42,7 +42,7 @@ class Options:
         retention_s: what is younger is certainly still in the stream. An older checkpoint is proven
             against the oldest record before it is used. 24 h is the least that Kinesis has.
         grace_s: time for the batches in work when the worker stops.
-        lanes: Faust partitions per stream. Shards spread over them; each is worked on by itself
+        lanes: Faust partitions per stream. Shards spread over them; each is worked on independently
             when the agent has `isolated_partitions`.
         now_s: the time that Kinesis dates arrivals by, as far as the caller knows it: seconds since the epoch. The
             machine's clock, if nothing better is known; one that is behind would make old records look young.

@@ -65,7 +65,7 @@ class Calls:
         return shown
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Start over."""
         self._counts.clear()
 
 

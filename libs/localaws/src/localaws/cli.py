@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stack = Stack(options.port, options.redis_port, without=options.without, verbose=options.verbose)
     try:
         print(stack.start().to_json(), flush=True)  # noqa: T201  # the answer of the command
-        print(f"localaws: {stack.wait()} ended by itself", file=sys.stderr)  # noqa: T201  # the message for the user
+        print(f"localaws: {stack.wait()} ended unexpectedly", file=sys.stderr)  # noqa: T201  # the message for the user
         return 1
     except _Stopped:
         return 0

@@ -5,7 +5,7 @@ POST /_localaws/faults     change it: {"duplicate": 0.1, "shuffle_window": 20, "
 GET  /_localaws/throttles  which statements are sent back: {"throttles": [{"table", "key", "statements", "sent_back"}]}
 POST /_localaws/throttles  send some back: {"table": name, "key": partition key or "*", "statements": 3, -1 or 0}
 POST /_localaws/expire     remove now what TTL would remove within days: {"expired": N}
-GET  /_localaws/calls      IAM actions so far: {access key id: {action: {resource: times}}}; POST begins anew
+GET  /_localaws/calls      IAM actions so far: {access key id: {action: {resource: times}}}; POST resets them
 GET  /_localaws/date       the clock that answers are dated by: {"offset_s": 0.0, "is_told": true}
 POST /_localaws/date       set it: {"offset_s": -600} for a client that is 600 s ahead, {"is_told": false} for no dates
 POST /_localaws/patches    {"without": [names]}: leave patches out, to show the fault that each mends

@@ -106,7 +106,7 @@ class Stack:
         self._emulator = None
 
     def wait(self) -> str:
-        """Wait until one of the servers ends by itself, and say which."""
+        """Wait until one of the servers ends on its own, and say which."""
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         emulator = self._emulator is not None and ended is not None and ended.si_pid == self._emulator.pid
         return "the emulator" if emulator else "Redis"

@@ -173,7 +173,7 @@ async def ask_verifier(url: str, tls: ssl.SSLContext | None = None) -> Parity:
 
 
 async def ask_for_pass(url: str, tls: ssl.SSLContext | None = None) -> None:
-    """Ask the verifier to begin a pass now; it passes by itself, too, so a refusal is no trouble."""
+    """Ask the verifier to begin a pass now; it starts passes on its own, too, so a refusal is harmless."""
     if url:
         with suppress(CrossfadeError):
             await call_json(f"{url.rstrip('/')}/passes", {}, tls=tls)

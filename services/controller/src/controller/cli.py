@@ -35,10 +35,10 @@ a migration, from first to last:
   crossfade plan                                  is it possible, what does it take?
   crossfade start --execute --wait                stream, export, import, catch up, dual-write
   crossfade ramp 1 --execute --wait               1 % of the keys; then 10, 50, 100
-  crossfade cutover --execute --wait              the keys nobody touched; then bake as long as you like
+  crossfade cutover --execute --wait              the keys nobody touched; then bake for as long as you need
   crossfade complete --confirm NAME --revoked --execute --wait
 when in doubt:
-  crossfade status                                phase, gates, lags, what it waits for
+  crossfade status                                phase, gates, lags, what it is waiting for
   crossfade withdraw --execute                    takes a waiting command back
   crossfade pause --execute                       the migration stands still; clients notice nothing
   crossfade rollback --execute --wait             from RAMPING to BAKING: all keys go back, nothing is lost
@@ -51,7 +51,7 @@ _COMMANDS: Final = {
     "control": "make the control tables (`control create`); with point-in-time recovery and deletion protection",
     "plan": "check whether the migration can run, and estimate what it takes",
     "start": "capture, snapshot, import, catch up, until the API writes to both tables (DUAL_WRITE)",
-    "status": "phase, gates, lags, progress, and what it waits for",
+    "status": "phase, gates, lags, progress, and what it is waiting for",
     "journal": "what happened, entry by entry: who asked for what, phases, gates' values, steps",
     "pause": "hold the migration in any phase: no phase change, flags, sweep, snapshot step or repair; "
     "replication, help and clients go on",

@@ -139,7 +139,7 @@ class Pulse:
             went = await self.beat()
 
     async def leave(self) -> None:
-        """Withdraw the word at a clean stop; if that fails it expires by itself."""
+        """Withdraw the word at a clean stop; if that fails, it expires on its own."""
         self._until_s = float("-inf")
         try:
             async with asyncio.timeout(self._lease_s / 3):

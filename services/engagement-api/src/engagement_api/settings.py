@@ -26,7 +26,10 @@ class Settings(ListeningSettings, MarksSettings):
     )
     flag_poll_s: float = Field(0.4, ge=0.05, le=60, description="How often the flag file is looked at.")
     dual_write_budget_ms: int = Field(
-        20, ge=0, le=1000, description="Longest time that a caller waits for the copy to the other table; 0: none."
+        20,
+        ge=0,
+        le=1000,
+        description="Longest wait of a caller for the copy to the other table, ms; 0: no wait.",
     )
     dual_write_call_s: float = Field(1.0, gt=0, le=30, description="Longest time of one request of copies.")
     connections: int = Field(32, ge=1, le=1024, description="Most connections to DynamoDB.")

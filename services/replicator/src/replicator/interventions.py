@@ -1,6 +1,6 @@
 """What the apply rule asks for beside transfers: strays are lifted, put back, parked (rules 3 and 5; ADR 0016).
 
-    StrayOwner       the owner's version is lifted, so that the write travels by itself; then a settled letter
+    StrayOwner       the owner's version is lifted, so that the write travels like any other; then a settled letter
     StrayRemoval     its tombstone has travelled as a transfer; a letter
     StrayStandby     a letter with both images, unless it was a repair: nothing else of ours keeps what was written;
                      a row whose role was erased gets it back

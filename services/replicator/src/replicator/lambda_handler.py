@@ -1,7 +1,7 @@
 """The entry of the AWS Lambda function: `replicator.lambda_handler.lambda_handler`.
 
 Everything is made once for a container, at its first event, and lives on one event loop; between two events the
-container is frozen, and with it the connections, which the clients open anew when they find them gone.
+container is frozen, and with it the connections, which the clients reopen when they find them closed.
 """
 
 from __future__ import annotations

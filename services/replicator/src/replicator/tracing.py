@@ -194,7 +194,7 @@ class Observed:
         publishes_to: str = "",
         now_us: Callable[[], int],
     ) -> None:
-        """Look on.
+        """Trace what a pipeline does with its batches.
 
         Args:
             pipeline: does the work.

@@ -61,7 +61,7 @@ class _Endpoints:
         return told({"status": "ok"})
 
     async def ready(self, _request: Request) -> Answer:
-        """Ready to answer /parity; which may well be that it waits for a table."""
+        """Ready to answer /parity, if only with the table it is waiting for."""
         return told({"status": "ready", "waiting": self._passes.waiting or None})
 
     async def repair(self, request: Request) -> Answer:

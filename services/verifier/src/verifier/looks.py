@@ -3,7 +3,7 @@
     owner's stream, version v    receive (commit to here) ─▶ verify ───────┐ begins
     other stream, version ≥ v    the copy, compared with what was looked at ┘ ends
 
-Whichever of the two records is read first; both streams are read by themselves. A write whose copy isn't seen in time
+Whichever of the two records is read first; the streams are read independently. A write whose copy isn't seen in time
 ends as unseen: there is no replication (yet, or any more), or a later write overtook it before the record was read.
 """
 

@@ -37,9 +37,9 @@ from verifier.sweep import sample
 CHUNK: Final = 100
 _LEFT: Final = {
     Difference.EQUAL: "nothing to repair",
-    Difference.IN_FLIGHT: "it gets on by itself",
+    Difference.IN_FLIGHT: "it catches up on its own",
     Difference.IN_HANDOVER: "both sides are standby: the sweeper completes the handover",
-    Difference.TWO_OWNERS: "both sides are active: a person decides",
+    Difference.TWO_OWNERS: "both sides are active: needs a human decision",
     Difference.HELD_OUT: "the other table refuses it: once the cause is gone, `crossfade cutover` takes it up again",
 }
 
@@ -195,7 +195,7 @@ class Repairer:
             return Step(key, found, None, None, _LEFT[found], shown)
         if found is Difference.EXTRA:
             if standby is None or standby.version is None:
-                return Step(key, found, None, None, "the extra row has no version: a person decides", shown)
+                return Step(key, found, None, None, "the extra row has no version: needs a human decision", shown)
             return Step(key, found, side.other, Bury(key, standby.version), "the owner has nothing", shown)
         if owner is None:
             return Step(key, found, None, None, "the owner is gone by now: look again", shown)

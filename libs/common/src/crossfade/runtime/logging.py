@@ -46,4 +46,4 @@ def configure(service: str, level: str = "INFO") -> None:
     stream.setFormatter(renderer)
     root = logging.getLogger()
     root.handlers[:] = [stream]
-    root.setLevel(max(logging.WARNING, logging.getLevelName(level)))  # libraries speak only of trouble
+    root.setLevel(max(logging.WARNING, logging.getLevelName(level)))  # libraries report problems only

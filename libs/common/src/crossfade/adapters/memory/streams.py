@@ -1,4 +1,4 @@
-"""Streams in memory: shards that keep what they take, read as Kinesis is read. One part of `MemoryAws`, or by itself.
+"""Streams in memory: shards that keep what they take, read as Kinesis is read. One part of `MemoryAws`, or on its own.
 
 A shard keeps the order in which records arrived, whatever was committed first: so reordering and repetition are the
 producer's doing, as between DynamoDB and Kinesis.

@@ -34,7 +34,7 @@ class Fate(Enum):
     MAPPED = "mapped"
     NOT_OURS = "not ours"  # belongs to somebody else's rows in the shared table
     EXCLUDED = "excluded"  # the operator left this key out
-    UNMAPPABLE = "unmappable"  # it belongs, but can't be mapped: a person decides
+    UNMAPPABLE = "unmappable"  # it belongs, but can't be mapped: needs a human decision
 
 
 class MappedLine(NamedTuple):

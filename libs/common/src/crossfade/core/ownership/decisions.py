@@ -62,7 +62,7 @@ class Outcome(Enum):
     READ = "read"
     HELD_OUT = "held out"  # of the sweeper: the other table refuses this key for good; it stays with its owner
     REFUSED = "refused"  # the store refuses for good what has to be written; nothing was applied
-    AMBIGUOUS = "ambiguous"  # both sides standby in one generation: a person decides
+    AMBIGUOUS = "ambiguous"  # both sides standby in one generation: needs a human decision
 
 
 class StepKind(Enum):

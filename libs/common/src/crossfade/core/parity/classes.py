@@ -39,7 +39,7 @@ class Difference(Enum):
     MISSING = "missing"  # the owner has it, the other side has nothing
     EXTRA = "extra"  # the owner has nothing, the other side has it
     AHEAD = "ahead"  # the standby is above its owner
-    TWO_OWNERS = "two_owners"  # both active: must never be, and a person decides
+    TWO_OWNERS = "two_owners"  # both active: must never happen; needs a human decision
     HELD_OUT = "held_out"  # the other table refuses the key for good: it has nothing of it, or something older
 
 
@@ -53,7 +53,7 @@ FINAL: Final = frozenset(
         Difference.TWO_OWNERS,
     }
 )
-"""Classes that make a pass unclean by themselves, whatever comes later."""
+"""Classes that make a pass unclean, whatever comes later."""
 
 SETTLED: Final = FINAL | {Difference.EQUAL, Difference.HELD_OUT}
 """Classes that no later read changes. A held-out key is no drift: its row itself says that it stays (ADR 0014)."""

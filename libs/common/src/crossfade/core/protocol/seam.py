@@ -179,7 +179,7 @@ class RowReader(Protocol):
         """Return the side that owns the key; None when both or neither do."""
 
     def is_contested(self, legacy: Item | None, new: Item | None) -> bool:
-        """Say whether both rows are there and claim the key: must never be, and a person decides."""
+        """Say whether both rows are there and claim the key: must never happen, and needs a human decision."""
 
     def is_held_out(self, item: Item | None) -> bool:
         """Say whether the row itself says that the other table refuses it for good."""

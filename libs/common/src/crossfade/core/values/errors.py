@@ -107,6 +107,6 @@ class KeyNotServed(CrossfadeError):
 
 
 class OwnershipAmbiguous(CrossfadeError):
-    """It can't be told who owns a key: a person decides, nobody retries."""
+    """The owner of a key can't be determined: needs a human decision, and no retry helps."""
 
     code = "ownership_ambiguous"

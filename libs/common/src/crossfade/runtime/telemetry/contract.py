@@ -383,7 +383,7 @@ UNREAD_AGE = Metric(
     cloudwatch="UnreadAge", cloudwatch_scale=MS, occasional=True,
 )  # fmt: skip
 HALTED = Metric(
-    "crossfade.ramp.halted", Kind.GAUGE, "{migration}", "1 while the ramp has halted by itself", (CONTROLLER,),
+    "crossfade.ramp.halted", Kind.GAUGE, "{migration}", "1 while the ramp is halted by a gate", (CONTROLLER,),
     cloudwatch="RampHalted",
 )  # fmt: skip
 PODS = Metric(

@@ -31,7 +31,7 @@ class Verdict(Enum):
     DUPLICATE = "duplicate"  # the standby holds exactly this
     CONFLICT = "conflict"  # same version, other content: park it, never guess
     OWNED = "owned"  # the other table owns the key by now: its item is the truth
-    UNVERSIONED = "unversioned"  # the item there was neither imported nor transferred: park it, a person decides
+    UNVERSIONED = "unversioned"  # the item there was neither imported nor transferred: park it for a human decision
 
 
 HOLDS: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE})
