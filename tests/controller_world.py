@@ -30,7 +30,6 @@ from crossfade.core.ownership.decisions import Outcome
 from crossfade.core.ownership.ramp import aim, ramp_point
 from crossfade.core.protocol.keyed.events import Event, encode_event
 from crossfade.core.protocol.keyed.item import is_active
-from crossfade.core.protocol.keyed.writes import Kind, Operation
 from crossfade.core.values.clocks import Skew, skew_of
 from crossfade.core.values.image import Image, of_number
 from crossfade.core.values.image import number as number_of
@@ -38,6 +37,7 @@ from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side, direction_to
 from crossfade.ports.control import Entry, Heartbeat, Report
 from crossfade.runtime.ownership import Ownership
+from engagement_api.operations import BALANCE, Kind, points_operation
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
 from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
@@ -275,7 +275,7 @@ class Town:
         number = (self.now_us() // 1000).to_bytes(6, "big") + self._calls.to_bytes(10, "big")
         event = encode_event(Event("earn", points, "test", number, ""))
         key, seed = wallet_key(user, "chan"), self.now_us() << 10
-        op = Operation(key, Kind.EARN, number, points, event, seed)
+        op = points_operation(Kind.EARN, key, number, points, event, seed)
         pod = Ownership(self.tables[Side.LEGACY], self.tables[Side.NEW], MAPPING, wall_us=self.now_us)
         document = self.flags.current().document
         done = await pod.operate(op, aim(document, key), complete=document.complete)
@@ -285,7 +285,7 @@ class Town:
 
     def plain_add(self, side: Side, user: str, points: int) -> None:
         """A plain client's `ADD balance`, which knows no role and no version; the answer is "done"."""
-        key, balance = wallet_key(user, "chan"), MAPPING.shape(side).balance
+        key, balance = wallet_key(user, "chan"), MAPPING.shape(side).own(BALANCE)
         image = self.tables[side].images[key]
         self.tables[side].put({**image, balance: of_number(number_of(image[balance]) + points)})
 
@@ -340,7 +340,7 @@ class Town:
         for key in self.mapped_keys():
             item = self.tables[side].item(key)
             if item is not None and not item.deleted:
-                value = item.value(shape.balance)
+                value = item.value(shape.own(BALANCE))
                 assert value is not None
                 found[key] = int(bytes(value).split(b'"')[3])
         return found

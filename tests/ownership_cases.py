@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 
 from crossfade.core.protocol.keyed.events import Event, encode_event
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Bury,
     Fence,
-    Kind,
     Lift,
     Merge,
     Operate,
     OperateAndTrim,
-    Operation,
     Reinstate,
     Reseal,
     Restore,
@@ -30,6 +29,7 @@ from crossfade.core.protocol.keyed.writes import (
 from crossfade.core.values.canonical import canonical_value
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
+from engagement_api.operations import BALANCE, Kind, points_operation
 from engagement_migration import MAPPING
 
 KEY = key_of_strings("USER#7", "POINTS#chan-3")
@@ -50,7 +50,14 @@ def operation(
     transaction_id = ulid(1) if transaction_id is None else transaction_id
     amount = 0 if kind is Kind.DELETE else amount
     event = encode_event(Event(kind.value, amount, "cheer", transaction_id, ""))
-    return Operation(key, kind, transaction_id, amount, event, seed)
+    return points_operation(kind, key, transaction_id, amount, event, seed)
+
+
+def counting(name: str, op: Operation) -> Operation:
+    """The same operation on another attribute."""
+    verb = op.verb
+    named = {field: tuple(name for _ in getattr(verb, field)) for field in ("adds", "at_least", "at_most")}
+    return op._replace(verb=verb._replace(**named))
 
 
 def number(value: int | str) -> bytes:
@@ -61,9 +68,9 @@ def content(side: Side, balance: int | str | None = 5, **more: bytes) -> tuple[t
     """Mapped attributes of a live item on a side."""
     fields = dict(MAPPING.shape(side).zero) | more
     if balance is None:
-        del fields[MAPPING.shape(side).balance]
+        del fields[MAPPING.shape(side).own(BALANCE)]
     else:
-        fields[MAPPING.shape(side).balance] = number(balance)
+        fields[MAPPING.shape(side).own(BALANCE)] = number(balance)
     return tuple(sorted(fields.items()))
 
 
@@ -115,7 +122,7 @@ def _contents(side: Side) -> st.SearchStrategy[tuple[tuple[str, bytes], ...]]:
 
     balances = st.one_of(st.none(), st.sampled_from([0, 2, 3, 4, 2**63 - 4, 2**63 - 3, "2.5", 10**30]))
     full = st.builds(build, balances, st.sets(st.sampled_from(sorted(optional))))
-    partial = st.builds(lambda pairs: tuple(p for p in pairs if p[0] == shape.balance), full)
+    partial = st.builds(lambda pairs: tuple(p for p in pairs if p[0] == shape.own(BALANCE)), full)
     return st.one_of(full, full, partial)
 
 
@@ -187,7 +194,7 @@ def writes(side: Side, key: Key = KEY) -> st.SearchStrategy[Write]:
             seen,
             st.just(SEED),
             st.sampled_from([IDS[0], b"\xff" * 16]),
-            st.sampled_from([((MAPPING.shape(side).balance, number(9)),), (("tier", b'{"S":"iron"}'),)]),
+            st.sampled_from([((MAPPING.shape(side).own(BALANCE), number(9)),), (("tier", b'{"S":"iron"}'),)]),
             st.sampled_from([(), ("badges",)]),
             complete,
         ),

@@ -20,12 +20,11 @@ from collections.abc import Sequence
 from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.fence import Transfer, Verdict
-from crossfade.core.protocol.keyed.item import Item, balance_of, build_image, generation_of, is_active, version_of
+from crossfade.core.protocol.keyed.item import Item, build_image, generation_of, is_active, version_of
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Answer,
     Applied,
-    Kind,
     Operate,
     OperateAndTrim,
     Refused,
@@ -34,6 +33,7 @@ from crossfade.core.protocol.keyed.writes import (
 )
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side, direction_to
+from engagement_api.operations import balance_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED
 from ownership_scenarios import REAL, Code, Explored, Scenario, Truth
@@ -252,9 +252,9 @@ class World:
         """Return the truth after an operation."""
         (op,) = {task.op for task in self.scenario.tasks if task.op and self._bit(task.op.transaction_id) == bit}
         before = self.truths[truth]
-        if op.kind is Kind.DELETE:
+        if op.verb.deletes:
             return self.truth(Truth(0, False))
-        return self.truth(Truth(before.balance + (op.amount if op.kind is Kind.EARN else -op.amount), True))
+        return self.truth(Truth(before.balance + int(op.amounts[0]), True))
 
     # The exploration.
 

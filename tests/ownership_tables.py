@@ -8,12 +8,9 @@ from crossfade.core.ownership.decisions import Done, Found, Perform, Read, Reque
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item, Role
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import (
-    Answer,
-    Applied,
-    Operation,
-)
+from crossfade.core.protocol.keyed.writes import Answer, Applied
 from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live

@@ -30,11 +30,12 @@ from crossfade.core.mapping.rules import RuleMapping
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
 from crossfade.core.protocol.keyed.events import Event, PublishedEvent, encode_event
-from crossfade.core.protocol.keyed.writes import Answer, Kind, Operate, Operation
+from crossfade.core.protocol.keyed.writes import Answer, Operate
 from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
+from engagement_api.operations import Kind, points_operation
 from engagement_migration import MAPPING
 from localaws import Endpoints
 from replicator.leases import WireLeases
@@ -181,7 +182,7 @@ class World:
         self._txn += 1
         transaction_id = int(time.time() * 1000).to_bytes(6, "big") + self._txn.to_bytes(10, "big")
         event = encode_event(Event("earn", amount, "test", transaction_id, ""))
-        op = Operation(key, Kind.EARN, transaction_id, amount, event, (time.time_ns() // 1000) << 10)
+        op = points_operation(Kind.EARN, key, transaction_id, amount, event, (time.time_ns() // 1000) << 10)
         return await self.tables[side].perform(Operate(key, op, soft=1000))
 
     async def put(self, side: Side, image: Image) -> None:

@@ -9,6 +9,7 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side
+from engagement_api.operations import BALANCE
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 from system_parts import (
@@ -47,8 +48,8 @@ class Foreign:
         if item is None or not is_active(item, Side.LEGACY) or item.deleted:
             return False
         shape = MAPPING.shape(Side.LEGACY)
-        balance = wire.number(self.legacy.images[key][shape.balance])
-        self.put_foreign(self.legacy.images[key] | {shape.balance: wire.of_number(balance + amount)})
+        balance = wire.number(self.legacy.images[key][shape.own(BALANCE)])
+        self.put_foreign(self.legacy.images[key] | {shape.own(BALANCE): wire.of_number(balance + amount)})
         return True
 
     def _strayed(self: World, strays: list[tuple[Side, bytes]], side: Side, before: int) -> None:
@@ -113,7 +114,7 @@ class Foreign:
         owned = self.owner(key) == (side.other, self.tables[side.other].item(key), True)
         if item is None or item.version is None or item.deleted or not owned:
             return False
-        balance, records = MAPPING.shape(side).balance, len(self.tables[side].changes)
+        balance, records = MAPPING.shape(side).own(BALANCE), len(self.tables[side].changes)
         image = self.tables[side].images[key] | {balance: wire.of_number(777)}
         self.tables[side].put(image | {"cf_mv": wire.of_number(item.version + ahead)})
         if ahead == 0:

@@ -12,6 +12,7 @@ from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.sending import Sent
+from engagement_api.operations import BALANCE
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
 from replicator.interventions import Interventions, StrayRecord
@@ -26,7 +27,7 @@ KEYS = (OLD_KEY, NEW_KEY)
 """One that the legacy table holds from the beginning, unstamped and with a TTL; one that nobody ever wrote."""
 TIER, TTL = b'{"S":"gold"}', b'{"N":"4102444800"}'
 ZERO = MAPPING.shape(Side.NEW).zero
-POINTS = MAPPING.shape(Side.NEW).balance
+POINTS = MAPPING.shape(Side.NEW).own(BALANCE)
 DIRECTIONS = {Side.LEGACY: Direction.FORWARD, Side.NEW: Direction.REVERSE}
 
 

@@ -28,13 +28,15 @@ from crossfade.core.ownership.trim import WINDOW_MS, ulid_ms
 from crossfade.core.protocol.keyed.events import Event, PublishedEvent, encode_event
 from crossfade.core.protocol.keyed.fence import HOLDS, Transfer
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, OperateAndTrim, Operation, Unfit
+from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Operate, OperateAndTrim, Unfit
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.feed import decode_published, encode_published, events_of
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import decode_image, encode_image
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side, direction_to
+from engagement_api.operations import Kind, points_operation
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
 from replicator.interventions import Interventions
@@ -140,7 +142,7 @@ class World(Foreign):
         amount = 0 if kind is Kind.DELETE else amount
         delta = -amount if kind is Kind.SPEND else amount
         event = encode_event(Event(kind.value, delta, "test", transaction_id, ""))
-        op = Operation(key, kind, transaction_id, amount, event, self._seed(skew_s))
+        op = points_operation(kind, key, transaction_id, amount, event, self._seed(skew_s))
         self.ops.append(op)
         return op
 
@@ -221,14 +223,14 @@ class World(Foreign):
     def _took_effect(self, op: Operation) -> None:
         self.applied[op.transaction_id] += 1
         before = self.truth[op.key]
-        if op.kind is Kind.DELETE:
+        if op.verb.deletes:
             assert before is not None, "a delete of nothing took effect"
             self.truth[op.key] = None
             return
         held = dict(before.content) if before else {}
-        if op.kind is Kind.EARN:
+        if op.verb.creates:
             held = dict(ZERO) | held
-        points = wire.number(Raw(held[POINTS])) + (op.amount if op.kind is Kind.EARN else -op.amount)
+        points = wire.number(Raw(held[POINTS])) + int(op.amounts[0])
         assert points >= 0, "overspent"
         held[POINTS] = bytes(wire.of_number(points))
         self.truth[op.key] = Truth(tuple(sorted(held.items())), before.ttl if before else b"")

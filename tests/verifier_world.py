@@ -11,13 +11,14 @@ from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
 from crossfade.core.protocol.keyed.protocol import KEYED
-from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Kind, Operate, Operation, Seal, Write
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Operate, Seal, Write
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.image import Image, of_number, of_string
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape, direction_to
 from crossfade.ports.table import OwnedTable, ScanPage
 from crossfade.runtime.pace import Pace
+from engagement_api.operations import Kind, points_operation
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 from verifier.both import BothTables
@@ -129,7 +130,7 @@ class World:
         side = self.owner(key)
         if side is None:
             return False
-        op = Operation(key, kind, next(self._ids).to_bytes(16, "big"), amount, b'{"S":"e"}', SEED)
+        op = points_operation(kind, key, next(self._ids).to_bytes(16, "big"), amount, b'{"S":"e"}', SEED)
         return isinstance(at_once(self.tables[side].perform(Operate(key, op, soft=1000))), Applied)
 
     def earn(self, key: Key, amount: int) -> bool:

@@ -18,7 +18,8 @@ from crossfade.core.mapping.rules import IndexKey, Keep, Rename, RuleMapping, Ta
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
-from crossfade.core.protocol.keyed.item import Item, Role, balance_of, build_image, is_held_out
+from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
+from crossfade.core.protocol.keyed.operation import counted
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Refused, Seal, Unfit
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused
@@ -28,7 +29,7 @@ from crossfade.core.values.shape import Side, TableShape, direction_to
 from crossfade.runtime.ownership import Ownership
 from engine_tables import create_table
 from localaws import Endpoints
-from ownership_cases import NOW_MS, SEED, number, operation, ulid
+from ownership_cases import NOW_MS, SEED, counting, number, operation, ulid
 
 pytestmark = pytest.mark.embedded
 
@@ -66,7 +67,7 @@ def _mapping(name: str, rules: list[Keep | Rename], *, is_open: bool = False, in
         new=Table(f"new-{name}", ("pk", "sk"), index_keys=keys),
         rules=[Keep("points"), *rules],
         belongs=lambda _key: True,
-        balance="points",
+        zero={"points": wire.of_number(0)},
         is_open=is_open,
     )
 
@@ -156,7 +157,7 @@ class Bench:
         return [side for side in Side if (await self.item(side)).role is Role.ACTIVE]
 
     async def earn(self, number_: int, generation: int) -> Done:
-        op = operation(amount=3, transaction_id=ulid(number_))
+        op = counting("points", operation(amount=3, transaction_id=ulid(number_)))
         return await self.ownership.operate(op, self.aim(generation))
 
 
@@ -233,7 +234,7 @@ async def test_issue_8_a_2_an_activation_of_an_older_release_that_the_engine_ref
     owner = await bench.item(bench.source)
     assert is_held_out(owner)
     assert (owner.generation, (await bench.item(bench.target)).generation) == (5, 5)
-    assert balance_of(owner, bench.mapping.shape(bench.source)) == 8
+    assert counted("points", owner, bench.mapping.shape(bench.source)) == 8
     assert await bench.owners() == [bench.source]
 
     small = late._replace(sealed=image._replace(content=(("points", number(5)),)))  # as another release maps it
@@ -245,14 +246,14 @@ async def test_issue_8_a_2_an_activation_of_an_older_release_that_the_engine_ref
     assert isinstance(swept, Done)
     assert (swept.outcome, swept.side) == (Outcome.SETTLED, bench.target)
     assert await bench.owners() == [bench.target]
-    assert balance_of(await bench.item(bench.target), bench.mapping.shape(bench.target)) == 11
+    assert counted("points", await bench.item(bench.target), bench.mapping.shape(bench.target)) == 11
 
 
 async def test_issue_8_a_2_what_only_the_engine_knows_is_handed_back_in_the_same_call(open_bench: OpenBench) -> None:
     """A mapping that doesn't declare the index: the check lets the key pass, and the engine's answer is taken."""
     bench = await open_bench("an index key that is empty")
     ownership = bench.release(bench.older)
-    done = await ownership.operate(operation(amount=3), bench.aim(4))
+    done = await ownership.operate(counting("points", operation(amount=3)), bench.aim(4))
     assert (done.outcome, done.side) == (Outcome.APPLIED, bench.source)
     assert [step.kind for step in done.steps] == [
         StepKind.SEALED,

@@ -87,7 +87,7 @@ async def open_bench(local_aws: Endpoints) -> AsyncIterator[OpenBench]:
                 new=Table(f"new-{name}", ("pk",), index_keys=index_keys),
                 rules=[Keep("points"), *rules],
                 belongs=lambda _key: True,
-                balance="points",
+                zero={"points": wire.of_number(0)},
                 is_open=is_open,
             )
             for side in Side:

@@ -20,13 +20,11 @@ from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size, unfit
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_active, parse_item
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import (
-    LARGEST_BALANCE,
     Activate,
     Answer,
     Applied,
     Bury,
     Fence,
-    Kind,
     Lift,
     Merge,
     Operate,
@@ -42,6 +40,7 @@ from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side
 from crossfade.ports.table import OwnedTable
+from engagement_api.operations import BALANCE, LARGEST_BALANCE, Kind
 from engagement_migration import MAPPING
 from engine_tables import create_table
 from localaws import Endpoints
@@ -248,7 +247,7 @@ async def test_a_trimming_write_holds_for_the_item_it_was_planned_for_and_raises
 async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
     open_bench: OpenBench, side: Side, together: bool
 ) -> None:
-    key, ttl, balance = operation().key, b'{"N":"4102444800"}', MAPPING.shape(side).balance
+    key, ttl, balance = operation().key, b'{"N":"4102444800"}', MAPPING.shape(side).own(BALANCE)
     active, standby = stamped(side, Role.ACTIVE, 2, ttl=ttl), stamped(side, Role.STANDBY, 2, ttl=ttl)
     sealed = stamped(side, Role.STANDBY, 3, SEED + 4, ttl=ttl)
     befores = [None, live(side), live(side, ttl=ttl), active, active._replace(ttl=b""), standby]

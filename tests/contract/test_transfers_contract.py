@@ -26,6 +26,7 @@ from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape
 from crossfade.ports.table import TransferTable
+from engagement_api.operations import BALANCE
 from engagement_migration import MAPPING
 from localaws import Endpoints
 from ownership_cases import SEED, comparable, items
@@ -142,7 +143,7 @@ async def test_a_transfer_means_what_the_fence_says(bench: Bench) -> None:
 
 
 def points(side: Side, balance: int) -> tuple[tuple[str, bytes], ...]:
-    fields = dict(MAPPING.shape(side).zero) | {MAPPING.shape(side).balance: bytes(wire.of_number(balance))}
+    fields = dict(MAPPING.shape(side).zero) | {MAPPING.shape(side).own(BALANCE): bytes(wire.of_number(balance))}
     return tuple(sorted(fields.items()))
 
 

@@ -22,11 +22,12 @@ from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, ite
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.replacing import activation, transferred
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, Refused, Unfit
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Operate, Refused, Unfit
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, decode_image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side
+from engagement_api.operations import Kind
 from engine_tables import create_table
 from localaws import Endpoints
 from ownership_cases import SEED, comparable, number, operation, stamped, tombstone, ulid
@@ -46,7 +47,7 @@ def mapping(name: str, *, is_open: bool, names: tuple[str, ...] = NAMES) -> Rule
         new=Table(f"new-{name}", ("pk", "sk")),
         rules=[Keep("points")] if is_open else [Keep("points"), *map(Keep, names)],
         belongs=lambda _key: True,
-        balance="points",
+        zero={"points": wire.of_number(0)},
         is_open=is_open,
     )
 

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from api_world import Pod, World
-from crossfade.core.protocol.keyed.writes import Operation
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.values.errors import ConfigError
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1 import errors_pb2

@@ -10,11 +10,12 @@ import pytest
 
 from crossfade.core.migration.phases import Phase
 from crossfade.core.protocol.keyed.fence import Verdict
-from crossfade.core.protocol.keyed.item import Role, balance_of
+from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Seal
 from crossfade.core.values.image import of_number
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Direction, Side
+from engagement_api.operations import balance_of
 from localaws import Endpoints
 from replicator_world import World, open_world, until, wallet
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from crossfade.core.migration.phases import Phase
-from crossfade.core.protocol.keyed.item import balance_of
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Seal
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.image import of_string, string
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DeadLetter
+from engagement_api.operations import BALANCE, balance_of
 from localaws import Endpoints
 from replicator.letters import name_of
 from replicator_world import World, open_world, until, wallet
@@ -41,7 +41,7 @@ async def plain(world: World, side: Side, key: Key, *, tier: str = "", points: i
         names["#t"], values[":t"] = "tier", {"S": tier}
         terms.append("SET #t = :t")
     if points:
-        names["#b"], values[":b"] = shape.balance, {"N": str(points)}
+        names["#b"], values[":b"] = shape.own(BALANCE), {"N": str(points)}
         terms.append("ADD #b :b")
     request: dict[str, Any] = {
         "TableName": shape.table,

@@ -20,13 +20,14 @@ from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.content import same_content
 from crossfade.core.protocol.keyed.item import Role, is_active
 from crossfade.core.protocol.keyed.versions import seeded
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, Seal
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Operate, Seal
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.feed import events_of
 from crossfade.core.values import image as wire
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.ownership import Ownership
+from engagement_api.operations import BALANCE, Kind
 from engagement_migration import MAPPING
 from ownership_cases import operation
 from replicator_bench import Bench
@@ -84,7 +85,7 @@ class History(Bench):
             if table is self.legacy:
                 table.put(legacy(key, balance))
         elif "cf_deleted" not in image:
-            table.put(image | {table.shape.balance: wire.of_number(balance)})
+            table.put(image | {table.shape.own(BALANCE): wire.of_number(balance)})
 
     async def remove(self, key: Key) -> None:
         """Somebody deletes a legacy row that owns its key."""

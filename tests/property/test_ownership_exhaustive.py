@@ -13,15 +13,13 @@ from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.fence import Judgement, Transfer, Verdict, judge
 from crossfade.core.protocol.keyed.item import Item, Role, is_fence, version_of
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import (
-    LARGEST_BALANCE,
     Activate,
     Applied,
     Fence,
-    Kind,
     Operate,
-    Operation,
     Refused,
     Seal,
     SealAbsent,
@@ -29,6 +27,7 @@ from crossfade.core.protocol.keyed.writes import (
     Write,
 )
 from crossfade.core.values.shape import Side, TableShape
+from engagement_api.operations import LARGEST_BALANCE, Kind
 from ownership_cases import KEY, NOW_MS, SEED, live, number, operation, stamped, tombstone, ulid
 from ownership_exploration import L, N, explore
 from ownership_scenarios import REAL, Code, Explored, Scenario
@@ -246,7 +245,7 @@ def recent_set_not_checked(write: Write, item: Item | None, shape: TableShape) -
 
 def tombstone_forgets_the_recent_set(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
     answer = perform(write, item, shape)
-    if isinstance(answer, Applied) and isinstance(write, Operate) and write.op.kind is Kind.DELETE:
+    if isinstance(answer, Applied) and isinstance(write, Operate) and write.op.verb.deletes:
         return Applied(answer.item._replace(recent=frozenset({write.op.transaction_id})))
     return answer
 

@@ -16,14 +16,16 @@ from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.fence import Transfer
-from crossfade.core.protocol.keyed.item import Item, balance_of
-from crossfade.core.protocol.keyed.writes import Answer, Applied, Kind, Operate, OperateAndTrim, Operation, Write
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.keyed.writes import Answer, Applied, Operate, OperateAndTrim, Write
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.table import ScanPage
 from crossfade.runtime.ownership import Call, Ownership
+from engagement_api.operations import Kind, balance_of, points_of
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 from ownership_cases import KEY, NOW_MS, operation, ulid
@@ -50,7 +52,7 @@ class Busy:
         await self._others_run()
         answer = await self._table.perform(write)
         if isinstance(answer, Applied) and isinstance(write, Operate | OperateAndTrim):
-            self._history.append(self._history[-1] + write.op.amount)
+            self._history.append(self._history[-1] + points_of(write.op))
         await self._others_run()
         return answer
 

@@ -22,11 +22,12 @@ from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import Role, generation_of
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Fence, Kind, Seal, TakeBack, Write
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Fence, Seal, TakeBack, Write
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.sending import Sent
+from engagement_api.operations import Kind
 from system_checks import check_converged, check_feed, check_owners, check_quiet, check_strays, repair
 from system_parts import KEYS, OLD_KEY, Running
 from system_world import World

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from crossfade.core.ownership.decisions import Outcome
 from crossfade.core.protocol.keyed.item import Role, is_active
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Applied, Kind, Lift, Merge, Operation, Write
+from crossfade.core.protocol.keyed.writes import Applied, Lift, Merge, Write
 from crossfade.core.values.shape import Side
+from engagement_api.operations import BALANCE, Kind
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, number, operation, ulid
 from ownership_tables import IMPORTED, ROW, L, Tables
@@ -65,7 +67,7 @@ def _meanwhile(tables: Tables, step: int) -> None:
         if item is None or item.role is not Role.ACTIVE or not is_active(item, side):
             continue
         shape = MAPPING.shape(side)
-        merge = Merge(KEY, item.version, SEED, b"\xff" * 15 + bytes([step]), ((shape.balance, number(50)),), ())
+        merge = Merge(KEY, item.version, SEED, b"\xff" * 15 + bytes([step]), ((shape.own(BALANCE), number(50)),), ())
         writes: list[Write] = [merge, Lift(KEY, item.version, (item.version or SEED) + 7)]
         for write in writes[step % 2 :]:
             answer = perform(write, tables.items[side], shape)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from crossfade.core.parity.classes import FINAL, Difference
 from crossfade.core.protocol.keyed.item import generation_of
-from crossfade.core.protocol.keyed.writes import Kind
 from crossfade.core.replication.change import Change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from engagement_api.operations import Kind
 from verifier_world import BOUND_S, HookedTable, World, wallet
 
 WALLETS = 6

@@ -19,11 +19,13 @@ from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
-from crossfade.core.protocol.keyed.writes import Answer, Applied, Kind, Operate, OperateAndTrim, Operation, Write
+from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.keyed.writes import Answer, Applied, Operate, OperateAndTrim, Write
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.image import Image, number, of_number
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from engagement_api.operations import BALANCE, points_of
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
 from engagement_migration.samples import STRANGERS, legacy_wallet
@@ -187,18 +189,19 @@ class Ground:
         if self.aws.captures(MAPPING.shape(side).table):
             self.to_tell[op.transaction_id] += 1
         self.operations[op.transaction_id] = op
-        self.story.tell(side.value, f"{op.kind.value} {op.amount} on {op.key.decode()} {op.transaction_id.hex()[-6:]}")
+        asked = f"{op.verb.name} {points_of(op)}"
+        self.story.tell(side.value, f"{asked} on {op.key.decode()} {op.transaction_id.hex()[-6:]}")
         if self.applied[op.transaction_id] > 1:
             raise Broken(f"applied twice: {op.transaction_id.hex()}")
         before = self.truth[op.key]
-        if op.kind is Kind.DELETE:
+        if op.verb.deletes:
             self.truth[op.key] = Truth(0, exists=False)
-        elif op.kind is Kind.EARN:
-            self.truth[op.key] = Truth(before.balance + op.amount, exists=True)
+        elif op.verb.creates:
+            self.truth[op.key] = Truth(before.balance + points_of(op), exists=True)
         else:
-            if not before.exists or before.balance < op.amount:
-                raise Broken(f"overspent: {op.key.decode()} holds {before}, {op.amount} were spent")
-            self.truth[op.key] = Truth(before.balance - op.amount, exists=True)
+            if not before.exists or before.balance < points_of(op):
+                raise Broken(f"overspent: {op.key.decode()} holds {before}, {points_of(op)} were spent")
+            self.truth[op.key] = Truth(before.balance - points_of(op), exists=True)
 
     # What must hold.
 
@@ -241,7 +244,7 @@ class Ground:
     def _held(self, side: Side, item: Item | None) -> Truth:
         if item is None or item.deleted:
             return Truth(0, exists=False)
-        value = item.value(MAPPING.shape(side).balance)
+        value = item.value(MAPPING.shape(side).own(BALANCE))
         return Truth(0 if value is None else number(Raw(value)), exists=True)
 
     # A pod of the old release.
@@ -252,7 +255,7 @@ class Ground:
         item = legacy.item(key)
         if item is None or item.deleted or not is_active(item, Side.LEGACY):
             return False
-        image, balance = legacy.images[key], MAPPING.shape(Side.LEGACY).balance
+        image, balance = legacy.images[key], MAPPING.shape(Side.LEGACY).own(BALANCE)
         self.truth[key] = Truth(self.truth[key].balance + amount, exists=True)
         legacy.put(image | {balance: of_number(number(image[balance]) + amount)})
         self.story.tell("old release", f"adds {amount} to {key.decode()}")

@@ -10,7 +10,7 @@ from typing import Any, Final
 from crossfade.adapters.memory.control import MemoryHeartbeats, MemoryReports
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.protocol.keyed.events import Event, encode_event
-from crossfade.core.protocol.keyed.writes import Kind, Operation
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -20,6 +20,7 @@ from crossfade.runtime.statuses import Refusal
 from engagement_api.epochs import Epochs
 from engagement_api.figures import Figures, tell
 from engagement_api.mirror import Mirror
+from engagement_api.operations import Kind, points_of, points_operation
 from engagement_api.points import Points, Wallet
 from engagement_api.pulse import Pulse
 from engagement_api.refusals import InsufficientPoints, TransactionExpired, Unavailable, WalletNotFound
@@ -196,7 +197,7 @@ class Client:
         transaction_id = stamp.to_bytes(6, "big") + suffix
         delta = -amount if kind is Kind.SPEND else amount
         event = encode_event(Event(kind.value, delta, self.name, transaction_id, ""))
-        return Operation(key, kind, transaction_id, amount, event, 0)
+        return points_operation(kind, key, transaction_id, amount, event, 0)
 
     def _pod(self) -> Pod | None:
         living = [each for each in self._pods if each is not None and each.ready and not each.process.dead]
@@ -206,7 +207,7 @@ class Client:
         book, story, number = self._book, self._ground.story, op.transaction_id.hex()[-6:]
         ends_s = self._ground.network.loop.time() + PATIENCE_S
         unknown = False
-        story.tell(self.name, f"asks {op.kind.value} {op.amount} on {op.key.decode()} {number}")
+        story.tell(self.name, f"asks {op.verb.name} {points_of(op)} on {op.key.decode()} {number}")
         while self._ground.network.loop.time() < ends_s:
             pod = self._pod()
             if pod is not None:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from crossfade.core.protocol.keyed.events import decode_events
-from crossfade.core.protocol.keyed.writes import Kind, Operation
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.values import image as wire
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.runtime.statuses import InvalidArgument
+from engagement_api.operations import EARN, Kind
 from engagement_api.refusals import TransactionFromFuture
 from engagement_api.requests import MAX_AMOUNT, MAX_BATCH, check_batch, read_amount, read_operation, read_wallet
 from engagement_api.ulids import decode_ulid, encode_ulid
@@ -45,13 +46,13 @@ def read(request: pb.EarnPointsRequest, kind: Kind = Kind.EARN) -> Operation:
 def test_a_request_becomes_an_operation_with_its_event() -> None:
     operation = read(earn())
     assert operation.key == wallet_key("7", "chan-3")
-    assert (operation.kind, operation.amount, operation.seed) == (Kind.EARN, 5, NOW_US << 10)
-    [event] = decode_events(wire.of_list([Raw(operation.event)]))
+    assert (operation.verb, operation.amounts, operation.seed) == (EARN, (5,), NOW_US << 10)
+    [event] = decode_events(wire.of_list([Raw(operation.events[0])]))
     assert event == ("earn", 5, "watched", operation.transaction_id, TRACE)
 
 
 def test_the_event_of_a_spend_counts_down() -> None:
-    [event] = decode_events(wire.of_list([Raw(read(earn(), Kind.SPEND).event)]))
+    [event] = decode_events(wire.of_list([Raw(read(earn(), Kind.SPEND).events[0])]))
     assert (event.kind, event.delta) == ("spend", -5)
 
 

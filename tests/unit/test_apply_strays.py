@@ -15,7 +15,6 @@ from crossfade.core.protocol.keyed.writes import (
     Applied,
     Bury,
     Fence,
-    Kind,
     Lift,
     Merge,
     Operate,
@@ -33,6 +32,7 @@ from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image
 from crossfade.core.values.shape import Direction, Side
+from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation
 

@@ -199,7 +199,6 @@ def test_the_mapping_declares_index_keys_with_a_type() -> None:
             new=Table("new", ("pk",), index_keys=(IndexKey("email", kind),)),
             rules=[Keep("points"), Keep("email")],
             belongs=lambda _key: True,
-            balance="points",
         )
 
     assert mapping("S").shape(N).index_keys == (IndexKey("email", "S"),)

@@ -49,7 +49,7 @@ def mapping(**changed: Any) -> RuleMapping:
         "new": NEW,
         "rules": RULES,
         "belongs": key_prefixes("USER#", "POINTS#"),
-        "balance": "bal",
+        "zero": {"bal": of_number(0)},
     }
     return RuleMapping("test", **settings | changed)
 
@@ -205,8 +205,8 @@ def test_zero_items_map_onto_each_other_and_carry_the_constants() -> None:
 
 def test_shapes_say_names_keys_and_attributes_of_each_side() -> None:
     legacy, new = mapping().shape(Side.LEGACY), mapping().shape(Side.NEW)
-    assert (legacy.table, legacy.key, legacy.balance, legacy.ttl) == ("old", ("pk", "sk"), "bal", "expires")
-    assert (new.table, new.key, new.balance, new.ttl) == ("young", ("viewer", "channel"), "points", None)
+    assert (legacy.table, legacy.key, legacy.own("bal"), legacy.ttl) == ("old", ("pk", "sk"), "bal", "expires")
+    assert (new.table, new.key, new.own("bal"), new.ttl) == ("young", ("viewer", "channel"), "points", None)
     assert set(legacy.attributes or ()) == {"bal", "tier", "kind", "euros"}
     assert set(new.attributes or ()) == {"points", "tier", "schema", "cents"}
     assert mapping().with_tables(legacy="a", new="b").shape(Side.NEW).table == "b"
@@ -215,8 +215,7 @@ def test_shapes_say_names_keys_and_attributes_of_each_side() -> None:
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"balance": "kind"}, "kind"),
-        ({"balance": "nothing"}, "nothing"),
+        ({"zero": {"nothing": of_number(0)}}, "nothing"),
         ({"rules": (*RULES, Keep("tier"))}, "tier"),
         ({"rules": (*RULES, Rename(legacy="other", new="points"))}, "points"),
         ({"rules": (*RULES, Keep("pk"))}, "pk"),

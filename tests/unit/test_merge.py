@@ -24,7 +24,7 @@ def item(points: int | None = None, tier: bytes | None = None, **more: bytes) ->
 
 
 def merged(old: Item | None, new: Item, owner: Item) -> Merged | list[Difference]:
-    return merge(differences(old, new, owner, SHAPE), SHAPE)
+    return merge(differences(old, new, owner, SHAPE))
 
 
 @pytest.mark.parametrize(

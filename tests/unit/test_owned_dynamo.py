@@ -18,21 +18,12 @@ from crossfade.adapters.wire import ConditionFailed, Wire, WireConfig
 from crossfade.core.mapping.rules import Constant, Keep, RuleMapping, Table
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import (
-    Activate,
-    Applied,
-    Kind,
-    Lift,
-    Operate,
-    Refused,
-    Seal,
-    SealAbsent,
-    Write,
-)
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Lift, Operate, Refused, Seal, SealAbsent, Write
 from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
 from crossfade.core.values.image import Image, of_string
 from crossfade.core.values.keys import key_image, key_of_strings
 from crossfade.core.values.shape import Side
+from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, content, live, operation, stamped, tombstone, ulid
 
@@ -199,7 +190,9 @@ def test_the_seed_is_only_used_where_there_is_no_version_and_19_digits_stay_exac
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_mapped_names_go_by_placeholders_whatever_words_are_reserved(kind: Kind) -> None:
-    reserved = MAPPING.shape(L)._replace(balance="size", zero=(("size", b'{"N":"0"}'),), attributes=("size", "role"))
+    reserved = MAPPING.shape(L)._replace(
+        names=(("balance", "size"),), zero=(("size", b'{"N":"0"}'),), attributes=("size", "role")
+    )
     request = json.loads(render(Operate(KEY, operation(kind), 32), reserved).body)
     text = request["UpdateExpression"] + request["ConditionExpression"].replace("size(cf_recent)", "")
     assert "role" not in text.replace("cf_role", "")
@@ -230,7 +223,7 @@ def test_a_stub_is_put_only_where_nothing_is() -> None:
 
 
 def test_a_name_with_a_quote_can_not_leave_its_quotes() -> None:
-    shape = MAPPING.shape(N)._replace(balance='po"ints', zero=(('po"ints', b'{"N":"0"}'),))
+    shape = MAPPING.shape(N)._replace(names=(("balance", 'po"ints'),), zero=(('po"ints', b'{"N":"0"}'),))
     statement = BatchText(shape).render(Operate(KEY, operation(Kind.SPEND), 32))
     assert statement is not None
     assert '"po""ints"' in json.loads(statement)["Statement"]
@@ -306,7 +299,6 @@ def test_a_mapping_whose_first_operation_never_fits_an_expression_is_refused_at_
             new=Table("new", ("pk",)),
             rules=[Keep("points"), *rules],
             belongs=lambda _key: True,
-            balance="points",
         )
 
     nothing_is_sent: Any = object()

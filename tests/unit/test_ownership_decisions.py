@@ -8,15 +8,11 @@ from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Re
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.ownership.trim import FULL_SIZE
-from crossfade.core.protocol.keyed.item import Item, Role, balance_of
-from crossfade.core.protocol.keyed.writes import (
-    Kind,
-    Operation,
-    Reseal,
-    Seal,
-    SealAbsent,
-)
+from crossfade.core.protocol.keyed.item import Item, Role
+from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.keyed.writes import Reseal, Seal, SealAbsent
 from crossfade.core.values.shape import Side
+from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, live, operation, stamped, tombstone, ulid
 from ownership_tables import IMPORTED, ROW, UNMAPPABLE, L, N, Tables, steps

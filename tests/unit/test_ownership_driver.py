@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.item import Item, Role, balance_of, build_image
-from crossfade.core.protocol.keyed.writes import Answer, Kind, Write
+from crossfade.core.protocol.keyed.item import Item, Role, build_image
+from crossfade.core.protocol.keyed.writes import Answer, Write
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.feed import events_of
 from crossfade.core.values.errors import (
@@ -28,6 +28,7 @@ from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape
 from crossfade.runtime.ownership import Call, Ownership
+from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live, operation, stamped, ulid
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from crossfade.core.ownership.decisions import Outcome, Perform, Read, Request, StepKind
-from crossfade.core.protocol.keyed.item import Item, Role, balance_of, is_held_out
+from crossfade.core.protocol.keyed.item import Item, Role, is_held_out
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import (
     Activate,
@@ -13,7 +14,6 @@ from crossfade.core.protocol.keyed.writes import (
     Fence,
     Operate,
     OperateAndTrim,
-    Operation,
     Refused,
     Seal,
     SealAbsent,
@@ -22,6 +22,7 @@ from crossfade.core.protocol.keyed.writes import (
     Write,
 )
 from crossfade.core.values.shape import Side
+from engagement_api.operations import balance_of
 from engagement_migration import MAPPING
 from ownership_cases import SEED, live, operation, stamped, tombstone, ulid
 from ownership_tables import IMPORTED, ROW, L, N, Tables, steps

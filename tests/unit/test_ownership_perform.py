@@ -8,17 +8,16 @@ import pytest
 from msgspec import Raw
 
 from crossfade.core.protocol.keyed.events import Event, decode_events, encode_event
-from crossfade.core.protocol.keyed.item import Item, Role, balance_of, build_image
+from crossfade.core.protocol.keyed.item import Item, Role, build_image
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import Reason, perform, why_refused
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Applied,
     Bury,
-    Kind,
     Lift,
     Operate,
     OperateAndTrim,
-    Operation,
     Refused,
     Reseal,
     Restore,
@@ -28,6 +27,7 @@ from crossfade.core.protocol.keyed.writes import (
 )
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side, TableShape
+from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, content, live, operation, stamped, tombstone, ulid
 
@@ -177,7 +177,7 @@ def test_in_the_shared_table_a_delete_touches_only_the_mappings_own_attributes()
         (live(L, balance=0, floor=ulid(9)), Reason.EXPIRED),
         (live(L, balance=0, floor=ulid(1)), Reason.EXPIRED),
         (live(L, balance=2, recent=frozenset(map(ulid, range(50, 82)))), Reason.INSUFFICIENT),
-        (tombstone(Role.ACTIVE, 1), Reason.INSUFFICIENT),
+        (tombstone(Role.ACTIVE, 1), Reason.NOTHING_THERE),
         (None, Reason.NOTHING_THERE),
         (live(L, recent=frozenset(map(ulid, range(50, 82)))), Reason.FULL),
         (live(L), None),
@@ -346,7 +346,7 @@ def test_adr_0023_the_last_id_with_another_payload_is_a_mismatch(asked: Operatio
 def test_adr_0023_a_retry_with_another_reason_or_trace_is_a_replay() -> None:
     after = applied(operate(operation(amount=3)), live(L))
     event = encode_event(Event("earn", 3, "another word", ulid(1), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b71-01"))
-    assert why_refused(operation(amount=3)._replace(event=event), after, shape(L), soft=32) is Reason.REPLAY
+    assert why_refused(operation(amount=3)._replace(events=(event,)), after, shape(L), soft=32) is Reason.REPLAY
 
 
 @pytest.mark.parametrize("events", [b"", b'{"L":[]}', b'{"S":"who was that"}', b'{"L":[{"M":{"kind":{"S":"earn"}}}]}'])

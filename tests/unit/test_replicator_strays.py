@@ -10,11 +10,12 @@ from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Role
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Kind, Operate, Seal
+from crossfade.core.protocol.keyed.writes import Activate, Applied, Operate, Seal
 from crossfade.core.values import image as wire
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DeadLetter
+from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation
 from replicator.interventions import at_once

@@ -134,7 +134,6 @@ def test_the_api_takes_no_mapping_whose_rows_it_can_not_name(monkeypatch: pytest
         legacy=Table("shop", key=("pk", "sk")),
         new=Table("loyalty", key=("member", "card")),
         belongs=key_prefixes("MEMBER#", "CARD#"),
-        balance="bal",
         rules=(balance,),
     )
     module = types.ModuleType("cards")

@@ -10,9 +10,10 @@ import pytest
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.item import Role, version_of
-from crossfade.core.protocol.keyed.writes import Bury, Kind, Lift
+from crossfade.core.protocol.keyed.writes import Bury, Lift
 from crossfade.core.values.errors import MigrationPaused
 from crossfade.core.values.shape import Side
+from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
 from verifier.both import BothTables

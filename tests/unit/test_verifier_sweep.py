@@ -8,8 +8,8 @@ from msgspec import Raw
 from apply_cases import protocol
 from crossfade.core.parity.classes import FINAL, Difference
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, version_of
-from crossfade.core.protocol.keyed.writes import Kind
 from crossfade.core.values.shape import Direction, Side
+from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
 from verifier.sweep import Findings, Stage

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Final
 
 from crossfade.core.mapping.rules import Compute, Constant, Keep, Rename, RuleMapping, Table, key_prefixes
-from crossfade.core.values.image import of_string
+from crossfade.core.values.image import of_number, of_string
 from crossfade.core.values.shape import Side
 from engagement_migration.creation import created_at_from_ms, created_ms_from_at
 
@@ -30,7 +30,7 @@ MAPPING: Final = RuleMapping(
     legacy=Table("wallet", key=("pk", "sk"), ttl="expires_at"),
     new=Table("engagement", key=("pk", "sk")),
     belongs=key_prefixes("USER#", "POINTS#"),
-    balance="balance",
+    zero={"balance": of_number(0)},
     rules=(
         Rename(legacy="balance", new="points"),
         Keep("tier"),

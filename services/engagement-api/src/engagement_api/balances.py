@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from crossfade.core.protocol.keyed.writes import LARGEST_BALANCE
 from crossfade.core.values.numbers import normal_number
+from engagement_api.operations import LARGEST_BALANCE
 
 SMALLEST_BALANCE: Final = -LARGEST_BALANCE - 1
 

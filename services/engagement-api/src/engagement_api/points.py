@@ -13,8 +13,8 @@ from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.ownership.ramp import aim
 from crossfade.core.ownership.trim import FULL_SIZE, WINDOW_MS
 from crossfade.core.protocol.keyed.events import event_of
-from crossfade.core.protocol.keyed.item import balance_of, version_of
-from crossfade.core.protocol.keyed.writes import Kind, Operation
+from crossfade.core.protocol.keyed.item import version_of
+from crossfade.core.protocol.keyed.operation import Operation, check_verb
 from crossfade.core.values.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -24,6 +24,7 @@ from crossfade.runtime.statuses import Refusal
 from crossfade.runtime.telemetry.contract import OUTCOME
 from engagement_api.epochs import Epochs
 from engagement_api.mirror import Copy, Mirror
+from engagement_api.operations import DELETE, EARN, SPEND, balance_of, points_of
 from engagement_api.pulse import Pulse
 from engagement_api.refusals import (
     BalanceLimitExceeded,
@@ -90,6 +91,9 @@ class Points:
         """
         self._ownership = ownership
         self._shapes = {side: mapping.shape(side) for side in Side}
+        for verb in (EARN, SPEND, DELETE):
+            for shape in self._shapes.values():
+                check_verb(verb, shape)
         self._epochs = epochs
         self._pulse = pulse
         self._mirror = mirror
@@ -224,15 +228,15 @@ class Points:
             case Outcome.APPLIED | Outcome.REPLAYED:
                 return Wallet(balance, version_of(done.item), done.outcome is Outcome.REPLAYED)
             case Outcome.INSUFFICIENT:
-                raise InsufficientPoints(balance, operation.amount)
+                raise InsufficientPoints(balance, points_of(operation))
             case Outcome.ABOVE_LIMIT:
-                raise BalanceLimitExceeded(balance, operation.amount)
-            case Outcome.NOT_FOUND if operation.kind is Kind.DELETE:
+                raise BalanceLimitExceeded(balance, points_of(operation))
+            case Outcome.NOT_FOUND if operation.verb is DELETE:
                 raise WalletNotFound(operation.key)
             case Outcome.NOT_FOUND:
-                raise InsufficientPoints(Decimal(0), operation.amount)
+                raise InsufficientPoints(Decimal(0), points_of(operation))
             case Outcome.MISMATCH if done.item and (applied := event_of(done.item.events, operation.transaction_id)):
-                asked = Payload(operation.kind.value, operation.amount)
+                asked = Payload(operation.verb.name, points_of(operation))
                 did = Payload(applied.kind, abs(applied.delta))
                 raise TransactionMismatch(encode_ulid(operation.transaction_id), did, asked)
             case Outcome.EXPIRED:

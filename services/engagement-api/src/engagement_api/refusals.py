@@ -13,11 +13,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
-from crossfade.core.protocol.keyed.writes import LARGEST_BALANCE
 from crossfade.core.values.keys import Key
 from crossfade.gen.engagement.v1 import errors_pb2
 from crossfade.runtime.statuses import Refusal
 from engagement_api.balances import shown
+from engagement_api.operations import LARGEST_BALANCE
 from engagement_migration.keys import wallet_of
 
 DOMAIN: Final = "crossfade.engagement.v1"

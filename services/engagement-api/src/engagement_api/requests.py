@@ -7,10 +7,11 @@ from typing import Final, Protocol
 
 from crossfade.core.ownership.trim import AHEAD_MS, is_from_the_future, ulid_ms
 from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.versions import seeded
-from crossfade.core.protocol.keyed.writes import Kind, Operation
 from crossfade.core.values.keys import Key
 from crossfade.runtime.statuses import InvalidArgument
+from engagement_api.operations import Kind, points_operation
 from engagement_api.refusals import TransactionFromFuture
 from engagement_api.ulids import decode_ulid
 from engagement_migration.keys import wallet_key
@@ -135,7 +136,7 @@ def read_operation(
         )
     delta = -amount if kind is Kind.SPEND else amount
     event = Event(kind.value, delta, reason, transaction_id, traceparent)
-    return Operation(key, kind, transaction_id, amount, encode_event(event), seeded(now_us))
+    return points_operation(kind, key, transaction_id, amount, encode_event(event), seeded(now_us))
 
 
 def check_batch(length: int, field: str) -> None:

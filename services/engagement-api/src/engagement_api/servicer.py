@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from typing_extensions import override
 
-from crossfade.core.protocol.keyed.writes import Kind, Operation
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.hashes import is_sampled
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
@@ -20,6 +20,7 @@ from crossfade.runtime.grpc import answers_errors, new_traceparent, traceparent_
 from crossfade.runtime.statuses import InvalidArgument, Refusal, status_of
 from engagement_api.balances import shown
 from engagement_api.figures import Figures
+from engagement_api.operations import Kind
 from engagement_api.points import Points, Wallet
 from engagement_api.refusals import DOMAIN, timestamp
 from engagement_api.requests import OperationFields, check_batch, read_amount, read_operation, read_wallet

@@ -221,7 +221,7 @@ class Merging:
         shown = shown._replace(found=tuple(found))
         if _taken_along(new, owner, found):
             return shown._replace(because=TAKEN_ALONG)
-        planned = merge(found, shape)
+        planned = merge(found)
         if isinstance(planned, Merged):
             return shown._replace(plan=planned)
         values = "; ".join(

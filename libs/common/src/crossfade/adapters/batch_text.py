@@ -24,7 +24,8 @@ from crossfade.core.protocol.keyed.item import (
     Role,
     build_image,
 )
-from crossfade.core.protocol.keyed.writes import Activate, Kind, Operate, Reseal, Seal, Write
+from crossfade.core.protocol.keyed.operation import Verb, magnitude_of, number_of
+from crossfade.core.protocol.keyed.writes import Activate, Operate, Reseal, Seal, Write
 from crossfade.core.values import image as wire
 from crossfade.core.values.shape import TableShape, absent_is_active
 
@@ -46,7 +47,7 @@ class BatchText:
     def render(self, write: Write) -> bytes | None:
         """Return the statement of a write; None when only a single request can do it."""
         match write:
-            case Operate() if write.op.kind is not Kind.DELETE:
+            case Operate() if not write.op.verb.deletes:
                 return self._operate(write)
             case Seal():
                 return self._seal(write)
@@ -58,25 +59,31 @@ class BatchText:
 
     def _operate(self, write: Operate) -> bytes:
         op = write.op
-        spends = op.kind is Kind.SPEND
-        head = self._heads.get(op.kind) or self._keep(op.kind, self._operate_text(spends=spends))
+        verb = op.verb
+        form = (verb, tuple(amount < 0 for amount in op.amounts))
+        head = self._heads.get(form) or self._keep(form, self._operate_text(*form))
         transaction = bytes(wire.of_binary(op.transaction_id))
-        amount = b'{"N":"%d"}' % op.amount
         parameters = [
-            amount,
-            b'{"L":[%b]}' % op.event,
+            *map(magnitude_of, op.amounts),
+            *op.values,
+            b'{"L":[%b]}' % b",".join(op.events),
             b'{"BS":[%b]}' % transaction[5:-1],
             write.key[1:-1],
             transaction,
             transaction,
             b'{"N":"%d"}' % write.soft,
+            *map(number_of, op.least),
+            *map(number_of, op.most),
         ]
-        parameters.append(amount if spends else b'{"N":"%d"}' % op.highest_before)
         return b"%b%b]}" % (head, b",".join(parameters))
 
-    def _operate_text(self, *, spends: bool) -> str:
-        balance = quoted(self._shape.balance)
-        present = [quoted(name) for name, _ in self._shape.zero] if not spends else []
+    def _operate_text(self, verb: Verb, negative: tuple[bool, ...]) -> str:
+        shape = self._shape
+        adds, sets_to, at_least, at_most = (
+            [quoted(shape.own(name)) for name in names] for names in (verb.adds, verb.sets, verb.at_least, verb.at_most)
+        )
+        starts = [quoted(name) for name, _ in shape.zero] if verb.creates else []
+        present = dict.fromkeys([*starts, *adds])
         where = [
             f"{ROLE}='A'",
             f"{MV} IS NOT MISSING",
@@ -84,19 +91,20 @@ class BatchText:
             f"({FLOOR} IS MISSING OR {FLOOR}<?)",
             f"NOT contains({RECENT},?)",
             f"size({RECENT})<?",
-            *(f"{name} IS NOT MISSING" for name in present),
+            *(f"{name} IS NOT MISSING" for name in present if name not in at_least),
+            *(f"{name}>=?" for name in at_least),
+            *(f"{name}<=?" for name in at_most),
         ]
-        where.append(f"{balance}{'>=' if spends else '<='}?")
-        sign = "-" if spends else "+"
         # cf_emv comes first: so it can't matter whether an engine lets one SET see what another wrote.
         sets = [
-            f"{balance}={balance}{sign}?",
+            *(f"{name}={name}{'-' if less else '+'}?" for name, less in zip(adds, negative, strict=True)),
+            *(f"{name}=?" for name in sets_to),
             f"{EMV}={MV}+1",
             f"{MV}={MV}+1",
             f"{EVENTS}=?",
             f"{RECENT}=set_add({RECENT},?)",
         ]
-        return self._update(sets, [], where)
+        return self._update(sets, [quoted(shape.own(name)) for name in verb.removes], where)
 
     def _seal(self, write: Seal) -> bytes:
         form = (Seal, write.stamped, write.expires, write.complete)

@@ -16,15 +16,14 @@ from typing import Final
 from crossfade.adapters.batch_text import BatchText
 from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResult
 from crossfade.adapters.owner_requests import (
-    Rendered,
-    Standing,
-    first_earn_too_wide,
+    creation_too_wide,
     removes_attributes,
     render,
     render_put,
     render_stub,
     whole,
 )
+from crossfade.adapters.update_expression import Rendered, Standing
 from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT, ConditionFailed
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.protocol.keyed.item import Item, parse_item
@@ -76,7 +75,7 @@ class DynamoTable:
         """
         self._dynamodb = dynamodb
         self._shape = mapping.shape(side)
-        if cause := first_earn_too_wide(self._shape):
+        if cause := creation_too_wide(self._shape):
             raise ConfigError(f"a row that the first operation creates has too many attributes: {cause}")
         self._belongs = mapping.belongs
         self._text = BatchText(self._shape)

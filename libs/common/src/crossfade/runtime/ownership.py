@@ -21,8 +21,9 @@ from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.ownership.trim import SOFT_SIZE
 from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.versions import seeded
-from crossfade.core.protocol.keyed.writes import Operation, Unfit, Write
+from crossfade.core.protocol.keyed.writes import Unfit, Write
 from crossfade.core.values.backoff import backoff_s
 from crossfade.core.values.errors import (
     CrossfadeError,
@@ -40,7 +41,6 @@ T = TypeVar("T")
 
 DEADLINE_S: Final = 10.0
 """Of a call that names none."""
-
 ATTEMPT_S: Final = 2.0
 """Longest wait for one answer, but that of a batch of writes: so a deadline leaves room for a second try."""
 

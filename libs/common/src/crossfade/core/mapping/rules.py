@@ -209,7 +209,6 @@ class RuleMapping:
         new: Table,
         rules: Sequence[Rule],
         belongs: Callable[[Key], bool],
-        balance: str,
         zero: Mapping[str, Raw] | None = None,
         is_open: bool = False,
     ) -> None:
@@ -221,9 +220,8 @@ class RuleMapping:
             new: the table moved to.
             rules: one for each mapped attribute.
             belongs: which rows belong, by their encoded key; `key_prefixes` makes one.
-            balance: legacy name of the attribute that operations change: a kept or renamed number.
-            zero: further attributes, in legacy names, of a row that the first operation creates; the balance of 0
-                and the constants are added.
+            zero: attributes, in legacy names, of a row with nothing in it, from which operations create one; the
+                constants are added.
             is_open: attributes without a rule are kept under their names instead of refused.
 
         Raises:
@@ -231,7 +229,7 @@ class RuleMapping:
         """
         self._name, self._belongs, self._open = name, belongs, is_open
         self._tables, self._rules = {Side.LEGACY: legacy, Side.NEW: new}, tuple(rules)
-        self._balance, self._extra_zero = balance, dict(zero or {})
+        self._zero = dict(zero or {})
         names = _checked_names(legacy, new, rules)
         _check_index_keys(*legacy.index_keys, *new.index_keys)
         self._forward = _Course(legacy, new, Side.LEGACY, rules, is_open=is_open)
@@ -239,13 +237,9 @@ class RuleMapping:
         self._shapes = self._build_shapes(names)
 
     def _build_shapes(self, names: dict[Side, tuple[str, ...]]) -> dict[Side, TableShape]:
-        pairs = {r.legacy: r.new for r in self._rules if isinstance(r, Rename)}
-        pairs |= {r.name: r.name for r in self._rules if isinstance(r, Keep)}
-        if self._balance not in pairs:
-            raise ConfigError(f"the balance {self._balance!r} needs a Keep or Rename rule: operations add to it")
-        balance = {Side.LEGACY: self._balance, Side.NEW: pairs[self._balance]}
+        renamed = {Side.LEGACY: (), Side.NEW: tuple((r.legacy, r.new) for r in self._rules if isinstance(r, Rename))}
         constants = {r.name: r.value for r in self._rules if isinstance(r, Constant) and r.side is Side.LEGACY}
-        zero = {self._balance: wire.of_number(0)} | constants | self._extra_zero
+        zero = constants | self._zero
         try:
             zeros = {Side.LEGACY: zero, Side.NEW: self._forward.attributes(zero)}
             back = self._reverse.attributes(zeros[Side.NEW])
@@ -259,10 +253,10 @@ class RuleMapping:
                 table=self._tables[side].name,
                 key=self._tables[side].key,
                 attributes=None if self._open else names[side],
-                balance=balance[side],
                 zero=tuple(sorted((name, bytes(raw)) for name, raw in zeros[side].items())),
                 ttl=self._tables[side].ttl,
                 index_keys=self._tables[side].index_keys,
+                names=renamed[side],
             )
             for side in Side
         }
@@ -309,8 +303,7 @@ class RuleMapping:
             new=self._tables[Side.NEW]._replace(name=new),
             rules=self._rules,
             belongs=self._belongs,
-            balance=self._balance,
-            zero=self._extra_zero,
+            zero=self._zero,
             is_open=self._open,
         )
 

@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeAlias
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.ownership.trim import SOFT_SIZE
 from crossfade.core.protocol.keyed.item import Item
-from crossfade.core.protocol.keyed.writes import Applied, Operation, Refused, Unfit, Write
+from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.keyed.writes import Applied, Refused, Unfit, Write
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 

@@ -50,16 +50,15 @@ from crossfade.core.ownership.decisions import (
 )
 from crossfade.core.ownership.trim import Full, plan_trim
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import Reason, why_refused
 from crossfade.core.protocol.keyed.versions import above
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Applied,
     Fence,
-    Kind,
     Operate,
     OperateAndTrim,
-    Operation,
     Refused,
     Reseal,
     Seal,
@@ -121,7 +120,7 @@ class OwnershipRules:
         """Take the reply to the last request, and say what comes next.
 
         Raises:
-            PoisonRecord: an item's protocol attributes or its balance can't be read.
+            PoisonRecord: an item's protocol attributes or a value that counts can't be read.
         """
         match reply:
             case Found(item):
@@ -276,7 +275,7 @@ class OwnershipRules:
             # Only a known active item comes without a look at the side aimed at.
             return self._help(state, far=far, near=near.item if near else None)
         highest = max(generation_of(far), generation_of(near.item if near else None))
-        creates = task.op is not None and task.op.kind is Kind.EARN
+        creates = task.op is not None and task.op.verb.creates
         may_move = task.may_hand_over or task.hold_out
         if not may_move or task.aim.generation <= highest or (far is None and not creates):
             return self._stays(state, far, near, why_it_stays(self._mapping, task, far))

@@ -70,12 +70,11 @@ def differences(old: Item | None, new: Item, owner: Item, shape: TableShape) -> 
     return [each for each in found if not _same(each.old, each.new)]
 
 
-def merge(found: list[Difference], shape: TableShape) -> Merged | list[Difference]:
+def merge(found: list[Difference]) -> Merged | list[Difference]:
     """Say what a merge writes to the owner.
 
     Args:
         found: what the stray changed.
-        shape: of the owner's table.
 
     Returns:
         The merge; or the attributes that need a human decision, and then nothing is to be written.
@@ -87,7 +86,7 @@ def merge(found: list[Difference], shape: TableShape) -> Merged | list[Differenc
     removes: list[str] = []
     clashes: list[Difference] = []
     for each in found:
-        moved = _moved(each, shape)
+        moved = _moved(each)
         if each.name == TTL_NAME:
             clashes += [] if _same(each.owner, each.new) else [each]
         elif moved is not None:
@@ -105,7 +104,7 @@ def merge(found: list[Difference], shape: TableShape) -> Merged | list[Differenc
     return clashes or Merged(tuple(sets), tuple(removes))
 
 
-def _moved(each: Difference, shape: TableShape) -> bytes | None:
+def _moved(each: Difference) -> bytes | None:
     """Return a number moved by the stray's difference; None where that makes no sense."""
     if not _is_number(each.new):
         return None
@@ -115,8 +114,8 @@ def _moved(each: Difference, shape: TableShape) -> bytes | None:
         return None
     old = _decimal(each.old) if each.old is not None else Decimal(0)
     moved = added(_decimal(each.owner), added(_decimal(each.new), old.copy_negate()))
-    if each.name == shape.balance and moved < 0:
-        return None
+    if moved < 0 <= min(_decimal(each.owner), _decimal(each.new)):
+        return None  # no side has it below 0
     try:
         return bytes(wire.of_decimal(moved))
     except PoisonRecord:

@@ -63,8 +63,9 @@ class TableShape(NamedTuple):
         key: names of the key attributes, in the order of the key schema.
         attributes: the closed list of mapped attributes, without key, TTL and protocol attributes; a transfer sets
             those that are present and removes the others. None for an open shape.
-        balance: the attribute that operations change.
-        zero: a complete mapped item with nothing in it, as (name, raw value) pairs: what the first earn creates.
+        zero: a complete mapped item with nothing in it, as (name, raw value) pairs: what operations create rows
+            from.
+        names: how this table calls attributes that it has under another name than the source.
         ttl: the attribute that the table's TTL reads, if it has one; only the legacy table may.
         index_keys: attributes that are keys of its secondary indexes.
     """
@@ -73,10 +74,17 @@ class TableShape(NamedTuple):
     table: str
     key: tuple[str, ...]
     attributes: tuple[str, ...] | None
-    balance: str
     zero: tuple[tuple[str, bytes], ...]
     ttl: str | None = None
     index_keys: tuple[IndexKey, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+
+    def own(self, name: str) -> str:
+        """Return how this table calls an attribute that goes by its source's name."""
+        for source, own in self.names:
+            if source == name:
+                return own
+        return name
 
     @property
     def is_shared(self) -> bool:

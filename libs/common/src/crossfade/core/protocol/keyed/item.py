@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -110,18 +109,6 @@ def is_held_out(item: Item | None) -> bool:
     Such an item is active at an odd generation. A flag with a higher generation takes the key up again.
     """
     return item is not None and item.role is Role.ACTIVE and item.generation % 2 == 1
-
-
-def balance_of(item: Item | None, shape: TableShape) -> Decimal:
-    """Return the balance, exactly; 0 for an absent item, a tombstone or a stub.
-
-    What our writes make of a whole number within 64 bits is one again; other writers may have left any number.
-
-    Raises:
-        PoisonRecord: it is no number.
-    """
-    value = None if item is None or item.deleted else item.value(shape.balance)
-    return Decimal(0) if value is None else wire.decimal(value)
 
 
 def parse_item(image: Image, shape: TableShape) -> Item:

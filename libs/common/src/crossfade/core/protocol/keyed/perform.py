@@ -7,7 +7,6 @@ the item. Contract tests hold both to each other, so what is proven about `perfo
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
@@ -15,17 +14,16 @@ from msgspec import Raw
 
 from crossfade.core.protocol.keyed.events import event_of, is_other_deed
 from crossfade.core.protocol.keyed.item import Item, Role, generation_of, is_active, version_of
+from crossfade.core.protocol.keyed.operation import Content, Operation, changed, is_above, is_below
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Applied,
     Bury,
     Fence,
-    Kind,
     Lift,
     Merge,
     Operate,
     OperateAndTrim,
-    Operation,
     Refused,
     Reinstate,
     Reseal,
@@ -36,10 +34,7 @@ from crossfade.core.protocol.keyed.writes import (
     Write,
 )
 from crossfade.core.values import image as wire
-from crossfade.core.values.numbers import added
 from crossfade.core.values.shape import Side, TableShape
-
-Content = tuple[tuple[str, bytes], ...]
 
 
 class Reason(Enum):
@@ -49,9 +44,9 @@ class Reason(Enum):
     REPLAY = "replay"  # the transaction id was applied before
     NOT_OWNER = "not owner"
     EXPIRED = "expired"  # the id is not above the floor: outcome unknown
-    INSUFFICIENT = "insufficient"
-    ABOVE_LIMIT = "above limit"  # the balance would not fit into 64 bits
-    NOTHING_THERE = "nothing there"  # a spend or delete of what does not exist
+    NOTHING_THERE = "nothing there"  # an operation that creates nothing, on what does not exist
+    INSUFFICIENT = "insufficient"  # a value is below what must be there
+    ABOVE_LIMIT = "above limit"  # a value is above what may be there
     FULL = "full"  # the id set has reached the soft size: trim
 
 
@@ -67,7 +62,7 @@ def perform(write: Write, item: Item | None, shape: TableShape) -> Applied | Ref
         Applied with the item after the write, or Refused with the item as it is. Never Unfit: only a store knows that.
 
     Raises:
-        PoisonRecord: the balance is no number.
+        PoisonRecord: a value that an operation counts with is no number.
     """
     return _MEANINGS[type(write)](write, item, shape)
 
@@ -89,29 +84,25 @@ def why_refused(
     """
     if item is not None and op.transaction_id in item.recent:
         done = event_of(item.events, op.transaction_id)
-        return Reason.MISMATCH if done is not None and is_other_deed(op.event, done) else Reason.REPLAY
+        differs = done is not None and op.events and is_other_deed(op.events[0], done)
+        return Reason.MISMATCH if differs else Reason.REPLAY
     if not is_active(item, shape.side, complete=complete):
         return Reason.NOT_OWNER
     if item is None:
-        return None if op.kind is Kind.EARN else Reason.NOTHING_THERE
+        return None if op.verb.creates else Reason.NOTHING_THERE
     if op.transaction_id <= item.floor:
         return Reason.EXPIRED
+    if item.deleted and not op.verb.creates:
+        return Reason.NOTHING_THERE
     if (broken := _broken_bound(op, item, shape)) is not None:
         return broken
-    if op.kind is Kind.DELETE and item.deleted:
-        return Reason.NOTHING_THERE
     return Reason.FULL if len(item.recent) >= soft else None
 
 
 def _broken_bound(op: Operation, item: Item, shape: TableShape) -> Reason | None:
-    """Say which bound of the balance the operation would break: what is there, or what fits into 64 bits."""
-    if op.kind is Kind.DELETE:
-        return None
-    raw = item.value(shape.balance)
-    if op.kind is Kind.SPEND:
-        covered = not item.deleted and raw is not None and wire.decimal(raw) >= op.amount
-        return None if covered else Reason.INSUFFICIENT
-    return None if raw is None or wire.decimal(raw) <= op.highest_before else Reason.ABOVE_LIMIT
+    if is_below(op, item, shape):
+        return Reason.INSUFFICIENT
+    return Reason.ABOVE_LIMIT if is_above(op, item, shape) else None
 
 
 def _operate(write: Operate, item: Item | None, shape: TableShape) -> Applied | Refused:
@@ -124,7 +115,7 @@ def _operate(write: Operate, item: Item | None, shape: TableShape) -> Applied | 
 def _operate_and_trim(write: OperateAndTrim, item: Item | None, shape: TableShape) -> Applied | Refused:
     if item is None or item.version != write.seen or not is_active(item, shape.side, complete=write.complete):
         return Refused(item)
-    if _broken_bound(write.op, item, shape) is not None or (write.op.kind is Kind.DELETE and item.deleted):
+    if (item.deleted and not write.op.verb.creates) or _broken_bound(write.op, item, shape) is not None:
         return Refused(item)
     return Applied(_after(write.op, item, shape, write.kept, write.floor or item.floor, write.generation))
 
@@ -133,30 +124,19 @@ def _after(
     op: Operation, before: Item, shape: TableShape, recent: frozenset[bytes], floor: bytes, generation: int
 ) -> Item:
     version = (op.seed if before.version is None else before.version) + 1
-    deletes = op.kind is Kind.DELETE
+    deletes = op.verb.deletes
     return before._replace(
         version=version,
         role=before.role or Role.ACTIVE,
         generation=before.generation if before.role or before.generation else generation,
         recent=recent | {op.transaction_id},
         floor=floor,
-        events=bytes(wire.of_list([Raw(op.event)])),
+        events=bytes(wire.of_list(map(Raw, op.events))),
         event_version=version,
-        deleted=deletes or (before.deleted and op.kind is not Kind.EARN),
+        deleted=deletes,
         ttl=b"" if deletes else before.ttl,
-        content=_changed(op, before, shape),
+        content=_foreign(before.content, shape) if deletes else changed(op, before, shape),
     )
-
-
-def _changed(op: Operation, before: Item, shape: TableShape) -> Content:
-    if op.kind is Kind.DELETE:
-        return _foreign(before.content, shape)
-    fields = dict(before.content)
-    if op.kind is Kind.EARN:
-        fields = dict(shape.zero) | fields
-    delta = Decimal(op.amount if op.kind is Kind.EARN else -op.amount)
-    fields[shape.balance] = bytes(wire.of_decimal(added(wire.decimal(Raw(fields[shape.balance])), delta)))
-    return tuple(sorted(fields.items()))
 
 
 def _foreign(content: Content, shape: TableShape) -> Content:

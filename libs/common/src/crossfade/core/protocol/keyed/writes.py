@@ -7,53 +7,15 @@ the two together.
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.values.keys import Key
 
 
-class Kind(Enum):
-    """What a client asks of a wallet."""
-
-    EARN = "earn"
-    SPEND = "spend"
-    DELETE = "delete"
-
-
-LARGEST_BALANCE: Final = 2**63 - 1
-"""The most that an earn may make of a balance, which clients read as a signed integer of 64 bits (ADR 0023)."""
-
-
-class Operation(NamedTuple):
-    """One client operation.
-
-    Attributes:
-        key: the encoded key.
-        kind: earn, spend or delete.
-        transaction_id: the client's ULID, 16 bytes; the same in every retry.
-        amount: points, positive; 0 for a delete.
-        event: its event as one raw DynamoDB value (`core.protocol.keyed.events`), written into `cf_events` by the
-            write itself.
-        seed: of the version, wall clock in µs << 10; used only when the item has no version yet.
-    """
-
-    key: Key
-    kind: Kind
-    transaction_id: bytes
-    amount: int
-    event: bytes
-    seed: int
-
-    @property
-    def highest_before(self) -> int:
-        """The highest balance to which an earn of this amount still applies."""
-        return LARGEST_BALANCE - self.amount
-
-
 class Operate(NamedTuple):
-    """Apply an operation blindly: active, id above the floor and not in the set, set below `soft`, balance in bounds.
+    """Apply an operation blindly: active, id above the floor and not in the set, set below `soft`, values in bounds.
 
     `generation` is that of an item which has no role yet: one that the write creates, or a legacy row that no owner
     write has touched. A role that is there stays, and so does its generation.

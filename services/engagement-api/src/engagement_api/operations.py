@@ -1,0 +1,64 @@
+"""Earn, spend and delete as operations in DynamoDB's terms: all that is known of points below the API (ADR 0023)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import Enum
+from typing import Final
+
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.keyed.operation import Operation, Verb, counted
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import TableShape
+
+BALANCE: Final = "balance"
+"""The attribute that has the points, in the source table; the mapping says how the target calls it."""
+
+LARGEST_BALANCE: Final = 2**63 - 1
+"""The most that an earn may make of a balance, which clients read as a signed integer of 64 bits (ADR 0023)."""
+
+EARN: Final = Verb("earn", adds=(BALANCE,), at_most=(BALANCE,), creates=True)
+SPEND: Final = Verb("spend", adds=(BALANCE,), at_least=(BALANCE,))
+DELETE: Final = Verb("delete", deletes=True)
+
+
+class Kind(Enum):
+    """What a client asks of a wallet."""
+
+    EARN = "earn"
+    SPEND = "spend"
+    DELETE = "delete"
+
+
+def points_operation(kind: Kind, key: Key, transaction_id: bytes, amount: int, event: bytes, seed: int) -> Operation:
+    """Return what a client asks for.
+
+    Args:
+        kind: earn, spend or delete.
+        key: the encoded key of the wallet.
+        transaction_id: the client's ULID, 16 bytes.
+        amount: points, positive; not looked at for a delete.
+        event: as one raw DynamoDB value.
+        seed: of the version, wall clock in µs << 10.
+    """
+    if kind is Kind.EARN:
+        return Operation(key, EARN, transaction_id, (event,), seed, amounts=(amount,), most=(LARGEST_BALANCE - amount,))
+    if kind is Kind.SPEND:
+        return Operation(key, SPEND, transaction_id, (event,), seed, amounts=(-amount,), least=(amount,))
+    return Operation(key, DELETE, transaction_id, (event,), seed)
+
+
+def points_of(operation: Operation) -> int:
+    """Return how many points were asked for; 0 of a delete."""
+    return abs(int(operation.amounts[0])) if operation.amounts else 0
+
+
+def balance_of(item: Item | None, shape: TableShape) -> Decimal:
+    """Return the balance, exactly; 0 for an absent item, a tombstone or a stub.
+
+    What our writes make of a whole number within 64 bits is one again; other writers may have left any number.
+
+    Raises:
+        PoisonRecord: it is no number.
+    """
+    return counted(BALANCE, item, shape)
