@@ -25,6 +25,9 @@ from crossfade.adapters.memory.control import (
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.contracts.heartbeat import Heartbeat
+from crossfade.contracts.journal import Entry
+from crossfade.contracts.report import Report
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.ownership.decisions import Outcome
 from crossfade.core.ownership.ramp import aim, ramp_point
@@ -35,7 +38,6 @@ from crossfade.core.values.image import Image, of_number
 from crossfade.core.values.image import number as number_of
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side, direction_to
-from crossfade.ports.control import Entry, Heartbeat, Report
 from crossfade.runtime.ownership import Ownership
 from engagement_api.operations import BALANCE, Kind, points_operation
 from engagement_migration import MAPPING

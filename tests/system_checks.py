@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from crossfade.adapters.memory.control import MemoryJournal
+from crossfade.contracts.letter import STRAY
 from crossfade.core.ownership.ramp import aim
 from crossfade.core.protocol.keyed.item import generation_of, is_active, is_held_out
 from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, direction_to
-from crossfade.ports.control import STRAY
 from engagement_migration import MAPPING
 from replicator.letters import drop_answered
 from replicator.replay import Redrive

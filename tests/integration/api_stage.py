@@ -16,12 +16,12 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flagd import FlagFile
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.core.migration.control import control_tables
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
-from crossfade.ports.control import Heartbeat
 from engagement_api.ulids import encode_ulid
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key

@@ -21,11 +21,12 @@ from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flagd import parse_flagd_file
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.contracts.heartbeat import Heartbeat
+from crossfade.contracts.report import Report
 from crossfade.core.migration.control import control_tables
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.image import encode_image
-from crossfade.ports.control import Heartbeat, Report
 from crossfade.runtime.http_client import call_json
 from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
 from localaws import Stack

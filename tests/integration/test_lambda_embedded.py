@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from crossfade.contracts.report import Report
 from crossfade.core.migration.phases import Phase
 from crossfade.core.protocol.keyed.item import MV
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.image import number
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import Report
 from engagement_api.operations import balance_of
 from lambda_world import Deployed, own_zip
 from localaws import Endpoints

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.phases import Phase
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Seal
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.image import of_string, string
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import DeadLetter
 from engagement_api.operations import BALANCE, balance_of
 from localaws import Endpoints
 from replicator.letters import name_of

@@ -11,10 +11,10 @@ import random
 from typing import Any, Final
 
 from crossfade.adapters.memory.control import MemoryDeadLetters, MemoryJournal, MemoryReports
+from crossfade.contracts.report import Report
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import Report
 from crossfade.runtime.retry import persist
 from engagement_migration import MAPPING
 from replicator.interventions import Interventions

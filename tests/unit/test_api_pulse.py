@@ -8,9 +8,9 @@ import pytest
 
 from crossfade.adapters.memory.control import ControlStore, MemoryHeartbeats
 from crossfade.adapters.memory.flags import MemoryFlags
+from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import StateMissing, StoreUnavailable
-from crossfade.ports.control import Heartbeat
 from engagement_api.epochs import Epochs
 from engagement_api.pulse import Pulse
 from engagement_api.refusals import Unavailable

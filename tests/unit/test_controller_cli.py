@@ -16,9 +16,9 @@ from controller.status import status_of
 from controller_console import console_of
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
+from crossfade.contracts.journal import Entry
 from crossfade.core.migration.phases import Intent
 from crossfade.core.values.errors import StoreUnavailable
-from crossfade.ports.control import Entry
 
 
 async def dual_write_town() -> Town:

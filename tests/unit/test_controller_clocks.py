@@ -8,11 +8,11 @@ import pytest
 
 from controller.status import status_of
 from controller_world import Town, run, settled
+from crossfade.contracts.report import Report
 from crossfade.core.migration.gates import RAMPING_GATES, STARTING_GATES, clock_skew
 from crossfade.core.migration.phases import Phase
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import Report
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 

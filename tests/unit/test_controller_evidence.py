@@ -6,15 +6,15 @@ import pytest
 from controller.build import parity_of, run_command
 from controller.evidence import ReportWatch
 from controller_world import Town, run, settled
+from crossfade.contracts.report import Report
 from crossfade.core.migration.gates import RAMPING_GATES
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import Report
 
 SHARD = "wallet-changes/shardId-000000000000"
 
 
 def report(at_us: int, **more: object) -> Report:
-    return Report("forward", SHARD, at_us, 10, 0, 0, {})._replace(**more)  # type: ignore[arg-type]  # fields of Report
+    return Report("forward", SHARD, at_us, 10, 0, 0, {}).replace(**more)  # type: ignore[arg-type]  # fields of Report
 
 
 def test_a_report_counts_only_once_it_was_seen_to_change_on_our_own_clock() -> None:

@@ -7,12 +7,13 @@ import pytest
 from controller.driver import Driver
 from controller_world import Town, run, settled, start_again, to_ramping
 from crossfade.adapters.memory.control import MemoryHeartbeats
+from crossfade.contracts.heartbeat import Heartbeat
+from crossfade.contracts.journal import Entry
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import Entry, Heartbeat
 
 CANARY = key_of_strings("USER#cf-canary", "POINTS#cf-canary")
 

@@ -12,9 +12,9 @@ from controller.driver import Driver
 from controller.render import status_text
 from controller.status import status_of
 from controller_world import Town, run, settled
+from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import DIVERGED, STRAY, DeadLetter
 from engagement_migration.keys import wallet_key
 
 COMPLETE = {"confirm": "engagement", "revoked": True}

@@ -9,6 +9,7 @@ from controller.settings import ControllerSettings
 from controller.sweeper import SAMPLES, PassResult, Sweeper
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.contracts.letter import DIVERGED
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import is_active, is_fence, is_held_out
@@ -20,7 +21,6 @@ from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import DIVERGED
 from crossfade.runtime.ownership import Ownership
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from controller.state import Migration
 from controller.unread import Unread, unread
+from crossfade.contracts.report import Report
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import Report
 
 HOUR_US = 3_600_000_000
 NOW_US = 1_000 * HOUR_US

@@ -15,13 +15,13 @@ from apply_cases import COMMITTED_US, V, legacy, payload, protocol
 from crossfade.adapters.control.reports import Held
 from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
 from crossfade.adapters.memory.control import MemoryJournal
+from crossfade.contracts.report import Report
 from crossfade.core.migration.phases import Phase
 from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction
-from crossfade.ports.control import Report
 from crossfade.ports.sending import NotSent, Sent
 from crossfade.runtime.telemetry.emf import emf_lines
 from engagement_migration import MAPPING

@@ -104,7 +104,7 @@ async def test_letters_of_two_roles_at_one_place_have_two_names() -> None:
     await bench.forward([unmappable(V)])
     (each,) = await bench.letters.all()
     for role in (Direction.FORWARD.value, "feed-legacy"):
-        await letters.park(each._replace(role=role))
+        await letters.park(each.replace(role=role))
     await discard(letters, MemoryJournal(ControlStore()), [name_of(each)], execute=True)
     assert [each.role for each in await letters.all()] == ["feed-legacy"]
 

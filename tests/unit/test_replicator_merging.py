@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
 from controller.diverged import DivergedKeys, Rows
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
+from crossfade.contracts.letter import DeadLetter
 from crossfade.core.ownership.trim import Trim, plan_trim
 from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Operate, Seal, Write
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import DeadLetter
 from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation

@@ -16,10 +16,11 @@ from msgspec import Raw
 from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
 from crossfade.adapters.control.reports import Held
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
+from crossfade.contracts.journal import Entry
+from crossfade.contracts.report import Report
 from crossfade.core.migration.phases import TRANSITIONS, Phase
 from crossfade.core.values.errors import ConfigError, StateMissing, StoreRefused, StoreUnavailable
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import Entry, Report
 from crossfade.runtime.retry import persist
 from crossfade.runtime.settings import read_settings
 from engagement_migration import MAPPING

@@ -8,13 +8,13 @@ import pytest
 
 from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
 from crossfade.adapters.memory.control import MemoryDeadLetters
+from crossfade.contracts.letter import DeadLetter
 from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Role
 from crossfade.core.protocol.keyed.writes import Activate, Applied, Operate, Seal
 from crossfade.core.values import image as wire
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import DeadLetter
 from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation

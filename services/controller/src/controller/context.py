@@ -11,11 +11,11 @@ from controller.markers import Markers
 from controller.state import Migration, Pending, document_json, fold
 from controller.sweeper import Sweeper
 from controller.world import World
+from crossfade.contracts.journal import Entry
 from crossfade.core.migration.evidence import Evidence
 from crossfade.core.migration.gates import Gate, GateResult, judge, waiting_for
 from crossfade.core.migration.phases import Phase, check_transition
 from crossfade.core.ownership.ramp import FlagDocument, next_generation
-from crossfade.ports.control import Entry
 
 PROGRESS = ""
 """What a step returns when it wrote to the journal: look again at once."""

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from crossfade.contracts.letter import DIVERGED, DeadLetter
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.protocol.keyed.content import same_content
 from crossfade.core.protocol.keyed.item import Item, build_image, version_of
@@ -23,7 +24,7 @@ from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import encode_image
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import DIVERGED, DeadLetter, DeadLetters
+from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import OwnedTable
 
 NAME: Final = "diverged"
@@ -145,7 +146,7 @@ class DivergedKeys:
             at_us=now_us,
             table=mapping.shape(standby).table,
         )
-        return letter._replace(cure=CURE.format(name=name_of(letter)))
+        return letter.replace(cure=CURE.format(name=name_of(letter)))
 
 
 def name_of(letter: DeadLetter) -> str:

@@ -13,12 +13,15 @@ from controller.diverged import ROLES, name_of
 from controller.state import Migration
 from controller.unread import Unread, unread
 from controller.world import World
+from crossfade.contracts.heartbeat import Heartbeat
+from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
+from crossfade.contracts.report import Report
 from crossfade.core.migration.evidence import ApiCalls, Evidence, Lag, Parity, Pod, Stray, Strays
 from crossfade.core.values.clocks import CommitUs, LatestCommit, Quiet
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Destination, StreamFacts
-from crossfade.ports.control import COUNT_AT_MOST, DIVERGED, STRAY, DeadLetter, Heartbeat, Report
+from crossfade.ports.control import COUNT_AT_MOST
 
 log = structlog.get_logger()
 
@@ -355,7 +358,7 @@ class Observer:
             log.warning("letters of strays can't be read", error=str(error))
             return None
         waiting = sorted((each for letters in found for each in letters), key=lambda each: each.at_us)
-        return [each._replace(payload=b"") for each in waiting], [each._replace(payload=b"") for each in settled]
+        return [each.replace(payload=b"") for each in waiting], [each.replace(payload=b"") for each in settled]
 
     async def _ask_aws(self) -> Facts:
         streams: dict[Side, StreamFacts | None] = {}

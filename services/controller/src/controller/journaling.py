@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from crossfade.contracts.journal import Entry
 from crossfade.core.values.clocks import utc
-from crossfade.ports.control import Entry
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

@@ -10,6 +10,7 @@ from controller.history import missing_state, owned_rows, traces
 from controller.sampling import Rows
 from controller.state import Migration, fold
 from controller.world import World
+from crossfade.contracts.journal import Entry
 from crossfade.core.mapping.rules import prove_round_trip
 from crossfade.core.migration.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
 from crossfade.core.migration.control import begun_before, control_tables
@@ -21,7 +22,6 @@ from crossfade.core.values.image import Image, encode_image, number
 from crossfade.core.values.keys import encode_key
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.admin import TableFacts
-from crossfade.ports.control import Entry
 
 SAMPLES = 5
 VERIFIER_TRIES = 3

@@ -10,13 +10,14 @@ import structlog
 from controller.context import Context
 from controller.diverged import ROLES, name_of
 from controller.evidence import stray_of
+from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.ownership.carrying import why_not
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import COUNT_AT_MOST, DIVERGED, STRAY, DeadLetter
+from crossfade.ports.control import COUNT_AT_MOST
 
 log = structlog.get_logger()
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from controller.state import Pending
+from crossfade.contracts.journal import Entry
 from crossfade.core.ownership.ramp import FULL_SHARE
-from crossfade.ports.control import Entry
 from crossfade.runtime.telemetry import Started, Telemetry
 from crossfade.runtime.telemetry.contract import ENTRY, NUMBER, OUTCOME, PERCENT, REASON, VERB, WHO
 from crossfade.runtime.telemetry.span_contract import INTENT, JOURNAL_EVENT, RAMP_EVENT

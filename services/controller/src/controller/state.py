@@ -26,10 +26,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from crossfade.contracts.journal import Entry
 from crossfade.core.migration.phases import Intent, Phase, check_transition
 from crossfade.core.ownership.ramp import FlagDocument, check_generations
 from crossfade.core.values.errors import ConfigError
-from crossfade.ports.control import Entry
 
 
 class Pending(NamedTuple):

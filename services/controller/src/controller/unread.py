@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from controller.state import Migration
+from crossfade.contracts.report import Report
 from crossfade.core.migration.phases import FINISHED, REPLICATING, Phase
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import Report
 
 READS: Final[Mapping[str, Side]] = {
     "forward": Side.LEGACY,

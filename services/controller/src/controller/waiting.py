@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from controller.answering import Console
 from controller.failing import CURES, DONE, INTERRUPTED, REFUSED, TIMEOUT, failure
+from crossfade.contracts.journal import Entry
 from crossfade.core.values.errors import CrossfadeError
-from crossfade.ports.control import Entry
 
 POLL_S: Final = 0.3
 DEAF_S: Final = 10.0

@@ -16,9 +16,10 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from crossfade.contracts.report import Report
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.percentile import percentile
-from crossfade.ports.control import Report, Reports
+from crossfade.ports.control import Reports
 from crossfade.runtime.statuses import is_fault
 from crossfade.runtime.telemetry.contract import CANCELLED, FAILED, OK, REFUSED
 

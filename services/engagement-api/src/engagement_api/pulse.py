@@ -18,9 +18,10 @@ from typing import Final
 
 import structlog
 
+from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import CrossfadeError, StateMissing
-from crossfade.ports.control import Heartbeat, Heartbeats
+from crossfade.ports.control import Heartbeats
 from engagement_api.epochs import Epochs
 from engagement_api.refusals import Unavailable
 

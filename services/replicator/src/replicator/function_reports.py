@@ -17,7 +17,7 @@ import structlog
 
 from crossfade.adapters.control.reports import Held
 from crossfade.adapters.kinesis import Fetched, StreamShard
-from crossfade.ports.control import Report
+from crossfade.contracts.report import Report
 from replicator.outcome import BatchOutcome
 
 log = structlog.get_logger()

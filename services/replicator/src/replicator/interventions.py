@@ -255,7 +255,7 @@ class Interventions:
             settled=settled,
             now_us=self._now_us(),
         )
-        each = each._replace(cure=cure.format(name=name_of(each)))
+        each = each.replace(cure=cure.format(name=name_of(each)))
         await persist(lambda: self._letters.park(each))
         account.park(each)
 

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from crossfade.contracts.journal import Entry
 from crossfade.core.migration.phases import REPLICATING, Phase
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import Entry, Journal
+from crossfade.ports.control import Journal
 
 RUNS: Final[dict[str, frozenset[Phase]]] = {
     "forward": REPLICATING | {Phase.CATCHING_UP, Phase.COMPLETE},

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
+from crossfade.contracts.letter import STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.events import decode_events
 from crossfade.core.protocol.keyed.fence import Transfer, Verdict, is_there
@@ -24,7 +25,7 @@ from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, TableShape
-from crossfade.ports.control import STRAY, DeadLetter, DeadLetters, Journal
+from crossfade.ports.control import DeadLetters, Journal
 from crossfade.ports.sending import REFUSED, NotSent, Sent
 from crossfade.ports.table import OwnedTable
 from replicator.records import Record

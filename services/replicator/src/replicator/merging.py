@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.item import Item, parse_item
 from crossfade.core.protocol.keyed.versions import seeded
@@ -24,7 +25,7 @@ from crossfade.core.replication.merge import Difference, Merged, differences, me
 from crossfade.core.values.errors import ConfigError, PoisonRecord, Throttled
 from crossfade.core.values.image import Image
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import DIVERGED, STRAY, DeadLetter, DeadLetters, Journal
+from crossfade.ports.control import DeadLetters, Journal
 from crossfade.ports.table import OwnedTable
 from replicator.letters import TWO_ROWS, chosen, name_of
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from crossfade.ports.control import DeadLetter
+from crossfade.contracts.letter import DeadLetter
 
 
 class BatchOutcome(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import NoMarks
+from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
 from crossfade.core.protocol.keyed.fit import unfit_transfer
@@ -24,7 +25,7 @@ from crossfade.core.protocol.keyed.writes import Answer, Unfit, Write
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Direction, Side, TableShape
-from crossfade.ports.control import DIVERGED, STRAY, DeadLetter, DeadLetters
+from crossfade.ports.control import DeadLetters
 from crossfade.ports.sending import Sent
 from crossfade.ports.table import OwnedTable, TransferTable
 from replicator.interventions import Interventions

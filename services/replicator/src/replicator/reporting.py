@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from crossfade.adapters.control.reports import Held
-from crossfade.ports.control import Report
+from crossfade.contracts.report import Report
 from faust_kinesis import EngineReport
 from replicator.tally import Tally
 

@@ -21,10 +21,11 @@ from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
+from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import DeadLetter, DeadLetters
+from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import OwnedTable, TransferTable
 from crossfade.runtime import lifecycle
 from crossfade.runtime.aws import wire_config

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
+from crossfade.contracts.journal import Entry
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.parity.classes import Difference, Pair, Reading, classify
 from crossfade.core.protocol.keyed.fence import Transfer, Verdict
@@ -26,7 +27,7 @@ from crossfade.core.protocol.keyed.writes import Applied, Bury, Lift, Unfit
 from crossfade.core.values.errors import CrossfadeError, MigrationPaused
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade.ports.control import Entry, Journal
+from crossfade.ports.control import Journal
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry.contract import CLASS, COUNT, OUTCOME, REASON, REPAIR

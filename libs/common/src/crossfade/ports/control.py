@@ -7,39 +7,15 @@ only in a metric.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
-from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.values.keys import Key
-
-STRAY: Final = "stray"
-"""Code of the dead letters that tell of a writer outside the protocol."""
-
-DIVERGED: Final = "diverged"
-"""Code of the dead letters that tell of a key whose rows hold different things at one version (ADR 0017)."""
+from crossfade.contracts.heartbeat import Heartbeat
+from crossfade.contracts.journal import Entry
+from crossfade.contracts.letter import DeadLetter
+from crossfade.contracts.report import Report
 
 COUNT_AT_MOST: Final = 10_000
 """Letters of one consumer and kind that are counted; whoever reads a larger number needs no exact one."""
-
-
-class Entry(NamedTuple):
-    """One journal entry.
-
-    Attributes:
-        number: 1, 2, 3 …, without gaps.
-        kind: "phase", "intent", "gate", "share", "generation", "snapshot", "note", "repair" …
-        at_us: wall clock of the writer, µs.
-        who: the writer: user or pod.
-        code: version of the code that wrote it.
-        body: JSON-ready evidence; 64-bit versions as strings.
-    """
-
-    number: int
-    kind: str
-    at_us: int
-    who: str
-    code: str
-    body: Mapping[str, Any]
 
 
 class Journal(Protocol):
@@ -88,27 +64,6 @@ class Lease(Protocol):
         ...
 
 
-class Heartbeat(NamedTuple):
-    """An API pod's word about the flag document it works under.
-
-    Attributes:
-        pod: name of the process, unique per start.
-        document: the flag document; no operation begun under an older one is running.
-        dual_write: the flag of that name.
-        lease_s: how long the word counts.
-        beat_us: wall clock of the pod when it wrote, µs.
-        expired: judged by the reader: the beat stood still for lease_s on the reader's own clock. Never so at first
-            sight: a dead pod counts for one lease time more, which is safe.
-    """
-
-    pod: str
-    document: FlagDocument
-    dual_write: bool
-    lease_s: float
-    beat_us: int
-    expired: bool = False
-
-
 class Heartbeats(Protocol):
     """Who works under which flag document."""
 
@@ -125,35 +80,6 @@ class Heartbeats(Protocol):
         ...
 
 
-class Report(NamedTuple):
-    """What one stream consumer says of itself, per shard, every second or so.
-
-    Attributes:
-        role: "forward", "reverse", "feed-legacy", "feed-new".
-        shard: stream and shard id, "wallet-changes/shardId-000000000000".
-        at_us: wall clock when it was written, µs. An old report means an unknown lag, which shuts the gates.
-        iterator_age_ms: stream to applied: age of the oldest fetched and unapplied record, or how far behind the tip.
-        oldest_unapplied_us: arrival of the oldest record not applied yet; 0 when all are.
-        applied_commit_us: highest commit time seen so far, µs; old duplicates don't lower it.
-        counts: totals since the start of the process: applied, stale, duplicate, deduplicated, parked, foreign, echo, …
-        foreign_last_us: commit time of the last stray; 0 when there was none. A restart doesn't forget it.
-        imprecise_last_us: commit time of the last record without µs; 0 when there was none. Nor this.
-        position: sequence number up to which all is applied, opaque; only of a consumer that keeps no checkpoint of
-            its own (AWS Lambda), else empty.
-    """
-
-    role: str
-    shard: str
-    at_us: int
-    iterator_age_ms: int
-    oldest_unapplied_us: int
-    applied_commit_us: int
-    counts: Mapping[str, int]
-    foreign_last_us: int = 0
-    imprecise_last_us: int = 0
-    position: str = ""
-
-
 class Reports(Protocol):
     """The consumers' reports."""
 
@@ -164,41 +90,6 @@ class Reports(Protocol):
     async def all(self) -> list[Report]:
         """Return the last report of each role and shard."""
         ...
-
-
-class DeadLetter(NamedTuple):
-    """A record that could not be applied, or that no pod made (a stray, ADR 0016), with its payload.
-
-    Attributes:
-        role: the consumer that parked it, as in `Report`.
-        sequence: opaque, with the role it is the letter's identity: the stream position "shard:sequence number", or of
-            a stray "stray:…", which is the same whenever and wherever the same write is read again.
-        key: the encoded key; empty when the record could not be decoded.
-        version: of the transfer; None when there is none.
-        reason: for a person.
-        code: for machines: "conflict", "poison_record", "unmappable", "unversioned", "stray" …
-        payload: the record as it came.
-        trace: traceparent of the write, if the record carries one.
-        at_us: when it was parked.
-        table: that the record tells of; empty when it could not be decoded.
-        committed_us: commit time of the record in that table, µs; 0 when it could not be decoded.
-        settled: nothing is left to do but to stop the writer: a stray on an owner, which was carried over and lifted.
-        cure: what a person does about it, one sentence; empty where the code says enough.
-    """
-
-    role: str
-    sequence: str
-    key: Key
-    version: int | None
-    reason: str
-    code: str
-    payload: bytes
-    trace: str
-    at_us: int
-    table: str = ""
-    committed_us: int = 0
-    settled: bool = False
-    cure: str = ""
 
 
 class DeadLetters(Protocol):

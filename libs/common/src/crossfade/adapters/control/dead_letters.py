@@ -6,6 +6,7 @@ import contextlib
 
 from crossfade.adapters.control.rows import (
     delete_request,
+    head_of,
     key_of,
     letter_key,
     letter_of,
@@ -16,11 +17,12 @@ from crossfade.adapters.control.rows import (
 )
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ConditionFailed
+from crossfade.contracts.letter import STRAY, DeadLetter
 from crossfade.core.migration.control import ROLES, letters_pk, parts_pk, strays_pk
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.image import Image
-from crossfade.ports.control import COUNT_AT_MOST, STRAY, DeadLetter
+from crossfade.ports.control import COUNT_AT_MOST
 
 
 class DynamoDeadLetters:
@@ -49,9 +51,10 @@ class DynamoDeadLetters:
         found: list[DeadLetter] = []
         if code != STRAY:
             rows = [row for role in ROLES for row in await self._rows(letters_pk(role))]
-            rows = [row for row in rows if code in ("", wire.string(row["code"]))]
-            rows.sort(key=lambda row: wire.number(row["at_us"]))
-            found += [await self._whole(row) for row in rows[:limit]]
+            heads = [(head_of(row), row) for row in rows]
+            heads = [each for each in heads if code in ("", each[0].code)]
+            heads.sort(key=lambda each: each[0].at_us)
+            found += [await self._whole(row) for _, row in heads[:limit]]
         if code in ("", STRAY):
             found += await self._strays(limit, settled=False)
         found.sort(key=lambda letter: letter.at_us)
@@ -102,7 +105,8 @@ class DynamoDeadLetters:
         return rows
 
     async def _whole(self, row: Image) -> DeadLetter:
-        letter_role, sequence = wire.string(row["role"]), wire.string(row["sk"])
+        head = head_of(row)
+        letter_role, sequence = head.role, head.sequence
         parts = []
         for number in range(1, parts_of(row) + 1):
             piece = await self._db.get_item(self._table, key_of(parts_pk(letter_role), f"{sequence}#{number}"))

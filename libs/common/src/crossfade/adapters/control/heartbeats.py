@@ -15,8 +15,8 @@ from crossfade.adapters.control.rows import (
     query_request,
 )
 from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.core.migration.control import HEARTBEAT_PK
-from crossfade.ports.control import Heartbeat
 
 
 class Watch:
@@ -40,7 +40,7 @@ class Watch:
             if seen is None or seen[0] != beat:
                 seen = (beat, now_s)
             self._seen[heartbeat.pod] = seen
-            judged.append(heartbeat._replace(expired=now_s - seen[1] >= heartbeat.lease_s))
+            judged.append(heartbeat.replace(expired=now_s - seen[1] >= heartbeat.lease_s))
         return judged
 
 

@@ -11,9 +11,9 @@ from crossfade.adapters.control.lease import LEASE_CONDITION, DynamoLease
 from crossfade.adapters.control.rows import encode, entry_of, entry_row, key_of, nonce_of, put_request, query_request
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ConditionFailed, TransactionCanceled
+from crossfade.contracts.journal import Entry
 from crossfade.core.migration.control import JOURNAL_PK, journal_sk
 from crossfade.core.values.errors import LeaseLost, StoreUnavailable
-from crossfade.ports.control import Entry
 
 ATTEMPTS: Final = 50
 """Appenders that meet at one number try the next; so many in a row means that something else is wrong."""

@@ -18,8 +18,8 @@ from crossfade.adapters.control.rows import (
 )
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ConditionFailed
+from crossfade.contracts.report import Report
 from crossfade.core.migration.control import REPORT_PK, report_sk
-from crossfade.ports.control import Report
 
 AT_ONCE: Final = 8
 """Writes in flight: a consumer of many shards must not fill the connection pool of its apply path."""

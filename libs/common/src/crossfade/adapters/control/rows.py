@@ -9,6 +9,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from crossfade.contracts.heartbeat import Heartbeat
+from crossfade.contracts.journal import Entry
+from crossfade.contracts.letter import STRAY, DeadLetter
+from crossfade.contracts.report import Report
 from crossfade.core.migration.control import (
     HEARTBEAT_PK,
     JOURNAL_PK,
@@ -20,19 +24,18 @@ from crossfade.core.migration.control import (
     report_sk,
     strays_pk,
 )
-from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image
-from crossfade.core.values.keys import Key
-from crossfade.ports.control import STRAY, DeadLetter, Entry, Heartbeat, Report
 
 ITEM_BUDGET_BYTES: Final = 380_000
 """Of one payload in one item: DynamoDB takes 400 KB with all names and other values."""
 
 WORTH_PACKING_BYTES: Final = 64_000
 
+BODY: Final = "body"
+"""Attribute with the document of a control item (`crossfade.contracts`)."""
+
 encode = msgspec.json.encode
-_decode_body = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def key_of(pk: str, sk: str) -> Image:
@@ -52,27 +55,13 @@ def entry_row(entry: Entry, nonce: str) -> Image:
         entry: the entry.
         nonce: of this one append, so that its writer knows it again after a lost answer.
     """
-    return key_of(JOURNAL_PK, journal_sk(entry.number)) | {
-        "number": wire.of_number(entry.number),
-        "kind": wire.of_string(entry.kind),
-        "at_us": wire.of_number(entry.at_us),
-        "who": wire.of_string(entry.who),
-        "code": wire.of_string(entry.code),
-        "body": wire.of_string(text_of(entry.body)),
-        "nonce": wire.of_string(nonce),
-    }
+    key = key_of(JOURNAL_PK, journal_sk(entry.number))
+    return key | {BODY: wire.of_string(entry.to_text()), "nonce": wire.of_string(nonce)}
 
 
 def entry_of(row: Mapping[str, Raw]) -> Entry:
     """Read a journal entry."""
-    return Entry(
-        number=wire.number(row["number"]),
-        kind=wire.string(row["kind"]),
-        at_us=wire.number(row["at_us"]),
-        who=wire.string(row["who"]),
-        code=wire.string(row["code"]),
-        body=_decode_body(wire.string(row["body"])),
-    )
+    return Entry.of_text(wire.string(row[BODY]))
 
 
 def nonce_of(row: Mapping[str, Raw]) -> str:
@@ -87,39 +76,28 @@ def heartbeat_row(heartbeat: Heartbeat, beat: int) -> Image:
         heartbeat: the word.
         beat: counts the pod's words, so that two never look alike.
     """
-    return key_of(HEARTBEAT_PK, heartbeat.pod) | {
-        "document": wire.of_string(text_of(heartbeat.document._asdict())),
-        "dual_write": wire.of_boolean(heartbeat.dual_write),
-        "lease_ms": wire.of_number(round(heartbeat.lease_s * 1000)),
-        "beat_us": wire.of_number(heartbeat.beat_us),
-        "beat": wire.of_number(beat),
-    }
+    key = key_of(HEARTBEAT_PK, heartbeat.pod)
+    return key | {BODY: wire.of_string(heartbeat.to_text()), "beat": wire.of_number(beat)}
 
 
 def heartbeat_of(row: Mapping[str, Raw]) -> Heartbeat:
     """Read a pod's word; whether it has expired is for the reader to judge."""
-    return Heartbeat(
-        pod=wire.string(row[SK]),
-        document=FlagDocument(**_decode_body(wire.string(row["document"]))),
-        dual_write=wire.boolean(row["dual_write"]),
-        lease_s=wire.number(row["lease_ms"]) / 1000,
-        beat_us=wire.number(row["beat_us"]),
-    )
+    return Heartbeat.of_text(wire.string(row[BODY]))
 
 
-def beat_of(row: Mapping[str, Raw]) -> tuple[int, int]:
+def beat_of(row: Mapping[str, Raw]) -> tuple[str, int]:
     """Return what changes with each beat of a pod."""
-    return wire.number(row["beat_us"]), wire.number(row["beat"])
+    return wire.string(row[BODY]), wire.number(row["beat"])
 
 
 def report_row(report: Report) -> Image:
     """Return a consumer's report as an item."""
-    return key_of(REPORT_PK, report_sk(report.role, report.shard)) | {"body": wire.of_string(text_of(report._asdict()))}
+    return key_of(REPORT_PK, report_sk(report.role, report.shard)) | {BODY: wire.of_string(report.to_text())}
 
 
 def report_of(row: Mapping[str, Raw]) -> Report:
     """Read a consumer's report."""
-    return Report(**_decode_body(wire.string(row["body"])))
+    return Report.of_text(wire.string(row[BODY]))
 
 
 def letter_key(letter: DeadLetter) -> Image:
@@ -138,22 +116,12 @@ def letter_row(letter: DeadLetter) -> tuple[Image, list[bytes]]:
     payload = gzip.compress(letter.payload, 6) if packed else letter.payload
     pieces = [payload[at : at + ITEM_BUDGET_BYTES] for at in range(0, len(payload), ITEM_BUDGET_BYTES)] or [b""]
     row = letter_key(letter) | {
-        "role": wire.of_string(letter.role),
-        "key": wire.of_binary(letter.key),
-        "reason": wire.of_string(letter.reason),
-        "code": wire.of_string(letter.code),
+        BODY: wire.of_string(letter.replace(payload=b"").to_text()),
         "payload": wire.of_binary(pieces[0]),
         "packed": wire.of_boolean(packed),
         "parts": wire.of_number(len(pieces) - 1),
-        "trace": wire.of_string(letter.trace),
-        "at_us": wire.of_number(letter.at_us),
-        "table": wire.of_string(letter.table),
-        "committed_us": wire.of_number(letter.committed_us),
-        "settled": wire.of_boolean(letter.settled),
-        "cure": wire.of_string(letter.cure),
+        "committed_us": wire.of_number(letter.committed_us),  # for the condition of `put_request`
     }
-    if letter.version is not None:
-        row["version"] = wire.of_number(letter.version)
     return row, pieces[1:]
 
 
@@ -162,24 +130,16 @@ def parts_of(row: Mapping[str, Raw]) -> int:
     return wire.number(row["parts"])
 
 
+def head_of(row: Mapping[str, Raw]) -> DeadLetter:
+    """Read a letter without its payload, which may lie in several items."""
+    return DeadLetter.of_text(wire.string(row[BODY]))
+
+
 def letter_of(row: Mapping[str, Raw], parts: list[bytes]) -> DeadLetter:
     """Read a letter, given the parts of its payload that lie outside."""
     payload = b"".join([wire.binary(row["payload"]), *parts])
-    return DeadLetter(
-        role=wire.string(row["role"]),
-        sequence=wire.string(row[SK]),
-        key=Key(wire.binary(row["key"])),
-        version=wire.number(row["version"]) if "version" in row else None,
-        reason=wire.string(row["reason"]),
-        code=wire.string(row["code"]),
-        payload=gzip.decompress(payload) if wire.boolean(row["packed"]) else payload,
-        trace=wire.string(row["trace"]),
-        at_us=wire.number(row["at_us"]),
-        table=wire.string(row["table"]),
-        committed_us=wire.number(row["committed_us"]),
-        settled=wire.boolean(row["settled"]),
-        cure=wire.string(row["cure"]),
-    )
+    payload = gzip.decompress(payload) if wire.boolean(row["packed"]) else payload
+    return head_of(row).replace(payload=payload)
 
 
 def put_request(table: str, row: Image, *, if_absent: bool = False, if_older: str = "") -> bytes:

@@ -15,9 +15,12 @@ import msgspec
 
 from crossfade.adapters.control.heartbeats import Watch
 from crossfade.adapters.control.journal import wall_us
+from crossfade.contracts.heartbeat import Heartbeat
+from crossfade.contracts.journal import Entry
+from crossfade.contracts.letter import DeadLetter
+from crossfade.contracts.report import Report
 from crossfade.core.migration.control import ROLES
 from crossfade.core.values.errors import ConfigError, LeaseLost
-from crossfade.ports.control import DeadLetter, Entry, Heartbeat, Report
 
 
 @dataclass
@@ -155,7 +158,7 @@ class MemoryHeartbeats:
 
     async def beat(self, heartbeat: Heartbeat) -> None:
         """Write the pod's word."""
-        self._rows[heartbeat.pod] = (heartbeat._replace(expired=False), next(self._beats))
+        self._rows[heartbeat.pod] = (heartbeat.replace(expired=False), next(self._beats))
 
     async def leave(self, pod: str) -> None:
         """Withdraw it."""

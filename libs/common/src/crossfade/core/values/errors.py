@@ -54,6 +54,12 @@ class StoreRefused(CrossfadeError):
         self.reason = reason
 
 
+class UnknownDocument(CrossfadeError):
+    """What another process left can't be read by this build; the message names the document and the cure."""
+
+    code = "unknown_document"
+
+
 class StateMissing(CrossfadeError):
     """What the migration remembers is gone, or older than what it has done: nothing begins or goes on without it.
 
