@@ -6,8 +6,18 @@ import pytest
 from controller.build import parity_of, run_command
 from controller.evidence import ReportWatch
 from controller_world import Town, run, settled
+from crossfade.contracts.parity import (
+    BucketReport,
+    DifferenceReport,
+    HandoverReport,
+    ParityReport,
+    PassReport,
+    SafeReport,
+    SideReport,
+)
 from crossfade.contracts.report import Report
 from crossfade.core.migration.gates import RAMPING_GATES
+from crossfade.core.values.errors import UnknownDocument
 from crossfade.core.values.shape import Side
 
 SHARD = "wallet-changes/shardId-000000000000"
@@ -101,39 +111,47 @@ async def test_a_canary_that_cannot_write_counts_as_an_error() -> None:
     table.read = read  # type: ignore[method-assign]
 
 
-PARITY = {
-    "verdict": "drift",
-    "reason": "1 stuck",
-    "differences": {
-        name: {"count": count, "samples": []}
-        for name, count in {
-            "in_flight": 3,
-            "in_handover": 2,
-            "stuck": 1,
-            "diverged": 0,
-            "missing": 0,
-            "extra": 0,
-            "ahead": 0,
-            "two_owners": 0,
-        }.items()
-    },
-    "strangers_in_new": 4,
-    "last_clean_pass": {"age_s": 12.5, "started_age_s": 20.0},
-    "in_handover": {"keys": 2, "over_bound": 0},
-}
+PASS = PassReport("7", "done", False, True, False, 0, 12.5, 20.0, 7.5, 40, {"equal": 40}, "")
+COUNTS = {"in_flight": 3, "in_handover": 2, "stuck": 1, "diverged": 0, "held_out": 5}
+PARITY = ParityReport(
+    verdict="drift",
+    reason="1 stuck",
+    at_us="1764000000000000",
+    sides={side.value: SideReport() for side in Side},
+    buckets=BucketReport(1024, 0),
+    verified=40,
+    left_out=0,
+    strangers_in_new=4,
+    differences={name: DifferenceReport(count) for name, count in COUNTS.items()},
+    lags={},
+    last_pass=PASS,
+    last_clean_pass=PASS,
+    last_clean_pass_age_s=12.5,
+    running_pass=None,
+    resting=None,
+    in_handover=HandoverReport(keys=2, over_bound=0, bound_s=30.0),
+    because=["drift: 1 stuck"],
+    safe_to_cut_over=SafeReport(False, ["drift: 1 stuck"]),
+)
+ANSWER: dict[str, object] = msgspec.json.decode(PARITY.to_text())
 
 
 def test_the_verifiers_answer_is_read_and_only_what_blocks_is_drift() -> None:
-    parity = parity_of(msgspec.json.decode(msgspec.json.encode(PARITY)))
+    parity = parity_of(ANSWER)
     assert parity.drift == {"stuck": 1, "strangers_in_new": 4}
     assert (parity.clean_pass_age_s, parity.clean_pass_began_s, parity.in_handover) == (12.5, 20.0, 2)
-    assert parity_of({**PARITY, "last_clean_pass": None}).clean_pass_age_s is None
+    assert parity_of({**ANSWER, "last_clean_pass": None}).clean_pass_age_s is None
+
+
+def test_a_class_of_difference_that_a_newer_verifier_knows_blocks() -> None:
+    newer = {**ANSWER["differences"], "torn": {"count": 2, "samples": []}, "seen": {"count": 0, "samples": []}}
+    assert parity_of({**ANSWER, "differences": newer}).drift == {"stuck": 1, "strangers_in_new": 4, "torn": 2}
 
 
 @pytest.mark.parametrize("missing", ["differences", "last_clean_pass", "strangers_in_new", "in_handover"])
 def test_an_answer_of_another_shape_is_no_answer(missing: str) -> None:
-    with pytest.raises(KeyError):
-        parity_of({name: value for name, value in PARITY.items() if name != missing})
+    with pytest.raises(UnknownDocument, match=missing):
+        parity_of({name: value for name, value in ANSWER.items() if name != missing})
 
 
 async def test_a_hook_that_fails_hangs_or_does_not_exist_is_a_failure() -> None:

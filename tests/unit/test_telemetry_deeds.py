@@ -63,7 +63,6 @@ from replicator_bench import Counting
 from telemetry_bench import kept
 from verifier.lags import Crossings
 from verifier.measures import observed as verifier_observed
-from verifier.report import ParityReport
 from verifier_world import World as VerifierWorld
 from verifier_world import wallet
 

@@ -26,6 +26,7 @@ from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objec
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
+from crossfade.contracts.parity import ParityReport
 from crossfade.core.migration.control import CONTROLLER_LEASE, ControlTables, control_tables
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.ownership.ramp import FlagDocument
@@ -168,7 +169,7 @@ async def ask_verifier(url: str, tls: ssl.SSLContext | None = None) -> Parity:
         return Parity(detail="CROSSFADE_VERIFIER_URL is not set")
     try:
         return parity_of(await call_json(f"{url.rstrip('/')}/parity", tls=tls))
-    except (CrossfadeError, KeyError, TypeError, ValueError) as error:
+    except (CrossfadeError, ValueError) as error:
         return Parity(detail=str(error) or type(error).__name__)
 
 
@@ -183,20 +184,21 @@ def parity_of(body: dict[str, Any]) -> Parity:
     """Read the verifier's answer.
 
     Raises:
-        KeyError, TypeError, ValueError: it isn't one.
+        UnknownDocument: it isn't one that this build can read.
     """
-    counts = {name: int(each["count"]) for name, each in body["differences"].items()}
-    drift = {name: counts[name] for name in BLOCKING if counts[name]}
-    if body["strangers_in_new"]:
-        drift["strangers_in_new"] = int(body["strangers_in_new"])
-    clean = body["last_clean_pass"]
+    report = ParityReport.of_dict(body)
+    harmless = {each.value for each in Difference} - set(BLOCKING)  # a class that a newer verifier added may not be
+    drift = {name: each.count for name, each in report.differences.items() if each.count and name not in harmless}
+    if report.strangers_in_new:
+        drift["strangers_in_new"] = report.strangers_in_new
+    clean = report.last_clean_pass
     return Parity(
         reachable=True,
-        clean_pass_age_s=float(clean["age_s"]) if clean else None,
-        clean_pass_began_s=float(clean["started_age_s"]) if clean else None,
+        clean_pass_age_s=clean.age_s if clean else None,
+        clean_pass_began_s=clean.started_age_s if clean else None,
         drift=drift,
-        in_handover=int(body["in_handover"]["keys"]),
-        detail=f"{body['verdict']}: {body['reason']}",
+        in_handover=report.in_handover.keys,
+        detail=f"{report.verdict}: {report.reason}",
     )
 
 

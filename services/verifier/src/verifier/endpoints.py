@@ -13,12 +13,12 @@ from crossfade.core.values.shape import Side
 from crossfade.runtime.http import Answer, Handler, HttpRefused, Request, told
 from verifier.passes import Passes
 from verifier.repair import Repairer, described
-from verifier.report import ParityReport
+from verifier.report import Reporter
 from verifier.settings import Settings
 
 
 def routes(
-    passes: Passes, report: ParityReport, repairer: Repairer, mapping: Mapping, settings: Settings
+    passes: Passes, report: Reporter, repairer: Repairer, mapping: Mapping, settings: Settings
 ) -> dict[str, Handler]:
     """Return what the verifier's door opens to."""
     endpoints = _Endpoints(passes, report, repairer, mapping, settings)
@@ -39,13 +39,13 @@ def _bad(message: str) -> HttpRefused:
 
 class _Endpoints:
     def __init__(
-        self, passes: Passes, report: ParityReport, repairer: Repairer, mapping: Mapping, settings: Settings
+        self, passes: Passes, report: Reporter, repairer: Repairer, mapping: Mapping, settings: Settings
     ) -> None:
         self._passes, self._report, self._repairer = passes, report, repairer
         self._mapping, self._settings = mapping, settings
 
     async def parity(self, _request: Request) -> Answer:
-        return told(self._report.parity())
+        return told(self._report.parity().to_dict())
 
     async def ask(self, _request: Request) -> Answer:
         asked = self._passes.ask()

@@ -44,7 +44,7 @@ from verifier.looks import FirstLooks
 from verifier.measures import observed
 from verifier.passes import Passes
 from verifier.repair import Repairer
-from verifier.report import ParityReport
+from verifier.report import Reporter
 from verifier.settings import Settings
 from verifier.tails import Tail
 
@@ -122,7 +122,7 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set."""
         settings = self.settings
-        report = ParityReport(self.passes, settings, self.tails, self.crossings, self.unreplicated)
+        report = Reporter(self.passes, settings, self.tails, self.crossings, self.unreplicated)
         at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
         doors = routes(self.passes, report, self.repairer, self.mapping, settings)
         active = telemetry.active()

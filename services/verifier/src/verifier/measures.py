@@ -19,11 +19,11 @@ from crossfade.runtime.telemetry.contract import (
     STRANGERS,
     VERIFIER_READ,
 )
-from verifier.report import ParityReport
+from verifier.report import Reporter
 from verifier.tails import Tail
 
 
-def observed(report: ParityReport, tails: Mapping[Side, Tail], repaired: Mapping[str, int]) -> Iterator[Observed]:
+def observed(report: Reporter, tails: Mapping[Side, Tail], repaired: Mapping[str, int]) -> Iterator[Observed]:
     """Yield the values now.
 
     Args:
@@ -33,15 +33,15 @@ def observed(report: ParityReport, tails: Mapping[Side, Tail], repaired: Mapping
     """
     parity = report.parity()
     for each in Difference:
-        count = parity["verified"] if each is Difference.EQUAL else parity["differences"][each.value]["count"]
+        count = parity.verified if each is Difference.EQUAL else parity.differences[each.value].count
         yield Observed(PARITY, count, {CLASS: each.value})
-    yield Observed(STRANGERS, parity["strangers_in_new"])
-    if parity["last_clean_pass_age_s"] is not None:
-        yield Observed(CLEAN_AGE, parity["last_clean_pass_age_s"])
-    yield Observed(SAFE, int(parity["safe_to_cut_over"]["answer"]))
-    yield Observed(IN_HANDOVER, parity["in_handover"]["keys"])
+    yield Observed(STRANGERS, parity.strangers_in_new)
+    if parity.last_clean_pass_age_s is not None:
+        yield Observed(CLEAN_AGE, parity.last_clean_pass_age_s)
+    yield Observed(SAFE, int(parity.safe_to_cut_over.answer))
+    yield Observed(IN_HANDOVER, parity.in_handover.keys)
     for side, tail in tails.items():
-        behind_s = parity["lags"][side.value]["stream_read_s"]
+        behind_s = parity.lags[side.value].stream_read_s
         if behind_s is not None:
             yield Observed(READ_AGE, behind_s, {SIDE: side.value})
         yield Observed(VERIFIER_READ, tail.read, {SIDE: side.value})

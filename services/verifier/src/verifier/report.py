@@ -1,11 +1,24 @@
-"""What GET /parity says. Versions and digests are text: JSON readers round 64-bit numbers."""
+"""What GET /parity says (`crossfade.contracts.parity`), put together from what the verifier knows now."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
+import msgspec
+
+from crossfade.contracts.parity import (
+    BucketReport,
+    DifferenceReport,
+    HandoverReport,
+    LagReport,
+    ParityReport,
+    PassReport,
+    SafeReport,
+    SideReport,
+    Verdict,
+)
 from crossfade.core.parity.classes import FINAL, SETTLED, Difference
 from crossfade.core.values.shape import Side
 from verifier.lags import Crossings, Unreplicated
@@ -18,7 +31,7 @@ DIFFERING_SHOWN: Final = 20
 HANDOVERS_SHOWN: Final = 20
 
 
-class ParityReport:
+class Reporter:
     """Puts together what is known now."""
 
     def __init__(
@@ -47,61 +60,61 @@ class ParityReport:
         self._crossings, self._unreplicated = crossings, unreplicated
         self._now_s, self._wall_s = now_s, wall_s
 
-    def parity(self) -> dict[str, Any]:
-        """Return the whole report, JSON-ready."""
+    def parity(self) -> ParityReport:
+        """Return the whole report."""
         passes, verdict = self._passes, self._verdict()
         last = passes.last.findings if passes.last else None
         over = passes.handovers.older_than(self._settings.handover_bound_s, self._now_s())
         because = self._why_not(over=len(over))
         clean = self.described(passes.last_clean)
-        return {
-            "verdict": verdict[0],
-            "reason": verdict[1],
-            "at_us": str(int(self._wall_s() * 1e6)),
-            "sides": {side.value: _side(side, last) for side in Side},
-            "buckets": _buckets(last, self._settings.buckets),
-            "verified": last.book.verified if last else 0,
-            "left_out": last.left_out if last else 0,
-            "strangers_in_new": last.strangers if last else 0,
-            "differences": _differences(last),
-            "lags": {side.value: self._lags(side) for side in Side},
-            "last_pass": self.described(passes.last),
-            "last_clean_pass": clean,
-            "last_clean_pass_age_s": clean["age_s"] if clean else None,
-            "running_pass": self._running(),
-            "resting": passes.resting or None,
-            "in_handover": {
-                "keys": len(passes.handovers),
-                "over_bound": len(over),
-                "bound_s": self._settings.handover_bound_s,
-                "oldest": [{"key": key.decode(), "age_s": round(age_s, 1)} for key, age_s in over[:HANDOVERS_SHOWN]],
-            },
-            "because": because,
-            "safe_to_cut_over": {"answer": not because, "because": because or self._why_safe()},
-        }
+        return ParityReport(
+            verdict=verdict[0],
+            reason=verdict[1],
+            at_us=str(int(self._wall_s() * 1e6)),
+            sides={side.value: _side(side, last) for side in Side},
+            buckets=_buckets(last, self._settings.buckets),
+            verified=last.book.verified if last else 0,
+            left_out=last.left_out if last else 0,
+            strangers_in_new=last.strangers if last else 0,
+            differences=_differences(last),
+            lags={side.value: self._lags(side) for side in Side},
+            last_pass=self.described(passes.last),
+            last_clean_pass=clean,
+            last_clean_pass_age_s=clean.age_s if clean else None,
+            running_pass=self._running(),
+            resting=passes.resting or None,
+            in_handover=HandoverReport(
+                keys=len(passes.handovers),
+                over_bound=len(over),
+                bound_s=self._settings.handover_bound_s,
+                oldest=[{"key": key.decode(), "age_s": round(age_s, 1)} for key, age_s in over[:HANDOVERS_SHOWN]],
+            ),
+            because=because,
+            safe_to_cut_over=SafeReport(answer=not because, because=because or self._why_safe()),
+        )
 
-    def described(self, each: Pass | None) -> dict[str, Any] | None:
-        """Return one pass, JSON-ready; None for none."""
+    def described(self, each: Pass | None) -> PassReport | None:
+        """Return one pass; None for none."""
         if each is None:
             return None
         found, now_s = each.findings, self._now_s()
         took_s = (each.ended_s or now_s) - each.started_s if each.started_s is not None else None
-        return {
-            "id": each.id,
-            "state": each.state,
-            "asked": each.asked,
-            "clean": each.clean,
-            "with_repairs": each.repairs > 0,
-            "repairs": each.repairs,
-            "age_s": None if each.ended_s is None else round(now_s - each.ended_s, 3),
-            "started_age_s": None if each.started_s is None else round(now_s - each.started_s, 3),
-            "took_s": None if took_s is None else round(took_s, 3),
-            "verified": found.book.verified if found else 0,
-            "differences": {name.value: count for name, count in found.book.by_class.items()} if found else {},
-            "why": each.why,
-        }
+        return PassReport(
+            id=each.id,
+            state=each.state,
+            asked=each.asked,
+            clean=each.clean,
+            with_repairs=each.repairs > 0,
+            repairs=each.repairs,
+            age_s=None if each.ended_s is None else round(now_s - each.ended_s, 3),
+            started_age_s=None if each.started_s is None else round(now_s - each.started_s, 3),
+            took_s=None if took_s is None else round(took_s, 3),
+            verified=found.book.verified if found else 0,
+            differences={name.value: count for name, count in found.book.by_class.items()} if found else {},
+            why=each.why,
+        )
 
-    def _verdict(self) -> tuple[str, str]:
+    def _verdict(self) -> tuple[Verdict, str]:
         passes = self._passes
         if passes.waiting:
             return "waiting", passes.waiting
@@ -153,55 +166,56 @@ class ParityReport:
             f"no key is in handover for more than {self._settings.handover_bound_s:g} s",
         ]
 
-    def _lags(self, side: Side) -> dict[str, Any]:
+    def _lags(self, side: Side) -> LagReport:
         tail, hop = self._tails[side], self._unreplicated[side]
         behind_s = tail.behind_s()
-        return {
-            "table_to_stream_s": hop.age_s,
-            "table_to_stream_unknown": hop.why or None,
-            "stream_read_s": None if behind_s is None else round(behind_s, 3),
-            "stream_read_unknown": None if behind_s is not None else tail.trouble or "its first read is under way",
-            "records_read": tail.read,
-            "records_unreadable": tail.unreadable,
-            "crossing": self._crossings.report(side),
-        }
+        return LagReport(
+            table_to_stream_s=hop.age_s,
+            table_to_stream_unknown=hop.why or None,
+            stream_read_s=None if behind_s is None else round(behind_s, 3),
+            stream_read_unknown=None if behind_s is not None else tail.trouble or "its first read is under way",
+            records_read=tail.read,
+            records_unreadable=tail.unreadable,
+            crossing=self._crossings.report(side),
+        )
 
-    def _running(self) -> dict[str, Any] | None:
+    def _running(self) -> PassReport | None:
         running = self._passes.running
         described = self.described(running)
         if running is None or running.findings is None or described is None:
             return None
         found, last = running.findings, self._passes.last
-        return described | {
-            "stage": found.stage.value,
-            "scanned": {side.value: count for side, count in found.scanned.items()},
-            "following": self._passes.followed(),
-            "percent": _percent(found, last.findings if last else None),
-        }
+        return msgspec.structs.replace(
+            described,
+            stage=found.stage.value,
+            scanned={side.value: count for side, count in found.scanned.items()},
+            following=self._passes.followed(),
+            percent=_percent(found, last.findings if last else None),
+        )
 
 
-def _side(side: Side, found: Findings | None) -> dict[str, Any]:
+def _side(side: Side, found: Findings | None) -> SideReport:
     if found is None:
-        return {"items": None, "digest": None, "scanned": None, "belonging": None}
-    return {
-        "items": found.digests[side].count,
-        "digest": f"{found.digests[side].total:032x}",
-        "scanned": found.scanned[side],
-        "belonging": found.belonging[side],
-    }
+        return SideReport()
+    return SideReport(
+        items=found.digests[side].count,
+        digest=f"{found.digests[side].total:032x}",
+        scanned=found.scanned[side],
+        belonging=found.belonging[side],
+    )
 
 
-def _buckets(found: Findings | None, count: int) -> dict[str, Any]:
+def _buckets(found: Findings | None, count: int) -> BucketReport:
     differing = found.differing if found else []
-    return {"count": count, "differing": len(differing), "numbers": differing[:DIFFERING_SHOWN]}
+    return BucketReport(count, len(differing), differing[:DIFFERING_SHOWN])
 
 
-def _differences(found: Findings | None) -> dict[str, Any]:
+def _differences(found: Findings | None) -> dict[str, DifferenceReport]:
     return {
-        each.value: {
-            "count": found.book.by_class.get(each, 0) if found else 0,
-            "samples": found.samples.get(each, []) if found else [],
-        }
+        each.value: DifferenceReport(
+            count=found.book.by_class.get(each, 0) if found else 0,
+            samples=found.samples.get(each, []) if found else [],
+        )
         for each in Difference
         if each is not Difference.EQUAL
     }
