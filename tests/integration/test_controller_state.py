@@ -17,6 +17,8 @@ import pytest
 from test_controller_process import crossfade, environment, published, seed, start_controller
 
 from controller.state import document_json
+from crossfade.adapters.control.rows import entry_row
+from crossfade.contracts.journal import Entry
 from crossfade.core.migration.control import control_tables
 from crossfade.core.ownership.ramp import FULL_SHARE, FlagDocument
 from localaws import Stack
@@ -48,10 +50,9 @@ class Baking:
         bodies.insert(-2, ("generation", {"counter": 6, "for": "ramp"}))
         bodies.insert(-2, ("share", {"document": document_json(ALL_NEW), "dual_write": True, "gates": []}))
         for number, (kind, body) in enumerate(bodies, 1):
-            item = {"pk": "journal", "sk": f"{number:020d}", "kind": kind, "who": "ann", "code": "1", "nonce": "n"}
-            row = {name: {"S": value} for name, value in item.items()}
-            numbers = {"number": {"N": str(number)}, "at_us": {"N": str(time.time_ns() // 1000)}}
-            self.dynamodb.put_item(TableName=TABLES.journal, Item={**row, **numbers, "body": {"S": json.dumps(body)}})
+            row = entry_row(Entry(number, kind, time.time_ns() // 1000, "ann", "1", body), "n")
+            item = {name: json.loads(bytes(value)) for name, value in row.items()}
+            self.dynamodb.put_item(TableName=TABLES.journal, Item=item)
         self.dynamodb.create_table(
             TableName="engagement",
             BillingMode="PAY_PER_REQUEST",

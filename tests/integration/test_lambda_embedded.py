@@ -165,7 +165,7 @@ async def test_the_feed_as_a_function_publishes_the_events(world: World, tmp_pat
 
 async def test_a_report_is_replaced_only_as_it_was_read(world: World) -> None:
     first = Report("forward", "stream/shard", 1, 0, 0, 0, {}, position="4" * 56)
-    second, third = first._replace(at_us=2), first._replace(at_us=3)
+    second, third = first.replace(at_us=2), first.replace(at_us=3)
     assert await world.reports.held("forward", "stream/shard") is None
     assert await world.reports.replace(None, first)
     assert not await world.reports.replace(None, second), "somebody was here before"

@@ -21,6 +21,7 @@ from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
+from crossfade.contracts.document import Document
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
@@ -141,6 +142,8 @@ def _print(body: Any, options: argparse.Namespace, lines: list[str]) -> None:
 
 def _plain(body: Any) -> Any:
     """Turn named tuples into objects, so that JSON names their fields."""
+    if isinstance(body, Document):
+        return body.to_dict()
     if isinstance(body, tuple) and hasattr(body, "_asdict"):
         return {name: _plain(value) for name, value in body._asdict().items()}
     return [_plain(each) for each in body] if isinstance(body, list) else body

@@ -80,6 +80,7 @@ STATUSES: Final[Mapping[type[CrossfadeError], Known]] = {
     errors.StoreUnavailable: _UNAVAILABLE,
     errors.StoreRefused: _INTERNAL,
     errors.StateMissing: _UNAVAILABLE,
+    errors.UnknownDocument: _INTERNAL,
     errors.LeaseLost: _UNAVAILABLE,
     errors.CheckpointExpired: Known(grpc.StatusCode.DATA_LOSS, "CHECKPOINT_EXPIRED"),
     errors.IllegalTransition: _REFUSED,
