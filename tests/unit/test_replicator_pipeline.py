@@ -266,7 +266,7 @@ async def test_b6_other_letters_keep_their_own_rules(code: str) -> None:
     await bench.forward([owned(V, 5), owned(V, 6)])
     (letter,) = await bench.letters.all()
     await bench.letters.remove(letter)
-    await bench.letters.park(letter._replace(code=code))
+    await bench.letters.park(letter.replace(code=code))
     await repaired(bench, owned(V, 6))
     await bench.forward([owned(V + 1, 7)])
     assert await answered(bench) == [code]

@@ -33,7 +33,7 @@ def since_of(text: str) -> tuple[int, int]:
 
 def journal_json(migration: str, entries: list[Entry]) -> dict[str, Any]:
     """Return entries as JSON."""
-    return {"migration": migration, "entries": [each._asdict() for each in entries]}
+    return {"migration": migration, "entries": [each.to_dict() for each in entries]}
 
 
 def journal_text(entries: list[Entry]) -> str:
