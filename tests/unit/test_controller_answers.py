@@ -131,7 +131,7 @@ async def test_the_journal_begins_where_it_is_told_to_and_json_keeps_every_field
     await journal(console_of(town.store), (last - 2, 0))
     told = printed(capsys)
     assert [each["number"] for each in told["entries"]] == [last - 2, last - 1, last]
-    assert {"number", "kind", "at_us", "who", "code", "body"} == told["entries"][0].keys()
+    assert {"v", "number", "kind", "at_us", "who", "code", "body"} == told["entries"][0].keys()
     middle_us = town.store.journal[last // 2].at_us
     await journal(console_of(town.store), (0, middle_us))
     assert [each["at_us"] >= middle_us for each in printed(capsys)["entries"]].count(False) == 0
