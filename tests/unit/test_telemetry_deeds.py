@@ -219,7 +219,7 @@ async def test_the_parity_report_is_the_verifiers_metrics() -> None:
     world = VerifierWorld(3)
     world.plant(Difference.MISSING, wallet(2))
     verifier = Running(world)
-    report = ParityReport(
+    report = Reporter(
         verifier.passes, verifier.settings, verifier.tails, Crossings(1_000_000, MAPPING), verifier.unreplicated
     )
     done = asyncio.Event()

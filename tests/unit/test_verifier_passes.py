@@ -100,7 +100,7 @@ class Running:
         self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "off"))
         self.tails = {side: self._tail(side) for side in Side}
         self.reads_streams = reads_streams
-        report = ParityReport(self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), self.unreplicated)
+        report = Reporter(self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), self.unreplicated)
         repairer = Repairer(
             both, {Side.LEGACY: world.tables[Side.LEGACY], Side.NEW: self.new}, MemoryJournal(self.store), self.passes
         )
