@@ -27,6 +27,7 @@ from verifier.endpoints import routes
 from verifier.lags import Crossings, Unreplicated
 from verifier.passes import Passes
 from verifier.repair import Repairer
+from verifier.report import Reporter
 from verifier.settings import Settings
 from verifier.tails import Tail
 from verifier_world import World, wallet
