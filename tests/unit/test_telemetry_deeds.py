@@ -63,6 +63,7 @@ from replicator_bench import Counting
 from telemetry_bench import kept
 from verifier.lags import Crossings
 from verifier.measures import observed as verifier_observed
+from verifier.report import Reporter
 from verifier_world import World as VerifierWorld
 from verifier_world import wallet
 
