@@ -38,7 +38,7 @@ from simulation.network import Process
 from verifier.both import BothTables
 from verifier.lags import Crossings, Unreplicated
 from verifier.passes import Passes
-from verifier.report import ParityReport
+from verifier.report import Reporter
 from verifier.settings import Settings as VerifierSettings
 
 TICK_S: Final = 0.25
@@ -261,7 +261,7 @@ class Verifier:
         )
         self.tails = {side: StreamTail(process, ground, side, self.passes) for side in Side}
         unreplicated = dict.fromkeys(Side, Unreplicated(None, "not asked"))
-        self.report = ParityReport(
+        self.report = Reporter(
             self.passes,
             settings,
             self.tails,  # type: ignore[arg-type]  # what the report asks of a tail, without Faust's transport

@@ -61,6 +61,8 @@ OUTCOMES: Final = (
     "replayed",
     "expired",
     "insufficient",
+    "above limit",
+    "mismatch",
     "not found",
     "full",
     "busy",
