@@ -56,7 +56,9 @@ def operation(
 def counting(name: str, op: Operation) -> Operation:
     """The same operation on another attribute."""
     verb = op.verb
-    named = {field: tuple(name for _ in getattr(verb, field)) for field in ("adds", "at_least", "at_most")}
+    named: dict[str, Any] = {
+        field: tuple(name for _ in getattr(verb, field)) for field in ("adds", "at_least", "at_most")
+    }
     return op._replace(verb=verb._replace(**named))
 
 

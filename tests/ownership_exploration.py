@@ -172,7 +172,7 @@ class World:
         else:
             after, done = self.pod(index, *following, lost), None
         writes = self._stored(request, reply)
-        left = self.item(reply.item) if writes else item
+        left = self.item(reply.item) if writes and not isinstance(reply, Unfit) else item
         return Step(left, after, writes, applies, label, done)
 
     def performed(self, request: Perform, stands: Item | None, unfit: bool) -> Answer:

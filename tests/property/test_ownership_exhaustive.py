@@ -7,30 +7,16 @@ from typing import Any, get_args
 
 import pytest
 
-from crossfade.core.mapping.interface import Mapping
-from crossfade.core.ownership.decisions import Next, Outcome, Phase, State, Task
-from crossfade.core.ownership.machine import OwnershipRules
+from crossfade.core.ownership.decisions import Outcome, Phase, Task
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.fence import Judgement, Transfer, Verdict, judge
-from crossfade.core.protocol.keyed.item import Item, Role, is_fence, version_of
+from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.protocol.keyed.operation import Operation
-from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import (
-    Activate,
-    Applied,
-    Fence,
-    Operate,
-    Refused,
-    Seal,
-    SealAbsent,
-    TakeBack,
-    Write,
-)
-from crossfade.core.values.shape import Side, TableShape
+from crossfade.core.values.shape import Side
 from engagement_api.operations import LARGEST_BALANCE, Kind
 from ownership_cases import KEY, NOW_MS, SEED, live, number, operation, stamped, tombstone, ulid
 from ownership_exploration import L, N, explore
-from ownership_scenarios import REAL, Code, Explored, Scenario
+from ownership_planted import GIVE_BACK, PLANTED
+from ownership_scenarios import Explored, Scenario
 
 A, B, C, D = (operation(amount=amount, transaction_id=ulid(amount)) for amount in (1, 10, 100, 1000))
 SPEND = operation(Kind.SPEND, 4, transaction_id=ulid(4))
@@ -203,112 +189,6 @@ def test_the_scenarios_reach_every_phase_and_every_outcome_that_a_sound_history_
     # No true retry is ever a mismatch, whatever interleaves: these histories are full of them (ADR 0023).
     never = {Outcome.MISMATCH, Outcome.AMBIGUOUS, Outcome.REFUSED, Outcome.FULL, Outcome.EXPIRED}
     assert set().union(*(each.outcomes for each in explored)) == set(Outcome) - never
-
-
-# The rules, each left out of the real code.
-
-
-def copies_role(source: Item, before: Item | None, after: Item) -> Item:
-    return after._replace(role=source.role, generation=source.generation)
-
-
-def replaces_the_row(source: Item, before: Item | None, after: Item) -> Item:
-    return after if before is None else after._replace(role=None, generation=0)
-
-
-def unfenced(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgement:
-    if item is None:
-        return judge(transfer, item, shape)
-    role = item.role or (Role.ACTIVE if shape.side is L else Role.STANDBY)
-    judged = judge(transfer, item._replace(role=Role.STANDBY, version=-1), shape)
-    assert judged.item is not None
-    return Judgement(Verdict.APPLIED, judged.item._replace(role=role))
-
-
-def generation_not_fenced(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
-    lowered = item._replace(generation=-1) if isinstance(write, Activate) and item else item
-    return perform(write, lowered, shape)
-
-
-def version_not_fenced(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
-    lowered = item._replace(version=None) if isinstance(write, Activate) and item else item
-    return perform(write, lowered, shape)
-
-
-def recent_set_not_checked(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
-    if not isinstance(write, Operate) or item is None:
-        return perform(write, item, shape)
-    answer = perform(write, item._replace(recent=frozenset()), shape)
-    assert answer.item is not None
-    return answer._replace(item=answer.item._replace(recent=answer.item.recent | item.recent))
-
-
-def tombstone_forgets_the_recent_set(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
-    answer = perform(write, item, shape)
-    if isinstance(answer, Applied) and isinstance(write, Operate) and write.op.verb.deletes:
-        return Applied(answer.item._replace(recent=frozenset({write.op.transaction_id})))
-    return answer
-
-
-class WithoutReseal(OwnershipRules):
-    def _reseal(self, state: State, source: Side, sealed: Item, version: int) -> Next:
-        return self._again(state, "")
-
-
-class HelpsFromTheHigherVersion(OwnershipRules):
-    def helps_from(self, one: Item | None, other: Item | None) -> Item | None:
-        if version_of(one) == version_of(other):
-            return None
-        return one if version_of(one) > version_of(other) else other
-
-
-class HelpsFromTheFence(OwnershipRules):
-    def gives_back(self, top: Item) -> bool:
-        return False
-
-
-class TakesBackBelow(OwnershipRules):
-    def _take_back(self, state: State, source: Side, sealed: Item, fence: Item, because: str) -> Next:
-        return super()._take_back(state, source, sealed, fence._replace(version=0), because)
-
-
-def takes_back_blindly(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
-    if isinstance(write, TakeBack) and item is not None:
-        return perform(write, write.sealed._replace(role=Role.STANDBY), shape)
-    return perform(write, item, shape)
-
-
-def travels(side: Side, before: Item | None, after: Item) -> bool:
-    return is_fence(after) or REAL.travels(side, before, after)
-
-
-def planted(rules: type[OwnershipRules]) -> Code:
-    def make(mapping: Mapping, rounds: int) -> OwnershipRules:
-        return rules(mapping, rounds=rounds)
-
-    return REAL._replace(rules=make)
-
-
-GIVE_BACK = {
-    "no fence": REAL._replace(stores=lambda write: not isinstance(write, Fence)),
-    "help from the fence's image": planted(HelpsFromTheFence),
-    "a fence's record is applied": REAL._replace(travels=travels),
-    "a blind way back": REAL._replace(perform=takes_back_blindly),
-    "back below the other side's version": planted(TakesBackBelow),
-}
-PLANTED = GIVE_BACK | {
-    "transfer copies role": REAL._replace(carried=copies_role),
-    "transfer replaces the row": REAL._replace(carried=replaces_the_row),
-    "unfenced transfer": REAL._replace(judge=unfenced),
-    "tombstones expire": REAL._replace(tombstones_expire=True),
-    "no seal": REAL._replace(stores=lambda write: not isinstance(write, Seal | SealAbsent)),
-    "generation not fenced": REAL._replace(perform=generation_not_fenced),
-    "version not fenced": REAL._replace(perform=version_not_fenced),
-    "no re-seal": planted(WithoutReseal),
-    "help from the higher version": planted(HelpsFromTheHigherVersion),
-    "recent set not checked": REAL._replace(perform=recent_set_not_checked),
-    "tombstone forgets the recent set": REAL._replace(perform=tombstone_forgets_the_recent_set),
-}
 
 
 @pytest.mark.parametrize("bug", PLANTED)

@@ -1,6 +1,6 @@
 """`make simulate SEEDS=1000`: plays seeds on all cores; tells the first failure as a story, made small.
 
-python -m simulation [--seeds 1000] [--first 0] [--workers 2] [--story] [--whole]
+python -m simulation [--seeds 1000] [--first 0] [--workers 2] [--story] [--whole] [--planted NAME] [--table]
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
+from simulation.found import write_table
+from simulation.planted import PLANTED
 from simulation.play import REAL, Code, Played, play
 from simulation.script import Script, script_of, smaller
 
 SHOWN: int = 120
 
 
-def brief(seed: int) -> tuple[int, str, int, int, int]:
+def brief(planted: str, seed: int) -> tuple[int, str, int, int, int]:
     """Play a seed; return it, the broken promise, the faults, the calls and the operations."""
-    played = play(script_of(seed))
+    played = play(script_of(seed), PLANTED[planted] if planted else REAL)
     return seed, played.broken, played.faults, played.calls, played.operations
 
 
@@ -49,16 +52,21 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--story", action="store_true", help="tell the story of the first seed, whatever its end")
     parser.add_argument("--whole", action="store_true", help="don't make a failing seed smaller")
+    parser.add_argument("--planted", default="", help="a fault to plant, by its name in `planted.py`")
+    parser.add_argument("--table", action="store_true", help="look for each planted fault, and write the table")
     wanted = parser.parse_args(None if arguments is None else list(arguments))
+    code = PLANTED[wanted.planted] if wanted.planted else REAL
+    if wanted.table:
+        return write_table(range(wanted.first, wanted.first + wanted.seeds), wanted.workers)
     if wanted.story:
-        played = play(script_of(wanted.first))
+        played = play(script_of(wanted.first), code)
         print(played.story.told(), f"\n{played.broken or 'every promise was kept'}")
         return bool(played.broken)
     began_s, failed = time.monotonic(), []
     faults = calls = operations = 0
     seeds = range(wanted.first, wanted.first + wanted.seeds)
     with ProcessPoolExecutor(wanted.workers) as pool:
-        for seed, broken, *counts in pool.map(brief, seeds, chunksize=4):
+        for seed, broken, *counts in pool.map(partial(brief, wanted.planted), seeds, chunksize=4):
             faults, calls, operations = faults + counts[0], calls + counts[1], operations + counts[2]
             if broken:
                 failed.append(seed)
@@ -70,7 +78,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     )
     if failed:
         script = script_of(failed[0])
-        played = play(script) if wanted.whole else shrunk(script)
+        played = play(script, code) if wanted.whole else shrunk(script, code)
         print(f"\nseed {failed[0]}, {played.script}\n{played.story.told(SHOWN)}\n{played.broken}")
     return bool(failed)
 

@@ -10,7 +10,7 @@ import asyncio
 import random
 from typing import Any, Final
 
-from crossfade.adapters.memory.control import MemoryDeadLetters, MemoryJournal, MemoryReports
+from crossfade.adapters.memory.control import MemoryJournal, MemoryReports
 from crossfade.contracts.report import Report
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import CrossfadeError
@@ -28,24 +28,12 @@ from replicator.sender import Sender
 from replicator.tally import Tally
 from simulation.ground import FEED, STREAMS, Ground
 from simulation.network import Process
+from simulation.places import Checkpoints
 from simulation.pods import Trusting
 
 SETTLE_S: Final = 3.0
-POLL_S: Final = 0.3
-REPORT_S: Final = 0.5
-
-
-class Checkpoints:
-    """Where consumers store their places."""
-
-    def __init__(self, kept: dict[tuple[str, str], str]) -> None:
-        self._kept = kept
-
-    async def get(self, role: str, shard: str) -> str | None:
-        return self._kept.get((role, shard))
-
-    async def put(self, role: str, shard: str, place: str) -> None:
-        self._kept[role, shard] = place
+POLL_S: Final = 0.8
+REPORT_S: Final = 1.0
 
 
 class Reader:
@@ -83,10 +71,10 @@ class Consumer:
     """Reads all shards of a stream in one role."""
 
     def __init__(self, process: Process, ground: Ground, role: str, side: Side, pipeline: Pipeline) -> None:
-        self.process, self.ground, self.role, self.pipeline = process, ground, role, pipeline
+        self.process, self.ground, self.role, self.side, self.pipeline = process, ground, role, side, pipeline
         self.stream = STREAMS[side]
         self.streams = process.far(ground.aws)
-        self.checkpoints = process.far(Checkpoints(ground.checkpoints))
+        self.checkpoints = process.far(Checkpoints(ground, side))
         self.dice = random.Random(f"consumer {process.name} {role} {ground.script.seed}")
         self._reports = process.far(MemoryReports(ground.store))
         self.readers: list[Reader] = []
@@ -146,10 +134,10 @@ class Consumer:
 class Replicator:
     """One life of a replicator in one direction; `run` returns when the migration needs it no more."""
 
-    def __init__(self, process: Process, ground: Ground, direction: Direction, kind: type[Consumer] = Consumer) -> None:
+    def __init__(self, process: Process, ground: Ground, direction: Direction) -> None:
         self._process, self._ground, self._direction = process, ground, direction
         source, target = (process.far(ground.tables[side]) for side in (direction.source, direction.target))
-        self._letters = process.far(MemoryDeadLetters(ground.store))
+        self._letters = process.far(ground.letters)
         self._watch = PhaseWatch(process.far(MemoryJournal(ground.store, who=process.name, now_us=process.wall_us)))
         self._target = target
         self.pipeline = ApplyPipeline(
@@ -162,10 +150,10 @@ class Replicator:
             now_us=process.wall_us,
             strays_since_us=lambda: persist(lambda: self._watch.strays_since_us(direction.source)),
         )
-        self._consumer = kind(process, ground, direction.value, direction.source, self.pipeline)
+        self.consumer = Consumer(process, ground, direction.value, direction.source, self.pipeline)
 
     async def run(self) -> None:
-        role, admin = self._direction.value, self._process.far(self._ground.aws)
+        role, admin = self._direction.value, self._process.far(self._ground.aws, steady=True)
         while True:
             try:
                 phase = (await self._watch.look()).phase
@@ -174,7 +162,7 @@ class Replicator:
             except CrossfadeError:
                 pass
             await asyncio.sleep(0.5)
-        await self._consumer.start()
+        await self.consumer.start()
         complete_s: float | None = None
         while True:
             await asyncio.sleep(0.5)
@@ -187,16 +175,17 @@ class Replicator:
                 continue
             if complete_s is None:
                 complete_s = self._process.monotonic()
-            if self._consumer.is_drained(complete_s):
+            if self.consumer.is_drained(complete_s):
                 return
 
 
 class Feed:
     """One life of the feed, which reads both streams."""
 
-    def __init__(self, process: Process, ground: Ground, kind: type[Consumer] = Consumer) -> None:
-        self._consumers = [
-            kind(process, ground, f"feed-{side.value}", side, self._pipeline(process, ground, side)) for side in Side
+    def __init__(self, process: Process, ground: Ground) -> None:
+        self.consumers = [
+            Consumer(process, ground, f"feed-{side.value}", side, self._pipeline(process, ground, side))
+            for side in Side
         ]
 
     def _pipeline(self, process: Process, ground: Ground, side: Side) -> FeedPipeline:
@@ -205,11 +194,11 @@ class Feed:
             side,
             publisher=process.far(ground.aws),
             stream=FEED,
-            letters=process.far(MemoryDeadLetters(ground.store)),
+            letters=process.far(ground.letters),
             now_us=process.wall_us,
         )
 
     async def run(self) -> None:
-        for each in self._consumers:
+        for each in self.consumers:
             each.process.spawn(each.start())
         await asyncio.get_running_loop().create_future()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from controller.build import parity_of
@@ -15,7 +16,6 @@ from controller.service import assemble
 from controller.settings import ControllerSettings
 from controller.world import World
 from crossfade.adapters.memory.control import (
-    MemoryDeadLetters,
     MemoryHeartbeats,
     MemoryJournal,
     MemoryLease,
@@ -25,6 +25,7 @@ from crossfade.adapters.memory.control import (
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.machine import OwnershipRules
+from crossfade.core.parity.classes import Difference
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.clocks import Skew, skew_of
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
@@ -33,17 +34,18 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime.ownership import Ownership
 from engagement_migration import MAPPING
-from simulation.ground import STREAMS, Ground
+from simulation.ground import STREAMS, Ground, Journal
 from simulation.network import Process
 from verifier.both import BothTables
 from verifier.lags import Crossings, Unreplicated
 from verifier.passes import Passes
+from verifier.repair import Repairer
 from verifier.report import Reporter
 from verifier.settings import Settings as VerifierSettings
 
 TICK_S: Final = 0.25
 LEASE_S: Final = 2.0
-TAIL_S: Final = 0.5
+TAIL_S: Final = 1.2
 
 SETTINGS: Final[dict[str, Any]] = {
     "bucket": "exports",
@@ -52,7 +54,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "marker_s": 3,
     "marker_poll_s": 0.2,
     "probe_s": 1,
-    "evidence_s": 0.5,
+    "evidence_s": 0.7,
     "facts_s": 1,
     "sweep_rest_s": 0.5,
     "helped_after_s": 2,
@@ -91,7 +93,7 @@ class Controller:
         ground: Ground,
         verifier: Callable[[], Verifier | None],
         settings: ControllerSettings,
-        rules: type[OwnershipRules] = OwnershipRules,
+        rules: OwnershipRules,
     ) -> None:
         self._process, self._ground, self._verifier = process, ground, verifier
         store, far = ground.store, process.far
@@ -105,18 +107,18 @@ class Controller:
             excluded=excluded.__contains__,
             wall_us=process.wall_us,
         )
-        ownership._rules = rules(MAPPING)
+        ownership._rules = rules
         self.world = World(
             settings=settings,
             mapping=MAPPING,
-            journal=far(MemoryJournal(store, who=process.name, lease=self._lease, now_us=process.wall_us)),
+            journal=far(Journal(ground, process, self._lease)),
             board=far(MemoryStatusBoard(store)),
             heartbeats=far(MemoryHeartbeats(store, monotonic=process.monotonic)),
             reports=far(MemoryReports(store)),
-            letters=far(MemoryDeadLetters(store)),
-            admin=far(ground.aws),
-            objects=far(ground.aws),
-            metrics=far(ground.aws),
+            letters=far(ground.letters),
+            admin=far(ground.aws, steady=True),
+            objects=far(ground.aws, steady=True),
+            metrics=far(ground.aws, steady=True),
             parity=self._parity,
             ask_for_pass=self._ask_for_pass,
             flags=far(ground.flags),
@@ -152,7 +154,7 @@ class Controller:
             return
         beating = self._process.spawn(self._beat(lease))
         try:
-            ctx, driver = assemble(self.world)
+            ctx, driver = self.assembled()
             await driver.recover()
             self.ctx, self.driver, phase = ctx, driver, None
             while not beating.done():
@@ -168,6 +170,10 @@ class Controller:
                 await asyncio.sleep(TICK_S)
         finally:
             beating.cancel()
+
+    def assembled(self) -> tuple[Context, Driver]:
+        """Put the state machine together."""
+        return assemble(self.world)
 
     async def _beat(self, lease: Any) -> None:
         while True:
@@ -205,6 +211,15 @@ class Controller:
     def _skew(self) -> Skew | None:
         wall_s = self._process.wall_s()
         return skew_of(math.floor(self._ground.network.now_us() / 1e6), wall_s, wall_s)
+
+
+REPAIRED: Final = (
+    Difference.STUCK,
+    Difference.DIVERGED,
+    Difference.MISSING,
+    Difference.EXTRA,
+    Difference.AHEAD,
+)
 
 
 class StreamTail:
@@ -248,7 +263,7 @@ class Verifier:
     """One life of a verifier process."""
 
     def __init__(self, process: Process, ground: Ground, settings: VerifierSettings) -> None:
-        self._process, network = process, ground.network
+        self.process, network = process, ground.network
         tables = {side: process.far(table) for side, table in ground.tables.items()}
         both = BothTables(MAPPING, tables[Side.LEGACY], tables[Side.NEW])
         self.passes = Passes(
@@ -260,6 +275,13 @@ class Verifier:
             wall_us=process.wall_us,
         )
         self.tails = {side: StreamTail(process, ground, side, self.passes) for side in Side}
+        self.repairer = Repairer(
+            both,
+            tables,
+            process.far(MemoryJournal(ground.store, who=process.name, now_us=process.wall_us)),
+            self.passes,
+            now_us=process.wall_us,
+        )
         unreplicated = dict.fromkeys(Side, Unreplicated(None, "not asked"))
         self.report = Reporter(
             self.passes,
@@ -273,8 +295,16 @@ class Verifier:
 
     async def run(self) -> None:
         for tail in self.tails.values():
-            self._process.spawn(tail.run())
+            self.process.spawn(tail.run())
         await self.passes.run()
+
+    async def repair(self) -> str:
+        """Repair what the last pass found wrong, as `POST /repairs` does; say what became of it."""
+        keys = [key for found in REPAIRED for key in self.passes.keys_of(found, 100)]
+        if not keys:
+            return ""
+        steps = await self.repairer.plan(keys)
+        return ", ".join(str(each["outcome"]) for each in await self.repairer.carry_out(steps))
 
 
 class Operator:
@@ -282,8 +312,21 @@ class Operator:
 
     PATIENCE_S: Final = 300.0
 
-    def __init__(self, ground: Ground, waiting_for: Callable[[], str]) -> None:
-        self._ground, self._waiting_for = ground, waiting_for
+    def __init__(self, ground: Ground, waiting_for: Callable[[], str], verifier: Callable[[], Verifier | None]) -> None:
+        self._ground, self._waiting_for, self._verifier = ground, waiting_for, verifier
+
+    async def tend(self) -> None:
+        """After an accident: repair what differs, and discard the letters that wait for a decision."""
+        while True:
+            await asyncio.sleep(4.0)
+            verifier = self._verifier()
+            if verifier is not None:
+                with suppress(CrossfadeError, asyncio.CancelledError):
+                    if done := await verifier.process.call(verifier.repair()):
+                        self._ground.story.tell("operator", f"has rows repaired: {done}")
+            for letter in await self._ground.letters.all():
+                self._ground.story.tell("operator", f"discards a letter: {letter.reason}")
+                await self._ground.letters.remove(letter)
 
     async def run(self) -> None:
         journal = self._ground.store.journal
@@ -310,6 +353,8 @@ class Operator:
             self._ground.story.tell("operator", f"{ask} is {outcome['outcome']}: {outcome.get('because', '')}")
             if outcome["outcome"] == "done":
                 return
+            if "can't move" in str(outcome.get("because")) and verb == "complete":
+                await self._ask("cutover")  # keys that were given back are taken up again
             await asyncio.sleep(1.0)
         raise AssertionError(f"the controller refuses to {ask}")
 

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 
+from crossfade.adapters.kinesis import StreamRecord
 from crossfade.adapters.memory.admin import MemoryAws
-from crossfade.adapters.memory.control import ControlStore
+from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal, MemoryLease
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
+from crossfade.contracts.journal import Entry
+from crossfade.contracts.letter import DeadLetter
+from crossfade.core.migration.phases import Phase
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.protocol.keyed.events import PublishedEvent
+from crossfade.core.protocol.keyed.item import MV, Item, generation_of, is_active, is_fence, is_held_out, version_of
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.writes import Answer, Applied, Operate, OperateAndTrim, Write
 from crossfade.core.replication.change import decode_change
+from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.image import Image, number, of_number
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -29,7 +36,7 @@ from engagement_api.operations import BALANCE, points_of
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
 from engagement_migration.samples import STRANGERS, legacy_wallet
-from simulation.network import Network
+from simulation.network import Network, Process
 from simulation.script import Script
 from simulation.story import Broken
 
@@ -68,6 +75,53 @@ class Table(MemoryTable):
             self.ground.written.append(key)
 
 
+class Stray(NamedTuple):
+    """A write outside the protocol, which has to be named: the journal had its entry into DUAL_WRITE by then."""
+
+    side: Side
+    key: Key
+    committed_us: int
+
+
+class Letters(MemoryDeadLetters):
+    """The dead letters, which remember each one that was ever parked."""
+
+    def __init__(self, store: ControlStore) -> None:
+        super().__init__(store)
+        self.ever: set[tuple[Key, int]] = set()
+
+    async def park(self, letter: DeadLetter) -> None:
+        await super().park(letter)
+        self.ever.add((letter.key, letter.committed_us))
+
+
+class Flags(MemoryFlags):
+    """The flags, which tell when they changed."""
+
+    ground: Ground
+
+    async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
+        before = self.current().document
+        await super().publish(document, dual_write=dual_write)
+        if document != before:
+            self.ground.flags_changed_s = self.ground.network.loop.time()
+            self.ground.story.tell("flags", f"{document}")
+
+
+class Journal(MemoryJournal):
+    """The journal, which has the ground looked at when a phase begins."""
+
+    def __init__(self, ground: Ground, process: Process, lease: MemoryLease | None = None) -> None:
+        super().__init__(ground.store, who=process.name, lease=lease, now_us=process.wall_us)
+        self._ground = ground
+
+    async def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
+        entry = await super().append(kind, body)
+        if kind == "phase":
+            self._ground.network.watched(lambda: self._ground.check_phase(Phase(body["to"])))
+        return entry
+
+
 class Aws(MemoryAws):
     """AWS whose tables send their records late, twice and out of order, to streams of several shards."""
 
@@ -80,6 +134,8 @@ class Aws(MemoryAws):
         self.script = ground.script
         self._dice = random.Random(f"records {self.script.seed}")
         self._on_their_way: dict[str, list[int]] = {}
+        self.told: list[PublishedEvent] = []
+        self.told_ids: set[bytes] = set()
 
     def record(self, table: str, payload: bytes) -> None:
         for (name, arn), status in self._destinations.items():
@@ -110,6 +166,16 @@ class Aws(MemoryAws):
         waiting = self._on_their_way.get(table)
         return (self._now_us() - min(waiting)) / 1e6 if waiting else 0.0
 
+    def shard(self, stream: str, shard_id: str) -> list[StreamRecord]:
+        """Return a shard's records."""
+        return self._shards[stream][int(shard_id.rpartition("-")[2])]
+
+    def take(self, name: str, partition_key: str, data: bytes) -> None:
+        super().take(name, partition_key, data)
+        if name == FEED:
+            self.told.append(decode_published(data))
+            self.told_ids.add(self.told[-1].event.transaction_id)
+
     def captures(self, table: str) -> bool:
         """Say whether a table's change records go to a stream."""
         return any(name == table and status == "ACTIVE" for (name, _), status in self._destinations.items())
@@ -123,7 +189,7 @@ class Ground:
         to_tell: those among them that the feed has to tell of: there was a stream by then.
         operations: by transaction id.
         quiet: nothing is checked yet: rows are being seeded or imported.
-        erased: keys whose history a stray took away.
+        strayed: keys that somebody wrote to outside the protocol.
     """
 
     def __init__(self, script: Script, network: Network, table: type[Table] = Table) -> None:
@@ -136,14 +202,16 @@ class Ground:
         self.aws.begin(self)
         self.tables = {side: self._table(table, side) for side in Side}
         self.aws._tables = {MAPPING.shape(side).table: each for side, each in self.tables.items()}
-        self.store, self.flags, self.marks = ControlStore(), MemoryFlags(), MemoryMarks()
+        self.store, self.flags, self.marks = ControlStore(), Flags(), MemoryMarks()
+        self.flags.ground, self.flags_changed_s = self, float("-inf")
+        self.letters, self.strays = Letters(self.store), list[Stray]()
         self.checkpoints: dict[tuple[str, str], str] = {}
         self.applied: Counter[bytes] = Counter()
         self.to_tell: Counter[bytes] = Counter()
         self.operations: dict[bytes, Operation] = {}
         self.truth: dict[Key, Truth] = {}
         self.versions: dict[tuple[Side, Key], int] = {}
-        self.erased: set[Key] = set()
+        self.strayed: set[Key] = set()
         self.strangers: dict[Key, Image] = {}
         self.keys = [wallet_key(f"u{n}", "chan") for n in range(script.keys)]
         self._seed()
@@ -234,6 +302,14 @@ class Ground:
                 raise Broken(f"the version of {key.decode()} fell in {each.value}: {items}")
             self.versions[each, key] = version
 
+    def check_phase(self, phase: Phase) -> None:
+        """When BAKING or COMPLETE begins, no row is left behind."""
+        if phase in {Phase.BAKING, Phase.COMPLETE}:
+            for key in self.keys:
+                legacy = self.tables[Side.LEGACY].item(key)
+                if legacy is not None and is_active(legacy, Side.LEGACY) and not is_held_out(legacy):
+                    raise Broken(f"{phase.value} begins, and {key.decode()} is left behind: {legacy}")
+
     def _sealed(self, key: Key, items: dict[Side, Item | None]) -> Side:
         generations = {side: generation_of(item) for side, item in items.items()}
         if generations[Side.LEGACY] == generations[Side.NEW]:
@@ -258,6 +334,35 @@ class Ground:
         image, balance = legacy.images[key], MAPPING.shape(Side.LEGACY).own(BALANCE)
         self.truth[key] = Truth(self.truth[key].balance + amount, exists=True)
         legacy.put(image | {balance: of_number(number(image[balance]) + amount)})
+        self._strayed(Side.LEGACY, key)
         self.story.tell("old release", f"adds {amount} to {key.decode()}")
         self.network.watched(self.check)
         return True
+
+    def accident(self, key: Key, ahead: int) -> bool:
+        """Change a standby row: as a zombie that gets ahead of its owner, or (0) as one who knows no versions."""
+        for side, table in self.tables.items():
+            item, other = table.item(key), self.tables[side.other].item(key)
+            plain = item is None or item.version is None or item.deleted or is_active(item, side)
+            if plain or item is None or not is_active(other, side.other) or other is None:
+                continue
+            changed = {MAPPING.shape(side).own(BALANCE): of_number(777), MV: of_number((item.version or 0) + ahead)}
+            table.put(table.images[key] | changed)
+            self.story.tell("a stray", f"overwrites {key.decode()}, a standby in {side.value}, {ahead} ahead")
+            self.strayed.add(key)
+            if not ahead:
+                self._strayed(side, key)
+            self.network.watched(self.check)
+            return True
+        return False
+
+    def _strayed(self, side: Side, key: Key) -> None:
+        self.strayed.add(key)
+        if any("strays_since_us" in each.body for each in self.store.journal):
+            self.strays.append(Stray(side, key, self._last_us))
+
+    def check_strays(self) -> None:
+        """Each stray is in a letter, or was carried over with a later one, whose letter names it."""
+        for stray in self.strays:
+            if not any(key == stray.key and at_us >= stray.committed_us for key, at_us in self.letters.ever):
+                raise Broken(f"no letter names the stray on {stray.key.decode()} in {stray.side.value}")

@@ -45,12 +45,13 @@ class Process:
         name: of the process, with the number of its life.
         dead: it was killed: nothing that it left behind may reach anything.
         on_crash: told of an error that a task of its own died of.
+        outdated: it is of a release whose activations the new table refuses for good (ADR 0014).
         skew_s: by how much its wall clock is ahead of AWS's.
     """
 
     def __init__(self, network: Network, name: str, skew_s: float) -> None:
         self.network, self.name, self.skew_s = network, name, skew_s
-        self.dead = False
+        self.dead = self.outdated = False
         self.tasks: set[asyncio.Task[Any]] = set()
         self.on_crash: Callable[[BaseException], None] = lambda _error: None
         self._booted_s = network.loop.time() - network.dice.uniform(10, 1000)
@@ -89,16 +90,18 @@ class Process:
         for task in list(self.tasks):
             task.cancel()
 
-    def far(self, target: Any) -> Any:
-        """Return a port of a store, as this process reaches it."""
-        return Far(self, target)
+    def far(self, target: Any, *, steady: bool = False) -> Any:
+        """Return a port of a store, as this process reaches it; `steady` where a client retries by itself, as botocore
+        does, so that calls only take longer.
+        """
+        return Far(self, target, steady)
 
 
 class Far:
     """A port whose calls travel over the network."""
 
-    def __init__(self, process: Process, target: Any) -> None:
-        self._process, self._target = process, target
+    def __init__(self, process: Process, target: Any, steady: bool) -> None:
+        self._process, self._target, self._steady = process, target, steady
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
@@ -107,7 +110,7 @@ class Far:
         process, network = self._process, self._process.network
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return await network.call(process, name, found, args, kwargs)
+            return await network.call(process, name, found, args, kwargs, steady=self._steady)
 
         setattr(self, name, call)
         return call
@@ -161,13 +164,21 @@ class Network:
         return ""
 
     async def call(
-        self, process: Process, name: str, method: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: Any
+        self,
+        process: Process,
+        name: str,
+        method: Callable[..., Coroutine[Any, Any, Any]],
+        args: Any,
+        kwargs: Any,
+        *,
+        steady: bool = False,
     ) -> Any:
         """Send a request; return its answer, or raise what the port may raise."""
         if process.dead:
             raise asyncio.CancelledError
         self.calls += 1
-        fault = self.fault("lost", "unanswered", "late", *(("throttled",) if name in DATA_PLANE else ()))
+        kinds = ("late",) if steady else ("lost", "unanswered", "late", *(("throttled",) if name in DATA_PLANE else ()))
+        fault = self.fault(*kinds)
         if fault:
             self.story.tell(process.name, f"{name} {_brief(args)}: {fault}")
         result = await self._sent(name, method, args, kwargs, fault)
@@ -180,8 +191,8 @@ class Network:
     ) -> asyncio.Future[Any]:
         """Send a request on its way; return where its answer will be. Nobody can call it back."""
         dice, loop = self.dice, self.loop
-        there_s, back_s = dice.uniform(0.0005, 0.006), dice.uniform(0.0005, 0.006)
-        silence_s = dice.uniform(0.05, 0.8)
+        there_s, back_s = self._way_s(), self._way_s()
+        silence_s = dice.uniform(0.05, 0.5)
         answered: asyncio.Future[Any] = loop.create_future()
 
         def answer(result: Any, error: BaseException | None) -> None:
@@ -199,7 +210,11 @@ class Network:
             except Exception as raised:
                 error = raised
             self.watched(self.after)
-            if fault != "unanswered":
+            if fault == "unanswered":
+                return
+            if dice.random() < 0.5:
+                answer(result, error)
+            else:
                 loop.call_later(back_s, answer, result, error)
 
         if fault != "lost":
@@ -207,6 +222,10 @@ class Network:
         if fault in ("lost", "unanswered"):
             loop.call_later(silence_s, answer, None, StoreUnavailable("no answer: outcome unknown"))
         return answered
+
+    def _way_s(self) -> float:
+        """Roll how long one way takes: mostly some milliseconds, now and then some tens."""
+        return self.dice.uniform(0.01, 0.08) if self.dice.random() < 0.12 else self.dice.uniform(0.0005, 0.006)
 
     def _performed(
         self, name: str, method: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: Any, fault: str

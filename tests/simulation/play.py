@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -15,14 +16,16 @@ from typing import Any, Final
 import structlog
 
 from controller.settings import ControllerSettings
+from crossfade.contracts.letter import STRAY
+from crossfade.core.mapping.interface import Mapping
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.protocol.keyed.item import is_active
-from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Direction, Side
-from simulation.consumers import Consumer, Feed, Replicator
+from engagement_migration import MAPPING
+from simulation.consumers import Feed, Replicator
 from simulation.control import SETTINGS, VERIFIER, Controller, Operator, Verifier
-from simulation.ground import FEED, Ground, Table
+from simulation.ground import Ground, Table
 from simulation.loop import VirtualLoop
 from simulation.network import Network, Process
 from simulation.pods import Book, Client, Pod
@@ -37,21 +40,28 @@ AFTER_S: Final = 3.0
 """Clients go on for so long after COMPLETE."""
 
 
+def _real_rules(mapping: Mapping) -> OwnershipRules:
+    return OwnershipRules(mapping)
+
+
 @dataclass(frozen=True)
 class Code:
-    """What is played: the real code, unless a fault is planted.
+    """What is played: the real code, unless a fault is planted (`planted`).
 
     Attributes:
         table: what both tables are.
         rules: what pods and the sweeper decide by.
-        consumer: what reads streams.
-        adjust: changes a stage before the play begins.
+        pod, replicator, feed, controller: made for each life of such a process.
+        meanwhile: goes on beside everything else.
     """
 
     table: type[Table] = Table
-    rules: type[OwnershipRules] = OwnershipRules
-    consumer: type[Consumer] = Consumer
-    adjust: Callable[[Stage], None] = lambda _stage: None
+    rules: Callable[[Mapping], OwnershipRules] = _real_rules
+    pod: type[Pod] = Pod
+    replicator: type[Replicator] = Replicator
+    feed: type[Feed] = Feed
+    controller: type[Controller] = Controller
+    meanwhile: Callable[[Ground], Coroutine[Any, Any, None]] | None = None
 
 
 REAL: Final = Code()
@@ -101,8 +111,7 @@ class Stage:
         self.processes: dict[str, Process] = {}
         self._dice = random.Random(f"stage {script.seed}")
         self.ended: set[str] = set()
-        self.over = False
-        code.adjust(self)
+        self.over = self._updated = False
 
     # Processes.
 
@@ -111,6 +120,7 @@ class Stage:
         self._lives[name] += 1
         skew_s = self._dice.uniform(-1, 1) * self.script.faults.skew_s
         process = Process(self.network, f"{name}.{self._lives[name]}", skew_s)
+        process.outdated = not self._updated and name in {f"pod-{n}" for n in range(self.script.outdated)}
         self.processes[name] = process
         self.story.tell(process.name, "starts")
         process.spawn(self._living(name, process))
@@ -138,19 +148,21 @@ class Stage:
     async def _role(self, name: str, process: Process) -> None:
         ground, code = self.ground, self.code
         if name.startswith("pod-"):
-            pod = Pod(process, ground, code.rules)
+            pod = code.pod(process, ground, code.rules(MAPPING))
             self.pods[int(name[4:])] = pod
             await pod.run()
         elif name == "feed":
-            await Feed(process, ground, code.consumer).run()
+            await code.feed(process, ground).run()
         elif name == "verifier":
             self.verifier = Verifier(process, ground, settings()[1])
             await self.verifier.run()
         elif name == "controller":
-            self.controller = Controller(process, ground, self._verifier_now, settings()[0], code.rules)
+            rules = code.rules(MAPPING)
+            chosen = settings()[0].model_copy(update={"shards": self.script.shards})
+            self.controller = code.controller(process, ground, self._verifier_now, chosen, rules)
             await self.controller.run()
         else:
-            await Replicator(process, ground, Direction(name), code.consumer).run()
+            await code.replicator(process, ground, Direction(name)).run()
 
     def _verifier_now(self) -> Verifier | None:
         process = self.processes["verifier"]
@@ -175,9 +187,13 @@ class Stage:
             self.start(name)
         clients = [Client(f"client-{n}", self.ground, self.pods, self.book) for n in range(script.clients)]
         calling = [loop.create_task(each.run()) for each in clients]
-        operator = Operator(self.ground, self._waiting_for)
+        operator = Operator(self.ground, self._waiting_for, self._verifier_now)
         asking = loop.create_task(operator.run())
-        others = [loop.create_task(each) for each in (self._killing(names), self._flushing(), self._straying())]
+        others = [loop.create_task(each) for each in self._weather(names)]
+        if script.accidents:
+            others.append(loop.create_task(operator.tend()))
+        if self.code.meanwhile is not None:
+            others.append(loop.create_task(self.code.meanwhile(self.ground)))
         try:
             await asyncio.wait({asking}, timeout=LONGEST_S)
             if not asking.done():
@@ -199,6 +215,9 @@ class Stage:
             for each in (asking, *others, *calling):
                 each.cancel()
 
+    def _weather(self, names: list[str]) -> list[Coroutine[Any, Any, None]]:
+        return [self._killing(names), self._updating(), self._flushing(), self._straying(), self._accidents()]
+
     def _waiting_for(self) -> str:
         driver = self.controller.driver if self.controller else None
         return driver.waiting_for if driver is not None else "a controller"
@@ -208,9 +227,25 @@ class Stage:
         if not mean_s:
             return
         while True:
-            await asyncio.sleep(self._dice.expovariate(1 / mean_s))
+            pause_s = self._dice.expovariate(1 / mean_s)
+            rush_s = self.ground.flags_changed_s
+            while pause_s > 0:
+                await asyncio.sleep(min(pause_s, 0.5))
+                pause_s -= 0.5
+                if self.ground.flags_changed_s != rush_s:  # while keys change hands, a kill tells most
+                    pause_s = min(pause_s, self._dice.uniform(0, 1.5))
+                    rush_s = self.ground.flags_changed_s
             if self.network.fault("kill"):
                 self.kill(self._dice.choice(names))
+
+    async def _updating(self) -> None:
+        """Put pods of the next release in the place of outdated ones, while keys move."""
+        while not self.ground.flags.current().document.share:  # noqa: ASYNC110 - in virtual time a look costs nothing
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(self._dice.uniform(6, 25))
+        self._updated = True
+        for number in range(min(self.script.outdated, self.script.pods)):
+            self.kill(f"pod-{number}", say="makes way for the next release")
 
     async def _flushing(self) -> None:
         mean_s = self.script.faults.flushes_s
@@ -223,6 +258,14 @@ class Stage:
             await asyncio.sleep(self._dice.uniform(5, 20))
             self.ground.stray(self._dice.choice(self.ground.keys), 1 + self._dice.randrange(9))
 
+    async def _accidents(self) -> None:
+        for _ in range(self.script.accidents):
+            await asyncio.sleep(self._dice.uniform(3, 12))
+            for _ in range(20):
+                if self.ground.accident(self._dice.choice(self.ground.keys), self._dice.choice((0, 1, 5))):
+                    break
+                await asyncio.sleep(1.0)
+
     async def _drained(self) -> None:
         """Wait until the feed has told everything, and both appliers are done."""
         loop = self.network.loop
@@ -233,10 +276,7 @@ class Stage:
                 return
 
     def _untold(self) -> set[bytes]:
-        return set(self.ground.to_tell) - {each.event.transaction_id for each in self.told()}
-
-    def told(self) -> list[Any]:
-        return [decode_published(each.data) for each in self.ground.aws.records(FEED)]
+        return set(self.ground.to_tell) - self.ground.aws.told_ids
 
     # The end.
 
@@ -254,12 +294,14 @@ class Stage:
             if ground.applied[transaction_id]:
                 raise Broken(f"refused, and applied: {transaction_id.hex()}")
         self._check_feed()
-        waiting = [each for each in ground.store.letters.values() if not each.settled]
+        ground.check_strays()
+        # An accident at the very end leaves its letter to the operator; nothing else may leave one.
+        waiting = [each for each in ground.store.letters.values() if not each.settled and each.code != STRAY]
         if waiting:
             raise Broken(f"{len(waiting)} letters are left: {waiting[0]}")
 
     def _check_feed(self) -> None:
-        told = {(each.key, each.version, each.index): each for each in self.told()}
+        told = {(each.key, each.version, each.index): each for each in self.ground.aws.told}
         mine = [each for each in told.values() if each.key in self.ground.truth]
         ids = Counter(each.event.transaction_id for each in mine)
         if missing := self.ground.to_tell - ids:
@@ -269,7 +311,7 @@ class Stage:
         for key in self.ground.keys:
             chain = sorted((each for each in mine if each.key == key), key=lambda each: each.version)
             links = [each.previous for each in chain[1:]]
-            if key not in self.ground.erased and links != [each.version for each in chain[:-1]]:
+            if links != [each.version for each in chain[:-1]]:
                 raise Broken(f"a gap in the feed of {key.decode()}: {chain}")
 
 
@@ -293,11 +335,16 @@ def play(script: Script, code: Code = REAL) -> Played:
     """Play a script to its end, or to the first promise that is broken."""
     random.seed(f"jitter {script.seed}")
     loop = VirtualLoop()
+    collects = gc.isenabled()
+    gc.disable()  # a play is short, and a fifth of its time would go into looking for garbage
     with _quietly():
         try:
             return _played(script, code, loop)
         finally:
             _close(loop)
+            if collects:
+                gc.enable()
+                gc.collect()
 
 
 def _played(script: Script, code: Code, loop: VirtualLoop) -> Played:

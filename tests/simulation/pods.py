@@ -11,6 +11,7 @@ from crossfade.adapters.memory.control import MemoryHeartbeats, MemoryReports
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.protocol.keyed.events import Event, encode_event
 from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Unfit, Write
 from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -25,12 +26,14 @@ from engagement_api.points import Points, Wallet
 from engagement_api.pulse import Pulse
 from engagement_api.refusals import InsufficientPoints, TransactionExpired, Unavailable, WalletNotFound
 from engagement_migration import MAPPING
-from simulation.ground import Ground
+from simulation.ground import Ground, Table
 from simulation.network import Process
 from simulation.story import Broken
 
 LEASE_S: Final = 3.0
 OPERATION_S: Final = 1.2
+RUSH_S: Final = 1.2
+RUSH_PAUSE_S: Final = 0.07
 PATIENCE_S: Final = 6.0
 """How long a client tries one operation before it gives it up as unknown."""
 
@@ -62,9 +65,11 @@ class PodFlags:
 class Pod:
     """One life of an API pod."""
 
-    def __init__(self, process: Process, ground: Ground, rules: type[OwnershipRules] = OwnershipRules) -> None:
+    def __init__(self, process: Process, ground: Ground, rules: OwnershipRules) -> None:
         self.process, self._ground = process, ground
         tables = {side: process.far(table) for side, table in ground.tables.items()}
+        if process.outdated:
+            tables[Side.NEW] = process.far(Refusing(ground.tables[Side.NEW]))
         self._flags = PodFlags(process, ground)
         self._epochs = Epochs(self._flags)
         self._pulse = Pulse(
@@ -80,7 +85,7 @@ class Pod:
         marks = process.far(ground.marks)
         mirror = Mirror(MAPPING, tables, Trusting(marks), self._epochs, call_s=0.5, monotonic=process.monotonic)
         ownership = Ownership(tables[Side.LEGACY], tables[Side.NEW], MAPPING, wall_us=process.wall_us)
-        ownership._rules = rules(MAPPING)
+        ownership._rules = rules
         self._points = Points(
             ownership,
             MAPPING,
@@ -133,6 +138,21 @@ class Pod:
             return await self._points.read(key)
 
 
+class Refusing:
+    """The new table as a pod of another release meets it: it takes none of that release's activations, ever."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._table, name)
+
+    async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
+        if isinstance(write, Activate):
+            return Unfit("this release can't write it there")
+        return await self._table.perform(write, timeout_s=timeout_s)
+
+
 class Trusting:
     """Marks as a process sees them: Redis that fails is Redis that knows nothing."""
 
@@ -181,16 +201,21 @@ class Client:
 
     async def run(self) -> None:
         while not self.stop:
-            await asyncio.sleep(self._dice.expovariate(1 / self._ground.script.pause_s))
+            await asyncio.sleep(self._pause_s())
             key = self._dice.choice(self._ground.keys)
             if self._dice.random() < 0.15:
                 await self._read(key)
             else:
                 await self._operate(self._operation(key))
 
+    def _pause_s(self) -> float:
+        """Everybody calls at once while keys change hands, a second or so after the flags changed."""
+        rush = self._ground.network.loop.time() - self._ground.flags_changed_s < RUSH_S
+        return self._dice.expovariate(1 / (RUSH_PAUSE_S if rush else self._ground.script.pause_s))
+
     def _operation(self, key: Key) -> Operation:
         self._number += 1
-        kind = self._dice.choices((Kind.EARN, Kind.SPEND, Kind.DELETE), (12, 6, 1))[0]
+        kind = self._dice.choices((Kind.EARN, Kind.SPEND, Kind.DELETE), (12, 6, 2))[0]
         amount = 0 if kind is Kind.DELETE else self._dice.randrange(1, 9)
         stamp = self._ground.network.now_us() // 1000
         suffix = self._dice.getrandbits(48).to_bytes(6, "big") + self._number.to_bytes(4, "big")

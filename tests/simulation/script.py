@@ -53,6 +53,8 @@ class Script:
         shards: of each stream.
         asks: what the operator asks for, in order; "start" comes before and "complete" after them.
         strays: writes of a pod of the old release.
+        accidents: standby rows that are overwritten, so that somebody has to repair.
+        outdated: how many pods are of a release whose activations the new table refuses, until they are replaced.
         faults: what goes wrong.
         most_faults: how many faults of the network may happen at all, None for any number; shrinking lowers it.
     """
@@ -65,6 +67,8 @@ class Script:
     shards: int = 2
     asks: tuple[str, ...] = ("ramp 10000", "cutover")
     strays: int = 0
+    accidents: int = 0
+    outdated: int = 0
     faults: Faults = Faults()
     most_faults: int | None = None
 
@@ -77,14 +81,41 @@ WAYS: Final = (
     ("ramp 5000", "rollback", "ramp 10000", "cutover"),
     ("ramp 10000", "cutover", "rollback", "ramp 5000", "cutover"),
     ("ramp 5000", "pause", "resume", "cutover"),
-    ("ramp 3000", "ramp 0", "ramp 10000", "cutover"),
+    ("ramp 10000", "ramp 0", "ramp 10000", "ramp 0", "ramp 10000", "ramp 0", "cutover"),
+    ("ramp 10000", "ramp 0", "ramp 10000", "rollback", "ramp 10000", "ramp 0", "ramp 10000", "cutover"),
 )
+
+
+FLIPS: Final = ("ramp 10000", "ramp 0") * 3
+"""Keys change hands six times."""
+
+
+def is_flipping(seed: int) -> bool:
+    """Say whether a seed is of those whose operator can't decide: every fourth."""
+    return seed % 4 == 3
 
 
 def script_of(seed: int) -> Script:
     """Return the script of a seed."""
     dice = random.Random(f"script {seed}")
-    rough = dice.choice((0.0, 0.004, 0.01, 0.02))
+    script = _any(seed, dice)
+    if not is_flipping(seed):
+        return script
+    back = dice.choice((("ramp 10000", "cutover"), ("ramp 10000", "rollback", "ramp 10000", "cutover")))
+    return replace(
+        script,
+        keys=dice.choice((1, 2, 3)),
+        clients=4,
+        pods=3,
+        asks=FLIPS + back,
+        strays=0,
+        accidents=dice.choice((0, 6)),
+        outdated=dice.choice((0, 1, 2)),
+    )
+
+
+def _any(seed: int, dice: random.Random) -> Script:
+    rough = dice.choice((0.0, 0.004, 0.01, 0.01, 0.02))
 
     def some(share: float) -> float:
         return dice.choice((0.0, share, share, 2 * share))
@@ -102,13 +133,15 @@ def script_of(seed: int) -> Script:
     )
     return Script(
         seed,
-        keys=dice.choice((1, 2, 4, 6)),
+        keys=dice.choice((1, 1, 2, 4)),
         clients=dice.choice((1, 2, 3, 4)),
         pods=dice.choice((1, 2, 2, 3)),
-        pause_s=dice.choice((0.3, 0.6, 1.2)),
+        pause_s=dice.choice((0.3, 0.6, 1.0)),
         shards=dice.choice((1, 2, 3)),
         asks=dice.choice(WAYS),
         strays=dice.choice((0, 0, 0, 2)),
+        accidents=dice.choice((0, 0, 1, 5)),
+        outdated=dice.choice((0, 0, 1, 2)),
         faults=faults,
     )
 
@@ -123,7 +156,15 @@ def smaller(script: Script, faults_seen: int) -> Iterator[Script]:
     for each in fields(Faults):
         if getattr(script.faults, each.name):
             yield replace(script, faults=replace(script.faults, **{each.name: 0.0}))
-    for name, least in (("strays", 0), ("keys", 1), ("clients", 1), ("pods", 1), ("shards", 1)):
+    for name, least in (
+        ("strays", 0),
+        ("accidents", 0),
+        ("outdated", 0),
+        ("keys", 1),
+        ("clients", 1),
+        ("pods", 1),
+        ("shards", 1),
+    ):
         value = getattr(script, name)
         if value > least:
             for fewer in sorted({least, value - 1}):

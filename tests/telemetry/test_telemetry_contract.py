@@ -30,7 +30,7 @@ def test_every_value_that_the_contract_lists_is_one_that_the_code_knows() -> Non
     assert set(contract.GROUP.values) == set(ROLES)
     others = {Outcome.SETTLED, Outcome.HELD_OUT, Outcome.READ}  # no operation ends so
     assert set(contract.OUTCOMES) == {each.value for each in Outcome if each not in others}
-    known = {each.value for each in (*Verdict, *Skip)} | {"coalesced", "foreign", "parked", "held_out"}
+    known = {each.value for each in (*Verdict, *Skip)} | {"coalesced", "deduplicated", "foreign", "parked", "held_out"}
     assert set(contract.RECORD_OUTCOMES) <= known
 
 
