@@ -190,7 +190,7 @@ class Controller:
         verifier = self._verifier()
         if verifier is None:
             return Parity(detail="connection refused")
-        return parity_of(verifier.report.parity())
+        return parity_of(verifier.report.parity().to_dict())
 
     async def _ask_for_pass(self) -> None:
         verifier = self._verifier()
