@@ -16,6 +16,7 @@ from controller.starting import started
 from controller.state import Pending
 from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
 from crossfade.core.mapping.snapshot import LineMapper
+from crossfade.core.migration.gates import STARTING_GATES, waiting_for
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import ConfigError, SnapshotBroken
 from crossfade.core.values.shape import Side
@@ -41,7 +42,8 @@ async def snapshot(ctx: Context) -> str:
     for step, run in (("export", _export), ("map", _map), ("import", _import)):
         if step not in ctx.state.done:
             return await run(ctx)
-    return await ctx.enter(Phase.CATCHING_UP)
+    results = ctx.judge(STARTING_GATES)
+    return waiting_for(results) or await ctx.enter(Phase.CATCHING_UP, results)
 
 
 def _token(ctx: Context, what: str) -> str:

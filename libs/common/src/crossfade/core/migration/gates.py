@@ -296,7 +296,7 @@ def clock_skew(evidence: Evidence, bounds: Bounds) -> GateResult:
 
 
 STARTING_GATES: Final[tuple[Gate, ...]] = (clock_skew,)
-"""Before CAPTURING and before SNAPSHOT."""
+"""Before CAPTURING, SNAPSHOT and CATCHING_UP."""
 
 CATCHING_UP_GATES: Final[tuple[Gate, ...]] = (forward_lag, expiry, precision, clock_skew)
 """Before DUAL_WRITE."""
