@@ -73,8 +73,8 @@ LISTED: Final = [
         ("dynamodb:BatchGetItem",),
         BOTH,
         "reads of several wallets, and handovers of many at once: the demo's clients read one",
-        "libs/common/src/crossfade/runtime/ownership.py",
-        "].read_many(",
+        "libs/common/src/crossfade/runtime/reading.py",
+        "table.read_many(",
     ),
     Listed(
         ("engagement-api", "controller"),

@@ -164,7 +164,7 @@ def packages(file: Path) -> set[str]:
             {"openfeature-sdk", "aiobotocore"},
         ),
         ("verifier", {"h11", "aiobotocore"}, {"faust-streaming", "redis"}),
-        ("controller", {"openfeature-sdk", "aiobotocore", "isal"}, {"faust-streaming", "redis"}),
+        ("controller", {"h11", "aiobotocore", "isal"}, {"openfeature-sdk", "faust-streaming", "redis"}),
     ],
 )
 def test_an_image_carries_what_its_service_needs_and_not_the_others(
