@@ -20,6 +20,10 @@ ENTRY: Final = "entry"
 POINT_OF_NO_RETURN: Final = "publish-complete"
 """The step of COMPLETE from which on absent rows belong to the new table."""
 
+NO_WAY_BACK: Final = (
+    "the migration is being completed: absent rows belong to the new table by now, there is no way back"
+)
+
 
 def refusal(
     state: Migration, intent: Intent, arguments: Mapping[str, Any], *, migration: str, revokes: bool | None
@@ -42,7 +46,7 @@ def refusal(
     is_past = POINT_OF_NO_RETURN in state.begun
     match intent:
         case Intent.ROLLBACK | Intent.CUTOVER if is_past:
-            return "the migration is being completed: absent rows belong to the new table by now, there is no way back"
+            return NO_WAY_BACK
         case Intent.COMPLETE if revokes is False and not arguments.get("revoked"):
             return (
                 "complete has to know how the API loses its right to write the legacy table before it does what can't "
@@ -73,7 +77,7 @@ def _not_withdrawn(state: Migration, number: Any) -> str:
         open_ones = ", ".join(f"{each.number} ({each.intent.value})" for each in state.pending) or "none"
         return f"entry {number} is no command that is waiting or under way; those are: {open_ones}"
     if found.intent is Intent.COMPLETE and POINT_OF_NO_RETURN in state.begun:
-        return "the migration is being completed: absent rows belong to the new table by now, there is no way back"
+        return NO_WAY_BACK
     if found.intent is Intent.ABORT and found.acted:
         return "the migration is being aborted: pods are told to stop copying by now"
     return ""

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from crossfade.core.ownership.ramp import FlagDocument, document_of_flag
+from crossfade.core.ownership.ramp import FlagDocument, document_of_flag, flag_of_document
 from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.ports.flags import Flags, refuse_older
 
@@ -56,7 +56,11 @@ class FlagsRefused(ConfigError):
 def flagd_file(document: FlagDocument, *, dual_write: bool) -> str:
     """Return the contents of a flagd file with both flags."""
     flags = {
-        OWNERSHIP: {"state": "ENABLED", "variants": {"current": document._asdict()}, "defaultVariant": "current"},
+        OWNERSHIP: {
+            "state": "ENABLED",
+            "variants": {"current": flag_of_document(document)},
+            "defaultVariant": "current",
+        },
         DUAL_WRITE: {
             "state": "ENABLED",
             "variants": {"on": True, "off": False},

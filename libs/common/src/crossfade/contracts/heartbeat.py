@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from crossfade.contracts.document import Document
-from crossfade.contracts.flags import ownership_body, ownership_of
-from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.values.errors import UnknownDocument
+from crossfade.core.ownership.ramp import FlagDocument, document_of_flag, flag_of_document
+from crossfade.core.values.errors import ConfigError, UnknownDocument
 
 
 class Heartbeat(Document, frozen=True):
@@ -35,12 +34,13 @@ class Heartbeat(Document, frozen=True):
 
     def to_dict(self) -> dict[str, Any]:
         """See `Document.to_dict`."""
-        return super().to_dict() | {"document": ownership_body(self.document)}
+        return super().to_dict() | {"document": flag_of_document(self.document)}
 
     @classmethod
     def of_dict(cls, body: Mapping[str, Any]) -> Heartbeat:
         """See `Document.of_dict`."""
-        document = body.get("document")
-        if not isinstance(document, Mapping):
-            raise UnknownDocument(f"no heartbeat: its flag document is {document!r}")
-        return super().of_dict({**body, "document": ownership_of(document)})
+        try:
+            document = document_of_flag(body.get("document"))
+        except ConfigError as error:
+            raise UnknownDocument(f"a heartbeat's flag document: {error}") from error
+        return super().of_dict({**body, "document": document})

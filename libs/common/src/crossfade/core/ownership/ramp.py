@@ -6,7 +6,7 @@ The flag only hints. It may be stale or differ between pods; the conditions of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import xxhash
 
@@ -16,6 +16,10 @@ from crossfade.core.values.shape import Side
 
 FULL_SHARE: Final = 10_000
 """All keys: shares are counted in basis points."""
+
+
+FLAG_VERSION: Final = 1
+"""Raised with a change of meaning, as for every document between processes (ADR 0029)."""
 
 
 class FlagDocument(NamedTuple):
@@ -62,6 +66,11 @@ def next_generation(highest: int) -> int:
     return highest + 2 - highest % 2
 
 
+def flag_of_document(document: FlagDocument) -> dict[str, Any]:
+    """Return the value of the flag `ownership`, JSON-ready; `document_of_flag` reads it."""
+    return {"v": FLAG_VERSION, **document._asdict()}
+
+
 def document_of_flag(value: object) -> FlagDocument:
     """Read the value of the flag `ownership`: the one place that says what each value means.
 
@@ -77,6 +86,12 @@ def document_of_flag(value: object) -> FlagDocument:
     """
     if not isinstance(value, Mapping):
         raise ConfigError(f"ownership is {value!r}: an object with {', '.join(FlagDocument._fields)} is needed")
+    version = value.get("v", 1)
+    if type(version) is not int or version > FLAG_VERSION:
+        raise ConfigError(
+            f"ownership.v is {version!r}: this build reads up to {FLAG_VERSION}; run the build that wrote it, or a "
+            "newer one"
+        )
     missing = [name for name in FlagDocument._fields if name not in value]
     if missing:
         raise ConfigError(f"ownership has no {', '.join(missing)}")
