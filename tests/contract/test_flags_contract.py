@@ -179,7 +179,7 @@ REFUSED = {
     "no dual-write": (without("flags", "dual-write"), "the flag `dual-write` is missing"),
     "no default": (flagd_with(defaultVariant=None), "the flag `ownership` has no variant None"),
     "unknown default": (flagd_with(defaultVariant="old"), "the flag `ownership` has no variant 'old'"),
-    "a newer version": (flagd_with({"v": 2}), "ownership.v is 2: this build reads up to 1; run the build that wrote it"),
+    "a newer version": (flagd_with({"v": 2}), "ownership.v is 2: this build reads up to 1; run the build"),
     "no version": (flagd_with({"v": None}), "ownership.v is None"),
     "share as text": (flagd_with({"share": "5000"}), "ownership.share is '5000': a whole number from 0 to 10000"),
     "share null": (flagd_with({"share": None}), "ownership.share is None"),

@@ -21,7 +21,7 @@ POINT_OF_NO_RETURN: Final = "publish-complete"
 """The step of COMPLETE from which on absent rows belong to the new table."""
 
 NO_WAY_BACK: Final = (
-    "the migration is being completed: absent rows belong to the new table by now, there is no way back"
+    "the migration is being completed: absent rows already belong to the new table, so there is no way back"
 )
 
 
@@ -65,7 +65,7 @@ def _no_fresh_export(state: Migration) -> str:
         return "there is no export yet: leave out --fresh-export"
     if "import" in state.begun:
         return (
-            "the new table is being made from the export by now. Corrections reach it by replication; if the import "
+            "the new table is already being made from the export. Corrections reach it by replication; if the import "
             "fails: crossfade abort, and another migration with another new table"
         )
     return ""
@@ -79,7 +79,7 @@ def _not_withdrawn(state: Migration, number: Any) -> str:
     if found.intent is Intent.COMPLETE and POINT_OF_NO_RETURN in state.begun:
         return NO_WAY_BACK
     if found.intent is Intent.ABORT and found.acted:
-        return "the migration is being aborted: pods are told to stop copying by now"
+        return "the migration is being aborted: pods have already been told to stop copying"
     return ""
 
 
