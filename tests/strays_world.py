@@ -60,6 +60,7 @@ class PlainWriter:
         self._random, self._pause_s = Random(seed), 1 / per_s
         self._stop = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
+        self._written = asyncio.Condition()
         self.book: Counter[Wallet] = Counter()
         self.writes = 0
 
@@ -76,7 +77,14 @@ class PlainWriter:
             ExpressionAttributeValues={":points": {"N": str(points)}},
         )
         self.book[wallet] += points
-        self.writes += 1
+        async with self._written:
+            self.writes += 1
+            self._written.notify_all()
+
+    async def wrote(self, writes: int) -> None:
+        """Return once so many writes are acknowledged, however long the machine takes."""
+        async with self._written:
+            await self._written.wait_for(lambda: self.writes >= writes)
 
     def start(self) -> None:
         """Write on, until `finish`."""
