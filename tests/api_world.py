@@ -24,13 +24,13 @@ from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.ports.sending import Sent
 from crossfade.ports.table import TransferTable
+from crossfade.runtime.epochs import Epochs
+from crossfade.runtime.figures import Figures
 from crossfade.runtime.grpc import DETAILS_KEY
 from crossfade.runtime.ownership import Ownership
-from engagement_api.epochs import Epochs
-from engagement_api.figures import Figures
+from crossfade.runtime.pulse import Pulse
 from engagement_api.mirror import Mirror
 from engagement_api.points import Points
-from engagement_api.pulse import Pulse
 from engagement_api.report import Tally
 from engagement_api.servicer import EngagementServicer
 from engagement_api.ulids import encode_ulid

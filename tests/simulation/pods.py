@@ -16,15 +16,15 @@ from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.flags import Flags
+from crossfade.runtime.epochs import Epochs
+from crossfade.runtime.figures import Figures, tell
 from crossfade.runtime.ownership import Ownership
-from crossfade.runtime.statuses import Refusal
-from engagement_api.epochs import Epochs
-from engagement_api.figures import Figures, tell
+from crossfade.runtime.pulse import Pulse
+from crossfade.runtime.statuses import Refusal, Unavailable
 from engagement_api.mirror import Mirror
 from engagement_api.operations import Kind, points_of, points_operation
 from engagement_api.points import Points, Wallet
-from engagement_api.pulse import Pulse
-from engagement_api.refusals import InsufficientPoints, TransactionExpired, Unavailable, WalletNotFound
+from engagement_api.refusals import InsufficientPoints, TransactionExpired, WalletNotFound
 from engagement_migration import MAPPING
 from simulation.ground import Ground, Table
 from simulation.network import Process

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.core.ownership.ramp import FlagDocument
-from engagement_api.epochs import Epochs
+from crossfade.runtime.epochs import Epochs
 
 FIRST, SECOND, THIRD = FlagDocument(), FlagDocument(100, 1), FlagDocument(1000, 1)
 

@@ -16,8 +16,8 @@ from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
+from crossfade.runtime.figures import WINDOW_S, Figures, tell
 from crossfade.runtime.telemetry.contract import METHODS
-from engagement_api.figures import WINDOW_S, Figures, tell
 
 
 class Hand:

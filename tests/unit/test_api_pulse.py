@@ -11,9 +11,9 @@ from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import StateMissing, StoreUnavailable
-from engagement_api.epochs import Epochs
-from engagement_api.pulse import Pulse
-from engagement_api.refusals import Unavailable
+from crossfade.runtime.epochs import Epochs
+from crossfade.runtime.pulse import Pulse
+from crossfade.runtime.statuses import Unavailable
 
 SHARED = FlagDocument(share=100, new_gen=1)
 

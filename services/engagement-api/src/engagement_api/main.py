@@ -31,16 +31,16 @@ from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import add_EngagementServiceServicer_to_server
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config
+from crossfade.runtime.epochs import Epochs
+from crossfade.runtime.figures import Figures, tell
 from crossfade.runtime.grpc import RpcServer
 from crossfade.runtime.logging import configure
 from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.settings import describe_settings, load_checked
-from engagement_api.epochs import Epochs
-from engagement_api.figures import Figures, tell
 from engagement_api.measures import observed
 from engagement_api.mirror import Mirror
 from engagement_api.points import Points
-from engagement_api.pulse import Pulse
 from engagement_api.report import Tally, report
 from engagement_api.servicer import EngagementServicer
 from engagement_api.settings import Settings

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.core.ownership.decisions import StepKind
 from crossfade.core.values.shape import Side
+from crossfade.runtime.epochs import Epochs
+from crossfade.runtime.figures import Figures
+from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (
     API_OPERATIONS,
@@ -29,9 +32,6 @@ from crossfade.runtime.telemetry.contract import (
     STEP,
     WRITES_ALLOWED,
 )
-from engagement_api.epochs import Epochs
-from engagement_api.figures import Figures
-from engagement_api.pulse import Pulse
 from engagement_api.report import Tally
 
 

@@ -26,10 +26,10 @@ from crossfade.ports.dedup import Marks
 from crossfade.ports.sending import NotSent
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
+from crossfade.runtime.epochs import Epoch, Epochs
 from crossfade.runtime.telemetry.contract import COPY_OUTCOME, DB_TABLE
 from crossfade.runtime.telemetry.span_contract import DUAL_WRITE
 from engagement_api.breaker import Breaker
-from engagement_api.epochs import Epoch, Epochs
 
 log = structlog.get_logger()
 

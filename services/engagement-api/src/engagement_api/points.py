@@ -19,13 +19,13 @@ from crossfade.core.values.errors import CrossfadeError, KeyNotServed, Ownership
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime import telemetry
+from crossfade.runtime.epochs import Epochs
 from crossfade.runtime.ownership import Call, OwnerImage, Ownership
-from crossfade.runtime.statuses import Refusal
+from crossfade.runtime.pulse import Pulse
+from crossfade.runtime.statuses import Refusal, Unavailable
 from crossfade.runtime.telemetry.contract import OUTCOME
-from engagement_api.epochs import Epochs
 from engagement_api.mirror import Copy, Mirror
 from engagement_api.operations import DELETE, EARN, SPEND, balance_of, points_of
-from engagement_api.pulse import Pulse
 from engagement_api.refusals import (
     BalanceLimitExceeded,
     InsufficientPoints,
@@ -33,7 +33,6 @@ from engagement_api.refusals import (
     TooManyOperations,
     TransactionExpired,
     TransactionMismatch,
-    Unavailable,
     WalletNotFound,
     WalletNotServed,
 )

@@ -205,23 +205,6 @@ class WalletNotServed(Refusal):
         return (errors_pb2.WalletNotServed(cause=self.cause), self._wallet)
 
 
-class Unavailable(Refusal):
-    """The call can't be served right now.
-
-    Args:
-        why: for a person.
-        retry_after_s: when it may be worth another try, with the same transaction id.
-    """
-
-    code = "unavailable"
-    retryable = True
-    status = StatusCode.UNAVAILABLE
-    reason = "UNAVAILABLE"
-
-    def __init__(self, why: str, *, retry_after_s: float) -> None:
-        super().__init__(why, retry_after_s=retry_after_s)
-
-
 def _resource(key: Key) -> error_details_pb2.ResourceInfo:
     user, channel = wallet_of(key)
     name = f"users/{quote(user, safe='')}/channels/{quote(channel, safe='')}"

@@ -11,10 +11,10 @@ import structlog
 from crossfade.core.ownership.decisions import Done, StepKind
 from crossfade.core.values.keys import Key
 from crossfade.runtime import telemetry
+from crossfade.runtime.epochs import Epochs
+from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.telemetry.contract import REASON, SIDE, STEP
 from crossfade.runtime.telemetry.span_contract import HANDOVER_EVENT, RPC
-from engagement_api.epochs import Epochs
-from engagement_api.pulse import Pulse
 
 log = structlog.get_logger()
 

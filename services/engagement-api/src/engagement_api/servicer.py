@@ -16,10 +16,10 @@ from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.hashes import is_sampled
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceServicer
+from crossfade.runtime.figures import Figures
 from crossfade.runtime.grpc import answers_errors, new_traceparent, traceparent_of
 from crossfade.runtime.statuses import InvalidArgument, Refusal, status_of
 from engagement_api.balances import shown
-from engagement_api.figures import Figures
 from engagement_api.operations import Kind
 from engagement_api.points import Points, Wallet
 from engagement_api.refusals import DOMAIN, timestamp

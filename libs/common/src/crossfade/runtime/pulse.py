@@ -22,8 +22,8 @@ from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import CrossfadeError, StateMissing
 from crossfade.ports.control import Heartbeats
-from engagement_api.epochs import Epochs
-from engagement_api.refusals import Unavailable
+from crossfade.runtime.epochs import Epochs
+from crossfade.runtime.statuses import Unavailable
 
 log = structlog.get_logger()
 
