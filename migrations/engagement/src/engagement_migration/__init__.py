@@ -31,6 +31,7 @@ MAPPING: Final = RuleMapping(
     new=Table("engagement", key=("pk", "sk")),
     belongs=key_prefixes("USER#", "POINTS#"),
     zero={"balance": of_number(0)},
+    wholes=("balance",),
     rules=(
         Rename(legacy="balance", new="points"),
         Keep("tier"),

@@ -11,6 +11,7 @@ from controller.sampling import Rows
 from controller.state import Migration, fold
 from controller.world import World
 from crossfade.contracts.journal import Entry
+from crossfade.core.mapping.facts import INEXACT_CURE, why_inexact
 from crossfade.core.mapping.rules import prove_round_trip
 from crossfade.core.migration.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
 from crossfade.core.migration.control import begun_before, control_tables
@@ -40,6 +41,8 @@ class Sample(NamedTuple):
         highest_generation: that any of them carries.
         unfit: rows that a table would never take, with the cause; the first ones.
         unfit_count: how many there are.
+        inexact: rows with numbers that the domain can't answer exactly, with the cause; the first ones.
+        inexact_count: how many there are.
         table: rows of the whole table, by DynamoDB's own count, which is up to six hours old.
         whole: whether all rows of the table were read.
         units: read units that the sample took, at most.
@@ -53,6 +56,8 @@ class Sample(NamedTuple):
     highest_generation: int
     unfit: tuple[str, ...] = ()
     unfit_count: int = 0
+    inexact: tuple[str, ...] = ()
+    inexact_count: int = 0
     table: int = 0
     whole: bool = False
     units: int = 0
@@ -98,6 +103,7 @@ class Plan(NamedTuple):
                 **self.sample._asdict(),
                 "broken": list(self.sample.broken),
                 "unfit": list(self.sample.unfit),
+                "inexact": list(self.sample.inexact),
                 "staying": self.sample.staying,
             },
             "estimates": [each._asdict() for each in self.estimates],
@@ -132,6 +138,7 @@ async def check_plan(world: World, *, writes_per_s: float | None = None) -> Plan
         *[await indexes(world, side) for side in Side],
         _round_trip(sample),
         fits(sample.unfit, sample.unfit_count, sample.ours),
+        _whole_numbers(world, sample),
         _shared(sample),
         _generations(entries, sample),
         _retention(world),
@@ -160,7 +167,7 @@ def _is_ours(world: World, row: Image) -> bool:
 
 def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
     key_names = world.mapping.shape(Side.LEGACY).key
-    ours, size_bytes, highest, broken, unfit = 0, 0, 0, [], []
+    ours, size_bytes, highest, broken, unfit, inexact = 0, 0, 0, [], [], []
     for row in rows.found:
         try:
             key = encode_key(row, key_names)
@@ -182,6 +189,8 @@ def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
             broken.append(f"{key.decode()}: comes back with other {', '.join(changed)}")
         if cause:
             unfit.append(f"{key.decode()}: {cause}")
+        if cause := why_inexact(world.mapping.wholes, row):
+            inexact.append(f"{key.decode()}: {cause}")
     mean_bytes = size_bytes // ours if ours else 400
     return Sample(
         read=rows.read,
@@ -192,6 +201,8 @@ def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
         highest_generation=highest,
         unfit=tuple(unfit[:SAMPLES]),
         unfit_count=len(unfit),
+        inexact=tuple(inexact[:SAMPLES]),
+        inexact_count=len(inexact),
         table=max(table, rows.read),
         whole=rows.whole,
         units=rows.units,
@@ -298,6 +309,18 @@ def _round_trip(sample: Sample) -> GateResult:
         else f"{sample.ours} sampled rows come back as they went; {sample.looked_at} were looked at, all over the table"
     )
     return GateResult("round_trip", not sample.broken_count, sample.broken_count, 0, because)
+
+
+def _whole_numbers(world: World, sample: Sample) -> GateResult:
+    """Warn: such a row is carried unchanged, and its operations count, but its clients are told a rounded number."""
+    declared = ", ".join(world.mapping.wholes)
+    because = f"whole, within 64 bits, in {sample.ours} sampled rows: {declared or 'none declared'}"
+    if sample.inexact_count:
+        because = (
+            f"WARNING: {sample.inexact_count} of {sample.ours} sampled rows have numbers that can't be answered "
+            f"exactly: {'; '.join(sample.inexact)}. {INEXACT_CURE}. The snapshot lists them all"
+        )
+    return GateResult("whole_numbers", True, sample.inexact_count, 0, because)
 
 
 def _shared(sample: Sample) -> GateResult:

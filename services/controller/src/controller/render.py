@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from crossfade.core.mapping.facts import INEXACT_CURE
 from crossfade.core.values.clocks import utc
 
 if TYPE_CHECKING:
@@ -93,6 +94,12 @@ def status_text(body: Mapping[str, Any]) -> str:
         rates = ", ".join(f"{role} {rate:g}/s" for role, rate in sorted(applying.items()))
         lines.append(f"  applied: {rates or 'unknown'}")
         lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
+    if (mapped := (body.get("snapshot") or {}).get("map") or {}).get("inexact"):
+        lines.append(
+            f"  WARNING: {mapped['inexact']} rows have numbers that can't be answered exactly, listed in "
+            f"{mapped['inexact_files']}"
+        )
+        lines += [f"    {each}" for each in (*mapped["inexact_samples"], INEXACT_CURE)]
     lines += _held_out_lines(body.get("held_out") or {})
     lines += _stray_lines(body.get("strays") or {})
     lines += _gate_lines(body.get("gates", []))

@@ -30,6 +30,9 @@ STEPS: Final = ("export-arn", "export", "map")
 NAMED: Final = 3
 """Rows that can't be mapped which a status names; all are in the file."""
 
+INEXACT: Final = ".inexact.jsonl.gz"
+"""Beside an export file's counts: its rows with numbers that the domain can't answer exactly."""
+
 LISTED_BYTES: Final = 64 * 1024 * 1024
 """How much of that file is kept in memory, packed: some millions of rows."""
 
@@ -144,7 +147,14 @@ async def _map(ctx: Context) -> str:
         ctx.unmappable[target] = await _unmappable(ctx, counts, listed, f"{_prefix(ctx, 'unmappable')}-{number}")
         return ctx.unmappable[target]
     await ctx.reserve(counts.highest_generation, "rows of an earlier migration")
-    return await ctx.finish("map", {"prefix": target, "number": number, **counts.as_json()})
+    files_of_them = f"s3://{ctx.world.settings.bucket}/{_notes(target)}*{INEXACT}"
+    listing = {"inexact_files": files_of_them} if counts.inexact else {}
+    return await ctx.finish("map", {"prefix": target, "number": number, **counts.as_json(), **listing})
+
+
+def _notes(target: str) -> str:
+    """Return where what became of each file is noted: not among the import files, since all of those are imported."""
+    return target.replace("/import-", "/mapped-")
 
 
 async def _unmappable(ctx: Context, counts: FileCounts, listed: bytes, name: str) -> str:
@@ -168,13 +178,12 @@ async def _map_files(ctx: Context, files: Sequence[ExportFile], target: str) -> 
     mapper = LineMapper(ctx.world.mapping, excluded_keys(ctx))
     objects = ctx.world.objects
     limit = asyncio.Semaphore(ctx.world.settings.map_at_once)
-    notes = target.replace("/import-", "/mapped-")  # not among the import files: all of those are imported
     listed: list[bytes] = []
 
     async def one(number: int, file: ExportFile) -> FileCounts:
-        note = f"{notes}{number:06d}.json"
+        note = f"{_notes(target)}{number:06d}"
         async with limit:
-            known = await objects.get(note)
+            known = await objects.get(f"{note}.json")
             if known is not None:
                 counts = FileCounts.of_json(msgspec.json.decode(known))
                 if not counts.unmappable:  # the mapping may have been fixed since
@@ -183,7 +192,9 @@ async def _map_files(ctx: Context, files: Sequence[ExportFile], target: str) -> 
             mapped = await asyncio.to_thread(map_file, body, file, mapper)
             if mapped.counts.mapped:
                 await objects.put(f"{target}{number:06d}.json.gz", mapped.body)
-            await objects.put(note, msgspec.json.encode(mapped.counts.as_json()))
+            if mapped.inexact:
+                await objects.put(note + INEXACT, mapped.inexact)
+            await objects.put(f"{note}.json", msgspec.json.encode(mapped.counts.as_json()))
             if sum(map(len, listed)) < LISTED_BYTES:
                 listed.append(mapped.unmappable)
             return mapped.counts

@@ -15,13 +15,14 @@ from isal import igzip, isal_zlib
 
 from crossfade.core.mapping.snapshot import Fate, LineMapper
 from crossfade.core.values.errors import SnapshotBroken
+from crossfade.core.values.keys import Key
 from crossfade.ports.admin import Objects
 
 _GZIP_BITS: Final = 31
 """What zlib calls a gzip frame; frames one after the other are one gzip file."""
 
 SAMPLES: Final = 20
-"""Unmappable rows that a file's result names."""
+"""Rows of a kind that a file's result names."""
 
 
 class _Summary(msgspec.Struct, rename="camel"):
@@ -61,6 +62,8 @@ class FileCounts(NamedTuple):
         unmappable: rows that belong but can't be mapped.
         highest_generation: any row carries, from an earlier migration: the counter must go on above it.
         samples: key and reason of the first unmappable ones.
+        inexact: mapped rows with a number that the domain can't answer exactly.
+        inexact_samples: key and reason of the first of them.
     """
 
     read: int = 0
@@ -70,6 +73,8 @@ class FileCounts(NamedTuple):
     unmappable: int = 0
     highest_generation: int = 0
     samples: tuple[str, ...] = ()
+    inexact: int = 0
+    inexact_samples: tuple[str, ...] = ()
 
     def plus(self, other: FileCounts) -> FileCounts:
         """Add up two files."""
@@ -81,16 +86,19 @@ class FileCounts(NamedTuple):
             self.unmappable + other.unmappable,
             max(self.highest_generation, other.highest_generation),
             (self.samples + other.samples)[:SAMPLES],
+            self.inexact + other.inexact,
+            (self.inexact_samples + other.inexact_samples)[:SAMPLES],
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as evidence."""
-        return {**self._asdict(), "samples": list(self.samples)}
+        return {**self._asdict(), "samples": list(self.samples), "inexact_samples": list(self.inexact_samples)}
 
     @classmethod
     def of_json(cls, body: dict[str, Any]) -> FileCounts:
         """Read what `as_json` gave."""
-        return cls(**{**body, "samples": tuple(body["samples"])})
+        lists = {name: tuple(body.get(name, ())) for name in ("samples", "inexact_samples")}
+        return cls(**{**body, **lists})
 
 
 class MappedFile(NamedTuple):
@@ -100,27 +108,38 @@ class MappedFile(NamedTuple):
         body: the import file, gzip.
         counts: what became of its lines.
         unmappable: all rows that can't be mapped, gzip of JSON lines {"key": …, "reason": …}; empty when there is none.
+        inexact: in the same form, all mapped rows with a number that the domain can't answer exactly.
     """
 
     body: bytes
     counts: FileCounts
     unmappable: bytes
+    inexact: bytes
 
 
 class _Listing:
-    """Gathers rows that can't be mapped, packed as they come: reasons repeat, so that thousands take little memory."""
+    """Gathers rows with a reason, packed as they come: reasons repeat, so that thousands take little memory.
+
+    Attributes:
+        rows: how many.
+        samples: the first ones.
+    """
 
     def __init__(self) -> None:
         self._packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP_BITS)
         self._packed: list[bytes] = []
-        self._rows = 0
+        self.rows = 0
+        self.samples: tuple[str, ...] = ()
 
-    def add(self, key: str, reason: str) -> None:
-        self._rows += 1
+    def add(self, encoded: Key, reason: str) -> None:
+        key = encoded.decode(errors="replace")
+        self.rows += 1
+        if self.rows <= SAMPLES:
+            self.samples += (f"{key or 'a line'}: {reason}",)
         self._packed.append(self._packer.compress(msgspec.json.encode({"key": key, "reason": reason}) + b"\n"))
 
     def whole(self) -> bytes:
-        return b"".join([*self._packed, self._packer.flush()]) if self._rows else b""
+        return b"".join([*self._packed, self._packer.flush()]) if self.rows else b""
 
 
 async def read_manifest(objects: Objects, summary_key: str) -> list[ExportFile]:
@@ -185,8 +204,7 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> MappedFile:
     if len(lines) != file.items:
         raise SnapshotBroken(f"{file.key} holds {len(lines)} items, the manifest says {file.items}")
     mapped: list[bytes] = []
-    samples: list[str] = []
-    refused = _Listing()
+    refused, inexact = _Listing(), _Listing()
     counts = dict.fromkeys(Fate, 0)
     highest = 0
     for line in lines:
@@ -195,11 +213,10 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> MappedFile:
         highest = max(highest, outcome.generation)
         if outcome.fate is Fate.MAPPED:
             mapped.append(outcome.line)
+            if outcome.inexact:
+                inexact.add(outcome.key, outcome.inexact)
         elif outcome.fate is Fate.UNMAPPABLE:
-            key = outcome.key.decode(errors="replace")
-            refused.add(key, outcome.reason)
-            if len(samples) < SAMPLES:
-                samples.append(f"{key or 'a line'}: {outcome.reason}")
+            refused.add(outcome.key, outcome.reason)
     text = b"\n".join([*mapped, b""]) if mapped else b""
     total = FileCounts(
         read=len(lines),
@@ -208,6 +225,8 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> MappedFile:
         excluded=counts[Fate.EXCLUDED],
         unmappable=counts[Fate.UNMAPPABLE],
         highest_generation=highest,
-        samples=tuple(samples),
+        samples=refused.samples,
+        inexact=inexact.rows,
+        inexact_samples=inexact.samples,
     )
-    return MappedFile(igzip.compress(text, compresslevel=1), total, refused.whole())
+    return MappedFile(igzip.compress(text, compresslevel=1), total, refused.whole(), inexact.whole())

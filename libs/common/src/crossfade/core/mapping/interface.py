@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from crossfade.core.protocol.keyed.item import Item
@@ -22,6 +23,11 @@ class Mapping(Protocol):
     @property
     def protocol(self) -> WriterProtocol:
         """How the writers of both tables keep each key in one place."""
+        ...
+
+    @property
+    def wholes(self) -> Sequence[str]:
+        """Attributes, in the source's names, that the domain answers as integers of 64 bits; see `facts`."""
         ...
 
     def shape(self, side: Side) -> TableShape:

@@ -210,6 +210,7 @@ class RuleMapping:
         rules: Sequence[Rule],
         belongs: Callable[[Key], bool],
         zero: Mapping[str, Raw] | None = None,
+        wholes: Sequence[str] = (),
         is_open: bool = False,
     ) -> None:
         """Check and compile the rules.
@@ -222,6 +223,8 @@ class RuleMapping:
             belongs: which rows belong, by their encoded key; `key_prefixes` makes one.
             zero: attributes, in legacy names, of a row with nothing in it, from which operations create one; the
                 constants are added.
+            wholes: attributes, in legacy names, that the domain answers as integers of 64 bits: `plan` and the snapshot
+                name rows with another number.
             is_open: attributes without a rule are kept under their names instead of refused.
 
         Raises:
@@ -231,6 +234,9 @@ class RuleMapping:
         self._tables, self._rules = {Side.LEGACY: legacy, Side.NEW: new}, tuple(rules)
         self._zero = dict(zero or {})
         names = _checked_names(legacy, new, rules)
+        self.wholes: Final = tuple(wholes)
+        if strange := [] if is_open else sorted(set(wholes) - set(names[Side.LEGACY])):
+            raise ConfigError(f"no rule has the legacy attribute {', '.join(strange)}, which is declared whole")
         _check_index_keys(*legacy.index_keys, *new.index_keys)
         self._forward = _Course(legacy, new, Side.LEGACY, rules, is_open=is_open)
         self._reverse = _Course(new, legacy, Side.NEW, rules, is_open=is_open)
@@ -304,6 +310,7 @@ class RuleMapping:
             rules=self._rules,
             belongs=self._belongs,
             zero=self._zero,
+            wholes=self.wholes,
             is_open=self._open,
         )
 

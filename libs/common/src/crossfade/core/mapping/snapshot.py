@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from crossfade.core.mapping.facts import why_inexact
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.fit import unfit_image
 from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Role
@@ -46,6 +47,7 @@ class MappedLine(NamedTuple):
         key: the encoded key; empty when the line could not be read that far.
         reason: why it is unmappable; empty otherwise.
         generation: that the row carries from an earlier migration.
+        inexact: which of its numbers the domain can't answer exactly, and why; empty when there is none. It is mapped.
     """
 
     fate: Fate
@@ -53,6 +55,7 @@ class MappedLine(NamedTuple):
     key: Key = Key(b"")
     reason: str = ""
     generation: int = 0
+    inexact: str = ""
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -95,7 +98,8 @@ class LineMapper:
         if cause := unfit_image(key, mapped, self._shape, encoded_bytes=len(encoded)):
             # ImportTable would leave out the row, and call the whole import failed.
             return MappedLine(Fate.UNMAPPABLE, key=key, reason=cause)
-        return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encoded, key, generation=generation)
+        inexact = why_inexact(self._mapping.wholes, image)
+        return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encoded, key, generation=generation, inexact=inexact)
 
     def _mapped(self, key: Key, image: Image) -> Image:
         if raw_role(image) is Role.STANDBY:
