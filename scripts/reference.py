@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code: settings, errors, journal entries, telemetry.
+"""Writes docs/reference from the code: settings, errors, journal entries, documents between processes, telemetry.
 
 python -m scripts.reference          write the pages
 python -m scripts.reference --check  say which are out of date, and end with 1 if any is
@@ -15,14 +15,19 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 from pydantic.fields import FieldInfo
 from scripts import telemetry_docs
 
 import controller.state
 import crossfade
+import crossfade.contracts
 from controller.settings import ControllerSettings
+from crossfade.contracts.document import VERSION, Document
+from crossfade.contracts.status import Status
+from crossfade.core.ownership.ramp import FLAG_VERSION, FlagDocument
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.runtime.settings import PREFIX, ListeningSettings, ServiceSettings
 from crossfade.runtime.statuses import Refusal, counts_against_us, known_status
@@ -104,6 +109,15 @@ migration is its entries, folded. An unknown kind is refused by name: a build do
 read.
 """
 
+DOCUMENTS_HEAD: Final = f"""# Documents between processes
+
+{MADE} Its source is `crossfade.contracts`, one module for each
+document; every process reads and writes a document through that module only.
+
+A document carries its version as `{VERSION}`. A new field with a default keeps the version: an older reader keeps the
+field as it came and writes it back. A change of meaning raises the version, and an older reader refuses the document
+by name ([ADR 0029](../adr/0029-documents-between-processes-have-a-version.md))."""
+
 
 def pages() -> dict[str, str]:
     """Return each page by its file's name."""
@@ -111,6 +125,7 @@ def pages() -> dict[str, str]:
         "settings.md": settings_page(),
         "errors.md": errors_page(),
         "journal.md": journal_page(),
+        "documents.md": documents_page(),
         "telemetry.md": telemetry_docs.page(),
     }
 
@@ -215,6 +230,54 @@ def journal_page() -> str:
     if table is None:
         raise SystemExit("the docstring of controller.state has no table of kinds any more")
     return "\n".join([JOURNAL_HEAD, table.group()]) + "\n"
+
+
+def documents_page() -> str:
+    """Return the page on documents between processes: each with its version, its fields and its parts."""
+    lines = [DOCUMENTS_HEAD]
+    for info in sorted(pkgutil.iter_modules(crossfade.contracts.__path__), key=lambda each: each.name):
+        module = importlib.import_module(f"crossfade.contracts.{info.name}")
+        structs = [
+            each
+            for each in vars(module).values()
+            if inspect.isclass(each) and issubclass(each, msgspec.Struct) and each.__module__ == module.__name__
+        ]
+        for document in (each for each in structs if issubclass(each, Document) and each is not Document):
+            lines += _document(document.NAME, document, f"version {document.LATEST}")
+        if Status in structs:
+            lines += _document("status", Status, "without a version, see its module")
+        parts = (each for each in structs if not issubclass(each, Document) and each is not Status)
+        for part in parts:
+            lines += ["", f"### {part.__name__}", "", _summary(part), "", *_fields(part, part.__struct_fields__)]
+    lines += _document("flag document", FlagDocument, f"version {FLAG_VERSION}")
+    return "\n".join(lines) + "\n"
+
+
+def _document(name: str, kind: type[Any], version: str) -> list[str]:
+    head = f"`{kind.__module__}.{kind.__name__}`, {version}. {_summary(inspect.getmodule(kind))}"
+    fields = kind._fields if kind is FlagDocument else kind.__struct_fields__
+    return ["", f"## {name.capitalize()}", "", head, "", *_fields(kind, fields)]
+
+
+def _fields(kind: type[Any], names: tuple[str, ...]) -> list[str]:
+    hints, meanings = get_type_hints(kind), _attributes(kind)
+    rows = [
+        f"| `{name}` | {_type(hints[name])} | {_cell(meanings.get(name, '').rstrip('.'))} |"
+        for name in names
+        if name != "extra"
+    ]
+    return ["| Field | Type | Meaning |", "|---|---|---|", *rows]
+
+
+def _attributes(documented: object) -> dict[str, str]:
+    """Return the entries of a docstring's `Attributes:` by name; one entry may name several."""
+    section = re.search(r"^Attributes:\n(.*?)(?=^\S|\Z)", inspect.getdoc(documented) or "", re.MULTILINE | re.DOTALL)
+    found: dict[str, str] = {}
+    for names, text in re.findall(
+        r"^    ([\w, ]+): (.*(?:\n {8}.*)*)", section.group(1) if section else "", re.MULTILINE
+    ):
+        found |= {name.strip(): re.sub(r"\s+", " ", text) for name in names.split(",")}
+    return found
 
 
 def _summary(documented: object) -> str:

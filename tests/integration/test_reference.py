@@ -6,11 +6,15 @@ import re
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import pytest
 from scripts import reference
 
 from controller.settings import ControllerSettings
 from controller.state import KINDS
+from crossfade.contracts.document import Document
+from crossfade.contracts.status import Status
+from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.runtime.settings import PREFIX
 from crossfade.runtime.statuses import STATUSES
 
@@ -51,3 +55,17 @@ def test_each_error_that_has_a_status_is_told_of() -> None:
 def test_each_kind_of_journal_entry_that_the_state_is_folded_from_is_told_of() -> None:
     told = {kind for cell in rows("journal.md") for kind in cell.split(", ")} - {"kind"}
     assert told == KINDS
+
+
+def test_each_document_between_processes_is_described_field_by_field() -> None:
+    sections = dict(re.findall(r"^## .*\n\n`([\w.]+)`.*\n\n((?:\|.*\n)+)", pages()["documents.md"], re.MULTILINE))
+    documents: list[type[msgspec.Struct]] = [
+        each for each in Document.__subclasses__() if each.__module__.startswith("crossfade.contracts.")
+    ]
+    fields = {f"{each.__module__}.{each.__name__}": set(each.__struct_fields__) for each in [*documents, Status]}
+    fields[f"{FlagDocument.__module__}.FlagDocument"] = set(FlagDocument._fields)
+    assert len(fields) >= 7
+    for name, expected in fields.items():
+        described = dict(re.findall(r"^\| `(\w+)` \| .*? \| (.*) \|$", sections[name], re.MULTILINE))
+        assert described.keys() == expected - {"extra"}, name
+        assert all(described.values()), f"{name}: a field without a meaning"

@@ -172,5 +172,5 @@ async def test_what_means_something_else_in_the_next_build_is_refused_by_name(wo
         (DynamoHeartbeats(world.db, world.names.heartbeats).all, "heartbeat"),
         (DynamoJournal(world.db, world.names.journal, who="this", code="this").entries, "journal entry"),
     ):
-        with pytest.raises(UnknownDocument, match=f"a {name} of version 2: this build reads up to 1"):
+        with pytest.raises(UnknownDocument, match=f"{name} has version 2, and this build reads up to 1"):
             await read()

@@ -45,7 +45,7 @@ def test_a_field_of_a_newer_build_is_kept_and_written_back(name: str) -> None:
 @pytest.mark.parametrize("version", [2, "1", None, 1.5])
 def test_a_version_that_this_build_can_not_read_is_refused_by_name(name: str, version: object) -> None:
     body = {**DOCUMENTS[name].to_dict(), "v": version}
-    with pytest.raises(UnknownDocument, match=f"a {name} of version {version!r}: this build reads up to 1; run the"):
+    with pytest.raises(UnknownDocument, match=f"{name} has version {version!r}, and this build reads up to 1: run the"):
         type(DOCUMENTS[name]).of_dict(body)
 
 
@@ -55,10 +55,10 @@ def test_a_document_without_a_field_or_with_a_wrong_one_is_refused_by_name(name:
     first = document.__struct_fields__[0]
     body = document.to_dict()
     for wrong in ({each: value for each, value in body.items() if each != first}, {**body, first: [1]}):
-        with pytest.raises(UnknownDocument, match=rf"no {name} of version 1: .*{first}"):
+        with pytest.raises(UnknownDocument, match=rf"not a {name} of version 1: .*{first}"):
             type(document).of_dict(wrong)
     for text in ("", "[]", "{", "\xff"):
-        with pytest.raises(UnknownDocument, match=f"no {name}"):
+        with pytest.raises(UnknownDocument, match=f"not a {name}"):
             type(document).of_text(text)
 
 

@@ -1,9 +1,9 @@
-"""Documents that processes leave for one another: types with a version, written and read only through their own module.
+"""Documents that processes leave for one another: types with a version, read and written only through their own module.
 
-Two builds of a service run side by side in every rolling update, so a reader meets what a newer build wrote. Whatever
-may be added without harm is a new field with a default, and keeps the version: an older reader keeps it as it came
+Two builds of a service run side by side in every rolling update, so a reader meets documents that a newer build wrote.
+A harmless addition is a new field with a default and keeps the version: an older reader keeps the field as it came
 (`extra`) and writes it back. A change of meaning raises the version, and an older reader refuses the document by name
-instead of reading it wrong.
+instead of misreading it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from crossfade.core.values.errors import UnknownDocument
 
 VERSION: Final = "v"
-"""Name of the version in a document. A document without it is of version 1."""
+"""Field with a document's version. A document without it has version 1."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -24,10 +24,10 @@ DocumentT = TypeVar("DocumentT", bound="Document")
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of all documents; a subclass names itself, and may raise its version.
+    """Base of all documents; a subclass has a name, and may raise its version.
 
     Attributes:
-        extra: fields that this build doesn't know, by name: kept as they came.
+        extra: fields that this build doesn't know, by name, as they came.
     """
 
     NAME: ClassVar[str] = "document"
@@ -36,12 +36,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     extra: dict[str, Any] = {}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the document as JSON-ready values: its version, its fields, and what it came with besides."""
+        """Return the document ready for JSON: its version, its fields, and the fields this build doesn't know."""
         own = {name: getattr(self, name) for name in self.__struct_fields__ if name != "extra"}
         return {VERSION: self.LATEST, **self.extra, **msgspec.to_builtins(own)}
 
     def to_text(self) -> str:
-        """Return it as JSON."""
+        """Return the document as JSON."""
         return msgspec.json.encode(self.to_dict()).decode()
 
     def replace(self: DocumentT, **changes: Any) -> DocumentT:
@@ -53,34 +53,34 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         """Read a document.
 
         Args:
-            body: what `to_dict` gave, of this build, an older or a newer one.
+            body: what `to_dict` returned in this build, an older one or a newer one.
 
         Raises:
-            UnknownDocument: its version is above what this build reads, or a field is missing or of another type.
+            UnknownDocument: its version is higher than this build reads, or a field is missing or has another type.
         """
         version = body.get(VERSION, 1)
         if not isinstance(version, int) or version > cls.LATEST:
             raise UnknownDocument(
-                f"a {cls.NAME} of version {version!r}: this build reads up to {cls.LATEST}; run the build that wrote "
-                "it, or a newer one"
+                f"{cls.NAME} has version {version!r}, and this build reads up to {cls.LATEST}: run the build that "
+                "wrote it, or a newer one"
             )
         names = {name for name in cls.__struct_fields__ if name != "extra"}
         try:
             known = msgspec.convert({name: each for name, each in body.items() if name in names}, cls, strict=True)
         except msgspec.ValidationError as error:
-            raise UnknownDocument(f"no {cls.NAME} of version {version}: {error}") from error
+            raise UnknownDocument(f"not a {cls.NAME} of version {version}: {error}") from error
         extra = {name: each for name, each in body.items() if name not in names and name != VERSION}
         return known.replace(extra=extra) if extra else known
 
     @classmethod
     def of_text(cls: type[DocumentT], text: str | bytes) -> DocumentT:
-        """Read a document's JSON.
+        """Read a document from JSON.
 
         Raises:
-            UnknownDocument: it is no JSON object, or see `of_dict`.
+            UnknownDocument: it isn't a JSON object, or as for `of_dict`.
         """
         try:
             body = _decode(text)
         except msgspec.DecodeError as error:
-            raise UnknownDocument(f"no {cls.NAME}: {error}") from error
+            raise UnknownDocument(f"not a {cls.NAME}: {error}") from error
         return cls.of_dict(body)

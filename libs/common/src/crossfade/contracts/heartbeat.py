@@ -1,4 +1,4 @@
-"""The pods' words about the flag document they work under: written by API pods, read by the controller."""
+"""Which flag document each API pod is working under: written by the pods, read by the controller."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from crossfade.core.values.errors import ConfigError, UnknownDocument
 
 
 class Heartbeat(Document, frozen=True):
-    """An API pod's word about the flag document it works under.
+    """One API pod's statement of the flag document it is working under.
 
     Attributes:
         pod: name of the process, unique per start.
-        document: the flag document; no operation begun under an older one is running.
-        dual_write: the flag of that name.
-        lease_s: how long the word counts.
-        beat_us: wall clock of the pod when it wrote, µs.
-        expired: judged by the reader: the beat stood still for lease_s on the reader's own clock. Never so at first
-            sight: a dead pod counts for one lease time more, which is safe.
+        document: the flag document; no operation that began under an older one is still running.
+        dual_write: value of the flag of that name.
+        lease_s: how long the heartbeat is valid.
+        beat_us: the pod's wall clock at the time of writing, µs.
+        expired: set by the reader, once `beat_us` hasn't changed for `lease_s` on the reader's own clock. Never set on
+            the first read: a dead pod then counts for one more lease, which is safe.
     """
 
     NAME: ClassVar[str] = "heartbeat"

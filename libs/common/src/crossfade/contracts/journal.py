@@ -1,4 +1,4 @@
-"""The journal's entries: written by the controller, the CLI and repairs, read by all of them and by the replicator."""
+"""Journal entries: written by the controller, the CLI and the verifier's repairs; read by these and the replicator."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Entry(Document, frozen=True):
 
     Attributes:
         number: 1, 2, 3 …, without gaps.
-        kind: "phase", "intent", "gate", "share", "generation", "snapshot", "note", "repair" …
-        at_us: wall clock of the writer, µs.
-        who: the writer: user or pod.
+        kind: "phase", "intent", "share" …: see journal.md.
+        at_us: the writer's wall clock, µs.
+        who: the user or pod that wrote it.
         code: version of the code that wrote it.
-        body: JSON-ready evidence; 64-bit versions as strings.
+        body: the evidence, ready for JSON; 64-bit versions are strings.
     """
 
     NAME: ClassVar[str] = "journal entry"

@@ -1,4 +1,4 @@
-"""Dead letters: written by consumers and the sweeper, read by operators, gates and redrive."""
+"""Dead letters: written by consumers and the sweeper; read by operators, gates and redrive."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from crossfade.contracts.document import Document
 from crossfade.core.values.keys import Key
 
 STRAY: Final = "stray"
-"""Code of the dead letters that tell of a writer outside the protocol."""
+"""Code of the letters about writes from outside the protocol."""
 
 DIVERGED: Final = "diverged"
-"""Code of the dead letters that tell of a key whose rows hold different things at one version (ADR 0017)."""
+"""Code of the letters about keys whose two rows have the same version and different content (ADR 0017)."""
 
 
 class DeadLetter(Document, frozen=True):
-    """A record that could not be applied, or that no pod made (a stray, ADR 0016), with its payload.
+    """A record that couldn't be applied, or that no pod wrote (a stray, ADR 0016), with its payload.
 
     Attributes:
-        role: the consumer that parked it, as in `Report`.
-        sequence: opaque, with the role it is the letter's identity: the stream position "shard:sequence number", or of
-            a stray "stray:…", which is the same whenever and wherever the same write is read again.
-        key: the encoded key; empty when the record could not be decoded.
-        version: of the transfer; None when there is none.
-        reason: for a person.
-        code: for machines: "conflict", "poison_record", "unmappable", "unversioned", "stray" …
-        payload: the record as it came.
+        role: the consumer that parked it, named as in `Report`.
+        sequence: opaque; identifies the letter together with the role. Either the position in the stream,
+            "shard:sequence number", or for a stray "stray:…", derived from the write, so that a record read twice
+            makes one letter.
+        key: the encoded key; empty if the record couldn't be decoded.
+        version: version of the transfer; null if there is none.
+        reason: why it was parked, for people.
+        code: why it was parked, for programs: "conflict", "poison_record", "unmappable", "unversioned", "stray" …
+        payload: the record as it arrived.
         trace: traceparent of the write, if the record carries one.
-        at_us: when it was parked.
-        table: that the record tells of; empty when it could not be decoded.
-        committed_us: commit time of the record in that table, µs; 0 when it could not be decoded.
-        settled: nothing is left to do but to stop the writer: a stray on an owner, which was carried over and lifted.
-        cure: what a person does about it, one sentence; empty where the code says enough.
+        at_us: when it was parked, µs.
+        table: table that the record came from; empty if it couldn't be decoded.
+        committed_us: commit time of the record in that table, µs; 0 if it couldn't be decoded.
+        settled: whether nothing is left to do but stop the writer: a stray on an owner, already carried over.
+        cure: what to do about it, in one sentence; empty if the code says enough.
     """
 
     NAME: ClassVar[str] = "dead letter"

@@ -1,4 +1,4 @@
-"""What the verifier says of both tables: GET /parity, read by the controller, by on-call and by metrics.
+"""What the verifier says about both tables: the answer to GET /parity, read by the controller, on-call and metrics.
 
 Versions and digests are text: JSON readers round 64-bit numbers.
 """
@@ -19,19 +19,19 @@ class PassReport(msgspec.Struct, frozen=True):
     """One pass over both tables.
 
     Attributes:
-        id: its number.
+        id: number of the pass.
         state: "waiting", "running", "done" or "failed".
-        asked: whether somebody asked for it.
+        asked: whether it was requested.
         clean: whether it found no difference.
-        with_repairs: whether keys were repaired meanwhile, so that it doesn't count as clean.
-        repairs: how many.
-        age_s: since it ended; None while it runs.
-        started_age_s: since it began; None before that.
-        took_s: from its beginning to its end, or till now.
-        verified: keys found equal.
-        differences: keys by class.
-        why: what ended it, if it failed.
-        stage, scanned, following, percent: how far it is, while it runs.
+        with_repairs: whether keys were repaired during the pass, in which case it doesn't count as clean.
+        repairs: number of keys repaired.
+        age_s: time since it ended; null while it is running.
+        started_age_s: time since it began; null before that.
+        took_s: time from its beginning to its end, or until now.
+        verified: number of keys found equal.
+        differences: number of keys by class.
+        why: why it failed, if it did.
+        stage, scanned, following, percent: its progress while it is running.
     """
 
     id: str
@@ -53,20 +53,20 @@ class PassReport(msgspec.Struct, frozen=True):
 
 
 class DifferenceReport(msgspec.Struct, frozen=True):
-    """Keys of one class, and samples of them."""
+    """Number of keys of one class, with samples."""
 
     count: int
     samples: Sequence[Any] = ()
 
 
 class SideReport(msgspec.Struct, frozen=True):
-    """One table, by the last pass; None before there was one.
+    """One table, as the last pass found it; null before the first pass.
 
     Attributes:
-        items: live items that belong to the migration.
-        digest: sum of their digests, hexadecimal.
-        scanned: rows read.
-        belonging: rows that belong to the migration, tombstones and stubs included.
+        items: number of live items that belong to the migration.
+        digest: sum of their digests, in hexadecimal.
+        scanned: number of rows read.
+        belonging: number of rows that belong to the migration, including tombstones and stubs.
     """
 
     items: int | None = None
@@ -76,7 +76,7 @@ class SideReport(msgspec.Struct, frozen=True):
 
 
 class BucketReport(msgspec.Struct, frozen=True):
-    """Buckets whose digests differ: how many, and the first numbers."""
+    """Buckets whose digests differ: how many, and the first of their numbers."""
 
     count: int
     differing: int
@@ -84,16 +84,16 @@ class BucketReport(msgspec.Struct, frozen=True):
 
 
 class LagReport(msgspec.Struct, frozen=True):
-    """How late the verifier itself sees the changes of a table.
+    """How late the verifier itself sees a table's changes.
 
     Attributes:
-        table_to_stream_s: age of the oldest record that is not in the stream yet; None where that is unknown.
-        table_to_stream_unknown: why.
-        stream_read_s: how late the stream is read; None where it is not.
-        stream_read_unknown: why.
-        records_read: since the start.
-        records_unreadable: of them.
-        crossing: measured times from one table to the other.
+        table_to_stream_s: age of the oldest record that isn't in the stream yet; null if unknown.
+        table_to_stream_unknown: why it is unknown.
+        stream_read_s: how far the verifier is behind the tip of the stream; null if it isn't reading.
+        stream_read_unknown: why it isn't reading.
+        records_read: number of records read since the start.
+        records_unreadable: how many of those couldn't be decoded.
+        crossing: measured times from a commit in one table to the commit of its copy in the other.
     """
 
     table_to_stream_s: float | None
@@ -106,7 +106,7 @@ class LagReport(msgspec.Struct, frozen=True):
 
 
 class HandoverReport(msgspec.Struct, frozen=True):
-    """Keys that are standby on both sides: how many, how many for too long, and the oldest."""
+    """Keys that are standby on both sides: how many, how many for longer than the bound, and the oldest."""
 
     keys: int
     over_bound: int
@@ -125,22 +125,22 @@ class ParityReport(Document, frozen=True):
     """The whole answer.
 
     Attributes:
-        verdict: "clean", "drift", "unsettled" or "waiting".
-        reason: one line for a person.
-        at_us: wall clock of the verifier, µs, as text.
-        sides: by the side's name.
-        buckets: whose digests differ.
-        verified: keys that the last pass found equal.
-        left_out: rows of the last pass that are no part of the migration.
-        strangers_in_new: rows of the new table that don't belong there.
-        differences: by class.
-        lags: by the side's name.
-        last_pass, last_clean_pass, running_pass: None where there is none.
-        last_clean_pass_age_s: None where there is none.
-        resting: why no pass runs; None while one does.
+        verdict: what the last pass found.
+        reason: the verdict explained in one line.
+        at_us: the verifier's wall clock, µs, as text.
+        sides: each table, by the name of its side.
+        buckets: buckets whose digests differ.
+        verified: number of keys that the last pass found equal.
+        left_out: number of rows in the last pass that don't belong to the migration.
+        strangers_in_new: number of rows in the new table that don't belong to the migration.
+        differences: differences by class.
+        lags: the verifier's own lag, by the name of the side.
+        last_pass, last_clean_pass, running_pass: the passes; null if there is none.
+        last_clean_pass_age_s: time since the last clean pass ended; null if there is none.
+        resting: why no pass is running; null while one is.
         in_handover: keys that are between the tables.
-        because: what speaks against a cutover.
-        safe_to_cut_over: the answer for on-call.
+        because: every reason against a cutover.
+        safe_to_cut_over: whether to cut over, for whoever is on call.
     """
 
     NAME: ClassVar[str] = "parity report"

@@ -1,4 +1,4 @@
-"""What a stream consumer tells of each shard: written by replicators and the feed, read by the controller."""
+"""What a stream consumer reports on each of its shards: written by replicators and feeds, read by the controller."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from crossfade.contracts.document import Document
 
 
 class Report(Document, frozen=True):
-    """What one stream consumer says of itself, per shard, every second or so.
+    """One consumer's report on one shard, every second or so.
 
     Attributes:
-        role: "forward", "reverse", "feed-legacy", "feed-new".
+        role: "forward", "reverse", "feed-legacy" or "feed-new".
         shard: stream and shard id, "wallet-changes/shardId-000000000000".
-        at_us: wall clock when it was written, µs. An old report means an unknown lag, which shuts the gates.
-        iterator_age_ms: stream to applied: age of the oldest fetched and unapplied record, or how far behind the tip.
-        oldest_unapplied_us: arrival of the oldest record not applied yet; 0 when all are.
+        at_us: wall clock at the time of writing, µs. If a report is old, the lag is unknown, which shuts the gates.
+        iterator_age_ms: lag from stream to applied: the age of the oldest record that was fetched and isn't applied
+            yet, or the distance to the tip if that is more.
+        oldest_unapplied_us: arrival time of the oldest record that isn't applied yet; 0 if all are.
         applied_commit_us: highest commit time seen so far, µs; old duplicates don't lower it.
-        counts: totals since the start of the process: applied, stale, duplicate, deduplicated, parked, foreign, echo, …
-        foreign_last_us: commit time of the last stray; 0 when there was none. A restart doesn't forget it.
-        imprecise_last_us: commit time of the last record without µs; 0 when there was none. Nor this.
-        position: sequence number up to which all is applied, opaque; only of a consumer that keeps no checkpoint of
-            its own (AWS Lambda), else empty.
+        counts: totals since the process started: applied, stale, duplicate, deduplicated, parked, foreign, echo, …
+        foreign_last_us: commit time of the last stray; 0 if there was none. It survives restarts.
+        imprecise_last_us: commit time of the last record without microseconds; 0 if there was none. It survives too.
+        position: opaque sequence number up to which everything is applied; empty unless the consumer keeps no
+            checkpoint of its own (AWS Lambda).
     """
 
     NAME: ClassVar[str] = "report"

@@ -1,8 +1,11 @@
-"""What `crossfade status --json` prints, and GET /status of the controller: one schema, for whoever reads it.
+"""The status, as `crossfade status --json` prints it and the controller answers GET /status: one schema for both.
 
-64-bit numbers that a reader with floating point would round are strings. What is unknown is null. A field that only the
-CLI knows, or only the controller, may be missing. Fields may be added; none changes its meaning or goes without a word
-in the changelog.
+64-bit numbers are strings, since readers with floating point would round them. What is unknown is null. A field that
+only the CLI or only the controller knows may be missing. Fields may be added; none is removed and none changes its
+meaning without an entry in the changelog.
+
+The status isn't a `Document`: people and their scripts read it, and an older CLI passes on whatever a newer controller
+wrote. A version to refuse would leave an operator without a status in the middle of an upgrade.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from typing import Any
 import msgspec
 
 
-class Document(msgspec.Struct, forbid_unknown_fields=True):
-    """The flag document: `share` in basis points."""
+class Flags(msgspec.Struct, forbid_unknown_fields=True):
+    """The flag document; `share` counts basis points."""
 
     share: int
     new_gen: str
@@ -22,7 +25,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Pause(msgspec.Struct, forbid_unknown_fields=True):
-    """Who paused the migration, what rests and what goes on."""
+    """Who paused the migration, what is on hold and what goes on."""
 
     by: str
     rests: list[str]
@@ -33,13 +36,13 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     """A command that has no outcome yet.
 
     Attributes:
-        number: of its journal entry.
-        verb: "ramp".
-        arguments: of it.
-        who: asked.
-        taken_up: whether the controller is at it.
-        acted: whether anything was done for it.
-        expires_us: when it is not begun any more; null for never.
+        number: number of its journal entry.
+        verb: for example "ramp".
+        arguments: the verb's arguments.
+        who: the operator who gave it.
+        taken_up: whether the controller has started on it.
+        acted: whether anything has been done for it.
+        expires_us: when it expires if nothing has been done for it, µs; null for never.
     """
 
     number: int
@@ -52,7 +55,7 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Gate(msgspec.Struct, forbid_unknown_fields=True):
-    """A gate's verdict; `cure` is empty while it is open."""
+    """A gate's verdict; `cure` is empty while the gate is open."""
 
     name: str
     open: bool
@@ -63,7 +66,7 @@ class Gate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Lag(msgspec.Struct, forbid_unknown_fields=True):
-    """One direction's two hops, seconds."""
+    """The two hops of one direction, in seconds; `why` says what is unknown."""
 
     unreplicated_s: float | None
     iterator_s: float | None
@@ -78,21 +81,21 @@ class Lags(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Unread(msgspec.Struct, forbid_unknown_fields=True):
-    """What a consumer may have left in its stream."""
+    """Shards of a consumer's stream that nobody is reading, and since when."""
 
     shards: int
     waited_s: float
 
 
 class Named(msgspec.Struct, forbid_unknown_fields=True):
-    """A key and what is the matter with it."""
+    """A key, and what is wrong with it."""
 
     key: str
     because: str
 
 
 class HeldOut(msgspec.Struct, forbid_unknown_fields=True):
-    """Keys that can't move to the new table; the first of them by name."""
+    """Keys that can't move to the new table: how many, and the first few."""
 
     keys: int
     named: list[Named]
@@ -100,16 +103,16 @@ class HeldOut(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Pod(msgspec.Struct, forbid_unknown_fields=True):
-    """An API pod's last word."""
+    """An API pod's last heartbeat."""
 
     pod: str
     expired: bool
-    document: Document
+    document: Flags
     dual_write: bool
 
 
 class Stray(msgspec.Struct, forbid_unknown_fields=True):
-    """A write outside the protocol, or a key whose rows differ at one version."""
+    """A write from outside the protocol, or a key whose rows differ at the same version."""
 
     letter: str
     key: str
@@ -120,7 +123,7 @@ class Stray(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Strays(msgspec.Struct, forbid_unknown_fields=True):
-    """Writes outside the protocol; `waiting` is null when it could not be read."""
+    """Writes from outside the protocol; `waiting` is null if the letters couldn't be counted."""
 
     watched: bool
     since_us: dict[str, int]
@@ -130,7 +133,7 @@ class Strays(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Parity(msgspec.Struct, forbid_unknown_fields=True):
-    """What the verifier says."""
+    """What the verifier reports."""
 
     reachable: bool
     clean_pass_age_s: float | None
@@ -151,7 +154,7 @@ class Probe(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Outcome(msgspec.Struct, forbid_unknown_fields=True):
-    """How a command ended: done, refused, superseded, withdrawn or expired."""
+    """How a command ended: done, refused, superseded, withdrawn or expired, and why."""
 
     intent: int
     verb: str
@@ -163,29 +166,42 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The status.
 
     Attributes:
-        migration: its name.
-        phase: by the journal.
-        waiting_for: one line; empty when it is about to do something.
-        phase_since_us: when the phase began, by the controller's clock then.
-        at_us: when the controller told it, by its clock.
-        driver: the controller that told it.
-        door: URL at which it takes commands.
-        revokes: whether it has a program that takes away the API's right to write the legacy table.
-        journal: number of the last entry that it knows.
-        intent: the command that the controller is at.
+        migration: name of the migration.
+        phase: the phase in the journal.
+        waiting_for: what the controller is waiting for, in one line; empty when it is about to act.
+        phase_since_us: when the phase began, by the clock of the controller that entered it.
+        at_us: when the controller wrote this status, by its clock.
+        driver: the controller that wrote it.
+        door: URL at which that controller takes commands.
+        revokes: whether it has a program that revokes the API's right to write the legacy table.
+        journal: number of the last journal entry it has read.
+        paused, pause: whether the migration is paused, by whom, and what that holds up.
+        halted: why the migration has halted; empty if it hasn't.
+        intent: the command that the controller is working on.
         intents: all commands without an outcome, oldest first.
+        document, dual_write: the flags in force.
         generation_counter: the highest generation ever given out.
-        clock: what is wrong with the controller's clock; empty when nothing is.
-        throughput_per_s: applied, by consumer.
-        keys: mapped keys, by the last whole look.
-        percent_on_new: of the keys, by the last whole look.
-        in_handover: keys that have been standby on both sides for too long.
-        sweep: the pass that is under way.
-        eta_s: to its end.
-        snapshot: evidence of export, map and import.
-        last_outcome: how the last command ended (CLI).
-        age_s: how old the controller's word is, by its clock and the reader's (CLI); null when there never was one.
-        is_old: that word stands still: the controller may not be running (CLI).
+        share_percent: share of the keys that aim at the new table.
+        gates: the gates before the next step.
+        clock: what is wrong with the controller's clock; empty if nothing is.
+        lag: lag of both directions.
+        unread: what waits unread in the streams, by consumer.
+        throughput_per_s: records applied per second, by consumer.
+        keys: number of mapped keys, by the last full pass.
+        percent_on_new: share of the keys that the new table owns, by the last full pass.
+        held_out: keys that can't move.
+        in_handover: number of keys that have been standby on both sides for too long.
+        helped: number of handovers that the sweeper has completed for others.
+        sweep, eta_s: the pass that is under way, and the time it still needs.
+        pods: heartbeats of the API pods.
+        dead_letters: number of letters that shut the gate; null if they couldn't be counted.
+        strays: writes from outside the protocol.
+        parity: the verifier's last answer.
+        probe: the canary's record.
+        snapshot: evidence of export, mapping and import.
+        last_outcome: how the last command ended (CLI only).
+        age_s: age of the status, by the controller's clock and the reader's (CLI only); null if there is no status.
+        is_old: whether the status has stopped changing, so that the controller may not be running (CLI only).
     """
 
     migration: str
@@ -202,7 +218,7 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     halted: str = ""
     intent: Asked | None = None
     intents: list[Asked] = []
-    document: Document | None = None
+    document: Flags | None = None
     dual_write: bool | None = None
     generation_counter: str | None = None
     share_percent: float | None = None
