@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 
-import pytest
-
 from controller.silence import narrated
+
+COMMANDS = {
+    "status": "the journal and the status",
+    "journal": "the journal and the status",
+    "pause --execute": "the journal and the status",
+    "ramp 1": "the journal and the status",
+    "plan": "tables, streams and bucket",
+    "control create": "the control tables",
+}
+"""Each way through the CLI, and what it reads."""
 
 
 async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -19,18 +28,16 @@ async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         writer.close()
 
 
-@pytest.mark.parametrize("command", [["status"], ["journal"], ["pause", "--execute"]], ids=" ".join)
-async def test_a_command_says_what_it_is_trying_and_ends_with_a_clear_error(command: list[str]) -> None:
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    endpoint = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+async def ended(endpoint: str, command: str) -> tuple[int | None, str, str]:
+    """Run a command against an endpoint; return its exit code, stdout and stderr."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("CROSSFADE_", "AWS_"))}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "controller.cli", *command, "--json"),
+        *(sys.executable, "-m", "controller.cli", *command.split(), "--json"),
         env={
             **clean,
             "AWS_ACCESS_KEY_ID": "x",
             "AWS_SECRET_ACCESS_KEY": "x",
-            "CROSSFADE_AWS_ENDPOINT_URL": f"http://{endpoint}",
+            "CROSSFADE_AWS_ENDPOINT_URL": endpoint,
             "CROSSFADE_MIGRATION_MAPPING": "engagement_migration:MAPPING",
             "CROSSFADE_FLAG_FILE": "/nowhere/flags.json",
             "CROSSFADE_BUCKET": "bucket",
@@ -39,12 +46,19 @@ async def test_a_command_says_what_it_is_trying_and_ends_with_a_clear_error(comm
         stderr=asyncio.subprocess.PIPE,
     )
     out, errors = await asyncio.wait_for(process.communicate(), 60)
-    first, failed, *_ = errors.decode().splitlines()
-    told = f"still reading the journal and the status of 'engagement' from http://{endpoint} after 2 s"
-    assert first.startswith(told), errors.decode()
-    assert failed.startswith("store_unavailable: Query: no answer within 2.5 s")
-    assert process.returncode == 1
-    assert json.loads(out)["code"] == "store_unavailable"
+    return process.returncode, out.decode(), errors.decode()
+
+
+async def test_each_command_says_what_it_is_reading_and_ends_with_a_clear_error() -> None:
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    found = await asyncio.gather(*(ended(endpoint, each) for each in COMMANDS))
+    for (command, reads), (code, out, errors) in zip(COMMANDS.items(), found, strict=True):
+        first, failed, *_ = [*errors.splitlines(), "", ""]
+        assert first.startswith(f"still reading {reads} of 'engagement' from {endpoint} after 2 s"), (command, errors)
+        assert re.match(r"store_unavailable: \w+: no answer within 2\.5 s", failed), (command, errors)
+        assert code == 1, command
+        assert json.loads(out)["code"] == "store_unavailable", command
     server.close()
 
 

@@ -6,10 +6,12 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from controller.sampling import Rows, sample
 from controller.settings import ControllerSettings
+from controller.silence import ATTEMPT_S, ATTEMPTS
 from controller.world import World
 from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
@@ -105,9 +107,12 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         under_lease: for the service: journal entries are written under the lease, and flags can be published.
     """
     mapping = settings.mapping()
-    dynamodb, kinesis = Wire("dynamodb", wire_config(settings)), Wire("kinesis", wire_config(settings))
-    s3 = LazyClient(lambda: control_client(settings, "s3"))
-    cloudwatch = LazyClient(lambda: control_client(settings, "cloudwatch"))
+    config, client = wire_config(settings), partial(control_client, settings)
+    if not under_lease:  # an operator is waiting; the service waits out the large files of a snapshot
+        config = config._replace(timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
+        client = partial(control_client, settings, timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
+    dynamodb, kinesis = Wire("dynamodb", config), Wire("kinesis", config)
+    s3, cloudwatch = (LazyClient(partial(client, name)) for name in ("s3", "cloudwatch"))
     db, control, names = DynamoDB(dynamodb), control_db(dynamodb), control_tables(mapping.name)
     tables: dict[Side, OwnedTable] = {side: DynamoTable(db, mapping, side) for side in Side}
     lease = DynamoLease(control, names.leases, CONTROLLER_LEASE, holder=settings.pod, lease_s=settings.lease_s)
@@ -154,8 +159,8 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
     finally:
         if renewing is not None:
             renewing.cancel()
-        for client in (s3, cloudwatch):
-            await client.close()
+        for lazy in (s3, cloudwatch):
+            await lazy.close()
         for wire in (dynamodb, kinesis):
             await wire.close()
 

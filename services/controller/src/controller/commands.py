@@ -26,12 +26,13 @@ from controller.waiting import DEAF_S, POLL_S, Wait
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db
-from crossfade.adapters.wire import Wire, WireConfig
+from crossfade.adapters.wire import Wire
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.gates import GateResult, heartbeats
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.values.clocks import utc
 from crossfade.core.values.errors import CrossfadeError, StateMissing
+from crossfade.runtime.aws import wire_config
 from crossfade.runtime.operator import operator_name
 from crossfade.runtime.settings import read_settings
 from crossfade.runtime.tls import client_context
@@ -61,6 +62,9 @@ MEANING: Final = {
 }
 
 
+READS: Final = {"plan": "tables, streams and bucket", "control": "the control tables"}
+"""What is read by the commands that need more than the journal and the status."""
+
 REVOKED: Final = (
     "before the point of no return it has to know how the API loses its right to write the legacy table: by the "
     "controller's CROSSFADE_REVOKE_COMMAND, or by you, and --revoked says so"
@@ -71,16 +75,14 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
     """Run a parsed command; return its exit code."""
     try:
         settings = read_settings(ControllerSettings)
-        if asked.command == "plan":
-            return await _plan(settings, asked)
-        if asked.command == "control":
-            return await _control_create(settings, asked)
         mapping = settings.mapping()
-        config = WireConfig(settings.region, settings.aws_endpoint_url, timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
-        wire = Wire("dynamodb", config)
-        endpoint = settings.aws_endpoint_url or f"DynamoDB in {settings.region}"
-        reading = f"reading the journal and the status of {mapping.name!r} from {endpoint}"
-        async with wire:
+        what = READS.get(asked.command, "the journal and the status")
+        reading = f"reading {what} of {mapping.name!r} from {settings.aws_endpoint_url or f'AWS in {settings.region}'}"
+        if asked.command in READS:
+            run = _plan if asked.command == "plan" else _control_create
+            async with narrated(_say, reading):
+                return await run(settings, asked)
+        async with Wire("dynamodb", wire_config(settings)._replace(timeout_s=ATTEMPT_S, attempts=ATTEMPTS)) as wire:
             control, tables = control_db(wire), control_tables(mapping.name)
             console = Console(
                 DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common")),
@@ -120,6 +122,10 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
     except Exception as error:  # a program that reads --json gets its object, a person the trace as well
         sys.stderr.write(traceback.format_exc())
         return failed(error, asked.command, as_json=asked.json)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
 
 
 async def _check(settings: ControllerSettings, console: Console) -> None:

@@ -61,10 +61,11 @@ class S3Objects:
     async def exists(self) -> bool:
         """Say whether the bucket is there and may be read."""
         client = await self._client.get()
-        try:
-            await client.head_bucket(Bucket=self._bucket)
-        except client.exceptions.ClientError:
-            return False
+        with _typed(f"HeadBucket {self._bucket}"):
+            try:
+                await client.head_bucket(Bucket=self._bucket)
+            except client.exceptions.ClientError:
+                return False
         return True
 
     async def get(self, key: str) -> bytes | None:

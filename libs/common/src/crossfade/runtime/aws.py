@@ -15,17 +15,26 @@ def wire_config(settings: ServiceSettings, *, max_connections: int = 16) -> Wire
     return WireConfig(region=settings.region, endpoint_url=settings.aws_endpoint_url, max_connections=max_connections)
 
 
-def control_client(settings: ServiceSettings, service: str) -> AbstractAsyncContextManager[Any]:
+def control_client(
+    settings: ServiceSettings, service: str, *, timeout_s: float = 60.0, attempts: int = 5
+) -> AbstractAsyncContextManager[Any]:
     """Return an aiobotocore client, for `async with`. Importing it costs about two seconds, so it is done here.
 
     Args:
         settings: of the process.
         service: "s3", "dynamodb", "kinesis" or "cloudwatch".
+        timeout_s: for a connection, and for each wait for a part of an answer.
+        attempts: tries of one call, the first included.
     """
     from aiobotocore.config import AioConfig
     from aiobotocore.session import get_session
 
-    config = AioConfig(s3={"addressing_style": "path"}, retries={"mode": "standard", "max_attempts": 5})
+    config = AioConfig(
+        s3={"addressing_style": "path"},
+        connect_timeout=timeout_s,
+        read_timeout=timeout_s,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+    )
     client: AbstractAsyncContextManager[Any] = get_session().create_client(
         service,
         region_name=settings.region,
