@@ -203,6 +203,10 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
     try:
         code, dry, _ = await asyncio.to_thread(crossfade, env, "start")
         assert (code, dry["outcome"], dry["phase"]) == (0, "dry run", "PLANNED")
+        nobody = '[{"S":"USER#nobody"},{"S":"POINTS#chan"}]'
+        code, dry, _ = await asyncio.to_thread(crossfade, env, "start", "--exclude", nobody)
+        assert (code, dry["code"]) == (3, "refused")
+        assert f"{nobody} has no row in wallet" in dry["because"]
         code, asked, _ = await asyncio.to_thread(crossfade, env, "start", "--execute")
         assert (code, asked["outcome"], asked["entry"]) == (0, "asked", 1)
         fleet = asyncio.create_task(pretend_to_be_a_fleet(aws, flags, stop))

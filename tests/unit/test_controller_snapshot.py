@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,18 @@ import msgspec
 import pytest
 
 from controller.cli import arguments_of, parser
+from controller.commands import ask
 from controller.context import Context
 from controller.driver import Driver
+from controller.excluding import why_not_excluded
+from controller.failing import DONE, REFUSED
+from controller_console import console_of
 from controller_world import Town, run, settled
-from crossfade.core.migration.phases import Phase
+from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
 
 
@@ -155,15 +161,15 @@ async def test_a_fresh_export_is_refused_once_the_import_has_begun() -> None:
     await run(town, lambda: town.outcome(start) is not None)  # which goes on
 
 
-@pytest.mark.parametrize(
-    ("key", "says"),
-    [
-        (key_of("nobody"), "has no row in wallet"),
-        ('[{"S":"WALLET#1"},{"S":"BALANCE"}]', "doesn't belong to the mapping engagement"),
-        ('[{"S":"USER#w1"}]', "is no encoded key, as in"),
-        ("w1", "is no encoded key, as in"),
-    ],
-)
+WRONG_KEYS = [
+    (key_of("nobody"), "has no row in wallet"),
+    ('[{"S":"WALLET#1"},{"S":"BALANCE"}]', "doesn't belong to the mapping engagement"),
+    ('[{"S":"USER#w1"}]', "is no encoded key, as in"),
+    ("w1", "is no encoded key, as in"),
+]
+
+
+@pytest.mark.parametrize(("key", "says"), WRONG_KEYS)
 async def test_a_key_that_names_no_row_of_ours_is_not_excluded_but_refused_by_name(key: str, says: str) -> None:
     town = Town()
     number = await town.ask("start", exclude=[key_of("w1"), key])
@@ -174,6 +180,45 @@ async def test_a_key_that_names_no_row_of_ours_is_not_excluded_but_refused_by_na
     assert f"{key} {says}" in outcome["because"]
     assert "Nothing was excluded" in outcome["because"]
     assert ctx.world.excluded == set()
+
+
+@pytest.mark.parametrize("execute", [False, True], ids=["dry run", "execute"])
+@pytest.mark.parametrize(("key", "says"), WRONG_KEYS)
+async def test_a_dry_run_looks_for_the_rows_as_the_controller_does_and_says_the_same(
+    key: str, says: str, execute: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    town = Town()
+    number = await town.ask("start", exclude=[key_of("w1"), key])
+    await run(town, lambda: town.outcome(number) is not None)
+    entries = len(town.store.journal)
+    console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.LEGACY]))
+    assert await ask(console, Intent.START, {"exclude": [key_of("w1"), key]}, execute=execute) == REFUSED
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    refused = town.outcome(number)
+    assert refused is not None
+    assert told["because"] == refused["because"]
+    assert f"{key} {says}" in told["because"]
+    assert len(town.store.journal) == entries
+
+
+async def test_a_dry_run_takes_keys_that_have_rows_and_unknown_ones_when_told_so() -> None:
+    town = Town()
+    console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.LEGACY]))
+    assert await ask(console, Intent.START, {"exclude": [key_of("w1")]}, execute=False) == DONE
+    unknown = {"exclude": [key_of("nobody")], "exclude_unknown": True}
+    assert await ask(console, Intent.START, unknown, execute=False) == DONE
+
+
+async def test_a_key_that_was_left_out_before_is_not_looked_for_again_by_a_dry_run() -> None:
+    town = Town()
+    await stopped(town, "w1", "w2")
+    await town.ask("start", exclude=[key_of("w1")])
+    await run(town, lambda: bool(done(town, "excluded")))
+    town.tables[Side.LEGACY].images.pop(Key(key_of("w1").encode()))
+    console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.LEGACY]))
+    assert await ask(console, Intent.START, {"exclude": [key_of("w1")]}, execute=False) == DONE
+    fresh = {"exclude": [key_of("w1")], "fresh_export": True}
+    assert await ask(console, Intent.START, fresh, execute=False) == REFUSED
 
 
 async def test_a_key_without_a_row_is_excluded_when_the_operator_says_so() -> None:

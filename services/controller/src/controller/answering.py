@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,6 +11,10 @@ import msgspec
 from controller.knocking import Knocker
 from controller.state import Migration
 from crossfade.ports.control import Journal, StatusBoard
+
+
+async def _none_refused(_state: Migration, _arguments: Mapping[str, Any]) -> str:
+    return ""
 
 
 class Console(NamedTuple):
@@ -22,6 +26,7 @@ class Console(NamedTuple):
         json: whether answers are JSON.
         door: where commands go; None where none is given.
         leaves: what an abort would leave.
+        excludes: why a START can't leave out its keys, by the same look at their rows as the controller's.
     """
 
     journal: Journal
@@ -30,6 +35,7 @@ class Console(NamedTuple):
     json: bool
     door: Knocker | None = None
     leaves: Callable[[Migration], Sequence[str]] = lambda _state: ()
+    excludes: Callable[[Migration, Mapping[str, Any]], Awaitable[str]] = _none_refused
 
     def say(self, text: str) -> None:
         """Tell the operator; not part of the answer."""

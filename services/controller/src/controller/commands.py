@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import msgspec
 
 from controller.answering import Console
 from controller.asking import ENTRY, left_by_abort, pending_json, refusal
+from controller.excluding import why_not_excluded
 from controller.failing import DONE, REFUSED, SHUT, failed, failure
 from controller.journaling import journal_json, journal_text
 from controller.knocking import NO_CONTROLLER, Knocker, NotTaken, Refused
@@ -26,12 +28,15 @@ from controller.waiting import DEAF_S, POLL_S, Wait
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Wire
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.gates import GateResult, heartbeats
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.values.clocks import utc
 from crossfade.core.values.errors import CrossfadeError, StateMissing
+from crossfade.core.values.shape import Side
 from crossfade.runtime.aws import wire_config
 from crossfade.runtime.operator import operator_name
 from crossfade.runtime.settings import read_settings
@@ -99,6 +104,7 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                     tls=client_context(settings.tls) if settings.tls else None,
                 ),
                 lambda state: left_by_abort(mapping, settings.streams, state),
+                partial(why_not_excluded, mapping, DynamoTable(DynamoDB(wire), mapping, Side.LEGACY)),
             )
             async with narrated(console.say, reading):
                 await _check(settings, console)
@@ -267,6 +273,8 @@ async def ask(
         "meaning": MEANING[intent],
     }
     because = refusal(state, intent, arguments, migration=console.migration, revokes=last.get("revokes"))
+    if not because and intent is Intent.START:
+        because = await console.excludes(state, arguments)
     if because:
         return _refused(console, because, body)
     if not execute:

@@ -86,7 +86,7 @@ class Driver:
         ctx = self._ctx
         await ctx.refresh()
         await check_history(ctx.world, ctx.state)
-        ctx.world.excluded.update(excluded_keys(ctx))
+        ctx.world.excluded.update(excluded_keys(ctx.state))
         if ctx.state.is_published:  # what was decided and not published is the next tick's, unless that is paused
             await ctx.publish()
 

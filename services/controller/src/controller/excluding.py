@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping as Arguments
+from typing import Any
 
-from controller.context import Context
+from controller.asking import FRESH
+from controller.state import Migration
+from crossfade.core.mapping.interface import Mapping
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key, encode_key, key_image
 from crossfade.core.values.shape import Side
+from crossfade.ports.table import OwnedTable
 
 NAMED = 5
 
 
-def excluded_keys(ctx: Context) -> frozenset[Key]:
+def excluded_keys(state: Migration) -> frozenset[Key]:
     """Return the keys that START left out, of this intent and the ones before it."""
-    return frozenset(Key(each.encode()) for each in ctx.state.facts.get("excluded", {}).get("keys", []))
+    return frozenset(Key(each.encode()) for each in state.facts.get("excluded", {}).get("keys", []))
 
 
-async def why_not_excluded(ctx: Context, wanted: Iterable[str], *, even_unknown: bool) -> str:
+async def why_not_excluded(
+    mapping: Mapping, table: OwnedTable, state: Migration, arguments: Arguments[str, Any]
+) -> str:
     """Say which keys can't be left out, by name and with the cure; empty when all can.
 
     A key with a slip in it would exclude nothing, and the row that was meant would stop the snapshot or be moved.
 
     Args:
-        ctx: the run.
-        wanted: encoded keys, as typed.
-        even_unknown: whether a key without a row is left out all the same.
+        mapping: of the migration.
+        table: the source table.
+        state: of the migration: keys that it has left out before are not looked at again, unless for a fresh export.
+        arguments: of START: `exclude` has encoded keys, as typed; `exclude_unknown` takes those without a row, too.
     """
-    mapping, names = ctx.world.mapping, ctx.world.mapping.shape(Side.LEGACY).key
+    even_unknown = bool(arguments.get("exclude_unknown"))
+    known = frozenset() if arguments.get(FRESH) else excluded_keys(state)
+    names = mapping.shape(Side.LEGACY).key
     wrong, keys = [], []
-    for text in sorted(wanted):
+    for text in sorted({*arguments.get("exclude", [])} - {key.decode() for key in known}):
         try:
             key = encode_key(key_image(Key(text.encode()), names), names)
         except (PoisonRecord, ValueError):
@@ -41,8 +50,8 @@ async def why_not_excluded(ctx: Context, wanted: Iterable[str], *, even_unknown:
         else:
             keys.append(key)
     if not even_unknown:
-        table = mapping.shape(Side.LEGACY).table
-        wrong += [f"{key.decode()} has no row in {table}" for key in await _without_row(ctx, keys)]
+        name = mapping.shape(Side.LEGACY).table
+        wrong += [f"{key.decode()} has no row in {name}" for key in await _without_row(table, keys)]
     if not wrong:
         return ""
     more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
@@ -50,17 +59,16 @@ async def why_not_excluded(ctx: Context, wanted: Iterable[str], *, even_unknown:
     return f"--exclude: {'; '.join(wrong[:NAMED])}{more}. Nothing was excluded: {cure}"
 
 
-async def _without_row(ctx: Context, keys: list[Key]) -> list[Key]:
-    table = ctx.world.tables[Side.LEGACY]
+async def _without_row(table: OwnedTable, keys: list[Key]) -> list[Key]:
     try:
         found = await table.read_many(keys)
     except PoisonRecord:  # rows that can't be read are there, and good reasons to exclude a key
-        return [key for key in keys if not await _is_there(ctx, key)]
+        return [key for key in keys if not await _is_there(table, key)]
     return [key for key in keys if key not in found]
 
 
-async def _is_there(ctx: Context, key: Key) -> bool:
+async def _is_there(table: OwnedTable, key: Key) -> bool:
     try:
-        return await ctx.world.tables[Side.LEGACY].read(key) is not None
+        return await table.read(key) is not None
     except PoisonRecord:
         return True

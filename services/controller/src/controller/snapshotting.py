@@ -72,15 +72,15 @@ async def _export_again(ctx: Context, intent: Pending) -> str:
     this command excludes are left out of it.
     """
     wanted = sorted(set(intent.arguments.get("exclude", [])))
-    even_unknown = bool(intent.arguments.get("exclude_unknown"))
-    refusal = await why_not_excluded(ctx, wanted, even_unknown=even_unknown)
+    world = ctx.world
+    refusal = await why_not_excluded(world.mapping, world.tables[Side.LEGACY], ctx.state, intent.arguments)
     if refusal:
         return await ctx.settle(intent, "refused", refusal)
     moment_us = await ctx.markers.moment(Side.LEGACY, purpose=f"export {intent.number}")
     evidence = {"intent": intent.number, "steps": STEPS, "moment_us": moment_us, "exclude": wanted, "who": intent.who}
     await ctx.append("again", evidence)
     ctx.world.excluded.clear()
-    ctx.world.excluded.update(excluded_keys(ctx))
+    ctx.world.excluded.update(excluded_keys(ctx.state))
     return PROGRESS
 
 
@@ -123,16 +123,16 @@ async def _export(ctx: Context) -> str:
 async def _map(ctx: Context) -> str:
     intent = started(ctx)
     wanted = set(intent.arguments.get("exclude", [])) if intent else set()
-    known = {key.decode() for key in excluded_keys(ctx)}
+    known = {key.decode() for key in excluded_keys(ctx.state)}
     if intent is not None and wanted - known:
-        even_unknown = bool(intent.arguments.get("exclude_unknown"))
+        world = ctx.world
         is_checked = intent.number < ctx.state.entered  # in PLANNED
-        refusal = "" if is_checked else await why_not_excluded(ctx, wanted - known, even_unknown=even_unknown)
-        if refusal:
+        source = world.tables[Side.LEGACY]
+        if not is_checked and (refusal := await why_not_excluded(world.mapping, source, ctx.state, intent.arguments)):
             return await ctx.settle(intent, "refused", refusal)
         # Another choice of rows makes other files: what was mapped before doesn't count.
         await ctx.finish("excluded", {"keys": sorted(wanted | known), "who": intent.who})
-        ctx.world.excluded.update(excluded_keys(ctx))
+        ctx.world.excluded.update(excluded_keys(ctx.state))
         return PROGRESS
     export = ctx.state.done["export"]
     files = await read_manifest(ctx.world.objects, str(export["manifest"]))
@@ -175,7 +175,7 @@ async def _map_files(ctx: Context, files: Sequence[ExportFile], target: str) -> 
     Returns:
         What became of all rows; and a gzip file of those that can't be mapped, up to `LISTED_BYTES`.
     """
-    mapper = LineMapper(ctx.world.mapping, excluded_keys(ctx))
+    mapper = LineMapper(ctx.world.mapping, excluded_keys(ctx.state))
     objects = ctx.world.objects
     limit = asyncio.Semaphore(ctx.world.settings.map_at_once)
     listed: list[bytes] = []

@@ -31,11 +31,11 @@ async def planned(ctx: Context) -> str:
         return "crossfade start"
     if "plan" not in ctx.state.done:
         # What is left out of the migration needn't map or fit.
-        wanted = intent.arguments.get("exclude", [])
-        refusal = await why_not_excluded(ctx, wanted, even_unknown=bool(intent.arguments.get("exclude_unknown")))
+        world = ctx.world
+        refusal = await why_not_excluded(world.mapping, world.tables[Side.LEGACY], ctx.state, intent.arguments)
         if refusal:
             return await ctx.settle(intent, "refused", refusal)
-        excluded = {Key(each.encode()) for each in wanted}
+        excluded = {Key(each.encode()) for each in intent.arguments.get("exclude", [])}
         plan = await check_plan(replace(ctx.world, excluded=ctx.world.excluded | excluded))
         if plan.blocking:
             because = waiting_for(plan.blocking)
@@ -156,7 +156,7 @@ async def _hold_out_excluded(ctx: Context) -> str:
 
     Before that nobody but us knows of an exclusion, and the verifier would call such keys missing for ever.
     """
-    keys = sorted(excluded_keys(ctx))
+    keys = sorted(excluded_keys(ctx.state))
     if keys:
         aim = Aim(Side.NEW, await ctx.allocate("excluded keys"))
         results = await ctx.world.ownership.hold_out_many(dict.fromkeys(keys, EXCLUDED), aim)
