@@ -42,7 +42,8 @@ from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.keyed.versions import is_stamped
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.coalesce import coalesce
@@ -179,7 +180,7 @@ async def stages(rig: Rig, batches: list[list[StreamRecord]]) -> dict[str, float
     transfers = [[each for each in batch if isinstance(each, Transfer)] for batch in decided]
     with stage("coalesce"):
         for batch in transfers:
-            coalesce(batch)
+            coalesce(batch, is_stamped)
     with stage("render"):
         for batch in transfers:
             for each in batch:

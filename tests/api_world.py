@@ -15,9 +15,9 @@ from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.writes import Answer, Write
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side

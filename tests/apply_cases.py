@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED
 from crossfade.core.replication.apply import ApplyRule, Decision
 from crossfade.core.replication.change import Change, decode_change

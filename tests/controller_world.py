@@ -31,7 +31,7 @@ from crossfade.contracts.report import Report
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.ownership.decisions import Outcome
 from crossfade.core.ownership.ramp import aim, ramp_point
-from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.item import is_active
 from crossfade.core.values.clocks import Skew, skew_of
 from crossfade.core.values.image import Image, of_number

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.writes import (

@@ -19,18 +19,9 @@ from collections.abc import Sequence
 
 from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import Item, build_image, generation_of, is_active, version_of
-from crossfade.core.protocol.keyed.writes import (
-    Activate,
-    Answer,
-    Applied,
-    Operate,
-    OperateAndTrim,
-    Refused,
-    TakeBack,
-    Unfit,
-)
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Operate, OperateAndTrim, TakeBack
+from crossfade.core.protocol.writing import Applied, Refused, Transfer, Unfit, Verdict
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side, direction_to
 from engagement_api.operations import balance_of
@@ -237,7 +228,7 @@ class World:
             key=KEY,
             version=version_of(image),
             image=MAPPING.carry(direction_to(source.other), raw),
-            first_generation=generation_of(image) if source is N else 0,
+            first_standing=generation_of(image) if source is N else 0,
             repair=repair,
         )
         judgement = self.code.judge(transfer, before, MAPPING.shape(source.other))

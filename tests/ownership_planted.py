@@ -5,20 +5,12 @@ from __future__ import annotations
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.ownership.decisions import Next, State
 from crossfade.core.ownership.machine import OwnershipRules
-from crossfade.core.protocol.keyed.fence import Judgement, Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import Judgement, judge
 from crossfade.core.protocol.keyed.item import Item, Role, is_fence, version_of
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import (
-    Activate,
-    Applied,
-    Fence,
-    Operate,
-    Refused,
-    Seal,
-    SealAbsent,
-    TakeBack,
-    Write,
-)
+from crossfade.core.protocol.keyed.writes import Activate, Fence, Operate, Seal, SealAbsent, TakeBack, Write
+from crossfade.core.protocol.keyed.writes import Outcome as Took
+from crossfade.core.protocol.writing import Applied, Transfer, Verdict
 from crossfade.core.values.shape import Side, TableShape
 from ownership_exploration import L
 from ownership_scenarios import REAL, Code
@@ -41,17 +33,17 @@ def unfenced(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgem
     return Judgement(Verdict.APPLIED, judged.item._replace(role=role))
 
 
-def generation_not_fenced(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
+def generation_not_fenced(write: Write, item: Item | None, shape: TableShape) -> Took:
     lowered = item._replace(generation=-1) if isinstance(write, Activate) and item else item
     return perform(write, lowered, shape)
 
 
-def version_not_fenced(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
+def version_not_fenced(write: Write, item: Item | None, shape: TableShape) -> Took:
     lowered = item._replace(version=None) if isinstance(write, Activate) and item else item
     return perform(write, lowered, shape)
 
 
-def recent_set_not_checked(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
+def recent_set_not_checked(write: Write, item: Item | None, shape: TableShape) -> Took:
     if not isinstance(write, Operate) or item is None:
         return perform(write, item, shape)
     answer = perform(write, item._replace(recent=frozenset()), shape)
@@ -59,7 +51,7 @@ def recent_set_not_checked(write: Write, item: Item | None, shape: TableShape) -
     return answer._replace(item=answer.item._replace(recent=answer.item.recent | item.recent))
 
 
-def tombstone_forgets_the_recent_set(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
+def tombstone_forgets_the_recent_set(write: Write, item: Item | None, shape: TableShape) -> Took:
     answer = perform(write, item, shape)
     if isinstance(answer, Applied) and isinstance(write, Operate) and write.op.verb.deletes:
         return Applied(answer.item._replace(recent=frozenset({write.op.transaction_id})))
@@ -88,7 +80,7 @@ class TakesBackBelow(OwnershipRules):
         return super()._take_back(state, source, sealed, fence._replace(version=0), because)
 
 
-def takes_back_blindly(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
+def takes_back_blindly(write: Write, item: Item | None, shape: TableShape) -> Took:
     if isinstance(write, TakeBack) and item is not None:
         return perform(write, write.sealed._replace(role=Role.STANDBY), shape)
     return perform(write, item, shape)

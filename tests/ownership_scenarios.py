@@ -9,10 +9,12 @@ from typing import NamedTuple
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.ownership.decisions import Outcome, Task
 from crossfade.core.ownership.machine import OwnershipRules
-from crossfade.core.protocol.keyed.fence import Judgement, Transfer, judge
+from crossfade.core.protocol.keyed.fence import Judgement, judge
 from crossfade.core.protocol.keyed.item import Item, build_image
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Applied, Refused, Write
+from crossfade.core.protocol.keyed.writes import Outcome as Took
+from crossfade.core.protocol.keyed.writes import Write
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import Change, ChangeKind
 from crossfade.core.values.keys import key_image
@@ -50,7 +52,7 @@ class Code(NamedTuple):
     """What is explored: the real functions, or with one rule left out."""
 
     rules: Callable[[Mapping, int], OwnershipRules] = _real_rules
-    perform: Callable[[Write, Item | None, TableShape], Applied | Refused] = perform
+    perform: Callable[[Write, Item | None, TableShape], Took] = perform
     judge: Callable[[Transfer, Item | None, TableShape], Judgement] = judge
     carried: Callable[[Item, Item | None, Item], Item] = _as_judged
     stores: Callable[[Write], bool] = _always

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 from crossfade.core.ownership.decisions import Done
 from crossfade.core.protocol.keyed.item import Item, build_image
-from crossfade.core.protocol.keyed.writes import (
-    Write,
-)
+from crossfade.core.protocol.keyed.records import events_of
+from crossfade.core.protocol.keyed.writes import Write
 from crossfade.core.replication.change import Change, ChangeKind
-from crossfade.core.replication.feed import events_of
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side

@@ -10,7 +10,8 @@ from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item, Role
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Answer, Applied
+from crossfade.core.protocol.keyed.writes import Answer
+from crossfade.core.protocol.writing import Applied
 from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live

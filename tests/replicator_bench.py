@@ -11,8 +11,8 @@ from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.writes import Operate
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.sending import Sent
 from engagement_api.operations import Kind

@@ -29,7 +29,7 @@ from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireCo
 from crossfade.core.mapping.rules import RuleMapping
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
-from crossfade.core.protocol.keyed.events import Event, PublishedEvent, encode_event
+from crossfade.core.protocol.events import Event, PublishedEvent, encode_event
 from crossfade.core.protocol.keyed.writes import Answer, Operate
 from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.image import Image, encode_image

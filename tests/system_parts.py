@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from crossfade.core.ownership.decisions import Perform, Read, State, Task
-from crossfade.core.protocol.keyed.content import canonical_content
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.row import canonical_content
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.sending import Sent
 from engagement_api.operations import BALANCE

@@ -25,13 +25,14 @@ from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Re
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.ownership.ramp import FlagDocument, aim, raised
 from crossfade.core.ownership.trim import WINDOW_MS, ulid_ms
-from crossfade.core.protocol.keyed.events import Event, PublishedEvent, encode_event
-from crossfade.core.protocol.keyed.fence import HOLDS, Transfer
+from crossfade.core.protocol.events import Event, PublishedEvent, encode_event
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
 from crossfade.core.protocol.keyed.operation import Operation
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Operate, OperateAndTrim, Unfit
+from crossfade.core.protocol.keyed.records import events_of
+from crossfade.core.protocol.keyed.writes import Activate, Operate, OperateAndTrim
+from crossfade.core.protocol.writing import HOLDS, Applied, Transfer, Unfit
 from crossfade.core.replication.change import decode_change
-from crossfade.core.replication.feed import decode_published, encode_published, events_of
+from crossfade.core.replication.feed import decode_published, encode_published
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import decode_image, encode_image
 from crossfade.core.values.keys import Key, encode_key

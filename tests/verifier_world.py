@@ -8,15 +8,16 @@ from typing import Any, TypeVar
 
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.parity.classes import Difference
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
 from crossfade.core.protocol.keyed.protocol import KEYED
-from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Operate, Seal, Write
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Operate, Seal, Write
+from crossfade.core.protocol.writing import Applied, Transfer
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.image import Image, of_number, of_string
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape, direction_to
-from crossfade.ports.table import OwnedTable, ScanPage
+from crossfade.ports.owned_table import OwnedTable
+from crossfade.ports.table import ScanPage
 from crossfade.runtime.pace import Pace
 from engagement_api.operations import Kind, points_operation
 from engagement_migration import MAPPING
@@ -167,7 +168,7 @@ class World:
         version = version_of(new) if new.version is not None else change.committed_us
         generation = new.generation if side is Side.NEW else 0
         image = MAPPING.carry(direction_to(side.other), change.new)
-        transfer = Transfer(change.key, version, image, first_generation=generation)
+        transfer = Transfer(change.key, version, image, first_standing=generation)
         at_once(self.tables[side.other].transfer([transfer]))
 
     def copy(self, key: Key) -> None:

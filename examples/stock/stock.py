@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table, key_prefixes
-from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.operation import Operation, Verb, check_verb
 from crossfade.core.values.image import of_number
 from crossfade.core.values.keys import Key

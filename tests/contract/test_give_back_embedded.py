@@ -20,7 +20,8 @@ from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
 from crossfade.core.protocol.keyed.operation import counted
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Refused, Seal, Unfit
+from crossfade.core.protocol.keyed.writes import Activate, Seal
+from crossfade.core.protocol.writing import Applied, Refused, Unfit
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.image import Image, encode_image

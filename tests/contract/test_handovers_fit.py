@@ -21,10 +21,10 @@ from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireCo
 from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size
 from crossfade.core.protocol.keyed.item import Item, Role, parse_item
-from crossfade.core.protocol.keyed.writes import Applied, Fence, Unfit
+from crossfade.core.protocol.keyed.writes import Fence
+from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings

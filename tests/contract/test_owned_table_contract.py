@@ -22,7 +22,6 @@ from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Answer,
-    Applied,
     Bury,
     Fence,
     Lift,
@@ -33,13 +32,13 @@ from crossfade.core.protocol.keyed.writes import (
     Reseal,
     Seal,
     TakeBack,
-    Unfit,
     Write,
 )
+from crossfade.core.protocol.writing import Applied, Unfit
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.owned_table import OwnedTable
 from engagement_api.operations import BALANCE, LARGEST_BALANCE, Kind
 from engagement_migration import MAPPING
 from engine_tables import create_table

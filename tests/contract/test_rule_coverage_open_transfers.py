@@ -11,8 +11,8 @@ import pytest
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
+from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import key_image, key_of_strings

@@ -18,8 +18,9 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import judge
 from crossfade.core.protocol.keyed.item import GEN, ROLE, Item, Role, build_image, parse_item
+from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.image import Image, encode_image

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from crossfade.core.migration.phases import Phase
-from crossfade.core.protocol.keyed.content import same_content
 from crossfade.core.protocol.keyed.item import Role
+from crossfade.core.protocol.row import same_content
 from crossfade.core.values.shape import Direction, Side
 from localaws import Endpoints
 from replicator.kill_points import POINTS

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from crossfade.core.migration.phases import Phase
-from crossfade.core.protocol.keyed.fence import Verdict
 from crossfade.core.protocol.keyed.item import Role
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Seal
+from crossfade.core.protocol.keyed.writes import Activate, Seal
+from crossfade.core.protocol.writing import Applied, Verdict
 from crossfade.core.values.image import of_number
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Direction, Side

@@ -12,7 +12,8 @@ import pytest
 
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.phases import Phase
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Seal
+from crossfade.core.protocol.keyed.writes import Activate, Seal
+from crossfade.core.protocol.writing import Applied
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.image import of_string, string
 from crossfade.core.values.keys import Key, key_image

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.decisions import StepKind
 from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import Role, generation_of
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Fence, Seal, TakeBack, Write
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Fence, Seal, TakeBack, Write
+from crossfade.core.protocol.writing import Applied, Transfer, Verdict
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side

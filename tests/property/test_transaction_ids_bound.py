@@ -15,7 +15,8 @@ from crossfade.core.ownership.decisions import Outcome
 from crossfade.core.protocol.keyed.item import Role, is_active
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Applied, Lift, Merge, Write
+from crossfade.core.protocol.keyed.writes import Lift, Merge, Write
+from crossfade.core.protocol.writing import Applied
 from crossfade.core.values.shape import Side
 from engagement_api.operations import BALANCE, Kind
 from engagement_migration import MAPPING

@@ -23,10 +23,11 @@ from crossfade.contracts.journal import Entry
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.protocol.keyed.events import PublishedEvent
+from crossfade.core.protocol.events import PublishedEvent
 from crossfade.core.protocol.keyed.item import MV, Item, generation_of, is_active, is_fence, is_held_out, version_of
 from crossfade.core.protocol.keyed.operation import Operation
-from crossfade.core.protocol.keyed.writes import Answer, Applied, Operate, OperateAndTrim, Write
+from crossfade.core.protocol.keyed.writes import Answer, Operate, OperateAndTrim, Write
+from crossfade.core.protocol.writing import Applied
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.image import Image, number, of_number

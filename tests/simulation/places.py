@@ -6,8 +6,8 @@ So at each checkpoint the records that it passes are held against what stands in
 from __future__ import annotations
 
 from crossfade.core.protocol.keyed.item import is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.records import events_of
 from crossfade.core.replication.change import Change, decode_change
-from crossfade.core.replication.feed import events_of
 from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from simulation.ground import Ground

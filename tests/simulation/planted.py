@@ -16,10 +16,10 @@ from controller.driver import Driver
 from controller.sweeper import PassResult
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.ownership.machine import ROUNDS, OwnershipRules
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import is_fence, parse_item, version_of
-from crossfade.core.protocol.keyed.writes import Answer, Applied, Write
+from crossfade.core.protocol.keyed.writes import Answer, Write
 from crossfade.core.protocol.seam import Skip
+from crossfade.core.protocol.writing import Applied, Transfer, Verdict
 from crossfade.core.replication.apply import Decision
 from crossfade.core.replication.change import Change
 from crossfade.core.values.keys import Key

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from crossfade.adapters.memory.control import MemoryHeartbeats, MemoryReports
 from crossfade.core.ownership.machine import OwnershipRules
-from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.operation import Operation
-from crossfade.core.protocol.keyed.writes import Activate, Answer, Unfit, Write
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Write
+from crossfade.core.protocol.writing import Unfit
 from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side

@@ -10,8 +10,8 @@ from crossfade.core.migration.control import ROLES
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.decisions import Outcome, StepKind
 from crossfade.core.parity.classes import Difference
-from crossfade.core.protocol.keyed.fence import Verdict
 from crossfade.core.protocol.seam import Skip
+from crossfade.core.protocol.writing import Verdict
 from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import contract
 from crossfade.runtime.telemetry.contract import ALL, METRICS

@@ -9,9 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from api_world import ALL_NEW, LEGACY_ONLY, Pod, World
-from crossfade.core.protocol.keyed.fence import Verdict
 from crossfade.core.protocol.keyed.item import Role
-from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.protocol.writing import Unfit, Verdict
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.image import of_string
 from crossfade.core.values.shape import Direction, Side

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from api_world import ALL_NEW, BACK_TO_LEGACY, LEGACY_ONLY, Aborted, World, context, detail_of
 from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.protocol.keyed.events import decode_events
+from crossfade.core.protocol.events import decode_events
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from crossfade.core.protocol.keyed.events import decode_events
+from crossfade.core.protocol.events import decode_events
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.values import image as wire
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb

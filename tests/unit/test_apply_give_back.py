@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Applied, Fence, TakeBack, Write
+from crossfade.core.protocol.keyed.records import events_of
+from crossfade.core.protocol.keyed.writes import Fence, TakeBack, Write
 from crossfade.core.protocol.seam import Skip
+from crossfade.core.protocol.writing import Applied, Transfer
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import Change, ChangeKind
-from crossfade.core.replication.feed import events_of
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side, direction_to
 from engagement_migration import MAPPING

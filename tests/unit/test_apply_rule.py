@@ -8,10 +8,10 @@ import pytest
 from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, RULES, V, change, forward, legacy, new, payload, protocol, reverse
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import CARRIED, FIRST_STAMPED, GEN, MV, ROLE, Role
 from crossfade.core.protocol.keyed.versions import lifted_version, removal_version
 from crossfade.core.protocol.seam import RemovedStandby, Skip, StrayOwner, StrayStandby
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
@@ -53,9 +53,9 @@ def test_rule_2_a_transfer_carries_what_the_protocol_remembers() -> None:
 
 
 def test_rule_2_forward_creates_rows_of_generation_0_and_reverse_rows_of_the_images() -> None:
-    assert transfer_of(forward(legacy(**OWNED), None)).first_generation == 0
-    assert transfer_of(reverse(new(**OWNED), None)).first_generation == 3
-    assert transfer_of(reverse(None, new(**OWNED))).first_generation == 3
+    assert transfer_of(forward(legacy(**OWNED), None)).first_standing == 0
+    assert transfer_of(reverse(new(**OWNED), None)).first_standing == 3
+    assert transfer_of(reverse(None, new(**OWNED))).first_standing == 3
 
 
 def test_rule_2_the_ttl_travels_as_cf_ttl_and_never_as_the_tables_own() -> None:
@@ -131,12 +131,12 @@ def test_rule_4_the_seal_of_a_row_that_had_no_role_travels_too() -> None:
 def test_a_row_that_a_seal_creates_is_open_to_the_handover_that_the_seal_began() -> None:
     """With the sealed generation on both sides nobody could help any more."""
     found = transfer_of(reverse(new(**protocol(V + 1, "S", 4, V)), new(**OWNED)))
-    assert found.first_generation == 3
+    assert found.first_standing == 3
 
 
 def test_an_activation_travels_like_any_owner_write() -> None:
     found = transfer_of(reverse(new(**protocol(V, "A", 4, V - 2)), new(**protocol(V - 1, "S", 3, V - 2))))
-    assert (found.version, found.first_generation) == (V, 4)
+    assert (found.version, found.first_standing) == (V, 4)
 
 
 # ---- rule 5: foreign writers -------------------------------------------------------------------

@@ -9,10 +9,8 @@ from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, RULES, TABLES, V, change, legacy, new, payload, protocol
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.writes import (
     Activate,
-    Applied,
     Bury,
     Fence,
     Lift,
@@ -27,6 +25,7 @@ from crossfade.core.protocol.keyed.writes import (
     Write,
 )
 from crossfade.core.protocol.seam import RemovedStandby, Skip, StrayOwner, StrayStandby
+from crossfade.core.protocol.writing import Applied, Transfer
 from crossfade.core.replication.apply import Decision, StrayRemoval
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire

@@ -9,8 +9,8 @@ from controller.driver import Driver
 from controller.render import status_text
 from controller.status import status_of
 from controller_world import Town, run, settled
+from crossfade.core.mapping.copies import EXCLUDED
 from crossfade.core.migration.phases import Phase
-from crossfade.core.ownership.carrying import EXCLUDED
 from crossfade.core.protocol.keyed.item import Role, is_active, is_fence, is_held_out
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import Key

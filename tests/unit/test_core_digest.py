@@ -4,8 +4,8 @@ import pytest
 
 from crossfade.core.ownership.ramp import ramp_point
 from crossfade.core.parity.buckets import BucketDigests, item_digest
-from crossfade.core.protocol.keyed.content import same_content
 from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.row import same_content
 from crossfade.core.values.canonical import canonical_value, same_value
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.hashes import bucket_of, is_sampled

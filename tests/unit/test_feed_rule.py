@@ -8,8 +8,9 @@ import pytest
 from msgspec import Raw
 
 from apply_cases import EVENT, KEY, TXN, V, change, legacy, new, protocol
-from crossfade.core.protocol.keyed.events import Event, PublishedEvent
-from crossfade.core.replication.feed import decode_published, encode_published, events_of, partition_key
+from crossfade.core.protocol.events import Event, PublishedEvent
+from crossfade.core.protocol.keyed.records import events_of
+from crossfade.core.replication.feed import decode_published, encode_published, partition_key
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image

@@ -12,7 +12,6 @@ from msgspec import Raw
 
 from crossfade.adapters.owner_requests import Standing, render
 from crossfade.core.mapping.rules import Keep, RuleMapping, Table
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.fit import (
     MAX_EXPRESSION_BYTES,
     MAX_ITEM_BYTES,
@@ -26,7 +25,8 @@ from crossfade.core.protocol.keyed.fit import (
 from crossfade.core.protocol.keyed.item import Item, Role, build_image
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.replacing import activation
-from crossfade.core.protocol.keyed.writes import Activate, Applied
+from crossfade.core.protocol.keyed.writes import Activate
+from crossfade.core.protocol.writing import Applied, Transfer
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.keys import key_image, key_of_strings

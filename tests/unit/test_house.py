@@ -48,8 +48,8 @@ HOMES = {
         r"asyncio\.start_server|ThreadingHTTPServer|BaseHTTPRequestHandler|uvicorn|h11\.SERVER",
         {"runtime/http.py"},
     ),
-    "which verdicts mean that it is there": (r"Verdict\.DUPLICATE, Verdict\.STALE", {"core/protocol/keyed/fence.py"}),
-    "the copy of an owner": (r"build_image\(.*shape\(.*, \{\}\)", {"core/mapping/copies.py"}),
+    "which verdicts mean that it is there": (r"Verdict\.DUPLICATE, Verdict\.STALE", {"core/protocol/writing.py"}),
+    "the copy of an owner": (r"image\(.*mapping\.shape\(.*, \{\}\)", {"core/mapping/copies.py"}),
 }
 """What a rule looks like where it is spelled, and the modules that may spell it."""
 

@@ -17,8 +17,7 @@ from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
 from crossfade.adapters.memory.control import MemoryJournal
 from crossfade.contracts.report import Report
 from crossfade.core.migration.phases import Phase
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
-from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import Role, build_image, parse_item
+from crossfade.core.protocol.keyed.records import events_of
 from crossfade.core.protocol.keyed.writes import Operate, Seal
+from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.replication.change import ChangeKind, decode_change
-from crossfade.core.replication.feed import events_of
 from crossfade.core.values.image import Image, of_number
 from crossfade.core.values.keys import key_image, key_of_strings
 from crossfade.core.values.shape import Side

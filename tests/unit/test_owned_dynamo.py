@@ -18,7 +18,8 @@ from crossfade.adapters.wire import ConditionFailed, Wire, WireConfig
 from crossfade.core.mapping.rules import Constant, Keep, RuleMapping, Table
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Lift, Operate, Refused, Seal, SealAbsent, Write
+from crossfade.core.protocol.keyed.writes import Activate, Lift, Operate, Seal, SealAbsent, Write
+from crossfade.core.protocol.writing import Applied, Refused
 from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
 from crossfade.core.values.image import Image, of_string
 from crossfade.core.values.keys import key_image, key_of_strings

@@ -13,9 +13,9 @@ from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item, Role, build_image
+from crossfade.core.protocol.keyed.records import events_of
 from crossfade.core.protocol.keyed.writes import Answer, Write
 from crossfade.core.replication.change import decode_change
-from crossfade.core.replication.feed import events_of
 from crossfade.core.values.errors import (
     CrossfadeError,
     OwnershipAmbiguous,

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import judge
 from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Item, Role, build_image
+from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values.image import Image
 from crossfade.core.values.shape import Side, TableShape
 from engagement_migration import MAPPING
@@ -49,7 +50,7 @@ def test_rule_2_role_and_generation_stay_those_of_the_row(role: Role, generation
 
 def test_rule_2_a_created_row_is_standby_with_generation_0_in_the_new_table_and_the_images_in_legacy() -> None:
     in_new = judge(transfer(NEWER), None, shape(N)).item
-    in_legacy = judge(transfer(NEWER._replace(content=content(L)), L, first_generation=7), None, shape(L)).item
+    in_legacy = judge(transfer(NEWER._replace(content=content(L)), L, first_standing=7), None, shape(L)).item
     assert in_new is not None
     assert in_legacy is not None
     assert (in_new.role, in_new.generation) == (Role.STANDBY, 0)

@@ -14,13 +14,12 @@ from crossfade.core.protocol.keyed.writes import (
     Fence,
     Operate,
     OperateAndTrim,
-    Refused,
     Seal,
     SealAbsent,
     TakeBack,
-    Unfit,
     Write,
 )
+from crossfade.core.protocol.writing import Refused, Unfit
 from crossfade.core.values.shape import Side
 from engagement_api.operations import balance_of
 from engagement_migration import MAPPING

@@ -7,24 +7,23 @@ from decimal import Decimal
 import pytest
 from msgspec import Raw
 
-from crossfade.core.protocol.keyed.events import Event, decode_events, encode_event
+from crossfade.core.protocol.events import Event, decode_events, encode_event
 from crossfade.core.protocol.keyed.item import Item, Role, build_image
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import Reason, perform, why_refused
 from crossfade.core.protocol.keyed.writes import (
     Activate,
-    Applied,
     Bury,
     Lift,
     Operate,
     OperateAndTrim,
-    Refused,
     Reseal,
     Restore,
     Seal,
     SealAbsent,
     Write,
 )
+from crossfade.core.protocol.writing import Applied, Refused
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side, TableShape
 from engagement_api.operations import Kind, balance_of

@@ -12,7 +12,6 @@ from test_house import production
 from apply_cases import COMMITTED_US, KEY, legacy, payload
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.parity.classes import Difference, Pair, Reading, agrees, classify, follow
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.seam import (
@@ -25,8 +24,8 @@ from crossfade.core.protocol.seam import (
     Skip,
     StrayOwner,
     Told,
-    WriterProtocol,
 )
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.image import Image
@@ -126,6 +125,9 @@ class Plain:
     def reader(self, shape: TableShape) -> Any:
         return PlainReader(shape.side is self.owner)
 
+    def image(self, item: Item, shape: TableShape, key: Image) -> Image:
+        return KEYED.image(item, shape, key)
+
     def condition(self, item: Item, _target: Side) -> Condition:
         return Condition(item.version or 0, 0)
 
@@ -150,7 +152,7 @@ class PlainMapping:
     """The engagement mapping with plain owners."""
 
     def __init__(self, owner: Side) -> None:
-        self.protocol: WriterProtocol = Plain(owner)
+        self.protocol: Any = Plain(owner)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(MAPPING, name)
@@ -166,7 +168,7 @@ def test_the_apply_rule_does_what_another_protocol_says() -> None:
     mapping = PlainMapping(Side.LEGACY)
     transfer = decided(mapping, Direction.FORWARD, payload(row, None))
     assert isinstance(transfer, Transfer)
-    assert (transfer.version, transfer.first_generation) == (COMMITTED_US, 0)
+    assert (transfer.version, transfer.first_standing) == (COMMITTED_US, 0)
     assert decided(PlainMapping(Side.NEW), Direction.FORWARD, payload(row, None)) is Skip.ECHO
     assert isinstance(decided(MAPPING, Direction.FORWARD, payload(row, None)), Transfer)
 
@@ -183,6 +185,6 @@ def test_parity_is_judged_by_what_another_protocol_says() -> None:
 
 def test_a_copy_is_made_under_the_condition_that_the_protocol_says() -> None:
     item = Item(version=7, generation=4, content=())
-    assert transfer_of(MAPPING, Side.NEW, KEY, item).first_generation == 4
+    assert transfer_of(MAPPING, Side.NEW, KEY, item).first_standing == 4
     mapping: Any = PlainMapping(Side.NEW)
-    assert transfer_of(mapping, Side.NEW, KEY, item).first_generation == 0
+    assert transfer_of(mapping, Side.NEW, KEY, item).first_standing == 0

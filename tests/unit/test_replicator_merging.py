@@ -11,7 +11,8 @@ from controller.diverged import DivergedKeys, Rows
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.ownership.trim import Trim, plan_trim
-from crossfade.core.protocol.keyed.writes import Activate, Answer, Applied, Operate, Seal, Write
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Operate, Seal, Write
+from crossfade.core.protocol.writing import Applied
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings

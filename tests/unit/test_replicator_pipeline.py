@@ -9,9 +9,9 @@ import pytest
 from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
 from crossfade.core.protocol.keyed.item import Role
-from crossfade.core.protocol.keyed.writes import Seal, Unfit
+from crossfade.core.protocol.keyed.writes import Seal
+from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire

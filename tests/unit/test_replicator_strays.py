@@ -9,9 +9,9 @@ import pytest
 from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.contracts.letter import DeadLetter
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Role
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Operate, Seal
+from crossfade.core.protocol.keyed.writes import Activate, Operate, Seal
+from crossfade.core.protocol.writing import Applied, Transfer
 from crossfade.core.values import image as wire
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side

@@ -63,7 +63,7 @@ def test_a_stamped_row_keeps_its_version_and_what_exactly_once_rests_on_but_not_
     assert {name: item[name] for name in carried} == carried
     assert wire.string(item["cf_role"]) == "S"
     assert wire.number(item["cf_gen"]) == 0
-    assert MAPPER.map_line(line_of(row)).generation == 9
+    assert MAPPER.map_line(line_of(row)).standing == 9
 
 
 def test_the_ttl_value_travels_as_cf_ttl_so_that_nothing_expires() -> None:

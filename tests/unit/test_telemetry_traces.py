@@ -11,8 +11,8 @@ from msgspec import Raw
 from api_world import ALL_NEW, Aborted, World
 from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
 from crossfade.adapters.memory.control import MemoryDeadLetters
-from crossfade.core.protocol.keyed.events import Event, decode_events, encode_event
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.events import Event, decode_events, encode_event
+from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused

@@ -13,8 +13,8 @@ from apply_cases import V
 from crossfade.adapters.dynamodb import StatementResult
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.transfers import ROUNDS, DynamoTransfers
-from crossfade.core.protocol.keyed.fence import Judgement, Transfer, Verdict
-from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.protocol.keyed.fence import Judgement
+from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavailable, Throttled
 from crossfade.core.values.image import Image
@@ -86,7 +86,7 @@ def test_a_repair_also_rewrites_the_same_version() -> None:
 
 
 def test_rule_2_an_insert_makes_a_standby_of_the_given_generation() -> None:
-    request = json.loads(TransferText(SHAPE).insert(transfer(first_generation=4)))
+    request = json.loads(TransferText(SHAPE).insert(transfer(first_standing=4)))
     assert request["Statement"] == (
         "INSERT INTO \"engagement\" VALUE {'pk':?,'sk':?,'points':?,'cf_mv':?,'cf_role':?,'cf_gen':?}"
     )

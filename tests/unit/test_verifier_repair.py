@@ -11,6 +11,7 @@ from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.item import Role, version_of
 from crossfade.core.protocol.keyed.writes import Bury, Lift
+from crossfade.core.protocol.seam import Act
 from crossfade.core.values.errors import MigrationPaused
 from crossfade.core.values.shape import Side
 from engagement_api.operations import Kind
@@ -98,7 +99,8 @@ async def test_ahead_lifts_the_owner_above_its_standby_and_touches_nothing_else(
     standby = version_of(bench.world.item(Side.NEW, KEY))
     owner = bench.world.item(Side.LEGACY, KEY)
     step = await bench.planned()
-    assert isinstance(step.write, Lift)
+    assert isinstance(step.write, Act)
+    assert isinstance(step.write.write, Lift)
     assert step.side is Side.LEGACY
     await bench.repair()
     assert owner is not None
@@ -135,7 +137,7 @@ async def test_an_extra_becomes_a_tombstone_one_version_up() -> None:
     bench.world.plant(Difference.EXTRA, KEY)
     seen = version_of(bench.world.item(Side.NEW, KEY))
     step = await bench.planned()
-    assert step.write == Bury(KEY, seen)
+    assert step.write == Act(Bury(KEY, seen), seen + 1)
     assert step.side is Side.NEW
     await bench.repair()
     row = bench.world.item(Side.NEW, KEY)
@@ -230,7 +232,8 @@ async def test_an_unstamped_owner_is_lifted_so_that_its_copy_has_a_version_to_go
     bench.world.tables[Side.LEGACY].put(legacy_wallet("2", "c", 5))
     bench.world.put(Side.NEW, KEY, cf_mv=0)
     step = await bench.planned()
-    assert step.write == Lift(KEY, None, (NOW_US << 10) + 1), "stamped, as by its first own write"
+    lifted = (NOW_US << 10) + 1
+    assert step.write == Act(Lift(KEY, None, lifted), lifted), "stamped, as by its first own write"
     assert await bench.repair() == ["done"]
     bench.world.copy(KEY)
     assert (await bench.world.sweep()).clean

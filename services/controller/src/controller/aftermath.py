@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 from controller.world import ShardReader
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.item import parse_item
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
 from crossfade.core.values.shape import Side
@@ -59,6 +58,7 @@ async def read_aftermath(
         StoreUnavailable: a shard could not be read to its end.
     """
     shape, rows = mapping.shape(side), mapping.protocol.rows(complete=complete)
+    read = mapping.protocol.reader(shape).row
     records, active, samples = 0, 0, []
     for shard in await shards.list_shards(stream):
         iterator: str | None = await shards.shard_iterator(stream, shard.shard_id, at_s=since_us / 1e6 - margin_s)
@@ -72,7 +72,7 @@ async def read_aftermath(
                     change = decode_change(record.data, shape.key)
                     if change.new is None or change.committed_us < since_us or not mapping.belongs(change.key):
                         continue
-                    item = parse_item(change.new, shape)
+                    item = read(change.new)
                     # A key that was held out is at home: its clients write to it as long as they like.
                     if rows.may_leave(item, side):
                         active += 1

@@ -38,7 +38,7 @@ from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.flags import FlagPublisher, Flags
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.owned_table import OwnedTable
 from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.http_client import call_json
 from crossfade.runtime.lifecycle import code_version

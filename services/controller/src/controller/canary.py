@@ -18,9 +18,8 @@ from controller.world import World
 from crossfade.core.migration.evidence import Probe
 from crossfade.core.migration.phases import REPLICATING, Phase
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.item import Item
-from crossfade.core.protocol.keyed.versions import seeded
-from crossfade.core.protocol.keyed.writes import Applied, Lift, SealAbsent
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.writing import Applied
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.percentile import percentile
 from crossfade.core.values.shape import Side
@@ -48,7 +47,7 @@ class Canary:
             allocate: reserves a generation durably; the same purpose finds the same one until it was used.
         """
         self._world = world
-        self._rows = world.mapping.protocol.rows()
+        self._rows, self._acts = world.mapping.protocol.rows(), world.mapping.protocol.acts
         self._allocate = allocate
         self.key = world.settings.canary(world.mapping)
         self._writes: deque[_Write] = deque(maxlen=world.settings.probe_window)
@@ -108,25 +107,26 @@ class Canary:
             owner, item = await self._owner()
         if owner is None or item is None:
             return  # on its way, or never handed over: nothing to lift
-        version = self._rows.version_of(item) + 1
+        complete, now_us = state.document.complete, self._world.now_us()
+        lift = self._acts.lift(self.key, item.version, now_us=now_us, complete=complete)
         begun_s = self._world.monotonic()
-        answer = await tables[owner].perform(Lift(self.key, item.version, version, complete=state.document.complete))
+        answer = await tables[owner].perform(lift.write)
         self._writes.append(_Write((self._world.monotonic() - begun_s) * 1000, failed=False))
         if isinstance(answer, Applied) and owner is Side.NEW:
-            self._expected = version
+            self._expected = lift.version
 
-    async def _owner(self) -> tuple[Side | None, Item | None]:
+    async def _owner(self) -> tuple[Side | None, Row | None]:
         for side in (Side.NEW, Side.LEGACY):
             item = await self._world.tables[side].read(self.key)
             if item is not None and self._rows.owns(item, side):
                 return side, item
         return None, None
 
-    async def _move_ahead(self, item: Item | None) -> None:
+    async def _move_ahead(self, item: Row | None) -> None:
         generation = await self._allocate("canary")
         legacy = self._world.tables[Side.LEGACY]
         if item is None and await legacy.read(self.key) is None:
-            await legacy.perform(SealAbsent(self.key, generation, seeded(self._world.now_us())))
+            await legacy.perform(self._acts.stub(self.key, generation, now_us=self._world.now_us()).write)
         for done in await self._world.ownership.hand_over_many([self.key], Aim(Side.NEW, generation)):
             if isinstance(done, Exception):
                 raise done

@@ -17,15 +17,13 @@ from msgspec import Raw
 
 from crossfade.contracts.letter import DIVERGED, DeadLetter
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
-from crossfade.core.protocol.keyed.content import same_content
-from crossfade.core.protocol.keyed.item import Item, build_image, version_of
-from crossfade.core.protocol.keyed.versions import is_stamped
+from crossfade.core.protocol.row import Row, same_content
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import encode_image
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DeadLetters
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.table import RowTable
 
 NAME: Final = "diverged"
 """Stands for the shard in the name of such a letter."""
@@ -43,8 +41,8 @@ CURE: Final = (
 class Rows(NamedTuple):
     """Both rows of a key, each in its own table's names."""
 
-    owner: Item
-    standby: Item
+    owner: Row
+    standby: Row
 
 
 def differ(mapping: MigrationMapping, source: Side, rows: Rows) -> bool:
@@ -57,8 +55,9 @@ def differ(mapping: MigrationMapping, source: Side, rows: Rows) -> bool:
         source: the owner's side.
         rows: of the key.
     """
-    version = version_of(rows.owner)
-    if not is_stamped(version) or version_of(rows.standby) != version:
+    reader = mapping.protocol.rows()
+    version = reader.version_of(rows.owner)
+    if not reader.is_ordered(version) or reader.version_of(rows.standby) != version:
         return False
     legacy, new = (rows.owner, rows.standby) if source is Side.LEGACY else (rows.standby, rows.owner)
     try:
@@ -72,7 +71,7 @@ class DivergedKeys:
 
     def __init__(
         self,
-        tables: Mapping[Side, OwnedTable],
+        tables: Mapping[Side, RowTable],
         mapping: MigrationMapping,
         letters: DeadLetters,
         is_discarded: Callable[[str], bool],
@@ -130,7 +129,7 @@ class DivergedKeys:
         images = {}
         for side, item in ((source, rows.owner), (standby, rows.standby)):
             shape = mapping.shape(side)
-            images[shape.table] = Raw(encode_image(build_image(item, shape, key_image(key, shape.key))))
+            images[shape.table] = Raw(encode_image(mapping.protocol.image(item, shape, key_image(key, shape.key))))
         payload = msgspec.json.encode({"owner": mapping.shape(source).table, "images": images})
         now_us = self._now_us()
         sequence = f"{NAME}:{sha256(key).hexdigest()[:32]}-{sha256(payload).hexdigest()[:32]}"

@@ -11,7 +11,7 @@ from crossfade.core.mapping.interface import Mapping
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key, encode_key, key_image
 from crossfade.core.values.shape import Side
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.table import RowTable
 
 NAMED = 5
 
@@ -21,9 +21,7 @@ def excluded_keys(state: Migration) -> frozenset[Key]:
     return frozenset(Key(each.encode()) for each in state.facts.get("excluded", {}).get("keys", []))
 
 
-async def why_not_excluded(
-    mapping: Mapping, table: OwnedTable, state: Migration, arguments: Arguments[str, Any]
-) -> str:
+async def why_not_excluded(mapping: Mapping, table: RowTable, state: Migration, arguments: Arguments[str, Any]) -> str:
     """Say which keys can't be left out, by name and with the cure; empty when all can.
 
     A key with a slip in it would exclude nothing, and the row that was meant would stop the snapshot or be moved.
@@ -59,7 +57,7 @@ async def why_not_excluded(
     return f"--exclude: {'; '.join(wrong[:NAMED])}{more}. Nothing was excluded: {cure}"
 
 
-async def _without_row(table: OwnedTable, keys: list[Key]) -> list[Key]:
+async def _without_row(table: RowTable, keys: list[Key]) -> list[Key]:
     try:
         found = await table.read_many(keys)
     except PoisonRecord:  # rows that can't be read are there, and good reasons to exclude a key
@@ -67,7 +65,7 @@ async def _without_row(table: OwnedTable, keys: list[Key]) -> list[Key]:
     return [key for key in keys if key not in found]
 
 
-async def _is_there(table: OwnedTable, key: Key) -> bool:
+async def _is_there(table: RowTable, key: Key) -> bool:
     try:
         return await table.read(key) is not None
     except PoisonRecord:

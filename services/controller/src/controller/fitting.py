@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from controller.world import World
+from crossfade.core.mapping.copies import why_not
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.gates import GateResult
-from crossfade.core.ownership.carrying import why_not
 from crossfade.core.protocol.keyed.fit import unfit
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, parse_item, version_of
 from crossfade.core.values.image import Image

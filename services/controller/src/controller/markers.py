@@ -16,10 +16,8 @@ from typing import Final, NamedTuple
 from controller.world import ShardReader, World
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.fence import HOLDS
-from crossfade.core.protocol.keyed.item import Item, generation_of
-from crossfade.core.protocol.keyed.versions import lifted_version, seeded
-from crossfade.core.protocol.keyed.writes import Activate, Applied, Lift, SealAbsent, Unfit
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.writing import HOLDS, Applied, Unfit
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
@@ -186,35 +184,36 @@ class Markers:
         await tail.open()
         for _ in range(TRIES):
             owner, item = await self._owner()
-            version = lifted_version(item.version, 0, 0, seeded(self._world.now_us()))
-            answer = await self._world.tables[owner].perform(Lift(self._key, item.version, version))
+            lift = self._world.mapping.protocol.acts.lift(self._key, item.version, now_us=self._world.now_us())
+            answer = await self._world.tables[owner].perform(lift.write)
             if not isinstance(answer, Applied):
                 continue
             if owner is side or await self._copied(side, answer.item):
-                return _Marker(tail, version, self._world.monotonic())
+                return _Marker(tail, lift.version, self._world.monotonic())
         raise OwnershipAmbiguous(f"canary {self._key.decode()} did not stand still for {TRIES} markers")
 
-    async def _copied(self, side: Side, item: Item) -> bool:
+    async def _copied(self, side: Side, item: Row) -> bool:
         """Copy the owner's item to `side`; say whether its version stands there."""
         transfer = transfer_of(self._world.mapping, side.other, self._key, item)
         (verdict,) = await self._world.copies[side].transfer([transfer])
         return verdict in HOLDS
 
-    async def _owner(self) -> tuple[Side, Item]:
+    async def _owner(self) -> tuple[Side, Row]:
         """Return the table that owns the canary, and its item there; a canary that never was comes into being."""
-        tables, key, rows = self._world.tables, self._key, self._world.mapping.protocol.rows()
+        tables, key, protocol = self._world.tables, self._key, self._world.mapping.protocol
+        rows, acts = protocol.rows(), protocol.acts
         for _ in range(TRIES):
             legacy = await tables[Side.LEGACY].read(key)
             if legacy is None:
-                stub = await tables[Side.LEGACY].perform(SealAbsent(key, 0, seeded(self._world.now_us())))
+                stub = await tables[Side.LEGACY].perform(acts.stub(key, 0, now_us=self._world.now_us()).write)
                 if isinstance(stub, Unfit):
                     raise ConfigError(f"the legacy table refuses the canary {key.decode()} for good: {stub.because}")
                 legacy = stub.item
             if legacy is not None and rows.owns(legacy, Side.LEGACY):
                 return Side.LEGACY, legacy
-            if legacy is not None and generation_of(legacy) == 0:  # sealed by nobody: our own stub
-                sealed = legacy._replace(generation=await self._allocate("the canary's first owner"))
-                await tables[Side.LEGACY].perform(Activate(key, sealed))
+            if legacy is not None and rows.standing_of(legacy) == 0:  # sealed by nobody: our own stub
+                standing = await self._allocate("the canary's first owner")
+                await tables[Side.LEGACY].perform(acts.own_stub(key, legacy, standing).write)
                 continue
             new = await tables[Side.NEW].read(key)
             if new is not None and rows.owns(new, Side.NEW):

@@ -11,10 +11,10 @@ from controller.context import Context
 from controller.diverged import ROLES, name_of
 from controller.evidence import stray_of
 from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
+from crossfade.core.mapping.copies import why_not
 from crossfade.core.migration.phases import Intent, Phase
-from crossfade.core.ownership.carrying import why_not
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.row import Row
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.control import COUNT_AT_MOST
@@ -115,7 +115,7 @@ async def let_go(ctx: Context) -> int:
     return gone
 
 
-async def _marked(ctx: Context, rows: Mapping[Key, Item]) -> bool:
+async def _marked(ctx: Context, rows: Mapping[Key, Row]) -> bool:
     """Mark rows that have stopped to go to the new table while keys move; say whether there were any.
 
     A client's handover is refused before the seal, so nothing in the row says that it stays: its letter and its drift

@@ -9,9 +9,9 @@ from controller.context import Context, gates_json
 from controller.excluding import excluded_keys, why_not_excluded
 from controller.planning import check_plan
 from controller.state import Pending
+from crossfade.core.mapping.copies import EXCLUDED
 from crossfade.core.migration.gates import CATCHING_UP_GATES, GateResult, clock_skew, heartbeats, waiting_for
 from crossfade.core.migration.phases import Intent, Phase
-from crossfade.core.ownership.carrying import EXCLUDED
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.keys import Key

@@ -9,6 +9,7 @@ from controller.asking import pending_json
 from controller.context import Context, gates_json
 from controller.state import document_json
 from controller.sweeper import SAMPLES
+from crossfade.core.mapping.copies import EXCLUDED
 from crossfade.core.migration.evidence import Strays
 from crossfade.core.migration.gates import (
     CATCHING_UP_GATES,
@@ -20,7 +21,6 @@ from crossfade.core.migration.gates import (
     clock_skew,
 )
 from crossfade.core.migration.phases import PAUSE_GOES_ON, PAUSE_RESTS, Phase
-from crossfade.core.ownership.carrying import EXCLUDED
 from crossfade.core.ownership.ramp import FULL_SHARE
 from crossfade.core.values.shape import Side
 

@@ -18,14 +18,12 @@ from controller.diverged import DivergedKeys, Rows
 from controller.settings import ControllerSettings
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.ownership.ramp import Aim
-from crossfade.core.protocol.keyed.item import Item, generation_of
-from crossfade.core.protocol.keyed.versions import seeded
-from crossfade.core.protocol.keyed.writes import Fence, SealAbsent
+from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader, WriterProtocol
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.table import RowTable
 from crossfade.runtime import telemetry
 from crossfade.runtime.ownership import Ownership
 from crossfade.runtime.pace import Pace
@@ -128,7 +126,7 @@ class Sweeper:
 
     def __init__(
         self,
-        tables: Mapping[Side, OwnedTable],
+        tables: Mapping[Side, RowTable],
         protocol: WriterProtocol,
         ownership: Ownership,
         diverged: DivergedKeys,
@@ -218,7 +216,7 @@ class Sweeper:
         if side is aim.side:
             moved = [key for key in standby if key not in idle]
             await self._stub([key for key in moved if key not in across], aim)
-            known: dict[Key, Item] = {}
+            known: dict[Key, Row] = {}
             rows = {key: Rows(across[key], items[key]) for key in moved if key in across}
         else:
             moved = [key for key in items if key not in standby]
@@ -243,10 +241,11 @@ class Sweeper:
     async def _stub(self, keys: Sequence[Key], aim: Aim) -> None:
         """Seal absent owners by a stub: the target holds a row (a tombstone, say) that nobody could ever activate."""
         source = self._tables[aim.side.other]
-        await source.perform_many([SealAbsent(key, aim.generation, seeded(self._now_us())) for key in keys])
+        stub, now_us = self._protocol.acts.stub, self._now_us()
+        await source.perform_many([stub(key, aim.generation, now_us=now_us).write for key in keys])
 
     async def _hand_over(
-        self, keys: Sequence[Key], aim: Aim, known: Mapping[Key, Item], complete: bool, what: str, *, counts: bool
+        self, keys: Sequence[Key], aim: Aim, known: Mapping[Key, Any], complete: bool, what: str, *, counts: bool
     ) -> None:
         if not keys:
             return
@@ -299,9 +298,10 @@ class Sweeper:
         held = {key: done for key, done in zip(keys, results, strict=True) if self._is_held_out(done)}
         target = self._tables[aim.side]
         rows = await target.read_many(list(held)) if held else {}
-        bare = [key for key in held if (row := rows.get(key)) is None or row.role is None]
+        reader, shut = self._protocol.rows(), self._protocol.acts.shut
+        bare = [key for key in held if not reader.is_settled(rows.get(key))]
         if bare:
-            await target.perform_many([Fence(key, generation_of(held[key].item)) for key in bare])
+            await target.perform_many([shut(key, held[key].item).write for key in bare])
 
     def _count(self, results: Sequence[Done | Exception], why: str, span: telemetry.Started | None) -> None:
         arrived = Counter(each.side.value for each in results if isinstance(each, Done) and _was_moved(each))
@@ -348,7 +348,7 @@ class Sweeper:
             self.progress, self._counting = self._counting, Progress()
             self._help_rests_until_s = now_s + self._settings.sweep_rest_s
 
-    def _held_out(self, rows: Sequence[tuple[Key, Item]]) -> Iterator[tuple[Key, str]]:
+    def _held_out(self, rows: Sequence[tuple[Key, Any]]) -> Iterator[tuple[Key, str]]:
         """Return the rows of the legacy table whose keys were held out, with the cause."""
         for key, item in rows:
             if self._protocol.rows().is_held_out(item):
@@ -402,7 +402,7 @@ def _span(aim: Aim, keys: int) -> AbstractContextManager[telemetry.Started | Non
     return nullcontext() if span is None else span
 
 
-def _signature(rows: RowReader, *items: Item | None) -> Hashable:
+def _signature(rows: RowReader, *items: Row | None) -> Hashable:
     return tuple((rows.standing_of(each), rows.version_of(each)) for each in items)
 
 

@@ -20,7 +20,8 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Metrics, Objects, TableAdmin
 from crossfade.ports.control import DeadLetters, Heartbeats, Journal, Reports, StatusBoard
 from crossfade.ports.flags import FlagPublisher
-from crossfade.ports.table import OwnedTable, TransferTable
+from crossfade.ports.owned_table import OwnedTable
+from crossfade.ports.table import TransferTable
 from crossfade.runtime.ownership import Ownership
 
 

@@ -16,9 +16,8 @@ import structlog
 
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.mapping.interface import Mapping as ItemMapping
-from crossfade.core.protocol.keyed.fence import HOLDS, Transfer
 from crossfade.core.protocol.keyed.item import Item
-from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.protocol.writing import HOLDS, Transfer, Unfit
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, direction_to

@@ -12,7 +12,7 @@ from crossfade.core.mapping.interface import Mapping as ItemMapping
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.ownership.ramp import aim
 from crossfade.core.ownership.trim import FULL_SIZE, WINDOW_MS
-from crossfade.core.protocol.keyed.events import event_of
+from crossfade.core.protocol.events import event_of
 from crossfade.core.protocol.keyed.item import version_of
 from crossfade.core.protocol.keyed.operation import Operation, check_verb
 from crossfade.core.values.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, PoisonRecord

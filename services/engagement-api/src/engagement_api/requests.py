@@ -6,7 +6,7 @@ import re
 from typing import Final, Protocol
 
 from crossfade.core.ownership.trim import AHEAD_MS, is_from_the_future, ulid_ms
-from crossfade.core.protocol.keyed.events import Event, encode_event
+from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.values.keys import Key

@@ -17,23 +17,21 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from collections.abc import Mapping as Mapped
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.content import same_content
-from crossfade.core.protocol.keyed.item import Item
-from crossfade.core.protocol.keyed.versions import lifted_version, seeded
-from crossfade.core.protocol.keyed.writes import Answer, Applied, Lift, Reinstate, Restore, Write
+from crossfade.core.protocol.row import Row, same_content
 from crossfade.core.protocol.seam import RemovedStandby, StrayOwner, StrayStandby
+from crossfade.core.protocol.writing import Answer, Applied
 from crossfade.core.replication.apply import Stray, StrayRemoval
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.control import DeadLetters
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.table import RowTable
 from crossfade.runtime.retry import persist
 from replicator.letters import name_of, stray_letter
 from replicator.outcome import Account
@@ -72,7 +70,7 @@ class OwnerSide(Protocol):
     def shape(self) -> TableShape:
         """What the table looks like."""
 
-    async def perform(self, write: Write) -> Answer:
+    async def perform(self, write: Any) -> Answer[Row]:
         """Perform one write."""
 
 
@@ -92,7 +90,7 @@ class Interventions:
         mapping: Mapping,
         direction: Direction,
         source: OwnerSide,
-        target: OwnedTable,
+        target: RowTable,
         letters: DeadLetters,
         *,
         now_us: Callable[[], int] = _wall_us,
@@ -109,6 +107,7 @@ class Interventions:
         """
         self._mapping = mapping
         self._rows = mapping.protocol.rows()
+        self._acts = mapping.protocol.acts
         self._role = direction.value
         self._letters = letters
         self._reverse = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
@@ -149,7 +148,7 @@ class Interventions:
         if self._rows.is_ordered(standby) and await self._lift(key, seen, 0, standby):
             account.counts["lifted"] += 1
 
-    async def _one(self, found: StrayRecord, other: Item | None, account: Account) -> None:
+    async def _one(self, found: StrayRecord, other: Row | None, account: Account) -> None:
         stray = found.stray
         if isinstance(stray, StrayStandby):
             await self._changed_standby(found, stray, other, account)
@@ -183,11 +182,11 @@ class Interventions:
             account.stray(removed.committed_us)
             account.counts["standby_removed"] += 1
             await self._park(found, account, reason=REMOVED_STANDBY, cure=CURE_REMOVED, settled=False)
-        answer = await persist(lambda: self._source.perform(Restore(removed.key, removed.item)))
+        answer = await persist(lambda: self._source.perform(self._acts.restore(removed.key, removed.item).write))
         account.counts["restored" if isinstance(answer, Applied) else "restore_overtaken"] += 1
 
     async def _changed_standby(
-        self, found: StrayRecord, stray: StrayStandby, owner: Item | None, account: Account
+        self, found: StrayRecord, stray: StrayStandby, owner: Row | None, account: Account
     ) -> None:
         if not stray.watched:
             account.counts["unwatched"] += 1
@@ -206,22 +205,13 @@ class Interventions:
     def _was_owner(self, stray: StrayStandby) -> bool:
         return stray.erased is not None and self._rows.owns(stray.erased, self._source.shape.side)
 
-    async def _reinstate(self, key: Key, erased: Item, other: Item | None, account: Account) -> None:
-        """Give a row its role back: without it a legacy row looks active, and a row of the new table takes no transfer.
+    async def _reinstate(self, key: Key, erased: Row, other: Row | None, account: Account) -> None:
+        """Give a row back what was erased: without it a legacy row looks like an owner, and a new one takes no copy."""
+        act = self._acts.reinstate(key, erased, self._source.shape.side, other, now_us=self._now_us())
+        applied = act is not None and isinstance(await persist(lambda: self._source.perform(act.write)), Applied)
+        account.counts["reinstated" if applied else "reinstate_overtaken"] += 1
 
-        An owner gets it back only while the other side is standby, which it stays until somebody activates this one.
-        """
-        if self._rows.owns(erased, self._source.shape.side):
-            if other is None or self._rows.owns(other, self._target.shape.side):
-                account.counts["reinstate_overtaken"] += 1
-                return
-            seed = seeded(self._now_us())
-            before = self._rows.version_of(erased)
-            erased = erased._replace(version=lifted_version(erased.version, before, self._rows.version_of(other), seed))
-        answer = await persist(lambda: self._source.perform(Reinstate(key, erased)))
-        account.counts["reinstated" if isinstance(answer, Applied) else "reinstate_overtaken"] += 1
-
-    def _is_repair(self, stray: StrayStandby, owner: Item | None) -> bool:
+    def _is_repair(self, stray: StrayStandby, owner: Row | None) -> bool:
         """Say whether the row was given just what its owner has. Where the owner has moved on, nobody can tell."""
         if stray.item.version is None or owner is None or owner.version != stray.item.version:
             return False
@@ -230,7 +220,7 @@ class Interventions:
         except PoisonRecord:
             return False
 
-    async def _others(self, keys: Sequence[Key]) -> Mapped[Key, Item]:
+    async def _others(self, keys: Sequence[Key]) -> Mapped[Key, Row]:
         """Read what the other table holds of these keys: a hundred a request, not one for each of a thousand strays."""
         wanted = list(dict.fromkeys(keys))
         try:
@@ -242,8 +232,8 @@ class Interventions:
             return {**await self._others(wanted[:middle]), **await self._others(wanted[middle:])}
 
     async def _lift(self, key: Key, seen: int | None, before: int, standby: int) -> bool:
-        write = Lift(key, seen, lifted_version(seen, before, standby, seeded(self._now_us())))
-        return isinstance(await persist(lambda: self._source.perform(write)), Applied)
+        act = self._acts.lift(key, seen, before=before, standby=standby, now_us=self._now_us())
+        return isinstance(await persist(lambda: self._source.perform(act.write)), Applied)
 
     async def _park(self, found: StrayRecord, account: Account, *, reason: str, cure: str, settled: bool) -> None:
         each = stray_letter(

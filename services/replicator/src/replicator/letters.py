@@ -12,14 +12,12 @@ import structlog
 
 from crossfade.contracts.letter import STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.events import decode_events
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict, is_there
-from crossfade.core.protocol.keyed.item import EVENTS, MV, Item, version_of
-from crossfade.core.protocol.keyed.versions import is_stamped
-from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.protocol.events import trace_of
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import RowReader
+from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import Change, decode_change
-from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import canonical_value
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.image import Image
@@ -27,7 +25,7 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, TableShape
 from crossfade.ports.control import DeadLetters, Journal
 from crossfade.ports.sending import REFUSED, NotSent, Sent
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.table import RowTable
 from replicator.records import Record
 
 log = structlog.get_logger()
@@ -107,7 +105,7 @@ def letter(
         reason=reason,
         code=code,
         payload=record.data,
-        trace=_trace(change),
+        trace=trace_of((change.new if change is not None else None) or {}),
         at_us=now_us,
         table=change.table if change is not None else "",
         committed_us=change.committed_us if change is not None else 0,
@@ -128,12 +126,11 @@ def stray_letter(
         settled: it was carried over: then a key has one letter, the latest.
         now_us: wall clock, µs.
     """
-    version = None if change.new is None or MV not in change.new else wire.number(change.new[MV])
     return DeadLetter(
         role=role,
         sequence=f"{STRAYS}:{sha256(change.key).hexdigest()[:32] if settled else stray_name(change)}",
         key=change.key,
-        version=version,
+        version=change.version(),
         reason=reason,
         code=STRAY,
         payload=b"" if settled and len(data) > SETTLED_PAYLOAD_BYTES else data,
@@ -162,21 +159,11 @@ def _plain(image: Image | None) -> dict[str, str] | None:
     return {name: canonical_value(image[name]).decode() for name in sorted(image)}
 
 
-def _trace(change: Change | None) -> str:
-    raw = None if change is None or change.new is None else change.new.get(EVENTS)
-    if raw is None:
-        return ""
-    try:
-        return decode_events(raw)[-1].traceparent
-    except (PoisonRecord, IndexError):
-        return ""
-
-
 SETTLING: Final = (CONFLICT, UNVERSIONED, REFUSED)
 """Letters about a transfer that its row could not take: the row itself answers them. Others need a human decision."""
 
 
-async def drop_answered(letters: DeadLetters, mapping: Mapping, direction: Direction, target: OwnedTable) -> int:
+async def drop_answered(letters: DeadLetters, mapping: Mapping, direction: Direction, target: RowTable) -> int:
     """Let letters go whose row has all that they would bring: a later version, or theirs with the same content.
 
     The second is what a repair leaves, which rewrites a row at the version that was in conflict.
@@ -195,13 +182,12 @@ async def drop_answered(letters: DeadLetters, mapping: Mapping, direction: Direc
     if not waiting:
         return 0
     rows = await target.read_many(list({each.key for each in waiting}))
-    rule = ApplyRule(mapping, direction)
-    key_names = mapping.shape(direction.source).key
+    rule, reader = ApplyRule(mapping, direction), mapping.protocol.rows()
     gone = 0
     for each in waiting:
-        standing, version = version_of(rows.get(each.key)), each.version or 0
+        standing, version = reader.version_of(rows.get(each.key)), each.version or 0
         if standing > version or (
-            standing == version and _is_there(each, rule, key_names, rows.get(each.key), target.shape)
+            standing == version and _is_there(each, rule, mapping, rows.get(each.key), target.shape)
         ):
             await letters.remove(each)
             gone += 1
@@ -210,16 +196,16 @@ async def drop_answered(letters: DeadLetters, mapping: Mapping, direction: Direc
     return gone
 
 
-def _is_there(each: DeadLetter, rule: ApplyRule, key_names: Sequence[str], row: Item | None, shape: TableShape) -> bool:
+def _is_there(each: DeadLetter, rule: ApplyRule, mapping: Mapping, row: Row | None, shape: TableShape) -> bool:
     """Say whether a row at a letter's version holds what the letter's record would bring."""
     try:
-        decision = rule.decide(decode_change(each.payload, key_names))
-        return isinstance(decision, Transfer) and is_there(decision, row, shape)
+        decision = rule.decide(decode_change(each.payload, mapping.shape(shape.side.other).key))
+        return isinstance(decision, Transfer) and mapping.protocol.is_there(decision, row, shape)
     except PoisonRecord:
         return False
 
 
-def is_overtaken(change: Change, target: Item | None) -> bool:
+def is_overtaken(change: Change, target: Row | None, rows: RowReader) -> bool:
     """Say whether the target has passed a record that can't be mapped, so that applying it would change nothing.
 
     Images are whole: a later one holds all that this one would bring, and rule 1 would call this one stale. A record
@@ -228,17 +214,16 @@ def is_overtaken(change: Change, target: Item | None) -> bool:
     Args:
         change: the record.
         target: its key's row in the other table.
+        rows: reads it.
     """
     if change.new is None:
         return False
-    version, passed = 0, version_of(target)
-    if MV in change.new:
-        try:
-            version = wire.number(change.new[MV])
-        except PoisonRecord:
-            return False
-    if not is_stamped(version):
-        return change.committed_us < passed and not is_stamped(passed)
+    try:
+        version, passed = change.version() or 0, rows.version_of(target)
+    except PoisonRecord:
+        return False
+    if not rows.is_ordered(version):
+        return change.committed_us < passed and not rows.is_ordered(passed)
     return passed > version
 
 

@@ -10,6 +10,7 @@ parked again, the next merge finds it there and only lets the letter go.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Mapped
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -17,16 +18,15 @@ import msgspec
 
 from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.item import Item, parse_item
-from crossfade.core.protocol.keyed.versions import seeded
-from crossfade.core.protocol.keyed.writes import Applied, Merge, Unfit
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.writing import Applied, Unfit
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.replication.merge import Difference, Merged, differences, merge
 from crossfade.core.values.errors import ConfigError, PoisonRecord, Throttled
 from crossfade.core.values.image import Image
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DeadLetters, Journal
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.table import RowTable
 from replicator.letters import TWO_ROWS, chosen, name_of
 
 TRIES: Final = 5
@@ -56,16 +56,18 @@ class Shown(NamedTuple):
         plan: what a merge would write; None when it can't be done, and `because` says why.
         because: why it can't be merged; empty when it can.
         items: what stands in each table.
+        standings: what the protocol has written into those rows.
     """
 
     letter: DeadLetter
     change: Change | None
-    owner: tuple[Side, Item] | None = None
+    owner: tuple[Side, Row] | None = None
     merged: bool = False
     found: tuple[Difference, ...] = ()
     plan: Merged | None = None
     because: str = ""
-    items: tuple[tuple[Side, Item | None], ...] = ()
+    items: tuple[tuple[Side, Row | None], ...] = ()
+    standings: Mapped[Side, Mapped[str, str | None]] = {}
 
 
 class Outcome(NamedTuple):
@@ -91,7 +93,7 @@ class Merging:
     def __init__(
         self,
         mapping: Mapping,
-        table: Callable[[Side], OwnedTable],
+        table: Callable[[Side], RowTable],
         letters: DeadLetters,
         journal: Journal,
         *,
@@ -156,7 +158,7 @@ class Merging:
             return Outcome(shown, True)
         raise Throttled(f"{name_of(letter)}: the owner changed under {TRIES} merges in a row; run it again")
 
-    async def _written(self, shown: Shown, side: Side, item: Item, plan: Merged) -> bool:
+    async def _written(self, shown: Shown, side: Side, item: Row, plan: Merged) -> bool:
         """Write a merge; False when the owner has moved on."""
         sets, removes = plan
         if not sets and not removes:
@@ -172,22 +174,30 @@ class Merging:
             "payload": payload.decode(errors="replace"),
         }
         await self._journal.append("note", {"merging": told})
-        seed = seeded(self._now_us())
-        write = Merge(letter.key, item.version, seed, identity_of(letter), sets, removes, complete=self._complete)
-        answer = await table.perform(write)
+        act = self._mapping.protocol.acts.merge(
+            letter.key,
+            item,
+            sets,
+            removes,
+            identity_of(letter),
+            now_us=self._now_us(),
+            complete=self._complete,
+        )
+        answer = await table.perform(act.write)
         if isinstance(answer, Unfit):
             raise ConfigError(f"{name_of(letter)}: {table.shape.table} refuses the merge: {answer.because}")
         return isinstance(answer, Applied)
 
     async def _look(self, letter: DeadLetter) -> Shown:
         items = {side: await self._table(side).read(letter.key) for side in Side}
-        shown = Shown(letter, None, items=tuple(items.items()))
         rows = self._mapping.protocol.rows(complete=self._complete)
+        standings = {side: {} if item is None else rows.described(item) for side, item in items.items()}
+        shown = Shown(letter, None, items=tuple(items.items()), standings=standings)
         owners = [side for side in Side if rows.owns(items[side], side)]
         owner = items[owners[0]] if len(owners) == 1 else None
         if owner is not None:
             shown = shown._replace(owner=(owners[0], owner))
-        if any(item is not None and identity_of(letter) in item.recent for item in items.values()):
+        if any(rows.is_merged(item, identity_of(letter)) for item in items.values()):
             shown = shown._replace(merged=True, because="it was merged before: only its letter is left to go")
         if not letter.payload:
             return shown._replace(because="its record was too large to be kept, and it was carried over: discard it")
@@ -220,7 +230,7 @@ class Merging:
         new = self._item(change.new, direction, side)
         found = differences(old, new, owner, shape)
         shown = shown._replace(found=tuple(found))
-        if _taken_along(new, owner, found):
+        if self._taken_along(new, owner, found):
             return shown._replace(because=TAKEN_ALONG)
         planned = merge(found)
         if isinstance(planned, Merged):
@@ -231,17 +241,15 @@ class Merging:
         )
         return shown._replace(because=f"the owner has other values, so a person has to choose: {values}")
 
-    def _item(self, image: Image, direction: Direction, side: Side) -> Item:
+    def _item(self, image: Image, direction: Direction, side: Side) -> Row:
         """Return a row of the stray's table in the names of a side."""
-        item = parse_item(image, self._mapping.shape(direction.source))
+        item = self._mapping.protocol.reader(self._mapping.shape(direction.source)).row(image)
         return item if side is direction.source else self._mapping.map_item(direction, item)
 
-
-def _taken_along(new: Item, owner: Item, found: Sequence[Difference]) -> bool:
-    """Say whether the owner may have come by the change in a handover: it is one version above the row, and alike."""
-    one_above = new.version is not None and owner.version == new.version + 1
-    alike = (owner.recent, owner.event_version) == (new.recent, new.event_version)
-    return one_above and alike and all(each.owner is not None and each.owner == each.new for each in found)
+    def _taken_along(self, new: Row, owner: Row, found: Sequence[Difference]) -> bool:
+        """Say whether the owner may have come by the change in a handover."""
+        alike = all(each.owner is not None and each.owner == each.new for each in found)
+        return alike and self._mapping.protocol.rows().is_taken_along(new, owner)
 
 
 def _said(raw: bytes | None) -> str:
@@ -269,7 +277,7 @@ def described(shown: Shown) -> dict[str, Any]:
         "new_image": None if change is None else _image(change.new),
         "images": _images_of(letter),
         "changes": [_described(each) for each in shown.found],
-        "tables": {side.value: _row(item) for side, item in shown.items},
+        "tables": {side.value: _row(item, shown.standings[side]) for side, item in shown.items},
         "owner": None if shown.owner is None else shown.owner[0].value,
         "merged": shown.merged,
         "merge": None
@@ -289,12 +297,11 @@ def _image(image: Image | None) -> dict[str, str] | None:
     return None if image is None else {name: _said(bytes(raw)) for name, raw in sorted(image.items())}
 
 
-def _row(item: Item | None) -> dict[str, Any] | None:
+def _row(item: Row | None, standing: Mapped[str, str | None]) -> dict[str, Any] | None:
     if item is None:
         return None
     return {
-        "role": None if item.role is None else item.role.value,
-        "generation": str(item.generation),
+        **standing,
         "version": None if item.version is None else str(item.version),
         "deleted": item.deleted,
         "attributes": {name: _said(raw) for name, raw in item.content},

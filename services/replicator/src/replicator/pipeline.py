@@ -14,15 +14,11 @@ from typing import Final, NamedTuple
 import structlog
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import HOLDS, Transfer, Verdict
-from crossfade.core.protocol.keyed.item import MV, is_held_out, parse_item
-from crossfade.core.protocol.keyed.versions import is_stamped
-from crossfade.core.protocol.keyed.writes import Unfit
 from crossfade.core.protocol.seam import Skip
+from crossfade.core.protocol.writing import HOLDS, Transfer, Unfit, Verdict
 from crossfade.core.replication.apply import ApplyRule, StrayRemoval
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.replication.coalesce import coalesce
-from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction
@@ -98,8 +94,11 @@ class ApplyPipeline:
         """
         self._direction = direction
         self._role = direction.value
-        self._source = mapping.shape(direction.source)
-        self._key_names = self._source.key
+        source = mapping.shape(direction.source)
+        self._key_names = source.key
+        self._rows = mapping.protocol.rows()
+        self._is_ordered = self._rows.is_ordered
+        self._read = mapping.protocol.reader(source).row
         self._decide = ApplyRule(mapping, direction).decide
         self._sender = sender
         self._interventions = interventions
@@ -185,7 +184,7 @@ class ApplyPipeline:
         trace: BatchTrace | None,
     ) -> None:
         transfers = decided.transfers
-        kept, twins, dropped = coalesce(transfers)
+        kept, twins, dropped = coalesce(transfers, self._is_ordered)
         account.counts["coalesced"] += dropped
         suspects: list[int] = []
         if dropped:
@@ -205,7 +204,7 @@ class ApplyPipeline:
                         account.again.append(decided.places[index])
                     elif parks(verdict):
                         await self._refused(shard_id, records, decided, index, verdict, account)
-                    elif verdict is Verdict.STALE and not is_stamped(transfers[index].version):
+                    elif verdict is Verdict.STALE and not self._is_ordered(transfers[index].version):
                         suspects.append(index)
         for index in suspects:  # before the marks: after them, a repetition of the batch would find nothing suspect
             await self._suspect(decided.changes[decided.places[index]], account)
@@ -222,7 +221,7 @@ class ApplyPipeline:
         for index, marked in zip(kept, marks, strict=True):
             if marked is None or marked < transfers[index].version:
                 todo.append(index)
-            elif is_stamped(marked) and not is_stamped(transfers[index].version):
+            elif self._is_ordered(marked) and not self._is_ordered(transfers[index].version):
                 suspects.append(index)
         account.counts["deduplicated"] += len(kept) - len(todo)
         return todo, suspects
@@ -259,9 +258,7 @@ class ApplyPipeline:
         """An unstamped write met a stamped standby: lift its owner, if that still has no version (rule 5)."""
         if change is None:
             return
-        raw = None if change.new is None else change.new.get(MV)
-        seen = None if raw is None else wire.number(raw)
-        await self._interventions.lift_if_stamped(change.key, seen, account)
+        await self._interventions.lift_if_stamped(change.key, change.version(), account)
 
     async def _park(
         self,
@@ -287,6 +284,6 @@ class ApplyPipeline:
 
     def _is_held_out(self, change: Change | None) -> bool:
         try:
-            return change is not None and change.new is not None and is_held_out(parse_item(change.new, self._source))
+            return change is not None and change.new is not None and self._rows.is_held_out(self._read(change.new))
         except PoisonRecord:
             return False

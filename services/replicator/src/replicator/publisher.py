@@ -14,7 +14,7 @@ import structlog
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.replication.change import Change, decode_change
-from crossfade.core.replication.feed import encode_published, events_of, partition_key
+from crossfade.core.replication.feed import encode_published, partition_key
 from crossfade.core.values.errors import PoisonRecord, Throttled
 from crossfade.core.values.shape import Side
 from crossfade.core.values.waves import waves
@@ -60,9 +60,9 @@ class FeedPipeline:
             now_us: wall clock, µs.
             kill: points at which tests kill the process.
         """
-        self._side = side
         self._role = f"feed-{side.value}"
         self._shape = mapping.shape(side)
+        self._events_of = mapping.protocol.reader(self._shape).events
         self._belongs = mapping.belongs
         self._publisher = publisher
         self._stream = stream
@@ -89,7 +89,7 @@ class FeedPipeline:
                 if not self._belongs(change.key):
                     account.counts["not_ours"] += 1
                     continue
-                found = events_of(change, self._side)
+                found = self._events_of(change)
             except PoisonRecord as error:
                 await self._park(shard_id, record, change, str(error), account)
                 continue

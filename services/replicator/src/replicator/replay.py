@@ -11,23 +11,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Mapped
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import NoMarks
 from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
-from crossfade.core.protocol.keyed.fit import unfit_transfer
-from crossfade.core.protocol.keyed.item import Item
-from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Answer, Unfit, Write
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import WriterProtocol
+from crossfade.core.protocol.writing import Answer, Transfer, Unfit, Verdict
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.sending import Sent
-from crossfade.ports.table import OwnedTable, TransferTable
+from crossfade.ports.table import RowTable, TransferTable
 from replicator.interventions import Interventions
 from replicator.letters import TWO_ROWS, UNMAPPABLE, LetterRecord, is_overtaken, record_of
 from replicator.pipeline import ApplyPipeline
@@ -52,17 +50,17 @@ class Sides(NamedTuple):
         transfers: the other one, for transfers.
     """
 
-    source: OwnedTable
-    target: OwnedTable
+    source: RowTable
+    target: RowTable
     transfers: TransferTable
 
 
 class DryTransfers:
     """Judges transfers by what the target holds now, and writes nothing."""
 
-    def __init__(self, target: OwnedTable) -> None:
+    def __init__(self, target: RowTable, protocol: WriterProtocol) -> None:
         """Take the target."""
-        self._target = target
+        self._target, self._protocol = target, protocol
 
     async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """See `crossfade.ports.table.TransferTable`."""
@@ -70,9 +68,10 @@ class DryTransfers:
         found = await self._target.read_many([transfer.key for transfer in transfers])
         return [self._ruling(transfer, found.get(transfer.key)) for transfer in transfers]
 
-    def _ruling(self, transfer: Transfer, found: Item | None) -> Sent:
-        verdict = judge(transfer, found, self._target.shape).verdict
-        if verdict is Verdict.APPLIED and (cause := unfit_transfer(transfer, self._target.shape, standing=found)):
+    def _ruling(self, transfer: Transfer, found: Row | None) -> Sent:
+        verdict = self._protocol.judge(transfer, found, self._target.shape)
+        shape = self._target.shape
+        if verdict is Verdict.APPLIED and (cause := self._protocol.unfit_transfer(transfer, shape, standing=found)):
             return Unfit(cause)
         return verdict
 
@@ -80,18 +79,18 @@ class DryTransfers:
 class DrySource:
     """Answers an intervention's writes by what the source holds now, and writes nothing."""
 
-    def __init__(self, source: OwnedTable) -> None:
+    def __init__(self, source: RowTable, protocol: WriterProtocol) -> None:
         """Take the source."""
-        self._source = source
+        self._source, self._protocol = source, protocol
 
     @property
     def shape(self) -> TableShape:
         """What the table looks like."""
         return self._source.shape
 
-    async def perform(self, write: Write) -> Answer:
+    async def perform(self, write: Any) -> Answer[Row]:
         """Say what a write would do."""
-        return perform(write, await self._source.read(write.key), self._source.shape)
+        return self._protocol.after(write, await self._source.read(write.key), self._source.shape)
 
 
 class DryPublisher:
@@ -141,11 +140,11 @@ def apply_pipeline(
     async def since() -> int:
         return strays_since_us
 
-    source = sides.source if execute else DrySource(sides.source)
+    source = sides.source if execute else DrySource(sides.source, mapping.protocol)
     return ApplyPipeline(
         mapping,
         direction,
-        sender=Sender(sides.transfers if execute else DryTransfers(sides.target)),
+        sender=Sender(sides.transfers if execute else DryTransfers(sides.target, mapping.protocol)),
         interventions=Interventions(mapping, direction, source, sides.target, letters),
         marks=NoMarks(),
         letters=letters,
@@ -230,7 +229,7 @@ class Redrive:
     def __init__(
         self,
         mapping: Mapping,
-        tables: Callable[[Side], tuple[OwnedTable, TransferTable]],
+        tables: Callable[[Side], tuple[RowTable, TransferTable]],
         letters: DeadLetters,
         publisher: Publisher,
         feed_stream: str,
@@ -285,7 +284,7 @@ class Redrive:
     async def _is_overtaken(self, direction: Direction, record: Record) -> bool:
         change = decode_change(record.data, self._mapping.shape(direction.source).key)
         target, _ = self._tables(direction.target)
-        return is_overtaken(change, await target.read(change.key))
+        return is_overtaken(change, await target.read(change.key), self._mapping.protocol.rows())
 
     def _pipeline(self, role: str, letters: DeadLetters) -> Pipeline:
         if role.startswith("feed-"):

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from crossfade.core.protocol.keyed.fence import Transfer
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.ports.sending import NotSent, Sent
 from crossfade.ports.table import TransferTable

@@ -27,7 +27,7 @@ from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DeadLetters
-from crossfade.ports.table import OwnedTable, TransferTable
+from crossfade.ports.table import RowTable, TransferTable
 from crossfade.runtime import lifecycle
 from crossfade.runtime.aws import wire_config
 from crossfade.runtime.operator import operator_name
@@ -62,7 +62,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
         dynamodb = DynamoDB(wire)
         letters = DynamoDeadLetters(control_db(wire), control_tables(mapping.name).dead_letters)
 
-        def tables(side: Side) -> tuple[OwnedTable, TransferTable]:
+        def tables(side: Side) -> tuple[RowTable, TransferTable]:
             return DynamoTable(dynamodb, mapping, side), DynamoTransfers(dynamodb, mapping.shape(side))
 
         journal = DynamoJournal(

@@ -16,9 +16,8 @@ from contextvars import ContextVar
 from typing import Final, NamedTuple
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
+from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.replication.change import Change, decode_change
-from crossfade.core.replication.feed import events_of
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -82,12 +81,13 @@ def joined(records: Sequence[Record], mapping: Mapping, side: Side) -> list[Join
     """
     found: list[Joined] = []
     names = mapping.shape(side).key
+    events_of = mapping.protocol.reader(mapping.shape(side)).events
     for place, record in enumerate(records):
         if _SAMPLED(record.data) is None:
             continue
         try:
             change: Change = decode_change(record.data, names)
-            events = events_of(change, side) if mapping.belongs(change.key) else []
+            events = events_of(change) if mapping.belongs(change.key) else []
         except PoisonRecord:
             continue  # the pipeline parks it
         found += [

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from crossfade.core.mapping.copies import GIVEN_BACK, why_not
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
-from crossfade.core.ownership.carrying import GIVEN_BACK, why_not
 from crossfade.core.parity.classes import Pair
-from crossfade.core.protocol.keyed.fit import unfit
-from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.table import RowTable
 
 UNMAPPABLE: Final = "\x00unmappable"
 """Stands among the attributes of an item that can't be mapped, with the reason: it equals nothing on the other side."""
@@ -24,11 +23,12 @@ UNMAPPABLE: Final = "\x00unmappable"
 class BothTables:
     """Reads of either table; what comes from the legacy one is mapped."""
 
-    def __init__(self, mapping: MigrationMapping, legacy: OwnedTable, new: OwnedTable) -> None:
+    def __init__(self, mapping: MigrationMapping, legacy: RowTable, new: RowTable) -> None:
         self.mapping = mapping
-        self._tables: Mapping[Side, OwnedTable] = {Side.LEGACY: legacy, Side.NEW: new}
+        self.readers = {side: mapping.protocol.reader(mapping.shape(side)) for side in Side}
+        self._tables: Mapping[Side, RowTable] = {Side.LEGACY: legacy, Side.NEW: new}
 
-    def table(self, side: Side) -> OwnedTable:
+    def table(self, side: Side) -> RowTable:
         """Return a side's table, unmapped."""
         return self._tables[side]
 
@@ -36,16 +36,16 @@ class BothTables:
         """Return what reads rows, as the flag document says."""
         return self.mapping.protocol.rows(complete=complete)
 
-    def seen(self, side: Side, item: Item) -> Item:
+    def seen(self, side: Side, item: Row) -> Row:
         """Return an item of a side in the names of the new table."""
         if side is Side.NEW:
             return item
         try:
             return self.mapping.map_item(Direction.FORWARD, item)
         except PoisonRecord as error:
-            return item._replace(content=(*item.content, (UNMAPPABLE, bytes(of_string(str(error))))))
+            return item.holding((*item.content, (UNMAPPABLE, bytes(of_string(str(error))))))
 
-    async def read(self, side: Side, keys: Sequence[Key]) -> dict[Key, Item]:
+    async def read(self, side: Side, keys: Sequence[Key]) -> dict[Key, Row]:
         """Read items consistently; keys without one are missing in the result."""
         found = await self._tables[side].read_many(keys) if keys else {}
         return {key: self.seen(side, item) for key, item in found.items()}
@@ -58,14 +58,15 @@ class BothTables:
         if owner is None or item is None:
             return ""
         cause = (
-            why_unmappable(item) or unfit(key, item, self.mapping.shape(Side.NEW), standing=pair.new)
+            why_unmappable(item)
+            or self.mapping.protocol.unfit(key, item, self.mapping.shape(Side.NEW), standing=pair.new)
             if owner is Side.LEGACY  # everything here is in the names of the new table
             else why_not(self.mapping, key, Side.LEGACY, item)
         )
         return cause or (GIVEN_BACK if rows.is_held_out(item) else "")
 
 
-def why_unmappable(item: Item | None) -> str:
+def why_unmappable(item: Row | None) -> str:
     """Return why an item could not be mapped; empty when it could."""
     value = item.value(UNMAPPABLE) if item else None
     return "" if value is None else bytes(value)[6:-2].decode(errors="replace")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from crossfade.core.parity.classes import SETTLED, Difference, Followed, Pair, Reading, follow, is_equal
-from crossfade.core.protocol.keyed.item import Item, parse_item
+from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import PoisonRecord
@@ -32,7 +32,7 @@ READS: Final = 3
 class Outcome(Protocol):
     """Where the list tells what became of a key."""
 
-    def called(self, key: Key, found: Difference, pair: Pair, *, verified_by: Item | None) -> None:
+    def called(self, key: Key, found: Difference, pair: Pair, *, verified_by: Row | None) -> None:
         """Take in one key's class, once.
 
         Args:
@@ -141,13 +141,13 @@ class FollowList:
         if entry is None or change.new is None:
             return
         try:
-            item = self._both.seen(side, parse_item(change.new, self._both.mapping.shape(side)))
+            item = self._both.seen(side, self._both.readers[side].row(change.new))
         except PoisonRecord:
             return  # what can't be read proves nothing; the reads will call it
         if item.version is None:
             if change.committed_us < entry.since_us:
                 return  # an unstamped duplicate from before would prove what was, not what is
-            item = item._replace(version=change.committed_us)
+            item = item.at(change.committed_us)
         if entry.followed.hear(side, item, self._rows):
             self._finish(change.key, Difference.EQUAL)
 

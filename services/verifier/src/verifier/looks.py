@@ -15,10 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from crossfade.core.parity.classes import is_equal
-from crossfade.core.protocol.keyed.events import decode_events
-from crossfade.core.protocol.keyed.item import EMV, EVENTS, MV, Item, parse_item
+from crossfade.core.protocol.events import EVENTS
+from crossfade.core.protocol.row import Row
 from crossfade.core.replication.change import Change
-from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -41,7 +40,7 @@ class _Look(NamedTuple):
     key: Key
     side: Side
     version: int
-    item: Item
+    item: Row
     spans: tuple[Started, ...]
     since_s: float
 
@@ -68,7 +67,7 @@ class FirstLooks:
         self._telemetry, self._both, self._streams, self._now_s = telemetry, both, streams, now_s
         self._waiting: OrderedDict[tuple[Key, int], _Look] = OrderedDict()
         self._keys: dict[Key, int] = {}
-        self._copies: OrderedDict[Key, tuple[Side, Item]] = OrderedDict()
+        self._copies: OrderedDict[Key, tuple[Side, Row]] = OrderedDict()
         self._seen: OrderedDict[tuple[Key, int], None] = OrderedDict()
 
     def hear(self, side: Side, change: Change) -> None:
@@ -81,7 +80,7 @@ class FirstLooks:
         if not sampled and change.key not in self._keys:
             return
         try:
-            item = self._both.seen(side, parse_item(new, self._both.mapping.shape(side)))
+            item = self._both.seen(side, self._both.readers[side].row(new))
             if self._both.rows().owns(item, side):
                 if sampled:
                     self._owner(side, change, item)
@@ -95,8 +94,8 @@ class FirstLooks:
         for look in list(self._waiting.values()):
             self._end(look, "unseen")
 
-    def _owner(self, side: Side, change: Change, item: Item) -> None:
-        traces = _traces(change)
+    def _owner(self, side: Side, change: Change, item: Row) -> None:
+        traces = self._traces(side, change)
         version = item.version
         if version is None or not traces or (change.key, version) in self._seen:
             return
@@ -132,7 +131,7 @@ class FirstLooks:
         }
         return self._telemetry.start(VERIFY, looked, parent=hop)
 
-    def _copy(self, side: Side, key: Key, item: Item) -> None:
+    def _copy(self, side: Side, key: Key, item: Row) -> None:
         self._copies[key] = (side, item)
         self._copies.move_to_end(key)
         if len(self._copies) > REMEMBERED:
@@ -141,7 +140,7 @@ class FirstLooks:
             self._compare(look, item)
         self._expire()
 
-    def _compare(self, look: _Look, copy: Item) -> None:
+    def _compare(self, look: _Look, copy: Row) -> None:
         version = copy.version or 0
         if version == look.version:
             self._end(look, "equal" if is_equal(look.item, copy, self._both.rows()) else "diverged")
@@ -167,14 +166,7 @@ class FirstLooks:
             span.set(VERDICT, verdict)
             span.end()
 
-
-def _traces(change: Change) -> list[str]:
-    """Return the sampled traces of the events that this very record's write made; copies and handovers made none."""
-    new, old = change.new or {}, change.old or {}
-    emv, version, events = new.get(EMV), new.get(MV), new.get(EVENTS)
-    if emv is None or version is None or events is None or wire.number(emv) != wire.number(version):
-        return []
-    before = old.get(EMV)
-    if before is not None and wire.number(before) == wire.number(emv):
-        return []
-    return list(dict.fromkeys(each.traceparent for each in decode_events(events) if joins(each.traceparent)))
+    def _traces(self, side: Side, change: Change) -> list[str]:
+        """Return the sampled traces of the events that this very record tells; copies and handovers tell none."""
+        told = dict.fromkeys(each.event.traceparent for each in self._both.readers[side].events(change))
+        return [each for each in told if joins(each)]

@@ -20,10 +20,9 @@ from typing import Any, Final, NamedTuple, Protocol
 from crossfade.contracts.journal import Entry
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.parity.classes import Difference, Pair, Reading, classify
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict
-from crossfade.core.protocol.keyed.item import Item, version_of
-from crossfade.core.protocol.keyed.versions import lifted_version, seeded
-from crossfade.core.protocol.keyed.writes import Applied, Bury, Lift, Unfit
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import Act
+from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
 from crossfade.core.values.errors import CrossfadeError, MigrationPaused
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -60,7 +59,7 @@ class Step(NamedTuple):
     key: Key
     found: Difference
     side: Side | None
-    write: Lift | Transfer | Bury | None
+    write: Act | Transfer | None
     why: str
     shown: dict[str, Any]
 
@@ -187,24 +186,26 @@ class Repairer:
         key: Key,
         side: Side,
         found: Difference,
-        owner: Item | None,
-        standby: Item | None,
+        owner: Row | None,
+        standby: Row | None,
         shown: dict[str, Any],
         complete: bool,
     ) -> Step:
+        acts = self._both.mapping.protocol.acts
         if found in _LEFT:
             return Step(key, found, None, None, _LEFT[found], shown)
         if found is Difference.EXTRA:
             if standby is None or standby.version is None:
                 return Step(key, found, None, None, "the extra row has no version: needs a human decision", shown)
-            return Step(key, found, side.other, Bury(key, standby.version), "the owner has nothing", shown)
+            return Step(key, found, side.other, acts.bury(key, standby), "the owner has nothing", shown)
         if owner is None:
             return Step(key, found, None, None, "the owner is gone by now: look again", shown)
         if found is Difference.AHEAD or owner.version is None:
             # An owner without a stamp is seeded, as its first own write would: version 1 would stay unstamped for ever.
-            version = lifted_version(owner.version, 0, version_of(standby), seeded(self._now_us()))
+            above = self._both.rows(complete=complete).version_of(standby)
+            act = acts.lift(key, owner.version, standby=above, now_us=self._now_us(), complete=complete)
             why = "the owner must be above its standby" if found is Difference.AHEAD else "the owner has no version"
-            return Step(key, found, side, Lift(key, owner.version, version, complete), why, shown)
+            return Step(key, found, side, act, why, shown)
         try:
             transfer = transfer_of(self._both.mapping, side, key, owner, repair=True)
         except CrossfadeError as error:
@@ -220,7 +221,7 @@ class Repairer:
                 (verdict,) = await self._transfers[step.side].transfer([step.write])
                 because = verdict.because if isinstance(verdict, Unfit) else verdict.value
                 return outcome | {"outcome": "done" if verdict is Verdict.APPLIED else f"refused: {because}"}
-            answer = await self._both.table(step.side).perform(step.write)
+            answer = await self._both.table(step.side).perform(step.write.write)
         except CrossfadeError as error:
             return outcome | {"outcome": f"failed: {error}"}
         if isinstance(answer, Unfit):
@@ -241,12 +242,8 @@ def described(step: Step) -> dict[str, Any]:
 
 
 def _name(step: Step) -> str:
-    match step.write:
-        case Lift():
-            return f"lift to {step.write.version}"
-        case Transfer():
-            return f"transfer at {step.write.version}"
-        case Bury():
-            return f"bury at {step.write.seen + 1}"
-        case None:
-            return "none"
+    if step.write is None:
+        return "none"
+    if isinstance(step.write, Transfer):
+        return f"transfer at {step.write.version}"
+    return f"{'bury at' if step.found is Difference.EXTRA else 'lift to'} {step.write.version}"

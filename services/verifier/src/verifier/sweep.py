@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from crossfade.core.parity.buckets import BucketDigests, item_digest
 from crossfade.core.parity.classes import FINAL, Difference, Pair, PassBook, agrees
-from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.errors import CrossfadeError, PoisonRecord
 from crossfade.core.values.keys import Key
@@ -90,7 +90,7 @@ class Findings:
         self.book.verify()
         self._count(key, pair)
 
-    def called(self, key: Key, found: Difference, pair: Pair, *, verified_by: Item | None) -> None:
+    def called(self, key: Key, found: Difference, pair: Pair, *, verified_by: Row | None) -> None:
         """Count a key that was followed; see `verifier.followlist.Outcome`."""
         if found is Difference.EQUAL:
             self.verify(key, pair if verified_by is None else Pair(verified_by, verified_by))
@@ -121,7 +121,7 @@ class Findings:
             self.left_out += 1  # unreadable content has no digest
 
 
-def _bytes_of(item: Item) -> tuple[object, ...]:
+def _bytes_of(item: Row) -> tuple[object, ...]:
     return item.deleted, item.ttl, item.content
 
 
@@ -136,7 +136,7 @@ def sample(key: Key, pair: Pair, rows: RowReader) -> dict[str, Any]:
     return shown
 
 
-def _described(item: Item, rows: RowReader) -> dict[str, Any]:
+def _described(item: Row, rows: RowReader) -> dict[str, Any]:
     return {
         "version": None if item.version is None else str(item.version),
         **rows.described(item),
@@ -201,12 +201,12 @@ class Sweep:
                 return
             start = page.next
 
-    async def _compare(self, rows: list[tuple[Key, Item]]) -> None:
+    async def _compare(self, rows: Sequence[tuple[Key, Row]]) -> None:
         news = await self._both.read(Side.NEW, [key for key, _ in rows])
         for key, item in rows:
             self._judge(key, Pair(self._both.seen(Side.LEGACY, item), news.get(key)))
 
-    async def _look_for_extras(self, rows: list[tuple[Key, Item]]) -> None:
+    async def _look_for_extras(self, rows: Sequence[tuple[Key, Row]]) -> None:
         """A row whose counterpart is there was compared by the first scan."""
         there = await self._both.table(Side.LEGACY).read_many([key for key, _ in rows])
         for key, item in rows:

@@ -16,11 +16,11 @@ import msgspec
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.owner_requests import render_put
 from crossfade.adapters.wire.errors import UNFIT, ConditionFailed
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import judge
 from crossfade.core.protocol.keyed.fit import needs_put, unfit_transfer
 from crossfade.core.protocol.keyed.item import MV, ROLE, Role, parse_item
 from crossfade.core.protocol.keyed.replacing import Replacement, transferred
-from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord, StoreRefused, Throttled
 from crossfade.core.values.image import Image, encode_image

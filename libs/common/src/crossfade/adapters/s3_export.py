@@ -210,7 +210,7 @@ def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> MappedFile:
     for line in lines:
         outcome = mapper.map_line(line)
         counts[outcome.fate] += 1
-        highest = max(highest, outcome.generation)
+        highest = max(highest, outcome.standing)
         if outcome.fate is Fate.MAPPED:
             mapped.append(outcome.line)
             if outcome.inexact:

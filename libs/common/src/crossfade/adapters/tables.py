@@ -28,7 +28,8 @@ from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT, ConditionFa
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.protocol.keyed.item import Item, parse_item
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Answer, Applied, Fence, Refused, Unfit, Write
+from crossfade.core.protocol.keyed.writes import Answer, Fence, Write
+from crossfade.core.protocol.writing import Applied, Refused, Unfit
 from crossfade.core.values.backoff import backoff_s
 from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreRefused, StoreUnavailable, Throttled
 from crossfade.core.values.image import Image, decode_image, encode_image
@@ -246,7 +247,7 @@ class DynamoTable:
 
     async def scan_page(
         self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage:
+    ) -> ScanPage[Item]:
         """Read one page of a parallel, consistent scan; see `crossfade.ports.table.OwnedTable`."""
         page = await self._dynamodb.scan(
             self._shape.table,

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from crossfade.adapters.batch_text import LONGEST_STATEMENT
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import CARRIED, GEN, MV, ROLE
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import TableShape
 
@@ -66,7 +66,7 @@ class TransferText:
             self._check(names)
             head = _head(self._insert(names), b"")
             _keep(self._inserts, names, head)
-        version, generation = b'{"N":"%d"}' % transfer.version, b'{"N":"%d"}' % transfer.first_generation
+        version, generation = b'{"N":"%d"}' % transfer.version, b'{"N":"%d"}' % transfer.first_standing
         values = (transfer.key[1:-1], *transfer.image.values(), version, b'{"S":"S"}', generation)
         return b"%b%b]}" % (head, b",".join(values))
 

@@ -20,10 +20,10 @@ from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResul
 from crossfade.adapters.open_transfers import OpenTransfers
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import judge
 from crossfade.core.protocol.keyed.fit import unfit_transfer
 from crossfade.core.protocol.keyed.item import parse_item
-from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.values.errors import PoisonRecord, StoreRefused, Throttled
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import key_image

@@ -9,8 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, TypeAlias
 
-from crossfade.core.protocol.keyed.fence import Verdict
-from crossfade.core.protocol.keyed.writes import Unfit
+from crossfade.core.protocol.writing import Unfit, Verdict
 
 
 class NotSent(Enum):

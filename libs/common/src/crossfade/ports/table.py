@@ -1,19 +1,20 @@
-"""One table of the migration, as the protocol uses it."""
+"""One table of the migration, as any writer protocol uses it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from crossfade.core.protocol.keyed.fence import Transfer
-from crossfade.core.protocol.keyed.item import Item
-from crossfade.core.protocol.keyed.writes import Answer, Write
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.writing import Answer, AnyRow, Transfer
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import TableShape
 from crossfade.ports.sending import Sent
 
+AnyWrite = TypeVar("AnyWrite", contravariant=True)
 
-class ScanPage(NamedTuple):
+
+class ScanPage(NamedTuple, Generic[AnyRow]):
     """One page of a scan.
 
     Attributes:
@@ -22,25 +23,25 @@ class ScanPage(NamedTuple):
         next: where the following page starts, opaque; None after the last page of the segment.
     """
 
-    items: list[tuple[Key, Item]]
+    items: Sequence[tuple[Key, AnyRow]]
     scanned: int
     next: bytes | None
 
 
-class OwnedTable(Protocol):
-    """Owner writes, handover writes and reads of one side."""
+class Table(Protocol[AnyRow, AnyWrite]):
+    """Reads and conditional writes of one side: of the rows and writes of one protocol."""
 
     @property
     def shape(self) -> TableShape:
         """What the table looks like."""
         ...
 
-    async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
+    async def perform(self, write: AnyWrite, *, timeout_s: float | None = None) -> Answer[AnyRow]:
         """Perform one write.
 
         Returns:
-            Applied or Refused, as `core.protocol.keyed.perform` says; Unfit where the store will never take this one
-            write.
+            Applied or Refused, as the protocol says of the row that stands there; Unfit where the store will never take
+            this one write.
 
         Raises:
             Throttled: not applied; may be sent again.
@@ -49,23 +50,27 @@ class OwnedTable(Protocol):
         """
         ...
 
-    async def perform_many(self, writes: Sequence[Write]) -> list[Answer | Exception]:
+    async def perform_many(self, writes: Sequence[AnyWrite]) -> Sequence[Answer[AnyRow] | Exception]:
         """Perform writes of different keys in as few requests as the store allows; each has its own answer."""
         ...
 
-    async def read(self, key: Key, *, consistent: bool = True) -> Item | None:
-        """Read one item."""
+    async def read(self, key: Key, *, consistent: bool = True) -> AnyRow | None:
+        """Read one row."""
         ...
 
-    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
-        """Read items; keys without one are missing in the result."""
+    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, AnyRow]:
+        """Read rows; keys without one are missing in the result."""
         ...
 
     async def scan_page(
         self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage:
+    ) -> ScanPage[AnyRow]:
         """Read one page of a parallel, consistent scan, filtered to the rows that belong to the mapping."""
         ...
+
+
+RowTable: TypeAlias = Table[Row, Any]
+"""A table of whatever protocol: its writes are the protocol's own (`crossfade.core.protocol.seam.Act`)."""
 
 
 class TransferTable(Protocol):

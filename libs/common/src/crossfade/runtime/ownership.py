@@ -23,7 +23,8 @@ from crossfade.core.ownership.trim import SOFT_SIZE
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.versions import seeded
-from crossfade.core.protocol.keyed.writes import Unfit, Write
+from crossfade.core.protocol.keyed.writes import Write
+from crossfade.core.protocol.writing import Unfit
 from crossfade.core.values.backoff import backoff_s
 from crossfade.core.values.errors import (
     CrossfadeError,
@@ -34,7 +35,7 @@ from crossfade.core.values.errors import (
 )
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.owned_table import OwnedTable
 from crossfade.runtime.reading import read_apart
 
 T = TypeVar("T")
@@ -43,7 +44,6 @@ DEADLINE_S: Final = 10.0
 """Of a call that names none."""
 ATTEMPT_S: Final = 2.0
 """Longest wait for one answer, but that of a batch of writes: so a deadline leaves room for a second try."""
-
 BACK_OFF_S: Final = 0.02
 """Longest wait before the second try of a request; it doubles with each, up to `LONGEST_WAIT_S`."""
 LONGEST_WAIT_S: Final = 1.0

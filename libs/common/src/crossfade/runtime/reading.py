@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from crossfade.core.ownership.decisions import Found
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
-from crossfade.ports.table import OwnedTable
+from crossfade.ports.owned_table import OwnedTable
 
 
 async def read_apart(table: OwnedTable, keys: Sequence[Key], *, consistent: bool) -> Mapping[Key, Found | PoisonRecord]:

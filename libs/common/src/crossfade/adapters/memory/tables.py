@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from crossfade.core.ownership.ramp import ramp_point
-from crossfade.core.protocol.keyed.fence import Transfer, Verdict, judge
+from crossfade.core.protocol.keyed.fence import judge
 from crossfade.core.protocol.keyed.fit import unfit_transfer
 from crossfade.core.protocol.keyed.item import Item, build_image, parse_item
 from crossfade.core.protocol.keyed.perform import perform
-from crossfade.core.protocol.keyed.writes import Answer, Applied, Unfit, Write
+from crossfade.core.protocol.keyed.writes import Answer, Write
+from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
 from crossfade.core.replication.change import ChangeKind, decode_change
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, encode_key, key_image
@@ -132,7 +133,7 @@ class MemoryTable:
 
     async def scan_page(
         self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage:
+    ) -> ScanPage[Item]:
         """Read one page, in the order of the encoded keys."""
         keys = sorted(
             key for key in self.images if ramp_point(key) % segments == segment and (start is None or key > start)

@@ -1,16 +1,26 @@
-"""Copying an owner's item to the other table, outside of the stream: dual writes, repairs, markers."""
+"""Carrying an owner's row to the other table, outside of the stream: dual writes, repairs, markers, handovers."""
 
 from __future__ import annotations
 
+from typing import Final
+
+from msgspec import Raw
+
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Transfer
-from crossfade.core.protocol.keyed.item import Item, build_image
+from crossfade.core.protocol.row import Row, RowT
+from crossfade.core.protocol.writing import Transfer
+from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, direction_to
 
+EXCLUDED: Final = "an operator excluded it"
+GIVEN_BACK: Final = "the other table refused it for good, and it was given back"
+"""Why a key is held out when nothing tells the cause any more: only the table that refused it knew."""
 
-def transfer_of(mapping: Mapping, owner: Side, key: Key, item: Item, *, repair: bool = False) -> Transfer:
-    """Return the state transfer that copies an owner's item to the other table.
+
+def transfer_of(mapping: Mapping, owner: Side, key: Key, item: Row, *, repair: bool = False) -> Transfer:
+    """Return the state transfer that copies an owner's row to the other table.
 
     Args:
         mapping: of the migration.
@@ -22,6 +32,37 @@ def transfer_of(mapping: Mapping, owner: Side, key: Key, item: Item, *, repair: 
     Raises:
         PoisonRecord: the mapping can't take it.
     """
-    image = mapping.carry(direction_to(owner.other), build_image(item, mapping.shape(owner), {}))
-    version, first_generation = mapping.protocol.condition(item, owner.other)
-    return Transfer(key, version, image, first_generation, repair)
+    protocol = mapping.protocol
+    image = mapping.carry(direction_to(owner.other), protocol.image(item, mapping.shape(owner), {}))
+    version, first_standing = protocol.condition(item, owner.other)
+    return Transfer(key, version, image, first_standing, repair)
+
+
+def carried(mapping: Mapping, key: Key, target: Side, item: RowT, standing: Row | None = None) -> RowT:
+    """Return a row in the names of the other side, if it can be carried there as far as that is known.
+
+    Args:
+        mapping: of the migration.
+        key: the encoded key.
+        target: the side it is to be carried to.
+        item: as it stands on the other one.
+        standing: what stands on `target`, as far as known: what isn't mapped there stays, and counts.
+
+    Raises:
+        PoisonRecord: it doesn't map, or it is known that `target` would refuse it for good; the message says why.
+    """
+    if item.ttl:
+        wire.number(Raw(item.ttl))  # it travels as `cf_ttl`, where it has to be an integer
+    mapped = mapping.map_item(direction_to(target), item)
+    if because := mapping.protocol.unfit(key, mapped, mapping.shape(target), standing=standing):
+        raise PoisonRecord(because)
+    return mapped
+
+
+def why_not(mapping: Mapping, key: Key, target: Side, item: Row, standing: Row | None = None) -> str:
+    """Say why a row can't be carried to `target`; empty when nothing speaks against it. See `carried`."""
+    try:
+        carried(mapping, key, target, item, standing)
+    except PoisonRecord as error:
+        return str(error)
+    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.row import RowT
 from crossfade.core.protocol.seam import WriterProtocol
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
@@ -49,7 +49,7 @@ class Mapping(Protocol):
         """
         ...
 
-    def map_item(self, direction: Direction, item: Item) -> Item:
+    def map_item(self, direction: Direction, item: RowT) -> RowT:
         """Map a decoded item: content in the target's names, everything else as it is.
 
         Raises:

@@ -20,8 +20,9 @@ from msgspec import Raw
 
 from crossfade.core.mapping.interface import Mapping as MappingProtocol
 from crossfade.core.mapping.rows import image_of_row
-from crossfade.core.protocol.keyed.item import CARRIED, DELETED, GEN, MV, ROLE, TTL, Item
+from crossfade.core.protocol.keyed.item import CARRIED, DELETED, GEN, MV, ROLE, TTL
 from crossfade.core.protocol.keyed.protocol import KEYED
+from crossfade.core.protocol.row import RowT
 from crossfade.core.protocol.seam import WriterProtocol
 from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import same_value
@@ -292,14 +293,14 @@ class RuleMapping:
             return course.tombstone(image)
         return course.attributes(image)
 
-    def map_item(self, direction: Direction, item: Item) -> Item:
+    def map_item(self, direction: Direction, item: RowT) -> RowT:
         """Map a decoded item; see `crossfade.core.mapping.interface.Mapping.map_item`."""
         course = self._forward if direction is Direction.FORWARD else self._reverse
         if item.deleted:
             course.check_deleted(name for name, _ in item.content)
-            return item._replace(content=())
+            return item.holding(())
         mapped = course.attributes({name: Raw(raw) for name, raw in item.content})
-        return item._replace(content=tuple(sorted((name, bytes(raw)) for name, raw in mapped.items())))
+        return item.holding(tuple(sorted((name, bytes(raw)) for name, raw in mapped.items())))
 
     def with_tables(self, *, legacy: str, new: str, name: str = "") -> RuleMapping:
         """Return the same mapping over tables of other names; a migration of another name, too, if one is given."""

@@ -1,8 +1,7 @@
 """Mapping a snapshot: one line of an export file to one line of an import file (design.md, section 3, Snapshot).
 
-The legacy table is shared, so a row that doesn't belong must not leave it. Imported rows are standby, of generation 0,
-and carry a version even when their source has none: without `cf_mv` every comparison would fail, and live updates would
-look stale (rule 6).
+The legacy table is shared, so a row that doesn't belong must not leave it. What an imported row carries beside its
+mapped attributes, the protocol says.
 """
 
 from __future__ import annotations
@@ -15,12 +14,8 @@ from msgspec import Raw
 
 from crossfade.core.mapping.facts import why_inexact
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fit import unfit_image
-from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Role
-from crossfade.core.protocol.keyed.raw import raw_generation, raw_role
-from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
-from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.image import encode_image
 from crossfade.core.values.keys import Key, encode_key, key_image
 from crossfade.core.values.shape import Direction, Side
 
@@ -46,7 +41,7 @@ class MappedLine(NamedTuple):
         line: of the import file, without line end; empty unless mapped.
         key: the encoded key; empty when the line could not be read that far.
         reason: why it is unmappable; empty otherwise.
-        generation: that the row carries from an earlier migration.
+        standing: that the row carries from an earlier migration.
         inexact: which of its numbers the domain can't answer exactly, and why; empty when there is none. It is mapped.
     """
 
@@ -54,14 +49,11 @@ class MappedLine(NamedTuple):
     line: bytes = b""
     key: Key = Key(b"")
     reason: str = ""
-    generation: int = 0
+    standing: int = 0
     inexact: str = ""
 
 
 _decode = msgspec.json.Decoder(_Line).decode
-_STANDBY: Final = wire.of_string(Role.STANDBY.value)
-_GENERATION: Final = wire.of_number(0)
-_UNSTAMPED: Final = wire.of_number(0)
 _NOT_OURS: Final = MappedLine(Fate.NOT_OURS)
 
 
@@ -90,24 +82,14 @@ class LineMapper:
         if key in self._excluded:
             return MappedLine(Fate.EXCLUDED, key=key)
         try:
-            mapped = self._mapped(key, image)
-            generation = raw_generation(image)
+            mapped = key_image(key, self._shape.key)
+            mapped.update(self._mapping.carry(Direction.FORWARD, image))
+            standing = self._mapping.protocol.imported(image, mapped)
         except PoisonRecord as error:
             return MappedLine(Fate.UNMAPPABLE, key=key, reason=str(error))
         encoded = encode_image(mapped)
-        if cause := unfit_image(key, mapped, self._shape, encoded_bytes=len(encoded)):
+        if cause := self._mapping.protocol.unfit_image(key, mapped, self._shape, encoded_bytes=len(encoded)):
             # ImportTable would leave out the row, and call the whole import failed.
             return MappedLine(Fate.UNMAPPABLE, key=key, reason=cause)
         inexact = why_inexact(self._mapping.wholes, image)
-        return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encoded, key, generation=generation, inexact=inexact)
-
-    def _mapped(self, key: Key, image: Image) -> Image:
-        if raw_role(image) is Role.STANDBY:
-            # Its owner would be a table that doesn't exist yet.
-            raise PoisonRecord("the row is standby in the legacy table before anything was handed over")
-        mapped = key_image(key, self._shape.key)
-        mapped.update(self._mapping.carry(Direction.FORWARD, image))
-        mapped[MV] = image.get(MV, _UNSTAMPED)
-        mapped[ROLE] = _STANDBY
-        mapped[GEN] = _GENERATION
-        return mapped
+        return MappedLine(Fate.MAPPED, b'{"Item":%b}' % encoded, key, standing=standing, inexact=inexact)

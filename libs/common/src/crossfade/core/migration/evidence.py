@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.clocks import Skew, utc
 
 
@@ -66,7 +65,7 @@ class Pod(NamedTuple):
     """A live pod's word about its flags."""
 
     pod: str
-    document: FlagDocument
+    document: Hashable
     dual_write: bool
 
 
@@ -181,7 +180,7 @@ class Evidence(NamedTuple):
         oldest_unapplied_s: how long the oldest unapplied record of any shard has been in its stream; 0 when there is
             none.
         retention_s: the shorter of both streams' retention; None when unknown.
-        document: the flag document in force.
+        document: the flag document in force; compared, never read.
         dual_write: the flag in force.
         pods: the live pods; None when their heartbeats could not be read.
         probe: the canary's record.
@@ -200,7 +199,7 @@ class Evidence(NamedTuple):
     precisions: Mapping[str, str]
     oldest_unapplied_s: float
     retention_s: float | None
-    document: FlagDocument
+    document: Hashable
     dual_write: bool
     pods: Sequence[Pod] | None
     probe: Probe

@@ -12,7 +12,7 @@ from crossfade.core.ownership.ramp import Aim
 from crossfade.core.ownership.trim import SOFT_SIZE
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.operation import Operation
-from crossfade.core.protocol.keyed.writes import Applied, Refused, Unfit, Write
+from crossfade.core.protocol.keyed.writes import Answer, Write
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 
@@ -146,7 +146,7 @@ class Found(NamedTuple):
     item: Item | None
 
 
-Reply: TypeAlias = Found | Applied | Refused | Unfit
+Reply: TypeAlias = Found | Answer
 
 
 class Seen(NamedTuple):

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from crossfade.core.mapping.copies import GIVEN_BACK, carried, why_not
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.ownership.carrying import GIVEN_BACK, carried, why_it_stays, why_not
+from crossfade.core.ownership.carrying import why_it_stays
 from crossfade.core.ownership.decisions import (
     Activating,
     Done,
@@ -55,17 +56,15 @@ from crossfade.core.protocol.keyed.perform import Reason, why_refused
 from crossfade.core.protocol.keyed.versions import above
 from crossfade.core.protocol.keyed.writes import (
     Activate,
-    Applied,
     Fence,
     Operate,
     OperateAndTrim,
-    Refused,
     Reseal,
     Seal,
     SealAbsent,
     TakeBack,
-    Unfit,
 )
+from crossfade.core.protocol.writing import Applied, Refused, Unfit
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.shape import Side
 

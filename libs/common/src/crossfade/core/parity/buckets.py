@@ -12,15 +12,14 @@ from typing import Final
 
 import xxhash
 
-from crossfade.core.protocol.keyed.content import canonical_content
-from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.row import Row, canonical_content
 from crossfade.core.values.hashes import bucket_of
 from crossfade.core.values.keys import Key
 
 MODULUS: Final = 2**128
 
 
-def item_digest(key: Key, item: Item) -> int:
+def item_digest(key: Key, item: Row) -> int:
     """Return the digest of a live item, 128 bits; the key is part of it, or two swapped rows would add up the same.
 
     Args:
@@ -38,7 +37,7 @@ class BucketDigests:
         self._sums = [0] * buckets
         self._counts = [0] * buckets
 
-    def add(self, key: Key, item: Item | None) -> None:
+    def add(self, key: Key, item: Row | None) -> None:
         """Count an item. An absent one, a tombstone and a stub count nothing."""
         if item is not None and not item.deleted:
             self._move(key, item_digest(key, item), 1)
@@ -47,7 +46,7 @@ class BucketDigests:
         """Count an item by its digest, where that is known."""
         self._move(key, digest, 1)
 
-    def remove(self, key: Key, item: Item | None) -> None:
+    def remove(self, key: Key, item: Row | None) -> None:
         """Take back what `add` counted for the same item."""
         if item is not None and not item.deleted:
             self._move(key, -item_digest(key, item), -1)

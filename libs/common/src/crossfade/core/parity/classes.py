@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
-from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.shape import Side
@@ -62,10 +62,10 @@ SETTLED: Final = FINAL | {Difference.EQUAL, Difference.HELD_OUT}
 class Pair(NamedTuple):
     """One key as both tables have it, in the names of the new one."""
 
-    legacy: Item | None
-    new: Item | None
+    legacy: Row | None
+    new: Row | None
 
-    def of(self, side: Side) -> Item | None:
+    def of(self, side: Side) -> Row | None:
         """Return one side's item."""
         return self.legacy if side is Side.LEGACY else self.new
 
@@ -81,12 +81,12 @@ class Reading(NamedTuple):
     """
 
     side: Side
-    owner: Item | None
-    standby: Item | None
-    owner_again: Item | None
+    owner: Row | None
+    standby: Row | None
+    owner_again: Row | None
 
 
-def is_equal(owner: Item | None, standby: Item | None, rows: RowReader) -> bool:
+def is_equal(owner: Row | None, standby: Row | None, rows: RowReader) -> bool:
     """Say whether a standby holds exactly what its owner holds, as read.
 
     Versions are compared where both are stamped; an unstamped owner compares by content. Nothing equals nothing.
@@ -109,7 +109,7 @@ def agrees(pair: Pair, rows: RowReader) -> bool:
     return owner is not None and is_equal(pair.of(owner), pair.of(owner.other), rows)
 
 
-def _unordered(owner: Item, standby: Item, rows: RowReader) -> bool:
+def _unordered(owner: Row, standby: Row, rows: RowReader) -> bool:
     return not any(rows.is_ordered(rows.version_of(each)) for each in (owner, standby))
 
 
@@ -142,11 +142,11 @@ def classify(reading: Reading, rows: RowReader, *, reached: int, late: bool) -> 
     return _late(first, standby, again, reached, rows) if late else Difference.IN_FLIGHT
 
 
-def _pair(side: Side, owner: Item | None, standby: Item | None) -> Pair:
+def _pair(side: Side, owner: Row | None, standby: Row | None) -> Pair:
     return Pair(owner, standby) if side is Side.LEGACY else Pair(standby, owner)
 
 
-def _late(first: Item | None, standby: Item | None, again: Item | None, reached: int, rows: RowReader) -> Difference:
+def _late(first: Row | None, standby: Row | None, again: Row | None, reached: int, rows: RowReader) -> Difference:
     if again is None:  # and the standby is live, or they were equal
         # An owner that was there when the bound began to run was removed since; its tombstone may be on its way.
         return Difference.EXTRA if first is None and not reached else Difference.IN_FLIGHT
@@ -182,13 +182,13 @@ class Followed:
     bound_since_s: float
     reached: int
     verified: bool = False
-    image: Item | None = None
+    image: Row | None = None
     found: Difference = Difference.IN_FLIGHT
     handover_since_s: float | None = None
     _active: dict[int, set[Hashable]] = field(default_factory=dict)
     _standby: dict[int, set[Hashable]] = field(default_factory=dict)
 
-    def hear(self, side: Side, item: Item, rows: RowReader) -> bool:
+    def hear(self, side: Side, item: Row, rows: RowReader) -> bool:
         """Take in one image of the key, from a read or from a stream; return whether the key is verified now.
 
         Args:

@@ -1,17 +1,23 @@
 """The seam: all that a writer protocol decides, and all that the rest of Crossfade asks of it (ADR 0027).
 
-Which side owns a key, which version orders a write, what a change record tells (an owner write, an echo, a stray), and
-under which condition an owner's image may be copied. Whoever asks here knows no role and no generation: those are the
-keyed protocol's (`crossfade.core.protocol.keyed.protocol`).
+Which side owns a key, which version orders a write, what a change record tells (an owner write, an echo, a stray, its
+events), under which condition an owner's image may be copied, and which write mends what went wrong. Whoever asks here
+knows no role and no generation: those are the keyed protocol's (`crossfade.core.protocol.keyed.protocol`), and
+`pyproject.toml` lists who may know that one.
+
+A row, a write and a standing are a protocol's own values. They are handed back to the protocol they came from, and to
+no other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from enum import Enum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.events import PublishedEvent
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.writing import Answer, Transfer, Verdict
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, TableShape
@@ -22,11 +28,11 @@ class Condition(NamedTuple):
 
     Attributes:
         version: only over a lower one.
-        first_generation: of a row that the copy creates.
+        first_standing: of a row that the copy creates: the protocol's own number, which nobody else reads.
     """
 
     version: int
-    first_generation: int
+    first_standing: int
 
 
 class Place(NamedTuple):
@@ -53,6 +59,18 @@ class OwnerRemoval(NamedTuple):
     condition: Condition
     tombstone: Image
     is_stray: bool
+
+
+class Act(NamedTuple):
+    """One conditional write that only its protocol's own tables understand.
+
+    Attributes:
+        write: for `crossfade.ports.table.Table.perform`.
+        version: that it leaves; 0 where it leaves none of its own.
+    """
+
+    write: Any
+    version: int = 0
 
 
 class Skip(Enum):
@@ -95,10 +113,10 @@ class StrayStandby(NamedTuple):
     """
 
     key: Key
-    item: Item
+    item: Row
     committed_us: int
     watched: bool
-    erased: Item | None = None
+    erased: Row | None = None
 
 
 class RemovedStandby(NamedTuple):
@@ -112,7 +130,7 @@ class RemovedStandby(NamedTuple):
     """
 
     key: Key
-    item: Item
+    item: Row
     committed_us: int
     watched: bool
 
@@ -134,6 +152,10 @@ class ChangeRecord(Protocol):
     @property
     def committed_us(self) -> int:
         """Commit time, µs."""
+
+    @property
+    def new(self) -> Image | None:
+        """Image after it; None for a removal."""
 
     @property
     def old(self) -> Image | None:
@@ -168,44 +190,66 @@ class RecordReader(Protocol):
     def removed(self, record: ChangeRecord, *, watched: bool) -> Removed:
         """Say what the removal of a migrated row tells. Arguments and errors as of `told`."""
 
+    def events(self, record: ChangeRecord) -> list[PublishedEvent]:
+        """Return the domain events that this very record tells, in the order of the write; copies tell none.
+
+        Args:
+            record: before any deduplication.
+
+        Raises:
+            PoisonRecord: the events can't be read.
+        """
+
+    def row(self, image: Image) -> Row:
+        """Read an image of the table. Errors as of `told`."""
+
 
 class RowReader(Protocol):
     """Reads rows, at one state of the flag document. Both rows of a key are given in the names of one side."""
 
-    def owns(self, item: Item | None, side: Side) -> bool:
+    def owns(self, item: Row | None, side: Side) -> bool:
         """Say whether `side` owns the key, as far as its row tells."""
 
-    def owner_of(self, legacy: Item | None, new: Item | None) -> Side | None:
+    def owner_of(self, legacy: Row | None, new: Row | None) -> Side | None:
         """Return the side that owns the key; None when both or neither do."""
 
-    def is_contested(self, legacy: Item | None, new: Item | None) -> bool:
+    def is_contested(self, legacy: Row | None, new: Row | None) -> bool:
         """Say whether both rows are there and claim the key: must never happen, and needs a human decision."""
 
-    def is_held_out(self, item: Item | None) -> bool:
+    def is_held_out(self, item: Row | None) -> bool:
         """Say whether the row itself says that the other table refuses it for good."""
 
-    def may_leave(self, item: Item | None, side: Side) -> bool:
+    def may_leave(self, item: Row | None, side: Side) -> bool:
         """Say whether `side` owns the key and would give it away: a key that was held out is at home for good."""
 
-    def is_live(self, item: Item | None) -> bool:
+    def is_live(self, item: Row | None) -> bool:
         """Say whether there is anything for a client to read."""
 
-    def version_of(self, item: Item | None) -> int:
+    def version_of(self, item: Row | None) -> int:
         """Return the version that orders the row; 0 where there is none."""
 
     def is_ordered(self, version: int) -> bool:
         """Say whether an owner write gave a version, so that versions of both tables may be compared."""
 
-    def standing_of(self, item: Item | None) -> Hashable:
+    def standing_of(self, item: Row | None) -> Hashable:
         """Return what changes whenever the key moves, and never otherwise."""
 
-    def described(self, item: Item) -> dict[str, str | None]:
+    def is_settled(self, item: Row | None) -> bool:
+        """Say whether the row itself says who owns the key. A complete migration may read another one otherwise."""
+
+    def is_merged(self, item: Row | None, identity: bytes) -> bool:
+        """Say whether a merge of this identity was written to the row, or travelled to it."""
+
+    def is_taken_along(self, standby: Row, owner: Row) -> bool:
+        """Say whether the owner may have come by the standby's content when the key moved."""
+
+    def described(self, item: Row) -> dict[str, str | None]:
         """Return what the protocol has written into the row, for a person."""
 
-    def state_of(self, item: Item) -> Hashable:
+    def state_of(self, item: Row) -> Hashable:
         """Return all that an owner and its standby must have in common at one version."""
 
-    def is_same_state(self, one: Item, other: Item) -> bool:
+    def is_same_state(self, one: Row, other: Row) -> bool:
         """Say whether two rows agree in `state_of`; cheaper where they agree byte by byte.
 
         Raises:
@@ -213,8 +257,75 @@ class RowReader(Protocol):
         """
 
 
+class Acts(Protocol):
+    """The writes that mend what a writer outside the protocol, or a handover, left behind.
+
+    `now_us` is the wall clock, µs: it only seeds the version of a row that has none.
+    """
+
+    def lift(
+        self, key: Key, seen: int | None, *, now_us: int, before: int = 0, standby: int = 0, complete: bool = False
+    ) -> Act:
+        """Raise an owner's version above all that is known of the key, if it is still at `seen`; no event.
+
+        Args:
+            key: the encoded key.
+            seen: the owner's version; None when it has none.
+            now_us: see above.
+            before: the owner's before a stray, as far as known.
+            standby: the other side's.
+            complete: of the flag document.
+        """
+
+    def bury(self, key: Key, standby: Row) -> Act:
+        """Turn a standby whose owner has nothing into a deleted row."""
+
+    def restore(self, key: Key, item: Row) -> Act:
+        """Put back a standby row that a stray removed, if it is still absent."""
+
+    def reinstate(self, key: Key, item: Row, side: Side, other: Row | None, *, now_us: int) -> Act | None:
+        """Give a row back what a stray erased of the protocol's; what the stray wrote stays.
+
+        Args:
+            key: the encoded key.
+            item: the row before the stray.
+            side: its table's.
+            other: the other table's row now.
+            now_us: see above.
+
+        Returns:
+            None where the key has moved on, so that nothing is to be given back.
+        """
+
+    def merge(
+        self,
+        key: Key,
+        owner: Row,
+        sets: tuple[tuple[str, bytes], ...],
+        removes: tuple[str, ...],
+        identity: bytes,
+        *,
+        now_us: int,
+        complete: bool,
+    ) -> Act:
+        """Bring a stray's change to the owner, once: the row remembers the identity (16 bytes). No event."""
+
+    def stub(self, key: Key, standing: int, *, now_us: int) -> Act:
+        """Stand something in for a key that never was, so that it can move."""
+
+    def shut(self, key: Key, owner: Row | None) -> Act:
+        """Shut the other table to a key that stays with its owner for good."""
+
+    def own_stub(self, key: Key, stub: Row, standing: int) -> Act:
+        """Make a stub that no one has moved yet the key's first owner."""
+
+
 class WriterProtocol(Protocol):
     """How the writers of a migration keep a key in one place."""
+
+    @property
+    def acts(self) -> Acts:
+        """The writes that mend."""
 
     def rows(self, *, complete: bool = False) -> RowReader:
         """Return what reads rows; `complete` as the flag document says."""
@@ -222,5 +333,56 @@ class WriterProtocol(Protocol):
     def reader(self, shape: TableShape) -> RecordReader:
         """Return what reads the change records of a table."""
 
-    def condition(self, item: Item, target: Side) -> Condition:
-        """Return under which condition an owner's item may be copied to a table."""
+    def condition(self, item: Row, target: Side) -> Condition:
+        """Return under which condition an owner's row may be copied to a table."""
+
+    def image(self, item: Row, shape: TableShape, key: Image) -> Image:
+        """Return a row as it stands in its table; the inverse of `RecordReader.row`.
+
+        Args:
+            item: the row.
+            shape: of the table.
+            key: its key attributes; empty for an image without them.
+        """
+
+    def imported(self, image: Image, mapped: Image) -> int:
+        """Write into a mapped row what the protocol gives one that is imported as a standby.
+
+        Args:
+            image: the row of the source.
+            mapped: its mapped image, to be completed.
+
+        Returns:
+            The standing that the row carries from an earlier migration; 0 when it carries none.
+
+        Raises:
+            PoisonRecord: the row can't be imported.
+        """
+
+    def judge(self, transfer: Transfer, item: Row | None, shape: TableShape) -> Verdict:
+        """Say what a transfer would do to the row it meets; `shape` is its table's. Errors as of `RecordReader.row`."""
+
+    def is_there(self, transfer: Transfer, item: Row | None, shape: TableShape) -> bool:
+        """Say whether a row has all that a transfer would bring. It is asked of an owner's row, too."""
+
+    def unfit(self, key: Key, item: Row, shape: TableShape, *, standing: Row | None = None) -> str:
+        """Say why a table would refuse for good to take a key over; empty when nothing speaks against it.
+
+        Args:
+            key: the encoded key.
+            item: the owner's row, in the table's names.
+            shape: of the table.
+            standing: what stands there, as far as known.
+        """
+
+    def unfit_image(self, key: Key, image: Image, shape: TableShape, *, encoded_bytes: int) -> str:
+        """Say why a table would refuse for good a row as it would stand there, key included; see `unfit`.
+
+        `encoded_bytes` is the row's length as JSON, which spares counting small ones.
+        """
+
+    def unfit_transfer(self, transfer: Transfer, shape: TableShape, *, standing: Row | None = None) -> str:
+        """Say why a table would refuse a transfer for good; see `unfit`."""
+
+    def after(self, write: Any, item: Row | None, shape: TableShape) -> Answer[Row]:
+        """Say what a write of the protocol's own would do to the row it meets."""

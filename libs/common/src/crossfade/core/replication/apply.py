@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple, TypeAlias
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.seam import Condition, OwnerRemoval, RemovedStandby, Skip, StrayOwner, StrayStandby
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.replication.change import Change, ChangeKind
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
@@ -86,7 +86,7 @@ class ApplyRule:
             raise PoisonRecord(f"{change.kind.value} without a new image")
         told = self._reader.told(change, new, watched=watched)
         if isinstance(told, Condition):
-            return Transfer(change.key, told.version, self._carry(self._direction, new), told.first_generation)
+            return Transfer(change.key, told.version, self._carry(self._direction, new), told.first_standing)
         return told
 
     def _removed(self, change: Change, watched: bool) -> Decision:
@@ -95,5 +95,5 @@ class ApplyRule:
             return told
         if change.old is not None:
             self._carry(self._direction, change.old)  # what can't be mapped is parked when it goes, as when it came
-        transfer = Transfer(change.key, told.condition.version, told.tombstone, told.condition.first_generation)
+        transfer = Transfer(change.key, told.condition.version, told.tombstone, told.condition.first_standing)
         return StrayRemoval(transfer, change.committed_us) if told.is_stray else transfer

@@ -60,6 +60,9 @@ class _Version(Struct, gc=False):
 _decode = msgspec.json.Decoder(_Record).decode
 _decode_version = msgspec.json.Decoder(_Version | None).decode
 _decode_old = msgspec.json.Decoder(dict[str, Raw] | None).decode
+FENCE: Final = "cf_mv"
+"""What orders a standby's row, whatever protocol its owner follows."""
+
 _FIRST: Final = 10**12
 _LAST: Final = 10**13
 """Commit times in ms have 13 digits from 2001 to 2286, and in µs 16: neither can be meant by the other."""
@@ -125,6 +128,14 @@ class Change(Struct, gc=False):
             raise PoisonRecord(f"not an item: {error}") from error
         return old
 
+    def version(self) -> int | None:
+        """Return `cf_mv`, the fence of every protocol, of the image after; None when it has none.
+
+        Raises:
+            PoisonRecord: it is no integer.
+        """
+        return None if self.new is None or FENCE not in self.new else number(self.new[FENCE])
+
     def old_version(self) -> int:
         """Return `cf_mv` of the image before; 0 when it has none, or when there was none.
 
@@ -135,7 +146,7 @@ class Change(Struct, gc=False):
         if before is None:
             return 0
         if not isinstance(before, Raw):
-            return number(before["cf_mv"]) if "cf_mv" in before else 0
+            return number(before[FENCE]) if FENCE in before else 0
         try:
             found = _decode_version(before)
             return 0 if found is None or found.cf_mv is None else int(found.cf_mv.N)

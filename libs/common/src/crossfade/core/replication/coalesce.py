@@ -5,11 +5,10 @@ The feed reads the stream for itself, so an event is never lost to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from crossfade.core.protocol.keyed.fence import Transfer
-from crossfade.core.protocol.keyed.versions import is_stamped
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.keys import Key
 
 
@@ -29,11 +28,12 @@ class Coalesced(NamedTuple):
     dropped: int
 
 
-def coalesce(transfers: Sequence[Transfer]) -> Coalesced:
+def coalesce(transfers: Sequence[Transfer], is_ordered: Callable[[int], bool]) -> Coalesced:
     """Keep the highest version of each key.
 
     Args:
         transfers: of one batch, in any order.
+        is_ordered: of the protocol (`crossfade.core.protocol.seam.RowReader`).
     """
     best = {transfer.key: index for index, transfer in enumerate(transfers)}
     if len(best) == len(transfers):
@@ -42,7 +42,7 @@ def coalesce(transfers: Sequence[Transfer]) -> Coalesced:
     equal: list[int] = []
     unstamped: dict[Key, int] = {}
     for index, transfer in enumerate(transfers):
-        if not is_stamped(transfer.version):
+        if not is_ordered(transfer.version):
             held = unstamped.setdefault(transfer.key, index)
             if transfers[held].version < transfer.version:
                 unstamped[transfer.key] = index
@@ -55,5 +55,5 @@ def coalesce(transfers: Sequence[Transfer]) -> Coalesced:
         elif other.version == transfer.version and other.image != transfer.image:
             equal.append(index)
     twins = [index for index in equal if transfers[best[transfers[index].key]].version == transfers[index].version]
-    twins += [index for key, index in unstamped.items() if is_stamped(transfers[best[key]].version)]
+    twins += [index for key, index in unstamped.items() if is_ordered(transfers[best[key]].version)]
     return Coalesced(list(best.values()), twins, len(transfers) - len(best) - len(twins))

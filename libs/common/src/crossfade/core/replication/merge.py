@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.protocol.row import Row
 from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import same_value
 from crossfade.core.values.errors import PoisonRecord
@@ -53,7 +53,7 @@ class Merged(NamedTuple):
     removes: tuple[str, ...]
 
 
-def differences(old: Item | None, new: Item, owner: Item, shape: TableShape) -> list[Difference]:
+def differences(old: Row | None, new: Row, owner: Row, shape: TableShape) -> list[Difference]:
     """Return what a stray changed, attribute by attribute.
 
     Args:
@@ -122,7 +122,7 @@ def _moved(each: Difference) -> bytes | None:
         return None
 
 
-def _fields(item: Item | None) -> tuple[tuple[str, bytes], ...]:
+def _fields(item: Row | None) -> tuple[tuple[str, bytes], ...]:
     if item is None or item.deleted:
         return ()
     return (*item.content, (TTL_NAME, item.ttl)) if item.ttl else item.content

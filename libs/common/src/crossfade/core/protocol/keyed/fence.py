@@ -8,53 +8,13 @@ the property and contract tests hold both to it.
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from crossfade.core.protocol.keyed.content import same_content
 from crossfade.core.protocol.keyed.item import Item, Role, is_active, parse_item, version_of
 from crossfade.core.protocol.keyed.perform import replaced
-from crossfade.core.values.image import Image
-from crossfade.core.values.keys import Key
+from crossfade.core.protocol.row import same_content
+from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values.shape import Side, TableShape
-
-
-class Verdict(Enum):
-    """What a transfer does to the item it meets. None of these is an error; only two need a human decision.
-
-    A judgement, which needs the two images and nothing else: what became of sending a transfer is
-    `crossfade.ports.sending.Sent`.
-    """
-
-    APPLIED = "applied"
-    STALE = "stale"  # the standby is newer: this transfer was overtaken
-    DUPLICATE = "duplicate"  # the standby holds exactly this
-    CONFLICT = "conflict"  # same version, other content: park it, never guess
-    OWNED = "owned"  # the other table owns the key by now: its item is the truth
-    UNVERSIONED = "unversioned"  # the item there was neither imported nor transferred: park it for a human decision
-
-
-HOLDS: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE})
-"""The standby holds this version or a newer one: no later copy of it needs a write."""
-
-
-class Transfer(NamedTuple):
-    """One state transfer, in the target's names.
-
-    Attributes:
-        key: the encoded key.
-        version: of the owner write it copies (`cf_mv`, or commit time in µs when unstamped).
-        image: mapped attributes plus the carried protocol attributes (`crossfade.core.protocol.keyed.item.CARRIED`),
-            those present, raw. No key attribute, and never `cf_mv`, `cf_role` or `cf_gen`.
-        first_generation: `cf_gen` of a row that the transfer creates: 0 in the new table, the image's in the legacy.
-        repair: fence by `<=` instead of `<`: a repair rewrites the same version with the owner's content.
-    """
-
-    key: Key
-    version: int
-    image: Image
-    first_generation: int = 0
-    repair: bool = False
 
 
 def takes_generation(target: Side) -> bool:
@@ -94,7 +54,7 @@ def judge(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgement
     """
     incoming = parse_item(transfer.image, shape)._replace(version=transfer.version)
     if item is None:
-        created = incoming._replace(role=Role.STANDBY, generation=transfer.first_generation)
+        created = incoming._replace(role=Role.STANDBY, generation=transfer.first_standing)
         return Judgement(Verdict.APPLIED, created)
     # Replication has ended before the new table reads a missing role as active, so `complete` is no question here.
     if is_active(item, shape.side):

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import msgspec
 
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, generation_of, parse_item, version_of
 from crossfade.core.protocol.keyed.perform import replaced
 from crossfade.core.protocol.keyed.replacing import Replacement, activation, transferred
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, key_image
@@ -81,7 +81,7 @@ def unfit_transfer(transfer: Transfer, shape: TableShape, *, standing: Item | No
     found = None if standing is None else build_image(standing, shape, key)
     incoming = parse_item(transfer.image, shape)
     content = replaced(standing.content if standing else (), incoming.content, shape)
-    generation = transfer.first_generation if standing is None else generation_of(standing)
+    generation = transfer.first_standing if standing is None else generation_of(standing)
     after = incoming._replace(version=transfer.version, role=Role.STANDBY, generation=generation, content=content)
     replacement = transferred(transfer, shape, found) if shape.attributes is None else None
     return _why(transfer.key, build_image(after, shape, key), shape, replacement)

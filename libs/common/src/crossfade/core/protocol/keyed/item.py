@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Raw
 
+from crossfade.core.protocol.events import EVENTS as EVENTS
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import PROTOCOL_PREFIX, Image
@@ -20,7 +21,6 @@ ROLE: Final = "cf_role"
 GEN: Final = "cf_gen"
 RECENT: Final = "cf_recent"
 FLOOR: Final = "cf_floor"
-EVENTS: Final = "cf_events"
 EMV: Final = "cf_emv"
 DELETED: Final = "cf_deleted"
 TTL: Final = "cf_ttl"
@@ -74,6 +74,14 @@ class Item(NamedTuple):
             if each == name:
                 return Raw(raw)
         return None
+
+    def holding(self, content: tuple[tuple[str, bytes], ...]) -> Item:
+        """See `crossfade.core.protocol.row.Row`."""
+        return self._replace(content=content)
+
+    def at(self, version: int) -> Item:
+        """See `crossfade.core.protocol.row.Row`."""
+        return self._replace(version=version)
 
 
 def is_unknown(name: str) -> bool:

@@ -12,19 +12,18 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from crossfade.core.protocol.keyed.events import event_of, is_other_deed
+from crossfade.core.protocol.events import event_of, is_other_deed
 from crossfade.core.protocol.keyed.item import Item, Role, generation_of, is_active, version_of
 from crossfade.core.protocol.keyed.operation import Content, Operation, changed, is_above, is_below
 from crossfade.core.protocol.keyed.writes import (
     Activate,
-    Applied,
     Bury,
     Fence,
     Lift,
     Merge,
     Operate,
     OperateAndTrim,
-    Refused,
+    Outcome,
     Reinstate,
     Reseal,
     Restore,
@@ -33,6 +32,7 @@ from crossfade.core.protocol.keyed.writes import (
     TakeBack,
     Write,
 )
+from crossfade.core.protocol.writing import Applied, Refused
 from crossfade.core.values import image as wire
 from crossfade.core.values.shape import Side, TableShape
 
@@ -50,7 +50,7 @@ class Reason(Enum):
     FULL = "full"  # the id set has reached the soft size: trim
 
 
-def perform(write: Write, item: Item | None, shape: TableShape) -> Applied | Refused:
+def perform(write: Write, item: Item | None, shape: TableShape) -> Outcome:
     """Return what a write does to the item it meets.
 
     Args:
@@ -105,14 +105,14 @@ def _broken_bound(op: Operation, item: Item, shape: TableShape) -> Reason | None
     return Reason.ABOVE_LIMIT if is_above(op, item, shape) else None
 
 
-def _operate(write: Operate, item: Item | None, shape: TableShape) -> Applied | Refused:
+def _operate(write: Operate, item: Item | None, shape: TableShape) -> Outcome:
     if why_refused(write.op, item, shape, soft=write.soft, complete=write.complete) is not None:
         return Refused(item)
     before = item or Item()
     return Applied(_after(write.op, before, shape, before.recent, before.floor, write.generation))
 
 
-def _operate_and_trim(write: OperateAndTrim, item: Item | None, shape: TableShape) -> Applied | Refused:
+def _operate_and_trim(write: OperateAndTrim, item: Item | None, shape: TableShape) -> Outcome:
     if item is None or item.version != write.seen or not is_active(item, shape.side, complete=write.complete):
         return Refused(item)
     if (item.deleted and not write.op.verb.creates) or _broken_bound(write.op, item, shape) is not None:
@@ -157,7 +157,7 @@ def replaced(content: Content, new: Content, shape: TableShape) -> Content:
     return tuple(sorted({**dict(_foreign(content, shape)), **dict(new)}.items()))
 
 
-def _seal(write: Seal, item: Item | None, shape: TableShape) -> Applied | Refused:
+def _seal(write: Seal, item: Item | None, shape: TableShape) -> Outcome:
     active = item is not None and is_active(item, shape.side, complete=write.complete)
     if item is None or not active or item.generation >= write.generation:
         return Refused(item)
@@ -165,13 +165,13 @@ def _seal(write: Seal, item: Item | None, shape: TableShape) -> Applied | Refuse
     return Applied(item._replace(version=version, role=Role.STANDBY, generation=write.generation))
 
 
-def _seal_absent(write: SealAbsent, item: Item | None, _shape: TableShape) -> Applied | Refused:
+def _seal_absent(write: SealAbsent, item: Item | None, _shape: TableShape) -> Outcome:
     if item is not None:
         return Refused(item)
     return Applied(Item(version=write.seed + 1, role=Role.STANDBY, generation=write.generation, deleted=True))
 
 
-def _activate(write: Activate, item: Item | None, shape: TableShape) -> Applied | Refused:
+def _activate(write: Activate, item: Item | None, shape: TableShape) -> Outcome:
     sealed = write.sealed
     if is_active(item, shape.side, complete=write.complete):
         return Refused(item)
@@ -181,14 +181,14 @@ def _activate(write: Activate, item: Item | None, shape: TableShape) -> Applied 
     return Applied(sealed._replace(version=version_of(sealed) + 1, role=Role.ACTIVE, content=content))
 
 
-def _reseal(write: Reseal, item: Item | None, _shape: TableShape) -> Applied | Refused:
+def _reseal(write: Reseal, item: Item | None, _shape: TableShape) -> Outcome:
     same = (Role.STANDBY, write.generation, write.sealed_version)
     if item is None or (item.role, item.generation, item.version) != same:
         return Refused(item)
     return Applied(item._replace(version=write.version))
 
 
-def _fence(write: Fence, item: Item | None, shape: TableShape) -> Applied | Refused:
+def _fence(write: Fence, item: Item | None, shape: TableShape) -> Outcome:
     # A legacy row without a role has its TTL value where it fires, whatever the flag document says: it is left alone.
     active = is_active(item, shape.side, complete=write.complete and shape.side is Side.NEW)
     if active or generation_of(item) >= write.generation:
@@ -203,7 +203,7 @@ def fence_stub(write: Fence) -> Item:
     return Item(version=0, role=Role.STANDBY, generation=write.generation, deleted=True)
 
 
-def _take_back(write: TakeBack, item: Item | None, shape: TableShape) -> Applied | Refused:
+def _take_back(write: TakeBack, item: Item | None, shape: TableShape) -> Outcome:
     same = (Role.STANDBY, write.sealed.generation, write.sealed.version)
     if item is None or (item.role, item.generation, item.version) != same:
         return Refused(item)
@@ -211,13 +211,13 @@ def _take_back(write: TakeBack, item: Item | None, shape: TableShape) -> Applied
     return Applied(item._replace(version=write.version, role=Role.ACTIVE, generation=write.generation, ttl=ttl))
 
 
-def _lift(write: Lift, item: Item | None, shape: TableShape) -> Applied | Refused:
+def _lift(write: Lift, item: Item | None, shape: TableShape) -> Outcome:
     if item is None or not is_active(item, shape.side, complete=write.complete) or item.version != write.seen:
         return Refused(item)
     return Applied(item._replace(version=write.version))
 
 
-def _merge(write: Merge, item: Item | None, shape: TableShape) -> Applied | Refused:
+def _merge(write: Merge, item: Item | None, shape: TableShape) -> Outcome:
     active = is_active(item, shape.side, complete=write.complete)
     if item is None or not active or item.deleted or item.version != write.seen or write.identity in item.recent:
         return Refused(item)
@@ -231,7 +231,7 @@ def _merge(write: Merge, item: Item | None, shape: TableShape) -> Applied | Refu
     )
 
 
-def _reinstate(write: Reinstate, item: Item | None, _shape: TableShape) -> Applied | Refused:
+def _reinstate(write: Reinstate, item: Item | None, _shape: TableShape) -> Outcome:
     if item is None or (item.role, item.version, item.generation) != (None, None, 0):
         return Refused(item)
     was = write.item
@@ -249,20 +249,20 @@ def _reinstate(write: Reinstate, item: Item | None, _shape: TableShape) -> Appli
     )
 
 
-def _bury(write: Bury, item: Item | None, shape: TableShape) -> Applied | Refused:
+def _bury(write: Bury, item: Item | None, shape: TableShape) -> Outcome:
     if item is None or item.role is not Role.STANDBY or item.version != write.seen:
         return Refused(item)
     content = _foreign(item.content, shape)
     return Applied(item._replace(version=write.seen + 1, deleted=True, ttl=b"", content=content))
 
 
-def _restore(write: Restore, item: Item | None, _shape: TableShape) -> Applied | Refused:
+def _restore(write: Restore, item: Item | None, _shape: TableShape) -> Outcome:
     if item is not None:
         return Refused(item)
     return Applied(write.item._replace(role=Role.STANDBY))
 
 
-_MEANINGS: Final[dict[type, Callable[[Any, Item | None, TableShape], Applied | Refused]]] = {
+_MEANINGS: Final[dict[type, Callable[[Any, Item | None, TableShape], Outcome]]] = {
     Operate: _operate,
     OperateAndTrim: _operate_and_trim,
     Seal: _seal,

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
-from crossfade.core.protocol.keyed.content import canonical_content, same_content
-from crossfade.core.protocol.keyed.fence import takes_generation
-from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_held_out, version_of
+from crossfade.core.protocol.keyed.acts import KeyedActs
+from crossfade.core.protocol.keyed.fence import is_there, judge, takes_generation
+from crossfade.core.protocol.keyed.fit import unfit, unfit_image, unfit_transfer
+from crossfade.core.protocol.keyed.item import (
+    GEN,
+    MV,
+    ROLE,
+    Item,
+    Role,
+    build_image,
+    generation_of,
+    is_active,
+    is_held_out,
+    version_of,
+)
+from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.raw import raw_generation, raw_role
 from crossfade.core.protocol.keyed.records import KeyedReader
 from crossfade.core.protocol.keyed.versions import is_stamped
-from crossfade.core.protocol.seam import Condition, RecordReader, RowReader
+from crossfade.core.protocol.row import canonical_content, same_content
+from crossfade.core.protocol.seam import Acts, Condition, RecordReader, RowReader, WriterProtocol
+from crossfade.core.protocol.writing import Transfer, Verdict
+from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import Image
 from crossfade.core.values.shape import Side, TableShape
 
 
@@ -65,6 +83,19 @@ class KeyedRows(NamedTuple):
         """`cf_gen`: each handover raises it."""
         return generation_of(item)
 
+    def is_settled(self, item: Item | None) -> bool:
+        """A row with a role does: without one the new table's is read otherwise once the migration is complete."""
+        return item is not None and item.role is not None
+
+    def is_merged(self, item: Item | None, identity: bytes) -> bool:
+        """`cf_recent` holds it, and travels with every copy."""
+        return item is not None and identity in item.recent
+
+    def is_taken_along(self, standby: Item, owner: Item) -> bool:
+        """One version above the row, and alike in what a handover carries."""
+        one_above = standby.version is not None and owner.version == standby.version + 1
+        return one_above and (owner.recent, owner.event_version) == (standby.recent, standby.event_version)
+
     def described(self, item: Item) -> dict[str, str | None]:
         """Role and generation; text, since JSON readers round 64-bit numbers."""
         return {"role": item.role.value if item.role else None, "generation": str(item.generation)}
@@ -91,11 +122,27 @@ class KeyedRows(NamedTuple):
         )
 
 
-_ROWS: Final = {complete: KeyedRows(complete) for complete in (False, True)}
+_ROWS: Final = {complete: cast("RowReader", KeyedRows(complete)) for complete in (False, True)}
+_STANDBY: Final = wire.of_string(Role.STANDBY.value)
+_GENERATION: Final = wire.of_number(0)
+_UNSTAMPED: Final = wire.of_number(0)
+
+
+def _judged(transfer: Transfer, item: Item | None, shape: TableShape) -> Verdict:
+    return judge(transfer, item, shape).verdict
 
 
 class Keyed:
     """See `crossfade.core.protocol.seam.WriterProtocol`."""
+
+    acts: Final = cast("Acts", KeyedActs())
+    judge = staticmethod(_judged)
+    is_there = staticmethod(is_there)
+    unfit = staticmethod(unfit)
+    unfit_image = staticmethod(unfit_image)
+    unfit_transfer = staticmethod(unfit_transfer)
+    after = staticmethod(perform)
+    image = staticmethod(build_image)
 
     def rows(self, *, complete: bool = False) -> RowReader:
         """Return what reads rows."""
@@ -109,5 +156,15 @@ class Keyed:
         """Only over a lower version; a row that it creates in the legacy table takes the generation along."""
         return Condition(version_of(item), item.generation if takes_generation(target) else 0)
 
+    def imported(self, image: Image, mapped: Image) -> int:
+        """Standby, of generation 0, and with a version even when the source has none (rule 6)."""
+        if raw_role(image) is Role.STANDBY:
+            # Its owner would be a table that doesn't exist yet.
+            raise PoisonRecord("the row is standby in the legacy table before anything was handed over")
+        mapped[MV], mapped[ROLE], mapped[GEN] = image.get(MV, _UNSTAMPED), _STANDBY, _GENERATION
+        return raw_generation(image)
 
-KEYED: Final = Keyed()
+
+KEYED: Final = cast("WriterProtocol", Keyed())
+"""The one cast between this protocol's own rows and writes and the seam's: what tables of this protocol return is
+handed to no other reader."""

@@ -28,6 +28,7 @@ from typing import Final
 
 from msgspec import Raw
 
+from crossfade.core.protocol.events import PublishedEvent, decode_events
 from crossfade.core.protocol.keyed.fence import takes_generation
 from crossfade.core.protocol.keyed.item import (
     DELETED,
@@ -38,6 +39,7 @@ from crossfade.core.protocol.keyed.item import (
     MV,
     RECENT,
     ROLE,
+    Item,
     Role,
     parse_item,
 )
@@ -59,7 +61,7 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import same_value
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import PROTOCOL_PREFIX, Image
-from crossfade.core.values.shape import TableShape
+from crossfade.core.values.shape import Side, TableShape
 
 _TOMBSTONE_KEEPS: Final = (RECENT, FLOOR, EVENTS, EMV)
 
@@ -102,6 +104,14 @@ class KeyedReader:
         version = removal_version(raw_version(old), record.committed_us)
         generation = raw_generation(old) if self._copies_generation else 0
         return OwnerRemoval(Condition(version, generation), tombstone, watched)
+
+    def events(self, record: ChangeRecord) -> list[PublishedEvent]:
+        """See `crossfade.core.protocol.seam.RecordReader`."""
+        return events_of(record, self._shape.side)
+
+    def row(self, image: Image) -> Item:
+        """See `crossfade.core.protocol.seam.RecordReader`."""
+        return parse_item(image, self._shape)
 
     def _owned(self, record: ChangeRecord, new: Image, watched: bool) -> Told:
         raw, before = new.get(MV), record.old_version()
@@ -172,3 +182,44 @@ def _differ(one: Raw | None, other: Raw | None) -> bool:
     if one is None or other is None:
         return one is not other
     return not same_value(one, other)
+
+
+def events_of(record: ChangeRecord, side: Side) -> list[PublishedEvent]:
+    """Return the events of a record, in the order of the write.
+
+    An owner write sets `cf_emv` to its own version, and everything that copies or moves an item changes its version or
+    its role, but not that. So each event is told exactly by one record, whatever is handed over, copied or lifted
+    around it: the events of its new image, if that is active, `cf_emv` is the image's own version, and the old image's
+    `cf_emv` is another one.
+
+    Args:
+        record: the record, before any deduplication.
+        side: the table it tells of.
+
+    Raises:
+        PoisonRecord: the events can't be read.
+    """
+    new = record.new
+    if new is None:
+        return []
+    emv, version = new.get(EMV), new.get(MV)
+    if emv is None or version is None or not is_raw_active(new, side):
+        return []
+    number = wire.number(version)
+    if wire.number(emv) != number:
+        return []
+    previous = _event_version(record.old)
+    if previous == number:
+        return []
+    events = new.get(EVENTS)
+    if events is None:
+        raise PoisonRecord("the image has cf_emv but no cf_events")
+    return [
+        PublishedEvent(key=record.key, version=number, index=index, previous=previous, event=event)
+        for index, event in enumerate(decode_events(events))
+    ]
+
+
+def _event_version(image: Image | None) -> int:
+    emv = None if image is None else image.get(EMV)
+    return 0 if emv is None else wire.number(emv)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from crossfade.core.protocol.keyed.fence import Transfer
 from crossfade.core.protocol.keyed.item import CARRIED, GEN, MV, ROLE, Item, Role, build_image, version_of
+from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image
 from crossfade.core.values.shape import TableShape
@@ -78,7 +78,7 @@ def transferred(transfer: Transfer, shape: TableShape, found: Image | None) -> R
     """
     sets = transfer.image | {MV: wire.of_number(transfer.version)}
     if found is None:
-        sets |= {ROLE: wire.of_string(Role.STANDBY.value), GEN: wire.of_number(transfer.first_generation)}
+        sets |= {ROLE: wire.of_string(Role.STANDBY.value), GEN: wire.of_number(transfer.first_standing)}
         return Replacement(sets, ())
     stays = {*shape.key, *sets, ROLE, GEN, shape.ttl}
     return Replacement(sets, tuple(name for name in found if name not in stays))

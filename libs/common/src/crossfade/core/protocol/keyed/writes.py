@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.writing import Applied, Refused, Unfit
 from crossfade.core.values.keys import Key
 
 
@@ -174,29 +175,7 @@ Write: TypeAlias = (
 )
 
 
-class Applied(NamedTuple):
-    """The write took effect; `item` is the item after it."""
+Outcome: TypeAlias = Applied[Item] | Refused[Item]
+"""What a write does to an item, as far as the item alone can tell."""
 
-    item: Item
-
-
-class Refused(NamedTuple):
-    """The condition failed; `item` is what stood in its way (None: nothing is there)."""
-
-    item: Item | None
-
-
-class Unfit(NamedTuple):
-    """The table will never take this write, whatever stands there: too large, or a value it doesn't allow.
-
-    It says nothing of other keys, nor of the same write by a release that maps the key differently. A table that is
-    gone or a right that is denied is no such answer, but an error.
-
-    Attributes:
-        because: the store's own words.
-    """
-
-    because: str
-
-
-Answer: TypeAlias = Applied | Refused | Unfit
+Answer: TypeAlias = Outcome | Unfit

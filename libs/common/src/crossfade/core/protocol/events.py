@@ -1,22 +1,26 @@
 """Domain events, embedded in the write they tell of (design.md, section 3, Events).
 
-An owner write carries its events in `cf_events` and sets `cf_emv` to its own version. Key, version and index within the
-write are an event's identity and are not stored twice.
+An owner write carries its events in `cf_events`. Key, version and index within the write are an event's identity and
+are not stored twice. Which record tells them, the protocol says (`crossfade.core.protocol.seam.RecordReader.events`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 
 _encode = msgspec.json.encode
+
+EVENTS: Final = "cf_events"
+"""The attribute."""
 
 
 class Event(NamedTuple):
@@ -86,6 +90,14 @@ def _decode_event(raw: Raw) -> Event:
         transaction_id=wire.binary(fields.get("txn", _MISSING)),
         traceparent=wire.string(fields.get("trace", _MISSING)),
     )
+
+
+def trace_of(image: Image) -> str:
+    """Return the trace context of the last event that an image carries, whoever wrote it; empty when there is none."""
+    try:
+        return decode_events(image[EVENTS])[-1].traceparent if EVENTS in image else ""
+    except (PoisonRecord, IndexError):
+        return ""
 
 
 def event_of(events: bytes, transaction_id: bytes) -> Event | None:
