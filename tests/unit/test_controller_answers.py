@@ -98,7 +98,7 @@ async def test_a_status_tells_how_old_the_controllers_word_is(capsys: pytest.Cap
     town = Town()
     ctx, driver = await town.start()
     told = {**status_of(ctx, driver.waiting_for), "driver": "pod-7"}
-    for age_s, says in ((4.0, r"told 4\.\d s ago by pod-7"), (4_000.0, r"is OLD, pod-7 told it 4,00\d s ago")):
+    for age_s, says in ((4.0, r"reported 4\.\d s ago by pod-7"), (4_000.0, r"is OLD, pod-7 told it 4,00\d s ago")):
         await MemoryStatusBoard(town.store).put({**told, "at_us": int((time.time() - age_s) * 1e6)})
         assert await status(console_of(town.store), patience_s=0.0) == DONE
         body = printed(capsys)

@@ -165,7 +165,7 @@ async def test_a_halt_says_how_it_ends_and_what_goes_through_meanwhile() -> None
     text = status_text({**status_of(ctx, ""), "halted": "2 diverged"})
     assert "HALTED: 2 diverged\n" in text
     assert "clears automatically" in text
-    assert "a lower share and a rollback are carried out now" in text
+    assert "a lower share and a rollback are carried out anyway" in text
 
 
 async def halted_town() -> Town:
@@ -204,7 +204,7 @@ async def test_a_wait_says_that_it_waits_for_the_halt_to_clear(capsys: pytest.Ca
     told = capsys.readouterr()
     assert code == TIMEOUT
     assert "waiting for: the halt to clear: " in told.err
-    assert "no end within 1 s" in told.err.splitlines()[-1]
+    assert "not done within 1 s" in told.err.splitlines()[-1]
     assert "2 diverged" in told.err.splitlines()[-1]
 
 

@@ -50,7 +50,7 @@ async def test_a_port_where_nobody_listens_any_more_is_said_with_its_address() -
         patience_s=0.0,
         send=_refused_connection,
     )
-    with pytest.raises(NotTaken, match=r"nobody listens at http://127\.0\.0\.1:9"):
+    with pytest.raises(NotTaken, match=r"nothing is listening at http://127\.0\.0\.1:9"):
         await door.ask(Intent.PAUSE, {})
 
 
@@ -372,7 +372,14 @@ async def test_an_abort_wants_the_name_in_writing_and_says_that_it_is_spent_and_
     dry = capsys.readouterr().out
     await settled(town, "abort", confirm="engagement")
     outcome = town.entries("outcome")[-1].body["because"]
-    for left in ("name engagement, which is spent", "control tables", "wallet-changes", "table engagement", "bucket"):
+    names = (
+        "name engagement, which can't be used again",
+        "control tables",
+        "wallet-changes",
+        "table engagement",
+        "bucket",
+    )
+    for left in names:
         assert left in dry
         assert left in outcome
 

@@ -87,7 +87,7 @@ async def test_a_cutover_ends_with_excluded_keys_which_the_journal_and_status_na
     assert ctx.state.phase is Phase.BAKING
     outcome = town.outcome(number)
     assert outcome is not None
-    assert outcome["because"] == "all keys are on the new table, but 2 that can't move"
+    assert outcome["because"] == "all keys are in the new table, but 2 that can't move"
     entry = town.entries("phase")[-1].body
     assert entry["held_out"] == 2
     assert {each["key"] for each in entry["held"]} == {key.decode() for key in keys}

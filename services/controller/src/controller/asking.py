@@ -42,15 +42,15 @@ def refusal(
     except IllegalTransition as error:
         return str(error)
     if intent in {Intent.COMPLETE, Intent.ABORT} and arguments.get("confirm") != migration:
-        return f"{intent.value} wants the migration's name in writing: --confirm {migration}"
+        return f"{intent.value} needs the migration's name as confirmation: --confirm {migration}"
     is_past = POINT_OF_NO_RETURN in state.begun
     match intent:
         case Intent.ROLLBACK | Intent.CUTOVER if is_past:
             return NO_WAY_BACK
         case Intent.COMPLETE if revokes is False and not arguments.get("revoked"):
             return (
-                "complete has to know how the API loses its right to write the legacy table before it does what can't "
-                "be undone: set the controller's CROSSFADE_REVOKE_COMMAND, or take the right away yourself and say so: "
+                "complete can't be undone, so it must know beforehand how the API loses its right to write the legacy "
+                "table: set the controller's CROSSFADE_REVOKE_COMMAND, or revoke the right yourself and say so: "
                 f"crossfade complete --confirm {migration} --revoked --execute"
             )
         case Intent.START if arguments.get(FRESH):
@@ -106,7 +106,7 @@ def left_by_abort(mapping: MigrationMapping, streams: Sequence[str], state: Migr
     """
     document, name = state.document, mapping.name
     left = [
-        f"the name {name}, which is spent: another try needs another one, and another new table",
+        f"the name {name}, which can't be used again: another try needs another name and another new table",
         f"the control tables of {name}, with the journal",
         f"the flags in place: share {document.share / 100:g} %, new_gen {document.new_gen}, legacy_gen "
         f"{document.legacy_gen}",

@@ -218,5 +218,5 @@ async def run_command(command: Sequence[str], timeout_s: float) -> tuple[int, st
     except TimeoutError:
         process.kill()
         await process.wait()
-        return 124, f"no end within {timeout_s} s"
+        return 124, f"not done within {timeout_s} s"
     return process.returncode or 0, output[-OUTPUT_BYTES:].decode("utf-8", "replace").strip()

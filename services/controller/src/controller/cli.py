@@ -14,33 +14,33 @@ from controller.failing import INTERRUPTED, USAGE, failure
 
 EXIT_CODES: Final = """\
 exit codes:
-  0  done; of a dry run: it would be done now
+  0  done; for a dry run: the command could be carried out now
   1  an error; nothing is known to have changed
   2  wrong usage, settings or mapping
   3  refused; superseded by another command; withdrawn or expired
-  4  of a dry run and of plan: something stands in its way now
-  5  --timeout passed; the command goes on, `crossfade status` tells
-  130  Ctrl-C; a command that was asked for goes on
-with --json a failure is one object with error, code, cure and exit_code, whatever it is
+  4  for a dry run and for plan: something stands in the way now
+  5  --timeout passed; the command goes on, see `crossfade status`
+  130  Ctrl-C; a command that was accepted goes on
+with --json, every failure is one object with error, code, cure and exit_code
 """
 
 ABOUT: Final = """\
-Moves a live DynamoDB data set to a new table. A controller service does the work; these commands ask it to.
-Nothing changes without --execute: a command alone says what it would do, and which gates are shut.
+Moves a live DynamoDB data set to a new table. A controller service does the work; these commands tell it what to do.
+Nothing changes without --execute: until then a command reports what it would do, and which gates are shut.
 """
 
 EXAMPLES: Final = """\
 a migration, from first to last:
-  crossfade control create --execute              the control tables, where Terraform doesn't make them
-  crossfade plan                                  is it possible, what does it take?
+  crossfade control create --execute              the control tables, unless Terraform creates them
+  crossfade plan                                  is it possible, and what does it take?
   crossfade start --execute --wait                stream, export, import, catch up, dual-write
   crossfade ramp 1 --execute --wait               1 % of the keys; then 10, 50, 100
-  crossfade cutover --execute --wait              the keys nobody touched; then bake for as long as you need
+  crossfade cutover --execute --wait              the keys that no client touched; then bake as long as you need
   crossfade complete --confirm NAME --revoked --execute --wait
 when in doubt:
-  crossfade status                                phase, gates, lags, what it is waiting for
-  crossfade withdraw --execute                    takes a waiting command back
-  crossfade pause --execute                       the migration stands still; clients notice nothing
+  crossfade status                                phase, gates, lags, and what it is waiting for
+  crossfade withdraw --execute                    withdraw a waiting command
+  crossfade pause --execute                       hold the migration; clients notice nothing
   crossfade rollback --execute --wait             from RAMPING to BAKING: all keys go back, nothing is lost
 """
 
@@ -48,22 +48,22 @@ MAX_KEYS_CHARS: Final = 300_000
 """Of one command's excluded keys; a journal entry is one item of 400 KB."""
 
 _COMMANDS: Final = {
-    "control": "make the control tables (`control create`); with point-in-time recovery and deletion protection",
+    "control": "create the control tables (`control create`), with point-in-time recovery and deletion protection",
     "plan": "check whether the migration can run, and estimate what it takes",
-    "start": "capture, snapshot, import, catch up, until the API writes to both tables (DUAL_WRITE)",
-    "status": "phase, gates, lags, progress, and what it is waiting for",
-    "journal": "what happened, entry by entry: who asked for what, phases, gates' values, steps",
+    "start": "capture, snapshot, import and catch up, until the API writes to both tables (DUAL_WRITE)",
+    "status": "show the phase, gates, lags and progress, and what the migration is waiting for",
+    "journal": "list what happened, entry by entry: commands and who gave them, phases with their gates, steps",
     "pause": "hold the migration in any phase: no phase change, flags, sweep, snapshot step or repair; "
-    "replication, help and clients go on",
-    "resume": "let a paused migration go on",
-    "ramp": "move the share of keys that aim at the new table; lowering it hands keys back",
-    "cutover": "move all keys, also those nobody touches; ends in BAKING. Asked again, in CUT_OVER or BAKING, it takes "
-    "up the keys that could not move",
-    "rollback": "move all keys back to the legacy table, until `complete`; while paused it waits for `resume`",
-    "complete": "end the migration for good; wants the migration's name in writing",
-    "abort": "give the migration up for good, before RAMPING or after a rollback; wants its name in writing, which is "
-    "spent then; while paused it waits for `resume`",
-    "withdraw": "take back a command that is waiting or under way; what it has begun goes on or stays",
+    "clients, replication and the help for half-moved keys go on",
+    "resume": "resume a paused migration",
+    "ramp": "set the share of keys that aim at the new table; lowering it hands keys back",
+    "cutover": "move all keys, including those that no client touches; ends in BAKING. Run in CUT_OVER or BAKING, "
+    "it retries the keys that could not move",
+    "rollback": "move all keys back to the legacy table, until `complete`; while paused, it waits for `resume`",
+    "complete": "end the migration permanently; needs the migration's name as confirmation",
+    "abort": "give up the migration permanently, before RAMPING or after a rollback; needs its name as "
+    "confirmation, and that name can't be used again; while paused, it waits for `resume`",
+    "withdraw": "withdraw a command that is waiting or under way; nothing that it has begun is undone",
 }
 
 
@@ -111,9 +111,11 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_options(one: argparse.ArgumentParser, name: str) -> None:
     if name == "control":
-        one.add_argument("what", choices=["create"], help="create: those that are missing; says what exists already")
+        one.add_argument(
+            "what", choices=["create"], help="create the tables that are missing, and list those that exist"
+        )
     if name == "status":
-        one.add_argument("--schema", action="store_true", help="print the JSON schema of --json, and ask nobody")
+        one.add_argument("--schema", action="store_true", help="print the JSON schema of --json; needs no connection")
     if name == "journal":
         one.add_argument(
             "--since",
@@ -129,20 +131,20 @@ def _add_options(one: argparse.ArgumentParser, name: str) -> None:
         return
     if name == "plan":
         one.add_argument(
-            "--writes-per-s", type=_rate, metavar="N", help="owner writes at the peak; without it 1,000 are assumed"
+            "--writes-per-s", type=_rate, metavar="N", help="owner writes per second at the peak; default: 1,000"
         )
         return
     _add_intent_options(one, name)
 
 
 def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
-    one.add_argument("--wait", action="store_true", help="wait until it is done, and say for what")
-    one.add_argument("--timeout", type=float, metavar="S", help="of --wait, in seconds; default: no end")
+    one.add_argument("--wait", action="store_true", help="wait until it is done, and report what it is waiting for")
+    one.add_argument("--timeout", type=float, metavar="S", help="limit for --wait, in seconds; default: none")
     one.add_argument(
         "--expires",
         type=_hours,
         metavar="HOURS",
-        help="how long it may wait before anything is done for it; default: the controller's CROSSFADE_INTENT_S",
+        help="expire after this time if nothing has been done for it; default: the controller's CROSSFADE_INTENT_S",
     )
     if name == "withdraw":
         one.add_argument(
@@ -150,17 +152,17 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
             type=_count,
             nargs="?",
             metavar="ENTRY",
-            help="its journal entry, as status names it",
+            help="number of its journal entry, as shown by status",
         )
     if name == "ramp":
-        one.add_argument("percent", type=_percent, metavar="PERCENT", help="0 to 100, steps of 0.01")
+        one.add_argument("percent", type=_percent, metavar="PERCENT", help="0 to 100, in steps of 0.01")
     if name == "start":
         one.add_argument(
             "--exclude",
             action="append",
             default=[],
             metavar="KEY",
-            help="encoded key of a row to leave out of the snapshot, as the error names it; repeat for more",
+            help="encoded key of a row to leave out of the snapshot, as shown in the error; can be repeated",
         )
         one.add_argument(
             "--exclude-from",
@@ -170,7 +172,7 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
             help="leave out each key of a file: one encoded key a line, or JSON with `key`, as in the file of rows "
             "that can't be mapped; gzip if its name ends so",
         )
-        one.add_argument("--exclude-unknown", action="store_true", help="leave out keys that have no row now, too")
+        one.add_argument("--exclude-unknown", action="store_true", help="also accept keys that have no row now")
         one.add_argument(
             "--fresh-export",
             action="store_true",
@@ -186,18 +188,18 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
             "`status` counts them; the journal keeps each with its payload",
         )
     if name in {"complete", "abort"}:
-        one.add_argument("--confirm", metavar="NAME", default="", help="name of the migration, in writing")
+        one.add_argument("--confirm", metavar="NAME", default="", help="name of the migration, as confirmation")
     if name == "complete":
         one.add_argument(
             "--leave-behind",
             type=_count,
             metavar="N",
-            help="leave exactly N keys that can't move in the legacy table, where nobody can write them any more",
+            help="leave exactly N keys that can't move in the legacy table, where they can no longer be written",
         )
         one.add_argument(
             "--revoked",
             action="store_true",
-            help="you have taken away the API's right to write the legacy table (without CROSSFADE_REVOKE_COMMAND)",
+            help="you have revoked the API's right to write the legacy table (without CROSSFADE_REVOKE_COMMAND)",
         )
 
 

@@ -57,12 +57,12 @@ _GATED: Final = {Intent.RAMP, Intent.CUTOVER, Intent.COMPLETE}
 MEANING: Final = {
     Intent.START: "enable the streams, export, map and import, catch up, and switch dual writes on",
     Intent.RAMP: "publish flags with another share",
-    Intent.CUTOVER: "publish share 100 %, and hand over every key that nobody touches, or that could not move before",
+    Intent.CUTOVER: "publish share 100 %, and hand over every key that no client touches or that could not move before",
     Intent.ROLLBACK: "publish share 0 % with a higher generation, and hand every key back",
     Intent.COMPLETE: "declare the new table the only owner; there is no way back after that",
-    Intent.ABORT: "switch dual writes off and end the migration for good: its name is spent",
+    Intent.ABORT: "switch dual writes off and end the migration permanently: its name can't be used again",
     Intent.PAUSE: "hold phases, flags, sweeper, snapshot and repairs; clients, replication and help go on",
-    Intent.WITHDRAW: "take back a command that is waiting; what it has begun goes on or stays",
+    Intent.WITHDRAW: "withdraw a command that is waiting; nothing that it has begun is undone",
     Intent.RESUME: "let the migration go on, and the command that is waiting for it",
 }
 
@@ -71,7 +71,7 @@ READS: Final = {"plan": "tables, streams and bucket", "control": "the control ta
 """What is read by the commands that need more than the journal and the status."""
 
 REVOKED: Final = (
-    "before the point of no return it has to know how the API loses its right to write the legacy table: by the "
+    "before the point of no return, complete must know how the API loses its right to write the legacy table: by the "
     "controller's CROSSFADE_REVOKE_COMMAND, or by you, and --revoked says so"
 )
 
@@ -289,8 +289,8 @@ async def ask(
     console.say(f"{intent.value}: journal entry {taken.entry}, asked for by {taken.who}")
     if not wait:
         text = (
-            f"asked for {intent.value}; `crossfade status` tells how it goes, `crossfade withdraw {taken.entry} "
-            f"--execute` takes it back; begun by {utc(taken.expires_us)} or not at all"
+            f"asked for {intent.value}; `crossfade status` shows its progress, `crossfade withdraw {taken.entry} "
+            f"--execute` withdraws it; it expires unless it has begun by {utc(taken.expires_us)}"
         )
         console.answer(text, {**body, "entry": taken.entry, "outcome": "asked", "because": ""})
         return DONE

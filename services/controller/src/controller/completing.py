@@ -72,11 +72,11 @@ async def _before_the_point_of_no_return(ctx: Context, intent: Pending) -> str:
 def _left_behind(found: Mapping[str, Any], wanted: int) -> str:
     count = int(found["held_out"])
     if not count:
-        return f"--leave-behind says {wanted}, but all keys are on the new table: leave it out"
+        return f"--leave-behind says {wanted}, but all keys are in the new table: drop the option"
     return (
-        f"{count} keys can't move to the new table, --leave-behind says {wanted}: {named(found['held'])}. Correct the "
-        "rows or the mapping, then: crossfade cutover --execute; or leave them in the legacy table, where nobody will "
-        f"be able to write them: --leave-behind {count}"
+        f"{count} keys can't move to the new table, but --leave-behind says {wanted}: {named(found['held'])}. Correct "
+        "the rows or the mapping, then: crossfade cutover --execute; or leave them in the legacy table, where they "
+        f"can no longer be written: --leave-behind {count}"
     )
 
 

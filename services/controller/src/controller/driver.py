@@ -49,7 +49,7 @@ def _reached(state: Migration, intent: Intent, number: int) -> str:
             return "dual writes are on"
         case (Intent.CUTOVER, Phase.BAKING) if state.entered > number:
             held_out = int(state.facts["all-moved"]["pass"]["held_out"])
-            return "all keys are on the new table" + (f", but {held_out} that can't move" if held_out else "")
+            return "all keys are in the new table" + (f", but {held_out} that can't move" if held_out else "")
         case (Intent.COMPLETE, Phase.COMPLETE):
             return "the new table is the only owner"
         case (Intent.ABORT, Phase.ABORTED):

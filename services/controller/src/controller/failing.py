@@ -21,23 +21,23 @@ INTERRUPTED: Final = 130
 CURES: Final[dict[str, str]] = {
     "config": "correct the setting or the mapping that the message names",
     "usage": "crossfade COMMAND --help",
-    "throttled": "run the command again in a moment; if it stays so, raise the control tables' capacity",
-    "store_unavailable": "see that AWS (or CROSSFADE_AWS_ENDPOINT_URL) can be reached, then run the command again",
-    "store_refused": "see that these credentials may do what the message names, and that the request is right",
+    "throttled": "run the command again in a moment; if it persists, raise the control tables' capacity",
+    "store_unavailable": "check that AWS (or CROSSFADE_AWS_ENDPOINT_URL) can be reached, then run the command again",
+    "store_refused": "check that these credentials permit what the message names, and that the request is correct",
     "state_missing": "follow the message; services/controller/README.md, `state_missing`",
-    "lease_lost": "run the command again: another controller drives by now",
-    "no_controller": "start the controller, then give the command again; runbook no-controller",
-    "outcome_unknown": "crossfade journal tells whether it was taken",
-    "refused": "crossfade status says the phase and what is possible",
-    "timeout": "the command goes on: crossfade status; crossfade withdraw takes it back",
-    "interrupted": "the command goes on: crossfade status; crossfade withdraw takes it back",
-    "internal": "a fault of Crossfade: report it with the trace on stderr; crossfade status says where all stands",
+    "lease_lost": "run the command again: another controller has taken over",
+    "no_controller": "start the controller, then run the command again; runbook no-controller",
+    "outcome_unknown": "crossfade journal shows whether it was accepted",
+    "refused": "crossfade status shows the phase and what is possible",
+    "timeout": "the command goes on: see crossfade status; crossfade withdraw stops it",
+    "interrupted": "the command goes on: see crossfade status; crossfade withdraw stops it",
+    "internal": "a bug in Crossfade: report it with the trace on stderr; crossfade status shows the state",
 }
 """By code, what helps where the message says no more."""
 
 
 def failure(code: str, message: str, exit_code: int, *, cure: str = "") -> dict[str, Any]:
-    """Return what --json prints of a failure, besides what the command itself adds."""
+    """Return what --json prints for a failure, apart from what the command itself adds."""
     return {"error": message, "code": code, "cure": cure or CURES.get(code, CURES["internal"]), "exit_code": exit_code}
 
 

@@ -127,23 +127,23 @@ class Knocker:
             await asyncio.sleep(LOOK_S)
 
     async def _knock(self, body: Mapping[str, Any]) -> tuple[Taken | None, str]:
-        """Return what became of it; or why nobody was there."""
+        """Return the controller's answer, or why none could be reached."""
         url = self._url or str((await self._board.get() or {}).get("door") or "")
         if not url:
-            return None, "no controller has told where it listens"
+            return None, "no controller has published its address"
         try:
             answer = await self._send(f"{url.rstrip('/')}/intents", body)
         except Answered as error:
             if error.status in JUDGED and error.reason:
                 raise Refused(error.told) from error
             if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                return None, f"something else listens there: {error}"
+                return None, f"another service answers there: {error}"
             if error.reason == NOT_DRIVING:
                 return None, f"{url}: {error.told}"
             return await self._looked_up(body, error), ""
         except StoreUnavailable as error:
             if isinstance(error.__cause__, NOTHING_SENT):
-                return None, f"nobody listens at {error}"
+                return None, f"nothing is listening at {error}"
             return await self._looked_up(body, error), ""
         return Taken(int(answer["entry"]), str(answer["who"]), int(answer["expires_us"])), ""
 
@@ -153,6 +153,6 @@ class Knocker:
             if entry.kind == "intent" and entry.body.get("nonce") == body["nonce"]:
                 return Taken(entry.number, str(entry.body["who"]), int(entry.body["expires_us"]))
         raise OutcomeUnknown(
-            f"the answer was lost ({error}), and the journal doesn't tell of the {body['verb']} yet: look at "
-            "`crossfade journal` before you ask again"
+            f"the answer was lost ({error}), and the journal has no {body['verb']} yet: look at "
+            "`crossfade journal` before you try again"
         )

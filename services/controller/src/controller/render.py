@@ -47,7 +47,7 @@ def status_text(body: Mapping[str, Any]) -> str:
     age_s, teller = body.get("age_s"), body.get("driver") or "a controller"
     if age_s is None:
         lines.append(
-            "  no controller has told its status yet: the controller may not be running (runbook no-controller)"
+            "  no controller has reported a status yet: the controller may not be running (runbook no-controller)"
         )
     elif body.get("is_old"):
         lines.append(
@@ -55,19 +55,19 @@ def status_text(body: Mapping[str, Any]) -> str:
             "no-controller)"
         )
     else:
-        lines.append(f"  told {age_s:.1f} s ago by {teller}")
+        lines.append(f"  reported {age_s:.1f} s ago by {teller}")
     if body.get("paused"):
         lines += _pause_lines(body.get("pause") or {})
     if body.get("halted"):
         lines.append(f"  HALTED: {body['halted']}")
-        lines.append("    clears automatically when its gate opens, and a command that waits for it goes on;")
-        lines.append("    a lower share and a rollback are carried out now")
+        lines.append("    clears automatically when its gate opens, and a waiting command goes on;")
+        lines.append("    a lower share and a rollback are carried out anyway")
     if body.get("clock"):
         lines.append(f"  CLOCK: {body['clock']}")
     intent = body.get("intent")
     for each in body.get("intents") or ([intent] if intent else []):
         lines.append(f"  {'asked for' if each['taken_up'] else 'not taken up yet'}: {intent_text(each)}")
-        lines.append(f"    to take it back: crossfade withdraw {each['number']} --execute")
+        lines.append(f"    to withdraw it: crossfade withdraw {each['number']} --execute")
     last = body.get("last_outcome")
     if last and not intent:
         lines.append(

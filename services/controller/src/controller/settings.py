@@ -40,8 +40,7 @@ class ControllerSettings(ListeningSettings):
     controller_url: str = Field(
         "",
         pattern=r"^(https?://.+)?$",
-        description="Base URL at which commands reach the controller that drives; its status tells the CLI. Unset: "
-        "the address that it listens on.",
+        description="Base URL of the controller that drives, for commands. Unset: the address that it listens on.",
     )
     door_s: float = Field(
         5.0, ge=0, description="How long a command of the CLI looks for a controller that drives before it is refused."

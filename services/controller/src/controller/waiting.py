@@ -81,7 +81,7 @@ class Wait:
         if last.get("at_us") != self._heard_us:
             self._heard_us, self._heard_s = last.get("at_us"), time.monotonic()
         elif time.monotonic() - self._heard_s > self._deaf_s:
-            return "the controller, which tells nothing: is it running?"
+            return "the controller, which doesn't report: is it running?"
         if last.get("journal", 0) < self._number:
             return "the controller to take it up"
         return str(last.get("waiting_for") or "")
@@ -103,15 +103,15 @@ class Wait:
         return REFUSED
 
     def _timed_out(self, timeout_s: float) -> int:
-        text = f"no end within {timeout_s:g} s; waiting for: {self._said or 'the controller'}"
+        text = f"not done within {timeout_s:g} s; waiting for: {self._said or 'the controller'}"
         result = {**self._body, "outcome": "timeout", "because": self._said}
         self._console.fail(text, result | failure("timeout", text, TIMEOUT))
         return TIMEOUT
 
     def _interrupted(self) -> int:
         text = (
-            f"{self._verb} goes on without this terminal, as entry {self._number}: crossfade status tells how; to take "
-            f"it back: crossfade withdraw {self._number} --execute"
+            f"{self._verb} goes on without this terminal, as entry {self._number}: crossfade status shows how; to "
+            f"withdraw it: crossfade withdraw {self._number} --execute"
         )
         result = {**self._body, "outcome": "interrupted", "because": self._said}
         self._console.fail(text, result | failure("interrupted", text, INTERRUPTED))

@@ -76,7 +76,7 @@ class ServiceSettings(BaseSettings):
         False,
         description="Allow kill points, and plain connections beyond loopback: for tests and fenced-off networks.",
     )
-    health_host: str = Field("127.0.0.1", description="Address of the health page, which tells nothing else.")
+    health_host: str = Field("127.0.0.1", description="Address of the health page, which shows nothing else.")
     health_port: int | None = Field(
         None, ge=0, le=65535, description="Port of GET /healthz and /readyz, plain HTTP; 0: any free one; unset: none."
     )
