@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
+from msgspec.structs import replace
 
 from apply_cases import V
 from crossfade.adapters.dynamodb import DynamoDB
@@ -179,7 +180,7 @@ async def test_rule_10_one_key_twice_in_a_call_goes_out_in_two_requests(bench: B
         transfer_from(standby(side, V, 5), V, side, key),
         transfer_from(standby(side, V, 6), V + 1, side, key),
     )
-    assert await bench.table.transfer([first, second, first._replace(key=other)]) == [Verdict.APPLIED] * 3
+    assert await bench.table.transfer([first, second, replace(first, key=other)]) == [Verdict.APPLIED] * 3
     image = await bench.image(key)
     assert image is not None
     assert wire.number(image["cf_mv"]) == V + 1

@@ -15,6 +15,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.decisions import StepKind
@@ -343,7 +344,7 @@ class TakesAnyTransfer(MemoryTable):
     """A standby takes what comes, however old."""
 
     async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
-        high = [each._replace(repair=True, version=max(each.version, self._version(each.key))) for each in transfers]
+        high = [replace(each, repair=True, version=max(each.version, self._version(each.key))) for each in transfers]
         return await super().transfer(high)
 
     def _version(self, key: Key) -> int:

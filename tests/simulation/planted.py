@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 import ownership_planted
 from controller.context import Context
 from controller.driver import Driver
@@ -164,7 +166,7 @@ class Unfenced(Table):
             if item is not None and version_of(item) > each.version:
                 self.ground.versions.pop((self.shape.side, each.key), None)
         high = [
-            each._replace(repair=True, version=max(each.version, version_of(self.item(each.key)))) for each in transfers
+            replace(each, repair=True, version=max(each.version, version_of(self.item(each.key)))) for each in transfers
         ]
         return await super().transfer(high)
 

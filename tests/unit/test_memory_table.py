@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.protocol.keyed.item import Role, build_image, parse_item
 from crossfade.core.protocol.keyed.records import events_of
@@ -60,7 +62,7 @@ async def test_a_transfer_is_judged_and_leaves_a_record_when_it_applied() -> Non
     memory = MemoryTable(SHAPE, on_change=seen.append)
     memory.put(row(Role.STANDBY))
     newer = Transfer(KEY, SEED + 1, {"points": of_number(9)})
-    verdicts = [(await memory.transfer([each]))[0] for each in (newer, newer, newer._replace(version=SEED))]
+    verdicts = [(await memory.transfer([each]))[0] for each in (newer, newer, replace(newer, version=SEED))]
     assert verdicts == [Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE]
     assert len(seen) == len(memory.changes) == 2
     item = memory.item(KEY)

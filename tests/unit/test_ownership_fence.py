@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crossfade.core.protocol.keyed.fence import judge
 from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Item, Role, build_image
@@ -29,7 +30,7 @@ def carried(item: Item, side: Side = N) -> Image:
 
 def transfer(item: Item, side: Side = N, **more: object) -> Transfer:
     assert item.version is not None
-    return Transfer(KEY, item.version, carried(item, side))._replace(**more)  # type: ignore[arg-type]
+    return replace(Transfer(KEY, item.version, carried(item, side)), **more)
 
 
 NEWER = stamped(N, Role.ACTIVE, 7, SEED + 1, recent=frozenset({ulid(8)}), floor=ulid(0), event_version=SEED + 1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
 from crossfade.core.protocol.keyed.item import Role
@@ -222,7 +223,7 @@ async def repaired(bench: Bench, record: bytes) -> None:
     """Do what the verifier's repair does: the owner's image at its own version, whatever stood there at that."""
     found = ApplyRule(MAPPING, Direction.FORWARD).decide(decode_change(record, ("pk", "sk")))
     assert isinstance(found, Transfer)
-    assert await bench.new.transfer([found._replace(repair=True)]) == [Verdict.APPLIED]
+    assert await bench.new.transfer([replace(found, repair=True)]) == [Verdict.APPLIED]
 
 
 async def test_b6_a_conflict_that_a_repair_has_healed_leaves() -> None:

@@ -216,12 +216,13 @@ class ApplyPipeline:
         self, transfers: list[Transfer], kept: list[int], account: Account
     ) -> tuple[list[int], list[int]]:
         """Return what has to be written, and which of the rest is unstamped where the target is stamped."""
-        marks = await self._marks.seen(self._direction, [transfers[index].key for index in kept])
+        asked = [transfers[index] for index in kept]
+        marks = await self._marks.seen(self._direction, [transfer.key for transfer in asked])
         todo, suspects = [], []
-        for index, marked in zip(kept, marks, strict=True):
-            if marked is None or marked < transfers[index].version:
+        for index, transfer, marked in zip(kept, asked, marks, strict=True):
+            if marked is None or marked < transfer.version:
                 todo.append(index)
-            elif self._is_ordered(marked) and not self._is_ordered(transfers[index].version):
+            elif self._is_ordered(marked) and not self._is_ordered(transfer.version):
                 suspects.append(index)
         account.counts["deduplicated"] += len(kept) - len(todo)
         return todo, suspects
@@ -231,15 +232,15 @@ class ApplyPipeline:
     ) -> list[tuple[int, Sent]]:
         """Write transfers of different keys; note which are settled; return those that were not simply applied."""
         others: list[tuple[int, Sent]] = []
-        verdicts = await self._sender.send([transfers[index] for index in wave])
-        for index, verdict in zip(wave, verdicts, strict=True):
+        sent = [transfers[index] for index in wave]
+        for index, transfer, verdict in zip(wave, sent, await self._sender.send(sent), strict=True):
             if verdict is _APPLIED:
-                settled[transfers[index].key] = transfers[index].version
+                settled[transfer.key] = transfer.version
                 continue
             others.append((index, verdict))
             account.counts[sent_name(verdict)] += 1
             if verdict in SETTLED:
-                settled[transfers[index].key] = transfers[index].version
+                settled[transfer.key] = transfer.version
         account.counts["applied"] += len(wave) - len(others)
         return others
 

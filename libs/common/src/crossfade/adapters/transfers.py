@@ -113,10 +113,11 @@ class DynamoTransfers:
 
     async def _execute(self, batch: list[tuple[Transfer, bool]], timeout_s: float | None) -> list[StatementResult]:
         statements = [self._text.insert(each) if insert else self._text.update(each) for each, insert in batch]
-        if any(len(statement) >= LARGE_BYTES for statement in statements) and len(batch) > 1:
-            return [result for each in batch for result in await self._execute([each], timeout_s)]
-        if len(statements[0]) >= LARGE_BYTES and (cause := await self._why_unfit(batch[0][0])):
-            return [StatementResult("ValidationError", None, cause)]
+        if max(map(len, statements)) >= LARGE_BYTES:
+            if len(batch) > 1:
+                return [result for each in batch for result in await self._execute([each], timeout_s)]
+            if cause := await self._why_unfit(batch[0][0]):
+                return [StatementResult("ValidationError", None, cause)]
         attempts = None if timeout_s is None else 1
         try:
             async with self._gate:

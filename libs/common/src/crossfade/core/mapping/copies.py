@@ -34,8 +34,8 @@ def transfer_of(mapping: Mapping, owner: Side, key: Key, item: Row, *, repair: b
     """
     protocol = mapping.protocol
     image = mapping.carry(direction_to(owner.other), protocol.image(item, mapping.shape(owner), {}))
-    version, first_standing = protocol.condition(item, owner.other)
-    return Transfer(key, version, image, first_standing, repair)
+    condition = protocol.condition(item, owner.other)
+    return Transfer(key, condition.version, image, condition.first_standing, repair)
 
 
 def carried(mapping: Mapping, key: Key, target: Side, item: RowT, standing: Row | None = None) -> RowT:

@@ -200,7 +200,11 @@ def _computed(
 
 
 class RuleMapping:
-    """A mapping made of rules; implements `crossfade.core.mapping.interface.Mapping`."""
+    """A mapping made of rules; implements `crossfade.core.mapping.interface.Mapping`.
+
+    Attributes:
+        belongs: says whether a row belongs to the migration, by its encoded key.
+    """
 
     def __init__(
         self,
@@ -231,7 +235,7 @@ class RuleMapping:
         Raises:
             ConfigError: the rules contradict each other; the message names the attribute.
         """
-        self._name, self._belongs, self._open = name, belongs, is_open
+        self._name, self.belongs, self._open = name, belongs, is_open
         self._tables, self._rules = {Side.LEGACY: legacy, Side.NEW: new}, tuple(rules)
         self._zero = dict(zero or {})
         names = _checked_names(legacy, new, rules)
@@ -282,10 +286,6 @@ class RuleMapping:
         """Return what the table of a side looks like."""
         return self._shapes[side]
 
-    def belongs(self, key: Key) -> bool:
-        """Say whether a row belongs to the migration."""
-        return self._belongs(key)
-
     def carry(self, direction: Direction, image: Image) -> Image:
         """Map a source row for a transfer; see `crossfade.core.mapping.interface.Mapping.carry`."""
         course = self._forward if direction is Direction.FORWARD else self._reverse
@@ -309,7 +309,7 @@ class RuleMapping:
             legacy=self._tables[Side.LEGACY]._replace(name=legacy),
             new=self._tables[Side.NEW]._replace(name=new),
             rules=self._rules,
-            belongs=self._belongs,
+            belongs=self.belongs,
             zero=self._zero,
             wholes=self.wholes,
             is_open=self._open,

@@ -15,6 +15,8 @@ from collections.abc import Hashable
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from msgspec import Struct
+
 from crossfade.core.protocol.events import PublishedEvent
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.writing import Answer, Transfer, Verdict
@@ -23,7 +25,7 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, TableShape
 
 
-class Condition(NamedTuple):
+class Condition(Struct, frozen=True, gc=False):
     """Under which condition an image may be copied to the other table.
 
     Attributes:

@@ -67,6 +67,9 @@ _FIRST: Final = 10**12
 _LAST: Final = 10**13
 """Commit times in ms have 13 digits from 2001 to 2286, and in µs 16: neither can be meant by the other."""
 
+_FIRST_US: Final = 1000 * _FIRST
+_LAST_US: Final = 1000 * _LAST
+
 
 def _committed(at: int, precision: str) -> tuple[int, bool]:
     """Return a commit time in µs, and whether it came in µs: as its precision field says, and as can be.
@@ -77,8 +80,8 @@ def _committed(at: int, precision: str) -> tuple[int, bool]:
     Raises:
         PoisonRecord: the time can't be meant as the field says, or the field says what nobody knows.
     """
-    if precision == "MICROSECOND" or (not precision and at >= 1000 * _FIRST):
-        if 1000 * _FIRST <= at < 1000 * _LAST:
+    if precision == "MICROSECOND" or (not precision and at >= _FIRST_US):
+        if _FIRST_US <= at < _LAST_US:
             return at, True
     elif precision in ("MILLISECOND", ""):
         if _FIRST <= at < _LAST:

@@ -53,13 +53,15 @@ def key_of_values(decoded: Mapping[str, dict[str, str]], names: Sequence[str]) -
     Raises:
         PoisonRecord: a key attribute is missing, or no valid key value.
     """
+    values = []
     try:
-        values = [decoded[name] for name in names]
+        for name in names:
+            value = decoded[name]
+            if "N" in value:
+                value["N"] = normal_number(value["N"])
+            values.append(value)
     except KeyError as error:
         raise PoisonRecord(f"the item has no key attribute {error.args[0]!r}") from error
-    for value in values:
-        if "N" in value:
-            value["N"] = normal_number(value["N"])
     return Key(_encode(values))
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Raw
+
 from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Role, role_of
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image
 from crossfade.core.values.shape import Side, absent_is_active
 
 _ACTIVE: Final = Role.ACTIVE
+_USUAL: Final = Raw(b'{"S":"A"}')
+"""How almost every active row spells it: compared as it is, nothing is copied."""
+
 _ROLES: Final = {spelled % role.value.encode(): role for spelled in (b'{"S":"%b"}', b'{"S": "%b"}') for role in Role}
 """The usual spellings, so that almost no role has to be decoded."""
 
@@ -52,5 +57,7 @@ def is_raw_active(image: Image, side: Side, *, complete: bool = False) -> bool:
     Raises:
         PoisonRecord: there is no such role.
     """
+    if image.get(ROLE) == _USUAL:
+        return True
     role = raw_role(image)
     return absent_is_active(side, complete=complete) if role is None else role is _ACTIVE

@@ -122,9 +122,8 @@ class KeyedReader:
             stray := self._stray_of_owner(record, new, seen, before, watched)
         ):
             return stray
-        return Condition(
-            version if stamped else record.committed_us, raw_generation(new) if self._copies_generation else 0
-        )
+        generation = raw_generation(new) if self._copies_generation else 0
+        return Condition(version if stamped else record.committed_us, generation)
 
     def _stray_of_owner(
         self, record: ChangeRecord, new: Image, seen: int | None, before: int, watched: bool
