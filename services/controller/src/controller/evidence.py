@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
@@ -85,12 +85,15 @@ class ReportWatch:
         return watched
 
 
+T = TypeVar("T")
+
+
 class Facts(NamedTuple):
     """What the control plane of AWS said, side by side; None when it could not be asked."""
 
-    streams: Mapping[Side, StreamFacts | None]
-    destinations: Mapping[Side, tuple[Destination, ...]]
-    unreplicated_s: Mapping[Side, float | None]
+    streams: dict[Side, StreamFacts | None]
+    destinations: dict[Side, tuple[Destination, ...] | None]
+    unreplicated_s: dict[Side, float | None]
 
 
 _NO_FACTS: Final = Facts({}, {}, {})
@@ -275,13 +278,16 @@ class Observer:
         """Hand the canary back to the legacy table."""
         await self._canary.go_home()
 
-    def _precisions(self) -> dict[str, str]:
-        found = {}
-        for side, destinations in self._facts.destinations.items():
-            stream = self._facts.streams.get(side)
-            mine = [each for each in destinations if stream is not None and each.stream_arn == stream.arn]
+    def _precisions(self) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for side in Side:
+            table, destinations = self._world.mapping.shape(side).table, self._facts.destinations.get(side)
+            if destinations is None:
+                found[table] = None
+                continue
+            mine = [each for each in destinations if each.stream_arn.rpartition("/")[2] == self._world.stream_of(side)]
             active = [each.precision for each in mine if each.status == "ACTIVE"]
-            found[self._world.mapping.shape(side).table] = active[0] if active else ""
+            found[table] = active[0] if active else ""
         return found
 
     def _lag(self, side: Side, role: str) -> Lag:
@@ -361,17 +367,20 @@ class Observer:
         return [each.replace(payload=b"") for each in waiting], [each.replace(payload=b"") for each in settled]
 
     async def _ask_aws(self) -> Facts:
-        streams: dict[Side, StreamFacts | None] = {}
-        destinations: dict[Side, tuple[Destination, ...]] = {}
-        unreplicated_s: dict[Side, float | None] = {}
+        facts = Facts({}, {}, {})
         for side in Side:
             table = self._world.mapping.shape(side).table
-            try:
-                streams[side] = await self._world.admin.stream(self._world.stream_of(side))
-                destinations[side] = tuple(await self._world.admin.destinations(table))
-                unreplicated_s[side] = await self._world.metrics.unreplicated_s(table)
-            except Exception as error:  # a new table may not exist yet, and botocore has errors of its own
-                log.debug("AWS can't tell", table=table, error=str(error))
-                streams.setdefault(side, None)
-                destinations.setdefault(side, ())
-        return Facts(streams, destinations, unreplicated_s)
+            facts.streams[side] = await _told(table, self._world.admin.stream(self._world.stream_of(side)))
+            destinations = await _told(table, self._world.admin.destinations(table))
+            facts.destinations[side] = None if destinations is None else tuple(destinations)
+            facts.unreplicated_s[side] = await _told(table, self._world.metrics.unreplicated_s(table))
+        return facts
+
+
+async def _told(table: str, asking: Awaitable[T | None]) -> T | None:
+    """Return what AWS says; None when it can't tell: a look that fails hides no other."""
+    try:
+        return await asking
+    except Exception as error:  # a new table may not exist yet, and botocore has errors of its own
+        log.debug("AWS can't tell", table=table, error=str(error))
+        return None

@@ -16,6 +16,7 @@ from crossfade.core.migration.gates import (
     HALTING_GATES,
     RAMPING_GATES,
     GateResult,
+    halting,
     heartbeats,
     pass_since,
     waiting_for,
@@ -77,8 +78,9 @@ def _halt(ctx: Context) -> str:
 async def halted(ctx: Context) -> bool:
     """Halt when a gate of this phase broke, go on when all are open again; say whether that changed."""
     gates = HALTING_GATES.get(ctx.state.phase, ())
-    because = ctx.shut(gates) if ctx.evidence() is not None else ctx.state.halt
-    if bool(because) == bool(ctx.state.halt):
+    is_halted = bool(ctx.state.halt)
+    because = halting(ctx.judge(gates), halted=is_halted) if ctx.evidence() is not None else ctx.state.halt
+    if bool(because) == is_halted:
         return False
     await ctx.append("halt", {"because": because, "gates": gates_json(ctx.judge(gates))})
     return True

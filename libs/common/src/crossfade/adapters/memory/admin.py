@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from crossfade.adapters.memory.streams import MemoryStreams, shard_name
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.values.errors import StoreRefused
+from crossfade.core.values.errors import StoreRefused, StoreUnavailable
 from crossfade.core.values.image import encode_image
 from crossfade.core.values.shape import IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
@@ -79,6 +79,8 @@ class MemoryAws(MemoryStreams):
         self._imports: dict[str, _Job] = {}
         self.precisions: dict[str, str] = {}
         """Of a table's change stream, where somebody changed it."""
+        self.unanswered: set[str] = set()
+        """Tables about whose change streams AWS doesn't answer."""
         self.objects: dict[str, bytes] = {}
         self.calls: list[str] = []
         self.index_keys: dict[str, tuple[IndexKey, ...]] = {}
@@ -132,6 +134,8 @@ class MemoryAws(MemoryStreams):
 
     async def destinations(self, table: str) -> list[Destination]:
         """Return a table's change streams."""
+        if table in self.unanswered:
+            raise StoreUnavailable("DescribeKinesisStreamingDestination: no answer")
         return [
             Destination(arn, status, self.precisions.get(name, "MICROSECOND"))
             for (name, arn), status in self._destinations.items()

@@ -53,3 +53,9 @@ CURES: Final[dict[str, str]] = {
     "verifier": "start the verifier, or correct CROSSFADE_VERIFIER_URL",
 }
 """By the name of the gate or check."""
+
+UNKNOWN_CURES: Final[dict[str, str]] = {
+    "precision": "see that AWS can be reached, and that the controller's role may DescribeKinesisStreamingDestination: "
+    "runbook gate-shut",
+}
+"""By the name of the gate, where what helps is another thing while its value is unknown."""

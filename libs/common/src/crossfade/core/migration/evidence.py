@@ -176,7 +176,8 @@ class Evidence(NamedTuple):
         parity: the verifier's word.
         strays: what is known of writers outside the protocol.
         imprecise_age_s: time since the last record without µs was, at least; None when there was none.
-        precisions: each table's stream precision as the service tells it; "" when there is no stream.
+        precisions: each table's stream precision as the service tells it; "" when there is no stream,
+            None when AWS could not be asked.
         oldest_unapplied_s: how long the oldest unapplied record of any shard has been in its stream; 0 when there is
             none.
         retention_s: the shorter of both streams' retention; None when unknown.
@@ -196,7 +197,7 @@ class Evidence(NamedTuple):
     parity: Parity
     strays: Strays
     imprecise_age_s: float | None
-    precisions: Mapping[str, str]
+    precisions: Mapping[str, str | None]
     oldest_unapplied_s: float
     retention_s: float | None
     document: Hashable

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from crossfade.core.migration.cures import CURES
+from crossfade.core.migration.cures import CURES, UNKNOWN_CURES
 from crossfade.core.migration.evidence import Bounds, Evidence, Lag, Parity
 from crossfade.core.migration.phases import REPLICATING, Phase
 
@@ -34,7 +34,8 @@ class GateResult(NamedTuple):
     @property
     def cure(self) -> str:
         """What helps; empty while it is open."""
-        return "" if self.open else CURES.get(self.name, "")
+        found = "" if self.open else CURES.get(self.name, "")
+        return UNKNOWN_CURES.get(self.name, found) if found and self.value is None else found
 
     def as_json(self) -> dict[str, Any]:
         """Return the verdict as evidence, and as `status` shows it."""
@@ -197,7 +198,7 @@ def expiry(evidence: Evidence, bounds: Bounds) -> GateResult:
 
 def precision(evidence: Evidence, bounds: Bounds) -> GateResult:
     """Both streams carry commit times in µs, and no record without them came lately (rule 6)."""
-    wrong = sorted(table for table, found in evidence.precisions.items() if found != "MICROSECOND")
+    wrong = sorted(table for table, found in evidence.precisions.items() if found not in ("MICROSECOND", None))
     value = dict(evidence.precisions)
     if wrong or not value:
         because = f"not MICROSECOND: {', '.join(wrong) or 'no stream known'}"
@@ -206,6 +207,9 @@ def precision(evidence: Evidence, bounds: Bounds) -> GateResult:
     if age_s is not None and age_s < bounds.quiet_s:
         because = f"a record without µs was committed {age_s:.1f} s ago: somebody changed the precision"
         return GateResult("precision", False, value, "MICROSECOND", because)
+    if unasked := sorted(table for table, found in value.items() if found is None):
+        because = f"unknown: AWS could not be asked how precise the commit times of {', '.join(unasked)} are"
+        return GateResult("precision", False, None, "MICROSECOND", because)
     return GateResult("precision", True, value, "MICROSECOND", "both streams")
 
 
@@ -351,6 +355,18 @@ def judge(gates: Sequence[Gate], evidence: Evidence, bounds: Bounds) -> list[Gat
 def shut(results: Sequence[GateResult]) -> list[GateResult]:
     """Return the shut ones."""
     return [each for each in results if not each.open]
+
+
+def halting(results: Sequence[GateResult], *, halted: bool) -> str:
+    """Return what halts a migration, as one line; empty when nothing does.
+
+    A halt needs knowledge: what is unknown holds up the next step, and doesn't halt; nor does it end a halt.
+
+    Args:
+        results: of the halting gates.
+        halted: whether it has halted already.
+    """
+    return waiting_for([each for each in results if halted or each.value is not None])
 
 
 def waiting_for(results: Sequence[GateResult]) -> str:
