@@ -35,8 +35,8 @@ demo-busy: $(READY) ## the demo beside heavy work, at twice the cores (RUNS=10 A
 lint: $(READY) ## ruff, strict types, import rules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy libs/common/src libs/faust-kinesis/src libs/localaws/src migrations/engagement/src services/engagement-api/src services/replicator/src services/verifier/src services/controller/src demo/src tests/simulation
-	.venv/bin/lint-imports
+	.venv/bin/mypy libs/common/src libs/faust-kinesis/src libs/localaws/src migrations/engagement/src services/engagement-api/src services/replicator/src services/verifier/src services/controller/src demo/src examples/stock tests/simulation
+	PYTHONPATH=examples .venv/bin/lint-imports
 
 check: $(READY) ## unit, property, contract on memory, simulation; what exhausts for longer is left to make test
 	@$(PY) -m pytest -q -n $(WORKERS) --dist worksteal -m "not deep and not slow and not embedded" tests/unit tests/property tests/contract tests/simulation $(ARGS)

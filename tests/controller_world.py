@@ -31,7 +31,6 @@ from crossfade.contracts.report import Report
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.ownership.decisions import Outcome
 from crossfade.core.ownership.ramp import aim, ramp_point
-from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.item import is_active
 from crossfade.core.values.clocks import Skew, skew_of
 from crossfade.core.values.image import Image, of_number
@@ -275,9 +274,8 @@ class Town:
         """A client's call, by a pod that works under the flags in force."""
         self._calls += 1
         number = (self.now_us() // 1000).to_bytes(6, "big") + self._calls.to_bytes(10, "big")
-        event = encode_event(Event("earn", points, "test", number, ""))
         key, seed = wallet_key(user, "chan"), self.now_us() << 10
-        op = points_operation(Kind.EARN, key, number, points, event, seed)
+        op = points_operation(Kind.EARN, key, number, points, seed)
         pod = Ownership(self.tables[Side.LEGACY], self.tables[Side.NEW], MAPPING, wall_us=self.now_us)
         document = self.flags.current().document
         done = await pod.operate(op, aim(document, key), complete=document.complete)

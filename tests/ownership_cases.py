@@ -7,9 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
-from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.keyed.operation import Content, Operation
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Bury,
@@ -49,8 +48,7 @@ def operation(
 ) -> Operation:
     transaction_id = ulid(1) if transaction_id is None else transaction_id
     amount = 0 if kind is Kind.DELETE else amount
-    event = encode_event(Event(kind.value, amount, "cheer", transaction_id, ""))
-    return points_operation(kind, key, transaction_id, amount, event, seed)
+    return points_operation(kind, key, transaction_id, amount, seed, reason="cheer")
 
 
 def counting(name: str, op: Operation) -> Operation:
@@ -128,8 +126,13 @@ def _contents(side: Side) -> st.SearchStrategy[tuple[tuple[str, bytes], ...]]:
     return st.one_of(full, full, partial)
 
 
-def items(side: Side) -> st.SearchStrategy[Item | None]:
-    """Any item that a table may hold, or nothing."""
+def items(side: Side, contents: st.SearchStrategy[Content] | None = None) -> st.SearchStrategy[Item | None]:
+    """Any item that a table may hold, or nothing.
+
+    Args:
+        side: of the table.
+        contents: what it may hold in mapped attributes; wallets unless given.
+    """
     roles = st.sampled_from([None, Role.ACTIVE, Role.ACTIVE, Role.STANDBY])
     made = st.builds(
         Item,
@@ -142,7 +145,7 @@ def items(side: Side) -> st.SearchStrategy[Item | None]:
         event_version=st.sampled_from([0, SEED - 1]),
         deleted=st.booleans(),
         ttl=st.sampled_from([b"", b'{"N":"4102444800"}']),
-        content=_contents(side),
+        content=_contents(side) if contents is None else contents,
     )
 
     def plausible(item: Item) -> Item:

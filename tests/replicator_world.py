@@ -29,7 +29,7 @@ from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireCo
 from crossfade.core.mapping.rules import RuleMapping
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
-from crossfade.core.protocol.events import Event, PublishedEvent, encode_event
+from crossfade.core.protocol.events import PublishedEvent
 from crossfade.core.protocol.keyed.writes import Answer, Operate
 from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.image import Image, encode_image
@@ -181,8 +181,7 @@ class World:
         """Earn as the API does, on a table that owns the key."""
         self._txn += 1
         transaction_id = int(time.time() * 1000).to_bytes(6, "big") + self._txn.to_bytes(10, "big")
-        event = encode_event(Event("earn", amount, "test", transaction_id, ""))
-        op = points_operation(Kind.EARN, key, transaction_id, amount, event, (time.time_ns() // 1000) << 10)
+        op = points_operation(Kind.EARN, key, transaction_id, amount, (time.time_ns() // 1000) << 10)
         return await self.tables[side].perform(Operate(key, op, soft=1000))
 
     async def put(self, side: Side, image: Image) -> None:

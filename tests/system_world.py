@@ -25,7 +25,7 @@ from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Re
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.ownership.ramp import FlagDocument, aim, raised
 from crossfade.core.ownership.trim import WINDOW_MS, ulid_ms
-from crossfade.core.protocol.events import Event, PublishedEvent, encode_event
+from crossfade.core.protocol.events import PublishedEvent
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, is_fence, version_of
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.records import events_of
@@ -141,9 +141,7 @@ class World(Foreign):
         number = next(self._numbers)
         transaction_id = (self.tick() // 1000).to_bytes(6, "big") + number.to_bytes(10, "big")
         amount = 0 if kind is Kind.DELETE else amount
-        delta = -amount if kind is Kind.SPEND else amount
-        event = encode_event(Event(kind.value, delta, "test", transaction_id, ""))
-        op = points_operation(kind, key, transaction_id, amount, event, self._seed(skew_s))
+        op = points_operation(kind, key, transaction_id, amount, self._seed(skew_s))
         self.ops.append(op)
         return op
 

@@ -131,7 +131,7 @@ class World:
         side = self.owner(key)
         if side is None:
             return False
-        op = points_operation(kind, key, next(self._ids).to_bytes(16, "big"), amount, b'{"S":"e"}', SEED)
+        op = points_operation(kind, key, next(self._ids).to_bytes(16, "big"), amount, SEED)
         return isinstance(at_once(self.tables[side].perform(Operate(key, op, soft=1000))), Applied)
 
     def earn(self, key: Key, amount: int) -> bool:

@@ -20,8 +20,6 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any, Final
 
-from stock import MAPPING, stock_operation
-
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
@@ -31,6 +29,7 @@ from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
 from crossfade.runtime.ownership import Ownership
+from stock import MAPPING, stock_operation
 
 WORKERS: Final = 4
 AMOUNTS: Final = ("1", "0.25", "3.5", "100000000000000000000", "0.000000000001")
@@ -128,8 +127,8 @@ async def main(endpoint: str, flags: Path, book: Path) -> None:
     """Open the shop."""
     who = StaticCredentials(Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]))
     async with Wire("dynamodb", WireConfig(os.environ["AWS_DEFAULT_REGION"], endpoint), who) as client:
-        tables = [DynamoTable(DynamoDB(client), MAPPING, side) for side in (Side.LEGACY, Side.NEW)]
-        shop = Shop(Ownership(*tables, MAPPING), flags, book)
+        legacy, new = (DynamoTable(DynamoDB(client), MAPPING, side) for side in Side)
+        shop = Shop(Ownership(legacy, new, MAPPING), flags, book)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: setattr(shop, "stopping", True))
         await asyncio.gather(*(shop.work(number) for number in range(WORKERS)))
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size, unfit
-from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_active, parse_item
-from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
+from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
 from crossfade.core.protocol.keyed.writes import (
     Activate,
-    Answer,
     Bury,
     Fence,
     Lift,
@@ -35,14 +27,13 @@ from crossfade.core.protocol.keyed.writes import (
     Write,
 )
 from crossfade.core.protocol.writing import Applied, Unfit
-from crossfade.core.values.image import Image, encode_image
-from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.keys import key_image, key_of_strings
 from crossfade.core.values.shape import Side
-from crossfade.ports.owned_table import OwnedTable
 from engagement_api.operations import BALANCE, LARGEST_BALANCE, Kind
 from engagement_migration import MAPPING
-from engine_tables import create_table
+from engine_tables import create_plain_table
 from localaws import Endpoints
+from owned_benches import EmbeddedBench, OpenBench, check
 from ownership_cases import (
     IDS,
     SEED,
@@ -57,122 +48,6 @@ from ownership_cases import (
     ulid,
     writes,
 )
-
-
-class Bench(Protocol):
-    """A table under test, and a way around the protocol to set it up."""
-
-    @property
-    def table(self) -> OwnedTable: ...
-
-    async def put(self, key: Key, item: Item | None) -> None: ...
-
-    async def image(self, key: Key) -> Image | None: ...
-
-
-class MemoryBench:
-    def __init__(self, side: Side) -> None:
-        self.table = MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs, unfit=self.unfit)
-
-    def unfit(self, write: Write) -> str:
-        return unfit(write.key, write.sealed, self.table.shape) if isinstance(write, Activate) else ""
-
-    async def put(self, key: Key, item: Item | None) -> None:
-        if item is None:
-            self.table.delete(key)
-        else:
-            self.table.put(build_image(item, self.table.shape, key_image(key, self.table.shape.key)))
-
-    async def image(self, key: Key) -> Image | None:
-        return self.table.images.get(key)
-
-
-class EmbeddedBench:
-    def __init__(self, dynamodb: DynamoDB, side: Side) -> None:
-        name = uuid.uuid4().hex[:12]
-        self.dynamodb = dynamodb
-        self.mapping = MAPPING.with_tables(legacy=f"wallet-{name}", new=f"engagement-{name}")
-        self.table = DynamoTable(dynamodb, self.mapping, side)
-
-    async def put(self, key: Key, item: Item | None) -> None:
-        shape = self.table.shape
-        name, at = json.dumps(shape.table).encode(), key_image(key, shape.key)
-        if item is None:
-            await self.dynamodb.delete_item(b'{"TableName":%b,"Key":%b}' % (name, encode_image(at)))
-        else:
-            image = encode_image(build_image(item, shape, at))
-            await self.dynamodb.put_item(b'{"TableName":%b,"Item":%b}' % (name, image))
-
-    async def image(self, key: Key) -> Image | None:
-        return await self.dynamodb.get_item(self.table.shape.table, key_image(key, self.table.shape.key))
-
-
-@pytest.fixture(params=["memory", pytest.param("embedded", marks=pytest.mark.embedded)])
-def engine(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
-@pytest.fixture
-async def open_bench(engine: str, request: pytest.FixtureRequest) -> AsyncIterator[Callable[[Side], object]]:
-    if engine == "memory":
-        yield MemoryBench
-        return
-    local_aws: Endpoints = request.getfixturevalue("local_aws")
-    keys = StaticCredentials(Credentials(local_aws.access_key_id, local_aws.secret_access_key))
-    async with Wire("dynamodb", WireConfig(local_aws.region, local_aws.aws_endpoint), keys) as client:
-        benches = {side: EmbeddedBench(DynamoDB(client), side) for side in Side}
-        for bench in benches.values():
-            await create_table(client, _table(bench.table.shape.table))
-        yield benches.__getitem__
-
-
-def _table(name: str) -> bytes:
-    request = {
-        "TableName": name,
-        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        "AttributeDefinitions": [{"AttributeName": each, "AttributeType": "S"} for each in ("pk", "sk")],
-        "BillingMode": "PAY_PER_REQUEST",
-    }
-    return json.dumps(request).encode()
-
-
-OpenBench = Callable[[Side], Bench]
-
-
-def keyed(write: Write, number: int) -> Write:
-    """The same write of another key, so that many fit in one batch."""
-    key = key_of_strings(f"USER#{number}", "POINTS#chan-3")
-    if isinstance(write, Operate | OperateAndTrim):
-        return write._replace(key=key, op=write.op._replace(key=key))
-    return write._replace(key=key)
-
-
-async def check(bench: Bench, pairs: Sequence[tuple[Item | None, Write]], *, together: bool) -> list[Answer]:
-    """Perform each write on its item; compare the answer and what then stands there with `perform`."""
-    shape = bench.table.shape
-    numbered = [(before, keyed(write, n)) for n, (before, write) in enumerate(pairs)]
-    await asyncio.gather(*(bench.put(write.key, before) for before, write in numbered))
-    # What an engine stores is what the write meets: it may spell a value in its own way.
-    met = dict(await bench.table.read_many([write.key for _, write in numbered]))
-    if together:
-        answers = await bench.table.perform_many([write for _, write in numbered])
-    else:
-        answers = [await bench.table.perform(write) for _, write in numbered]
-    after = dict(await bench.table.read_many([write.key for _, write in numbered]))
-    for (before, write), answer in zip(numbered, answers, strict=True):
-        assert comparable(met.get(write.key)) == comparable(before)
-        assert not isinstance(answer, Exception), (answer, before, write)
-        expected = perform(write, before, shape)
-        assert type(answer) is type(expected), (before, write)
-        assert comparable(answer.item) == comparable(expected.item), (before, write)
-        assert comparable(after.get(write.key)) == comparable(expected.item), (before, write)
-        if expected.item is not None and expected.item.ttl and shape.ttl is not None:
-            image = await bench.image(write.key) or {}
-            fires = is_active(expected.item, shape.side)
-            assert (shape.ttl in image, "cf_ttl" in image) == (fires, not fires), (before, write)
-    return [answer for answer in answers if not isinstance(answer, Exception)]
-
 
 SIDES = pytest.mark.parametrize("side", list(Side))
 FORMS = pytest.mark.parametrize("together", [False, True], ids=["alone", "in a batch"])
@@ -433,8 +308,8 @@ async def test_rule_10_writes_on_items_of_the_protocol_share_requests_of_25(loca
     keys = StaticCredentials(Credentials(local_aws.access_key_id, local_aws.secret_access_key))
     async with Wire("dynamodb", WireConfig(local_aws.region, local_aws.aws_endpoint), keys) as client:
         dynamodb = Counting(client)
-        bench = EmbeddedBench(dynamodb, side)
-        await create_table(client, _table(bench.table.shape.table))
+        bench = EmbeddedBench(dynamodb, MAPPING, side)
+        await create_plain_table(client, bench.table.shape)
         answers = await check(bench, cases * 8, together=True)
     assert all(isinstance(answer, Applied) for answer in answers)
     assert (dynamodb.statements, dynamodb.alone) == (2, 0)

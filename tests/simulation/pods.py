@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from crossfade.adapters.memory.control import MemoryHeartbeats, MemoryReports
 from crossfade.core.ownership.machine import OwnershipRules
-from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.writes import Activate, Answer, Write
 from crossfade.core.protocol.writing import Unfit
@@ -221,9 +220,7 @@ class Client:
         stamp = self._ground.network.now_us() // 1000
         suffix = self._dice.getrandbits(48).to_bytes(6, "big") + self._number.to_bytes(4, "big")
         transaction_id = stamp.to_bytes(6, "big") + suffix
-        delta = -amount if kind is Kind.SPEND else amount
-        event = encode_event(Event(kind.value, delta, self.name, transaction_id, ""))
-        return points_operation(kind, key, transaction_id, amount, event, 0)
+        return points_operation(kind, key, transaction_id, amount, 0, reason=self.name)
 
     def _pod(self) -> Pod | None:
         living = [each for each in self._pods if each is not None and each.ready and not each.process.dead]

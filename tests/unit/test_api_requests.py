@@ -48,7 +48,7 @@ def test_a_request_becomes_an_operation_with_its_event() -> None:
     assert operation.key == wallet_key("7", "chan-3")
     assert (operation.verb, operation.amounts, operation.seed) == (EARN, (5,), NOW_US << 10)
     [event] = decode_events(wire.of_list([Raw(operation.events[0])]))
-    assert event == ("earn", 5, "watched", operation.transaction_id, TRACE)
+    assert event == ("earn", 5, "watched", operation.transaction_id, TRACE, ())
 
 
 def test_the_event_of_a_spend_counts_down() -> None:

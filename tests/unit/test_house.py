@@ -64,6 +64,42 @@ def production() -> dict[str, str]:
     }
 
 
+# ---- points are the API's and its migration's (ADR 0023) -------------------------------------------
+
+POINTS = re.compile(r"[Bb]alance(?!r)|BALANCE|POINTS#|\b[Ee]arn(?!\()\b|engagement_api")
+KNOWING: dict[str, tuple[str, str]] = {
+    "runtime/telemetry/contract.py": ("METHODS", "metrics are labelled with the API's methods"),
+    "controller/settings.py": ("cf-canary", "a default of a setting, as the streams' names are"),
+}
+"""Where a line of that word may name points, and why."""
+
+
+def lines_about_points(root: Path = ROOT) -> list[str]:
+    folders = [root / "libs/common/src/crossfade", *(root / f"services/{name}/src" for name in OF_ANY_DOMAIN)]
+    found = []
+    for folder in folders:
+        for path in folder.rglob("*.py"):
+            name = path.relative_to(folder).as_posix()
+            word = KNOWING.get(name, ("", ""))[0]
+            lines = [] if "gen" in path.parts else path.read_text().splitlines()
+            found += [f"{name}: {line}" for line in lines if POINTS.search(line) and not (word and word in line)]
+    return found
+
+
+OF_ANY_DOMAIN = ("replicator", "controller", "verifier")
+
+
+def test_library_replicator_controller_and_verifier_know_no_points() -> None:
+    assert lines_about_points() == []
+
+
+def test_the_check_for_points_can_fail(tmp_path: Path) -> None:
+    module = tmp_path / "services/verifier/src/verifier/x.py"
+    module.parent.mkdir(parents=True)
+    module.write_text('moved = row["balance"]\nloads = "balancers"\n')
+    assert lines_about_points(tmp_path) == ['verifier/x.py: moved = row["balance"]']
+
+
 @pytest.mark.parametrize("rule", HOMES)
 def test_a_rule_has_one_home(rule: str) -> None:
     pattern, homes = HOMES[rule]

@@ -1,6 +1,6 @@
 """The canary: a key of the mapping's own, never a client's, that proves the paths and measures the protocol.
 
-It is a stub, hidden from reads and counts, and its writes are lifts: the version rises, no balance changes and no event
+It is a stub, hidden from reads and counts, and its writes are lifts: the version rises, no value changes and no event
 is emitted. In DUAL_WRITE it is handed over to the new table, ahead of all clients, so that each lift there has to come
 back to the legacy table by reverse replication. That is what "reverse path proven" means.
 """

@@ -4,7 +4,7 @@ Our clock may be ahead of AWS's, behind it, or jump. So a moment that is compare
 it: a marker is written to the table, its change record is waited for, and the moment is that record's commit time.
 
 The marker is the canary's next version. In the table that owns the canary it is a lift; in the other one the copy of
-that lift. Both are writes that every consumer knows: no balance changes, no event is emitted, and the row is a
+that lift. Both are writes that every consumer knows: no value changes, no event is emitted, and the row is a
 tombstone, hidden from reads and counts. Nothing of ours has to tell a marker from other writes.
 """
 

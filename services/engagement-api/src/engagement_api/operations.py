@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final
 
 from crossfade.core.protocol.keyed.item import Item
-from crossfade.core.protocol.keyed.operation import Operation, Verb, counted
+from crossfade.core.protocol.keyed.operation import Operation, Verb, build_operation, counted
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import TableShape
 
@@ -30,7 +30,9 @@ class Kind(Enum):
     DELETE = "delete"
 
 
-def points_operation(kind: Kind, key: Key, transaction_id: bytes, amount: int, event: bytes, seed: int) -> Operation:
+def points_operation(
+    kind: Kind, key: Key, transaction_id: bytes, amount: int, seed: int, *, reason: str = "", traceparent: str = ""
+) -> Operation:
     """Return what a client asks for.
 
     Args:
@@ -38,14 +40,27 @@ def points_operation(kind: Kind, key: Key, transaction_id: bytes, amount: int, e
         key: the encoded key of the wallet.
         transaction_id: the client's ULID, 16 bytes.
         amount: points, positive; not looked at for a delete.
-        event: as one raw DynamoDB value.
         seed: of the version, wall clock in µs << 10.
+        reason: the client's word.
+        traceparent: W3C trace context of the call; empty when it had none.
     """
     if kind is Kind.EARN:
-        return Operation(key, EARN, transaction_id, (event,), seed, amounts=(amount,), most=(LARGEST_BALANCE - amount,))
+        most = (LARGEST_BALANCE - amount,)
+        return build_operation(
+            key, EARN, transaction_id, seed, amounts=(amount,), most=most, reason=reason, traceparent=traceparent
+        )
     if kind is Kind.SPEND:
-        return Operation(key, SPEND, transaction_id, (event,), seed, amounts=(-amount,), least=(amount,))
-    return Operation(key, DELETE, transaction_id, (event,), seed)
+        return build_operation(
+            key,
+            SPEND,
+            transaction_id,
+            seed,
+            amounts=(-amount,),
+            least=(amount,),
+            reason=reason,
+            traceparent=traceparent,
+        )
+    return build_operation(key, DELETE, transaction_id, seed, reason=reason, traceparent=traceparent)
 
 
 def points_of(operation: Operation) -> int:

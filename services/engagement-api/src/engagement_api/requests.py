@@ -6,7 +6,6 @@ import re
 from typing import Final, Protocol
 
 from crossfade.core.ownership.trim import AHEAD_MS, is_from_the_future, ulid_ms
-from crossfade.core.protocol.events import Event, encode_event
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.values.keys import Key
@@ -134,9 +133,7 @@ def read_operation(
             ahead_ms=ulid_ms(transaction_id) - now_ms,
             tolerance_ms=AHEAD_MS,
         )
-    delta = -amount if kind is Kind.SPEND else amount
-    event = Event(kind.value, delta, reason, transaction_id, traceparent)
-    return points_operation(kind, key, transaction_id, amount, encode_event(event), seeded(now_us))
+    return points_operation(kind, key, transaction_id, amount, seeded(now_us), reason=reason, traceparent=traceparent)
 
 
 def check_batch(length: int, field: str) -> None:

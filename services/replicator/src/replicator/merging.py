@@ -221,7 +221,9 @@ class Merging:
             which = "two owners" if owners else "no owner at the moment (it is in handover)"
             return shown._replace(because=f"the key has {which}: try again when it has one")
         if shown.owner is None or shown.owner[1].deleted:
-            return shown._replace(because="the owner is deleted or was never written: earn by the API, or discard it")
+            return shown._replace(
+                because="the owner is deleted or was never written: let its service do it, or discard it"
+            )
         side, owner = shown.owner
         if change.new is None:
             return shown._replace(because="it deleted a row, which is not merged: delete by the API, or discard it")

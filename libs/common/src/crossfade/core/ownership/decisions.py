@@ -55,8 +55,8 @@ class Outcome(Enum):
     MISMATCH = "mismatch"  # this id was applied before, and did something else; nothing was applied now
     EXPIRED = "expired"  # the id is below the floor: whether it was applied is unknown
     INSUFFICIENT = "insufficient"
-    ABOVE_LIMIT = "above limit"  # the balance would not fit into 64 bits; nothing was applied
-    NOT_FOUND = "not found"  # a spend or delete of what does not exist; nothing is recorded
+    ABOVE_LIMIT = "above limit"  # a value is above what the operation allows; nothing was applied
+    NOT_FOUND = "not found"  # an operation that creates nothing, on what does not exist; nothing is recorded
     FULL = "full"  # too many ids of the window; nothing was applied
     BUSY = "busy"  # the key moved too often; nothing was applied
     SETTLED = "settled"  # of the sweeper: the key has an owner
@@ -106,7 +106,7 @@ class Done(NamedTuple):
         item: in that table after the task; of MISMATCH its events say what the id did. None when there is none, or
             when it is not known (BUSY, REFUSED, and HELD_OUT where the table refused the seal).
         steps: what happened to the key's ownership, in order.
-        authoritative: whether `item` is the owner's. A replay may be found on a standby, whose balance may be old:
+        authoritative: whether `item` is the owner's. A replay may be found on a standby, whose values may be old:
             read the owner before answering.
         retry_after_s: of FULL: how long until an id may go.
         soft: of a trimming write: the new hint for `Task.soft`; None to keep the old one.

@@ -2,17 +2,25 @@
 
 An owner write carries its events in `cf_events`. Key, version and index within the write are an event's identity and
 are not stored twice. Which record tells them, the protocol says (`crossfade.core.protocol.seam.RecordReader.events`).
+
+An event says all that its operation changes, which binds a transaction id to what it did (ADR 0023). One number of 64
+bits is `delta`, as it has always been written; what that can't say is in `changes`, in DynamoDB's own terms:
+
+    {"M":{"kind":{"S":"receive"},"delta":{"N":"5"},"reason":…,"txn":…,"trace":…}}
+    {"M":{"kind":{"S":"reserve"},"delta":{"N":"0"},"reason":…,"txn":…,"trace":…,
+          "changes":{"M":{"on_hand":{"N":"-0.25"},"reserved":{"N":"0.25"}}}}}
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Raw
 
 from crossfade.core.values import image as wire
+from crossfade.core.values.canonical import canonical_value
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
@@ -23,15 +31,20 @@ EVENTS: Final = "cf_events"
 """The attribute."""
 
 
+Changes: TypeAlias = tuple[tuple[str, bytes], ...]
+"""Attributes, in the source's names, with what is added to each or what each is set to, as raw values."""
+
+
 class Event(NamedTuple):
     """One domain event.
 
     Attributes:
-        kind: "earn", "spend" or "delete".
-        delta: change of the balance, negative for a spend; 0 for a delete.
+        kind: name of the verb; what it removes or deletes follows from that.
+        delta: what the operation adds to its one attribute, if that is a whole number of 64 bits; else 0.
         reason: the client's word.
         transaction_id: the client's ULID, 16 bytes.
         traceparent: W3C trace context of the call; empty when it had none.
+        changes: all that the operation adds and sets; empty where `delta` says it.
     """
 
     kind: str
@@ -39,6 +52,7 @@ class Event(NamedTuple):
     reason: str
     transaction_id: bytes
     traceparent: str
+    changes: Changes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +77,29 @@ class PublishedEvent:
 def encode_event(event: Event) -> bytes:
     """Encode an event as one raw DynamoDB value, an element of `cf_events`."""
     # Spliced by hand: every operation of the API passes here, and a map of values takes five times as long.
-    return b'{"M":{"kind":{"S":%b},"delta":{"N":"%d"},"reason":{"S":%b},"txn":%b,"trace":{"S":%b}}}' % (
+    more = b',"changes":%b' % bytes(changes_value(event)) if event.changes else b""
+    return b'{"M":{"kind":{"S":%b},"delta":{"N":"%d"},"reason":{"S":%b},"txn":%b,"trace":{"S":%b}%b}}' % (
         _encode(event.kind),
         event.delta,
         _encode(event.reason),
         bytes(wire.of_binary(event.transaction_id)),
         _encode(event.traceparent),
+        more,
     )
+
+
+def changes_value(event: Event) -> Raw:
+    """Return an event's changes as one raw DynamoDB map."""
+    return wire.of_map({name: Raw(raw) for name, raw in event.changes})
+
+
+def changes_of(value: Raw) -> Changes:
+    """Read `changes_value` back.
+
+    Raises:
+        PoisonRecord: it is no map.
+    """
+    return tuple((name, bytes(raw)) for name, raw in wire.map_of(value).items())
 
 
 def decode_events(events: Raw) -> list[Event]:
@@ -89,6 +119,7 @@ def _decode_event(raw: Raw) -> Event:
         reason=wire.string(fields.get("reason", _MISSING)),
         transaction_id=wire.binary(fields.get("txn", _MISSING)),
         traceparent=wire.string(fields.get("trace", _MISSING)),
+        changes=changes_of(fields["changes"]) if "changes" in fields else (),
     )
 
 
@@ -118,15 +149,18 @@ def event_of(events: bytes, transaction_id: bytes) -> Event | None:
 
 
 def is_other_deed(event: bytes, done: Event) -> bool:
-    """Say whether an operation with this event does something else than what was done: another kind, another amount.
+    """Say whether an operation with this event does something else than what was done: another kind or other changes.
 
-    Reason and trace context don't count: they change nothing in the wallet.
+    Reason and trace context don't count: they change nothing in the row. Nor does how an engine spells a value.
 
     Raises:
         PoisonRecord: `event` is no event.
     """
-    asked = _decode_event(Raw(event))
-    return (asked.kind, asked.delta) != (done.kind, done.delta)
+    return _deed(_decode_event(Raw(event))) != _deed(done)
+
+
+def _deed(event: Event) -> tuple[str, int, bytes]:
+    return event.kind, event.delta, canonical_value(changes_value(event)) if event.changes else b""
 
 
 _MISSING = Raw(b"{}")

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from crossfade.core.protocol.events import Event, PublishedEvent
+from crossfade.core.protocol.events import Event, PublishedEvent, changes_of, changes_value
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 
@@ -25,12 +25,15 @@ class _Published(msgspec.Struct):
     reason: str
     transaction_id: str
     traceparent: str
+    changes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 def encode_published(published: PublishedEvent) -> bytes:
     """Encode an event as the feed stream carries it: JSON, versions as strings, the transaction id in hexadecimal.
 
-    {"key":[{"S":"USER#7"},{"S":"POINTS#c"}],"version":"1842…","index":0,"previous":"0","kind":"earn","delta":5,…}
+    {"key":[{"S":"ART#7"},{"S":"SHOP#c"}],"version":"1842…","index":0,"previous":"0","kind":"receive","delta":5,…}
+
+    Where `delta` doesn't say all, `changes` follows as in the row: {"M":{"on_hand":{"N":"-0.25"},…}}.
     """
     event = published.event
     return msgspec.json.encode(
@@ -44,6 +47,7 @@ def encode_published(published: PublishedEvent) -> bytes:
             reason=event.reason,
             transaction_id=event.transaction_id.hex(),
             traceparent=event.traceparent,
+            changes=changes_value(event) if event.changes else msgspec.UNSET,
         )
     )
 
@@ -67,6 +71,7 @@ def decode_published(payload: bytes) -> PublishedEvent:
                 reason=found.reason,
                 transaction_id=bytes.fromhex(found.transaction_id),
                 traceparent=found.traceparent,
+                changes=() if found.changes is msgspec.UNSET else changes_of(found.changes),
             ),
         )
     except (msgspec.MsgspecError, ValueError) as error:

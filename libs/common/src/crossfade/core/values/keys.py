@@ -2,7 +2,7 @@
 
 A mapping may rename key attributes but never changes their values, so a key encodes the same on either side.
 The encoding is the JSON list of the canonical key values, in the order of the key schema:
-`[{"S":"USER#7"},{"S":"POINTS#chan-3"}]`. It is read by people and decoded by machines.
+`[{"S":"ART#7"},{"S":"SHOP#north"}]`. It is read by people and decoded by machines.
 """
 
 from __future__ import annotations
@@ -71,5 +71,5 @@ def key_image(key: Key, names: Sequence[str]) -> Image:
 
 
 def key_of_strings(*values: str) -> Key:
-    """Encode a key of string values: `key_of_strings("USER#7", "POINTS#chan-3")`."""
+    """Encode a key of string values: `key_of_strings("ART#7", "SHOP#north")`."""
     return Key(_encode([{"S": value} for value in values]))

@@ -1,7 +1,7 @@
 """What a client's operation does to a row, in DynamoDB's terms (ADR 0023).
 
 The core knows no points and no stock: a domain says once what each of its verbs does (`Verb`), and each call brings the
-amounts (`Operation`). Attributes go by the source's names; `TableShape.own` says how a table calls them.
+amounts (`build_operation`). Attributes go by the source's names; `TableShape.own` says how a table calls them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from msgspec import Raw
 
+from crossfade.core.protocol.events import Changes, Event, encode_event
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError
@@ -53,7 +54,7 @@ class Verb(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One client operation.
+    """One client operation; `build_operation` makes it with its event.
 
     Attributes:
         key: the encoded key.
@@ -77,6 +78,45 @@ class Operation(NamedTuple):
     least: tuple[Amount, ...] = ()
     most: tuple[Amount, ...] = ()
     values: tuple[bytes, ...] = ()
+
+
+def build_operation(
+    key: Key,
+    verb: Verb,
+    transaction_id: bytes,
+    seed: int,
+    *,
+    amounts: tuple[Amount, ...] = (),
+    least: tuple[Amount, ...] = (),
+    most: tuple[Amount, ...] = (),
+    values: tuple[bytes, ...] = (),
+    reason: str = "",
+    traceparent: str = "",
+) -> Operation:
+    """Return an operation whose event says all that it changes, whatever the domain.
+
+    Args:
+        key, verb, transaction_id, seed, amounts, least, most, values: as in `Operation`.
+        reason: the client's word, for the event.
+        traceparent: W3C trace context of the call; empty when it had none.
+
+    Raises:
+        PoisonRecord: an amount has more digits than DynamoDB keeps.
+    """
+    delta, changes = _told(verb, amounts, values)
+    event = encode_event(Event(verb.name, delta, reason, transaction_id, traceparent, changes))
+    return Operation(key, verb, transaction_id, (event,), seed, amounts, least, most, values)
+
+
+def _told(verb: Verb, amounts: tuple[Amount, ...], values: tuple[bytes, ...]) -> tuple[int, Changes]:
+    if not (amounts or values):
+        return 0, ()
+    if len(amounts) == 1 and not values:
+        amount = amounts[0] if isinstance(amounts[0], int) else wire.decimal(wire.of_decimal(amounts[0]))
+        if amount == (whole := int(amount)) and abs(whole) < 2**63:
+            return whole, ()
+    added_to = ((name, number_of(amount)) for name, amount in zip(verb.adds, amounts, strict=True))
+    return 0, (*added_to, *zip(verb.sets, values, strict=True))
 
 
 def check_verb(verb: Verb, shape: TableShape) -> None:

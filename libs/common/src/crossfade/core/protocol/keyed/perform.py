@@ -88,18 +88,16 @@ def why_refused(
         return Reason.MISMATCH if differs else Reason.REPLAY
     if not is_active(item, shape.side, complete=complete):
         return Reason.NOT_OWNER
-    if item is None:
-        return None if op.verb.creates else Reason.NOTHING_THERE
-    if op.transaction_id <= item.floor:
+    if item is not None and op.transaction_id <= item.floor:
         return Reason.EXPIRED
-    if item.deleted and not op.verb.creates:
+    if (item is None or item.deleted) and not op.verb.creates:
         return Reason.NOTHING_THERE
     if (broken := _broken_bound(op, item, shape)) is not None:
         return broken
-    return Reason.FULL if len(item.recent) >= soft else None
+    return Reason.FULL if item is not None and len(item.recent) >= soft else None
 
 
-def _broken_bound(op: Operation, item: Item, shape: TableShape) -> Reason | None:
+def _broken_bound(op: Operation, item: Item | None, shape: TableShape) -> Reason | None:
     if is_below(op, item, shape):
         return Reason.INSUFFICIENT
     return Reason.ABOVE_LIMIT if is_above(op, item, shape) else None

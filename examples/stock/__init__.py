@@ -14,8 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table, key_prefixes
-from crossfade.core.protocol.events import Event, encode_event
-from crossfade.core.protocol.keyed.operation import Operation, Verb, check_verb
+from crossfade.core.protocol.keyed.operation import Operation, Verb, build_operation, check_verb
 from crossfade.core.values.image import of_number
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -56,5 +55,4 @@ def stock_operation(verb: str, key: Key, transaction_id: bytes, amount: Decimal,
         "ship": ((-amount,), (amount,)),
         "discard": ((), ()),
     }[verb]
-    event = encode_event(Event(verb, 0, f"{amount:f}", transaction_id, ""))
-    return Operation(key, VERBS[verb], transaction_id, (event,), seed, amounts, least)
+    return build_operation(key, VERBS[verb], transaction_id, seed, amounts=amounts, least=least)
