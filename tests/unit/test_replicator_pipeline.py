@@ -24,6 +24,7 @@ from crossfade.runtime.retry import wait_s
 from engagement_migration import MAPPING
 from ownership_cases import SEED
 from replicator.letters import drop_answered
+from replicator.records import Decoded
 from replicator.sender import FULL_SIZE, Sender
 from replicator_bench import FORWARD, Bench, Counting, earn
 
@@ -373,3 +374,11 @@ async def test_a_deleted_row_with_an_unknown_attribute_is_parked_and_no_tombston
     item = bench.new.item(KEY)
     assert item is not None
     assert not item.deleted
+
+
+async def test_a_record_that_comes_decoded_is_not_decoded_again() -> None:
+    change = decode_change(payload(legacy(KEY, 7, **protocol(V, "A", 1)), None), MAPPING.shape(Side.LEGACY).key)
+    bench = Bench()
+    outcome = await bench.pipelines[FORWARD].apply("shard-1", [Decoded("1", b"nobody reads this", change)])
+    assert outcome.counts["applied"] == 1
+    assert bench.new.item(KEY) is not None

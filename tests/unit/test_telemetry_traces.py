@@ -27,10 +27,11 @@ from crossfade.runtime.telemetry.schema import Service
 from crossfade.runtime.telemetry.span_contract import APPLY, BATCH, DUAL_WRITE, PUBLISH, RECEIVE, RPC, VERIFY
 from engagement_migration import MAPPING
 from engagement_migration.keys import wallet_key
+from replicator.outcome import BatchOutcome
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline
-from replicator.records import Pipeline
-from replicator.tracing import Observed, ObservedTransfers, joined
+from replicator.records import Decoded, Pipeline, Record
+from replicator.tracing import Joined, Observed, ObservedTransfers, joined, looked_into
 from replicator_bench import Bench, records
 from telemetry_bench import CALLER, SAMPLED, TRACE, UNSAMPLED, Kept, id_of, kept, parent_of, trace_of
 from verifier.both import BothTables
@@ -120,6 +121,22 @@ def written(traceparent: str, version: int = V, **more: Raw) -> bytes:
     new = legacy(KEY, 5, **protocol(version, "A", 1, version)) | {"cf_events": events(traceparent)} | more
     old = legacy(KEY, 4, **protocol(version - 1, "A", 1, version - 1)) | {"cf_events": events(SAMPLED)}
     return payload(new, old)
+
+
+def sampled(batch: Sequence[Record]) -> list[Joined]:
+    return joined(looked_into(batch, MAPPING.shape(Side.LEGACY).key), MAPPING, Side.LEGACY)
+
+
+class Received:
+    """A pipeline that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    async def apply(self, shard_id: str, records: Sequence[Record]) -> BatchOutcome:
+        del shard_id
+        self.records += records
+        return BatchOutcome()
 
 
 def looked_on(bench: Kept, pipeline: Pipeline, publishes_to: str = "") -> Observed:
@@ -215,12 +232,27 @@ def test_only_the_record_of_the_write_itself_joins_its_trace() -> None:
     lifted = legacy(KEY, 5, **(version | protocol(V + 1, "A", 1)))
     owner = legacy(KEY, 5, **version)
     rows = [payload(sealed, owner), payload(lifted, owner), payload(owner, owner), b'-01"']
-    assert joined(records(rows), MAPPING, Side.LEGACY) == []
-    assert len(joined(records([payload(owner, None)]), MAPPING, Side.LEGACY)) == 1
+    assert sampled(records(rows)) == []
+    assert len(sampled(records([payload(owner, None)]))) == 1
 
 
 def test_a_trace_context_that_is_none_is_not_joined() -> None:
-    assert joined(records([written("junk-01")]), MAPPING, Side.LEGACY) == []
+    assert sampled(records([written("junk-01")])) == []
+
+
+async def test_what_was_decoded_to_see_whether_it_is_sampled_comes_to_the_pipeline_decoded() -> None:
+    # A copy of a sampled write looks sampled and joins no trace: it is not decoded again either.
+    told = {"cf_events": events(SAMPLED)}
+    owner = legacy(KEY, 5, **(protocol(V, "A", 1, V) | told))
+    copy = payload(legacy(KEY, 5, **(protocol(V + 1, "A", 1, V) | told)), owner)
+    unreadable, plain = b'{"-01"}', payload(legacy(KEY, 5, **protocol(V, "A", 1)), None)
+    for batch in ([written(SAMPLED), copy, unreadable, plain], [copy, unreadable, plain]):
+        received = Received()
+        with kept(Service.FORWARD) as bench:
+            await looked_on(bench, received).apply("shard-1", records(batch))
+        found = [each.change.key if isinstance(each, Decoded) else None for each in received.records]
+        assert found == [KEY] * (len(batch) - 2) + [None, None]
+        assert [each.data for each in received.records] == batch
 
 
 async def test_a_batch_that_fails_fails_its_spans() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.values.errors import PoisonRecord
 from replicator.outcome import BatchOutcome
 
 
@@ -18,6 +20,31 @@ class Record(Protocol):
     @property
     def data(self) -> bytes:
         """The payload."""
+
+
+class Decoded(NamedTuple):
+    """A record that was decoded before it came to a pipeline."""
+
+    sequence_number: str
+    data: bytes
+    change: Change
+
+
+def decoded(record: Record, key_names: Sequence[str]) -> Record:
+    """Return a record decoded, or as it came if it can't be: then the pipeline finds out why."""
+    try:
+        return Decoded(record.sequence_number, record.data, decode_change(record.data, key_names))
+    except PoisonRecord:
+        return record
+
+
+def change_of(record: Record, key_names: Sequence[str]) -> Change:
+    """Return the change that a record tells; decode it, unless that is done.
+
+    Raises:
+        PoisonRecord: it is no change record.
+    """
+    return record.change if isinstance(record, Decoded) else decode_change(record.data, key_names)
 
 
 class Pipeline(Protocol):

@@ -20,7 +20,7 @@ from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import WriterProtocol
 from crossfade.core.protocol.writing import Answer, Transfer, Unfit, Verdict
-from crossfade.core.replication.change import decode_change
+from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.control import DeadLetters
@@ -30,7 +30,7 @@ from replicator.interventions import Interventions
 from replicator.letters import TWO_ROWS, UNMAPPABLE, LetterRecord, is_overtaken, record_of
 from replicator.pipeline import ApplyPipeline
 from replicator.publisher import FeedPipeline, Publisher
-from replicator.records import Pipeline, Record
+from replicator.records import Decoded, Pipeline, Record, decoded
 from replicator.sender import Sender
 from replicator.tally import Tally
 
@@ -264,10 +264,14 @@ class Redrive:
         if each.code in (STRAY, DIVERGED):
             return Redriven(each.role, each.sequence, False, {}, LEFT_ALONE if each.code == STRAY else TWO_ROWS)
         again = MemoryDeadLetters()
-        shard_id, record = record_of(each)
+        shard_id, kept = record_of(each)
+        record: Record = kept
+        if not each.role.startswith("feed-"):
+            record = decoded(kept, self._mapping.shape(Direction(each.role).source).key)
         counted = Counter((await self._pipeline(each.role, again).apply(shard_id, [record])).counts)
         left = await again.all()
-        if left and left[0].code == UNMAPPABLE and await self._is_overtaken(Direction(each.role), record):
+        unmapped = record.change if left and left[0].code == UNMAPPABLE and isinstance(record, Decoded) else None
+        if unmapped is not None and await self._is_overtaken(Direction(each.role), unmapped):
             left = []
             counted.subtract(("parked",))
             counted["overtaken"] += 1
@@ -281,8 +285,7 @@ class Redrive:
         counts = {name: count for name, count in sorted(counted.items()) if count}
         return Redriven(each.role, each.sequence, not left, counts, left[0].reason if left else "")
 
-    async def _is_overtaken(self, direction: Direction, record: Record) -> bool:
-        change = decode_change(record.data, self._mapping.shape(direction.source).key)
+    async def _is_overtaken(self, direction: Direction, change: Change) -> bool:
         target, _ = self._tables(direction.target)
         return is_overtaken(change, await target.read(change.key), self._mapping.protocol.rows())
 
