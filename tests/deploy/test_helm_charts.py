@@ -171,7 +171,11 @@ def test_design_section_8_a_service_that_listens_wants_tls_or_the_word_that_it_n
 ) -> None:
     assert "shared.tls.secretName" in helm.refusal(chart)
     plain = of_kind(helm.template(chart, "--set", "shared.insecure=true"), "Deployment")[0]
-    secure = of_kind(helm.template(chart, "--set", "shared.tls.secretName=certificates"), "Deployment")[0]
+    told = ["--set", "shared.tls.secretName=certificates"]
+    if chart == "controller":
+        assert "settings.operators" in helm.refusal(chart, *told), "nobody is named who may give commands"
+        told += ["--set", "settings.operators={ann}"]
+    secure = of_kind(helm.template(chart, *told), "Deployment")[0]
     assert {"name": "CROSSFADE_INSECURE", "value": "true"} in _env(plain)
     assert not any(each["name"] == "CROSSFADE_INSECURE" for each in _env(secure))
     mounted = {each["mountPath"] for each in secure["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}

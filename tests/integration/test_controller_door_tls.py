@@ -4,9 +4,11 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from certificates import Authority
 from controller.knocking import Knocker, Refused
-from controller_console import door_of
+from controller_console import door_of, knocker_of
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
 from crossfade.core.migration.phases import Intent
 from crossfade.runtime import http
@@ -28,6 +30,30 @@ async def test_a_certificate_says_who_asks_and_one_that_may_not_is_refused(tmp_p
     assert told["ann"] == "ann (root@desk)"
     assert "the certificate of replicator may give no commands" in told["replicator"]
     assert len(store.journal) == 1
+
+
+@pytest.mark.parametrize(("operators", "taken"), [([], set()), (["*"], {"ann", "replicator"}), ([""], set())])
+async def test_with_nobody_named_no_certificate_gives_commands_and_all_do_by_an_explicit_word(
+    operators: list[str], taken: set[str]
+) -> None:
+    for who in ("ann", "replicator"):
+        store = ControlStore()
+        knocker = knocker_of(store, door_of(store, operators=operators), who=who)
+        if who in taken:
+            await knocker.ask(Intent.PAUSE, {})
+        else:
+            with pytest.raises(Refused, match=f"the certificate of {who} may give no commands: CROSSFADE_OPERATORS"):
+                await knocker.ask(Intent.PAUSE, {})
+        assert bool(store.journal) == (who in taken)
+
+
+async def test_a_certificate_without_a_name_gives_no_commands(tmp_path: Path) -> None:
+    files = Authority().files(tmp_path, subject="controller")
+    given = {"tls_cert_file": files.cert, "tls_key_file": files.key, "tls_client_ca_file": files.client_ca}
+    store = ControlStore()
+    with pytest.raises(Refused, match="the certificate of no name may give no commands"):
+        await knocker_of(store, door_of(store, operators=["ann"], **given), who="").ask(Intent.PAUSE, {})
+    assert store.journal == []
 
 
 async def _asked_by(store: ControlStore, url: str, tls: ssl.SSLContext) -> str:

@@ -309,8 +309,25 @@ def test_what_is_right_passes(
     tell(program, monkeypatch, REDIS_URL=f"rediss://me:{SECRET}%23%2F@cache.example:6379/3?socket_timeout=1")
     if issubclass(PROGRAMS[program].settings, ApiSettings | ControllerSettings | VerifierSettings):
         tell(program, monkeypatch, **with_tls(folder))
+    if program == "controller":
+        tell(program, monkeypatch, OPERATORS='["ann"]')
     code, said = check(program, capsys)
     assert (code, said) == (0, "")
+
+
+@pytest.mark.parametrize(("operators", "code"), [(None, 2), ("[]", 2), ('["ann"]', 0), ('["*"]', 0)])
+def test_by_tls_the_controller_wants_to_be_told_who_may_give_commands(
+    operators: str | None,
+    code: int,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody was named, so each certificate of the authority could command: a replicator's, too."""
+    tell("controller", monkeypatch, **with_tls(folder), **({} if operators is None else {"OPERATORS": operators}))
+    found, said = check("controller", capsys)
+    assert found == code
+    assert said.startswith("CROSSFADE_OPERATORS: not set") == bool(code)
 
 
 @pytest.mark.parametrize(("program", "name", "value"), CASES)

@@ -42,6 +42,9 @@ more: |
 
 {{- define "controller.env" -}}
 {{- include "crossfade.env" . }}
+{{- if and .shared.tls.secretName (not (.root.Values.settings | default dict).operators) }}
+{{- fail "controller: with TLS settings.operators (controller.settings.operators in the umbrella) must name the certificates that may give commands, the one in shared.tls.secretName for the CLI in the controller's pods; [\"*\"] for each of the authority" }}
+{{- end }}
 - name: CROSSFADE_HTTP_PORT
   value: "8080"
 - name: CROSSFADE_CONTROLLER_URL

@@ -30,6 +30,9 @@ KNOWN_NONCES: Final = 1_000
 NOT_DRIVING: Final = "not_driving"
 """Code of the answer of a controller that takes nothing, but may in a moment."""
 
+ANY: Final = "*"
+"""In CROSSFADE_OPERATORS: each certificate of the authority."""
+
 FIELDS: Final = {"migration": str, "verb": str, "arguments": dict, "operator": str, "nonce": str}
 
 
@@ -114,13 +117,14 @@ class Door:
         return told(answer, HTTPStatus.ACCEPTED)
 
     def _permitted(self, request: Request) -> str:
-        """Return the name of the client's certificate; on loopback there is none: whoever is on this machine may."""
-        operators = self._settings.operators
-        if request.who and operators and request.who not in operators:
+        """Return the name of the client's certificate; without TLS there is none: whoever reaches this door may."""
+        is_told = request.who or self._settings.tls
+        if is_told and not {request.who, ANY} & set(self._settings.operators):
             raise HttpRefused(
                 HTTPStatus.FORBIDDEN,
                 "no_operator",
-                f"the certificate of {request.who} may give no commands: CROSSFADE_OPERATORS names those that may",
+                f"the certificate of {request.who or 'no name'} may give no commands: CROSSFADE_OPERATORS names those "
+                "that may",
             )
         return request.who
 

@@ -50,8 +50,8 @@ class ControllerSettings(ListeningSettings):
     )
     operators: list[str] = Field(
         [],
-        description="Names (common names) of the certificates that may give commands, a JSON list; empty: each "
-        "certificate of the authority may.",
+        description="Names (common names) of the certificates that may give commands, a JSON list; needed with TLS. "
+        '["*"]: each certificate of the authority may.',
     )
     verifier_url: str = Field(
         "",
@@ -176,6 +176,7 @@ class ControllerSettings(ListeningSettings):
         yield from super().checks()
         yield self._check_canary
         yield self._check_flags
+        yield self._check_operators
         yield lambda: _check_program("revoke_command", self.revoke_command)
         yield lambda: _check_program("stop_command", self.stop_command)
 
@@ -197,6 +198,13 @@ class ControllerSettings(ListeningSettings):
             )
         else:
             check_writable(self.flag_file)
+
+    def _check_operators(self) -> None:
+        if self.tls and not self.operators:
+            raise ConfigError(
+                "CROSSFADE_OPERATORS: not set, so nobody may give commands by TLS: name the certificates that may, as "
+                'in ["ann"], with the one that the CLI uses in the controller\'s pods; or ["*"] for every one'
+            )
 
     def bounds(self) -> Bounds:
         """Return the gates' bounds."""
