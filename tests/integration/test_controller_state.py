@@ -170,7 +170,7 @@ def test_an_empty_journal_over_owned_rows_is_no_first_start(baking: Baking) -> N
     baking.make(TABLES.journal, [])
     process, _ = baking.controller()
     why = baking.told(process, "not driving")["error"]
-    assert "engagement-journal tells of no migration, but table engagement owns keys" in why
+    assert "engagement-journal has no migration, but table engagement owns keys" in why
     assert "mistyped" in why
     assert not baking.flags.exists(), "no document of a new history"
     for command in (("status",), ("start", "--execute")):

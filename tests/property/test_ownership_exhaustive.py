@@ -191,6 +191,7 @@ def test_the_scenarios_reach_every_phase_and_every_outcome_that_a_sound_history_
     assert set().union(*(each.outcomes for each in explored)) == set(Outcome) - never
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("bug", PLANTED)
 def test_each_rule_left_out_is_found(bug: str) -> None:
     where = UNFIT | SMALL if bug in GIVE_BACK else SMALL

@@ -42,11 +42,13 @@ def test_one_seed_is_one_story() -> None:
     assert first.story.acts == second.story.acts
 
 
+@pytest.mark.deep
 def test_another_seed_is_another_story() -> None:
     script = script_of(2)
     assert play(script).story.acts != play(replace(script, seed=3)).story.acts
 
 
+@pytest.mark.deep
 def test_a_failing_seed_is_made_small() -> None:
     code = PLANTED["recent set not checked"]
     whole = play(script_of(0), code)

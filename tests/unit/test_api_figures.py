@@ -88,7 +88,7 @@ def failing(pod: Pod) -> tuple[int, int]:
 
 async def test_every_path_counts_each_operation_once_when_the_store_is_down() -> None:
     world = World()
-    pod = await world.pod()
+    pod = await world.pod(operation_s=0.2)
     wallets = [pb.Wallet(user=f"u{number}", channel="chan") for number in range(10)]
     paths: list[tuple[str, int, Callable[[], Awaitable[object]]]] = [
         ("EarnPoints", 1, lambda: pod.earn(5)),

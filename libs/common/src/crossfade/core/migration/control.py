@@ -122,7 +122,7 @@ def begun_before(journal: str, traces: Sequence[str]) -> str:
         traces: what shows that a history has begun.
     """
     return (
-        f"{journal} tells of no migration, but {'; '.join(traces)}. Either the migration's name is mistyped: check the "
+        f"{journal} has no migration, but {'; '.join(traces)}. Either the migration's name is mistyped: check the "
         f"mapping's; or {journal} was made again after it was lost: restore it, under another name first if it must "
         f"stay: {restoring(journal)}"
     )

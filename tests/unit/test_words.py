@@ -1,0 +1,80 @@
+"""One word for one thing (docs/glossary.md), and English that doesn't read as translated: pages, help and messages."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from repository import ROOT, written_by_hand
+
+INSTEAD = {
+    r"foreign writ\w+": "stray, writer outside the protocol",
+    r"strangers?": "row that doesn't belong to the migration",
+    r"objections?": "stray",
+    r"by (?:itself|themselves)": "on its own, automatically",
+    r"anew": "again",
+    r"looks? on": "keep watching",
+    r"in small scope": "in small state spaces",
+    r"all the same": "anyway",
+    r"for ever": "forever",
+    r"gets on": "continues",
+    r"(?:tells?|told|telling) of": "reports, describes",
+    r"what is asked": "what was requested",
+    r"not \w+ any more": "no longer",
+}
+"""What not to write, and what to write instead."""
+
+_WRONG = re.compile(r"\b(?:" + "|".join(INSTEAD) + r")\b", re.IGNORECASE)
+_CODE = re.compile(r"^```[\s\S]*?^```|^ {4,}\S.*$|`[^`]*`|\]\([^)]*\)|\*[^*\n]+\*(?!\*)", re.MULTILINE)
+_NOT_READ = ("docs/glossary.md", "docs/adr/0010", "docs/reference/telemetry.md", "deploy/alerts/README.md")
+"""The glossary names what it forbids; 0010 and metrics keep names that others rely on."""
+
+
+def prose(page: str) -> str:
+    """Return a page without code, addresses of links, and names set in italics."""
+    return re.sub(r"\s+", " ", _CODE.sub(" ", page))
+
+
+def said(source: str) -> Iterator[str]:
+    """Yield the texts in a module that somebody reads while it runs: each constant with a blank, docstrings apart."""
+    tree = ast.parse(source)
+    documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and " " in node.value
+            and id(node) not in documented
+        ):
+            yield node.value
+
+
+def test_the_pages_use_the_glossarys_words_and_plain_english() -> None:
+    pages = {str(path.relative_to(ROOT)): prose(path.read_text()) for path in written_by_hand({".md"})}
+    assert len(pages) > 80
+    found = {name: _WRONG.findall(text) for name, text in pages.items() if not name.startswith(_NOT_READ)}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
+def test_help_and_messages_use_the_glossarys_words_and_plain_english() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}: {text!r}"
+        for path in written_by_hand({".py"})
+        if path.relative_to(ROOT).parts[0] in ("libs", "services", "demo") and "tests" not in path.parts
+        for text in said(path.read_text())
+        if _WRONG.search(text)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["A foreign write halts it.", "It clears by itself.", "Strangers\nare counted.", "The journal tells of it."],
+)
+def test_a_forbidden_word_is_found(sentence: str) -> None:
+    assert _WRONG.search(prose(sentence))
+    assert not _WRONG.search(prose(f"    {sentence}"))
+    assert [each for each in said(f'"""{sentence}"""\nsay({sentence!r})') if _WRONG.search(each)] == [sentence]
