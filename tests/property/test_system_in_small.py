@@ -291,7 +291,7 @@ def test_the_system_keeps_its_promises(before: list[Act], snapshot_at: int, scri
 
 
 def seeds(count: int) -> list[Any]:
-    """Return the seeds of a walk's parts, all for `make test`: `make check` has the short scripts and the simulation."""
+    """Return the seeds of a walk, all for `make test`: `make check` has the short scripts and the simulation."""
     return [pytest.param(seed, marks=pytest.mark.deep) for seed in range(count)]
 
 
