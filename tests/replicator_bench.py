@@ -67,11 +67,12 @@ class Bench:
         use_marks: bool = True,
         strays_since_us: int = 0,
         now_us: Callable[[], int] = lambda: 0,
+        table: type[MemoryTable] = MemoryTable,
     ) -> None:
         self.strays_since_us = strays_since_us
         clock = itertools.count(COMMITTED_US, 1000)
         self.tables = {
-            side: MemoryTable(mapping.shape(side), belongs=mapping.belongs, now_us=lambda: next(clock)) for side in Side
+            side: table(mapping.shape(side), belongs=mapping.belongs, now_us=lambda: next(clock)) for side in Side
         }
         self.legacy, self.new = self.tables[Side.LEGACY], self.tables[Side.NEW]
         self.marks = MemoryMarks()

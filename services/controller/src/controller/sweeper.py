@@ -241,8 +241,8 @@ class Sweeper:
     async def _stub(self, keys: Sequence[Key], aim: Aim) -> None:
         """Seal absent owners by a stub: the target holds a row (a tombstone, say) that nobody could ever activate."""
         source = self._tables[aim.side.other]
-        stub, now_us = self._protocol.acts.stub, self._now_us()
-        await source.perform_many([stub(key, aim.generation, now_us=now_us).write for key in keys])
+        acts, now_us = self._protocol.acts, self._now_us()
+        await source.perform_many([acts.stub(key, aim.generation, now_us=now_us).write for key in keys])
 
     async def _hand_over(
         self, keys: Sequence[Key], aim: Aim, known: Mapping[Key, Any], complete: bool, what: str, *, counts: bool
@@ -298,10 +298,10 @@ class Sweeper:
         held = {key: done for key, done in zip(keys, results, strict=True) if self._is_held_out(done)}
         target = self._tables[aim.side]
         rows = await target.read_many(list(held)) if held else {}
-        reader, shut = self._protocol.rows(), self._protocol.acts.shut
+        reader, acts = self._protocol.rows(), self._protocol.acts
         bare = [key for key in held if not reader.is_settled(rows.get(key))]
         if bare:
-            await target.perform_many([shut(key, held[key].item).write for key in bare])
+            await target.perform_many([acts.shut(key, held[key].item).write for key in bare])
 
     def _count(self, results: Sequence[Done | Exception], why: str, span: telemetry.Started | None) -> None:
         arrived = Counter(each.side.value for each in results if isinstance(each, Done) and _was_moved(each))

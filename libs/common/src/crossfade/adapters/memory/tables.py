@@ -139,7 +139,8 @@ class MemoryTable:
             key for key in self.images if ramp_point(key) % segments == segment and (start is None or key > start)
         )
         page = keys[:limit]
-        items = [(key, parse_item(self.images[key], self._shape)) for key in page if self._belongs(key)]
+        found = ((key, self.item(key)) for key in page if self._belongs(key))
+        items = [(key, item) for key, item in found if item is not None]
         return ScanPage(items, len(page), page[-1] if len(keys) > limit else None)
 
     async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
