@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 
+from crossfade.adapters.batch_text import BatchText
+from crossfade.adapters.owner_requests import render
 from crossfade.core.mapping.rules import Compute, Keep, Rename, RuleMapping, Table, key_prefixes
-from crossfade.core.protocol.keyed.operation import Verb, check_verb
+from crossfade.core.protocol.keyed.operation import Verb, build_operation, check_verb
+from crossfade.core.protocol.keyed.writes import Operate
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
 from operation_cases import MAPPING, verbs
+from ownership_cases import KEY, SEED, ulid
 
+DIGITS_38 = 12345678901234567890123456789012345678
 SHAPE = MAPPING.shape(Side.LEGACY)
 
 
@@ -86,3 +93,14 @@ def test_an_open_mapping_has_each_attribute() -> None:
     )
     for side in Side:
         check_verb(Verb("set", sets=("anything",)), mapping.shape(side))
+
+
+@pytest.mark.parametrize("amount", [-DIGITS_38, Decimal(f"-{DIGITS_38 // 1000}.125")])
+def test_an_amount_is_taken_with_all_of_its_digits_alone_and_in_a_batch(amount: int | Decimal) -> None:
+    taken = build_operation(KEY, Verb("take", adds=("on_hand",)), ulid(1), SEED, amounts=(amount,))
+    write = Operate(KEY, taken, 32)
+    wanted = b'{"N":"%b"}' % str(amount).removeprefix("-").encode()
+    batched = BatchText(SHAPE).render(write)
+    assert batched is not None
+    assert wanted in batched
+    assert wanted in render(write, SHAPE).body

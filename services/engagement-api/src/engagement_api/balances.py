@@ -27,5 +27,7 @@ class Shown(NamedTuple):
 
 def shown(balance: Decimal) -> Shown:
     """Return a balance as the contract has it."""
-    integer = min(max(int(balance), SMALLEST_BALANCE), LARGEST_BALANCE)
-    return Shown(integer) if integer == balance else Shown(integer, True, normal_number(str(balance)))
+    integer = int(balance)
+    if integer == balance and SMALLEST_BALANCE <= integer <= LARGEST_BALANCE:
+        return Shown(integer)
+    return Shown(min(max(integer, SMALLEST_BALANCE), LARGEST_BALANCE), True, normal_number(str(balance)))

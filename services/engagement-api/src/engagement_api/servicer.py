@@ -141,7 +141,7 @@ class EngagementServicer(EngagementServiceServicer):
             if isinstance(outcome, Exception):
                 added.error.CopyFrom(status_of(outcome, DOMAIN))
             else:
-                added.response.CopyFrom(_answer(pb.EarnPointsResponse, outcome))
+                _fill(added.response, outcome)
         return response
 
     async def _operate_many(
@@ -165,7 +165,9 @@ class EngagementServicer(EngagementServiceServicer):
     ) -> Answered:
         now_us = self._now_us()
         wallet = await self._points.operate(self._operation(request, kind, amount, now_us, traceparent_of(context)))
-        return _answer(answer, wallet, server_time=timestamp(now_us // 1000))
+        answered = answer(server_time=timestamp(now_us // 1000))
+        _fill(answered, wallet)
+        return answered
 
     def _operation(
         self, request: OperationFields, kind: Kind, amount: int, now_us: int, traceparent: str, path: str = ""
@@ -179,16 +181,12 @@ class EngagementServicer(EngagementServiceServicer):
         return read_operation(request, kind, amount, now_us=now_us, traceparent=traceparent, path=path)
 
 
-def _answer(answer: Callable[..., Answered], wallet: Wallet, **more: Any) -> Answered:
-    integer, inexact, exact = shown(wallet.balance)
-    return answer(
-        balance=integer,
-        version=wallet.version,
-        replayed=wallet.replayed,
-        balance_inexact=inexact,
-        balance_decimal=exact,
-        **more,
-    )
+def _fill(answered: pb.EarnPointsResponse | pb.SpendPointsResponse | pb.DeleteWalletResponse, wallet: Wallet) -> None:
+    answered.balance, inexact, exact = shown(wallet.balance)
+    answered.version = wallet.version
+    answered.replayed = wallet.replayed
+    if inexact:
+        answered.balance_inexact, answered.balance_decimal = True, exact
 
 
 def _balance(wallet: Wallet | Refusal) -> pb.Balance:

@@ -60,7 +60,7 @@ class BatchText:
     def _operate(self, write: Operate) -> bytes:
         op = write.op
         verb = op.verb
-        form = (verb, tuple(amount < 0 for amount in op.amounts))
+        form = (verb, tuple([amount < 0 for amount in op.amounts]))
         head = self._heads.get(form) or self._keep(form, self._operate_text(*form))
         transaction = bytes(wire.of_binary(op.transaction_id))
         parameters = [

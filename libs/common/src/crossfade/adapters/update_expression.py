@@ -58,8 +58,7 @@ class Expression:
         self._key = key
         self._standing = standing
         self._names: dict[str, str] = {}
-        self._values: list[bytes] = []
-        self._numbers: dict[bytes, str] = {}
+        self._values: dict[bytes, str] = {}
         self._sets: list[str] = []
         self._removes: list[str] = []
         self._adds: list[str] = []
@@ -72,11 +71,7 @@ class Expression:
 
     def value(self, raw: Raw | bytes) -> str:
         """Return the placeholder of a raw value; equal ones share it."""
-        known = self._numbers.get(bytes(raw))
-        if known is None:
-            known = self._numbers[bytes(raw)] = f":v{len(self._values)}"
-            self._values.append(b'"%b":%b' % (known.encode(), bytes(raw)))
-        return known
+        return self._values.setdefault(bytes(raw), f":v{len(self._values)}")
 
     def number(self, number: int) -> str:
         """Return the placeholder of a number."""
@@ -166,11 +161,11 @@ class Expression:
         )
         update = " ".join(word + ", ".join(terms) for word, terms in clauses if terms)
         names = {placeholder: name for name, placeholder in self._names.items()}
-        values = self._values
+        values = [b'"%b":%b' % (at.encode(), raw) for raw, at in self._values.items()]
         if self._replaces is not None:
             update = self._replaces.expression()
             names |= self._replaces.names()
-            values = [*values, *(b'"%b":%b' % (at.encode(), raw) for at, raw in self._replaces.values().items())]
+            values += [b'"%b":%b' % (at.encode(), raw) for at, raw in self._replaces.values().items()]
         body = (
             b'{"TableName":%b,"Key":%b,"UpdateExpression":%b,"ConditionExpression":%b,%b'
             b'"ExpressionAttributeValues":{%b},"ReturnValues":"ALL_NEW",'

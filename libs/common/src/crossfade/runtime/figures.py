@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, NamedTuple
 
@@ -67,7 +67,7 @@ class Figures:
         """
         return Counting(self, method, max(1, operations))
 
-    def note(self, method: str, began_s: float, results: Counter[str], *, is_timed: bool) -> None:
+    def note(self, method: str, began_s: float, results: Mapping[str, int], *, is_timed: bool) -> None:
         """Remember a call that ends now.
 
         Args:
@@ -79,7 +79,7 @@ class Figures:
         now_s = self.now_s()
         for result, count in results.items():
             self.totals[method, result] += count
-        self._calls.append(_Ended(now_s, now_s - began_s, results.total(), results[FAILED], is_timed))
+        self._calls.append(_Ended(now_s, now_s - began_s, sum(results.values()), results.get(FAILED, 0), is_timed))
 
     def counts(self) -> dict[str, int]:
         """Return `calls` (operations), `failed` and `p99_us` of the window; no p99 while nothing was timed."""
@@ -106,12 +106,13 @@ class Counting:
 
     def __init__(self, figures: Figures, method: str, operations: int) -> None:
         self._figures, self._method, self._operations = figures, method, operations
-        self._results: Counter[str] = Counter()
+        self._results: dict[str, int] = {}
         self._began_s = figures.now_s()
 
     def refuse(self, error: Exception) -> None:
         """Say that one operation of the batch ended with an error."""
-        self._results[FAILED if is_fault(error) else REFUSED] += 1
+        result = FAILED if is_fault(error) else REFUSED
+        self._results[result] = self._results.get(result, 0) + 1
 
     def __enter__(self) -> Counting:
         return self
@@ -125,10 +126,9 @@ class Counting:
             result = FAILED if is_timed else CANCELLED
         elif isinstance(error, Exception):
             result, is_timed = (FAILED, False) if is_fault(error) else (REFUSED, True)
-        if error is not None:
-            self._results.clear()
-        self._results[result] += self._operations - self._results.total()
-        self._figures.note(self._method, self._began_s, self._results, is_timed=is_timed)
+        results = self._results if error is None else {}
+        results[result] = results.get(result, 0) + self._operations - sum(results.values())
+        self._figures.note(self._method, self._began_s, results, is_timed=is_timed)
 
 
 async def tell(

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from crossfade.core.values.errors import PoisonRecord
-from crossfade.core.values.numbers import normal_number
+from crossfade.core.values.numbers import MAX_DIGITS, normal_number
 
 Image: TypeAlias = dict[str, Raw]
 """An item: attribute name to one raw DynamoDB JSON value."""
@@ -81,7 +81,8 @@ def decimal(value: Raw) -> Decimal:
         text = _decode_number(value).N
     except msgspec.MsgspecError as error:
         raise PoisonRecord(f"expected a value of type N, got {bytes(value)[:80]!r}") from error
-    return Decimal(normal_number(text))
+    # Most are whole, and spelled in digits alone: any spelling of those is the same Decimal.
+    return Decimal(text if text.isdecimal() and len(text) <= MAX_DIGITS else normal_number(text))
 
 
 def string(value: Raw) -> str:

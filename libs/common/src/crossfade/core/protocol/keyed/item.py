@@ -41,6 +41,10 @@ class Role(Enum):
     STANDBY = "S"
 
 
+_ROLES: Final = {spelled % role.value.encode(): role for spelled in (b'{"S":"%b"}', b'{"S": "%b"}') for role in Role}
+"""The usual spellings, so that almost no role has to be decoded."""
+
+
 class Item(NamedTuple):
     """One item of one table.
 
@@ -137,20 +141,20 @@ def parse_item(image: Image, shape: TableShape) -> Item:
     content = [
         (name, bytes(raw))
         for name, raw in image.items()
-        if not name.startswith(PROTOCOL_PREFIX) and name not in key and name != own_ttl
+        if name not in _KNOWN and name not in key and name != own_ttl and not name.startswith(PROTOCOL_PREFIX)
     ]
     content.sort()
-    return Item(
-        version=None if version is None else wire.number(version),
-        role=None if role is None else role_of(role),
-        generation=0 if gen is None else wire.number(gen),
-        recent=frozenset() if recent is None else wire.binary_set(recent),
-        floor=b"" if floor is None else wire.binary(floor),
-        events=b"" if events is None else bytes(events),
-        event_version=0 if emv is None else wire.number(emv),
-        deleted=deleted is not None and wire.boolean(deleted),
-        ttl=ttl,
-        content=tuple(content),
+    return Item(  # in the order of its attributes: every read row passes here, and names would double the cost
+        None if version is None else wire.number(version),
+        None if role is None else role_of(role),
+        0 if gen is None else wire.number(gen),
+        frozenset() if recent is None else wire.binary_set(recent),
+        b"" if floor is None else wire.binary(floor),
+        b"" if events is None else bytes(events),
+        0 if emv is None else wire.number(emv),
+        deleted is not None and wire.boolean(deleted),
+        ttl,
+        tuple(content),
     )
 
 
@@ -160,6 +164,9 @@ def role_of(value: Raw) -> Role:
     Raises:
         PoisonRecord: there is no such role.
     """
+    role = _ROLES.get(bytes(value))
+    if role is not None:
+        return role
     try:
         return Role(wire.string(value))
     except ValueError as error:

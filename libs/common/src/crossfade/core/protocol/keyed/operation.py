@@ -112,7 +112,10 @@ def _told(verb: Verb, amounts: tuple[Amount, ...], values: tuple[bytes, ...]) ->
     if not (amounts or values):
         return 0, ()
     if len(amounts) == 1 and not values:
-        amount = amounts[0] if isinstance(amounts[0], int) else wire.decimal(wire.of_decimal(amounts[0]))
+        amount = amounts[0]
+        if isinstance(amount, int) and abs(amount) < 2**63:
+            return amount, ()
+        amount = wire.decimal(wire.of_decimal(Decimal(amount)))
         if amount == (whole := int(amount)) and abs(whole) < 2**63:
             return whole, ()
     added_to = ((name, number_of(amount)) for name, amount in zip(verb.adds, amounts, strict=True))
@@ -147,7 +150,8 @@ def number_of(amount: Amount) -> bytes:
 
 def magnitude_of(amount: Amount) -> bytes:
     """Return an amount without its sign as a raw DynamoDB number."""
-    return number_of(amount if amount >= 0 else -amount)
+    # A minus sign, as abs(), rounds a Decimal to the 28 digits of its context.
+    return number_of(abs(amount) if isinstance(amount, int) else amount.copy_abs())
 
 
 def counted(name: str, item: Item | None, shape: TableShape) -> Decimal:

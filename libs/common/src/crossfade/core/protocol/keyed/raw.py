@@ -15,9 +15,6 @@ _ACTIVE: Final = Role.ACTIVE
 _USUAL: Final = Raw(b'{"S":"A"}')
 """How almost every active row spells it: compared as it is, nothing is copied."""
 
-_ROLES: Final = {spelled % role.value.encode(): role for spelled in (b'{"S":"%b"}', b'{"S": "%b"}') for role in Role}
-"""The usual spellings, so that almost no role has to be decoded."""
-
 
 def raw_version(image: Image) -> int:
     """Return the version; 0 when there is none.
@@ -46,9 +43,7 @@ def raw_role(image: Image) -> Role | None:
         PoisonRecord: there is no such role.
     """
     raw = image.get(ROLE)
-    if raw is None:
-        return None
-    return _ROLES.get(bytes(raw)) or role_of(raw)
+    return None if raw is None else role_of(raw)
 
 
 def is_raw_active(image: Image, side: Side, *, complete: bool = False) -> bool:
