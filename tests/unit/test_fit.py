@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
+from msgspec.structs import replace
 
 from crossfade.adapters.owner_requests import Standing, render
 from crossfade.core.mapping.rules import Keep, RuleMapping, Table
@@ -184,11 +185,11 @@ def test_a_transfer_is_asked_the_same() -> None:
     shape = CLOSED[N]._replace(index_keys=(IndexKey("tier", "S"),))
     fine = Transfer(KEY, SEED, {"points": wire.of_number(5), "tier": wire.of_string("gold")})
     assert unfit_transfer(fine, shape) == ""
-    assert "'tier'" in unfit_transfer(fine._replace(image=fine.image | {"tier": wire.of_string("")}), shape)
-    large = fine._replace(image=fine.image | {"note": Raw(b'{"S":"%b"}' % (b"x" * MAX_ITEM_BYTES))})
+    assert "'tier'" in unfit_transfer(replace(fine, image=fine.image | {"tier": wire.of_string("")}), shape)
+    large = replace(fine, image=fine.image | {"note": Raw(b'{"S":"%b"}' % (b"x" * MAX_ITEM_BYTES))})
     assert "bytes" in unfit_transfer(large, shape)
     many: dict[str, Raw] = {f"h{n:04}": wire.of_number(n) for n in range(500)}
-    assert unfit_transfer(fine._replace(image=many), OPEN[N], standing=stamped(N, Role.STANDBY, 2)) == ""
+    assert unfit_transfer(replace(fine, image=many), OPEN[N], standing=stamped(N, Role.STANDBY, 2)) == ""
 
 
 def test_the_mapping_declares_index_keys_with_a_type() -> None:
