@@ -26,9 +26,11 @@ from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import (
     EngagementServiceStub,
     add_EngagementServiceServicer_to_server,
 )
+from crossfade.runtime.admission import READ_TIMES
 from crossfade.runtime.grpc import RpcServer
 from engagement_api.servicer import SERVICE
 
+CONTRACT = Path(__file__).parents[2] / "proto/README.md"
 BUF = Path(__file__).parents[2] / ".venv/bin/buf"
 MAX_BYTES = 1 << 16
 
@@ -211,11 +213,46 @@ async def test_the_trace_context_is_read_from_the_calls_metadata(served: Served)
     assert any(trace.encode() in change for table in served.pod.world.tables.values() for change in table.changes)
 
 
-async def test_a_message_above_the_bound_is_refused(served: Served) -> None:
+@pytest.mark.parametrize("times", [1, READ_TIMES - 0.01], ids=["a little", "nearly four times"])
+async def test_a_message_above_the_bound_is_refused_with_its_size_the_limit_and_the_cure(
+    served: Served, times: float
+) -> None:
+    request = pb.EarnPointsRequest(user="x" * int(times * MAX_BYTES))
     async with grpc.aio.insecure_channel(served.address) as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await EngagementServiceStub(channel).EarnPoints(pb.EarnPointsRequest(user="x" * MAX_BYTES))
-        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        call = EngagementServiceStub(channel).EarnPoints(request)
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        status = await rpc_status.aio.from_call(call)
+    why = f"the request has {request.ByteSize()} bytes, {MAX_BYTES} are allowed: send fewer operations in a call"
+    assert status.message == why
+    bad, info = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
+    for each in status.details:
+        each.Unpack(bad)
+        each.Unpack(info)
+    assert (info.reason, info.domain) == ("INVALID_ARGUMENT", "crossfade.engagement.v1")
+    assert [(each.field, each.description) for each in bad.field_violations] == [("", why)]
+    assert served.pod.figures.totals == {("EarnPoints", "refused"): 1}
+
+
+async def test_what_grpcs_core_turns_away_is_as_the_contract_says(served: Served) -> None:
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        call = EngagementServiceStub(channel).EarnPoints(pb.EarnPointsRequest(user="x" * READ_TIMES * MAX_BYTES))
+        assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await rpc_status.aio.from_call(call) is None
+    assert "without details: the message has more than four times the bytes" in CONTRACT.read_text()
+
+
+async def test_a_response_longer_than_the_longest_request_is_sent() -> None:
+    pod = await World().pod()
+    server = RpcServer(max_message_bytes=300)
+    server.add(add_EngagementServiceServicer_to_server, pod.servicer)
+    address = await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = EngagementServiceStub(channel)
+        await stub.EarnPoints(pod.earning(amount=1_000_000))
+        wanted = pb.BatchGetBalancesRequest(wallets=[{"user": "7", "channel": "chan"}] * 20)
+        answer = await stub.BatchGetBalances(wanted)
+        assert wanted.ByteSize() <= 300 < answer.ByteSize()
+    await server.stop(grace_s=0.1)
 
 
 async def test_at_the_end_health_turns_and_running_calls_are_waited_for(served: Served) -> None:

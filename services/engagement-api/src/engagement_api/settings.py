@@ -42,7 +42,7 @@ class Settings(ListeningSettings, MarksSettings):
         le=86_400,
         description="Clients are asked to reconnect after about so long, to spread over new pods. 0: never.",
     )
-    max_message_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 26, description="Longest request or response.")
+    max_message_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 26, description="Longest request.")
     trace_per_million: int = Field(
         0,
         ge=0,

@@ -39,8 +39,13 @@ So many untaken calls are some ten seconds of refusals. `grpc.max_concurrent_str
 hasn't read that setting yet has its calls reset (REFUSED_STREAM, 2,316 of 4,000 in a burst on a fresh connection)."""
 
 
+READ_TIMES: Final = 4
+"""So many times the longest request are read, to be refused here with its size; gRPC's core refuses longer ones
+without details, and leaves no way to add any."""
+
+
 class MalformedRequest(Refusal):
-    """The bytes of a request are no message of the method's type."""
+    """The bytes of a request are no message of the method's type, or too many."""
 
     code = "malformed_request"
     status = grpc.StatusCode.INVALID_ARGUMENT
@@ -95,14 +100,16 @@ class Admission:
     Health and reflection don't pass here: an overloaded server still says that it lives.
     """
 
-    def __init__(self, server: grpc.aio.Server, most: int) -> None:
+    def __init__(self, server: grpc.aio.Server, most: int, longest_bytes: int) -> None:
         """Stand before `server`.
 
         Args:
             server: gets the methods.
             most: calls that may run at a time.
+            longest_bytes: of a request.
         """
         self._server = server
+        self._longest_bytes = longest_bytes
         self._most = most
         self._running = 0
         self._closed = False
@@ -141,13 +148,16 @@ class Admission:
 
         return grpc.unary_unary_rpc_method_handler(
             admitted,
-            request_deserializer=_reader(handler.request_deserializer),
+            request_deserializer=_reader(handler.request_deserializer, self._longest_bytes),
             response_serializer=handler.response_serializer,
         )
 
 
-def _reader(parse: Callable[[bytes], Message]) -> Callable[[bytes], Message | Unfit]:
+def _reader(parse: Callable[[bytes], Message], longest_bytes: int) -> Callable[[bytes], Message | Unfit]:
     def read(raw: bytes) -> Message | Unfit:
+        if len(raw) > longest_bytes:
+            too_long = f"the request has {len(raw)} bytes, {longest_bytes} are allowed: send fewer operations in a call"
+            return Unfit(MalformedRequest(too_long))
         try:
             return parse(raw)
         except DecodeError as error:

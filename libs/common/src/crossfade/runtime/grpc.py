@@ -18,7 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from crossfade.core.values import errors
 from crossfade.runtime import telemetry
-from crossfade.runtime.admission import UNTAKEN, Admission, Unfit
+from crossfade.runtime.admission import READ_TIMES, UNTAKEN, Admission, Unfit
 from crossfade.runtime.reflection import enable_reflection
 from crossfade.runtime.statuses import Refusal, status_of
 from crossfade.runtime.telemetry.contract import RPC_DURATION, RPC_METHOD, RPC_STATUS, RPC_SYSTEM, SERVER_FAULTS
@@ -210,7 +210,7 @@ class RpcServer:
         Args:
             host: address to listen on.
             port: 0 for any free one.
-            max_message_bytes: of one request or response.
+            max_message_bytes: of one request. A response has no bound: what was applied is answered.
             max_concurrent_calls: more are refused with RESOURCE_EXHAUSTED and a retry-after.
             connection_age_s: after which clients are asked to reconnect, so that they spread over new pods; gRPC
                 varies it by a tenth; 0 for never.
@@ -219,15 +219,14 @@ class RpcServer:
         """
         options: list[tuple[str, int]] = [
             *UNTAKEN,
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", READ_TIMES * max_message_bytes),
             ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a second server
         ]
         if connection_age_s:
             options.append(("grpc.max_connection_age_ms", int(connection_age_s * 1000)))
             options.append(("grpc.max_connection_age_grace_ms", int(connection_grace_s * 1000)))
         self.server: grpc.aio.Server = grpc.aio.server(options=options)
-        self._admission = Admission(self.server, max_concurrent_calls)
+        self._admission = Admission(self.server, max_concurrent_calls, max_message_bytes)
         self._address = f"[{host}]" if ":" in host else host
         self._port = port
         self._tls = tls

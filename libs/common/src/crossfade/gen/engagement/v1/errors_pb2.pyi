@@ -29,7 +29,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Never sent."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
     """INVALID_ARGUMENT with google.rpc.BadRequest, which names the field; no field when the request can't be parsed at
-    all. Nothing was applied.
+    all, or is too long. Nothing was applied.
     """
     ERROR_REASON_INSUFFICIENT_POINTS: _ErrorReason.ValueType  # 2
     """FAILED_PRECONDITION with InsufficientPoints. Nothing was applied."""
@@ -71,7 +71,7 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
 """INVALID_ARGUMENT with google.rpc.BadRequest, which names the field; no field when the request can't be parsed at
-all. Nothing was applied.
+all, or is too long. Nothing was applied.
 """
 ERROR_REASON_INSUFFICIENT_POINTS: ErrorReason.ValueType  # 2
 """FAILED_PRECONDITION with InsufficientPoints. Nothing was applied."""
