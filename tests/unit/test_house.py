@@ -40,7 +40,7 @@ HOMES = {
     "what is stamped": (r"[<>=]=? FIRST_STAMPED\b|FIRST_STAMPED [<>]", {"core/protocol/keyed/versions.py"}),
     "the role, undecoded": (
         r"wire\.string\(role\)|string\(row\[ROLE|[!=]= Role\.\w+\.value|\b_ROLES: ",
-        {"core/protocol/keyed/raw.py"},
+        {"core/protocol/keyed/item.py"},
     ),
     "doubling back-off": (r"2(\.0)? ?\*\* ?\(?(min\()?\(?(failures|attempt)", {"core/values/backoff.py"}),
     "percentiles": (r"share \* \(|0?\.99 \*|\* 99|99 //", {"core/values/percentile.py"}),
