@@ -6,7 +6,6 @@ A change's version is its commit time on the owner's table, in µs, times 1,000;
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -66,8 +65,9 @@ class OwnerMap:
     def owner(self) -> Side:
         return self._flips[-1][1]
 
-    def at(self, committed_us: int) -> Side:
-        return self._flips[bisect.bisect_right(self._flips, committed_us, key=lambda flip: flip[0]) - 1][1]
+    def is_late(self, committed_us: int) -> bool:
+        """Of an interval that a flip ended: what such a record brings was there before, and is never written."""
+        return committed_us < self._flips[-1][0]
 
     def flip(self, from_us: int) -> None:
         self._flips.append((from_us, self.owner.other))
@@ -133,25 +133,27 @@ class PlainReader:
     def __init__(self, map_: OwnerMap, shape: TableShape) -> None:
         self._map, self._shape = map_, shape
 
-    def _owned(self, record: ChangeRecord) -> bool:
-        return self._map.at(record.committed_us) is self._shape.side
+    @property
+    def _owns(self) -> bool:
+        return self._map.owner is self._shape.side
 
     def told(self, record: ChangeRecord, new: Image, *, watched: bool) -> Told:
-        if self._owned(record):
+        if self._map.is_late(record.committed_us):
+            return Skip.ECHO
+        if self._owns:
             return Condition(record.committed_us * 1000, 0)
         if MV in new and wire.number(new[MV]) > record.old_version():
             return Skip.ECHO
         return StrayStandby(record.key, self.row(new), record.committed_us, watched)
 
     def place(self, record: ChangeRecord, new: Image) -> Place:
-        owned = self._owned(record)
-        return Place(owned, record.committed_us * 1000 if owned else self.row(new).version or 0)
+        return Place(self._owns, record.committed_us * 1000 if self._owns else self.row(new).version or 0)
 
     def removed(self, record: ChangeRecord, *, watched: bool) -> Removed:
         old = self.row(record.old or {})
-        if old.deleted:
+        if old.deleted or self._map.is_late(record.committed_us):
             return Skip.TOMBSTONE_REMOVED
-        if self._owned(record):
+        if self._owns:
             return OwnerRemoval(Condition(record.committed_us * 1000, 0), {DELETED: wire.of_boolean(True)}, False)
         return RemovedStandby(record.key, old, record.committed_us, watched)
 
