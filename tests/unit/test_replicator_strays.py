@@ -79,6 +79,34 @@ async def test_before_the_moment_writers_are_outside_by_nature_and_nobody_is_tol
     assert await bench.letters.settled() == []
 
 
+async def test_a_stray_after_the_moment_that_is_read_before_its_journal_entry_is_carried_and_not_named() -> None:
+    """Nothing is lost: the copy has what was written. The writer's next write, or a duplicate, is named (ADR 0016)."""
+    bench = Bench(strays_since_us=0)  # no entry yet: the moment was measured, and the journal says it a moment later
+    bench.legacy.put(legacy(balance=5))
+    moment_us = COMMITTED_US + 1
+    bench.legacy.put(legacy(balance=9))
+    counts = await bench.forward(bench.legacy.changes)
+    stray = bench.legacy.changes[-1]
+    assert bench.tallies[FORWARD].foreign_last_us == 0
+    assert "foreign" not in counts
+    assert await bench.letters.settled() == []
+    standby = bench.new.item(KEY)
+    assert standby is not None
+    assert dict(standby.content)["points"] == b'{"N":"9"}', "it came along with all that was written before"
+    bench.strays_since_us = moment_us  # the journal's entry is read
+    bench.legacy.put(legacy(balance=11))
+    await bench.forward(bench.legacy.changes[2:])
+    [letter] = await bench.letters.settled()
+    assert letter.payload == bench.legacy.changes[2]
+    await bench.forward(bench.legacy.changes[3:])
+    standby = bench.new.item(KEY)
+    assert standby is not None
+    assert dict(standby.content)["points"] == b'{"N":"11"}'
+    before = bench.tallies[FORWARD].counts["foreign"]
+    await bench.forward([stray])
+    assert bench.tallies[FORWARD].counts["foreign"] == before + 1, "judged by its own commit time"
+
+
 async def test_an_old_duplicate_of_a_record_from_before_the_moment_is_no_stray() -> None:
     bench = Bench()
     bench.legacy.put(legacy(balance=5))
