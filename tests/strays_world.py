@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shlex
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from crossfade.adapters.flagd import FlagFile
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import CrossfadeError
 from crossfade_demo.book import Book, Wallet, total
 from crossfade_demo.checks import key_of
-from crossfade_demo.loopback import ask
-from crossfade_demo.pace import Pace, Prober
-from crossfade_demo.processes import python_module, run_tool
+from crossfade_demo.pace import Pace
+from crossfade_demo.processes import python_module
 from crossfade_demo.seed import TTL, wallet_rows
 from crossfade_demo.services import BUCKET, OPERATOR, Fleet, controller_settings, make_fleet, shared_settings
 from crossfade_demo.store import LEGACY, NEW, Row, Store
 from crossfade_demo.story import free_port
 from crossfade_demo.traffic import Traffic
-from localaws import Stack
-
-PATIENCE_S: Final = 120.0
-"""How long anything may take on an idle machine; it grows with the machine's pace, and tells only that it failed."""
+from migration_world import Migration, Ran, stage
 
 WALLETS: Final = 160
 BALANCE: Final = {LEGACY: "balance", NEW: "points"}
-
-
-class Ran(NamedTuple):
-    """What a command line tool did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> Any:
-        """Its answer in JSON."""
-        return json.loads(self.out)
 
 
 class PlainWriter:
@@ -104,7 +86,7 @@ class PlainWriter:
                 await asyncio.wait_for(self._stop.wait(), self._pause_s)
 
 
-class World:
+class World(Migration):
     """The migration, its clients and its operator's tools.
 
     Attributes:
@@ -114,7 +96,8 @@ class World:
     """
 
     def __init__(self, store: Store, fleet: Fleet, settings: dict[str, str], ports: dict[str, int], pace: Pace) -> None:
-        self.store, self._fleet, self._settings, self._ports, self._pace = store, fleet, settings, ports, pace
+        super().__init__(pace, lambda: f"127.0.0.1:{ports['controller']}")
+        self.store, self._fleet, self._settings, self._ports = store, fleet, settings, ports
         self.wallets: list[Wallet] = []
         self._seeded: dict[Wallet, int] = {}
         self.traffic: Traffic
@@ -147,10 +130,7 @@ class World:
         settings = self._settings | own | {"AWS_ACCESS_KEY_ID": OPERATOR}
         if tool == "replicator":
             settings.pop("CROSSFADE_FLAG_FILE", None)
-        return await self._tool(python_module(module, *arguments), settings)
-
-    async def _tool(self, command: list[str], settings: dict[str, str]) -> Ran:
-        return Ran(*await run_tool(command, settings, self._pace.deadline(PATIENCE_S)))
+        return await self.tool(python_module(module, *arguments), settings)
 
     @property
     def verifier(self) -> str:
@@ -161,26 +141,8 @@ class World:
         """Run a line of a runbook."""
         tool, *arguments = shlex.split(line)
         if tool == "curl":
-            return await self._tool([tool, "--fail-with-body", *arguments], {})
+            return await self.tool([tool, "--fail-with-body", *arguments], {})
         return await self.run(tool, *arguments)
-
-    async def status(self) -> dict[str, Any]:
-        """Return the controller's own page; empty while it doesn't answer."""
-        return await ask(f"http://127.0.0.1:{self._ports['controller']}/status") or {}
-
-    async def until(self, what: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Wait until the status is as wanted, and return it."""
-        deadline, status = self._pace.deadline(PATIENCE_S), dict[str, Any]()
-        while not deadline.over:
-            status = await self.status()
-            if status and holds(status):
-                return status
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"never {what}; the last status: {json.dumps(status)[:3000]}")
-
-    async def phase(self, name: str) -> dict[str, Any]:
-        """Wait for a phase."""
-        return await self.until(f"in {name}", lambda status: status.get("phase") == name)
 
     async def pause_traffic(self) -> None:
         """Stop the clients of the API; all that they asked for is answered."""
@@ -222,15 +184,7 @@ async def world(folder: Path, *, moves_per_s: int = 800) -> AsyncIterator[World]
     logs = folder / "logs"
     logs.mkdir(parents=True)
     async with AsyncExitStack() as cleanup:
-        pace = Pace()
-        prober = Prober(pace, folder)
-        await prober.start()
-        cleanup.push_async_callback(prober.finish)
-        stack = Stack()
-        endpoints = await asyncio.to_thread(stack.start)
-        cleanup.push_async_callback(asyncio.to_thread, stack.stop)
-        store = Store(endpoints)
-        cleanup.push_async_callback(store.close)
+        endpoints, store, pace = await cleanup.enter_async_context(stage(folder))
         await store.create_legacy(TTL)
         await store.create_bucket(BUCKET)
         flag_file = folder / "flags.json"

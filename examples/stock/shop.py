@@ -1,9 +1,9 @@
-"""A shop: a writer with a book. Killed and started again, it asks once more for what it had no answer to.
+"""A shop: a pod that changes stock, with a book. Started again after a kill, it asks again for what had no answer.
 
-    python shop.py ENDPOINT FLAGS BOOK
+    python -m stock.shop SHOP
 
-ENDPOINT is DynamoDB's, FLAGS a file with the flag document, BOOK a file of JSON lines: what is about to be asked, and
-what came of it. It runs until SIGTERM.
+SHOP is the name of its rows, SHOP#<name>, and of its book, <name>.jsonl: lines of JSON, what is about to be asked and
+what came of it. It runs until SIGTERM. `Pod` is what a service of any keyed domain is made of.
 """
 
 from __future__ import annotations
@@ -12,30 +12,109 @@ import asyncio
 import json
 import os
 import random
-import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import Field
+
+from crossfade.adapters.control.heartbeats import DynamoHeartbeats
+from crossfade.adapters.control.reports import DynamoReports
+from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.flags import FlagdFile
 from crossfade.adapters.tables import DynamoTable
-from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.ownership.decisions import Outcome
-from crossfade.core.ownership.ramp import FlagDocument, aim, document_of_flag
-from crossfade.core.values.errors import CrossfadeError
+from crossfade.adapters.wire import Wire
+from crossfade.core.migration.control import control_tables
+from crossfade.core.ownership.decisions import Done, Outcome
+from crossfade.core.ownership.ramp import aim
+from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.keyed.versions import seeded
+from crossfade.core.values.errors import ConfigError, CrossfadeError
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
+from crossfade.runtime import lifecycle
+from crossfade.runtime.aws import wire_config
+from crossfade.runtime.epochs import Epochs
+from crossfade.runtime.figures import Figures, tell
+from crossfade.runtime.logging import configure
 from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.pulse import Pulse
+from crossfade.runtime.settings import ServiceSettings, load_checked
 from stock import MAPPING, stock_operation
 
 WORKERS: Final = 4
+REST_S: Final = 0.05
+"""Between two operations of a worker."""
 AMOUNTS: Final = ("1", "0.25", "3.5", "100000000000000000000", "0.000000000001")
-"""No integer, and none of 64 bits."""
-ROWS: Final = [key_of_strings(f"ART#{number}", "SHOP#north") for number in range(48)]
-"""The rows of the shops; some are in the table from the beginning."""
+"""Some are no integer, one is beyond 64 bits."""
+
+
+def rows_of(shop: str) -> list[Key]:
+    """Return the keys of a shop; half of them are in the table from the beginning."""
+    return [key_of_strings(f"ART#{number}", f"SHOP#{shop}") for number in range(24)]
+
+
+class Settings(ServiceSettings):
+    """What a shop is told beside what every process of a migration is."""
+
+    lease_s: float = Field(15.0, gt=0, description="How long the shop's heartbeat counts.")
+    operation_s: float = Field(5.0, gt=0, description="Longest time of one operation; at most half of the lease.")
+
+
+class Pod:
+    """The parts of a process that writes a keyed domain: what it may do follows the flags and its own heartbeat."""
+
+    def __init__(self, settings: Settings, flags: FlagdFile, stack: AsyncExitStack) -> None:
+        """Put it together on flags that have been read; `stack` closes what it opens."""
+        wire = Wire("dynamodb", wire_config(settings))
+        control = Wire("dynamodb", wire_config(settings, max_connections=2))  # a heartbeat must not queue behind calls
+        for each in (wire, control):
+            stack.push_async_callback(each.close)
+        legacy, new = (DynamoTable(DynamoDB(wire), MAPPING, side) for side in Side)
+        tables = control_tables(MAPPING.name)
+        self._settings = settings
+        self._ownership = Ownership(legacy, new, MAPPING)
+        self._epochs = Epochs(flags)
+        self._figures = Figures()
+        self._reports = DynamoReports(control_db(control), tables.reports)
+        self._pulse = Pulse(
+            DynamoHeartbeats(control_db(control), tables.heartbeats),
+            self._epochs,
+            pod=settings.pod,
+            lease_s=settings.lease_s,
+            longest_operation_s=settings.operation_s,
+        )
+
+    async def operate(self, op: Operation) -> Done:
+        """Do an operation once, however often it is asked for, on the table that owns its row.
+
+        Raises:
+            CrossfadeError: ask again with the same id where it is `retryable`.
+        """
+        self._pulse.check()
+        epoch = self._epochs.begin()
+        try:
+            with self._figures.counting(op.verb.name):
+                document, ends = epoch.document, asyncio.get_running_loop().time() + self._settings.operation_s
+                return await self._ownership.operate(
+                    op, aim(document, op.key), complete=document.complete, deadline=ends
+                )
+        finally:
+            self._epochs.end(epoch)
+
+    async def run(self, stack: AsyncExitStack) -> None:
+        """Follow the flags, beat and report until `stack` is closed; then withdraw the heartbeat."""
+        await self._pulse.beat()
+        stack.push_async_callback(self._pulse.leave)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        telling = tell(1.0, self._figures, self._reports, self._settings.pod)
+        for each in (self._epochs.watch(0.1), self._pulse.run(), telling):
+            stack.callback(group.create_task(each).cancel)
 
 
 def stock_of(book: Path) -> tuple[dict[Key, dict[str, Decimal] | None], list[dict[str, Any]]]:
@@ -71,26 +150,24 @@ def _count(rows: dict[Key, dict[str, Decimal] | None], verb: str, key: Key, amou
 class Shop:
     """Asks, and keeps the book."""
 
-    def __init__(self, ownership: Ownership, flags: Path, book: Path) -> None:
-        """Take what it writes through, where the flag document is, and its book."""
-        self._ownership, self._flags = ownership, flags
+    def __init__(self, pod: Pod, name: str, stop: asyncio.Event) -> None:
+        """Take what it writes through, its name, and what ends it."""
+        book = Path(f"{name}.jsonl")
+        self._pod, self._rows, self._stop = pod, rows_of(name), stop
         self._open = stock_of(book)[1]
         self._book = book.open("a", buffering=1)  # a line is out before the next step
-        self.stopping = False
-
-    def _document(self) -> FlagDocument:
-        return document_of_flag(json.loads(self._flags.read_text()))
 
     async def work(self, number: int) -> None:
         """Ask for one thing after the other, of the rows that only this worker asks for; first what is open."""
-        own = ROWS[number::WORKERS]
+        own = self._rows[number::WORKERS]
         for ask in [each for each in self._open if each["key"].encode() in own]:
             await self._answered(ask)
         for ask in self._asks(own):
-            if self.stopping:
+            if self._stop.is_set():
                 return
             self._book.write(json.dumps(ask) + "\n")
             await self._answered(ask)
+            await asyncio.sleep(REST_S)
 
     def _asks(self, own: list[Key]) -> Iterator[dict[str, Any]]:
         while True:
@@ -105,33 +182,43 @@ class Shop:
 
     async def _answered(self, ask: dict[str, Any]) -> None:
         """Ask until there is an answer: the same id makes it safe."""
-        key = ask["key"].encode()
-        op = stock_operation(
-            ask["verb"], key, bytes.fromhex(ask["id"]), Decimal(ask["amount"]), (time.time_ns() // 1000) << 10
-        )
+        key, seed = ask["key"].encode(), seeded(time.time_ns() // 1000)
+        op = stock_operation(ask["verb"], key, bytes.fromhex(ask["id"]), Decimal(ask["amount"]), seed)
         while True:
             try:
-                done = await self._ownership.operate(op, aim(self._document(), key))
+                done = await self._pod.operate(op)
             except CrossfadeError as error:
                 if not error.retryable:
                     raise
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(REST_S)
                 continue
             if done.outcome not in (Outcome.FULL, Outcome.BUSY):
                 self._book.write(json.dumps({"id": ask["id"], "ended": done.outcome.value}) + "\n")
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(REST_S)
 
 
-async def main(endpoint: str, flags: Path, book: Path) -> None:
-    """Open the shop."""
-    who = StaticCredentials(Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]))
-    async with Wire("dynamodb", WireConfig(os.environ["AWS_DEFAULT_REGION"], endpoint), who) as client:
-        legacy, new = (DynamoTable(DynamoDB(client), MAPPING, side) for side in Side)
-        shop = Shop(Ownership(legacy, new, MAPPING), flags, book)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: setattr(shop, "stopping", True))
+async def serve(settings: Settings, name: str, stop: asyncio.Event) -> None:
+    """Keep the shop open until `stop` is set."""
+    async with AsyncExitStack() as stack:
+        if settings.flag_file is None:
+            raise ConfigError("CROSSFADE_FLAG_FILE: not set")
+        flags = FlagdFile(settings.flag_file)
+        stack.push_async_callback(flags.close)
+        await flags.start()
+        pod = Pod(settings, flags, stack)
+        await pod.run(stack)
+        lifecycle.ready("", pod=settings.pod)
+        shop = Shop(pod, name, stop)
         await asyncio.gather(*(shop.work(number) for number in range(WORKERS)))
 
 
+def main(name: str) -> int:
+    """Open a shop; return its exit code."""
+    settings = load_checked(Settings)
+    configure("stock-shop", settings.log_level)
+    return lifecycle.run("stock-shop", lambda stop: serve(settings, name, stop), health=settings.health_address)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+    sys.exit(main(sys.argv[1]))

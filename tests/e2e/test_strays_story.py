@@ -19,7 +19,8 @@ import pytest_asyncio
 
 from crossfade_demo.book import Wallet
 from crossfade_demo.store import LEGACY, NEW
-from strays_world import BALANCE, Ran, World, world
+from migration_world import Ran
+from strays_world import BALANCE, World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 
