@@ -21,12 +21,12 @@ import msgspec
 from pydantic.fields import FieldInfo
 from scripts import telemetry_docs
 
-import controller.state
 import crossfade
 import crossfade.contracts
 from controller.settings import ControllerSettings
 from crossfade.contracts.document import VERSION, Document
 from crossfade.contracts.status import Status
+from crossfade.core.migration import state as journal_state
 from crossfade.core.ownership.ramp import FLAG_VERSION, FlagDocument
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.runtime.settings import PREFIX, ListeningSettings, ServiceSettings
@@ -101,7 +101,7 @@ ERROR_COLUMNS: Final = (
 
 JOURNAL_HEAD: Final = f"""# Journal entries
 
-{MADE} Its source is the docstring of `controller.state`, which folds the
+{MADE} Its source is the docstring of `crossfade.core.migration.state`, which folds the
 entries into a state.
 
 The journal is the only memory of a migration. It is append-only, each number is taken once, and the state of the
@@ -226,9 +226,9 @@ def _error(error: type[CrossfadeError]) -> str:
 
 def journal_page() -> str:
     """Return the page on the journal's entries."""
-    table = re.search(r"^\| kind.*?(?=\n\n|\Z)", inspect.getdoc(controller.state) or "", re.MULTILINE | re.DOTALL)
+    table = re.search(r"^\| kind.*?(?=\n\n|\Z)", inspect.getdoc(journal_state) or "", re.MULTILINE | re.DOTALL)
     if table is None:
-        raise SystemExit("the docstring of controller.state has no table of kinds any more")
+        raise SystemExit("the docstring of crossfade.core.migration.state has no table of kinds any more")
     return "\n".join([JOURNAL_HEAD, table.group()]) + "\n"
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from controller.answering import Console
-from controller.asking import left_by_abort
 from controller.door import Door
 from controller.knocking import Knocker
 from controller.settings import ControllerSettings
-from controller.state import Migration, fold
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
+from crossfade.core.migration.keyed import KEYED_PHASES
+from crossfade.core.migration.state import Migration, fold
 from crossfade.runtime import http
 from crossfade.runtime.http_client import Answered
 from engagement_migration import MAPPING
@@ -32,7 +32,7 @@ def door_of(
     """The controller's door, over HTTP's own, without a port."""
 
     def driving() -> Migration | None:
-        return fold(Migration(), store.journal) if drives else None
+        return fold(Migration(KEYED_PHASES), store.journal) if drives else None
 
     told = ControllerSettings(**settings)
     door = Door(told, "engagement", MemoryJournal(store, who="pod", now_us=now_us), driving, now_us)
@@ -64,8 +64,8 @@ def console_of(store: ControlStore, *, as_json: bool = True, door: http.Door | N
     return Console(
         MemoryJournal(store, who="ann"),
         MemoryStatusBoard(store),
-        "engagement",
+        settings.setup(MAPPING),
+        KEYED_PHASES,
         as_json,
         knocker_of(store, door or door_of(store)),
-        lambda state: left_by_abort(MAPPING, settings.streams, state),
     )

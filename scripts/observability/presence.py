@@ -20,7 +20,8 @@ from typing import Final
 from scripts.observability.alerting import PREFIX
 from scripts.observability.promql import MIGRATION, SERVICE, WATCHED, one_of
 
-from crossfade.core.migration.phases import REPLICATING, Phase
+from crossfade.core.migration.keyed import KEYED_PHASES
+from crossfade.core.migration.phases import Phase
 from crossfade.runtime.telemetry import contract as c
 from crossfade.runtime.telemetry.schema import Attribute, Service
 
@@ -54,16 +55,16 @@ CONSUMERS_OF: Final[Mapping[Service, tuple[str, ...]]] = {
 _WORK: Final[Mapping[Service, frozenset[Phase]]] = {
     Service.API: frozenset(Phase),
     Service.CONTROLLER: frozenset(Phase) - {Phase.ABORTED},
-    Service.FORWARD: REPLICATING | {Phase.CATCHING_UP},
-    Service.REVERSE: REPLICATING,
-    Service.FEED: REPLICATING | {Phase.COMPLETE},
-    Service.VERIFIER: REPLICATING,
+    Service.FORWARD: KEYED_PHASES.replicating | {Phase.CATCHING_UP},
+    Service.REVERSE: KEYED_PHASES.replicating,
+    Service.FEED: KEYED_PHASES.replicating | {Phase.COMPLETE},
+    Service.VERIFIER: KEYED_PHASES.replicating,
 }
 
 READS_IN: Final[Mapping[str, frozenset[Phase]]] = {
     "forward": _WORK[Service.FORWARD],
     "reverse": _WORK[Service.REVERSE],
-    "feed-legacy": REPLICATING,
+    "feed-legacy": KEYED_PHASES.replicating,
     "feed-new": _WORK[Service.FEED],
 }
 """By consumer group, the phases in which it must read every shard."""

@@ -273,7 +273,7 @@ ON_BEHALF: Final = {
 Amazon DynamoDB", "Requesting a table export in DynamoDB", "Requesting a table import in DynamoDB"."""
 
 PREPARED: Final = {
-    "kinesis:CreateStream": ("streams", "services/controller/src/controller/starting.py", "if stream is None:"),
+    "kinesis:CreateStream": ("streams", "services/controller/src/controller/deeds.py", "if stream is None:"),
     "kinesis:IncreaseStreamRetentionPeriod": ("streams", f"{ADAPTERS}/admin.py", "facts.retention_h < hours"),
 }
 """Calls of the demo that Terraform makes needless, since the code looks first: granted by `controller_creates` only."""

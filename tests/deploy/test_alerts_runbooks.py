@@ -16,7 +16,7 @@ import yaml
 
 from controller.cli import parser as crossfade_parser
 from controller.settings import ControllerSettings
-from crossfade.core.migration.gates import CATCHING_UP_GATES, DRAINED_GATES, HALTING_GATES, RAMPING_GATES
+from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.parity.classes import FINAL, Difference
 from engagement_api import settings as api_settings
 from replicator import settings as replicator_settings
@@ -168,8 +168,7 @@ def test_settings_that_are_named_exist() -> None:
 
 def test_the_runbook_of_gates_names_every_gate() -> None:
     text = (DEPLOY / "runbooks" / "gate-shut.md").read_text()
-    halting = [gate for gates in HALTING_GATES.values() for gate in gates]
-    gates = {gate.__name__ for gate in (*CATCHING_UP_GATES, *RAMPING_GATES, *halting, *DRAINED_GATES)}
+    gates = {gate.__name__ for gate in KEYED_PHASES.all_gates()}
     assert {each for each in gates if f"`{each}`" not in text} == set()
 
 

@@ -16,9 +16,9 @@ import boto3
 import pytest
 from test_controller_process import crossfade, environment, published, seed, start_controller
 
-from controller.state import document_json
 from crossfade.adapters.control.rows import entry_row
 from crossfade.contracts.journal import Entry
+from crossfade.core.migration.acts import document_json
 from crossfade.core.migration.control import control_tables
 from crossfade.core.ownership.ramp import FULL_SHARE, FlagDocument
 from localaws import Stack

@@ -11,9 +11,9 @@ import pytest
 from scripts import reference
 
 from controller.settings import ControllerSettings
-from controller.state import KINDS
 from crossfade.contracts.document import Document
 from crossfade.contracts.status import Status
+from crossfade.core.migration.state import KINDS
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.runtime.settings import PREFIX
 from crossfade.runtime.statuses import STATUSES

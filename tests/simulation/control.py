@@ -22,6 +22,7 @@ from crossfade.adapters.memory.control import (
     MemoryReports,
     MemoryStatusBoard,
 )
+from crossfade.core.migration.acts import failed
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.machine import OwnershipRules
@@ -163,7 +164,7 @@ class Controller:
                 except LeaseLost:
                     raise
                 except CrossfadeError as error:
-                    driver.waiting_for = f"{error.code}: {error}"
+                    driver.wait = failed(error)
                 if ctx.state.phase is not phase:
                     phase = ctx.state.phase
                     self._ground.story.tell(self._process.name, f"phase {phase.value}")

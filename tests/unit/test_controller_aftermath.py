@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from controller.aftermath import Aftermath, read_aftermath
+from controller.aftermath import read_aftermath
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.migration.deeds import Aftermath
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import key_of_strings

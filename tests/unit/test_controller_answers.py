@@ -23,14 +23,10 @@ from crossfade.adapters.memory.control import ControlStore, MemoryStatusBoard
 from crossfade.contracts.status import Status, schema
 from crossfade.core.migration.cures import CURES
 from crossfade.core.migration.gates import (
-    CATCHING_UP_GATES,
-    DRAINED_GATES,
-    HALTING_GATES,
-    RAMPING_GATES,
-    STARTING_GATES,
     GateResult,
     waiting_for,
 )
+from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.values.errors import ConfigError, StateMissing, StoreUnavailable
 
@@ -61,7 +57,7 @@ async def test_the_status_fits_its_one_schema_in_each_phase(capsys: pytest.Captu
         for _ in range(400):
             await town.live()
             await driver.tick()
-            told = status_of(ctx, driver.waiting_for)
+            told = status_of(ctx, driver.wait)
             msgspec.convert(json.loads(msgspec.json.encode(told)), Status)
             if ctx.state.phase not in seen:
                 seen.add(ctx.state.phase)
@@ -97,7 +93,7 @@ def test_the_schema_is_printed_for_whoever_reads_the_status(capsys: pytest.Captu
 async def test_a_status_tells_how_old_the_controllers_word_is(capsys: pytest.CaptureFixture[str]) -> None:
     town = Town()
     ctx, driver = await town.start()
-    told = {**status_of(ctx, driver.waiting_for), "driver": "pod-7"}
+    told = {**status_of(ctx, driver.wait), "driver": "pod-7"}
     for age_s, says in ((4.0, r"reported 4\.\d s ago by pod-7"), (4_000.0, r"is OLD, pod-7 told it 4,00\d s ago")):
         await MemoryStatusBoard(town.store).put({**told, "at_us": int((time.time() - age_s) * 1e6)})
         assert await status(console_of(town.store), patience_s=0.0) == DONE
@@ -223,8 +219,7 @@ async def test_ctrl_c_on_a_wait_says_that_the_command_goes_on(capsys: pytest.Cap
 
 
 def test_every_gate_and_every_check_of_the_plan_has_a_cure_and_its_runbook_is_there() -> None:
-    gates = {*STARTING_GATES, *CATCHING_UP_GATES, *RAMPING_GATES, *DRAINED_GATES}
-    gates |= {gate for each in HALTING_GATES.values() for gate in each}
+    gates = KEYED_PHASES.all_gates()
     assert {gate.__name__ for gate in gates} <= CURES.keys()
     for cure in CURES.values():
         for name in re.findall(r"runbook ([a-z-]+)", cure):
@@ -254,5 +249,5 @@ async def test_the_status_shows_the_cure_below_a_shut_gate() -> None:
     ctx, driver = await town.start()
     await town.live()
     await driver.tick()
-    text = status_text(status_of(ctx, driver.waiting_for))
+    text = status_text(status_of(ctx, driver.wait))
     assert f"SHUT clean_pass: the verifier doesn't answer: connection refused\n         {CURES['clean_pass']}" in text

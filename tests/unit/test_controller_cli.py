@@ -24,7 +24,7 @@ from crossfade.core.values.errors import StoreUnavailable
 async def dual_write_town() -> Town:
     town = Town()
     ctx, driver = await settled(town, "start", exclude=[])
-    await MemoryStatusBoard(town.store).put(status_of(ctx, driver.waiting_for))
+    await MemoryStatusBoard(town.store).put(status_of(ctx, driver.wait))
     return town
 
 
@@ -83,7 +83,7 @@ async def test_status_is_json_with_64_bit_numbers_as_text(capsys: pytest.Capture
     await town.journal().append("generation", {"counter": 2**60, "for": "a test"})
     ctx, driver = await town.start()
     await driver.tick()
-    await MemoryStatusBoard(town.store).put(status_of(ctx, driver.waiting_for))
+    await MemoryStatusBoard(town.store).put(status_of(ctx, driver.wait))
     assert await status(console_of(town.store)) == DONE
     told = answer(capsys)
     assert told["generation_counter"] == str(2**60)
@@ -127,12 +127,12 @@ async def test_a_clock_that_is_off_is_said_in_the_status(capsys: pytest.CaptureF
     ctx, driver = await town.start()
     await town.live()
     await driver.tick()
-    told = status_of(ctx, driver.waiting_for)
+    told = status_of(ctx, driver.wait)
     assert "CLOCK: clock_skew: the clock of" in status_text(told)
     town.ahead_s = 0.0
     await town.live()
     await driver.tick()
-    assert "CLOCK" not in status_text(status_of(ctx, driver.waiting_for))
+    assert "CLOCK" not in status_text(status_of(ctx, driver.wait))
 
 
 async def test_status_is_the_journals_when_the_controllers_is_behind(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,14 +155,14 @@ async def test_status_spells_a_running_command_as_it_was_typed() -> None:
     await town.journal().append("intent", {"verb": "ramp", "arguments": {"share": 1234}})
     ctx, driver = await town.start()
     await driver.tick()
-    told = status_of(ctx, driver.waiting_for)
+    told = status_of(ctx, driver.wait)
     assert "asked for: ramp 12.34 by " in status_text({**told, "last_outcome": None})
 
 
 async def test_a_halt_says_how_it_ends_and_what_goes_through_meanwhile() -> None:
     town = await dual_write_town()
-    ctx, _ = await town.start()
-    text = status_text({**status_of(ctx, ""), "halted": "2 diverged"})
+    ctx, driver = await town.start()
+    text = status_text({**status_of(ctx, driver.wait), "halted": "2 diverged"})
     assert "HALTED: 2 diverged\n" in text
     assert "clears automatically" in text
     assert "a lower share and a rollback are carried out anyway" in text
@@ -174,7 +174,7 @@ async def halted_town() -> Town:
     await settled(town, "ramp", share=5_000)
     town.parity = town.parity._replace(drift={"diverged": 2})
     ctx, driver = await run(town, lambda: bool(town.entries("halt")))
-    await MemoryStatusBoard(town.store).put(status_of(ctx, driver.waiting_for))
+    await MemoryStatusBoard(town.store).put(status_of(ctx, driver.wait))
     return town
 
 
@@ -196,7 +196,7 @@ async def test_a_wait_says_that_it_waits_for_the_halt_to_clear(capsys: pytest.Ca
     async def controller() -> None:
         until_s = town.now_s + 2
         ctx, driver = await run(town, lambda: town.now_s > until_s and town.outcome(number) is None)
-        await MemoryStatusBoard(town.store).put(status_of(ctx, driver.waiting_for))
+        await MemoryStatusBoard(town.store).put(status_of(ctx, driver.wait))
 
     code, _ = await asyncio.gather(
         ask(console, Intent.RAMP, {"share": 6_000}, execute=True, wait=True, timeout_s=1.0), controller()

@@ -9,7 +9,8 @@ import pytest
 from controller.status import status_of
 from controller_world import Town, run, settled
 from crossfade.contracts.report import Report
-from crossfade.core.migration.gates import RAMPING_GATES, STARTING_GATES, clock_skew
+from crossfade.core.migration.gates import clock_skew, waiting_for
+from crossfade.core.migration.keyed import RAMPING_GATES, STARTING_GATES
 from crossfade.core.migration.phases import Phase
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.shape import Side
@@ -133,7 +134,7 @@ async def test_section_d_a_step_neither_shortens_nor_lengthens_a_quiet_window(ju
         for _ in range(ticks):
             await town.live()
             await driver.tick()
-        return "no_stray" in ctx.shut(RAMPING_GATES)
+        return "no_stray" in waiting_for(ctx.seen().judge(RAMPING_GATES))
 
     assert await shut_after(36), "18 of 20 s"
     assert not await shut_after(8), "22 of 20 s"
@@ -153,7 +154,7 @@ async def test_the_age_of_an_old_stray_is_known_again_at_once_after_a_restart() 
     assert evidence is not None
     assert evidence.strays.age_s is not None
     assert evidence.strays.age_s >= 3_600
-    assert "no_stray" not in ctx.shut(RAMPING_GATES)
+    assert "no_stray" not in waiting_for(ctx.seen().judge(RAMPING_GATES))
 
 
 async def planned(town: Town) -> int:
@@ -206,7 +207,7 @@ async def test_a_step_is_named_in_every_phase_holds_up_the_next_one_and_is_over_
     assert len(town.entries("phase")) == phases
     assert town.outcome(number) is None
     assert "clock_skew: the clock of" in driver.waiting_for
-    named = status_of(ctx, driver.waiting_for)["clock"]
+    named = status_of(ctx, driver.wait)["clock"]
     assert "599." in named or "600.0" in named
     assert ("ahead of AWS's" if jump_s > 0 else "behind AWS's") in named
     assert "NTP" in named
@@ -237,8 +238,8 @@ async def test_without_a_date_the_skew_is_unknown_and_shut() -> None:
         await driver.tick()
     assert ctx.state.phase is Phase.PLANNED
     assert "clock_skew: unknown" in driver.waiting_for
-    assert ctx.shut(STARTING_GATES)
-    assert not ctx.judge([clock_skew])[0].open
+    assert ctx.seen().shut(*STARTING_GATES)
+    assert not ctx.seen().judge([clock_skew])[0].open
 
 
 async def test_the_entry_into_dual_write_says_since_when_writers_outside_the_protocol_are_strays() -> None:

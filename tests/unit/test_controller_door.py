@@ -5,17 +5,18 @@ from typing import Any
 
 import pytest
 
-from controller.asking import refusal
 from controller.commands import ask, status
 from controller.failing import DONE, REFUSED
 from controller.knocking import Knocker, NotTaken, OutcomeUnknown, Refused
 from controller.render import status_text
-from controller.state import Migration, fold
 from controller.status import status_of
 from controller_console import console_of, door_of, knocker_of
 from controller_world import Town, run, settled, to_ramping
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
+from crossfade.core.migration.asking import refusal
+from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.migration.state import Migration, fold
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.runtime import http
 from crossfade.runtime.http_client import Answered
@@ -157,7 +158,7 @@ async def test_the_same_command_sent_twice_is_one_entry() -> None:
 async def test_the_journal_says_who_asked_not_which_pod_wrote_it() -> None:
     store = ControlStore()
     await knocker_of(store, door_of(store), operator="ann@desk").ask(Intent.PAUSE, {})
-    (pending,) = fold(Migration(), store.journal).pending
+    (pending,) = fold(Migration(KEYED_PHASES), store.journal).pending
     assert pending.who == "ann@desk"
     assert store.journal[0].who == "pod"
 
@@ -199,7 +200,7 @@ async def test_a_command_that_waits_is_in_the_status_with_the_way_to_take_it_bac
     ctx, driver = await town.start()
     for seen in ("not taken up yet", "asked for"):
         capsys.readouterr()
-        await MemoryStatusBoard(town.store).put(status_of(ctx, driver.waiting_for))
+        await MemoryStatusBoard(town.store).put(status_of(ctx, driver.wait))
         await status(console, patience_s=0.0)
         text = status_text(printed(capsys))
         number = ctx.state.pending[0].number
@@ -386,5 +387,7 @@ async def test_an_abort_wants_the_name_in_writing_and_says_that_it_is_spent_and_
 
 def test_the_rule_is_one_for_dry_run_door_and_driver() -> None:
     for complete in ({"confirm": "m"}, {"confirm": "m", "revoked": True}):
-        told = refusal(Migration(phase=Phase.BAKING), Intent.COMPLETE, complete, migration="m", revokes=False)
+        told = refusal(
+            Migration(KEYED_PHASES, phase=Phase.BAKING), Intent.COMPLETE, complete, migration="m", revokes=False
+        )
         assert bool(told) is ("revoked" not in complete)

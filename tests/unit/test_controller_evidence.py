@@ -16,7 +16,8 @@ from crossfade.contracts.parity import (
     SideReport,
 )
 from crossfade.contracts.report import Report
-from crossfade.core.migration.gates import RAMPING_GATES
+from crossfade.core.migration.gates import waiting_for
+from crossfade.core.migration.keyed import RAMPING_GATES
 from crossfade.core.values.errors import UnknownDocument
 from crossfade.core.values.shape import Side
 
@@ -44,7 +45,7 @@ async def test_rule_12_a_silent_consumer_means_an_unknown_lag_which_is_shut() ->
         await town.live()
         await driver.tick()
     assert ctx.observer.lag(Side.LEGACY).worst_s is None
-    assert "no living forward consumer" in ctx.shut(RAMPING_GATES)
+    assert "no living forward consumer" in waiting_for(ctx.seen().judge(RAMPING_GATES))
 
 
 async def test_retention_is_watched_while_nobody_reads() -> None:
@@ -60,7 +61,7 @@ async def test_retention_is_watched_while_nobody_reads() -> None:
     assert evidence is not None
     assert ctx.observer.unread(ctx.state)["forward"].shards == 1
     assert evidence.oldest_unapplied_s / 3600 == pytest.approx(150, abs=1)
-    assert "expires in 18.0 h" in ctx.shut(RAMPING_GATES)
+    assert "expires in 18.0 h" in waiting_for(ctx.seen().judge(RAMPING_GATES))
 
 
 async def test_a_stray_is_remembered_when_its_consumer_and_the_controller_restart() -> None:
@@ -78,7 +79,7 @@ async def test_a_stray_is_remembered_when_its_consumer_and_the_controller_restar
     assert evidence.strays.last_us == committed_us
     assert evidence.strays.age_s is not None
     assert evidence.strays.age_s <= 1.5
-    assert "no_stray" in ctx.shut(RAMPING_GATES)
+    assert "no_stray" in waiting_for(ctx.seen().judge(RAMPING_GATES))
 
 
 async def test_pods_that_stay_behind_get_the_flags_once_more() -> None:

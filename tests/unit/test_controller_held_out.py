@@ -63,7 +63,7 @@ async def test_an_excluded_key_stays_in_the_process_that_took_the_exclusion_too(
         while town.outcome(number) is None:
             await ticks(town, driver, 1)
     assert town.owner_of("w1") is Side.LEGACY
-    assert status_of(ctx, "")["held_out"]["named"] == [{"key": key.decode(), "because": EXCLUDED}]
+    assert status_of(ctx, driver.wait)["held_out"]["named"] == [{"key": key.decode(), "because": EXCLUDED}]
 
 
 async def test_a_refused_start_excludes_nothing() -> None:
@@ -91,7 +91,7 @@ async def test_a_cutover_ends_with_excluded_keys_which_the_journal_and_status_na
     entry = town.entries("phase")[-1].body
     assert entry["held_out"] == 2
     assert {each["key"] for each in entry["held"]} == {key.decode() for key in keys}
-    body = status_of(ctx, driver.waiting_for)
+    body = status_of(ctx, driver.wait)
     assert body["held_out"]["keys"] == 2
     assert {each["because"] for each in body["held_out"]["named"]} == {EXCLUDED}
     text = status_text(body)
@@ -116,7 +116,7 @@ async def test_status_names_the_held_out_keys_in_every_phase_after_any_restart(p
         await settled(town, "rollback")
     ctx, driver = await town.start()
     for _ in range(2):
-        body = status_of(ctx, driver.waiting_for)
+        body = status_of(ctx, driver.wait)
         assert (body["phase"], body["held_out"]["keys"]) == (phase, 1)
         assert body["held_out"]["named"] == [{"key": key.decode(), "because": EXCLUDED}]
         assert body["held_out"]["cure"]
@@ -259,7 +259,7 @@ async def test_a_row_that_becomes_unfit_while_ramping_is_marked_and_holds_up_nei
     assert is_held_out(town.tables[Side.LEGACY].item(key))
     assert is_fence(town.tables[Side.NEW].item(key))
     assert await town.letters.count() == 0
-    (named,) = status_of(ctx, driver.waiting_for)["held_out"]["named"]
+    (named,) = status_of(ctx, driver.wait)["held_out"]["named"]
     assert (named["key"], "surprise" in named["because"]) == (key.decode(), True)
     await settled(town, "ramp", share=5_000)
     ctx, _ = await settled(town, "cutover")
@@ -297,7 +297,7 @@ async def test_what_the_sweep_held_out_is_named_at_once_by_a_restarted_controlle
     key = _outgrown(town, "w1")
     await settled(town, "cutover")
     ctx, driver = await town.start()
-    body = status_of(ctx, driver.waiting_for)
+    body = status_of(ctx, driver.wait)
     assert (body["held_out"]["keys"], body["held_out"]["named"][0]["key"]) == (1, key.decode())
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from controller.history import check_history, owned_rows
 from controller.planning import check_plan
-from controller.state import Migration
 from controller_world import Town, run, settled
 from crossfade.adapters.memory.control import MemoryStatusBoard
 from crossfade.core.migration.control import control_tables, missing_because
 from crossfade.core.migration.gates import GateResult
+from crossfade.core.migration.keyed import KEYED_PHASES
+from crossfade.core.migration.state import Migration
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import StateMissing
 from crossfade.core.values.image import of_number, of_string
@@ -109,7 +110,7 @@ async def test_a_first_start_and_one_after_an_earlier_migration_of_the_legacy_ro
     row = {**legacy_wallet("again", "chan", 7), "cf_role": of_string("A"), "cf_gen": of_number(8)}
     town.tables[Side.LEGACY].put(row)  # handed back by a migration that was aborted
     ctx, _ = await run(town, lambda: True)
-    await check_history(ctx.world, Migration())
+    await check_history(ctx.world, Migration(KEYED_PHASES))
     await settled(town, "start", exclude=[])
 
 

@@ -124,7 +124,7 @@ async def test_status_says_what_rests_and_what_goes_on() -> None:
     ctx, driver = await town.start()
     await town.ask("pause")
     await ticks(town, driver, 2)
-    body = status_of(ctx, driver.waiting_for)
+    body = status_of(ctx, driver.wait)
     assert body["pause"] == {"by": "ann", "rests": PAUSE_RESTS, "goes_on": PAUSE_GOES_ON}
     text = status_text(body)
     assert "PAUSED by ann" in text

@@ -9,8 +9,8 @@ from controller.render import status_text
 from controller.status import status_of
 from controller_world import Town, run
 from crossfade.core.migration.cures import CURES, UNKNOWN_CURES
-from crossfade.core.migration.gates import DRAINED_GATES, HALTING_GATES, precision
-from crossfade.core.migration.phases import REPLICATING
+from crossfade.core.migration.gates import precision
+from crossfade.core.migration.keyed import DRAINED_GATES, KEYED_PHASES
 from crossfade.core.values.shape import Side
 
 
@@ -29,7 +29,7 @@ async def test_b6_precision_switched_off_in_baking_is_seen_and_complete_waits_un
     table = coarse(town, side)
     await ticks(town, driver, 4)
     assert f"precision: not MICROSECOND: {table}" in ctx.state.halt
-    body = status_of(ctx, driver.waiting_for)
+    body = status_of(ctx, driver.wait)
     (gate,) = (each for each in body["gates"] if each["name"] == "precision")
     assert not gate["open"]
     assert f"not MICROSECOND: {table}" in status_text(body)
@@ -52,7 +52,7 @@ async def test_a_precision_that_could_not_be_asked_for_shuts_the_gate_and_halts_
     town.aws.unanswered.add(table)
     await ticks(town, driver, 4)
     assert ctx.state.halt == "", "a halt needs knowledge"
-    (gate,) = (each for each in status_of(ctx, "")["gates"] if each["name"] == "precision")
+    (gate,) = (each for each in status_of(ctx, driver.wait)["gates"] if each["name"] == "precision")
     assert (gate["open"], gate["value"]) == (False, None)
     assert gate["because"] == f"unknown: AWS could not be asked how precise the commit times of {table} are"
     assert gate["cure"] == UNKNOWN_CURES["precision"] != CURES["precision"]
@@ -80,5 +80,5 @@ async def test_a_look_that_fails_ends_no_halt_either() -> None:
 
 
 def test_b6_precision_halts_wherever_both_directions_replicate_and_stands_before_each_end() -> None:
-    assert all(precision in HALTING_GATES[phase] for phase in REPLICATING)
+    assert all(precision in KEYED_PHASES.halting[phase] for phase in KEYED_PHASES.replicating)
     assert precision in DRAINED_GATES

@@ -53,7 +53,7 @@ async def test_before_dual_write_plain_writers_are_said_and_alarm_nobody() -> No
     ctx, driver = await run(town, lambda: town.entries("phase") != [] and len(town.entries("phase")) == 3)
     town.plain_add(Side.LEGACY, "w1", 5)
     await ticks(town, driver, 1)
-    body = status_of(ctx, driver.waiting_for)
+    body = status_of(ctx, driver.wait)
     assert body["strays"] == {"watched": False, "since_us": {}, "last_us": 0, "waiting": 0, "named": []}
     assert body["halted"] == ""
     assert "writers outside the protocol: normal until DUAL_WRITE" in status_text(body)
@@ -88,7 +88,7 @@ async def test_in_every_phase_a_stray_halts_and_status_names_key_table_time_and_
     assert "no_stray" in ctx.state.halt
     ctx, driver = await town.start()  # nothing is remembered but what the stores hold
     await ticks(town, driver, 1)
-    body = status_of(ctx, driver.waiting_for)
+    body = status_of(ctx, driver.wait)
     assert "no_stray" in body["halted"]
     (named,) = body["strays"]["named"]
     assert (named["key"], named["at_us"]) == ('[{"S":"USER#w1"},{"S":"POINTS#chan"}]', committed_us)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from controller.state import Migration
 from controller.unread import Unread, unread
 from crossfade.contracts.report import Report
+from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.migration.phases import Phase
+from crossfade.core.migration.state import Migration
 from crossfade.core.values.shape import Side
 
 HOUR_US = 3_600_000_000
@@ -19,7 +20,7 @@ def standing(phase: Phase, **captured_h: float) -> Migration:
     facts = {
         name.replace("_", "-"): {moments[name]: round(NOW_US - hours * HOUR_US)} for name, hours in captured_h.items()
     }
-    return Migration(phase=phase, facts=facts)
+    return Migration(KEYED_PHASES, phase=phase, facts=facts)
 
 
 def report(shard: int = 0, said_h_ago: float = 0, *, role: str = "forward", unapplied_h: float | None = None) -> Report:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from crossfade.core.migration import gates
+from crossfade.core.migration import gates, keyed
 from crossfade.core.migration.evidence import ApiCalls, Bounds, Evidence, Lag, Parity, Pod, Probe, Stray, Strays
 from crossfade.core.migration.gates import Gate, judge, pass_since
-from crossfade.core.migration.phases import REPLICATING
+from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.clocks import Quiet, Skew
 
@@ -123,15 +123,15 @@ def test_each_gate_shuts_and_says_why(gate: Gate, because: str, change: Change) 
 
 @pytest.mark.parametrize(
     "listed",
-    [gates.CATCHING_UP_GATES, gates.RAMPING_GATES, *gates.HALTING_GATES.values(), gates.DRAINED_GATES],
-    ids=["catching up", "ramping", *(f"halting in {phase.value}" for phase in gates.HALTING_GATES), "drained"],
+    [keyed.CATCHING_UP_GATES, keyed.RAMPING_GATES, *KEYED_PHASES.halting.values(), keyed.DRAINED_GATES],
+    ids=["catching up", "ramping", *(f"halting in {phase.value}" for phase in KEYED_PHASES.halting), "drained"],
 )
 def test_every_listed_gate_is_among_those_that_are_shown_to_shut(listed: tuple[Gate, ...]) -> None:
     assert set(listed) <= ALL
 
 
 def test_section_5_all_gates_before_ramping_are_listed() -> None:
-    assert {gate(GOOD, Bounds()).name for gate in gates.RAMPING_GATES} == {
+    assert {gate(GOOD, Bounds()).name for gate in keyed.RAMPING_GATES} == {
         "forward_lag",
         "reverse_lag",
         "quiet_window",
@@ -156,8 +156,8 @@ def test_rule_12_old_duplicates_do_not_hold_a_gate_shut() -> None:
 
 
 def test_strays_are_a_halt_in_every_phase_in_which_both_directions_replicate() -> None:
-    assert set(gates.HALTING_GATES) == REPLICATING
-    assert all(gates.no_stray in each for each in gates.HALTING_GATES.values())
+    assert set(KEYED_PHASES.halting) == KEYED_PHASES.replicating
+    assert all(gates.no_stray in each for each in KEYED_PHASES.halting.values())
 
 
 def test_before_dual_write_a_writer_outside_the_protocol_is_no_alarm_and_is_said() -> None:
@@ -201,11 +201,14 @@ def test_without_a_feed_by_the_operator_s_word_nothing_waits_for_one() -> None:
 
 def test_a_clean_pass_counts_after_a_move_only_if_it_began_after_it() -> None:
     results = judge([gates.clean_pass, gates.dead_letters], GOOD, Bounds())
-    assert [each.open for each in pass_since(results, GOOD.parity, 41.0, "all keys were moved")] == [True, True]
-    late = pass_since(results, GOOD.parity, 39.0, "the last stray")
+    assert [each.open for each in pass_since(results, GOOD.parity.clean_pass_began_s, 41.0, "all keys were moved")] == [
+        True,
+        True,
+    ]
+    late = pass_since(results, GOOD.parity.clean_pass_began_s, 39.0, "the last stray")
     assert [each.open for each in late] == [False, True]
     assert late[0].because == "no clean pass has begun and ended since the last stray"
-    unknown = pass_since(results, GOOD.parity._replace(clean_pass_began_s=None), 99, "the last stray")
+    unknown = pass_since(results, None, 99, "the last stray")
     assert [each.open for each in unknown] == [False, True]
 
 
@@ -218,7 +221,7 @@ def test_a_quiet_window_begins_anew_with_each_disturbance() -> None:
 
 
 def test_waiting_for_names_each_shut_gate() -> None:
-    results = judge(gates.RAMPING_GATES, GOOD._replace(dead_letters=3, quiet_s=1.0), Bounds())
+    results = judge(keyed.RAMPING_GATES, GOOD._replace(dead_letters=3, quiet_s=1.0), Bounds())
     assert gates.waiting_for(results).startswith("quiet_window: ")
     assert "dead_letters: 3 parked" in gates.waiting_for(results)
-    assert gates.waiting_for(judge(gates.RAMPING_GATES, GOOD, Bounds())) == ""
+    assert gates.waiting_for(judge(keyed.RAMPING_GATES, GOOD, Bounds())) == ""

@@ -4,15 +4,8 @@ import itertools
 
 import pytest
 
-from crossfade.core.migration.phases import (
-    ALLOWED,
-    FINISHED,
-    TRANSITIONS,
-    Intent,
-    Phase,
-    check_intent,
-    check_transition,
-)
+from crossfade.core.migration.keyed import KEYED_PHASES
+from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.values.errors import IllegalTransition
 
 DESIGN = """
@@ -44,21 +37,21 @@ ARROWS = {tuple(map(Phase, line.split())) for line in DESIGN.split("\n") if line
 @pytest.mark.parametrize(("here", "there"), list(itertools.product(Phase, Phase)), ids=lambda phase: phase.value)
 def test_section_5_a_transition_is_legal_exactly_if_the_design_draws_it(here: Phase, there: Phase) -> None:
     if (here, there) in ARROWS:
-        check_transition(here, there)
+        KEYED_PHASES.check_transition(here, there)
     else:
         with pytest.raises(IllegalTransition, match=f"{here.value} doesn't go to {there.value}"):
-            check_transition(here, there)
+            KEYED_PHASES.check_transition(here, there)
 
 
 def test_every_phase_has_a_row_and_only_two_end_the_migration() -> None:
-    assert set(TRANSITIONS) == set(Phase)
-    assert {Phase.COMPLETE, Phase.ABORTED} == FINISHED
+    assert set(KEYED_PHASES.transitions) == set(Phase)
+    assert {Phase.COMPLETE, Phase.ABORTED} == KEYED_PHASES.finished
 
 
 def test_every_phase_can_be_reached_from_the_first() -> None:
     reached, todo = {Phase.PLANNED}, [Phase.PLANNED]
     while todo:
-        for phase in TRANSITIONS[todo.pop()] - reached:
+        for phase in KEYED_PHASES.transitions[todo.pop()] - reached:
             reached.add(phase)
             todo.append(phase)
     assert reached == set(Phase)
@@ -69,21 +62,21 @@ def test_rollback_and_abort_are_possible_exactly_where_their_transition_is(phase
     # Asked again where it is under way, a rollback settles strays, and a cutover takes up what was held out.
     again = {Intent.ROLLBACK: Phase.ROLLED_BACK, Intent.CUTOVER: Phase.CUT_OVER}
     for intent, there in again.items():
-        assert (phase in ALLOWED[intent]) == (there in TRANSITIONS[phase] or phase is there)
-    assert (phase in ALLOWED[Intent.ABORT]) == (Phase.ABORTED in TRANSITIONS[phase])
-    assert (phase in ALLOWED[Intent.COMPLETE]) == (Phase.COMPLETE in TRANSITIONS[phase])
+        assert (phase in KEYED_PHASES.allowed[intent]) == (there in KEYED_PHASES.transitions[phase] or phase is there)
+    assert (phase in KEYED_PHASES.allowed[Intent.ABORT]) == (Phase.ABORTED in KEYED_PHASES.transitions[phase])
+    assert (phase in KEYED_PHASES.allowed[Intent.COMPLETE]) == (Phase.COMPLETE in KEYED_PHASES.transitions[phase])
 
 
 @pytest.mark.parametrize("intent", Intent, ids=lambda intent: intent.value)
 def test_a_refused_intent_names_the_phases_that_would_do(intent: Intent) -> None:
     for phase in Phase:
-        if phase in ALLOWED[intent]:
-            check_intent(intent, phase)
+        if phase in KEYED_PHASES.allowed[intent]:
+            KEYED_PHASES.check_intent(intent, phase)
         else:
             with pytest.raises(IllegalTransition) as refusal:
-                check_intent(intent, phase)
-            assert all(each.value in str(refusal.value) for each in ALLOWED[intent])
+                KEYED_PHASES.check_intent(intent, phase)
+            assert all(each.value in str(refusal.value) for each in KEYED_PHASES.allowed[intent])
 
 
 def test_nothing_can_be_asked_of_a_migration_that_has_ended() -> None:
-    assert not any(phases & FINISHED for phases in ALLOWED.values())
+    assert not any(phases & KEYED_PHASES.finished for phases in KEYED_PHASES.allowed.values())

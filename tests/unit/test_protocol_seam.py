@@ -15,6 +15,11 @@ ASKING = (
     "core/migration/gates.py",
     "core/migration/evidence.py",
     "core/migration/phases.py",
+    "core/migration/table.py",
+    "core/migration/step.py",
+    "core/migration/acts.py",
+    "core/migration/starting.py",
+    "core/migration/snapshotting.py",
     "verifier/followlist.py",
     "verifier/sweep.py",
     "verifier/both.py",
@@ -36,7 +41,7 @@ ASKING = (
     "core/protocol/writing.py",
     "core/replication/feed.py",
     "controller/settling.py",
-    "controller/starting.py",
+    "controller/deeds.py",
 )
 """Modules that know no role and no generation."""
 

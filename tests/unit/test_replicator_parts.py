@@ -18,7 +18,8 @@ from crossfade.adapters.control.reports import Held
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.contracts.journal import Entry
 from crossfade.contracts.report import Report
-from crossfade.core.migration.phases import TRANSITIONS, Phase
+from crossfade.core.migration.keyed import KEYED_PHASES
+from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import ConfigError, StateMissing, StoreRefused, StoreUnavailable
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.retry import persist
@@ -97,7 +98,7 @@ def test_forward_never_runs_while_the_import_may_overwrite_what_it_applies() -> 
     assert not RUNS["forward"] & {Phase.PLANNED, Phase.CAPTURING, Phase.SNAPSHOT, Phase.ABORTED}
     assert RUNS["reverse"] < RUNS["forward"]
     assert {Phase.DUAL_WRITE, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK} < RUNS["reverse"]
-    assert set(TRANSITIONS) >= RUNS["forward"]
+    assert set(KEYED_PHASES.transitions) >= RUNS["forward"]
 
 
 # ---- reports -----------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.state import document_json, document_of
+from crossfade.core.migration.acts import document_json
+from crossfade.core.migration.state import document_of
 from crossfade.core.ownership.ramp import (
     FULL_SHARE,
     Aim,

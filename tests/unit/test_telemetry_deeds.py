@@ -177,7 +177,7 @@ async def test_the_controllers_status_is_its_metrics() -> None:
     for _ in range(3):  # a report counts as of a living one when it was seen to change
         await town.live()
         await driver.tick()
-    found = values(controller_observed(status_of(ctx, ""), {"new": 3}, driving=True))
+    found = values(controller_observed(status_of(ctx, driver.wait), {"new": 3}, driving=True))
     assert must_emit(Service.CONTROLLER) <= found.keys()
     assert found[MIGRATION_PHASE] == {each.value: float(each is Phase.DUAL_WRITE) for each in Phase}
     assert found[JOURNAL] == {"": len(town.store.journal)}

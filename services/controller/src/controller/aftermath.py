@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from controller.world import ShardReader
 from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.deeds import Aftermath
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
 from crossfade.core.values.shape import Side
@@ -15,20 +16,6 @@ PAGE: Final = 1000
 
 MAX_CALLS: Final = 10_000
 """GetRecords of one shard: a stream that is written faster than it is read has no end."""
-
-
-class Aftermath(NamedTuple):
-    """What a stream held from a moment on.
-
-    Attributes:
-        records: read, of all rows.
-        active: owner writes to mapped rows committed since then; old duplicates don't count.
-        samples: keys of the first ones.
-    """
-
-    records: int
-    active: int
-    samples: tuple[str, ...]
 
 
 async def read_aftermath(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from controller.knocking import Knocker
-from controller.state import Migration
+from crossfade.core.migration.seen import Setup
+from crossfade.core.migration.state import Migration
+from crossfade.core.migration.table import PhaseTable
 from crossfade.ports.control import Journal, StatusBoard
 
 
@@ -22,20 +24,24 @@ class Console(NamedTuple):
 
     Attributes:
         journal, board: read.
-        migration: its name.
+        setup, phases: of the migration.
         json: whether answers are JSON.
         door: where commands go; None where none is given.
-        leaves: what an abort would leave.
         excludes: why a START can't leave out its keys, by the same look at their rows as the controller's.
     """
 
     journal: Journal
     board: StatusBoard
-    migration: str
+    setup: Setup
+    phases: PhaseTable
     json: bool
     door: Knocker | None = None
-    leaves: Callable[[Migration], Sequence[str]] = lambda _state: ()
     excludes: Callable[[Migration, Mapping[str, Any]], Awaitable[str]] = _none_refused
+
+    @property
+    def migration(self) -> str:
+        """Its name."""
+        return self.setup.migration
 
     def say(self, text: str) -> None:
         """Tell the operator; not part of the answer."""

@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from controller.state import Migration
 from controller.world import World
 from crossfade.core.migration.evidence import Probe
-from crossfade.core.migration.phases import REPLICATING, Phase
+from crossfade.core.migration.phases import Phase
+from crossfade.core.migration.state import Migration
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.writing import Applied
@@ -69,7 +69,7 @@ class Canary:
 
     async def probe(self, state: Migration) -> None:
         """Write once more, if it is time to, and see whether the last write came back."""
-        if state.phase not in REPLICATING:
+        if state.phase not in state.table.replicating:
             return
         try:
             await self._see_return()

@@ -15,7 +15,6 @@ from typing import Any, Final
 import msgspec
 
 from controller.answering import Console
-from controller.asking import ENTRY, left_by_abort, pending_json, refusal
 from controller.excluding import why_not_excluded
 from controller.failing import DONE, REFUSED, SHUT, failed, failure
 from controller.journaling import journal_json, journal_text
@@ -23,17 +22,22 @@ from controller.knocking import NO_CONTROLLER, Knocker, NotTaken, Refused
 from controller.render import intent_text, plan_text, status_text
 from controller.settings import ControllerSettings
 from controller.silence import ATTEMPT_S, ATTEMPTS, SLOW_S, narrated
-from controller.state import Migration, fold
-from controller.waiting import DEAF_S, POLL_S, Wait
+from controller.waiting import DEAF_S, POLL_S, Waiting
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Wire
+from crossfade.core.migration.acts import Settle, Wait, gates_json, wait_json
+from crossfade.core.migration.asking import ENTRY, left_by_abort, pending_json, refusal
 from crossfade.core.migration.control import control_tables
-from crossfade.core.migration.gates import GateResult, heartbeats
-from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.migration.foresight import foresee
+from crossfade.core.migration.gates import GateResult
+from crossfade.core.migration.keyed import phases_of
+from crossfade.core.migration.phases import Intent
+from crossfade.core.migration.seen import Seen
+from crossfade.core.migration.state import Migration, fold
 from crossfade.core.values.clocks import utc
 from crossfade.core.values.errors import CrossfadeError, StateMissing
 from crossfade.core.values.shape import Side
@@ -51,8 +55,6 @@ FRESH_S: Final = 2.0
 
 _BESIDE: Final = {Intent.PAUSE, Intent.RESUME, Intent.WITHDRAW}
 """They replace no other command."""
-
-_GATED: Final = {Intent.RAMP, Intent.CUTOVER, Intent.COMPLETE}
 
 MEANING: Final = {
     Intent.START: "enable the streams, export, map and import, catch up, and switch dual writes on",
@@ -92,7 +94,8 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
             console = Console(
                 DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common")),
                 DynamoStatusBoard(control, tables.heartbeats),
-                mapping.name,
+                settings.setup(mapping),
+                phases_of(mapping.protocol),
                 asked.json,
                 Knocker(
                     DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common")),
@@ -103,7 +106,6 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                     patience_s=settings.door_s,
                     tls=client_context(settings.tls) if settings.tls else None,
                 ),
-                lambda state: left_by_abort(mapping, settings.streams, state),
                 partial(why_not_excluded, mapping, DynamoTable(DynamoDB(wire), mapping, Side.LEGACY)),
             )
             async with narrated(console.say, reading):
@@ -141,11 +143,11 @@ async def _check(settings: ControllerSettings, console: Console) -> None:
         StateMissing: it is not; see `controller.history`.
     """
     try:
-        state = fold(Migration(), await console.journal.entries())
+        state = fold(Migration(console.phases), await console.journal.entries())
         if state.has_begun and await console.board.get() is not None:
             return
     except StateMissing:
-        state = Migration()
+        state = Migration(console.phases)
     from controller.build import build  # reaches everything, and is seldom needed
     from controller.history import check_history, check_tables
 
@@ -190,7 +192,7 @@ async def status(console: Console, *, patience_s: float = FRESH_S) -> int:
         patience_s: how long to wait for a status that knows the whole journal.
     """
     entries = await console.journal.entries()
-    state = fold(Migration(), entries)
+    state = fold(Migration(console.phases), entries)
     body = dict(await console.board.get() or {})
     end_s = time.monotonic() + patience_s
     while body and body.get("journal", 0) < state.number and time.monotonic() < end_s:
@@ -260,7 +262,7 @@ async def ask(
         NotTaken: no controller takes it.
         OutcomeUnknown: it can't be told whether one did.
     """
-    state = fold(Migration(), await console.journal.entries())
+    state = fold(Migration(console.phases), await console.journal.entries())
     last = dict(await console.board.get() or {})
     if intent is Intent.WITHDRAW and arguments.get(ENTRY) is None and len(state.pending) == 1:
         arguments = {ENTRY: state.pending[0].number}
@@ -294,7 +296,7 @@ async def ask(
         )
         console.answer(text, {**body, "entry": taken.entry, "outcome": "asked", "because": ""})
         return DONE
-    return await Wait(console, taken.entry, body, deaf_s=deaf_s).end(timeout_s)
+    return await Waiting(console, taken.entry, body, deaf_s=deaf_s).end(timeout_s)
 
 
 def _refused(console: Console, because: str, body: Mapping[str, Any]) -> int:
@@ -306,16 +308,19 @@ def _refused(console: Console, because: str, body: Mapping[str, Any]) -> int:
 def _dry_run(
     console: Console, intent: Intent, state: Migration, last: Mapping[str, Any], body: Mapping[str, Any]
 ) -> int:
-    gates = last.get("gates", []) if intent in _GATED else []
-    shut = [each for each in gates if not each["open"]]
-    is_way_down = intent is Intent.RAMP and int(body["arguments"]["share"]) <= state.document.share
-    if state.phase is Phase.RAMPING and is_way_down:
-        shut = [each for each in shut if each["name"] == heartbeats.__name__]
-    elif state.halt and intent in _GATED:
-        shut = [GateResult("halted", False, None, None, state.halt).as_json(), *shut]
+    """Say what would come of a command: what the controller's own state machine answers, by its last status."""
+    held_out = int((last.get("held_out") or {}).get("keys") or 0)
+    told = foresee(state, _seen(console, last), intent, body["arguments"], held_out=held_out)
+    shut = gates_json(told.shut)
     lines = [f"would {MEANING[intent]}", f"  phase {state.phase.value}, share {state.document.share / 100:g} %"]
+    lines += [f"  next: {', '.join(told.ahead)}"] if told.ahead else []
     for each in shut:
         lines += [f"  shut: {each['name']}: {each['because']}", *([f"        {each['cure']}"] if each["cure"] else [])]
+    wait = told.end if isinstance(told.end, Wait) else None
+    if wait is not None and not shut:
+        lines.append(f"  would wait for: {wait.text}")
+    if isinstance(told.end, Settle) and told.end.outcome == "refused":
+        lines.append(f"  would be refused: {told.end.because}")
     if not last:
         lines.append("  the controller has never told its status: is it running?")
     if intent is Intent.COMPLETE and not body["arguments"].get("revoked"):
@@ -323,9 +328,20 @@ def _dry_run(
     pending = [pending_json(each) for each in state.pending]
     if intent not in _BESIDE:
         lines += [f"  would replace {intent_text(each)}" for each in pending]
-    leaves = list(console.leaves(state)) if intent is Intent.ABORT else []
+    leaves = left_by_abort(console.setup, state) if intent is Intent.ABORT else []
     lines += [f"  leaves {each}" for each in leaves]
     lines.append("nothing was changed; add --execute")
-    answered = {**body, "outcome": "dry run", "shut": shut, "pending": pending, "leaves": leaves}
+    foreseen = {"next": list(told.ahead), "wait": None if wait is None else wait_json(wait)}
+    answered = {**body, "outcome": "dry run", "shut": shut, "pending": pending, "leaves": leaves, **foreseen}
     console.answer("\n".join(lines), answered)
     return SHUT if shut else DONE
+
+
+def _seen(console: Console, last: Mapping[str, Any]) -> Seen:
+    """Return what the controller's last status shows; of gates that it doesn't tell nothing is said."""
+    gates = {gate.__name__: GateResult(gate.__name__, True, None, None, "") for gate in console.phases.all_gates()}
+    for each in last.get("gates", ()):
+        gates[each["name"]] = GateResult(*(each[name] for name in GateResult._fields))
+    revoke = () if last.get("revokes") is False else ("CROSSFADE_REVOKE_COMMAND",)
+    began_s = (last.get("parity") or {}).get("clean_pass_began_s")
+    return Seen(console.setup._replace(revoke=revoke), gates, int(last.get("at_us") or 0), pass_began_s=began_s)

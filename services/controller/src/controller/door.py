@@ -16,10 +16,10 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from controller.asking import refusal
 from controller.settings import ControllerSettings
-from controller.state import Migration
+from crossfade.core.migration.asking import refusal
 from crossfade.core.migration.phases import Intent
+from crossfade.core.migration.state import Migration
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.ports.control import Journal
 from crossfade.runtime.http import Answer, HttpRefused, Request, told

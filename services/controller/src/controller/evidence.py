@@ -10,13 +10,13 @@ import structlog
 
 from controller.canary import Canary
 from controller.diverged import ROLES, name_of
-from controller.state import Migration
 from controller.unread import Unread, unread
 from controller.world import World
 from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.contracts.report import Report
 from crossfade.core.migration.evidence import ApiCalls, Evidence, Lag, Parity, Pod, Stray, Strays
+from crossfade.core.migration.state import Migration
 from crossfade.core.values.clocks import CommitUs, LatestCommit, Quiet
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Side

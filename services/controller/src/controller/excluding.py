@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping as Arguments
 from typing import Any
 
-from controller.asking import FRESH
-from controller.state import Migration
 from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.asking import FRESH
+from crossfade.core.migration.state import Migration
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key, encode_key, key_image
 from crossfade.core.values.shape import Side
 from crossfade.ports.table import RowTable
 
 NAMED = 5
-
-
-def excluded_keys(state: Migration) -> frozenset[Key]:
-    """Return the keys that START left out, of this intent and the ones before it."""
-    return frozenset(Key(each.encode()) for each in state.facts.get("excluded", {}).get("keys", []))
 
 
 async def why_not_excluded(mapping: Mapping, table: RowTable, state: Migration, arguments: Arguments[str, Any]) -> str:
@@ -33,7 +28,7 @@ async def why_not_excluded(mapping: Mapping, table: RowTable, state: Migration, 
         arguments: of START: `exclude` has encoded keys, as typed; `exclude_unknown` takes those without a row, too.
     """
     even_unknown = bool(arguments.get("exclude_unknown"))
-    known = frozenset() if arguments.get(FRESH) else excluded_keys(state)
+    known = frozenset() if arguments.get(FRESH) else state.excluded
     names = mapping.shape(Side.LEGACY).key
     wrong, keys = [], []
     for text in sorted({*arguments.get("exclude", [])} - {key.decode() for key in known}):

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from controller.sampling import anything
-from controller.state import Migration
 from controller.world import World
 from crossfade.core.migration.control import begun_before, control_tables, missing_because
+from crossfade.core.migration.state import Migration
 from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.protocol.keyed.raw import raw_generation, raw_role
 from crossfade.core.values.errors import ConfigError, PoisonRecord, StateMissing

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from controller.fitting import fits, indexes, why_unfit
 from controller.history import missing_state, owned_rows, traces
 from controller.sampling import Rows
-from controller.state import Migration, fold
 from controller.world import World
 from crossfade.contracts.journal import Entry
 from crossfade.core.mapping.facts import INEXACT_CURE, why_inexact
@@ -16,6 +15,8 @@ from crossfade.core.mapping.rules import prove_round_trip
 from crossfade.core.migration.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
 from crossfade.core.migration.control import begun_before, control_tables
 from crossfade.core.migration.gates import GateResult
+from crossfade.core.migration.keyed import phases_of
+from crossfade.core.migration.state import Migration, fold
 from crossfade.core.ownership.trim import FULL_SIZE, SOFT_SIZE, WINDOW_MS
 from crossfade.core.protocol.keyed.item import GEN
 from crossfade.core.values.errors import ConfigError, PoisonRecord
@@ -258,7 +259,7 @@ async def _new_is_free(world: World) -> GateResult:
 
 async def _history(world: World, entries: Sequence[Entry]) -> GateResult:
     """Only a journal that tells of nothing has to prove that nothing has happened."""
-    state = fold(Migration(), entries)
+    state = fold(Migration(phases_of(world.mapping.protocol)), entries)
     if state.has_begun:
         return GateResult("history", True, state.number, None, f"the journal has {state.number} entries")
     found = await traces(world)

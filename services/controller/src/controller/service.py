@@ -21,10 +21,11 @@ from controller.history import check_tables
 from controller.measures import observed
 from controller.settings import ControllerSettings
 from controller.spans import IntentSpans
-from controller.state import Migration
 from controller.status import status_of
 from controller.sweeper import Sweeper
 from controller.world import World
+from crossfade.core.migration.acts import failed
+from crossfade.core.migration.state import Migration
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.runtime import telemetry
 from crossfade.runtime.http import Handler, listening, page
@@ -160,8 +161,8 @@ class Service:
                 raise
             except CrossfadeError as error:
                 log.warning("tick failed", code=error.code, error=str(error))
-                driver.waiting_for = f"{error.code}: {error}"
-            self.status = status_of(ctx, driver.waiting_for)
+                driver.wait = failed(error)
+            self.status = status_of(ctx, driver.wait)
             if ctx.state.phase is not phase:
                 phase = ctx.state.phase
                 log.info("phase", phase=phase.value, journal=ctx.state.number)

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from crossfade.adapters.flagd import check_writable
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.evidence import Bounds
+from crossfade.core.migration.seen import Setup
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.keys import Key, key_of_values
 from crossfade.core.values.shape import Side
@@ -146,6 +147,20 @@ class ControllerSettings(ListeningSettings):
     def streams(self) -> tuple[str, ...]:
         """The streams of a migration."""
         return (self.legacy_stream, self.new_stream, self.feed_stream)
+
+    def setup(self, mapping: Mapping) -> Setup:
+        """Return what the state machine is told of the migration."""
+        return Setup(
+            migration=mapping.name,
+            tables={side: mapping.shape(side).table for side in Side},
+            streams=self.streams,
+            retention_h=self.retention_h,
+            settling_s=self.settling_s,
+            bucket=self.bucket,
+            bucket_prefix=self.bucket_prefix,
+            revoke=tuple(self.revoke_command),
+            stop=tuple(self.stop_command),
+        )
 
     def canary(self, mapping: Mapping) -> Key:
         """Return the canary's key.

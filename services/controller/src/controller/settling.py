@@ -1,18 +1,17 @@
-"""What a rollback's end and COMPLETE wait for: every stray is read, and what was parked is dealt with (ADR 0017)."""
+"""Letters: which need a decision, which are discarded, and which nothing is left to do about (ADR 0017)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import structlog
 
 from controller.context import Context
 from controller.diverged import ROLES, name_of
-from controller.evidence import stray_of
 from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.mapping.copies import why_not
-from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.row import Row
 from crossfade.core.values.keys import Key
@@ -21,56 +20,8 @@ from crossfade.ports.control import COUNT_AT_MOST
 
 log = structlog.get_logger()
 
-DISCARD: Final = "discard_diverged"
-"""Argument of `rollback` and `complete`: how many letters are discarded."""
-
 PART_BYTES: Final = 200_000
 """Of a payload in one journal entry; a larger one takes several."""
-
-NAMED: Final = 3
-
-
-async def read_past(ctx: Context, step: str) -> str:
-    """Wait until both directions' consumers have read past the last handover; empty when the step is journaled.
-
-    All keys have moved by now, so any moment from here on is past the last handover.
-    """
-    if step in ctx.state.done:
-        return ""
-    waiting = ctx.observer.read_past(ctx.since_s(step))
-    return waiting or await ctx.finish(step)
-
-
-async def dealt_with(ctx: Context) -> str:
-    """Wait until no letter of a stray or a diverged key is left; empty when none is.
-
-    With `--discard-diverged N` exactly N are discarded: each goes into the journal with its payload first.
-    """
-    letters = await waiting_letters(ctx)
-    if not letters:
-        return ""
-    intent = ctx.state.intent
-    takes = intent if intent is not None and intent.intent in {Intent.ROLLBACK, Intent.COMPLETE} else None
-    named = "; ".join(str(stray_of(each)) for each in letters[:NAMED])
-    what = f"{len(letters)} writes outside the protocol, or keys whose rows differ: {named}"
-    verb = takes.intent.value if takes is not None else Intent.ROLLBACK.value
-    cure = (
-        "stop the writer; then `replicator dead-letters list`, and merge or discard each; or discard all of them: "
-        f"crossfade {verb} --discard-diverged {len(letters)} --execute"
-    )
-    wanted = takes.arguments.get(DISCARD) if takes is not None else None
-    if takes is None or wanted is None:
-        return f"a decision about {what}. To go on, {cure}"
-    gone = ctx.state.discards.get(takes.number, 0)
-    if wanted != len(letters) + gone:
-        done = f" ({gone} of them are discarded by now)" if gone else ""
-        because = f"--discard-diverged says {wanted}{done}, there are {what}; {cure}"
-        await ctx.settle(takes, "refused", because)
-        return f"a decision about {what}. To go on, {cure}"
-    for letter in letters:
-        await _discard(ctx, letter, takes.number, takes.who)
-    ctx.sweeper.forget()
-    return f"another look, after {len(letters)} letters were discarded"
 
 
 async def waiting_letters(ctx: Context) -> list[DeadLetter]:
@@ -137,6 +88,13 @@ async def _marked(ctx: Context, rows: Mapping[Key, Row]) -> bool:
             because = str(done) if isinstance(done, Exception) else causes[key]
             log.warning("row can't move", key=key.decode(), because=because)
     return bool(causes)
+
+
+async def discard_letters(ctx: Context, names: Collection[str], intent: int, who: str) -> None:
+    """Discard these letters, and no other that came since: each goes into the journal with its payload first."""
+    for letter in await _letters(ctx):
+        if name_of(letter) in names:
+            await _discard(ctx, letter, intent, who)
 
 
 async def _discard(ctx: Context, letter: DeadLetter, intent: int, who: str) -> None:

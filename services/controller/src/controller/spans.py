@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from controller.state import Pending
 from crossfade.contracts.journal import Entry
+from crossfade.core.migration.state import Pending
 from crossfade.core.ownership.ramp import FULL_SHARE
 from crossfade.runtime.telemetry import Started, Telemetry
 from crossfade.runtime.telemetry.contract import ENTRY, NUMBER, OUTCOME, PERCENT, REASON, VERB, WHO

@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from controller.asking import pending_json
-from controller.context import Context, gates_json
-from controller.state import document_json
+from controller.context import Context
 from controller.sweeper import SAMPLES
 from crossfade.core.mapping.copies import EXCLUDED
+from crossfade.core.migration.acts import Wait, document_json, gates_json, wait_json
+from crossfade.core.migration.asking import pending_json
 from crossfade.core.migration.evidence import Strays
-from crossfade.core.migration.gates import (
-    CATCHING_UP_GATES,
-    DRAINED_GATES,
-    HALTING_GATES,
-    RAMPING_GATES,
-    STARTING_GATES,
-    Gate,
-    clock_skew,
-)
+from crossfade.core.migration.gates import clock_skew
 from crossfade.core.migration.phases import PAUSE_GOES_ON, PAUSE_RESTS, Phase
 from crossfade.core.ownership.ramp import FULL_SHARE
 from crossfade.core.values.shape import Side
@@ -30,25 +22,14 @@ HELD_OUT_CURE: Final = (
 )
 """What an operator does about keys that can't move."""
 
-NEXT_GATES: Final[dict[Phase, tuple[Gate, ...]]] = {
-    Phase.PLANNED: STARTING_GATES,
-    Phase.CAPTURING: STARTING_GATES,
-    Phase.CATCHING_UP: CATCHING_UP_GATES,
-    Phase.DUAL_WRITE: RAMPING_GATES,
-    Phase.RAMPING: (*RAMPING_GATES, *(gate for gate in HALTING_GATES[Phase.RAMPING] if gate not in RAMPING_GATES)),
-    Phase.CUT_OVER: DRAINED_GATES,
-    Phase.BAKING: DRAINED_GATES,
-    Phase.ROLLED_BACK: DRAINED_GATES,
-}
-"""The gates that stand before what comes next in each phase."""
 
-
-def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
+def status_of(ctx: Context, wait: Wait) -> dict[str, Any]:
     """Return the status as JSON: 64-bit numbers as strings, unknown figures as null."""
     state, observer, sweeper = ctx.state, ctx.observer, ctx.sweeper
     evidence = ctx.evidence()
     intent = state.intent
-    gates = ctx.judge(NEXT_GATES.get(state.phase, ()))
+    seen = ctx.seen(wait)
+    gates = seen.judge(state.table.shown(state.phase))
     moving = sweeper.current
     return {
         "migration": ctx.world.mapping.name,
@@ -56,7 +37,8 @@ def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
         "phase_since_us": state.since_us,
         "at_us": ctx.world.now_us(),
         "journal": state.number,
-        "waiting_for": waiting_for,
+        "waiting_for": wait.text,
+        "wait": wait_json(wait),
         "paused": state.paused,
         "pause": {"by": state.paused_by, "rests": PAUSE_RESTS, "goes_on": PAUSE_GOES_ON} if state.paused else None,
         "halted": state.halt,
@@ -68,7 +50,7 @@ def status_of(ctx: Context, waiting_for: str) -> dict[str, Any]:
         "generation_counter": str(state.counter),
         "share_percent": state.document.share * 100 / FULL_SHARE,
         "gates": gates_json(gates),
-        "clock": ctx.shut([clock_skew]),
+        "clock": clock.text if (clock := seen.shut(clock_skew)) else "",
         "lag": {
             "forward": observer.lag(Side.LEGACY)._asdict(),
             "reverse": observer.lag(Side.NEW)._asdict(),
@@ -130,7 +112,7 @@ def _percent(ctx: Context) -> float | None:
         return 100.0  # proven by the pass that ended CUT_OVER
     progress = ctx.sweeper.progress
     if progress is None or progress.share is None:
-        return None if ctx.state.phase in NEXT_GATES else 0.0
+        return None if ctx.state.phase in ctx.state.table.gates else 0.0
     return round(progress.share * 100, 2)
 
 

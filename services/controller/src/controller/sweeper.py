@@ -16,6 +16,7 @@ import structlog
 
 from controller.diverged import DivergedKeys, Rows
 from controller.settings import ControllerSettings
+from crossfade.core.migration.deeds import HeldOut, PassResult
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.row import Row
@@ -34,58 +35,6 @@ log = structlog.get_logger()
 
 SAMPLES = 10
 """Keys that can't be moved, named in evidence."""
-
-
-class HeldOut(NamedTuple):
-    """A key that can't move to the new table, and why."""
-
-    key: str
-    because: str
-
-
-class PassResult(NamedTuple):
-    """What a pass over both tables found.
-
-    Attributes:
-        target: the side that is to own all keys.
-        generation: of that wish.
-        begun_us: a commit time of the source table before it began.
-        rows: read, others' included.
-        keys: mapped rows of the source table.
-        moved: active in the source, or absent there while the target had a row.
-        helped: standby on both sides, or without a counterpart.
-        stuck: keys that could not be moved, with the reason; the first ones.
-        held_out: keys that stay with the source, since the target refuses them for good or an operator excluded them.
-        held: the first of them, with the cause.
-        diverged: keys that stay where they are, since the target's row differs at the same version.
-    """
-
-    target: Side
-    generation: int
-    begun_us: CommitUs
-    rows: int = 0
-    keys: int = 0
-    moved: int = 0
-    helped: int = 0
-    stuck: tuple[str, ...] = ()
-    held_out: int = 0
-    held: tuple[HeldOut, ...] = ()
-    diverged: int = 0
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether there was nothing to do.
-
-        A key that the new table refuses is at home in the legacy one. On the way back there is no other home: a key
-        that the legacy table refuses needs a human decision.
-        """
-        at_home = self.target is Side.NEW or not self.held_out
-        return at_home and not (self.moved or self.helped or self.stuck or self.diverged)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the result as evidence."""
-        held = [each._asdict() for each in self.held]
-        return {**self._asdict(), "target": self.target.value, "stuck": list(self.stuck), "held": held}
 
 
 class Progress(NamedTuple):
@@ -174,11 +123,6 @@ class Sweeper:
 
     # Moving all keys.
 
-    def under_way(self, target: Side, generation: int) -> PassResult | None:
-        """Return the pass that is under way, if it has this target and generation."""
-        at = self._move
-        return at if at is not None and (at.target, at.generation) == (target, generation) else None
-
     async def move(
         self, target: Side, generation: int, *, complete: bool, budget_s: float, begun_us: CommitUs
     ) -> PassResult | None:
@@ -191,7 +135,8 @@ class Sweeper:
             budget_s: how long to work before returning.
             begun_us: commit time of the source table that a pass begun by this call has.
         """
-        if self.under_way(target, generation) is None:
+        at = self._move
+        if at is None or (at.target, at.generation) != (target, generation):
             self._move = PassResult(target, generation, begun_us)
             self._move_side, self._cursor = target.other, None
         ends_s = self._monotonic() + budget_s

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from controller.state import Migration
 from crossfade.contracts.report import Report
-from crossfade.core.migration.phases import FINISHED, REPLICATING, Phase
+from crossfade.core.migration.phases import Phase
+from crossfade.core.migration.state import Migration
+from crossfade.core.migration.table import PhaseTable
 from crossfade.core.values.shape import Side
 
 READS: Final[Mapping[str, Side]] = {
@@ -21,14 +22,14 @@ READS: Final[Mapping[str, Side]] = {
 }
 """By consumer, the side whose changes it reads."""
 
-_MUST_READ: Final[Mapping[str, frozenset[Phase]]] = {
-    "forward": REPLICATING | {Phase.CATCHING_UP},
-    "reverse": REPLICATING,
-    "feed-legacy": REPLICATING,
-    "feed-new": REPLICATING | {Phase.COMPLETE},
-}
 _CAPTURE: Final = {Side.LEGACY: ("capture", "flows_us"), Side.NEW: ("capture-new", "active_us")}
 """The step that turned capture on, and its evidence of when. Hours are at stake, so whose clock it was is no matter."""
+
+
+def _must_read(role: str, table: PhaseTable) -> frozenset[Phase]:
+    """Return the phases in which a consumer has to read."""
+    beside = {"forward": Phase.CATCHING_UP, "feed-new": Phase.COMPLETE}
+    return table.replicating | ({beside[role]} if role in beside else set())
 
 
 class Unread(NamedTuple):
@@ -64,13 +65,14 @@ def unread(
     for role, side in READS.items():
         step, moment = _CAPTURE[side]
         began_us = int(state.facts.get(step, {}).get(moment, 0))
-        if not began_us or (state.phase in FINISHED and state.phase not in _MUST_READ[role]):
+        must_read = state.phase in _must_read(role, state.table)
+        if not began_us or (state.phase in state.table.finished and not must_read):
             continue
         mine = {each.shard.rpartition("/")[2]: each for each in last if each.role == role}
         alive = {shard for shard, each in mine.items() if (role, each.shard) in living}
         there = open_shards.get(side, mine.keys())
         waits_s = [_waits_s(each, shard in alive, now_us) for shard, each in mine.items() if shard in there]
-        missing = set(there) - alive if state.phase in _MUST_READ[role] else ()
+        missing = set(there) - alive if must_read else ()
         found[role] = Unread(len(missing), max(waits_s, default=max(0.0, (now_us - began_us) / 1e6)))
     return found
 

@@ -16,7 +16,7 @@ POLL_S: Final = 0.3
 DEAF_S: Final = 10.0
 
 
-class Wait:
+class Waiting:
     """Waits for one command."""
 
     def __init__(self, console: Console, number: int, body: Mapping[str, Any], *, deaf_s: float = DEAF_S) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from crossfade.contracts.journal import Entry
-from crossfade.core.migration.phases import REPLICATING, Phase
+from crossfade.core.migration.keyed import KEYED_PHASES
+from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Side
 from crossfade.ports.control import Journal
 
 RUNS: Final[dict[str, frozenset[Phase]]] = {
-    "forward": REPLICATING | {Phase.CATCHING_UP, Phase.COMPLETE},
-    "reverse": REPLICATING | {Phase.COMPLETE},
+    "forward": KEYED_PHASES.replicating | {Phase.CATCHING_UP, Phase.COMPLETE},
+    "reverse": KEYED_PHASES.replicating | {Phase.COMPLETE},
 }
 """In which phases each direction has work. The import is done before forward's first: an imported row could overwrite a
 newer one. The feed is in no phase's hands: it reads a stream as soon as there is one, and goes on after COMPLETE."""

@@ -54,6 +54,14 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     expires_us: int | None
 
 
+class Wait(msgspec.Struct, forbid_unknown_fields=True):
+    """What the migration waits at: the first shut gate, the code of an error, or one word such as "command"."""
+
+    gate: str
+    reason: str
+    cure: str
+
+
 class Gate(msgspec.Struct, forbid_unknown_fields=True):
     """A gate's verdict; `cure` is empty while the gate is open."""
 
@@ -169,6 +177,7 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         migration: name of the migration.
         phase: the phase in the journal.
         waiting_for: what the controller is waiting for, in one line; empty when it is about to act.
+        wait: the same as fields; null where only the CLI speaks.
         phase_since_us: when the phase began, by the clock of the controller that entered it.
         at_us: when the controller wrote this status, by its clock.
         driver: the controller that wrote it.
@@ -207,6 +216,7 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     migration: str
     phase: str
     waiting_for: str
+    wait: Wait | None = None
     phase_since_us: int | None = None
     at_us: int | None = None
     driver: str | None = None

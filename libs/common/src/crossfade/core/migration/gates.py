@@ -1,17 +1,16 @@
 """The gates: evidence in, verdicts out (design.md, section 5). What is unknown is shut.
 
-Each gate is a function of `Evidence` and `Bounds`; the lists at the end say which gates stand before what. The evidence
-is collected by the controller, which journals the verdicts with each transition.
+Each gate is a function of `Evidence` and `Bounds`; the table of phases says which stand before what. The evidence is
+collected by the controller, which journals the verdicts with each transition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from crossfade.core.migration.cures import CURES, UNKNOWN_CURES
-from crossfade.core.migration.evidence import Bounds, Evidence, Lag, Parity
-from crossfade.core.migration.phases import REPLICATING, Phase
+from crossfade.core.migration.evidence import Bounds, Evidence, Lag
 
 
 class GateResult(NamedTuple):
@@ -116,16 +115,15 @@ def clean_pass(evidence: Evidence, bounds: Bounds) -> GateResult:
     return GateResult("clean_pass", True, age_s, bound_s, f"clean {age_s:.0f} s ago")
 
 
-def pass_since(results: Sequence[GateResult], parity: Parity, since_s: float, what: str) -> list[GateResult]:
+def pass_since(results: Sequence[GateResult], began_s: float | None, since_s: float, what: str) -> list[GateResult]:
     """Ask more of `clean_pass`: the pass must have begun after something happened, so that it has seen its effect.
 
     Args:
         results: verdicts, `clean_pass` among them.
-        parity: the verifier's word.
+        began_s: since the verifier's last clean pass began; None when there was none.
         since_s: how long ago that something happened.
         what: it was, for the operator.
     """
-    began_s = parity.clean_pass_began_s
     if began_s is not None and began_s <= since_s:
         return list(results)
     because = f"no clean pass has begun and ended since {what}"
@@ -297,54 +295,6 @@ def clock_skew(evidence: Evidence, bounds: Bounds) -> GateResult:
         "are allowed: let NTP set the clock of its node"
     )
     return GateResult("clock_skew", False, value, bound_s, because)
-
-
-STARTING_GATES: Final[tuple[Gate, ...]] = (clock_skew,)
-"""Before CAPTURING, SNAPSHOT and CATCHING_UP."""
-
-CATCHING_UP_GATES: Final[tuple[Gate, ...]] = (forward_lag, expiry, precision, clock_skew)
-"""Before DUAL_WRITE."""
-
-RAMPING_GATES: Final[tuple[Gate, ...]] = (
-    forward_lag,
-    reverse_lag,
-    quiet_window,
-    dead_letters,
-    clean_pass,
-    no_drift,
-    no_stray,
-    reverse_proven,
-    expiry,
-    precision,
-    heartbeats,
-    clock_skew,
-    feed,
-    calls_reported,
-)
-"""Before RAMPING, and before each further step of the ramp."""
-
-HALTING_GATES: Final[dict[Phase, tuple[Gate, ...]]] = {
-    **{phase: (no_stray, precision) for phase in Phase if phase in REPLICATING},
-    Phase.RAMPING: (error_rate, latency, no_drift, no_stray, precision),
-}
-"""What halts the migration automatically, by phase: raises and the cutover in RAMPING, the sweeper in CUT_OVER, and the
-steps of COMPLETE before its point of no return. Nothing halts a rollback: while strays are about, its end waits.
-Precision is among them since all proofs are about commit times: without µs, a write may look older than the moment that
-it followed, and the markers that tell such a moment don't come (ADR 0019)."""
-
-DRAINED_GATES: Final[tuple[Gate, ...]] = (
-    forward_lag,
-    reverse_lag,
-    dead_letters,
-    clean_pass,
-    no_drift,
-    no_stray,
-    precision,
-    heartbeats,
-    clock_skew,
-    feed,
-)
-"""Before BAKING and COMPLETE, and before ROLLED_BACK is left."""
 
 
 def judge(gates: Sequence[Gate], evidence: Evidence, bounds: Bounds) -> list[GateResult]:

@@ -24,12 +24,41 @@ Kinds of entries, and what their bodies hold:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from crossfade.contracts.journal import Entry
-from crossfade.core.migration.phases import Intent, Phase, check_transition
+from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.migration.table import PhaseTable
 from crossfade.core.ownership.ramp import FlagDocument, check_generations
 from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.keys import Key
+
+
+class Entry(Protocol):
+    """A journal entry (`crossfade.contracts.journal.Entry`)."""
+
+    @property
+    def number(self) -> int:
+        """1, 2, 3 …, without gaps."""
+
+    @property
+    def kind(self) -> str:
+        """See above."""
+
+    @property
+    def at_us(self) -> int:
+        """Wall clock of the writer, µs."""
+
+    @property
+    def who(self) -> str:
+        """The writer."""
+
+    @property
+    def code(self) -> str:
+        """Version of its code."""
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """See above."""
 
 
 class Pending(NamedTuple):
@@ -58,6 +87,7 @@ class Migration(NamedTuple):
     """Where a migration stands, by its journal.
 
     Attributes:
+        table: the phases of its writer protocol.
         number: of the last entry folded in.
         phase: where it stands.
         entered: number of the entry that began the phase.
@@ -87,6 +117,7 @@ class Migration(NamedTuple):
         is_published: whether that one was published.
     """
 
+    table: PhaseTable
     number: int = 0
     phase: Phase = Phase.PLANNED
     since_us: int = 0
@@ -116,6 +147,20 @@ class Migration(NamedTuple):
     def intent(self) -> Pending | None:
         """The intent that the controller is at."""
         return next((each for each in self.pending if each.admitted), None)
+
+    @property
+    def excluded(self) -> frozenset[Key]:
+        """The keys that START left out, of this intent and the ones before it."""
+        return frozenset(Key(each.encode()) for each in self.facts.get("excluded", {}).get("keys", []))
+
+    def asked(self, intent: Intent) -> Pending | None:
+        """Return the intent that the controller is at, if it is this one."""
+        found = self.intent
+        return found if found is not None and found.intent is intent else None
+
+    def given_out(self, purpose: str) -> int:
+        """Return the highest generation that is taken, without one that was reserved for this purpose and not used."""
+        return self.counter - 2 if self.reserved == purpose else self.counter
 
     @property
     def has_begun(self) -> bool:
@@ -174,7 +219,7 @@ def _acted(state: Migration) -> tuple[Pending, ...]:
 
 def _phase(state: Migration, entry: Entry) -> Migration:
     there = Phase(entry.body["to"])
-    check_transition(state.phase, there)
+    state.table.check_transition(state.phase, there)
     # The first entry into DUAL_WRITE says it; a rollback comes by there again, and changes nothing.
     strays_since_us = state.strays_since_us or entry.body.get("strays_since_us", {})
     return state._replace(
@@ -289,20 +334,8 @@ KINDS = frozenset(_FOLDS)
 """All kinds of entries."""
 
 
-def document_json(document: FlagDocument) -> dict[str, Any]:
-    """Return a flag document as the journal and the CLI show it: generations as strings, for readers whose numbers
-    are floating point.
-    """
-    return {
-        "share": document.share,
-        "new_gen": str(document.new_gen),
-        "legacy_gen": str(document.legacy_gen),
-        "complete": document.complete,
-    }
-
-
 def document_of(body: Mapping[str, Any]) -> FlagDocument:
-    """Read what `document_json` gave.
+    """Read what `crossfade.core.migration.acts.document_json` gave.
 
     Raises:
         ConfigError: version 0.1 wrote it.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from controller.state import Migration, Pending
-from crossfade.core.mapping.interface import Mapping as MigrationMapping
-from crossfade.core.migration.phases import Intent, Phase, check_intent
+from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.migration.seen import Setup
+from crossfade.core.migration.state import Migration, Pending
 from crossfade.core.values.errors import IllegalTransition
 from crossfade.core.values.shape import Side
 
@@ -38,7 +38,7 @@ def refusal(
         revokes: whether the controller has a program that takes away the API's right; None when that is unknown.
     """
     try:
-        check_intent(intent, state.phase)
+        state.table.check_intent(intent, state.phase)
     except IllegalTransition as error:
         return str(error)
     if intent in {Intent.COMPLETE, Intent.ABORT} and arguments.get("confirm") != migration:
@@ -96,15 +96,9 @@ def pending_json(each: Pending) -> dict[str, Any]:
     }
 
 
-def left_by_abort(mapping: MigrationMapping, streams: Sequence[str], state: Migration) -> list[str]:
-    """List what stays after an abort, for somebody to remove or to keep.
-
-    Args:
-        mapping: of the migration.
-        streams: that it uses.
-        state: of the migration.
-    """
-    document, name = state.document, mapping.name
+def left_by_abort(setup: Setup, state: Migration) -> list[str]:
+    """List what stays after an abort, for somebody to remove or to keep."""
+    document, name = state.document, setup.migration
     left = [
         f"the name {name}, which can't be used again: another try needs another name and another new table",
         f"the control tables of {name}, with the journal",
@@ -112,10 +106,10 @@ def left_by_abort(mapping: MigrationMapping, streams: Sequence[str], state: Migr
         f"{document.legacy_gen}",
     ]
     if "streams" in state.facts:
-        left.append(f"the streams {', '.join(streams)}, and what the tables send to them")
+        left.append(f"the streams {', '.join(setup.streams)}, and what the tables send to them")
     if "export" in state.facts:
         left.append("the files of export and import in the bucket")
     if "import" in state.facts:
-        left.append(f"the table {mapping.shape(Side.NEW).table}, which owns nothing")
-        left.append(f"attributes cf_* in rows of {mapping.shape(Side.LEGACY).table}")
+        left.append(f"the table {setup.tables[Side.NEW]}, which owns nothing")
+        left.append(f"attributes cf_* in rows of {setup.tables[Side.LEGACY]}")
     return left

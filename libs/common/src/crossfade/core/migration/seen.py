@@ -1,0 +1,105 @@
+"""What `step` is given beside the state: the gates' verdicts, how the migration is set up, and what the deeds found."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from crossfade.core.migration.acts import Answer, Wait, waits_for
+from crossfade.core.migration.deeds import A, Deed, PassResult, Sweep
+from crossfade.core.migration.evidence import Bounds, Evidence
+from crossfade.core.migration.gates import Gate, GateResult, heartbeats
+from crossfade.core.migration.table import PhaseTable
+from crossfade.core.values.shape import Side
+
+
+class Setup(NamedTuple):
+    """How the migration is set up; constant while a controller runs.
+
+    Attributes:
+        migration: its name.
+        tables: their names.
+        streams: of the legacy table, the new table and the feed.
+        retention_h: of the streams.
+        settling_s: how long a stream carries records before the export's moment.
+        bucket, bucket_prefix: where export and import files go.
+        revoke: the command that takes away the API's right to write the legacy table; empty when there is none.
+        stop: the command that stops replication; empty when there is none.
+    """
+
+    migration: str
+    tables: Mapping[Side, str]
+    streams: tuple[str, ...] = ()
+    retention_h: int = 0
+    settling_s: float = 0.0
+    bucket: str = ""
+    bucket_prefix: str = ""
+    revoke: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+
+
+class Seen(NamedTuple):
+    """All that a decision looks at, of one moment.
+
+    Attributes:
+        setup: of the migration.
+        gates: verdicts, by the gate's name; one that is missing is shut.
+        now_us: wall clock, µs: dates the journal, and ends commands that nobody has begun.
+        pass_began_s: since the verifier's last clean pass began; None when there was none.
+        stray_age_s: since the last stray, at least; None when there was none.
+        sweep: the sweeper's pass that is under way.
+        swept: the sweeper's last pass that ended; None when there was none, or it was forgotten.
+        waited_for: what the last answer waited for.
+        answers: what came of each deed of this round.
+    """
+
+    setup: Setup
+    gates: Mapping[str, GateResult] = {}
+    now_us: int = 0
+    pass_began_s: float | None = None
+    stray_age_s: float | None = None
+    sweep: PassResult | None = None
+    swept: PassResult | None = None
+    waited_for: str = ""
+    answers: Mapping[Deed[Any], Any] = {}
+
+    def judge(self, gates: Sequence[Gate]) -> list[GateResult]:
+        """Return the gates' verdicts; all shut while one is missing."""
+        if not all(gate.__name__ in self.gates for gate in gates):
+            return [GateResult("evidence", False, None, None, "no evidence collected yet")]
+        return [self.gates[gate.__name__] for gate in gates]
+
+    def shut(self, *gates: Gate) -> Wait | None:
+        """Return what the gates make wait for; None when all are open."""
+        return waits_for(self.judge(gates))
+
+    @property
+    def pods(self) -> int | None:
+        """Return how many live pods the heartbeats tell of; None when that is unknown."""
+        told = self.gates.get(heartbeats.__name__)
+        return None if told is None or told.value is None else int(told.value["pods"])
+
+    @property
+    def last_pass(self) -> PassResult | None:
+        """The last pass that ended, of this round or before."""
+        ended = [each.at for deed, each in self.answers.items() if isinstance(deed, Sweep) and each.has_ended]
+        return ended[-1] if ended else self.swept
+
+
+def judged(table: PhaseTable, evidence: Evidence | None, bounds: Bounds) -> dict[str, GateResult]:
+    """Return the verdict of each gate that stands anywhere, by name; empty before the first evidence."""
+    if evidence is None:
+        return {}
+    return {gate.__name__: gate(evidence, bounds) for gate in table.all_gates()}
+
+
+Decision: TypeAlias = Generator[Deed[Any], Any, A]
+"""Asks for deeds, one by one, and ends with what is decided. Played once more from its beginning for each answer."""
+
+Decided: TypeAlias = Decision[Answer] | Answer
+"""What a phase's function returns: a decision that asks for nothing needs no generator."""
+
+
+def done(deed: Deed[A]) -> Generator[Deed[A], A, A]:
+    """Ask for a deed; return what comes of it."""
+    return (yield deed)

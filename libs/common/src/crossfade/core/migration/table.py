@@ -1,0 +1,71 @@
+"""The phase table of a writer protocol: where a phase may go, what may be asked there, what stands before (ADR 0030).
+
+Each writer protocol brings one: the keyed protocol's is `crossfade.core.migration.keyed.KEYED_PHASES`, and
+`crossfade.core.migration.keyed.phases_of` finds a protocol's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from crossfade.core.migration.gates import Gate
+from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.values.errors import IllegalTransition
+
+
+class PhaseTable(NamedTuple):
+    """All that a writer protocol says of phases.
+
+    Attributes:
+        transitions: where each phase may go.
+        allowed: in which phases each intent makes sense.
+        replicating: where both directions of replication must run.
+        moving: where keys may be in handover, so that the sweeper watches.
+        gates: that stand before what comes next, by phase.
+        halting: gates that halt the migration automatically, by phase.
+        decide: what each unfinished phase does next: a decision of `crossfade.core.migration.step`, given the state and
+            what is seen.
+    """
+
+    transitions: Mapping[Phase, frozenset[Phase]]
+    allowed: Mapping[Intent, frozenset[Phase]]
+    replicating: frozenset[Phase]
+    moving: frozenset[Phase]
+    gates: Mapping[Phase, tuple[Gate, ...]]
+    halting: Mapping[Phase, tuple[Gate, ...]]
+    decide: Mapping[Phase, Callable[..., Any]]
+
+    @property
+    def finished(self) -> frozenset[Phase]:
+        """Where nothing happens any more."""
+        return frozenset(phase for phase, onward in self.transitions.items() if not onward)
+
+    def all_gates(self) -> tuple[Gate, ...]:
+        """Return each gate that stands anywhere, once."""
+        rows = (*self.gates.values(), *self.halting.values())
+        return tuple(dict.fromkeys(gate for row in rows for gate in row))
+
+    def shown(self, phase: Phase) -> tuple[Gate, ...]:
+        """Return what status shows of a phase: the gates before what comes next, and those that halt it."""
+        return tuple(dict.fromkeys((*self.gates.get(phase, ()), *self.halting.get(phase, ()))))
+
+    def check_transition(self, here: Phase, there: Phase) -> None:
+        """Make sure that there is a transition.
+
+        Raises:
+            IllegalTransition: there is none; the message says what is possible.
+        """
+        if there not in self.transitions[here]:
+            onward = ", ".join(sorted(phase.value for phase in self.transitions[here])) or "nowhere"
+            raise IllegalTransition(f"{here.value} doesn't go to {there.value}; it goes to: {onward}")
+
+    def check_intent(self, intent: Intent, here: Phase) -> None:
+        """Make sure that an intent makes sense in a phase.
+
+        Raises:
+            IllegalTransition: it doesn't; the message says where it would.
+        """
+        if here not in self.allowed[intent]:
+            phases = ", ".join(phase.value for phase in Phase if phase in self.allowed[intent])
+            raise IllegalTransition(f"{intent.value} is not possible in {here.value}; it is in: {phases}")
