@@ -15,8 +15,8 @@ from msgspec.structs import replace
 import ownership_planted
 from controller.context import Context
 from controller.driver import Driver
-from controller.sweeper import PassResult
 from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.deeds import PassResult
 from crossfade.core.ownership.machine import ROUNDS, OwnershipRules
 from crossfade.core.protocol.keyed.item import is_fence, parse_item, version_of
 from crossfade.core.protocol.keyed.writes import Answer, Write

@@ -113,6 +113,6 @@ async def test_the_snapshot_lists_all_such_rows_and_the_status_says_where() -> N
     wanted = {wallet_key(f"w{at}", "chan").decode() for at in range(1, 32)} | {wallet_key("8", "chan-41").decode()}
     assert sorted(each["key"] for each in rows) == sorted(wanted)
     assert {each["reason"] for each in rows} == {INEXACT["12.5"], INEXACT["99999999999999999999"]}
-    text = status_text(status_of(ctx, driver.waiting_for))
+    text = status_text(status_of(ctx, driver.wait))
     assert f"WARNING: 32 rows have numbers that can't be answered exactly, listed in {mapped['inexact_files']}" in text
     assert "correct the rows in the source table" in text
