@@ -17,7 +17,7 @@ from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.seam import Skip
 from crossfade.core.protocol.writing import HOLDS, Transfer, Unfit, Verdict
 from crossfade.core.replication.apply import ApplyRule, StrayRemoval
-from crossfade.core.replication.change import Change
+from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.replication.coalesce import coalesce
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
@@ -31,7 +31,7 @@ from replicator.interventions import Interventions, StrayRecord
 from replicator.kill_points import KillPoints
 from replicator.letters import POISON, UNMAPPABLE, Place, letter, parks
 from replicator.outcome import Account, BatchOutcome
-from replicator.records import Record, change_of
+from replicator.records import Decoded, Record
 from replicator.sender import Sender
 from replicator.tracing import BatchTrace, batch_trace, note_but, note_verdicts
 
@@ -145,7 +145,7 @@ class ApplyPipeline:
         newest_us = account.applied_commit_us
         for place, record in enumerate(records):
             try:
-                change = change_of(record, key_names)
+                change = record.change if type(record) is Decoded else decode_change(record.data, key_names)
             except PoisonRecord as error:
                 changes.append(None)
                 poison.append((place, POISON, str(error)))

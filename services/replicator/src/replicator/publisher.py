@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.replication.change import Change
+from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.replication.feed import encode_published, partition_key
 from crossfade.core.values.errors import PoisonRecord, Throttled
 from crossfade.core.values.shape import Side
@@ -23,7 +23,7 @@ from crossfade.runtime.retry import persist
 from replicator.kill_points import KillPoints
 from replicator.letters import POISON, Place, letter
 from replicator.outcome import Account, BatchOutcome
-from replicator.records import Record, change_of
+from replicator.records import Decoded, Record
 
 log = structlog.get_logger()
 
@@ -85,7 +85,7 @@ class FeedPipeline:
         for record in records:
             change: Change | None = None
             try:
-                change = change_of(record, self._shape.key)
+                change = record.change if isinstance(record, Decoded) else decode_change(record.data, self._shape.key)
                 if not self._belongs(change.key):
                     account.counts["not_ours"] += 1
                     continue

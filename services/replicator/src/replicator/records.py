@@ -38,15 +38,6 @@ def decoded(record: Record, key_names: Sequence[str]) -> Record:
         return record
 
 
-def change_of(record: Record, key_names: Sequence[str]) -> Change:
-    """Return the change that a record tells; decode it, unless that is done.
-
-    Raises:
-        PoisonRecord: it is no change record.
-    """
-    return record.change if isinstance(record, Decoded) else decode_change(record.data, key_names)
-
-
 class Pipeline(Protocol):
     """What a consumer feeds."""
 

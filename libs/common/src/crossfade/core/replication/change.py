@@ -172,7 +172,9 @@ def decode_change(payload: bytes, key_names: Sequence[str]) -> Change:
     except msgspec.MsgspecError as error:
         raise PoisonRecord(f"not a change record: {error}") from error
     body = record.dynamodb
-    committed_us, precise = _committed(body.ApproximateCreationDateTime, body.ApproximateCreationDateTimePrecision)
+    committed_us, precise = body.ApproximateCreationDateTime, True
+    if body.ApproximateCreationDateTimePrecision != "MICROSECOND" or not _FIRST_US <= committed_us < _LAST_US:
+        committed_us, precise = _committed(committed_us, body.ApproximateCreationDateTimePrecision)
     who, before = record.userIdentity, body.OldImage
     return Change(
         record.tableName,

@@ -23,7 +23,6 @@ would bring it back; so it is an echo, too.
 
 from __future__ import annotations
 
-import functools
 from typing import Final
 
 from msgspec import Raw
@@ -72,21 +71,21 @@ class KeyedReader:
     def __init__(self, shape: TableShape) -> None:
         """Take the shape of the table."""
         self._shape = shape
-        self._owns = functools.partial(is_raw_active, side=shape.side)
+        self._side = shape.side
         self._copies_generation = takes_generation(shape.side.other)
 
     def told(self, record: ChangeRecord, new: Image, *, watched: bool) -> Told:
         """See `crossfade.core.protocol.seam.RecordReader`."""
-        if self._owns(new):
+        if is_raw_active(new, self._side):
             return self._owned(record, new, watched)
         old = record.old
-        if old is not None and self._owns(old):
+        if old is not None and is_raw_active(old, self._side):
             return self._sealed(record, new, old, watched)
         return self._standby(record, new, old, watched)
 
     def place(self, record: ChangeRecord, new: Image) -> Place:
         """See `crossfade.core.protocol.seam.RecordReader`."""
-        return Place(self._owns(new), raw_version(new) if MV in new else record.committed_us)
+        return Place(is_raw_active(new, self._side), raw_version(new) if MV in new else record.committed_us)
 
     def removed(self, record: ChangeRecord, *, watched: bool) -> Removed:
         """See `crossfade.core.protocol.seam.RecordReader`."""
@@ -94,7 +93,7 @@ class KeyedReader:
         if old is None:
             raise PoisonRecord("REMOVE without an old image")
         watched = watched and not record.expired
-        if not self._owns(old):
+        if not is_raw_active(old, self._side):
             item = parse_item(old, self._shape)._replace(role=Role.STANDBY)
             return RemovedStandby(record.key, item, record.committed_us, watched)
         if DELETED in old and wire.boolean(old[DELETED]):
@@ -133,7 +132,7 @@ class KeyedReader:
         rose = version > before and is_stamped(version)
         if old is None:
             made = rose and ROLE in new  # what a pod creates has a role
-        elif not self._owns(old):
+        elif not is_raw_active(old, self._side):
             if not rose and (is_stamped(before) or watched):  # it looks active since its role was erased
                 return self._stray_standby(record, new, old, watched)
             made = rose
