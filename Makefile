@@ -38,8 +38,11 @@ lint: $(READY) ## ruff, strict types, import rules
 	.venv/bin/mypy libs/common/src libs/faust-kinesis/src libs/localaws/src migrations/engagement/src services/engagement-api/src services/replicator/src services/verifier/src services/controller/src demo/src examples/stock tests/simulation
 	PYTHONPATH=examples .venv/bin/lint-imports
 
+# Compiled tests are kept, out of the tree, even where the environment says not to: compiling them is half a quick run.
+check: export PYTHONDONTWRITEBYTECODE :=
+check: export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 check: $(READY) ## unit, property, contract on memory, simulation; what exhausts for longer is left to make test
-	@$(PY) -m pytest -q -n $(WORKERS) --dist worksteal -m "not deep and not slow and not embedded" tests/unit tests/property tests/contract tests/simulation $(ARGS)
+	@$(PY) -m pytest -q -n auto --dist worksteal -m "not deep and not slow and not embedded" tests/unit tests/property tests/contract tests/simulation $(ARGS)
 
 test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not e2e" $(ARGS)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from controller.cli import parser
+from crossfade.core.migration.phases import Phase
 from repository import ROOT, written_by_hand
 
 INSTEAD = {
@@ -78,3 +80,12 @@ def test_a_forbidden_word_is_found(sentence: str) -> None:
     assert _WRONG.search(prose(sentence))
     assert not _WRONG.search(prose(f"    {sentence}"))
     assert [each for each in said(f'"""{sentence}"""\nsay({sentence!r})') if _WRONG.search(each)] == [sentence]
+
+
+def test_the_design_and_the_glossary_know_every_verb_and_phase_there_is() -> None:
+    design = (ROOT / "docs/design.md").read_text()
+    (verbs,) = re.findall(r"^Verbs of the CLI: (.*)\.$", design, re.MULTILINE)
+    actions = [each for each in parser()._actions if each.dest == "command"]
+    assert re.findall(r"`(\w+)`", verbs) == list(actions[0].choices or ())
+    section = design.partition("## 5. Phases")[2].partition("## 6.")[0]
+    assert [phase.value for phase in Phase if phase.value not in section] == []
