@@ -44,7 +44,7 @@ SHARED: Final[dict[str, type[ServiceSettings]]] = {
     "Every process": ServiceSettings,
     "Services that listen: engagement-api, verifier, controller": ListeningSettings,
 }
-"""Settings that several programs have, each told of once."""
+"""Settings that several programs have, each listed once."""
 
 PROGRAMS: Final[dict[str, type[ServiceSettings]]] = {
     "engagement-api": ApiSettings,

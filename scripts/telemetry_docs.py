@@ -48,7 +48,7 @@ TRACE = """## One write, one trace
 
 The caller's context comes in by gRPC metadata. The call's own goes into the event inside the item (`cf_events`), and so
 through DynamoDB, the stream and the feed; whoever reads the record of that very write joins the trace. Copies, seals
-and handovers carry the event along, but are not joined again: only a record whose `cf_emv` is new tells of its write.
+and handovers carry the event along, but are not joined again: only a record whose `cf_emv` is new shows its write.
 
 ```mermaid
 flowchart LR

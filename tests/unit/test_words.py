@@ -41,17 +41,10 @@ def prose(page: str) -> str:
 
 
 def said(source: str) -> Iterator[str]:
-    """Yield the texts in a module that somebody reads while it runs: each constant with a blank, docstrings apart."""
-    tree = ast.parse(source)
-    documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and " " in node.value
-            and id(node) not in documented
-        ):
-            yield node.value
+    """Yield the texts of a module: docstrings, help, messages; a constant without a blank is a name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield re.sub(r"\s+", " ", node.value)
 
 
 def test_the_pages_use_the_glossarys_words_and_plain_english() -> None:
@@ -61,7 +54,7 @@ def test_the_pages_use_the_glossarys_words_and_plain_english() -> None:
     assert {name: words for name, words in found.items() if words} == {}
 
 
-def test_help_and_messages_use_the_glossarys_words_and_plain_english() -> None:
+def test_docstrings_help_and_messages_use_the_glossarys_words_and_plain_english() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}: {text!r}"
         for path in written_by_hand({".py"})
@@ -79,7 +72,7 @@ def test_help_and_messages_use_the_glossarys_words_and_plain_english() -> None:
 def test_a_forbidden_word_is_found(sentence: str) -> None:
     assert _WRONG.search(prose(sentence))
     assert not _WRONG.search(prose(f"    {sentence}"))
-    assert [each for each in said(f'"""{sentence}"""\nsay({sentence!r})') if _WRONG.search(each)] == [sentence]
+    assert len([each for each in said(f'"""{sentence}"""\nsay({sentence!r})') if _WRONG.search(each)]) == 2
 
 
 def test_the_design_and_the_glossary_know_every_verb_and_phase_there_is() -> None:

@@ -18,7 +18,7 @@ class Attempted(NamedTuple):
 
 
 class Acknowledged(NamedTuple):
-    """An operation that the client was told of as done.
+    """An operation that was acknowledged to the client.
 
     Attributes:
         transaction_id: its ULID.
@@ -53,7 +53,7 @@ class Book:
     refused: int = 0
     retried: int = 0
     replays_asked: int = 0
-    first_replays: int = 0  # told of as applied before, though never sent before
+    first_replays: int = 0  # answered as a replay, though never sent before
     wrong: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)  # given up on a machine that was too busy
 

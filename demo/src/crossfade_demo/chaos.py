@@ -84,7 +84,7 @@ class Faults:
 async def kill_replicator(service: Service, store: Store, traffic: Traffic, pace: Pace) -> Check:
     """Kill the forward replicator under traffic; what was written meanwhile must be applied soon after its restart.
 
-    Written is what clients were told of, applied is what stands in the other table: a lag of 0 would prove nothing.
+    Written is what was acknowledged, applied is what stands in the other table: a lag of 0 would prove nothing.
     """
     killed_s = time.monotonic()
     await service.kill()
@@ -118,7 +118,7 @@ async def kill_replicator(service: Service, store: Store, traffic: Traffic, pace
 
 
 def _acknowledged_since(since_s: float, traffic: Traffic) -> dict[tuple[str, str], int]:
-    """Return the highest version that clients were told of, of each key written since a moment."""
+    """Return the highest acknowledged version of each key written since a moment."""
     wanted: dict[tuple[str, str], int] = {}
     for book in traffic.books:
         for each in book.acknowledged:

@@ -165,7 +165,7 @@ class Story:
         except Late as error:
             self._screen.note(f"{'TOO BUSY' if error.too_busy else 'FAILED'}: {error}")
             return Failure(str(error), error.too_busy)
-        except Exception as error:  # whatever it is: the data is checked all the same
+        except Exception as error:  # whatever it is: the data is checked anyway
             self._screen.note(f"FAILED: {error}")
             return Failure(str(error) if isinstance(error, StoryFailed) else f"{type(error).__name__}: {error}")
         return None

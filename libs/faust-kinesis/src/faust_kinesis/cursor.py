@@ -52,7 +52,7 @@ class PrivateCursor:
         self._backoff = Backoff()
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
-        """Yield batches for ever. Leave the loop, or close the generator, to stop reading.
+        """Yield batches forever. Leave the loop, or close the generator, to stop reading.
 
         Raises:
             CheckpointExpired: the start is older than what the stream still holds, or may be.

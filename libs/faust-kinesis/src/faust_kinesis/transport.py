@@ -104,7 +104,7 @@ class Consumer(base.Consumer):  # type: ignore[misc] # faust ships no types that
         for tp in self.assignment():
             self._next_offset.setdefault(tp, 1)
             self._given.setdefault(tp, deque())
-        # A message of another generation is skipped, and acknowledged all the same: see ack().
+        # A message of another generation is skipped, and acknowledged anyway: see ack().
         self.app.consumer_generation_id += 1
         await self.on_partitions_assigned(self.assignment(), self.app.consumer_generation_id)
 

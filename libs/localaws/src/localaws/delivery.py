@@ -1,7 +1,7 @@
 """The way of a change record from its table to its stream, with faults on request.
 
-Kinesis Data Streams for DynamoDB may deliver records twice and out of order. The emulator does neither by
-itself; here both are brought about on purpose, before the record reaches the stream, so that everything
+Kinesis Data Streams for DynamoDB may deliver records twice and out of order. The emulator does neither on
+its own; here both are brought about on purpose, before the record reaches the stream, so that everything
 behind it runs unchanged. No clock and no socket: the caller passes the time and calls `release_due`.
 """
 

@@ -5,7 +5,7 @@ is one sequence of invocations: a shard, or a part of it when the mapping's para
 
 Source: AWS Lambda developer guide, "How Lambda processes records from stream and queue-based event sources" and
 "Configuring partial batch response with Kinesis Data Streams and Lambda". Not said there, and chosen here: a batch that
-gets on, since its checkpoint moved, starts counting retries again; the pause between retries.
+makes progress, since its checkpoint moved, starts counting retries again; the pause between retries.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def _say(text: str) -> None:
 
 
 async def _check(settings: ControllerSettings, console: Console) -> None:
-    """See that the journal is this migration's, where that can be in doubt: it is missing, or tells of nothing.
+    """See that the journal is this migration's, where that can be in doubt: it is missing or empty.
 
     Raises:
         StateMissing: it is not; see `controller.history`.
@@ -250,7 +250,7 @@ async def ask(
 
     Args:
         console: where to read and write.
-        intent: what is asked.
+        intent: the command.
         arguments: of the intent.
         execute: whether to ask at all.
         wait: until the controller has settled it.

@@ -29,7 +29,7 @@ class Context:
         sweeper: moves and helps keys.
         diverged: holds back keys whose rows differ.
         markers: tell moments as commit times.
-        heard: told of each entry that is folded in; None for nobody.
+        heard: called with each entry that is folded in; None for nothing.
     """
 
     def __init__(self, world: World, observer: Observer, sweeper: Sweeper, diverged: DivergedKeys) -> None:

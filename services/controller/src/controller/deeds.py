@@ -30,7 +30,7 @@ BUDGET_S: Final = 0.2
 
 
 class Deeds:
-    """Does what is asked. Belongs to the one task that drives the migration."""
+    """Carries out deeds. Belongs to the one task that drives the migration."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx

@@ -29,7 +29,7 @@ NAME: Final = "diverged"
 """Stands for the shard in the name of such a letter."""
 
 ROLES: Final = {Side.LEGACY: "forward", Side.NEW: "reverse"}
-"""Whose stream tells of a table: a stray on it is parked by that consumer, and so is this."""
+"""The consumer of each table's stream: it parks strays on the table, and so are these parked."""
 
 REASON: Final = "both rows have one version and different content: a writer outside the protocol changed one of them"
 CURE: Final = (

@@ -49,7 +49,7 @@ class Driver:
         return self.wait.text
 
     async def recover(self) -> None:
-        """Take up the journal where it ends, and put the flags it tells of in place.
+        """Take up the journal where it ends, and put its flags in place.
 
         Raises:
             StateMissing: it is not the journal that this migration wrote; nothing was published.

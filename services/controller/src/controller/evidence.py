@@ -39,7 +39,7 @@ NAMED: Final = 10
 
 
 def stray_of(letter: DeadLetter) -> Stray:
-    """Return what a letter tells of a stray."""
+    """Return what a letter says about a stray."""
     at_us = letter.committed_us or letter.at_us
     return Stray(name_of(letter), letter.key.decode(), letter.table, at_us, letter.settled, letter.cure)
 

@@ -1,4 +1,4 @@
-"""Has this migration run before? A journal that tells of nothing is no proof: the tables and the flags are asked, too.
+"""Has this migration run before? An empty journal is no proof: the tables and the flags are checked too.
 
 A controller that took an empty journal for a beginning would publish share 0 and generation 0, and `start` would want
 the new table out of its way: the only copy, if the journal was lost in BAKING (ADR 0018).
@@ -64,7 +64,7 @@ async def traces(world: World, *, knew: int = 0) -> list[str]:
 
     Args:
         world: the ports.
-        knew: the last journal entry that a status told of.
+        knew: the last journal entry that a status knew.
     """
     found = []
     owned = await owned_rows(world)
@@ -108,7 +108,7 @@ async def check_history(world: World, state: Migration) -> None:
     """Refuse to go on with a journal that is not the one this migration wrote.
 
     Raises:
-        StateMissing: it ends before an entry that a status knew, or tells of nothing while a migration has begun.
+        StateMissing: it ends before an entry that a status knew, or is empty although a migration has begun.
     """
     journal = control_tables(world.mapping.name).journal
     knew = int((await world.board.get() or {}).get("journal", 0))

@@ -61,7 +61,7 @@ class Taken(NamedTuple):
     Attributes:
         entry: its number.
         who: asked, as the controller knows them.
-        expires_us: when it is not begun any more, by the controller's clock.
+        expires_us: when it expires if it hasn't begun, by the controller's clock.
     """
 
     entry: int
@@ -106,7 +106,7 @@ class Knocker:
         Raises:
             NotTaken: no controller that drives was found within the patience.
             Refused: the controller refuses it.
-            OutcomeUnknown: it was sent, no answer came, and the journal doesn't tell of it.
+            OutcomeUnknown: it was sent, no answer came, and the journal doesn't have it.
         """
         body: dict[str, Any] = {
             "migration": self._migration,

@@ -258,7 +258,7 @@ async def _new_is_free(world: World) -> GateResult:
 
 
 async def _history(world: World, entries: Sequence[Entry]) -> GateResult:
-    """Only a journal that tells of nothing has to prove that nothing has happened."""
+    """Only an empty journal has to prove that nothing has happened."""
     state = fold(Migration(phases_of(world.mapping.protocol)), entries)
     if state.has_begun:
         return GateResult("history", True, state.number, None, f"the journal has {state.number} entries")

@@ -149,7 +149,7 @@ class ControllerSettings(ListeningSettings):
         return (self.legacy_stream, self.new_stream, self.feed_stream)
 
     def setup(self, mapping: Mapping) -> Setup:
-        """Return what the state machine is told of the migration."""
+        """Return what the state machine needs to know about the migration."""
         return Setup(
             migration=mapping.name,
             tables={side: mapping.shape(side).table for side in Side},

@@ -57,7 +57,7 @@ READINESS_S: Final = 0.1
 """How often it is looked whether owner writes are allowed: a lease ends at a time, not with an event."""
 
 FIGURES_S: Final = 1.0
-"""How often the controller is told of failures and latency."""
+"""How often failures and latency are reported to the controller."""
 
 COPY_CONNECTIONS: Final = 8
 """As many as the dual write has requests at a time, both sides together."""

@@ -130,7 +130,7 @@ class Mirror:
             self.counts["skipped"] += 1
             return None
         if waiting is not None:
-            # Only the highest version of a key is worth a write; the earlier caller has its future all the same.
+            # Only the highest version of a key is worth a write; the earlier caller has its future anyway.
             if transfer.version > waiting[0].version:
                 lane.waiting[copy.key] = (transfer, *waiting[1:])
             return waiting[1]

@@ -75,7 +75,7 @@ class OwnerSide(Protocol):
 
 
 class StrayRecord(NamedTuple):
-    """A stray, and the record that told of it, as it came and decoded."""
+    """A stray, and its record, as it came and decoded."""
 
     record: Record
     change: Change
@@ -100,7 +100,7 @@ class Interventions:
         Args:
             mapping: of the migration.
             direction: which way the records are applied.
-            source: the table that the records tell of.
+            source: the table that the records come from.
             target: the other one, only read here.
             letters: where strays are parked.
             now_us: wall clock, µs: seeds the version of an owner that lost its own.

@@ -53,7 +53,7 @@ class FeedPipeline:
 
         Args:
             mapping: of the migration.
-            side: the table that the records tell of.
+            side: the table that the records come from.
             publisher: where events go.
             stream: the feed stream.
             letters: where records with unreadable events are parked.

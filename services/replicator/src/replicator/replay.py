@@ -45,7 +45,7 @@ class Sides(NamedTuple):
     """Both tables, for one direction.
 
     Attributes:
-        source: the table that the records tell of.
+        source: the table that the records come from.
         target: the other one, for reads.
         transfers: the other one, for transfers.
     """

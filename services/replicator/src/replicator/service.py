@@ -78,7 +78,7 @@ class Service:
             stack.push_async_callback(wire.close)
         self._kinesis = Kinesis(kinesis)
         self._dynamodb = DynamoDB(self._wire)
-        # Leases and reports must not wait behind the batches that they tell of.
+        # Leases and reports must not wait behind the batches that they describe.
         self._control = control_db(control)
         self._tables = control_tables(self._mapping.name)
         self._leases = WireLeases(self._control, self._tables.leases)

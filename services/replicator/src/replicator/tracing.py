@@ -81,7 +81,7 @@ def joined(records: Sequence[Record], mapping: Mapping, side: Side) -> list[Join
     Args:
         records: of one batch, looked into.
         mapping: of the migration.
-        side: the table that they tell of.
+        side: the table that they come from.
     """
     found: list[Joined] = []
     events_of = mapping.protocol.reader(mapping.shape(side)).events
@@ -183,7 +183,7 @@ class ObservedTransfers:
 
 
 class Observed:
-    """A pipeline that telemetry looks on at: `replicator.records.Pipeline` around another one."""
+    """A pipeline that telemetry watches: `replicator.records.Pipeline` around another one."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class Observed:
             pipeline: does the work.
             telemetry: of the process.
             mapping: of the migration.
-            side: the table that the records tell of.
+            side: the table that the records come from.
             role: of the consumer.
             stream: that it reads.
             publishes_to: the feed stream; empty for a pipeline that applies.
@@ -290,6 +290,6 @@ class Observed:
                 VERSION: str(record.version),
             }
             return self._telemetry.start(PUBLISH, attributes, parent=hop, links=links)
-        # The outcome is set when it is known; a span that ends without one tells of an error.
+        # The outcome is set when it is known; a span that ends without one is an error.
         applied = {DB_TABLE: self._target, GROUP: self._role, VERSION: str(record.version), RECORD_OUTCOME: "skipped"}
         return self._telemetry.start(APPLY, applied, parent=hop, links=links)

@@ -103,9 +103,9 @@ class FollowList:
 
         Args:
             both: both tables.
-            outcome: told of each key once.
+            outcome: called with each key once.
             pace: of all reads.
-            handovers: told of each key that is standby on both sides.
+            handovers: called with each key that is standby on both sides.
             bound_s: a key behind for longer is stuck.
             limit_s: how long `settle` follows before it gives up.
             every_s: pause between two rounds of reads.

@@ -37,7 +37,7 @@ class Crossings:
     """Times from one table to the other, of sampled keys.
 
     Attributes:
-        on_taken: told of each one: the side that was copied to, seconds; None for nobody.
+        on_taken: called with each one: the side that was copied to, seconds; None for nothing.
     """
 
     def __init__(self, per_million: int, mapping: Mapping) -> None:

@@ -36,7 +36,7 @@ class Pass:
     """One pass.
 
     Attributes:
-        id: unique for ever.
+        id: unique forever.
         asked: by POST /passes; such a pass is never given up for another.
         state: "waiting", "running", "done", "failed" or "given up".
         findings: what it found; None before it runs.
@@ -72,7 +72,7 @@ class Passes:
         handovers: keys standby on both sides.
         resting: continuous passes are off for the moment, for this reason.
         repaired_since_clean: keys repaired since the last clean pass began.
-        on_done: told how long each pass took that was done, s; None for nobody.
+        on_done: told how long each pass took that was done, s; None for nothing.
     """
 
     def __init__(

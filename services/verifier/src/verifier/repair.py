@@ -150,7 +150,7 @@ class Repairer:
             raise MigrationPaused(f"{because}; nothing was repaired. First: crossfade resume --execute")
 
     async def _told(self, step: Step, span: telemetry.Started | None) -> dict[str, Any]:
-        """Write a step, count it, and tell of it in the repair's span."""
+        """Write a step, count it, and record it in the repair's span."""
         done = await self._write(step)
         if done["outcome"] == "done":
             self.repaired[step.found.value] += 1
@@ -201,7 +201,7 @@ class Repairer:
         if owner is None:
             return Step(key, found, None, None, "the owner is gone by now: look again", shown)
         if found is Difference.AHEAD or owner.version is None:
-            # An owner without a stamp is seeded, as its first own write would: version 1 would stay unstamped for ever.
+            # An owner without a stamp is seeded, as its first own write would: version 1 would stay unstamped forever.
             above = self._both.rows(complete=complete).version_of(standby)
             act = acts.lift(key, owner.version, standby=above, now_us=self._now_us(), complete=complete)
             why = "the owner must be above its standby" if found is Difference.AHEAD else "the owner has no version"

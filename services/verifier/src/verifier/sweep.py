@@ -82,7 +82,7 @@ class Findings:
 
     @property
     def clean(self) -> bool:
-        """Every key is verified, no bucket differs, and nothing in the new table is a stranger."""
+        """Every key is verified, no bucket differs, and all rows of the new table belong there."""
         return self.book.clean and not self.strangers and not self.differing
 
     def verify(self, key: Key, pair: Pair) -> None:

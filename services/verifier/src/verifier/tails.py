@@ -49,7 +49,7 @@ class Tail:
             client: Kinesis.
             stream: name of the stream.
             shape: of the table whose changes it carries.
-            on_change: told of each record.
+            on_change: called with each record.
             poll_s: pause between two reads of a shard.
             retry_s: pause before a stream that is not there is looked for again.
             now_s: the time that Kinesis dates arrivals by, seconds since the epoch.

@@ -193,7 +193,7 @@ class DynamoDB:
                 found += items
             left = [encode_image(key) for each in answer.UnprocessedKeys.values() for key in each.Keys]
             if left:
-                # Part of an answer may mean a throttle, or only 16 MB: what counts is whether it gets on.
+                # Part of an answer may mean a throttle, or only 16 MB: what counts is progress.
                 empty_rounds = empty_rounds + 1 if len(left) >= len(keys) else 0
                 if empty_rounds >= EMPTY_ROUNDS:
                     raise Throttled(f"BatchGetItem: {len(left)} keys of {table} still unprocessed")

@@ -107,7 +107,7 @@ def _aborted_with(context: grpc.aio.ServicerContext[Any, Any]) -> grpc.StatusCod
 
 
 class _Observed:
-    """A call that telemetry looks on at: its span, where the trace is recorded, and its duration.
+    """A call that telemetry watches: its span, where the trace is recorded, and its duration.
 
     Attributes:
         status: how it ended; None until then.

@@ -1,7 +1,7 @@
 """What a process says of itself to whoever runs it: starting, ready, stopping, or stuck.
 
 GET /readyz    200 when it is ready for its work (waiting for work is ready, too), else 503, with what hinders it
-GET /healthz   200 as long as it gets on; 503 when work in hand took longer than it ever may: a restart is the cure
+GET /healthz   200 while it makes progress; 503 when work in hand took longer than it ever may: a restart is the cure
 
 Kubernetes can't present certificates to a probe, so this page has a port of its own, in plain HTTP for everybody, and
 tells nothing but these words. A loop that hangs doesn't answer at all, which a probe takes for stuck, as it should.
@@ -78,7 +78,7 @@ class Health:
         return status, {"state": self.state}
 
     def healthz(self) -> tuple[HTTPStatus, dict[str, Any]]:
-        """Answer whether the process gets on."""
+        """Answer whether the process makes progress."""
         stuck = self.stuck()
         status = HTTPStatus.SERVICE_UNAVAILABLE if stuck else HTTPStatus.OK
         return status, {"state": self.state, "stuck": stuck}

@@ -38,7 +38,7 @@ def on_signals(stop: asyncio.Event) -> None:
     """Set `stop` at the first SIGTERM or SIGINT; end the process at the second."""
 
     def asked(number: signal.Signals) -> None:
-        # Logging comes last: it fails where nobody reads the log any more, and the process must end all the same.
+        # Logging comes last: it fails where nobody reads the log any more, and the process must end anyway.
         if stop.is_set():
             try:
                 log.warning("ended at once", signal=number.name)

@@ -95,7 +95,7 @@ class Pulse:
         """Allow an owner write, or refuse it.
 
         Raises:
-            Unavailable: the pod's word may soon not count any more.
+            Unavailable: the pod's word may soon expire.
         """
         if not self.counted:
             raise Unavailable(

@@ -1,7 +1,7 @@
 """Lambda functions behind a Kinesis stream: the mapping's own settings, which decide what is tried again.
 
 ministack 1.5.33 invokes a function with the next records of each shard, one shard after the other, and tries a failed
-batch again for ever. It ignores ReportBatchItemFailures, retries, record age, bisecting, the failure destination, the
+batch again forever. It ignores ReportBatchItemFailures, retries, record age, bisecting, the failure destination, the
 batching window and parallelisation, takes AT_TIMESTAMP for LATEST, skips what a child shard got before it was noticed,
 and keeps positions as list indexes, which records that expire move.
 

@@ -83,7 +83,7 @@ async def _load(description: Json, table: Json) -> None:
             await _load_object(description, table, bucket, key, text)
     except dynamodb._ImportFailed as error:
         failure, opens = (error.code, error.message), error.table_created
-    except Exception as error:  # an import that ends without a word would be waited for for ever
+    except Exception as error:  # an import that ends without a word would be waited for forever
         failure = ("InternalServerError", repr(error))
     _creating.pop(name, None)
     if opens:

@@ -1,7 +1,7 @@
 """Each text of a PartiQL statement is parsed once; what differs between calls is filled in.
 
 A client sends a handful of statement texts with ever new parameters, and ministack parses each of them
-anew, which is most of the cost of a statement. Nothing here changes what a statement means.
+again, which is most of the cost of a statement. Nothing here changes what a statement means.
 """
 
 from __future__ import annotations

@@ -87,13 +87,13 @@ class MemoryTable:
         return None if image is None else parse_item(image, self._shape)
 
     def put(self, image: Image) -> Key:
-        """Replace a row as a foreign writer does, whatever stood there; return its key."""
+        """Replace a row as a writer outside the protocol does, whatever stood there; return its key."""
         key = encode_key(image, self._shape.key)
         self._store(key, image)
         return key
 
     def delete(self, key: Key) -> None:
-        """Remove a row as a foreign writer does."""
+        """Remove a row as a writer outside the protocol does."""
         self._store(key, None)
 
     def images_at(self, at_us: int) -> list[Image]:

@@ -99,7 +99,7 @@ class Wire:
     """A client of one service at one endpoint. Belongs to the event loop that first uses it.
 
     Attributes:
-        dates: what the answers' `Date` tells of our clock.
+        dates: how far the answers' `Date` puts our clock off.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the `Date` of AWS's answers tells of our clock."""
+"""How far the `Date` of AWS's answers puts our clock off."""
 
 from __future__ import annotations
 

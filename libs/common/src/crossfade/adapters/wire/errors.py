@@ -101,7 +101,7 @@ class TransactionCanceled(StoreRefused):
     Attributes:
         reasons: per action its bare code, "None" for those that didn't object, and the item that was met where the
             action asked for it.
-        retryable: whether each objection is one that passes (throttling, a conflict with another transaction).
+        retryable: whether each reason is one that passes (throttling, a conflict with another transaction).
     """
 
     code = "transaction_canceled"
@@ -109,8 +109,8 @@ class TransactionCanceled(StoreRefused):
     def __init__(self, message: str, *, reasons: Sequence[tuple[str, Image | None]]) -> None:
         super().__init__(message, reason="TransactionCanceledException")
         self.reasons = list(reasons)
-        objections = {code for code, _ in reasons if code != "None"}
-        self.retryable = bool(objections) and objections <= THROTTLES | FAULTS
+        codes = {code for code, _ in reasons if code != "None"}
+        self.retryable = bool(codes) and codes <= THROTTLES | FAULTS
 
 
 class Cure(Enum):

@@ -1,4 +1,4 @@
-"""Somebody may look on at the calls of every `Wire` that is made from now on. Nobody does unless telemetry is on."""
+"""An observer of the calls of every `Wire` that is created from now on; there is none unless telemetry is on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 Ended = Callable[[str], None]
-"""Told of the end of a call: the code of its error, empty when there was none."""
+"""Called at the end of a call: the code of its error, empty when there was none."""
 
 
 class CallObserver(Protocol):
-    """Looks on."""
+    """An observer of calls."""
 
     def began(self, service: str, operation: str, body: bytes) -> Ended | None:
         """Note that a call begins.
@@ -21,7 +21,7 @@ class CallObserver(Protocol):
             body: the request.
 
         Returns:
-            What is to be told of the end; None when it doesn't matter.
+            What to call at the end; None for nothing.
         """
         ...
 
@@ -30,11 +30,11 @@ _observer: CallObserver | None = None
 
 
 def observe_calls(by: CallObserver | None) -> None:
-    """Let somebody look on, or (None) nobody."""
+    """Set the observer, or (None) remove it."""
     global _observer  # one process, one telemetry
     _observer = by
 
 
 def call_observer() -> CallObserver | None:
-    """Return who looks on."""
+    """Return the observer."""
     return _observer

@@ -1,4 +1,4 @@
-"""What a mapping declares of its rows that no rule needs: a row that breaks it is carried all the same, and named."""
+"""What a mapping declares of its rows that no rule needs: a row that breaks it is carried anyway, and named."""
 
 from __future__ import annotations
 

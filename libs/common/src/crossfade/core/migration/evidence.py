@@ -124,7 +124,7 @@ class ApiCalls(NamedTuple):
 
 
 class Stray(NamedTuple):
-    """One write outside the protocol, as its letter tells of it, or one key whose rows differ at one version.
+    """One write outside the protocol, as its letter describes it, or one key whose rows differ at one version.
 
     Attributes:
         letter: name of the letter, for the replicator's tools.

@@ -67,7 +67,7 @@ def reverse_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
 def feed(evidence: Evidence, bounds: Bounds) -> GateResult:
     """Both consumers of the feed live on all shards and keep up; what they parked shuts `dead_letters`.
 
-    Nothing else waits for the feed, so without this a migration would end with events that nobody was ever told of.
+    Nothing else waits for the feed, so without this a migration would end with events that were never published.
     """
     bound_s = bounds.lag_s
     if not bounds.feed:

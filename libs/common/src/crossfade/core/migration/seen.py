@@ -75,7 +75,7 @@ class Seen(NamedTuple):
 
     @property
     def pods(self) -> int | None:
-        """Return how many live pods the heartbeats tell of; None when that is unknown."""
+        """Return how many live pods the heartbeats show; None when that is unknown."""
         told = self.gates.get(heartbeats.__name__)
         return None if told is None or told.value is None else int(told.value["pods"])
 

@@ -129,7 +129,7 @@ def open_dual_write(state: Migration, seen: Seen) -> Decision[Answer]:
 def _excluded_held_out(state: Migration) -> Decision[Answer]:
     """Mark the rows of excluded keys, so that all who meet them know that they stay (ADR 0014).
 
-    Before that nobody but us knows of an exclusion, and the verifier would call such keys missing for ever.
+    Before that nobody but us knows of an exclusion, and the verifier would call such keys missing forever.
     """
     keys = tuple(sorted(each.decode() for each in state.excluded))
     if keys:

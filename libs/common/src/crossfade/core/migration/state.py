@@ -71,7 +71,7 @@ class Pending(NamedTuple):
         who: asked for it.
         admitted: whether the controller has taken it up.
         acted: whether it has changed anything: flags, the phase, the world.
-        expires_us: wall clock of the controller from which on it is not begun any more, µs; 0 for never.
+        expires_us: wall clock of the controller at which it expires if it hasn't begun, µs; 0 for never.
     """
 
     number: int
@@ -164,7 +164,7 @@ class Migration(NamedTuple):
 
     @property
     def has_begun(self) -> bool:
-        """Whether the journal tells of a migration; intents and notes are written by people before there is one."""
+        """Whether a migration has begun; intents and notes may be written before."""
         return self.phase is not Phase.PLANNED or self.share_entry > 0 or self.counter > 0
 
 

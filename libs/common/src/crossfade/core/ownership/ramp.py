@@ -46,7 +46,7 @@ class Aim(NamedTuple):
 
 
 def ramp_point(key: Key) -> int:
-    """Return the place of a key on the ramp, 0 to 9,999: the same in every pod, for ever."""
+    """Return the place of a key on the ramp, 0 to 9,999: the same in every pod, forever."""
     return xxhash.xxh3_64_intdigest(key, seed=1) % FULL_SHARE
 
 
@@ -134,7 +134,7 @@ def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocume
 
     Raising keeps both generations, unless the last move went down: then `new_gen` is lifted above `legacy_gen`.
     Lowering lifts `legacy_gen` above `new_gen`, so that keys outside the new share are handed back. One generation has
-    one target for ever, so each lift takes a new number from the counter, which the caller stores durably before it
+    one target forever, so each lift takes a new number from the counter, which the caller stores durably before it
     publishes.
 
     Args:

@@ -164,12 +164,12 @@ def _late(first: Row | None, standby: Row | None, again: Row | None, reached: in
 
 @dataclass(slots=True)
 class Followed:
-    """One key on the follow list: what reads and streams have told of it since it was found unequal.
+    """One key on the follow list: what reads and streams have shown since it was found unequal.
 
     Attributes:
         since_s: when it was put on the list.
         first: the owner's version by then. Images below it prove nothing about now: old duplicates keep coming.
-        bound_since_s: when the bound began to run; it starts over as long as the standby gets on.
+        bound_since_s: when the bound began to run; it starts over as long as the standby makes progress.
         reached: version that the standby must have reached when the bound has run out.
         verified: a standby image equalled an active one of the same version.
         image: the image that verified the key from a stream; None otherwise.

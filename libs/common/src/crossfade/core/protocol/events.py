@@ -1,4 +1,4 @@
-"""Domain events, embedded in the write they tell of (design.md, section 3, Events).
+"""Domain events, embedded in the write they describe (design.md, section 3, Events).
 
 An owner write carries its events in `cf_events`. Key, version and index within the write are an event's identity and
 are not stored twice. Which record tells them, the protocol says (`crossfade.core.protocol.seam.RecordReader.events`).

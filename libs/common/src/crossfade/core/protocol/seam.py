@@ -89,7 +89,7 @@ class StrayOwner(NamedTuple):
     Attributes:
         key: the encoded key.
         seen: `cf_mv` as in the record; None when it is missing. The lift is void if the item has moved on.
-        before: the highest version that the record tells of: its old image's, or `seen`.
+        before: the highest version that the record shows: its old image's, or `seen`.
         committed_us: when it was written.
         watched: whether strays were looked for by then; otherwise the lift is all that is to be done.
         hidden: the row is a tombstone, so that what was written is not to be seen anywhere.

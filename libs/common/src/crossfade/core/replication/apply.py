@@ -54,7 +54,7 @@ class ApplyRule:
 
         Args:
             mapping: of the migration.
-            direction: which way the records are applied; its source is the table they tell of.
+            direction: which way the records are applied; its source is the table they come from.
         """
         self._direction = direction
         shape = mapping.shape(direction.source)

@@ -18,7 +18,7 @@ class Coalesced(NamedTuple):
     Attributes:
         kept: index of one transfer a key, the highest version.
         twins: index of those about which only the fence can tell: of the same version with another content, or the
-            newest without a stamp beside a stamped one, which may be a foreign write that lost its version (rule 5).
+            newest without a stamp beside a stamped one, which may be a stray that lost its version (rule 5).
             They are written after the others, since a request takes a key once.
         dropped: how many were overtaken within the batch, or came twice.
     """

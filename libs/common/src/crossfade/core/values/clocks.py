@@ -42,7 +42,7 @@ class Skew(NamedTuple):
 
 
 def skew_of(date_s: float, sent_s: float, answered_s: float) -> Skew:
-    """Return what an answer's `Date` tells of our clock.
+    """Return how far an answer's `Date` puts our clock off.
 
     Args:
         date_s: the header, seconds since the epoch.

@@ -83,7 +83,7 @@ class Metric:
         buckets: upper bounds of a histogram, in its unit.
         cloudwatch: name in CloudWatch, as people look for it; empty when the metric isn't sent there.
         cloudwatch_scale: what a value is multiplied by there: CloudWatch counts times in milliseconds.
-        occasional: points may be missing for long, since what it tells of need not happen.
+        occasional: points may be missing for long, since what it counts need not happen.
     """
 
     name: str
@@ -139,7 +139,7 @@ class Span:
         optional: those that it may have.
         events: that may happen in it.
         always: recorded whatever the sampling ratio: operators' deeds are few, and each counts.
-        occasional: what it tells of need not happen.
+        occasional: what it counts need not happen.
     """
 
     id: str

@@ -27,7 +27,7 @@ _TABLE: Final = re.compile(
 
 
 class StoreCalls:
-    """Looks on at the calls of the wire client (`crossfade.adapters.wire.observing.CallObserver`)."""
+    """Observes the calls of the wire client (`crossfade.adapters.wire.observing.CallObserver`)."""
 
     def __init__(self, tracer: Tracer | None, measures: Measures | None, service: Service) -> None:
         """Take what is on: either may be None."""

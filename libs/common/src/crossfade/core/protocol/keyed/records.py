@@ -192,7 +192,7 @@ def events_of(record: ChangeRecord, side: Side) -> list[PublishedEvent]:
 
     Args:
         record: the record, before any deduplication.
-        side: the table it tells of.
+        side: the table it comes from.
 
     Raises:
         PoisonRecord: the events can't be read.
