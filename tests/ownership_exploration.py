@@ -18,9 +18,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item, build_image, generation_of, is_active, version_of
 from crossfade.core.protocol.keyed.writes import Activate, Answer, Operate, OperateAndTrim, TakeBack
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied, Refused, Transfer, Unfit, Verdict
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side, direction_to

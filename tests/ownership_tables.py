@@ -6,11 +6,11 @@ from typing import Any
 
 from crossfade.core.ownership.decisions import Done, Found, Perform, Read, Request, Seen, StepKind, Task
 from crossfade.core.ownership.machine import OwnershipRules
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item, Role
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import Answer
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied
 from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING

@@ -65,6 +65,10 @@ class OwnerMap:
     def owner(self) -> Side:
         return self._flips[-1][1]
 
+    @property
+    def epoch(self) -> int:
+        return len(self._flips) - 1
+
     def is_late(self, committed_us: int) -> bool:
         """Of an interval that a flip ended: what such a record brings was there before, and is never written."""
         return committed_us < self._flips[-1][0]
@@ -111,8 +115,8 @@ class PlainRows:
     def is_ordered(self, _version: int) -> bool:
         return False  # an owner's row tells none
 
-    def standing_of(self, _item: PlainRow | None) -> Hashable:
-        return self._map.owner
+    def standing_of(self, _item: PlainRow | None) -> int:
+        return self._map.epoch
 
     def is_settled(self, _item: PlainRow | None) -> bool:
         return True

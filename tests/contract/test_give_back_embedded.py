@@ -16,11 +16,11 @@ from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.mapping.rules import IndexKey, Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
 from crossfade.core.protocol.keyed.operation import counted
 from crossfade.core.protocol.keyed.writes import Activate, Seal
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied, Refused, Unfit
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused

@@ -20,10 +20,10 @@ from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size
 from crossfade.core.protocol.keyed.item import Item, Role, parse_item
 from crossfade.core.protocol.keyed.writes import Fence
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, encode_image

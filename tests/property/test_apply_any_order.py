@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from apply_cases import COMMITTED_US, legacy
 from crossfade.core.ownership.decisions import Done, Outcome
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Role, is_active
 from crossfade.core.protocol.keyed.records import events_of
 from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Activate, Operate, Seal
 from crossfade.core.protocol.row import same_content
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire

@@ -8,9 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from crossfade.core.ownership.decisions import Outcome, Phase, Task
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.protocol.keyed.operation import Operation
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.values.shape import Side
 from engagement_api.operations import LARGEST_BALANCE, Kind
 from ownership_cases import KEY, NOW_MS, SEED, live, number, operation, stamped, tombstone, ulid

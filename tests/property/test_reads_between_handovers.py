@@ -14,10 +14,10 @@ import pytest
 
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.decisions import Done, Outcome
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.writes import Answer, Operate, OperateAndTrim, Write
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied, Transfer
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import decode_change

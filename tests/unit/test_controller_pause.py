@@ -10,8 +10,8 @@ from controller.render import status_text
 from controller.status import status_of
 from controller_world import Killed, Town, run, settled
 from crossfade.core.migration.phases import PAUSE_GOES_ON, PAUSE_RESTS
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.writes import Seal
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.values.shape import Side
 from engagement_migration.keys import wallet_key
 

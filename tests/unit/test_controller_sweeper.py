@@ -10,9 +10,9 @@ from controller.sweeper import SAMPLES, PassResult, Sweeper
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.contracts.letter import DIVERGED
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import is_active, is_fence, is_held_out
 from crossfade.core.protocol.keyed.writes import Seal
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Transfer
 from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import decode_change

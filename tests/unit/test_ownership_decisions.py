@@ -6,11 +6,11 @@ import pytest
 
 from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Request, Seen, StepKind, Task
 from crossfade.core.ownership.machine import OwnershipRules
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.ownership.trim import FULL_SIZE
 from crossfade.core.protocol.keyed.item import Item, Role
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.writes import Reseal, Seal, SealAbsent
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.values.shape import Side
 from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.keyed.item import Item, Role, build_image
 from crossfade.core.protocol.keyed.records import events_of
 from crossfade.core.protocol.keyed.writes import Answer, Write
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import (
     CrossfadeError,

@@ -10,7 +10,6 @@ from crossfade.core.migration.acts import document_json
 from crossfade.core.migration.state import document_of
 from crossfade.core.ownership.ramp import (
     FULL_SHARE,
-    Aim,
     FlagDocument,
     aim,
     check_generations,
@@ -18,6 +17,7 @@ from crossfade.core.ownership.ramp import (
     raised,
     ramp_point,
 )
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.hashes import bucket_of, is_sampled
 from crossfade.core.values.keys import Key, key_of_strings

@@ -17,8 +17,8 @@ from controller.world import World
 from crossfade.core.migration.evidence import Probe
 from crossfade.core.migration.phases import Phase
 from crossfade.core.migration.state import Migration
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.percentile import percentile

@@ -20,7 +20,7 @@ from crossfade.core.migration.asking import FRESH
 from crossfade.core.migration.deeds import A, AftermathSeen, Deed, PlanSeen, Swept
 from crossfade.core.migration.evidence import Stray
 from crossfade.core.migration.gates import waiting_for
-from crossfade.core.ownership.ramp import Aim
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side

@@ -8,14 +8,9 @@ from controller.world import World
 from crossfade.core.mapping.copies import why_not
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.gates import GateResult
-from crossfade.core.protocol.keyed.fit import unfit
-from crossfade.core.protocol.keyed.item import FIRST_STAMPED, parse_item, version_of
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import IndexKey, Side, TableShape
-
-A_GENERATION = 10**8
-"""As long as a generation ever gets; it stands in for the one that a handover will give."""
 
 
 def why_unfit(mapping: Mapping, key: Key, row: Image) -> str:
@@ -24,12 +19,12 @@ def why_unfit(mapping: Mapping, key: Key, row: Image) -> str:
     Raises:
         PoisonRecord: it can't be read.
     """
-    legacy = mapping.shape(Side.LEGACY)
-    item = parse_item(row, legacy)
-    sealed = item._replace(version=max(version_of(item), FIRST_STAMPED * 10), generation=A_GENERATION)
+    legacy, protocol = mapping.shape(Side.LEGACY), mapping.protocol
+    item = protocol.reader(legacy).row(row)
+    sealed = protocol.widest(item)
     if cause := why_not(mapping, key, Side.NEW, sealed):
         return cause
-    cause = unfit(key, sealed, legacy, standing=item)
+    cause = protocol.unfit(key, sealed, legacy, standing=item)
     return f"there would be no way back: {cause}" if cause else ""
 
 

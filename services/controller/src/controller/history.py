@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from controller.sampling import anything
 from controller.world import World
+from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import begun_before, control_tables, missing_because
 from crossfade.core.migration.state import Migration
-from crossfade.core.protocol.keyed.item import Role
-from crossfade.core.protocol.keyed.raw import raw_generation, raw_role
 from crossfade.core.values.errors import ConfigError, PoisonRecord, StateMissing
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, encode_key
@@ -45,16 +44,19 @@ async def owned_rows(world: World) -> Owned:
     if await world.admin.table(shape.table) is None:
         return Owned(0, 0, "")
     sampled = await world.rows(Side.NEW, anything)
-    read, found = sampled.read, [named for row in sampled.found if is_owned(row) for named in _named(row, shape.key)]
+    read, found = (
+        sampled.read,
+        [named for row in sampled.found if is_owned(world.mapping, row) for named in _named(world.mapping, row)],
+    )
     canary = _canary(world)
     item = await world.tables[Side.NEW].read(canary) if canary is not None else None
     if (
         canary is not None
         and item is not None
-        and item.generation
+        and (standing := world.mapping.protocol.rows().standing_of(item))
         and not any(canary.decode() in each for each in found)
     ):
-        found.insert(0, f"{canary.decode()} at generation {item.generation}")
+        found.insert(0, f"{canary.decode()} at generation {standing}")
         read += 1
     return Owned(read, len(found), found[0] if found else "")
 
@@ -132,8 +134,8 @@ async def _sealed(world: World) -> str:
     if await world.admin.table(world.mapping.shape(Side.LEGACY).table) is None:
         return ""
     for row in (await world.rows(Side.LEGACY, anything)).found:
-        role, generation = _standing(row)
-        if role is not Role.STANDBY:
+        owns, generation = _standing(world.mapping, Side.LEGACY, row)
+        if owns is not False:
             continue
         try:
             key = encode_key(row, key_names)
@@ -144,23 +146,26 @@ async def _sealed(world: World) -> str:
     return ""
 
 
-def is_owned(row: Image) -> bool:
-    """Say whether a row of the new table is active, or was: an imported or copied row is standby at generation 0."""
-    role, generation = _standing(row)
-    return role is Role.ACTIVE or generation > 0
+def is_owned(mapping: Mapping, row: Image) -> bool:
+    """Say whether the new table owns a row, or did: one that was imported or copied has never moved."""
+    owns, generation = _standing(mapping, Side.NEW, row)
+    return bool(owns) or generation > 0
 
 
-def _named(row: Image, key_names: tuple[str, ...]) -> Iterable[str]:
+def _named(mapping: Mapping, row: Image) -> Iterable[str]:
+    generation = _standing(mapping, Side.NEW, row)[1]
     try:
-        yield f"{encode_key(row, key_names).decode()} at generation {_standing(row)[1]}"
+        yield f"{encode_key(row, mapping.shape(Side.NEW).key).decode()} at generation {generation}"
     except PoisonRecord:
-        yield f"a row without a readable key at generation {_standing(row)[1]}"
+        yield f"a row without a readable key at generation {generation}"
 
 
-def _standing(row: Image) -> tuple[Role | None, int]:
-    """Return role and generation; what can't be read is neither."""
+def _standing(mapping: Mapping, side: Side, row: Image) -> tuple[bool | None, int]:
+    """Return whether a row's table owns it, and how often it moved; what can't be read tells neither."""
+    rows = mapping.protocol.rows()
     try:
-        return raw_role(row), raw_generation(row)
+        item = mapping.protocol.reader(mapping.shape(side)).row(row)
+        return rows.owns(item, side), rows.standing_of(item)
     except PoisonRecord:
         return None, 0
 

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 from controller.world import ShardReader, World
 from crossfade.core.mapping.copies import transfer_of
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import HOLDS, Applied, Unfit
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.clocks import CommitUs

@@ -18,9 +18,8 @@ from crossfade.core.migration.gates import GateResult
 from crossfade.core.migration.keyed import phases_of
 from crossfade.core.migration.state import Migration, fold
 from crossfade.core.ownership.trim import FULL_SIZE, SOFT_SIZE, WINDOW_MS
-from crossfade.core.protocol.keyed.item import GEN
 from crossfade.core.values.errors import ConfigError, PoisonRecord
-from crossfade.core.values.image import Image, encode_image, number
+from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import encode_key
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.admin import TableFacts
@@ -167,7 +166,8 @@ def _is_ours(world: World, row: Image) -> bool:
 
 
 def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
-    key_names = world.mapping.shape(Side.LEGACY).key
+    shape, protocol = world.mapping.shape(Side.LEGACY), world.mapping.protocol
+    read, standing_of, key_names = protocol.reader(shape).row, protocol.rows().standing_of, shape.key
     ours, size_bytes, highest, broken, unfit, inexact = 0, 0, 0, [], [], []
     for row in rows.found:
         try:
@@ -180,7 +180,7 @@ def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
         ours += 1
         size_bytes += len(encode_image(row))
         try:
-            highest = max(highest, number(row[GEN]) if GEN in row else 0)
+            highest = max(highest, standing_of(read(row)))
             changed = prove_round_trip(world.mapping, Direction.FORWARD, row)
             cause = why_unfit(world.mapping, key, row)
         except PoisonRecord as error:

@@ -12,8 +12,8 @@ from controller.diverged import ROLES, name_of
 from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.mapping.copies import why_not
 from crossfade.core.migration.phases import Phase
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.control import COUNT_AT_MOST

@@ -17,16 +17,14 @@ import structlog
 from controller.diverged import DivergedKeys, Rows
 from controller.settings import ControllerSettings
 from crossfade.core.migration.deeds import HeldOut, PassResult
-from crossfade.core.ownership.decisions import Done, Outcome, StepKind
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.protocol.row import Row
-from crossfade.core.protocol.seam import RowReader, WriterProtocol
+from crossfade.core.protocol.seam import Aim, RowReader, WriterProtocol
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.moving import Moved, Mover
 from crossfade.ports.table import RowTable
 from crossfade.runtime import telemetry
-from crossfade.runtime.ownership import Ownership
 from crossfade.runtime.pace import Pace
 from crossfade.runtime.telemetry.contract import COUNT, DIRECTION, REASON, SIDE
 from crossfade.runtime.telemetry.span_contract import SWEEP, SWEEP_EVENT
@@ -77,7 +75,7 @@ class Sweeper:
         self,
         tables: Mapping[Side, RowTable],
         protocol: WriterProtocol,
-        ownership: Ownership,
+        ownership: Mover,
         diverged: DivergedKeys,
         settings: ControllerSettings,
         *,
@@ -207,7 +205,7 @@ class Sweeper:
             f"{key.decode()}: {_why(done)}"
             for key, done in told
             if not self._is_held_out(done)
-            and not (isinstance(done, Done) and done.outcome is Outcome.SETTLED and done.side is aim.side)
+            and not (not isinstance(done, Exception) and done.arrived and done.side is aim.side)
         ]
         arrived = len(keys) - len(stuck) - len(held)
         self._move = result._replace(
@@ -219,8 +217,8 @@ class Sweeper:
         )
 
     async def _marked(
-        self, keys: Sequence[Key], results: Sequence[Done | Exception], aim: Aim
-    ) -> list[Done | Exception]:
+        self, keys: Sequence[Key], results: Sequence[Moved | Exception], aim: Aim
+    ) -> list[Moved | Exception]:
         """Mark the keys that can't move and whose rows don't say so yet; return the results with theirs.
 
         An exclusion is known to us alone, and a row that was never sealed tells nobody that it stays.
@@ -229,14 +227,14 @@ class Sweeper:
         unmarked = {
             key: done.because
             for key, done in found.items()
-            if isinstance(done, Done) and done.outcome is Outcome.HELD_OUT and not rows.is_held_out(done.item)
+            if not isinstance(done, Exception) and done.stays and not rows.is_held_out(done.item)
         }
         if unmarked:
             marked = await self._ownership.hold_out_many(unmarked, aim)
             found.update(zip(unmarked, marked, strict=True))
         return list(found.values())
 
-    async def _fenced(self, keys: Sequence[Key], results: Sequence[Done | Exception], aim: Aim) -> None:
+    async def _fenced(self, keys: Sequence[Key], results: Sequence[Moved | Exception], aim: Aim) -> None:
         """Shut the other table to each key that was held out: absent or without a role there, it would own the key once
         the migration is complete, an empty wallet.
         """
@@ -248,8 +246,8 @@ class Sweeper:
         if bare:
             await target.perform_many([acts.shut(key, held[key].item).write for key in bare])
 
-    def _count(self, results: Sequence[Done | Exception], why: str, span: telemetry.Started | None) -> None:
-        arrived = Counter(each.side.value for each in results if isinstance(each, Done) and _was_moved(each))
+    def _count(self, results: Sequence[Moved | Exception], why: str, span: telemetry.Started | None) -> None:
+        arrived = Counter(each.side.value for each in results if not isinstance(each, Exception) and each.was_moved)
         self.handed_over.update(arrived)
         if span is not None:
             for side, count in arrived.items():
@@ -299,9 +297,9 @@ class Sweeper:
             if self._protocol.rows().is_held_out(item):
                 yield key, self._ownership.why_held_out(key, item, Side.NEW)
 
-    def _is_held_out(self, done: Done | Exception) -> TypeGuard[Done]:
+    def _is_held_out(self, done: Moved | Exception) -> TypeGuard[Moved]:
         rows = self._protocol.rows()
-        return isinstance(done, Done) and done.outcome is Outcome.HELD_OUT and rows.is_held_out(done.item)
+        return not isinstance(done, Exception) and done.stays and rows.is_held_out(done.item)
 
     async def _settle_suspects(self, complete: bool) -> None:
         if not self._suspects:
@@ -328,15 +326,11 @@ class Sweeper:
                 results = await self._ownership.hand_over_many(due, aim, complete=complete)
                 self._count(results, "helped: standby on both sides for too long", span)
             for key, done in zip(due, results, strict=True):
-                if isinstance(done, Done) and done.outcome is Outcome.SETTLED:
+                if not isinstance(done, Exception) and done.arrived:
                     self.helped += 1
                     log.info("handover completed", key=key.decode(), owner=done.side.value)
                 else:
                     log.warning("handover can't be completed", key=key.decode(), reason=_why(done))
-
-
-def _was_moved(done: Done) -> bool:
-    return done.outcome is Outcome.SETTLED and any(step.kind is StepKind.ACTIVATED for step in done.steps)
 
 
 def _span(aim: Aim, keys: int) -> AbstractContextManager[telemetry.Started | None]:
@@ -351,9 +345,5 @@ def _signature(rows: RowReader, *items: Row | None) -> Hashable:
     return tuple((rows.standing_of(each), rows.version_of(each)) for each in items)
 
 
-def _why(done: Done | Exception) -> str:
-    if isinstance(done, Exception):
-        return str(done)
-    if done.because:
-        return done.because
-    return done.steps[-1].reason if done.steps else f"{done.outcome.value} on {done.side.value}"
+def _why(done: Moved | Exception) -> str:
+    return str(done) if isinstance(done, Exception) else done.why

@@ -18,12 +18,12 @@ from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.ownership.carrying import why_it_stays
 from crossfade.core.ownership.decisions import Done, Found, Next, Outcome, Perform, Read, Reply, Seen, State, Task
 from crossfade.core.ownership.machine import OwnershipRules
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.ownership.trim import SOFT_SIZE
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.protocol.keyed.writes import Write
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Unfit
 from crossfade.core.values.backoff import backoff_s
 from crossfade.core.values.errors import (

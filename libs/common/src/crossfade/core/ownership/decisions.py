@@ -8,11 +8,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-from crossfade.core.ownership.ramp import Aim
 from crossfade.core.ownership.trim import SOFT_SIZE
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.writes import Answer, Write
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 
@@ -121,6 +121,27 @@ class Done(NamedTuple):
     retry_after_s: float | None = None
     soft: int | None = None
     because: str = ""
+
+    @property
+    def arrived(self) -> bool:
+        """See `crossfade.ports.moving.Moved`."""
+        return self.outcome is Outcome.SETTLED
+
+    @property
+    def stays(self) -> bool:
+        """See `crossfade.ports.moving.Moved`."""
+        return self.outcome is Outcome.HELD_OUT
+
+    @property
+    def was_moved(self) -> bool:
+        """See `crossfade.ports.moving.Moved`."""
+        return self.arrived and any(step.kind is StepKind.ACTIVATED for step in self.steps)
+
+    @property
+    def why(self) -> str:
+        """See `crossfade.ports.moving.Moved`."""
+        last = self.steps[-1].reason if self.steps else ""
+        return self.because or last or f"{self.outcome.value} on {self.side.value}"
 
 
 class Read(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import xxhash
 
+from crossfade.core.protocol.seam import Aim
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
@@ -36,13 +37,6 @@ class FlagDocument(NamedTuple):
     new_gen: int = 0
     legacy_gen: int = 0
     complete: bool = False
-
-
-class Aim(NamedTuple):
-    """Where a pod tries a key first, and the generation of that wish."""
-
-    side: Side
-    generation: int
 
 
 def ramp_point(key: Key) -> int:

@@ -25,6 +25,13 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, TableShape
 
 
+class Aim(NamedTuple):
+    """Where a key is to be, and the number of that wish: a higher one wins, and none is ever given twice."""
+
+    side: Side
+    generation: int
+
+
 class Condition(Struct, frozen=True, gc=False):
     """Under which condition an image may be copied to the other table.
 
@@ -233,8 +240,8 @@ class RowReader(Protocol):
     def is_ordered(self, version: int) -> bool:
         """Say whether an owner write gave a version, so that versions of both tables may be compared."""
 
-    def standing_of(self, item: Row | None) -> Hashable:
-        """Return what changes whenever the key moves, and never otherwise."""
+    def standing_of(self, item: Row | None) -> int:
+        """Return what rises whenever the key moves, and never otherwise; 0 where it never did."""
 
     def is_settled(self, item: Row | None) -> bool:
         """Say whether the row itself says who owns the key. A complete migration may read another one otherwise."""
@@ -366,6 +373,9 @@ class WriterProtocol(Protocol):
 
     def is_there(self, transfer: Transfer, item: Row | None, shape: TableShape) -> bool:
         """Say whether a row has all that a transfer would bring. It is asked of an owner's row, too."""
+
+    def widest(self, item: Row) -> Row:
+        """Return a row as it will stand when it moves, with all that the protocol adds as long as that ever gets."""
 
     def unfit(self, key: Key, item: Row, shape: TableShape, *, standing: Row | None = None) -> str:
         """Say why a table would refuse for good to take a key over; empty when nothing speaks against it.

@@ -9,6 +9,7 @@ from crossfade.core.protocol.keyed.acts import KeyedActs
 from crossfade.core.protocol.keyed.fence import is_there, judge, takes_generation
 from crossfade.core.protocol.keyed.fit import unfit, unfit_image, unfit_transfer
 from crossfade.core.protocol.keyed.item import (
+    FIRST_STAMPED,
     GEN,
     MV,
     ROLE,
@@ -79,7 +80,7 @@ class KeyedRows(NamedTuple):
         """Below FIRST_STAMPED versions are commit times of one table."""
         return is_stamped(version)
 
-    def standing_of(self, item: Item | None) -> Hashable:
+    def standing_of(self, item: Item | None) -> int:
         """`cf_gen`: each handover raises it."""
         return generation_of(item)
 
@@ -123,6 +124,8 @@ class KeyedRows(NamedTuple):
 
 
 _ROWS: Final = {complete: cast("RowReader", KeyedRows(complete)) for complete in (False, True)}
+_A_GENERATION: Final = 10**8
+"""As long as a generation ever gets; it stands in for the one that a handover will give."""
 _STANDBY: Final = wire.of_string(Role.STANDBY.value)
 _GENERATION: Final = wire.of_number(0)
 _UNSTAMPED: Final = wire.of_number(0)
@@ -155,6 +158,10 @@ class Keyed:
     def condition(self, item: Item, target: Side) -> Condition:
         """Only over a lower version; a row that it creates in the legacy table takes the generation along."""
         return Condition(version_of(item), item.generation if takes_generation(target) else 0)
+
+    def widest(self, item: Item) -> Item:
+        """A version of 19 digits, and a generation of nine."""
+        return item._replace(version=max(version_of(item), FIRST_STAMPED * 10), generation=_A_GENERATION)
 
     def imported(self, image: Image, mapped: Image) -> int:
         """Standby, of generation 0, and with a version even when the source has none (rule 6)."""
