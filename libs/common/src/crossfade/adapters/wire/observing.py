@@ -30,7 +30,7 @@ _observer: CallObserver | None = None
 
 
 def observe_calls(by: CallObserver | None) -> None:
-    """Set the observer, or (None) remove it."""
+    """Set the observer; None for nobody."""
     global _observer  # one process, one telemetry
     _observer = by
 
