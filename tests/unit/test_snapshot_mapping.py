@@ -158,6 +158,14 @@ def test_every_line_has_exactly_one_fate_and_balances_survive_gzip_to_gzip(found
     assert FileCounts.of_json(counts.as_json()) == counts
 
 
+def test_counts_that_an_older_or_a_newer_build_noted_are_read() -> None:
+    """A controller that takes over in the middle of a snapshot may be of another build."""
+    counts = FileCounts(read=3, mapped=2, unmappable=1, samples=("a: why",))
+    noted = counts.as_json()
+    older = {name: value for name, value in noted.items() if not name.startswith("inexact")}
+    assert FileCounts.of_json(older) == FileCounts.of_json({**noted, "of a newer build": 1}) == counts
+
+
 AT_S = 1_700_000_000
 """The export's moment: a time that a commit time can be."""
 

@@ -96,9 +96,10 @@ class FileCounts(NamedTuple):
 
     @classmethod
     def of_json(cls, body: dict[str, Any]) -> FileCounts:
-        """Read what `as_json` gave."""
-        lists = {name: tuple(body.get(name, ())) for name in ("samples", "inexact_samples")}
-        return cls(**{**body, **lists})
+        """Read what `as_json` gave, in this build or another: what one of them doesn't know is left out."""
+        known: dict[str, Any] = {name: body[name] for name in cls._fields if name in body}
+        lists = {name: tuple(each) for name, each in known.items() if isinstance(each, list)}
+        return cls(**{**known, **lists})
 
 
 class MappedFile(NamedTuple):
