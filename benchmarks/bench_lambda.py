@@ -37,12 +37,13 @@ from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.telemetry.emf import emf_lines
 from engagement_migration import MAPPING
 from localaws.redis import RedisServer
-from replicator.function import Clock, Function, Source, TimedSender
+from replicator.function import Clock, Function, Source
 from replicator.function_metrics import Ran, measured
 from replicator.function_reports import FunctionReports
 from replicator.interventions import Interventions
 from replicator.journal import PhaseWatch
 from replicator.pipeline import ApplyPipeline
+from replicator.sender import Sender
 from replicator.tuning import tune_garbage_collection
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,7 +81,7 @@ async def function(rig: Rig) -> Function:
     """Return the function with its own clients, in the phase DUAL_WRITE."""
     rig.forget()
     clock = Clock(time.monotonic)
-    sender = TimedSender(rig.transfers, time_left_s=clock.left_s)
+    sender = Sender(rig.transfers, time_left_s=clock.left_s)
     source, target = (DynamoTable(rig.dynamodb, MAPPING, side) for side in (Side.LEGACY, Side.NEW))
     letters = MemoryDeadLetters()
     pipeline = ApplyPipeline(
@@ -101,8 +102,8 @@ async def function(rig: Rig) -> Function:
     reports = FunctionReports(
         DynamoReports(rig.dynamodb, "reports"), rig.kinesis, now_us=lambda: time.time_ns() // 1000
     )
-    sources = {"wallet-changes": Source("forward", pipeline, FORWARD, sender)}
-    return Function(MAPPING, sources, PhaseWatch(journal), reports, clock, partial=True, reserve_s=3.0, emit=emit)
+    sources = {"wallet-changes": Source("forward", pipeline, sender)}
+    return Function(sources, PhaseWatch(journal), reports, clock, partial=True, reserve_s=3.0, emit=emit)
 
 
 async def by_size(rig: Rig, payloads: list[bytes], size: int) -> dict[str, float]:

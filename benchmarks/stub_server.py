@@ -17,7 +17,7 @@ import json
 import signal
 import zlib
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 import uvloop
@@ -169,10 +169,18 @@ def _put(count: int) -> bytes:
 COUNTED: Final = {b"BatchExecuteStatement": _statements, b"GetRecords": _records, b"PutRecords": _put}
 
 
+class Answers(Protocol):
+    """What a client is answered from."""
+
+    def answer(self, operation: bytes, body: bytes) -> bytes:
+        """Return the whole response to a request."""
+        ...
+
+
 class Client(asyncio.Protocol):
     """One client connection."""
 
-    def __init__(self, canned: Canned) -> None:
+    def __init__(self, canned: Answers) -> None:
         self._canned = canned
         self._parser = httptools.HttpRequestParser(self)
         self._operation = b""

@@ -119,6 +119,8 @@ class Expression:
 
     def bounds(self, names: tuple[str, ...], limits: tuple[Amount, ...], sign: str) -> frozenset[str]:
         """Ask for a limit on each value; return the own names of those that must be there for it to hold."""
+        if not names:
+            return frozenset()
         needed = set()
         for name, limit in zip(names, limits, strict=True):
             own = self.shape.own(name)
