@@ -106,3 +106,21 @@ async def test_only_a_verb_that_creates_makes_or_revives_a_row_from_the_zero_ite
         if creates and answer.item is not None:
             made = ((own("on_hand"), number("1.5")), (own("lent"), number("2.5")))
             assert canonical(answer.item.content) == canonical(made)
+
+
+@SIDES
+@FORMS
+async def test_a_row_that_is_not_there_has_the_zero_items_numbers_in_a_bound(
+    open_bench: OpenBench, side: Side, together: bool
+) -> None:
+    """2.5 are lent from the beginning, so a row can't be made where at most 2 may be."""
+    few, enough = Verb("few", at_most=("lent",), creates=True), Verb("enough", at_least=("lent",), creates=True)
+    ops = [
+        build_operation(KEY, few, ulid(1), SEED, most=(2,)),
+        build_operation(KEY, few, ulid(1), SEED, most=(Decimal("2.5"),)),
+        build_operation(KEY, enough, ulid(1), SEED, least=(3,)),
+    ]
+    for before in (None, tombstone(Role.ACTIVE, 2)):
+        pairs = [(before, Operate(KEY, op, 32, complete=side is Side.NEW, generation=4)) for op in ops]
+        answers = await check(open_bench(side), pairs, together=together)
+        assert [type(each) for each in answers] == [Refused, Applied, Refused]

@@ -69,6 +69,7 @@ def test_a_published_event_says_what_each_attribute_was_changed_by(op: Operation
     came = decode_published(encode_published(published)).event
     assert came == event
     assert came.kind == op.verb.name
+    assert abs(came.delta) < 2**63, "more than a consumer's whole number holds"
     if not came.changes:
         assert [Decimal(came.delta)] == [Decimal(amount) for amount in op.amounts or (0,)]
         return
