@@ -322,3 +322,11 @@ def test_a_dry_run_and_the_driver_agree(world: str) -> None:
 def test_the_same_question_has_the_same_answer() -> None:
     for state, world, told in rounds():
         assert played(state, world) == told
+
+
+def test_a_generation_is_durable_before_any_pod_could_see_it() -> None:
+    for state, _, told in rounds():
+        used = [deed.generation for deed in told.asked if isinstance(deed, deeds.HoldOut)]
+        if isinstance(told.end, Publish):
+            used += [told.end.document.new_gen, told.end.document.legacy_gen]
+        assert all(each <= state.counter for each in used), (state, told)

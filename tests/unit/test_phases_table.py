@@ -1,12 +1,17 @@
 """The phase table, held to the design's picture of it, transition by transition."""
 
 import itertools
+from typing import cast
 
 import pytest
 
-from crossfade.core.migration.keyed import KEYED_PHASES
+from crossfade.contracts.journal import Entry
+from crossfade.core.migration.keyed import KEYED_PHASES, phases_of
 from crossfade.core.migration.phases import Intent, Phase
-from crossfade.core.values.errors import IllegalTransition
+from crossfade.core.migration.state import Migration, fold
+from crossfade.core.protocol.seam import WriterProtocol
+from crossfade.core.values.errors import ConfigError, IllegalTransition
+from engagement_migration import MAPPING
 
 DESIGN = """
 PLANNED CAPTURING
@@ -80,3 +85,18 @@ def test_a_refused_intent_names_the_phases_that_would_do(intent: Intent) -> None
 
 def test_nothing_can_be_asked_of_a_migration_that_has_ended() -> None:
     assert not any(phases & KEYED_PHASES.finished for phases in KEYED_PHASES.allowed.values())
+
+
+def test_a_migration_goes_by_the_table_of_its_writer_protocol() -> None:
+    assert phases_of(MAPPING.protocol) is KEYED_PHASES
+    with pytest.raises(ConfigError, match="no phase table for the writer protocol Plain"):
+        phases_of(cast(WriterProtocol, type("Plain", (), {})()))
+
+
+def test_the_state_is_folded_by_its_own_table_and_no_other() -> None:
+    """A protocol that brings other transitions is held to those."""
+    short = KEYED_PHASES._replace(transitions={**KEYED_PHASES.transitions, Phase.PLANNED: frozenset({Phase.ABORTED})})
+    entry = Entry(1, "phase", 0, "pod", "1", {"from": "PLANNED", "to": "CAPTURING"})
+    assert fold(Migration(KEYED_PHASES), [entry]).phase is Phase.CAPTURING
+    with pytest.raises(IllegalTransition, match="PLANNED doesn't go to CAPTURING; it goes to: ABORTED"):
+        fold(Migration(short), [entry])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from crossfade.core.migration import deeds
 from crossfade.core.migration.acts import (
     HALTED,
     Allocate,
@@ -16,17 +17,6 @@ from crossfade.core.migration.acts import (
     Wait,
     document_json,
     waits_for,
-)
-from crossfade.core.migration.deeds import (
-    DiscardLetters,
-    Elapsed,
-    ForgetPass,
-    LookAtLetters,
-    PassResult,
-    ReadAftermath,
-    ReadPast,
-    Sweep,
-    TakeMoment,
 )
 from crossfade.core.migration.gates import GateResult, heartbeats, pass_since, shut
 from crossfade.core.migration.phases import Intent, Phase
@@ -104,7 +94,7 @@ def all_moved(state: Migration, seen: Seen, target: Side, name: str = "all-moved
     """
     waits = seen.shut(heartbeats)
     if waits is not None:
-        yield from done(ForgetPass())
+        yield from done(deeds.ForgetPass())
         return waits
     document, source = state.document, target.other
     generation = document.new_gen if target is Side.NEW else document.legacy_gen
@@ -112,14 +102,14 @@ def all_moved(state: Migration, seen: Seen, target: Side, name: str = "all-moved
     if at is not None and (at.target, at.generation) == (target, generation):
         begun_us = at.begun_us
     else:
-        begun_us = yield from done(TakeMoment(source, f"a pass, generation {generation}"))
-    result, has_ended = yield from done(Sweep(target, generation, document.complete, begun_us))
+        begun_us = yield from done(deeds.TakeMoment(source, f"a pass, generation {generation}"))
+    result, has_ended = yield from done(deeds.Sweep(target, generation, document.complete, begun_us))
     if not has_ended:
         told = f"{result.keys} keys seen, {result.moved} moved, {result.helped} helped"
         return Wait("sweep", f"the sweeper's pass to the {target.value} table: {told}")
     if not result.is_clean:
         return Wait("sweep", f"a pass that finds nothing to do; {_left_to_do(result)}")
-    ended_us, aftermath, unknown = yield from done(ReadAftermath(source, result.begun_us, document.complete))
+    ended_us, aftermath, unknown = yield from done(deeds.ReadAftermath(source, result.begun_us, document.complete))
     if unknown:
         return Wait("aftermath", unknown)
     if aftermath.active:
@@ -135,7 +125,7 @@ def all_moved(state: Migration, seen: Seen, target: Side, name: str = "all-moved
     return Finish(name, evidence)
 
 
-def _left_to_do(result: PassResult) -> str:
+def _left_to_do(result: deeds.PassResult) -> str:
     stuck = f"; can't be moved: {'; '.join(result.stuck[:3])}" if result.stuck else ""
     held = [each._asdict() for each in result.held]
     refused = f"; refused by the legacy table: {named(held)}" if held and result.target is Side.LEGACY else ""
@@ -154,7 +144,7 @@ def drained(state: Migration, seen: Seen, name: str = "all-moved") -> Decision[l
     """
     results = seen.judge(state.table.gates[state.phase])
     moved = state.done[name]
-    since_s = yield from done(Elapsed(Side(moved["source"]), CommitUs(int(moved["ended_us"]))))
+    since_s = yield from done(deeds.Elapsed(Side(moved["source"]), CommitUs(int(moved["ended_us"]))))
     results = pass_since(results, seen.pass_began_s, since_s, "all keys were moved")
     if seen.stray_age_s is not None:
         results = pass_since(results, seen.pass_began_s, seen.stray_age_s, "the last write outside the protocol")
@@ -181,7 +171,7 @@ def cut_over(state: Migration, seen: Seen) -> Decision[Answer]:
 
 def cutover_again(state: Migration, intent: Pending) -> Decision[Answer]:
     """Leave BAKING for CUT_OVER: the keys that were held out are taken up again."""
-    yield from done(ForgetPass())
+    yield from done(deeds.ForgetPass())
     return _entered(state, intent, Phase.CUT_OVER, again=True)
 
 
@@ -201,7 +191,7 @@ def _taken_up(state: Migration, intent: Pending) -> Answer | None:
 
 def roll_back(state: Migration, intent: Pending) -> Decision[Answer]:
     """Leave RAMPING, CUT_OVER or BAKING for ROLLED_BACK; no gate stands before the way back."""
-    yield from done(ForgetPass())
+    yield from done(deeds.ForgetPass())
     return _entered(state, intent, Phase.ROLLED_BACK)
 
 
@@ -214,7 +204,7 @@ def rolled_back(state: Migration, seen: Seen) -> Decision[Answer]:
         last = seen.last_pass
         if isinstance(answer, Wait) and last is not None and last.diverged and not last.moved:
             # All but those are home: what becomes of them needs a human decision.
-            late = yield from done(ReadPast("diverged"))
+            late = yield from done(deeds.ReadPast("diverged"))
             return Wait("read_past", late) if late else ((yield from dealt_with(state)) or answer)
         return answer
     if "settled" not in state.done:
@@ -244,7 +234,7 @@ def _flags_back(state: Migration) -> Answer:
 def settled(state: Migration, name: str) -> Decision[Answer | None]:
     """See that both consumers have read past the last handover, and that no stray needs a decision; None when so."""
     if name not in state.done:
-        late = yield from done(ReadPast(name))
+        late = yield from done(deeds.ReadPast(name))
         return Wait("read_past", late) if late else Finish(name, {})
     return (yield from dealt_with(state))
 
@@ -254,7 +244,7 @@ def dealt_with(state: Migration) -> Decision[Answer | None]:
 
     With `--discard-diverged N` exactly N are discarded: each goes into the journal with its payload first.
     """
-    letters = yield from done(LookAtLetters())
+    letters = yield from done(deeds.LookAtLetters())
     if not letters:
         return None
     takes = state.asked(Intent.ROLLBACK) or state.asked(Intent.COMPLETE)
@@ -273,5 +263,5 @@ def dealt_with(state: Migration) -> Decision[Answer | None]:
     if wanted != len(letters) + gone:
         told = f" ({gone} of them are discarded by now)" if gone else ""
         return settle(takes, "refused", f"--discard-diverged says {wanted}{told}, there are {what}; {cure}")
-    yield from done(DiscardLetters(tuple(each.letter for each in letters), takes.number, takes.who))
+    yield from done(deeds.DiscardLetters(tuple(each.letter for each in letters), takes.number, takes.who))
     return Wait("letters", f"another look, after {len(letters)} letters were discarded")

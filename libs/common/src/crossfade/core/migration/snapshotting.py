@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from crossfade.core.migration import deeds
 from crossfade.core.migration.acts import Again, Answer, Begin, Enter, Finish, Wait, failed, waits_for
 from crossfade.core.migration.asking import FRESH
-from crossfade.core.migration.deeds import Export, Import, LookAtExport, LookAtImport, MapFiles, TakeMoment
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.migration.seen import Decision, Seen, done
 from crossfade.core.migration.starting import not_excluded, settle
@@ -59,7 +59,7 @@ def _export_again(intent: Pending) -> Decision[Answer]:
     refused = yield from not_excluded(intent)
     if refused is not None:
         return refused
-    moment_us = yield from done(TakeMoment(Side.LEGACY, f"export {intent.number}"))
+    moment_us = yield from done(deeds.TakeMoment(Side.LEGACY, f"export {intent.number}"))
     told = {"intent": intent.number, "steps": STEPS, "moment_us": moment_us, "exclude": sorted(wanted)}
     return Again({**told, "who": intent.who})
 
@@ -73,10 +73,10 @@ def _export(state: Migration, seen: Seen) -> Decision[Answer]:
         return Begin("export", {"at_s": at_s, "prefix": _prefix(state, seen, "export")})
     at_s = int(begun["at_s"])
     if "export-arn" not in state.done:
-        export = Export(at_s, str(begun["prefix"]), _token(state, seen, "export"))
+        export = deeds.Export(at_s, str(begun["prefix"]), _token(state, seen, "export"))
         return Finish("export-arn", {"arn": (yield from done(export))})
     arn = str(state.done["export-arn"]["arn"])
-    found = yield from done(LookAtExport(arn))
+    found = yield from done(deeds.LookAtExport(arn))
     if found.status == "FAILED":
         return failed(SnapshotBroken(f"the export {arn} failed: {found.failure}"))
     if found.status != "COMPLETED":
@@ -99,7 +99,7 @@ def _map(state: Migration, seen: Seen) -> Decision[Answer]:
     number = len(known)
     target = f"{_prefix(state, seen, 'import')}-{number}/"
     unmappable = f"{_prefix(state, seen, 'unmappable')}-{number}.jsonl.gz"
-    mapped = yield from done(MapFiles(str(state.done["export"]["manifest"]), target, unmappable))
+    mapped = yield from done(deeds.MapFiles(str(state.done["export"]["manifest"]), target, unmappable))
     if mapped.stopped:
         return Wait("map", mapped.stopped)
     return Finish("map", {"prefix": target, "number": number, **mapped.evidence})
@@ -119,9 +119,9 @@ def _import(state: Migration, seen: Seen) -> Decision[Answer]:
         return Begin("import", {"table": name, "prefix": mapped["prefix"]})
     if "import-arn" not in state.done:
         token = _token(state, seen, "import")
-        return Finish("import-arn", {"arn": (yield from done(Import(str(mapped["prefix"]), token)))})
+        return Finish("import-arn", {"arn": (yield from done(deeds.Import(str(mapped["prefix"]), token)))})
     arn = str(state.done["import-arn"]["arn"])
-    found = yield from done(LookAtImport(arn))
+    found = yield from done(deeds.LookAtImport(arn))
     if found.status in {"FAILED", "CANCELLED"} or found.errors:
         told = (
             f"the import {arn} is {found.status} with {found.errors} errors: {found.failure}. "

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
+from crossfade.core.migration import deeds
 from crossfade.core.migration.acts import Allocate, Answer, Begin, Enter, Finish, Publish, Settle, Wait, waits_for
 from crossfade.core.migration.asking import FRESH
-from crossfade.core.migration.deeds import (
-    CheckExcluded,
-    CheckPlan,
-    CreateStreams,
-    Elapsed,
-    EnableCapture,
-    HoldOut,
-    TakeMoment,
-)
 from crossfade.core.migration.gates import GateResult, clock_skew, heartbeats
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.migration.seen import Decision, Seen, done
@@ -31,7 +23,7 @@ def not_excluded(intent: Pending) -> Decision[Settle | None]:
     """Refuse a command whose keys can't be left out; None when all can."""
     asked = intent.arguments
     keys = tuple(sorted(set(asked.get("exclude", []))))
-    deed = CheckExcluded(keys, bool(asked.get("exclude_unknown")), bool(asked.get(FRESH)))
+    deed = deeds.CheckExcluded(keys, bool(asked.get("exclude_unknown")), bool(asked.get(FRESH)))
     refusal = (yield from done(deed)) if keys else ""
     return settle(intent, "refused", refusal) if refusal else None
 
@@ -47,7 +39,7 @@ def planned(state: Migration, seen: Seen) -> Decision[Answer]:
         refused = yield from not_excluded(intent)
         if refused is not None:
             return refused
-        plan = yield from done(CheckPlan(tuple(sorted(wanted))))
+        plan = yield from done(deeds.CheckPlan(tuple(sorted(wanted))))
         return settle(intent, "refused", plan.refusal) if plan.refusal else Finish("plan", {"checks": [*plan.checks]})
     return seen.shut(clock_skew) or Enter(state.phase, Phase.CAPTURING)
 
@@ -58,14 +50,14 @@ def capturing(state: Migration, seen: Seen) -> Decision[Answer]:
     if "streams" not in state.done:
         if "streams" not in state.begun:
             return Begin("streams", {"names": list(setup.streams), "retention_h": setup.retention_h})
-        waiting = yield from done(CreateStreams(setup.streams))
+        waiting = yield from done(deeds.CreateStreams(setup.streams))
         return Wait("streams", waiting) if waiting else Finish("streams", {})
     if "capture" not in state.done:
         waits = yield from _captured(state, seen, "capture", Side.LEGACY)
         if waits is not None:
             return waits
         # ACTIVE is what the control plane says; a record that came is what surely flows.
-        return Finish("capture", {"flows_us": (yield from done(TakeMoment(Side.LEGACY, "capture")))})
+        return Finish("capture", {"flows_us": (yield from done(deeds.TakeMoment(Side.LEGACY, "capture")))})
     if "settled" not in state.done:
         return (yield from _settled(CommitUs(int(state.done["capture"]["flows_us"])), setup.settling_s))
     return seen.shut(clock_skew) or Enter(state.phase, Phase.SNAPSHOT, evidence={"settling_s": setup.settling_s})
@@ -75,7 +67,7 @@ def _captured(state: Migration, seen: Seen, name: str, side: Side) -> Decision[A
     """Send a table's changes to its stream; None when they flow."""
     if name not in state.begun:
         return Begin(name, {"table": seen.setup.tables[side]})
-    waiting = yield from done(EnableCapture(side))
+    waiting = yield from done(deeds.EnableCapture(side))
     return Wait("capture", waiting) if waiting else None
 
 
@@ -85,10 +77,10 @@ def _settled(flows_us: CommitUs, settling_s: float) -> Decision[Answer]:
     What was committed before it is in the export, and what was committed since `flows_us` is in the stream. The
     export's moment has whole seconds, so it lies in a later second than `flows_us`, too.
     """
-    left_s = settling_s - (yield from done(Elapsed(Side.LEGACY, flows_us)))
+    left_s = settling_s - (yield from done(deeds.Elapsed(Side.LEGACY, flows_us)))
     if left_s > 0:
         return Wait("settling", f"the stream to settle, {left_s:.0f} s more")
-    moment_us = yield from done(TakeMoment(Side.LEGACY, "export"))
+    moment_us = yield from done(deeds.TakeMoment(Side.LEGACY, "export"))
     if moment_us - flows_us < settling_s * 1e6 or moment_us // 1_000_000 * 1_000_000 <= flows_us:
         return Wait("settling", f"a moment of the export {settling_s:g} s after the stream began to carry records")
     return Finish("settled", {"moment_us": moment_us})
@@ -110,7 +102,7 @@ def enter_dual_write(state: Migration, results: list[GateResult]) -> Decision[En
     since_us = dict(state.strays_since_us)
     if not since_us:
         for side in Side:
-            since_us[side.value] = yield from done(TakeMoment(side, "dual-write"))
+            since_us[side.value] = yield from done(deeds.TakeMoment(side, "dual-write"))
     return Enter(state.phase, Phase.DUAL_WRITE, results, {"strays_since_us": since_us})
 
 
@@ -136,7 +128,7 @@ def _excluded_held_out(state: Migration) -> Decision[Answer]:
         generation = next_generation(state.given_out("excluded keys"))
         if generation > state.counter:
             return Allocate(generation, "excluded keys")
-        waiting = yield from done(HoldOut(keys, generation))
+        waiting = yield from done(deeds.HoldOut(keys, generation))
         if waiting:
             return Wait("excluded", waiting)
     return Finish("held-out", {"keys": len(keys)})
