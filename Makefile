@@ -10,7 +10,7 @@ FIRST ?= 0
 # Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
 WORKERS ?= 3
 
-.PHONY: setup demo demo-busy simulate check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
+.PHONY: setup demo demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -53,6 +53,9 @@ test-deploy: $(READY) ## the charts, modules, images and dashboards, by the real
 
 test-slow: $(READY) ## the larger scopes that make test leaves out
 	$(PY) -m pytest -m slow $(ARGS)
+
+planted-faults: $(READY) ## plants each fault in the simulation, and writes which of SEEDS seeds finds it first
+	@PYTHONHASHSEED=0 PYTHONPATH=tests $(PY) -m simulation --table --seeds $(SEEDS) --workers $(WORKERS)
 
 simulate: $(READY) ## whole migrations in virtual time, a seed each; tells a failing one as a small story (SEEDS=1000 FIRST=0)
 	@PYTHONHASHSEED=0 PYTHONPATH=tests $(PY) -m simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)

@@ -6,6 +6,7 @@ python -m simulation [--seeds 1000] [--first 0] [--workers 2] [--story] [--whole
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -17,13 +18,18 @@ from simulation.planted import PLANTED
 from simulation.play import REAL, Code, Played, play
 from simulation.script import Script, script_of, smaller
 
-SHOWN: int = 120
+SHOWN: int = 400
 
 
 def brief(planted: str, seed: int) -> tuple[int, str, int, int, int]:
     """Play a seed; return it, the broken promise, the faults, the calls and the operations."""
     played = play(script_of(seed), PLANTED[planted] if planted else REAL)
     return seed, played.broken, played.faults, played.calls, played.operations
+
+
+def kind_of(broken: str) -> str:
+    """Return a broken promise without what names one run: shrinking must not wander off to another failure."""
+    return re.sub(r"\[\{.*?\}\]|\W|\d|_", "", broken.partition(": ")[0])[:24]
 
 
 def shrunk(script: Script, code: Code = REAL, *, tries: int = 60, say: Callable[[str], None] = print) -> Played:
@@ -34,7 +40,7 @@ def shrunk(script: Script, code: Code = REAL, *, tries: int = 60, say: Callable[
         for proposed in smaller(found.script, found.faults):
             left -= 1
             played = play(proposed, code)
-            if played.broken:
+            if kind_of(played.broken) == kind_of(found.broken):
                 found = played
                 say(f"smaller: {len(played.story.acts)} acts, {played.faults} faults")
                 break

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from controller.build import parity_of
@@ -45,23 +44,23 @@ from verifier.report import Reporter
 from verifier.settings import Settings as VerifierSettings
 
 TICK_S: Final = 0.25
-LEASE_S: Final = 2.0
-TAIL_S: Final = 1.2
+LEASE_S: Final = 1.5
+TAIL_S: Final = 0.6
 
 SETTINGS: Final[dict[str, Any]] = {
     "bucket": "exports",
     "verifier_url": "http://127.0.0.1:1",
-    "settling_s": 1,
-    "marker_s": 3,
+    "settling_s": 0.3,
+    "marker_s": 2,
     "marker_poll_s": 0.2,
-    "probe_s": 1,
-    "evidence_s": 0.7,
+    "probe_s": 0.8,
+    "evidence_s": 0.5,
     "facts_s": 1,
     "sweep_rest_s": 0.5,
-    "helped_after_s": 2,
+    "helped_after_s": 1,
     "stream_margin_s": 0.1,
-    "report_s": 4,
-    "gate_quiet_s": 1.5,
+    "report_s": 3,
+    "gate_quiet_s": 0.6,
     "gate_probe_errors": 1.0,
     "gate_probe_p99_ms": 60_000,
     "gate_api_errors": 1.0,
@@ -73,14 +72,14 @@ SETTINGS: Final[dict[str, Any]] = {
 
 VERIFIER: Final[dict[str, Any]] = {
     "pod": "verifier",
-    "pause_s": 3.0,
+    "pause_s": 1.0,
     "reads_per_s": 100_000,
     "segments": 2,
     "page": 5,
     "buckets": 4,
-    "in_flight_bound_s": 8.0,
+    "in_flight_bound_s": 4.0,
     "settle_every_s": 0.3,
-    "follow_limit_s": 10.0,
+    "follow_limit_s": 5.0,
     "retry_s": 0.5,
 }
 
@@ -243,6 +242,9 @@ class StreamTail:
                         iterators[each.shard_id] = await streams.shard_iterator(stream, each.shard_id, latest=True)
                 for shard, iterator in iterators.items():
                     sent_s = self._process.monotonic()
+                    if self._ground.aws.is_read(iterator):
+                        self._read_to_s[shard], self.trouble = sent_s, ""
+                        continue
                     fetched = await streams.get_records(iterator, 1000)
                     iterators[shard] = fetched.next_iterator
                     for record in fetched.records:
@@ -311,20 +313,27 @@ class Verifier:
 class Operator:
     """Asks for a whole migration, one thing after another, and insists where the controller refuses."""
 
-    PATIENCE_S: Final = 300.0
+    PATIENCE_S: Final = 120.0
 
     def __init__(self, ground: Ground, waiting_for: Callable[[], str], verifier: Callable[[], Verifier | None]) -> None:
         self._ground, self._waiting_for, self._verifier = ground, waiting_for, verifier
 
     async def tend(self) -> None:
         """After an accident: repair what differs, and discard the letters that wait for a decision."""
+        while not self._ground.flags.current().dual_write:  # noqa: ASYNC110 - before, the new table is being filled
+            await asyncio.sleep(1.0)
         while True:
             await asyncio.sleep(4.0)
             verifier = self._verifier()
             if verifier is not None:
-                with suppress(CrossfadeError, asyncio.CancelledError):
+                try:
                     if done := await verifier.process.call(verifier.repair()):
                         self._ground.story.tell("operator", f"has rows repaired: {done}")
+                except CrossfadeError:
+                    pass
+                except asyncio.CancelledError:
+                    if not verifier.process.dead:
+                        raise  # it is the operator who is to end
             for letter in await self._ground.letters.all():
                 self._ground.story.tell("operator", f"discards a letter: {letter.reason}")
                 await self._ground.letters.remove(letter)
@@ -363,7 +372,7 @@ class Operator:
         loop = self._ground.network.loop
         ends_s = loop.time() + self.PATIENCE_S
         while loop.time() < ends_s:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
             for each in self._ground.store.journal[number:]:
                 if each.kind == "outcome" and each.body["intent"] == number:
                     return each.body

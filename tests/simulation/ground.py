@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Raw
@@ -26,7 +26,7 @@ from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.protocol.events import PublishedEvent
 from crossfade.core.protocol.keyed.item import MV, Item, generation_of, is_active, is_fence, is_held_out, version_of
 from crossfade.core.protocol.keyed.operation import Operation
-from crossfade.core.protocol.keyed.writes import Answer, Operate, OperateAndTrim, Write
+from crossfade.core.protocol.keyed.writes import Answer, Fence, Operate, OperateAndTrim, Reseal, Seal, Write
 from crossfade.core.protocol.writing import Applied
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.feed import decode_published
@@ -43,7 +43,7 @@ from simulation.story import Broken
 
 STREAMS = {Side.LEGACY: "wallet-changes", Side.NEW: "engagement-changes"}
 FEED = "engagement-events"
-HELD_BACK_S = 1.5
+HELD_BACK_S = 1.0
 """How long a change record may be held back on its way into the stream, at most."""
 
 
@@ -68,6 +68,8 @@ class Table(MemoryTable):
     def _told(self, write: Write, answer: Answer) -> Answer:
         if isinstance(answer, Applied) and isinstance(write, Operate | OperateAndTrim):
             self.ground.took_effect(self.shape.side, write.op)
+        if isinstance(answer, Applied) and isinstance(write, Seal | Reseal | Fence):
+            self.ground.surprised.discard(write.key)
         return answer
 
     def _store(self, key: Key, new: Image | None) -> None:
@@ -106,6 +108,7 @@ class Flags(MemoryFlags):
         await super().publish(document, dual_write=dual_write)
         if document != before:
             self.ground.flags_changed_s = self.ground.network.loop.time()
+            self.ground.on_flags()
             self.ground.story.tell("flags", f"{document}")
 
 
@@ -167,6 +170,11 @@ class Aws(MemoryAws):
         waiting = self._on_their_way.get(table)
         return (self._now_us() - min(waiting)) / 1e6 if waiting else 0.0
 
+    def is_read(self, iterator: str) -> bool:
+        """Say whether an iterator stands at the end of its shard."""
+        stream, shard_id, start = iterator.rsplit(":", 2)
+        return int(start) >= len(self.shard(stream, shard_id))
+
     def shard(self, stream: str, shard_id: str) -> list[StreamRecord]:
         """Return a shard's records."""
         return self._shards[stream][int(shard_id.rpartition("-")[2])]
@@ -191,6 +199,8 @@ class Ground:
         operations: by transaction id.
         quiet: nothing is checked yet: rows are being seeded or imported.
         strayed: keys that somebody wrote to outside the protocol.
+        owners: the last owner of each key.
+        surprised: keys of which a standby row was overwritten since the last write that looked at both sides.
     """
 
     def __init__(self, script: Script, network: Network, table: type[Table] = Table) -> None:
@@ -205,6 +215,7 @@ class Ground:
         self.aws._tables = {MAPPING.shape(side).table: each for side, each in self.tables.items()}
         self.store, self.flags, self.marks = ControlStore(), Flags(), MemoryMarks()
         self.flags.ground, self.flags_changed_s = self, float("-inf")
+        self.on_flags: Callable[[], None] = lambda: None
         self.letters, self.strays = Letters(self.store), list[Stray]()
         self.checkpoints: dict[tuple[str, str], str] = {}
         self.applied: Counter[bytes] = Counter()
@@ -213,8 +224,12 @@ class Ground:
         self.truth: dict[Key, Truth] = {}
         self.versions: dict[tuple[Side, Key], int] = {}
         self.strayed: set[Key] = set()
+        self._unlike = 0
         self.strangers: dict[Key, Image] = {}
-        self.keys = [wallet_key(f"u{n}", "chan") for n in range(script.keys)]
+        self.keys = [wallet_key(f"u{n}", "chan") for n in range(script.keys + script.cold)]
+        self.warm, self.cold = self.keys[: script.keys], self.keys[script.keys :]
+        self.owners: dict[Key, Side | None] = {}
+        self.surprised: set[Key] = set()
         self._seed()
         self.quiet = False
         network.after = self.check
@@ -240,7 +255,7 @@ class Ground:
         for row in STRANGERS:
             self.strangers[legacy.put(row)] = row
         for n, key in enumerate(self.keys):
-            exists = n % 2 == 0
+            exists = n % 2 == 0 or key in self.cold
             if exists:
                 legacy.put(legacy_wallet(f"u{n}", "chan", 10 * n))
             self.truth[key] = Truth(10 * n if exists else 0, exists)
@@ -294,6 +309,7 @@ class Ground:
         if len(active) > 1:
             raise Broken(f"two owners of {key.decode()}: {items}")
         side = active[0] if active else self._sealed(key, items)
+        self._owned(key, side if active else None, items)
         held = self._held(side, items[side])
         if held != self.truth[key]:
             raise Broken(f"{key.decode()} holds {held} in {side.value}, the truth is {self.truth[key]}: {items}")
@@ -302,6 +318,15 @@ class Ground:
             if version < self.versions.get((each, key), 0):
                 raise Broken(f"the version of {key.decode()} fell in {each.value}: {items}")
             self.versions[each, key] = version
+
+    def _owned(self, key: Key, owner: Side | None, items: dict[Side, Item | None]) -> None:
+        """Whoever becomes the owner of a key is above the other side: else no copy of what it writes would pass."""
+        became = owner if self.owners.get(key, owner) is None else None
+        self.owners[key] = owner
+        if became is None or key in self.surprised:
+            return
+        if version_of(items[became]) <= version_of(items[became.other]):
+            raise Broken(f"{key.decode()} is owned below its standby: {items}")
 
     def check_phase(self, phase: Phase) -> None:
         """When BAKING or COMPLETE begins, no row is left behind."""
@@ -327,11 +352,19 @@ class Ground:
     # A pod of the old release.
 
     def stray(self, key: Key, amount: int) -> bool:
-        """Add to a legacy row in place, as long as the legacy table owns it; say whether it did."""
+        """Add to a legacy row in place, or (0) delete it, as long as the legacy table owns it; say whether it did."""
         legacy = self.tables[Side.LEGACY]
         item = legacy.item(key)
         if item is None or item.deleted or not is_active(item, Side.LEGACY):
             return False
+        if not amount:
+            self.truth[key] = Truth(0, exists=False)
+            self.versions.pop((Side.LEGACY, key), None)
+            legacy.delete(key)
+            self._strayed(Side.LEGACY, key)
+            self.story.tell("old release", f"deletes {key.decode()}")
+            self.network.watched(self.check)
+            return True
         image, balance = legacy.images[key], MAPPING.shape(Side.LEGACY).own(BALANCE)
         self.truth[key] = Truth(self.truth[key].balance + amount, exists=True)
         legacy.put(image | {balance: of_number(number(image[balance]) + amount)})
@@ -347,7 +380,10 @@ class Ground:
             plain = item is None or item.version is None or item.deleted or is_active(item, side)
             if plain or item is None or not is_active(other, side.other) or other is None:
                 continue
-            changed = {MAPPING.shape(side).own(BALANCE): of_number(777), MV: of_number((item.version or 0) + ahead)}
+            version = max(item.version or 0, version_of(other)) + ahead if ahead else item.version or 0
+            self.surprised.add(key)
+            self._unlike += 1
+            changed = {MAPPING.shape(side).own(BALANCE): of_number(700 + self._unlike), MV: of_number(version)}
             table.put(table.images[key] | changed)
             self.story.tell("a stray", f"overwrites {key.decode()}, a standby in {side.value}, {ahead} ahead")
             self.strayed.add(key)

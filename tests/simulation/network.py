@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from crossfade.core.protocol.keyed.writes import Activate, Fence, Reseal, Seal, SealAbsent, TakeBack
 from crossfade.core.values.errors import StoreUnavailable, Throttled
 from crossfade.ports.sending import NotSent
 from simulation.loop import VirtualLoop
@@ -25,6 +26,12 @@ DATA_PLANE: Final = frozenset({"perform", "transfer", "read", "read_many", "scan
 
 BATCHES: Final = frozenset({"transfer", "perform_many"})
 """Requests of many statements, of which a lost answer says nothing: any number of them may have taken effect."""
+
+CALM_S: Final = 40.0
+"""From then on the weather is fine: a play has to end, and what was broken before has to heal."""
+
+ANY: Final = ("lost", "unanswered", "late")
+HANDOVER: Final = (Seal, SealAbsent, Activate, Reseal, Fence, TakeBack)
 
 Started = Callable[["Process"], Coroutine[Any, Any, None]]
 
@@ -153,6 +160,8 @@ class Network:
     def fault(self, *kinds: str) -> str:
         """Roll for the first of some kinds of fault that happens now; "" for none."""
         rolled = self._fault_dice.random()
+        if self.loop.time() > CALM_S:
+            return ""
         for kind in kinds:
             share: float = getattr(self.faults, kind, 1.0)
             if rolled < share:
@@ -177,8 +186,7 @@ class Network:
         if process.dead:
             raise asyncio.CancelledError
         self.calls += 1
-        kinds = ("late",) if steady else ("lost", "unanswered", "late", *(("throttled",) if name in DATA_PLANE else ()))
-        fault = self.fault(*kinds)
+        fault = self.fault(*(("late",) if steady else self._kinds(name, args)))
         if fault:
             self.story.tell(process.name, f"{name} {_brief(args)}: {fault}")
         result = await self._sent(name, method, args, kwargs, fault)
@@ -186,12 +194,26 @@ class Network:
             raise asyncio.CancelledError
         return result
 
+    def _kinds(self, name: str, args: Any) -> tuple[str, ...]:
+        if name == "perform":
+            return (*ANY, "throttled", "half_way" if isinstance(args[0], HANDOVER) else "untold")
+        if name == "perform_many":
+            return (*ANY, "half_way") if any(isinstance(each, HANDOVER) for each in args[0]) else ANY
+        if name == "transfer":
+            return (*ANY, "throttled", "lagging")
+        return (*ANY, "throttled") if name in DATA_PLANE else ANY
+
     def _sent(
         self, name: str, method: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: Any, fault: str
     ) -> asyncio.Future[Any]:
         """Send a request on its way; return where its answer will be. Nobody can call it back."""
         dice, loop = self.dice, self.loop
         there_s, back_s = self._way_s(), self._way_s()
+        if fault == "half_way":
+            fault = dice.choice(("lost", "unanswered", "late", "late", "late"))
+        if fault == "lagging":
+            fault = dice.choice(("lost", "late"))
+        fault = "unanswered" if fault == "untold" else fault
         silence_s = dice.uniform(0.05, 0.5)
         answered: asyncio.Future[Any] = loop.create_future()
 

@@ -36,7 +36,7 @@ from verifier.settings import Settings as VerifierSettings
 LONGEST_S: Final = 900.0
 """Virtual time that a whole migration may take."""
 
-AFTER_S: Final = 3.0
+AFTER_S: Final = 1.0
 """Clients go on for so long after COMPLETE."""
 
 
@@ -175,7 +175,7 @@ class Stage:
             return
         self.story.tell(process.name, say)
         process.kill()
-        self.network.loop.call_later(self._dice.choice((0.1, 1.0, 4.0)), self.start, name)
+        self.network.loop.call_later(self._dice.choice((0.1, 0.5, 2.0)), self.start, name)
 
     # The play.
 
@@ -242,7 +242,7 @@ class Stage:
         """Put pods of the next release in the place of outdated ones, while keys move."""
         while not self.ground.flags.current().document.share:  # noqa: ASYNC110 - in virtual time a look costs nothing
             await asyncio.sleep(1.0)
-        await asyncio.sleep(self._dice.uniform(6, 25))
+        await asyncio.sleep(self._dice.uniform(4, 20))
         self._updated = True
         for number in range(min(self.script.outdated, self.script.pods)):
             self.kill(f"pod-{number}", say="makes way for the next release")
@@ -254,24 +254,38 @@ class Stage:
             self.ground.marks.flush()
 
     async def _straying(self) -> None:
+        while not self.ground.flags.current().dual_write:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
         for _ in range(self.script.strays):
-            await asyncio.sleep(self._dice.uniform(5, 20))
-            self.ground.stray(self._dice.choice(self.ground.keys), 1 + self._dice.randrange(9))
+            await asyncio.sleep(self._dice.uniform(0.5, 4))
+            for _ in range(20):
+                key = self._dice.choice(self.ground.keys)
+                deletes = key in self.ground.cold and self._dice.random() < 0.5
+                if self.ground.stray(key, 0 if deletes else 1 + self._dice.randrange(9)):
+                    break
+                await asyncio.sleep(0.5)
 
     async def _accidents(self) -> None:
-        for _ in range(self.script.accidents):
-            await asyncio.sleep(self._dice.uniform(3, 12))
-            for _ in range(20):
-                if self.ground.accident(self._dice.choice(self.ground.keys), self._dice.choice((0, 1, 5))):
-                    break
-                await asyncio.sleep(1.0)
+        """Overwrite standby rows: now and then, and whenever keys are about to change hands."""
+        left = self.script.accidents
+
+        def happens() -> None:
+            nonlocal left
+            ahead = self._dice.choice((0, 1, 5, 5))
+            if left and self.ground.accident(self._dice.choice(self.ground.keys), ahead):
+                left -= 1
+
+        self.ground.on_flags = happens
+        while left:
+            await asyncio.sleep(self._dice.uniform(1, 6))
+            happens()
 
     async def _drained(self) -> None:
         """Wait until the feed has told everything, and both appliers are done."""
         loop = self.network.loop
         ends_s = loop.time() + 60
         while loop.time() < ends_s:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(0.5)
             if {"forward", "reverse"} <= self.ended and not self._untold():
                 return
 
@@ -344,7 +358,7 @@ def play(script: Script, code: Code = REAL) -> Played:
             _close(loop)
             if collects:
                 gc.enable()
-                gc.collect()
+                gc.collect(0)  # what a play leaves is young
 
 
 def _played(script: Script, code: Code, loop: VirtualLoop) -> Played:

@@ -30,10 +30,10 @@ from simulation.ground import Ground, Table
 from simulation.network import Process
 from simulation.story import Broken
 
-LEASE_S: Final = 3.0
-OPERATION_S: Final = 1.2
-RUSH_S: Final = 1.2
-RUSH_PAUSE_S: Final = 0.07
+LEASE_S: Final = 2.0
+OPERATION_S: Final = 0.8
+RUSH_S: Final = 0.8
+RUSH_PAUSE_S: Final = 0.15
 PATIENCE_S: Final = 6.0
 """How long a client tries one operation before it gives it up as unknown."""
 
@@ -55,7 +55,9 @@ class PodFlags:
 
     async def watch(self) -> None:
         while True:
-            await asyncio.sleep(self._dice.choice((0.2, 0.4, 0.4, 1.5)))
+            await asyncio.sleep(self._dice.choice((0.1, 0.3, 0.3, 1.2)))
+            if self._known == self._ground.flags.current():
+                continue  # a look that shows what is known costs a call, and tells nothing
             try:
                 await self.refresh()
             except CrossfadeError:
@@ -106,7 +108,7 @@ class Pod:
         process.spawn(self._epochs.watch(0.1))
         process.spawn(self._pulse.run())
         reports = process.far(MemoryReports(self._ground.store))
-        process.spawn(tell(1.0, self._figures, reports, process.name, wall_us=process.wall_us))
+        process.spawn(tell(1.5, self._figures, reports, process.name, wall_us=process.wall_us))
         self.ready = True
         await asyncio.get_running_loop().create_future()
 
@@ -202,7 +204,7 @@ class Client:
     async def run(self) -> None:
         while not self.stop:
             await asyncio.sleep(self._pause_s())
-            key = self._dice.choice(self._ground.keys)
+            key = self._dice.choice(self._ground.warm)
             if self._dice.random() < 0.15:
                 await self._read(key)
             else:

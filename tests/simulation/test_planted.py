@@ -10,6 +10,8 @@ from simulation.play import play
 from simulation.script import script_of
 
 FAST = (
+    "no fence",
+    "a blind way back",
     "transfer copies role",
     "unfenced transfer",
     "tombstones expire",
