@@ -9,6 +9,7 @@ SEEDS ?= 1000
 FIRST ?= 0
 # Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
 WORKERS ?= 3
+BESIDE := $(wildcard $(addsuffix /tests,$(MEMBERS)))
 
 .PHONY: setup demo demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
@@ -30,7 +31,7 @@ demo: $(READY) ## the whole migration, once, under live traffic (ARGS="--chaos -
 	@$(PY) -m crossfade_demo $(ARGS)
 
 demo-busy: $(READY) ## the demo beside heavy work, at twice the cores (RUNS=10 ARGS="--chaos")
-	@$(PY) -m scripts.busy --runs $(RUNS) $(ARGS)
+	@$(PY) -m tools.busy --runs $(RUNS) $(ARGS)
 
 lint: $(READY) ## ruff, strict types, import rules
 	.venv/bin/ruff check .
@@ -42,7 +43,7 @@ lint: $(READY) ## ruff, strict types, import rules
 check: export PYTHONDONTWRITEBYTECODE :=
 check: export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 check: $(READY) ## unit, property, contract on memory, simulation; what exhausts for longer is left to make test
-	@$(PY) -m pytest -q -n auto --dist worksteal -m "not deep and not slow and not embedded" tests/unit tests/property tests/contract tests/simulation $(ARGS)
+	@$(PY) -m pytest -q -n auto --dist worksteal -m "not deep and not slow and not embedded" $(BESIDE) tests/house tests/property tests/contract tests/simulation $(ARGS)
 
 test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not e2e" $(ARGS)
@@ -55,10 +56,10 @@ test-slow: $(READY) ## the larger scopes that make test leaves out
 	$(PY) -m pytest -m slow $(ARGS)
 
 planted-faults: $(READY) ## plants each fault in the simulation, and writes which of SEEDS seeds finds it first
-	@PYTHONHASHSEED=0 PYTHONPATH=tests $(PY) -m simulation --table --seeds $(SEEDS) --workers $(WORKERS)
+	@PYTHONHASHSEED=0 PYTHONPATH=tests:tests/support $(PY) -m simulation --table --seeds $(SEEDS) --workers $(WORKERS)
 
 simulate: $(READY) ## whole migrations in virtual time, a seed each; tells a failing one as a small story (SEEDS=1000 FIRST=0)
-	@PYTHONHASHSEED=0 PYTHONPATH=tests $(PY) -m simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
+	@PYTHONHASHSEED=0 PYTHONPATH=tests:tests/support $(PY) -m simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
 
 bench: $(READY) ## CPU time a record of the apply path by stage, with the usual handlers in the same run
 	$(PY) benchmarks/bench_apply.py $(ARGS)
@@ -70,45 +71,45 @@ bench-telemetry: $(READY) ## the apply path with telemetry off, at 1 % and at 10
 	$(PY) benchmarks/bench_telemetry.py $(ARGS)
 
 reference: $(READY) ## docs/reference, regenerated from the code: settings, errors, journal, documents, telemetry
-	@$(PY) -m scripts.reference
+	@$(PY) -m tools.reference
 
 test-otel: $(READY) ## traces in a real Jaeger, through a real OpenTelemetry Collector (needs Go)
-	@scripts/otel_tools.sh > /dev/null
-	@$(PY) -m scripts.otel_backends $(ARGS)
+	@tools/otel_tools.sh > /dev/null
+	@$(PY) -m tools.otel_backends $(ARGS)
 
 images: $(READY) ## an image of each service and of the Lambda function, with buildah or docker (BASE=debian without a registry)
-	@scripts/images.sh build $(IMAGES)
+	@tools/images.sh build $(IMAGES)
 
 test-images: $(READY) ## images built and run here (needs Debian's buildah and debootstrap, or docker; IMAGES=all for all)
-	@scripts/images.sh engine > /dev/null
+	@tools/images.sh engine > /dev/null
 	$(PY) -m pytest tests/images $(ARGS)
 
 lambda: $(READY) ## the replicator as a Lambda function: build/lambda/replicator-x86_64.zip (ARGS="--arch arm64")
-	@$(PY) scripts/lambda_zip.py $(ARGS)
+	@$(PY) -m tools.lambda_zip $(ARGS)
 
 release-check: $(READY) ## sdists and wheels of all packages: built, installed in empty environments, imported
-	@$(PY) -m scripts.release check
+	@$(PY) -m tools.release check
 
 loc: $(READY) ## lines by area, blank ones and comments aside (ARGS="COMMIT main" for a column each)
-	@$(PY) -m scripts.loc $(ARGS)
+	@$(PY) -m tools.loc $(ARGS)
 
 lock: ## rewrite requirements.lock, after a dependency changed
-	bash scripts/lock.sh
+	bash tools/lock.sh
 
 clean: ## remove what was built; the environment too
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 proto: $(READY) ## generated code from proto/
-	scripts/proto.sh
+	tools/proto.sh
 
 dashboards: $(READY) ## dashboards and alert rules, regenerated from the contract
-	@$(PY) -m scripts.observability
+	@$(PY) -m tools.observability
 
 test-alerts: $(READY) ## promtool: every alert fires, and stays silent (needs Debian's prometheus)
-	@$(PY) -m scripts.observability.promtool
+	@$(PY) -m tools.observability.promtool
 
 test-alerts-killed: $(READY) ## real services killed in pairs under a real Prometheus: something fires, nothing stops (needs it, too)
-	@$(PY) -m scripts.observability.killed
+	@$(PY) -m tools.observability.killed
 
 test-dashboards: test-alerts ## every panel's query against a Prometheus that scrapes the demo (needs it, too)
-	@$(PY) -m scripts.observability.live
+	@$(PY) -m tools.observability.live

@@ -49,18 +49,18 @@ from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.coalesce import coalesce
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.settings import read_settings
+from crossfade_replicator.consumer import Consumer, Source
+from crossfade_replicator.interventions import Interventions
+from crossfade_replicator.kill_points import KillPoints
+from crossfade_replicator.pipeline import ApplyPipeline
+from crossfade_replicator.sender import Sender
+from crossfade_replicator.settings import Settings
+from crossfade_replicator.tally import Tally
+from crossfade_replicator.tuning import tune_garbage_collection
 from engagement_migration import MAPPING
 from faust_kinesis.leases import update_request
 from faust_kinesis.memory import MemoryBackend
 from localaws.redis import RedisServer
-from replicator.consumer import Consumer, Source
-from replicator.interventions import Interventions
-from replicator.kill_points import KillPoints
-from replicator.pipeline import ApplyPipeline
-from replicator.sender import Sender
-from replicator.settings import Settings
-from replicator.tally import Tally
-from replicator.tuning import tune_garbage_collection
 
 HERE = Path(__file__).parent
 BATCH = 1000

@@ -2,12 +2,12 @@
 
     python benchmarks/bench_lambda.py [--records 20000] [--json]
 
-The function: the text of the event decoded as Lambda's runtime does, then `replicator.function.Function` with its own
-clients: pipeline, marks in a real Valkey, report to the controller, metrics as lines. By size of the batch, since every
-invocation has its own report, metrics and round trips. The worker: the same pipeline under Faust, as deployed, from
-bench_apply. Both against the stub server, which answers at once: wall time on AWS is this and the latency of the
-requests, which docs/how-to/lambda-or-worker.md adds. Cold start: a new interpreter that imports the handler from the
-zip of `make lambda`, if there is one.
+The function: the text of the event decoded as Lambda's runtime does, then `crossfade_replicator.function.Function`
+with its own clients: pipeline, marks in a real Valkey, report to the controller, metrics as lines. By size of the
+batch, since every invocation has its own report, metrics and round trips. The worker: the same pipeline under Faust,
+as deployed, from bench_apply. Both against the stub server, which answers at once: wall time on AWS is this and the
+latency of the requests, which docs/how-to/lambda-or-worker.md adds. Cold start: a new interpreter that imports the
+handler from the zip of `make lambda`, if there is one.
 
 CPU time is this process's user and system time. Machines differ and are noisy: compare within one run.
 """
@@ -35,16 +35,16 @@ from crossfade.adapters.tables import DynamoTable
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.telemetry.emf import emf_lines
+from crossfade_replicator.function import Clock, Function, Source
+from crossfade_replicator.function_metrics import Ran, measured
+from crossfade_replicator.function_reports import FunctionReports
+from crossfade_replicator.interventions import Interventions
+from crossfade_replicator.journal import PhaseWatch
+from crossfade_replicator.pipeline import ApplyPipeline
+from crossfade_replicator.sender import Sender
+from crossfade_replicator.tuning import tune_garbage_collection
 from engagement_migration import MAPPING
 from localaws.redis import RedisServer
-from replicator.function import Clock, Function, Source
-from replicator.function_metrics import Ran, measured
-from replicator.function_reports import FunctionReports
-from replicator.interventions import Interventions
-from replicator.journal import PhaseWatch
-from replicator.pipeline import ApplyPipeline
-from replicator.sender import Sender
-from replicator.tuning import tune_garbage_collection
 
 ROOT = Path(__file__).resolve().parent.parent
 ZIP = ROOT / "build/lambda/replicator-x86_64.zip"
@@ -134,7 +134,7 @@ def cold_start() -> dict[str, float] | None:
         return None
     code = (
         "import re, sys, time; sys.path.append(sys.argv[1]); w = time.perf_counter(); c = time.process_time();"
-        "import replicator.lambda_handler;"
+        "import crossfade_replicator.lambda_handler;"
         "print(time.process_time() - c, time.perf_counter() - w,"
         " int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024)"
     )

@@ -31,12 +31,12 @@ from bench_apply import BATCH, SHARDS, Rig, stub
 from crossfade.core.values.shape import Side
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry import Telemetry
+from crossfade_replicator.records import Pipeline
+from crossfade_replicator.tally import Tally
+from crossfade_replicator.tracing import Observed, ObservedTransfers
+from crossfade_replicator.tuning import tune_garbage_collection
 from engagement_migration import MAPPING
 from localaws.redis import RedisServer
-from replicator.records import Pipeline
-from replicator.tally import Tally
-from replicator.tracing import Observed, ObservedTransfers
-from replicator.tuning import tune_garbage_collection
 
 SETTINGS = {"off": None, "on, nothing sampled": 0.0, "1 %": 0.01, "100 %": 1.0}
 RECEIVER = """

@@ -360,7 +360,7 @@ def test_every_service_reaches_its_control_tables_by_the_client_that_names_them(
     adapters = "DynamoJournal|DynamoLease|DynamoHeartbeats|DynamoReports|DynamoDeadLetters|DynamoStatusBoard|WireLeases"
     found = [
         f"{path.name}: {made}"
-        for path in (Path(__file__).parents[2] / "services").rglob("*.py")
+        for path in (Path(__file__).parents[2] / "services").glob("*/src/**/*.py")
         for made in re.findall(rf"(?:{adapters})\(\s*([\w.()]+)", path.read_text())
         if "control" not in made
     ]

@@ -16,7 +16,7 @@ from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import ConfigError, StateMissing
 from crossfade.ports.flags import FlagPublisher, FlagSource
-from verifier.main import says_complete
+from crossfade_verifier.main import says_complete
 
 RAMPING = FlagDocument(share=1_000, new_gen=4, legacy_gen=2)
 POLL_S = 0.05

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from msgspec import Raw
 
-from controller.fitting import why_unfit
 from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.tables import DynamoTable
@@ -30,6 +29,7 @@ from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import IndexKey, Side
 from crossfade.runtime.ownership import Ownership
+from crossfade_controller.fitting import why_unfit
 from localaws import Endpoints
 
 pytestmark = pytest.mark.embedded

@@ -10,9 +10,9 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreKeys
-from wire_server import KEYS, OK, Request, Run, Server, Waits, client, http, run, says
 
 from crossfade.core.values.errors import StoreUnavailable
+from wire_server import KEYS, OK, Request, Run, Server, Waits, client, http, run, says
 
 __all__ = ["run"]  # a fixture
 

@@ -6,10 +6,10 @@ import asyncio
 import time
 
 import pytest
-from wire_server import NOW_S, OK, Request, Run, Server, Waits, client, http, run, says
 
 from crossfade.adapters.wire import Credentials, ServiceError, Wire, WireConfig
 from crossfade.core.values.errors import StoreUnavailable, Throttled
+from wire_server import NOW_S, OK, Request, Run, Server, Waits, client, http, run, says
 
 __all__ = ["run"]  # a fixture
 

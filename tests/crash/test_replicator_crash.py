@@ -13,8 +13,8 @@ from crossfade.core.migration.phases import Phase
 from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.protocol.row import same_content
 from crossfade.core.values.shape import Direction, Side
+from crossfade_replicator.kill_points import POINTS
 from localaws import Endpoints
-from replicator.kill_points import POINTS
 from replicator_world import World, open_world, until, wallet
 
 pytestmark = pytest.mark.embedded

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture(scope="session")
 def helm() -> Helm:
     """The real Helm."""
-    found = subprocess.run([ROOT / "scripts/tools.sh", "helm"], capture_output=True, text=True, check=False)
+    found = subprocess.run([ROOT / "tools/tools.sh", "helm"], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     return Helm(Path(found.stdout.strip()))
 

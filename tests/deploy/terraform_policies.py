@@ -49,7 +49,7 @@ LISTED: Final = [
         ("dynamodb:PartiQLInsert",),
         BOTH,
         "a marker's copy in a table that lost its row of the canary",
-        "services/controller/src/controller/markers.py",
+        "services/controller/src/crossfade_controller/markers.py",
         "world.copies[side].transfer(",
     ),
     Listed(
@@ -57,7 +57,7 @@ LISTED: Final = [
         ("dynamodb:PutItem",),
         (LETTERS,),
         "a key whose rows differ is parked before a copy could overwrite either",
-        "services/controller/src/controller/diverged.py",
+        "services/controller/src/crossfade_controller/diverged.py",
         "self._letters.park(",
     ),
     Listed(
@@ -65,7 +65,7 @@ LISTED: Final = [
         ("dynamodb:GetItem", "dynamodb:DeleteItem"),
         (LETTERS,),
         "letters are discarded by an operator's word, with their payload in the journal first",
-        "services/controller/src/controller/settling.py",
+        "services/controller/src/crossfade_controller/settling.py",
         "ctx.world.letters.remove(",
     ),
     Listed(
@@ -102,21 +102,21 @@ LISTED: Final = [
     *_mirrored(
         ("dynamodb:BatchGetItem",),
         "strays: the other table's rows are read before the owner is lifted; conflicts that the target has passed",
-        "services/replicator/src/replicator/interventions.py",
+        "services/replicator/src/crossfade_replicator/interventions.py",
         "self._target.read_many(",
         at="target",
     ),
     *_mirrored(
         ("dynamodb:UpdateItem",),
         "a foreign write: the owner is lifted (rule 5)",
-        "services/replicator/src/replicator/interventions.py",
+        "services/replicator/src/crossfade_replicator/interventions.py",
         "Lift(key, seen",
         at="source",
     ),
     *_mirrored(
         ("dynamodb:PutItem",),
         "a standby row that somebody removed is put back (rule 3)",
-        "services/replicator/src/replicator/interventions.py",
+        "services/replicator/src/crossfade_replicator/interventions.py",
         "Restore(removed.key",
         at="source",
     ),
@@ -141,7 +141,7 @@ LISTED: Final = [
         ("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
         BOTH,
         "repair by a transfer",
-        "services/verifier/src/verifier/repair.py",
+        "services/verifier/src/crossfade_verifier/repair.py",
         "self._transfers[",
     ),
     Listed(
@@ -149,7 +149,7 @@ LISTED: Final = [
         ("dynamodb:UpdateItem",),
         BOTH,
         "repair by a lift or a burial",
-        "services/verifier/src/verifier/repair.py",
+        "services/verifier/src/crossfade_verifier/repair.py",
         "perform(step.write)",
     ),
     Listed(
@@ -157,7 +157,7 @@ LISTED: Final = [
         ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
         (JOURNAL,),
         "repairs are journaled",
-        "services/verifier/src/verifier/repair.py",
+        "services/verifier/src/crossfade_verifier/repair.py",
         'self._journal.append("repair"',
     ),
     Listed(
@@ -189,7 +189,7 @@ LISTED: Final = [
         ("dynamodb:Scan",),
         (NEW,),
         "a new table that is there is sampled: does it own keys?",
-        "services/controller/src/controller/history.py",
+        "services/controller/src/crossfade_controller/history.py",
         "world.rows(Side.NEW, anything",
     ),
     Listed(
@@ -220,7 +220,7 @@ LISTED: Final = [
         ),
         BOTH,
         "replicator replay and dead-letters: through the same rule as the stream",
-        "services/replicator/src/replicator/tools.py",
+        "services/replicator/src/crossfade_replicator/tools.py",
         "apply_pipeline(",
     ),
     Listed(
@@ -228,7 +228,7 @@ LISTED: Final = [
         ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
         (LETTERS,),
         "replicator dead-letters",
-        "services/replicator/src/replicator/tools.py",
+        "services/replicator/src/crossfade_replicator/tools.py",
         "DynamoDeadLetters(",
     ),
     Listed(
@@ -236,7 +236,7 @@ LISTED: Final = [
         ("kinesis:PutRecords",),
         ("engagement-events",),
         "parked events are published",
-        "services/replicator/src/replicator/replay.py",
+        "services/replicator/src/crossfade_replicator/replay.py",
         "class Redrive",
     ),
     Listed(
@@ -273,7 +273,7 @@ ON_BEHALF: Final = {
 Amazon DynamoDB", "Requesting a table export in DynamoDB", "Requesting a table import in DynamoDB"."""
 
 PREPARED: Final = {
-    "kinesis:CreateStream": ("streams", "services/controller/src/controller/deeds.py", "if stream is None:"),
+    "kinesis:CreateStream": ("streams", "services/controller/src/crossfade_controller/deeds.py", "if stream is None:"),
     "kinesis:IncreaseStreamRetentionPeriod": ("streams", f"{ADAPTERS}/admin.py", "facts.retention_h < hours"),
 }
 """Calls of the demo that Terraform makes needless, since the code looks first: granted by `controller_creates` only."""

@@ -1,4 +1,4 @@
-"""Terraform on the modules, with the real provider's schema and no cloud (scripts/terraform/provider.py)."""
+"""Terraform on the modules, with the real provider's schema and no cloud (tools/terraform/provider.py)."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Terraform:
 def running_terraform(scratch: Path) -> Iterator[Terraform]:
     """Fetch the tools and have the provider run; what is missing fails with its name."""
     tools = subprocess.run(
-        [ROOT / "scripts/terraform_tools.sh"],
+        [ROOT / "tools/terraform_tools.sh"],
         capture_output=True,
         text=True,
         check=False,
@@ -107,7 +107,7 @@ def running_terraform(scratch: Path) -> Iterator[Terraform]:
     assert tools.returncode == 0, tools.stderr
     folder = Path(tools.stdout.strip())
     provider = subprocess.Popen(
-        [sys.executable, ROOT / "scripts/terraform/provider.py", folder / "schema.bin"],
+        [sys.executable, ROOT / "tools/terraform/provider.py", folder / "schema.bin"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from scripts.observability import killed
-from scripts.observability.deaths import TABLE
+
+from tools.observability import killed
+from tools.observability.deaths import TABLE
 
 LONGEST_RUN_S = 1800
 """Against a hang only: each wait has a bound of its own. Three to six minutes, as busy as the machine is."""

@@ -8,8 +8,9 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from scripts.observability import deaths
-from scripts.observability.presence import EVERYBODY
+
+from tools.observability import deaths
+from tools.observability.presence import EVERYBODY
 
 ALERTS = Path(__file__).resolve().parents[2] / "deploy" / "alerts"
 needs_promtool = pytest.mark.skipif(

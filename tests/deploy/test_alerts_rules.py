@@ -12,11 +12,11 @@ import promql_parser
 import pytest
 import yaml
 from promql_names import BESIDES, LABELS, SERIES, labels_of, metrics_in, series_in, wrong_names
-from scripts.observability.alerts import ALERTS
-from scripts.observability.presence import RECORDED
 
 from crossfade.core.migration.evidence import Bounds
 from crossfade.runtime.telemetry.contract import API_OPERATIONS, CALL_COUNTS, METRICS
+from tools.observability.alerts import ALERTS
+from tools.observability.presence import RECORDED
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 ALARMS = DEPLOY / "terraform" / "modules" / "alarms"

@@ -14,15 +14,15 @@ import botocore.session
 import pytest
 import yaml
 
-from controller.cli import parser as crossfade_parser
-from controller.settings import ControllerSettings
 from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.parity.classes import FINAL, Difference
+from crossfade_controller.cli import parser as crossfade_parser
+from crossfade_controller.settings import ControllerSettings
+from crossfade_replicator import settings as replicator_settings
+from crossfade_replicator.main import _parser as replicator_parser
+from crossfade_verifier import settings as verifier_settings
+from crossfade_verifier.endpoints import routes
 from engagement_api import settings as api_settings
-from replicator import settings as replicator_settings
-from replicator.main import _parser as replicator_parser
-from verifier import settings as verifier_settings
-from verifier.endpoints import routes
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 RUNBOOKS = sorted(path for path in (DEPLOY / "runbooks").glob("*.md") if path.name != "README.md")

@@ -17,7 +17,7 @@ FILES = sorted((ROOT / "deploy" / "dashboards").glob("*.json"))
 
 
 def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts.observability", *arguments]
+    command = [sys.executable, "-m", "tools.observability", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -340,7 +340,7 @@ def test_a_service_monitor_finds_the_service_and_a_port_of_it(helm: Helm) -> Non
 
 def test_the_schemas_are_up_to_date_with_the_services_settings() -> None:
     done = subprocess.run(
-        [sys.executable, HELM_DIR.parent.parent / "scripts/helm_schemas.py", "--check"],
+        [sys.executable, HELM_DIR.parent.parent / "tools/helm_schemas.py", "--check"],
         capture_output=True,
         text=True,
         check=False,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ from helm_charts import CASES, CHARTS, HELM_DIR, Case, Helm, Manifest, container
 
 from crossfade.runtime.settings import PREFIX, read_settings
 from crossfade.runtime.telemetry import config as telemetry
-
-sys.path.insert(0, str(HELM_DIR.parent.parent / "scripts"))
-from helm_schemas import BY_CHART, LEFT_OUT, SETTINGS, by_name
+from tools.helm_schemas import BY_CHART, LEFT_OUT, SETTINGS, by_name
 
 SERVICES = CHARTS[:4]
 FROM_ELSEWHERE = {"metadata.name": "forward-replicator-5d8f-x2x", "url": "rediss://user:hush@cache.example:6379"}

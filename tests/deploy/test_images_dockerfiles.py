@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-requirements_of = importlib.import_module("requirements_of")
-lambda_zip = importlib.import_module("lambda_zip")
+from tools import lambda_zip, requirements_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SERVICES = ("engagement-api", "replicator", "verifier", "controller")
 FILES = {each: ROOT / "services" / each / "Dockerfile" for each in SERVICES}
@@ -230,7 +227,7 @@ def test_the_build_context_has_what_is_copied_and_no_more() -> None:
 
 def test_without_a_builder_it_says_what_is_missing() -> None:
     said = subprocess.run(
-        [ROOT / "scripts/images.sh", "engine"],
+        [ROOT / "tools/images.sh", "engine"],
         capture_output=True,
         text=True,
         check=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -14,8 +13,6 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-lambda_zip = importlib.import_module("lambda_zip")
 
 MB = 1024 * 1024
 
@@ -30,7 +27,7 @@ class Made(NamedTuple):
 
 def make(file: Path, *arguments: str, seed: str = "random") -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts/lambda_zip.py", "--out", file, *arguments],
+        [sys.executable, "-m", "tools.lambda_zip", "--out", file, *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -75,16 +72,17 @@ def test_the_zip_is_small(made: Made) -> None:
 
 
 def test_the_handler_needs_nothing_but_the_zip(made: Made) -> None:
-    assert made.told["handler"] == "replicator.lambda_handler.lambda_handler"
+    assert made.told["handler"] == "crossfade_replicator.lambda_handler.lambda_handler"
     done = alone(
-        made, "import replicator.lambda_handler as each, engagement_migration\nprint(each.lambda_handler.__name__)"
+        made,
+        "import crossfade_replicator.lambda_handler as each, engagement_migration\nprint(each.lambda_handler.__name__)",
     )
     assert (done.returncode, done.stdout.strip()) == (0, "lambda_handler"), done.stderr
 
 
 def test_a_wrong_setting_is_named_at_the_first_event(made: Made) -> None:
     code = (
-        "import os, replicator.lambda_handler as each\n"
+        "import os, crossfade_replicator.lambda_handler as each\n"
         "os.environ.update(CROSSFADE_ROLE='forward', CROSSFADE_PARTIAL_RESPONSE='1')\n"
         "each.lambda_handler({}, None)\n"
     )
@@ -121,7 +119,7 @@ def test_what_the_function_never_uses_is_not_in_it(made: Made) -> None:
 
 
 def test_bytecode_is_valid_whatever_the_files_time_says(made: Made) -> None:
-    file = made.folder / "replicator/__pycache__/lambda_handler.cpython-311.pyc"
+    file = made.folder / "crossfade_replicator/__pycache__/lambda_handler.cpython-311.pyc"
     flags = int.from_bytes(file.read_bytes()[4:8], "little")
     assert flags == 0b01, "hash-based, and not checked"
 

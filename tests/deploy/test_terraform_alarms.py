@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from botocore.session import Session
 from cloudwatch_alarms import computed
-from scripts.observability.alerts import GROUPS
-from scripts.terraform import alarms as made
 from terraform_runs import MODULES, ROOT, Terraform
 
 from crossfade.runtime.telemetry.contract import CALL_COUNTS, CLOUDWATCH_NAMESPACE, METRICS
+from tools.observability.alerts import GROUPS
+from tools.terraform import alarms as made
 
 ALARMS = next(each for each in MODULES if each.name == "alarms")
 OWN = json.loads((ALARMS / "alarms.json").read_text())
@@ -44,7 +44,7 @@ OF_AWS = {
 
 
 def test_the_alarms_are_made_from_the_alert_rules_of_today() -> None:
-    assert (ALARMS / "alarms.json").read_text() == made.text(), "run: python -m scripts.terraform.alarms"
+    assert (ALARMS / "alarms.json").read_text() == made.text(), "run: python -m tools.terraform.alarms"
 
 
 def test_every_alert_with_alarms_has_them_and_their_names_are_unique() -> None:

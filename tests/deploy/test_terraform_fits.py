@@ -11,12 +11,12 @@ import pytest
 from helm_charts import HELM_DIR, Helm, of_kind
 from terraform_runs import EXAMPLE, TERRAFORM, Terraform
 
-from controller.settings import ControllerSettings
 from crossfade.core.migration.control import control_tables
 from crossfade.core.values.shape import Side
 from crossfade.runtime.settings import PREFIX, ServiceSettings
+from crossfade_controller.settings import ControllerSettings
+from crossfade_replicator.function_settings import FunctionSettings
 from engagement_migration import MAPPING
-from replicator.function_settings import FunctionSettings
 
 RELEASE = "wallet"
 

@@ -129,7 +129,7 @@ def plant(path: Path, before: str, after: str) -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    script = ROOT / "scripts/terraform_tools.sh"
+    script = ROOT / "tools/terraform_tools.sh"
     done = subprocess.run(
         ["/bin/bash", script], capture_output=True, text=True, check=False, env={**os.environ, "PATH": "/usr/bin:/bin"}
     )

@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import importlib
 import json
 import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -37,9 +35,10 @@ from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from localaws import Endpoints, Stack
+from tools import requirements_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SCRIPT = ROOT / "scripts/images.sh"
+SCRIPT = ROOT / "tools/images.sh"
 SERVICES = ("engagement-api", "replicator", "verifier", "controller")
 BUILD_S = 900
 
@@ -166,8 +165,6 @@ def test_it_runs_as_nobody_and_without_what_only_building_needs(built: set[str])
 
 
 def test_every_module_that_its_service_reaches_can_be_imported(built: set[str]) -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    requirements_of = importlib.import_module("requirements_of")
     code = (
         "import importlib, importlib.util, sys\n"
         "for name in sys.argv[1:]: importlib.import_module(name)\n"
@@ -279,7 +276,7 @@ async def test_the_lambda_image_applies_a_batch_that_the_runtime_api_hands_out(
     }
     api = RuntimeApi(event)
     environment = settings(endpoints, AWS_LAMBDA_RUNTIME_API=api.address, CROSSFADE_PARTIAL_RESPONSES="1")
-    command = "/opt/crossfade/bin/python -m awslambdaric replicator.lambda_handler.lambda_handler"
+    command = "/opt/crossfade/bin/python -m awslambdaric crossfade_replicator.lambda_handler.lambda_handler"
     with running("replicator-lambda", command, seconds=40, **environment):
         kind, answer = await asyncio.to_thread(api.answers.get, True, 40)
     api.server.shutdown()

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from certificates import Authority
-from controller.knocking import Knocker, Refused
 from controller_console import door_of, knocker_of
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
 from crossfade.core.migration.phases import Intent
 from crossfade.runtime import http
 from crossfade.runtime.tls import client_context
 from crossfade.runtime.urls import Address
+from crossfade_controller.knocking import Knocker, Refused
 
 
 async def test_a_certificate_says_who_asks_and_one_that_may_not_is_refused(tmp_path: Path) -> None:

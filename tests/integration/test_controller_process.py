@@ -88,7 +88,7 @@ def environment(aws: Endpoints, flags: Path) -> dict[str, str]:
 
 
 def crossfade(env: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any], str]:
-    command = [sys.executable, "-m", "controller.cli", *arguments, "--json"]
+    command = [sys.executable, "-m", "crossfade_controller.cli", *arguments, "--json"]
     done = subprocess.run(
         command, env=env, capture_output=True, text=True, timeout=300, check=False
     )  # a bound on a hang, not on a busy machine
@@ -97,7 +97,7 @@ def crossfade(env: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any]
 
 def start_controller(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "controller.main"], env=env, stdout=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, "-m", "crossfade_controller.main"], env=env, stdout=subprocess.PIPE, text=True, bufsize=1
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -115,7 +115,7 @@ def verifier(env: dict[str, str]) -> Iterator[str]:
         if not name.startswith("CROSSFADE_") or name in {"CROSSFADE_REGION", "CROSSFADE_AWS_ENDPOINT_URL"}
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "verifier.main"], env=known, stdout=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, "-m", "crossfade_verifier.main"], env=known, stdout=subprocess.PIPE, text=True, bufsize=1
     )
     try:
         yield f"http://{next_event(process, 'ready')['address']}"
@@ -332,7 +332,7 @@ def test_a_flag_file_that_can_not_be_written_is_said_before_ready(tmp_path: Path
     (tmp_path / "file").touch()
     with Stack(redis=False) as stack:
         env = environment(stack.endpoints, tmp_path / "file" / "flags.json")
-        command = [sys.executable, "-m", "controller.main"]
+        command = [sys.executable, "-m", "crossfade_controller.main"]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "CROSSFADE_FLAG_FILE=" in done.stderr

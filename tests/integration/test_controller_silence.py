@@ -8,7 +8,7 @@ import os
 import re
 import sys
 
-from controller.silence import narrated
+from crossfade_controller.silence import narrated
 
 COMMANDS = {
     "status": "the journal and the status",
@@ -32,7 +32,7 @@ async def ended(endpoint: str, command: str) -> tuple[int | None, str, str]:
     """Run a command against an endpoint; return its exit code, stdout and stderr."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("CROSSFADE_", "AWS_"))}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "controller.cli", *command.split(), "--json"),
+        *(sys.executable, "-m", "crossfade_controller.cli", *command.split(), "--json"),
         env={
             **clean,
             "AWS_ACCESS_KEY_ID": "x",

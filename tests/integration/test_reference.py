@@ -8,15 +8,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from scripts import reference
 
-from controller.settings import ControllerSettings
 from crossfade.contracts.document import Document
 from crossfade.contracts.status import Status
 from crossfade.core.migration.state import KINDS
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.runtime.settings import PREFIX
 from crossfade.runtime.statuses import STATUSES
+from crossfade_controller.settings import ControllerSettings
+from tools import reference
 
 
 @cache

@@ -18,9 +18,9 @@ from crossfade.core.replication.change import decode_change
 from crossfade.core.values.image import of_string, string
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Direction, Side
+from crossfade_replicator.letters import name_of
 from engagement_api.operations import BALANCE, balance_of
 from localaws import Endpoints
-from replicator.letters import name_of
 from replicator_world import World, open_world, until, wallet
 
 pytestmark = pytest.mark.embedded

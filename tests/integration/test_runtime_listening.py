@@ -246,7 +246,7 @@ async def test_a_replicator_that_waits_for_its_work_is_ready_and_says_so() -> No
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "replicator.main",
+        "crossfade_replicator.main",
         stdout=asyncio.subprocess.PIPE,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")},

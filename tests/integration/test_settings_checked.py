@@ -14,20 +14,20 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from certificates import Authority
-from controller.main import main as controller_main
-from controller.settings import ControllerSettings
 from crossfade.adapters.flagd import FlagFile
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.runtime.settings import PREFIX, ServiceSettings, read_settings
+from crossfade_controller.main import main as controller_main
+from crossfade_controller.settings import ControllerSettings
+from crossfade_replicator.function_settings import FunctionSettings
+from crossfade_replicator.lambda_handler import _container
+from crossfade_replicator.main import main as replicator_main
+from crossfade_replicator.settings import Settings as ReplicatorSettings
+from crossfade_verifier.main import main as verifier_main
+from crossfade_verifier.settings import Settings as VerifierSettings
 from engagement_api.main import main as api_main
 from engagement_api.settings import Settings as ApiSettings
-from replicator.function_settings import FunctionSettings
-from replicator.lambda_handler import _container
-from replicator.main import main as replicator_main
-from replicator.settings import Settings as ReplicatorSettings
-from verifier.main import main as verifier_main
-from verifier.settings import Settings as VerifierSettings
 
 
 def function_main(_arguments: list[str]) -> int:
@@ -371,7 +371,7 @@ def test_telemetrys_variables_are_checked_too(
 
 def test_a_traceback_of_wrong_settings_has_no_secret_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lambda logs the traceback of what a function raises while it starts."""
-    script = "from replicator.lambda_handler import _container; _container()"
+    script = "from crossfade_replicator.lambda_handler import _container; _container()"
     environment = os.environ | {
         f"{PREFIX}ROLE": "forward",
         f"{PREFIX}REDIS_URL": f"redis://:{SECRET}#@127.0.0.1:6379",

@@ -56,7 +56,10 @@ class Verifier:
         }
         environment |= {f"CROSSFADE_{name.upper()}": value for name, value in settings.items()}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "verifier.main"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "crossfade_verifier.main"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         world.processes.append(self.process)
         self.log: list[dict[str, Any]] = []
@@ -165,7 +168,7 @@ async def test_before_the_new_table_exists_it_waits_and_says_so(world: World) ->
 def test_a_bad_setting_is_named_before_anything_starts() -> None:
     environment = {**os.environ, "CROSSFADE_SEGMENTS": "0", "CROSSFADE_PAWS_S": "1"}
     ended = subprocess.run(
-        [sys.executable, "-m", "verifier.main"],
+        [sys.executable, "-m", "crossfade_verifier.main"],
         env=environment,
         capture_output=True,
         text=True,
@@ -182,7 +185,11 @@ def test_a_bad_setting_is_named_before_anything_starts() -> None:
 )
 def test_it_tells_its_settings_and_its_version(argument: str, shown: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "verifier.main", argument], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "crossfade_verifier.main", argument],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert ended.returncode == 0
     assert shown in ended.stdout

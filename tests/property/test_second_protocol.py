@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apply_cases import legacy, new
-from controller.diverged import DivergedKeys
-from controller.settings import ControllerSettings
-from controller.sweeper import Sweeper
 from crossfade.core.parity.classes import Difference, Pair, Reading, agrees, classify, follow
 from crossfade.core.protocol.row import same_content
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Direction, Side
+from crossfade_controller.diverged import DivergedKeys
+from crossfade_controller.settings import ControllerSettings
+from crossfade_controller.sweeper import Sweeper
 from plain_protocol import PlainMapping, PlainTable
 from replicator_bench import Bench
 

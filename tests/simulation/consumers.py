@@ -16,16 +16,16 @@ from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.retry import persist
+from crossfade_replicator.interventions import Interventions
+from crossfade_replicator.journal import RUNS, PhaseWatch
+from crossfade_replicator.letters import drop_answered
+from crossfade_replicator.outcome import BatchOutcome
+from crossfade_replicator.pipeline import ApplyPipeline
+from crossfade_replicator.publisher import FeedPipeline
+from crossfade_replicator.records import Pipeline
+from crossfade_replicator.sender import Sender
+from crossfade_replicator.tally import Tally
 from engagement_migration import MAPPING
-from replicator.interventions import Interventions
-from replicator.journal import RUNS, PhaseWatch
-from replicator.letters import drop_answered
-from replicator.outcome import BatchOutcome
-from replicator.pipeline import ApplyPipeline
-from replicator.publisher import FeedPipeline
-from replicator.records import Pipeline
-from replicator.sender import Sender
-from replicator.tally import Tally
 from simulation.ground import FEED, STREAMS, Ground
 from simulation.network import Process
 from simulation.places import Checkpoints

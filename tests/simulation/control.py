@@ -7,13 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from controller.build import parity_of
-from controller.context import Context
-from controller.driver import Driver
-from controller.sampling import Rows
-from controller.service import assemble
-from controller.settings import ControllerSettings
-from controller.world import World
 from crossfade.adapters.memory.control import (
     MemoryHeartbeats,
     MemoryJournal,
@@ -33,15 +26,22 @@ from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime.ownership import Ownership
+from crossfade_controller.build import parity_of
+from crossfade_controller.context import Context
+from crossfade_controller.driver import Driver
+from crossfade_controller.sampling import Rows
+from crossfade_controller.service import assemble
+from crossfade_controller.settings import ControllerSettings
+from crossfade_controller.world import World
+from crossfade_verifier.both import BothTables
+from crossfade_verifier.lags import Crossings, Unreplicated
+from crossfade_verifier.passes import Passes
+from crossfade_verifier.repair import Repairer
+from crossfade_verifier.report import Reporter
+from crossfade_verifier.settings import Settings as VerifierSettings
 from engagement_migration import MAPPING
 from simulation.ground import STREAMS, Ground, Journal
 from simulation.network import Process
-from verifier.both import BothTables
-from verifier.lags import Crossings, Unreplicated
-from verifier.passes import Passes
-from verifier.repair import Repairer
-from verifier.report import Reporter
-from verifier.settings import Settings as VerifierSettings
 
 TICK_S: Final = 0.25
 LEASE_S: Final = 1.5

@@ -13,8 +13,6 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 import ownership_planted
-from controller.context import Context
-from controller.driver import Driver
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.deeds import PassResult
 from crossfade.core.ownership.machine import ROUNDS, OwnershipRules
@@ -27,10 +25,12 @@ from crossfade.core.replication.change import Change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction
 from crossfade.ports.sending import NotSent, Sent
+from crossfade_controller.context import Context
+from crossfade_controller.driver import Driver
+from crossfade_replicator.outcome import BatchOutcome
+from crossfade_replicator.sender import Sender
 from engagement_migration import MAPPING
 from ownership_scenarios import Code as Rules
-from replicator.outcome import BatchOutcome
-from replicator.sender import Sender
 from simulation.consumers import Consumer, Feed, Replicator
 from simulation.control import Controller
 from simulation.ground import Ground, Table

@@ -15,13 +15,14 @@ from typing import Any, Final
 
 import structlog
 
-from controller.settings import ControllerSettings
 from crossfade.contracts.letter import STRAY
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.protocol.keyed.item import is_active
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Direction, Side
+from crossfade_controller.settings import ControllerSettings
+from crossfade_verifier.settings import Settings as VerifierSettings
 from engagement_migration import MAPPING
 from simulation.consumers import Feed, Replicator
 from simulation.control import SETTINGS, VERIFIER, Controller, Operator, Verifier
@@ -31,7 +32,6 @@ from simulation.network import Network, Process
 from simulation.pods import Book, Client, Pod
 from simulation.script import Script
 from simulation.story import Broken, Story
-from verifier.settings import Settings as VerifierSettings
 
 LONGEST_S: Final = 900.0
 """Virtual time that a whole migration may take."""

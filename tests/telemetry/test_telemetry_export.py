@@ -66,7 +66,8 @@ async def test_without_variables_nothing_is_on_and_the_sdk_is_not_even_imported(
     program = (
         "import asyncio, sys\n"
         "from crossfade.runtime import telemetry, grpc, logging\n"
-        "import engagement_api.points, replicator.tracing, verifier.looks, controller.spans\n"
+        "import engagement_api.points, crossfade_replicator.tracing\n"
+        "import crossfade_verifier.looks, crossfade_controller.spans\n"
         "async def main():\n"
         "    async with telemetry.running('engagement-api', None) as found:\n"
         "        assert found is None and telemetry.active() is None\n"

@@ -158,15 +158,20 @@ def make_fleet(
         )
 
     def replicator(role: str) -> Service:
-        return service(role, "replicator.main", AWS_ACCESS_KEY_ID=role, CROSSFADE_ROLE=role, CROSSFADE_WORKER=role)
+        return service(
+            role, "crossfade_replicator.main", AWS_ACCESS_KEY_ID=role, CROSSFADE_ROLE=role, CROSSFADE_WORKER=role
+        )
 
     controller = service(
-        "controller", "controller.main", CROSSFADE_HTTP_PORT=str(ports["controller"]), **controller_settings(ports)
+        "controller",
+        "crossfade_controller.main",
+        CROSSFADE_HTTP_PORT=str(ports["controller"]),
+        **controller_settings(ports),
     )
     return Fleet(
         apis=(api("api-a"), api("api-b", CROSSFADE_FLAG_FILE=str(own_flag_file))),
         controller=controller,
-        verifier=service("verifier", "verifier.main", CROSSFADE_HTTP_PORT=str(ports["verifier"]), **VERIFIER),
+        verifier=service("verifier", "crossfade_verifier.main", CROSSFADE_HTTP_PORT=str(ports["verifier"]), **VERIFIER),
         forward=replicator("forward"),
         reverse=replicator("reverse"),
         feed=replicator("feed"),

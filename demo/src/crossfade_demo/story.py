@@ -266,7 +266,7 @@ class Story:
         """Run a command of the operator's CLI to its end."""
         flags = ["--json"] if arguments[0] == "plan" else ["--json", "--execute"]
         flags += ["--wait"] if wait and arguments[0] != "plan" else []
-        command = python_module("controller.cli", *arguments, *flags)
+        command = python_module("crossfade_controller.cli", *arguments, *flags)
         settings = self._shared | controller_settings(self._ports) | {"AWS_ACCESS_KEY_ID": OPERATOR}
         code, out, err = await run_tool(command, settings, self._pace.deadline(STEP_S))
         if code != 0:

@@ -1,7 +1,7 @@
 locals {
   actions = { page = var.alarm_actions, ticket = length(var.ticket_actions) > 0 ? var.ticket_actions : var.alarm_actions }
 
-  # Made from the alert rules: one source for Prometheus and CloudWatch (scripts/terraform/alarms.py).
+  # Made from the alert rules: one source for Prometheus and CloudWatch (tools/terraform/alarms.py).
   own = { for each in jsondecode(file("${path.module}/alarms.json")) : each.name => each }
 }
 

@@ -68,7 +68,7 @@ variable "image_uri" {
 variable "handler" {
   description = "Handler within the zip."
   type        = string
-  default     = "replicator.lambda_handler.lambda_handler"
+  default     = "crossfade_replicator.lambda_handler.lambda_handler"
 }
 
 variable "architecture" {

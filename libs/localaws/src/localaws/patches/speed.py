@@ -1,6 +1,6 @@
 """The same answers with less work: what the hot path of ministack 1.5.33 does over and over.
 
-Nothing here changes what a request does: tests/unit/test_localaws_speed.py holds each to its original.
+Nothing here changes what a request does: libs/localaws/tests/test_localaws_speed.py holds each to its original.
 Found by profile of UpdateItem, BatchExecuteStatement, PutItem and GetRecords.
 """
 

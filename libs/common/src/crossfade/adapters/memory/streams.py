@@ -19,7 +19,7 @@ def shard_name(number: int) -> str:
 
 
 class MemoryStreams:
-    """Streams by name. Reads what `controller.world.ShardReader` reads, and takes what the feed publishes."""
+    """Streams by name. Reads what `crossfade_controller.world.ShardReader` reads, and takes what the feed publishes."""
 
     def __init__(self, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
         """Start without any.

@@ -1,6 +1,7 @@
 """The deeds: the acts that reach the world, and what comes of each (ADR 0030).
 
-A deed is asked for, carried out by the controller (`controller.deeds`), and the same question is asked with its answer.
+A deed is asked for, carried out by the controller (`crossfade_controller.deeds`), and the same question is asked with
+its answer.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class EnableCapture(Deed[str]):
 class TakeMoment(Deed[CommitUs]):
     """Take a moment by a marker; a commit time of the table.
 
-    A deed that failed is taken up again by the next one with the same purpose (`controller.markers`).
+    A deed that failed is taken up again by the next one with the same purpose (`crossfade_controller.markers`).
     """
 
     side: Side

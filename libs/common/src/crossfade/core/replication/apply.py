@@ -2,7 +2,7 @@
 
 Whether a record is of a migrated row the mapping says; what it tells, the writer protocol
 (`crossfade.core.protocol.seam`): an owner write is mapped, and travels under the protocol's condition; an echo is left;
-a stray is handed to `replicator.interventions`.
+a stray is handed to `crossfade_replicator.interventions`.
 
 Strays are looked for from one moment on, the journalled entry into DUAL_WRITE, and a record is judged by its commit
 time: an old duplicate of an earlier write is none (ADR 0016).

@@ -1,0 +1,222 @@
+"""Puts the real ports together, from settings. What is dear to import is made at first use."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from crossfade.adapters.admin import DynamoAdmin
+from crossfade.adapters.control.dead_letters import DynamoDeadLetters
+from crossfade.adapters.control.heartbeats import DynamoHeartbeats
+from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.lease import DynamoLease
+from crossfade.adapters.control.reports import DynamoReports
+from crossfade.adapters.control.status import DynamoStatusBoard
+from crossfade.adapters.control.tables import control_db, missing_tables
+from crossfade.adapters.dynamodb import DynamoDB, Page
+from crossfade.adapters.flagd import FlagFile
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objects
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
+from crossfade.adapters.wire import Wire
+from crossfade.contracts.parity import ParityReport
+from crossfade.core.migration.control import CONTROLLER_LEASE, ControlTables, control_tables
+from crossfade.core.migration.evidence import Parity
+from crossfade.core.ownership.ramp import FlagDocument
+from crossfade.core.parity.classes import FINAL, Difference
+from crossfade.core.values.errors import ConfigError, CrossfadeError
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade.ports.flags import FlagPublisher, Flags
+from crossfade.ports.owned_table import OwnedTable
+from crossfade.runtime.aws import control_client, wire_config
+from crossfade.runtime.http_client import call_json
+from crossfade.runtime.lifecycle import code_version
+from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.tls import client_context, keep_fresh
+from crossfade_controller.sampling import Rows, sample
+from crossfade_controller.settings import ControllerSettings
+from crossfade_controller.silence import ATTEMPT_S, ATTEMPTS
+from crossfade_controller.world import World
+
+OUTPUT_BYTES: Final = 2000
+
+
+class Built(NamedTuple):
+    """The world, and what only the service needs.
+
+    Attributes:
+        world: the ports.
+        lease: the controller's.
+        dynamodb: the wire client, for looking at the control tables.
+        tables: names of the control tables.
+    """
+
+    world: World
+    lease: DynamoLease
+    dynamodb: Wire
+    tables: ControlTables
+
+
+class _Reader:
+    """The flags in a process that must not publish them."""
+
+    def __init__(self, place: FlagPublisher | None) -> None:
+        self._place = place
+
+    async def publish(self, document: FlagDocument, *, dual_write: bool) -> None:
+        """Refuse."""
+        raise ConfigError(f"only the controller publishes flags, not this program: {document}, dual_write={dual_write}")
+
+    async def in_place(self) -> Flags | None:
+        """Return what is published; None where this process can't see it."""
+        return None if self._place is None else await self._place.in_place()
+
+
+def _place(settings: ControllerSettings) -> FlagPublisher | None:
+    if settings.flag_config_map:
+        from crossfade.adapters.config_map import ConfigMapFlags, in_cluster
+
+        return ConfigMapFlags(settings.flag_config_map, in_cluster())
+    if settings.flag_file is None:
+        return None
+    return FlagFile(settings.flag_file)
+
+
+def _flags(settings: ControllerSettings, publishes: bool) -> FlagPublisher:
+    if not publishes:
+        with suppress(ConfigError):  # the CLI outside of the cluster: the tables tell enough
+            return _Reader(_place(settings))
+        return _Reader(None)
+    return _place(settings) or _Reader(None)
+
+
+@asynccontextmanager
+async def build(settings: ControllerSettings, *, who: str, under_lease: bool) -> AsyncIterator[Built]:
+    """Connect to everything; close it at the end.
+
+    Args:
+        settings: of the process.
+        who: writes into the journal.
+        under_lease: for the service: journal entries are written under the lease, and flags can be published.
+    """
+    mapping = settings.mapping()
+    config, client = wire_config(settings), partial(control_client, settings)
+    if not under_lease:  # an operator is waiting; the service waits out the large files of a snapshot
+        config = config._replace(timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
+        client = partial(control_client, settings, timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
+    dynamodb, kinesis = Wire("dynamodb", config), Wire("kinesis", config)
+    s3, cloudwatch = (LazyClient(partial(client, name)) for name in ("s3", "cloudwatch"))
+    db, control, names = DynamoDB(dynamodb), control_db(dynamodb), control_tables(mapping.name)
+    tables: dict[Side, OwnedTable] = {side: DynamoTable(db, mapping, side) for side in Side}
+    lease = DynamoLease(control, names.leases, CONTROLLER_LEASE, holder=settings.pod, lease_s=settings.lease_s)
+    excluded: set[Key] = set()
+    tls = client_context(settings.tls) if settings.tls else None
+    renewing = asyncio.create_task(keep_fresh(settings.tls, tls)) if settings.tls and tls else None
+
+    async def rows(side: Side, wanted: Callable[[Image], bool]) -> Rows:
+        table = mapping.shape(side).table
+
+        async def page(*, segment: int, segments: int, start: Image | None, limit: int) -> Page:
+            return await db.scan(table, segment=segment, segments=segments, start=start, limit=limit, consistent=False)
+
+        return await sample(page, rows=settings.plan_sample, units=settings.plan_units, wanted=wanted)
+
+    world = World(
+        settings=settings,
+        mapping=mapping,
+        journal=DynamoJournal(
+            control, names.journal, who=who, code=code_version(), lease=lease if under_lease else None
+        ),
+        board=DynamoStatusBoard(control, names.heartbeats),
+        heartbeats=DynamoHeartbeats(control, names.heartbeats),
+        reports=DynamoReports(control, names.reports),
+        letters=DynamoDeadLetters(control, names.dead_letters),
+        admin=DynamoAdmin(dynamodb, kinesis),
+        objects=S3Objects(s3, settings.bucket),
+        metrics=CloudWatchMetrics(cloudwatch, period_s=settings.metric_period_s),
+        parity=lambda: ask_verifier(settings.verifier_url, tls),
+        ask_for_pass=lambda: ask_for_pass(settings.verifier_url, tls),
+        flags=_flags(settings, publishes=under_lease),
+        tables=tables,
+        copies={side: DynamoTransfers(db, mapping.shape(side)) for side in Side},
+        ownership=Ownership(tables[Side.LEGACY], tables[Side.NEW], mapping, excluded=excluded.__contains__),
+        shards=Kinesis(kinesis),
+        rows=rows,
+        missing_control_tables=lambda: missing_tables(dynamodb, names),
+        command=lambda command: run_command(command, settings.hook_timeout_s),
+        excluded=excluded,
+        skew=dynamodb.dates.skew,
+    )
+    try:
+        yield Built(world, lease, dynamodb, names)
+    finally:
+        if renewing is not None:
+            renewing.cancel()
+        for lazy in (s3, cloudwatch):
+            await lazy.close()
+        for wire in (dynamodb, kinesis):
+            await wire.close()
+
+
+async def ask_verifier(url: str, tls: ssl.SSLContext | None = None) -> Parity:
+    """Ask for GET /parity; what can't be read is an unreachable verifier."""
+    if not url:
+        return Parity(detail="CROSSFADE_VERIFIER_URL is not set")
+    try:
+        return parity_of(await call_json(f"{url.rstrip('/')}/parity", tls=tls))
+    except (CrossfadeError, ValueError) as error:
+        return Parity(detail=str(error) or type(error).__name__)
+
+
+async def ask_for_pass(url: str, tls: ssl.SSLContext | None = None) -> None:
+    """Ask the verifier to begin a pass now; it starts passes on its own, too, so a refusal is harmless."""
+    if url:
+        with suppress(CrossfadeError):
+            await call_json(f"{url.rstrip('/')}/passes", {}, tls=tls)
+
+
+def parity_of(body: dict[str, Any]) -> Parity:
+    """Read the verifier's answer.
+
+    Raises:
+        UnknownDocument: it isn't one that this build can read.
+    """
+    report = ParityReport.of_dict(body)
+    harmless = {each.value for each in Difference if each not in FINAL}  # a newer verifier's class may not be
+    drift = {name: each.count for name, each in report.differences.items() if each.count and name not in harmless}
+    if report.strangers_in_new:
+        drift["strangers_in_new"] = report.strangers_in_new
+    clean = report.last_clean_pass
+    return Parity(
+        reachable=True,
+        clean_pass_age_s=clean.age_s if clean else None,
+        clean_pass_began_s=clean.started_age_s if clean else None,
+        drift=drift,
+        in_handover=report.in_handover.keys,
+        detail=f"{report.verdict}: {report.reason}",
+    )
+
+
+async def run_command(command: Sequence[str], timeout_s: float) -> tuple[int, str]:
+    """Run a hook; return its exit code and the end of what it said. A hook that can't run counts as failed."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+    except OSError as error:
+        return 127, str(error)
+    try:
+        async with asyncio.timeout(timeout_s):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return 124, f"not done within {timeout_s} s"
+    return process.returncode or 0, output[-OUTPUT_BYTES:].decode("utf-8", "replace").strip()

@@ -1,0 +1,111 @@
+"""What the controller reaches: ports only, so that tests run it on the shipped fakes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from crossfade.adapters.kinesis import Fetched, StreamShard
+from crossfade.core.mapping.interface import Mapping as MigrationMapping
+from crossfade.core.migration.evidence import Parity
+from crossfade.core.values.clocks import Skew
+from crossfade.core.values.image import Image
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade.ports.admin import Metrics, Objects, TableAdmin
+from crossfade.ports.control import DeadLetters, Heartbeats, Journal, Reports, StatusBoard
+from crossfade.ports.flags import FlagPublisher
+from crossfade.ports.owned_table import OwnedTable
+from crossfade.ports.table import TransferTable
+from crossfade.runtime.ownership import Ownership
+from crossfade_controller.sampling import Rows
+from crossfade_controller.settings import ControllerSettings
+
+
+class ShardReader(Protocol):
+    """What reading a stream takes; `crossfade.adapters.kinesis.Kinesis` is one."""
+
+    async def list_shards(self, stream: str) -> list[StreamShard]:
+        """List all shards of a stream."""
+        ...
+
+    async def shard_iterator(
+        self,
+        stream: str,
+        shard_id: str,
+        *,
+        after: str | None = None,
+        at_s: float | None = None,
+        latest: bool = False,
+    ) -> str:
+        """Return an iterator."""
+        ...
+
+    async def get_records(self, iterator: str, limit: int = 1000) -> Fetched:
+        """Read the next records."""
+        ...
+
+
+def wall_us() -> int:
+    """Return the wall clock, µs since the epoch."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True)
+class World:
+    """The ports.
+
+    Attributes:
+        settings: of the process.
+        mapping: of the migration.
+        journal: written under the controller's lease.
+        board: where the status goes.
+        heartbeats, reports, letters: what pods and consumers say.
+        admin, objects, metrics: the control plane of AWS.
+        parity: asks the verifier; never raises.
+        ask_for_pass: asks the verifier to begin a pass; never raises.
+        flags: publishes.
+        tables: both sides.
+        copies: state transfers to either side.
+        ownership: hands keys over.
+        shards: reads streams.
+        rows: samples the raw rows of a table, from all over it, that a predicate wants.
+        missing_control_tables: names the control tables that don't exist.
+        command: runs a hook; returns its exit code and the end of its output.
+        excluded: keys that stay where they are; the ownership driver asks it.
+        skew: of our wall clock against AWS's; None when it is unknown.
+        now_us, monotonic, sleep: the clocks. A wall clock dates what a person reads and seeds versions, nothing else.
+    """
+
+    settings: ControllerSettings
+    mapping: MigrationMapping
+    journal: Journal
+    board: StatusBoard
+    heartbeats: Heartbeats
+    reports: Reports
+    letters: DeadLetters
+    admin: TableAdmin
+    objects: Objects
+    metrics: Metrics
+    parity: Callable[[], Awaitable[Parity]]
+    ask_for_pass: Callable[[], Awaitable[None]]
+    flags: FlagPublisher
+    tables: Mapping[Side, OwnedTable]
+    copies: Mapping[Side, TransferTable]
+    ownership: Ownership
+    shards: ShardReader
+    rows: Callable[[Side, Callable[[Image], bool]], Awaitable[Rows]]
+    missing_control_tables: Callable[[], Awaitable[Sequence[str]]]
+    command: Callable[[Sequence[str]], Awaitable[tuple[int, str]]]
+    excluded: set[Key]
+    skew: Callable[[], Skew | None]
+    now_us: Callable[[], int] = wall_us
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def stream_of(self, side: Side) -> str:
+        """Return the name of a side's change stream."""
+        return self.settings.legacy_stream if side is Side.LEGACY else self.settings.new_stream

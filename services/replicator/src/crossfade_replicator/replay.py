@@ -1,0 +1,312 @@
+"""Applies records that come from a file or from the dead-letter store, through the same rule as the stream's.
+
+A dry run decides and judges but writes nothing: it reads the target and says what each transfer would become. The real
+run asks the table itself, not the marks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as Mapped
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from crossfade.adapters.memory.control import MemoryDeadLetters
+from crossfade.adapters.memory.marks import NoMarks
+from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import WriterProtocol
+from crossfade.core.protocol.writing import Answer, Transfer, Unfit, Verdict
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.shape import Direction, Side, TableShape
+from crossfade.ports.control import DeadLetters
+from crossfade.ports.sending import Sent
+from crossfade.ports.table import RowTable, TransferTable
+from crossfade_replicator.interventions import Interventions
+from crossfade_replicator.letters import TWO_ROWS, UNMAPPABLE, LetterRecord, is_overtaken, record_of
+from crossfade_replicator.pipeline import ApplyPipeline
+from crossfade_replicator.publisher import FeedPipeline, Publisher
+from crossfade_replicator.records import Decoded, Pipeline, Record, decoded
+from crossfade_replicator.sender import Sender
+from crossfade_replicator.tally import Tally
+
+BATCH: Final = 500
+"""Records of a file applied together."""
+
+LEFT_ALONE: Final = "a stray is never written as it stands, its owner may have moved on: merge or discard it"
+"""Why a redrive lets the letter of a stray lie."""
+
+
+class Sides(NamedTuple):
+    """Both tables, for one direction.
+
+    Attributes:
+        source: the table that the records come from.
+        target: the other one, for reads.
+        transfers: the other one, for transfers.
+    """
+
+    source: RowTable
+    target: RowTable
+    transfers: TransferTable
+
+
+class DryTransfers:
+    """Judges transfers by what the target holds now, and writes nothing."""
+
+    def __init__(self, target: RowTable, protocol: WriterProtocol) -> None:
+        """Take the target."""
+        self._target, self._protocol = target, protocol
+
+    async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
+        """See `crossfade.ports.table.TransferTable`."""
+        del timeout_s
+        found = await self._target.read_many([transfer.key for transfer in transfers])
+        return [self._ruling(transfer, found.get(transfer.key)) for transfer in transfers]
+
+    def _ruling(self, transfer: Transfer, found: Row | None) -> Sent:
+        verdict = self._protocol.judge(transfer, found, self._target.shape)
+        shape = self._target.shape
+        if verdict is Verdict.APPLIED and (cause := self._protocol.unfit_transfer(transfer, shape, standing=found)):
+            return Unfit(cause)
+        return verdict
+
+
+class DrySource:
+    """Answers an intervention's writes by what the source holds now, and writes nothing."""
+
+    def __init__(self, source: RowTable, protocol: WriterProtocol) -> None:
+        """Take the source."""
+        self._source, self._protocol = source, protocol
+
+    @property
+    def shape(self) -> TableShape:
+        """What the table looks like."""
+        return self._source.shape
+
+    async def perform(self, write: Any) -> Answer[Row]:
+        """Say what a write would do."""
+        return self._protocol.after(write, await self._source.read(write.key), self._source.shape)
+
+
+class DryPublisher:
+    """Takes every event and publishes none."""
+
+    async def put_records(self, stream: str, records: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """See `crossfade_replicator.publisher.Publisher`."""
+        del stream
+        return [True] * len(records)
+
+
+def records_of(path: Path) -> Iterator[LetterRecord]:
+    """Read a file of change records, one JSON document a line; the line number stands for the sequence number.
+
+    Raises:
+        ConfigError: the file can't be read.
+    """
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield LetterRecord(str(number), line.strip())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def apply_pipeline(
+    mapping: Mapping,
+    direction: Direction,
+    sides: Sides,
+    letters: DeadLetters,
+    *,
+    execute: bool,
+    strays_since_us: int = 0,
+) -> ApplyPipeline:
+    """Return the apply path for records that don't come from a stream.
+
+    Args:
+        mapping: of the migration.
+        direction: which way.
+        sides: both tables.
+        letters: where records are parked.
+        execute: write; otherwise only judge.
+        strays_since_us: commit time from which on writers outside the protocol are strays; 0 while they are normal.
+    """
+
+    async def since() -> int:
+        return strays_since_us
+
+    source = sides.source if execute else DrySource(sides.source, mapping.protocol)
+    return ApplyPipeline(
+        mapping,
+        direction,
+        sender=Sender(sides.transfers if execute else DryTransfers(sides.target, mapping.protocol)),
+        interventions=Interventions(mapping, direction, source, sides.target, letters),
+        marks=NoMarks(),
+        letters=letters,
+        now_us=lambda: time.time_ns() // 1000,
+        use_marks=False,
+        strays_since_us=since,
+    )
+
+
+class Parked(NamedTuple):
+    """A record that could not be applied.
+
+    Attributes:
+        sequence: its place: line, or position in the stream.
+        code: for machines.
+        reason: for a person.
+        key: of the item; empty when unreadable.
+    """
+
+    sequence: str
+    code: str
+    reason: str
+    key: str
+
+
+class Summary(NamedTuple):
+    """What became of the records.
+
+    Attributes:
+        executed: whether anything was written.
+        counts: by outcome.
+        parked: those that could not be applied.
+    """
+
+    executed: bool
+    counts: dict[str, int]
+    parked: list[Parked]
+
+
+async def replay(records: Sequence[Record], pipeline: ApplyPipeline, *, origin: str, execute: bool) -> Summary:
+    """Apply records in batches.
+
+    Args:
+        records: in the order of the file.
+        pipeline: see `apply_pipeline`.
+        origin: stands for the shard in parked letters.
+        execute: whether the pipeline writes.
+    """
+    tally, parked, prefix = Tally(), list[Parked](), f"{origin}:"
+    for start in range(0, len(records), BATCH):
+        outcome = await pipeline.apply(origin, records[start : start + BATCH])
+        tally.add(outcome)
+        parked += [_parked(each) for each in outcome.parked if each.sequence.startswith(prefix)]
+    return Summary(execute, {name: count for name, count in sorted(tally.counts.items()) if count}, parked)
+
+
+def _parked(each: DeadLetter) -> Parked:
+    return Parked(each.sequence, each.code, each.reason, each.key.decode())
+
+
+class Redriven(NamedTuple):
+    """What became of one dead letter.
+
+    Attributes:
+        role: whose letter.
+        sequence: its place in the stream.
+        settled: whether it was, or would be, applied or found overtaken, so that it may go.
+        counts: by outcome.
+        reason: why it stays; empty when it goes.
+    """
+
+    role: str
+    sequence: str
+    settled: bool
+    counts: dict[str, int]
+    reason: str
+
+
+class Redrive:
+    """Sends dead letters through the rule once more. Those that are settled leave the store."""
+
+    def __init__(
+        self,
+        mapping: Mapping,
+        tables: Callable[[Side], tuple[RowTable, TransferTable]],
+        letters: DeadLetters,
+        publisher: Publisher,
+        feed_stream: str,
+        *,
+        execute: bool,
+        strays_since_us: Mapped[Side, int] = {},
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            mapping: of the migration.
+            tables: returns a side's table for reads and writes, and for transfers.
+            letters: the store.
+            publisher: where events go.
+            feed_stream: the feed stream.
+            execute: write, and let settled letters go; otherwise only judge.
+            strays_since_us: from which commit time on writers outside the protocol are strays, by side.
+        """
+        self._mapping = mapping
+        self._tables = tables
+        self._letters = letters
+        self._publisher: Publisher = publisher if execute else DryPublisher()
+        self._feed_stream = feed_stream
+        self._execute = execute
+        self._strays_since_us = strays_since_us
+
+    async def run(self) -> list[Redriven]:
+        """Redrive all letters, oldest first."""
+        return [await self._one(each) for each in await self._letters.all()]
+
+    async def _one(self, each: DeadLetter) -> Redriven:
+        if each.code in (STRAY, DIVERGED):
+            return Redriven(each.role, each.sequence, False, {}, LEFT_ALONE if each.code == STRAY else TWO_ROWS)
+        again = MemoryDeadLetters()
+        shard_id, kept = record_of(each)
+        record: Record = kept
+        if not each.role.startswith("feed-"):
+            record = decoded(kept, self._mapping.shape(Direction(each.role).source).key)
+        counted = Counter((await self._pipeline(each.role, again).apply(shard_id, [record])).counts)
+        left = await again.all()
+        unmapped = record.change if left and left[0].code == UNMAPPABLE and isinstance(record, Decoded) else None
+        if unmapped is not None and await self._is_overtaken(Direction(each.role), unmapped):
+            left = []
+            counted.subtract(("parked",))
+            counted["overtaken"] += 1
+        strays = [*(letter for letter in left if letter.code == STRAY), *await again.settled()]
+        if strays and len(left) == len([letter for letter in left if letter.code == STRAY]):
+            left = []  # it has letters of its own by now, which say what it is
+            for stray in strays if self._execute else ():
+                await self._letters.park(stray)
+        if self._execute and not left:
+            await self._letters.remove(each)
+        counts = {name: count for name, count in sorted(counted.items()) if count}
+        return Redriven(each.role, each.sequence, not left, counts, left[0].reason if left else "")
+
+    async def _is_overtaken(self, direction: Direction, change: Change) -> bool:
+        target, _ = self._tables(direction.target)
+        return is_overtaken(change, await target.read(change.key), self._mapping.protocol.rows())
+
+    def _pipeline(self, role: str, letters: DeadLetters) -> Pipeline:
+        if role.startswith("feed-"):
+            return FeedPipeline(
+                self._mapping,
+                Side(role.removeprefix("feed-")),
+                publisher=self._publisher,
+                stream=self._feed_stream,
+                letters=letters,
+                now_us=lambda: time.time_ns() // 1000,
+            )
+        direction = Direction(role)
+        (source, _), (target, transfers) = self._tables(direction.source), self._tables(direction.target)
+        sides = Sides(source, target, transfers)
+        return apply_pipeline(
+            self._mapping,
+            direction,
+            sides,
+            letters,
+            execute=self._execute,
+            strays_since_us=self._strays_since_us.get(direction.source, 0),
+        )

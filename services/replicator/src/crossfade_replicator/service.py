@@ -1,0 +1,303 @@
+"""The replicator as a service: waits for what its role needs, consumes, reports, ends when there is no more work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from typing import Any, Final
+
+import structlog
+
+from crossfade.adapters.control.dead_letters import DynamoDeadLetters
+from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.reports import DynamoReports
+from crossfade.adapters.control.tables import control_db
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.memory.marks import NoMarks
+from crossfade.adapters.redis_dedup import RedisMarks
+from crossfade.adapters.table_ids import table_id
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
+from crossfade.adapters.wire import Wire
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.control import control_tables
+from crossfade.core.migration.phases import Phase
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.dedup import Marks
+from crossfade.runtime import lifecycle, telemetry
+from crossfade.runtime.aws import wire_config
+from crossfade.runtime.retry import persist
+from crossfade_replicator.consumer import Consumer, Source
+from crossfade_replicator.interventions import AT_ONCE, Interventions
+from crossfade_replicator.journal import RUNS, PhaseWatch
+from crossfade_replicator.kill_points import KillPoints
+from crossfade_replicator.leases import WireLeases
+from crossfade_replicator.letters import drop_answered
+from crossfade_replicator.measures import observed
+from crossfade_replicator.pipeline import ApplyPipeline
+from crossfade_replicator.publisher import FeedPipeline
+from crossfade_replicator.readiness import stream_missing, table_missing, wait_for
+from crossfade_replicator.records import Pipeline
+from crossfade_replicator.reporting import is_drained, reports
+from crossfade_replicator.sender import Sender
+from crossfade_replicator.settings import Role, Settings
+from crossfade_replicator.tracing import Observed, ObservedTransfers
+from faust_kinesis.errors import KinesisTransportError
+
+log = structlog.get_logger()
+
+SETTLE_S: Final = 3.0
+"""How long a write may take from its table to the stream; what came before COMPLETE must be through before the end."""
+
+
+def now_us() -> int:
+    """Return the wall clock, µs since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Service:
+    """One process in one role. Built once, run once."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        """Open the clients; nothing is sent yet.
+
+        Args:
+            settings: of the process.
+            stack: closes what is opened here.
+        """
+        self._settings = settings
+        self._mapping: Mapping = settings.mapping()
+        self._wire = Wire("dynamodb", wire_config(settings, max_connections=settings.in_flight * 2))
+        control = Wire("dynamodb", wire_config(settings, max_connections=AT_ONCE + 4))
+        kinesis = Wire("kinesis", wire_config(settings, max_connections=settings.lanes * 2))
+        for wire in (self._wire, control, kinesis):
+            stack.push_async_callback(wire.close)
+        self._kinesis = Kinesis(kinesis)
+        self._dynamodb = DynamoDB(self._wire)
+        # Leases and reports must not wait behind the batches that they describe.
+        self._control = control_db(control)
+        self._tables = control_tables(self._mapping.name)
+        self._leases = WireLeases(self._control, self._tables.leases)
+        self._letters = DynamoDeadLetters(self._control, self._tables.dead_letters)
+        self._reports = DynamoReports(self._control, self._tables.reports)
+        journal = DynamoJournal(self._control, self._tables.journal, who=settings.pod, code=lifecycle.code_version())
+        self._phase = PhaseWatch(journal)
+        self._kill = KillPoints(settings.kill_at)
+        self._redis: RedisMarks | None = None
+        if settings.redis_url:
+            self._redis = RedisMarks(settings.redis_url, self._mapping.name, ttl_s=settings.mark_ttl_s)
+            stack.push_async_callback(self._redis.close)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, or until the role has no more work.
+
+        Raises:
+            Exception: what a restart may cure; nothing was acknowledged that was not applied.
+        """
+        lifecycle.ready("", role=self._settings.role.value, pod=self._settings.pod)
+        if self._settings.role is Role.FEED:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for side in Side:
+                        group.create_task(self._feed(side, stop))
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from errors
+        else:
+            await self._replicate(Direction(self._settings.role.value), stop)
+
+    # ---- forward and reverse -------------------------------------------------------------------
+
+    async def _replicate(self, direction: Direction, stop: asyncio.Event) -> None:
+        role, stream = direction.value, self._stream(direction.source)
+        if not await wait_for(lambda: self._missing(direction), stop, role=role):
+            return
+        marks = await self._marks(direction)
+        source, target = (
+            DynamoTable(self._dynamodb, self._mapping, side) for side in (direction.source, direction.target)
+        )
+        transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.target))
+        sender = Sender(
+            transfers if telemetry.active() is None else ObservedTransfers(transfers),
+            in_flight=self._settings.in_flight,
+            on_request=lambda: self._kill.reached("between-writes"),
+        )
+        pipeline = ApplyPipeline(
+            self._mapping,
+            direction,
+            sender=sender,
+            interventions=Interventions(self._mapping, direction, source, target, self._letters),
+            marks=marks,
+            letters=self._letters,
+            now_us=now_us,
+            kill=self._kill,
+            strays_since_us=lambda: persist(lambda: self._phase.strays_since_us(direction.source)),
+        )
+        looked_on = self._looked_on(pipeline, direction.source, role)
+        consumer = self._consumer(Source(role, stream, looked_on))
+
+        async def watch() -> None:
+            """Return when the migration needs this direction no more."""
+            complete_s: float | None = None  # by our own clock: it is later than the journal's entry, whoever wrote it
+            while True:
+                await asyncio.sleep(self._settings.watch_s)
+                await drop_answered(self._letters, self._mapping, direction, target)
+                phase = (await self._phase.look()).phase
+                if phase not in RUNS[role]:
+                    log.info("no more work", role=role, phase=phase.value)
+                    return
+                if phase is not Phase.COMPLETE:
+                    continue
+                if complete_s is None:
+                    complete_s = time.monotonic()
+                if is_drained(consumer.engines(), complete_s, SETTLE_S, now_s=time.monotonic()):
+                    log.info("drained", role=role, phase=phase.value)
+                    return
+
+        measured = self._measured(consumer, sender, stream, looked_on)
+        await self._consume(consumer, stop, _patient(watch, self._settings.watch_s), measured=measured)
+
+    async def _missing(self, direction: Direction) -> str:
+        standing = await self._phase.look()
+        if standing.phase not in RUNS[direction.value]:
+            wanted = ", ".join(phase.value for phase in Phase if phase in RUNS[direction.value])
+            return f"phase {standing.phase.value} to become one of {wanted}"
+        return await stream_missing(self._kinesis, self._stream(direction.source)) or await table_missing(
+            self._wire, self._mapping.shape(direction.target).table
+        )
+
+    async def _marks(self, direction: Direction) -> Marks:
+        if self._redis is None:
+            log.info("no Redis: every copy is written")
+            return NoMarks()
+        found = await table_id(self._wire, self._mapping.shape(direction.target).table)
+        if found:
+            self._redis.name_target(direction, found)
+        return self._redis
+
+    # ---- feed ----------------------------------------------------------------------------------
+
+    async def _feed(self, side: Side, stop: asyncio.Event) -> None:
+        role, stream = f"feed-{side.value}", self._stream(side)
+
+        async def missing() -> str:
+            return await stream_missing(self._kinesis, self._settings.feed_stream) or await stream_missing(
+                self._kinesis, stream
+            )
+
+        if not await wait_for(missing, stop, role=role):
+            return
+        pipeline = FeedPipeline(
+            self._mapping,
+            side,
+            publisher=self._kinesis,
+            stream=self._settings.feed_stream,
+            letters=self._letters,
+            now_us=now_us,
+            kill=self._kill,
+        )
+        looked_on = self._looked_on(pipeline, side, role, publishes_to=self._settings.feed_stream)
+        consumer = self._consumer(Source(role, stream, looked_on))
+        await self._consume(consumer, stop, measured=self._measured(consumer, None, stream, looked_on))
+
+    # ---- both ----------------------------------------------------------------------------------
+
+    def _stream(self, side: Side) -> str:
+        return self._settings.legacy_stream if side is Side.LEGACY else self._settings.new_stream
+
+    def _looked_on(self, pipeline: Pipeline, side: Side, role: str, publishes_to: str = "") -> Pipeline:
+        active = telemetry.active()
+        if active is None:
+            return pipeline
+        stream = self._stream(side)
+        return Observed(
+            pipeline, active, self._mapping, side, role=role, stream=stream, publishes_to=publishes_to, now_us=now_us
+        )
+
+    @contextmanager
+    def _measured(self, consumer: Consumer, sender: Sender | None, stream: str, pipeline: Pipeline) -> Iterator[None]:
+        """Have a consumer's figures in the metrics while it runs."""
+        active = telemetry.active()
+        if active is None or not isinstance(pipeline, Observed):
+            yield
+            return
+        lags = pipeline.arrival_lag_s
+
+        def source() -> Iterator[telemetry.Observed]:
+            moved = self._leases.checkpoints[f"{stream}#{consumer.role}"]
+            return observed(consumer, sender, moved, lags, self._redis)
+
+        active.observe(source)
+        try:
+            yield
+        finally:
+            active.forget(source)
+
+    def _consumer(self, source: Source) -> Consumer:
+        return Consumer(source, self._settings, self._kinesis, self._leases, self._kill)
+
+    async def _consume(
+        self,
+        consumer: Consumer,
+        stop: asyncio.Event,
+        *until: Coroutine[Any, Any, None],
+        measured: AbstractContextManager[None],
+    ) -> None:
+        """Run a consumer until `stop`, or the first of `until` to return; report all the while."""
+        await consumer.start()
+        reporting = asyncio.create_task(_patient(lambda: self._report(consumer), self._settings.report_s))
+        logging = asyncio.create_task(self._log(consumer))
+        try:
+            with measured:
+                await _first_end(stop.wait(), consumer.crashed(), *until)
+        finally:
+            await consumer.stop()
+            for task in (reporting, logging):
+                task.cancel()
+            await asyncio.gather(reporting, logging, return_exceptions=True)
+            log.info("consumed", role=consumer.role, **consumer.tallies.total())
+
+    async def _report(self, consumer: Consumer) -> None:
+        while True:
+            for engine in consumer.engines():
+                await consumer.tallies.recall(consumer.role, engine, self._reports)
+                await self._reports.put(reports(consumer.role, engine, consumer.tallies, now_us=now_us()))
+            await asyncio.sleep(self._settings.report_s)
+
+    async def _log(self, consumer: Consumer) -> None:
+        while True:
+            await asyncio.sleep(self._settings.log_report_s)
+            ages = {engine.stream: engine.age_s for engine in consumer.engines()}
+            log.info("report", role=consumer.role, iterator_age_s=ages, **consumer.tallies.total())
+
+
+async def _patient(work: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    """Do work that serves operators, again after a pause when the store fails: applying doesn't hang on it."""
+    while True:
+        try:
+            await work()
+        except (CrossfadeError, KinesisTransportError) as error:
+            log.warning("trying again", error=str(error))
+            await asyncio.sleep(pause_s)
+        else:
+            return
+
+
+async def _first_end(*works: Coroutine[Any, Any, object]) -> None:
+    """Run until the first of the works ends, then cancel the others.
+
+    Raises:
+        Exception: what the first one raised.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

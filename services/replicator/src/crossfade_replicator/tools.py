@@ -1,0 +1,184 @@
+"""The operator's tools: `replicator replay` and `replicator dead-letters`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crossfade.adapters.control.dead_letters import DynamoDeadLetters
+from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.tables import control_db
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.memory.control import MemoryDeadLetters
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
+from crossfade.adapters.wire import Wire
+from crossfade.contracts.document import Document
+from crossfade.contracts.letter import DeadLetter
+from crossfade.core.migration.control import control_tables
+from crossfade.core.migration.phases import Phase
+from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.control import DeadLetters
+from crossfade.ports.table import RowTable, TransferTable
+from crossfade.runtime import lifecycle
+from crossfade.runtime.aws import wire_config
+from crossfade.runtime.operator import operator_name
+from crossfade_replicator.journal import PhaseWatch
+from crossfade_replicator.letters import discard, name_of
+from crossfade_replicator.merging import Merging, described, lines_of
+from crossfade_replicator.replay import Redrive, Sides, Summary, apply_pipeline, records_of, replay
+from crossfade_replicator.settings import ToolSettings
+
+LEFT = 1
+"""Exit code when something could not be applied."""
+
+
+async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
+    """Run one tool.
+
+    Args:
+        settings: of the process.
+        options: the parsed command line.
+
+    Returns:
+        0, or 1 when a record could not be applied.
+
+    Raises:
+        CrossfadeError: a store can't be used, or the file can't be read.
+    """
+    mapping = settings.mapping()
+    async with AsyncExitStack() as stack:
+        wire, kinesis = Wire("dynamodb", wire_config(settings)), Wire("kinesis", wire_config(settings))
+        stack.push_async_callback(wire.close)
+        stack.push_async_callback(kinesis.close)
+        dynamodb = DynamoDB(wire)
+        letters = DynamoDeadLetters(control_db(wire), control_tables(mapping.name).dead_letters)
+
+        def tables(side: Side) -> tuple[RowTable, TransferTable]:
+            return DynamoTable(dynamodb, mapping, side), DynamoTransfers(dynamodb, mapping.shape(side))
+
+        journal = DynamoJournal(
+            control_db(wire),
+            control_tables(mapping.name).journal,
+            who=operator_name(),
+            code=lifecycle.code_version(),
+        )
+        standing = await PhaseWatch(journal).look()
+
+        if options.command == "replay":
+            direction = Direction(options.direction)
+            (source, _), (target, transfers) = tables(direction.source), tables(direction.target)
+            store: DeadLetters = letters if options.execute else MemoryDeadLetters()
+            sides = Sides(source, target, transfers)
+            pipeline = apply_pipeline(
+                mapping,
+                direction,
+                sides,
+                store,
+                execute=options.execute,
+                strays_since_us=standing.strays_since_us.get(direction.source, 0),
+            )
+            path = Path(options.file)
+            summary = await replay(
+                list(records_of(path)), pipeline, origin=f"replay-{path.name}", execute=options.execute
+            )
+            _print(summary, options, _summary_lines(summary))
+            return LEFT if summary.parked else 0
+        if options.action == "list":
+            parked = [*await letters.all(), *await letters.settled()]
+            _print([_shown(each) for each in parked], options, _listed(parked))
+            return 0
+        merging = Merging(
+            mapping,
+            lambda side: tables(side)[0],
+            letters,
+            journal,
+            complete=standing.phase is Phase.COMPLETE,
+            now_us=lambda: time.time_ns() // 1000,
+        )
+        if options.action == "show":
+            shown = await merging.show(options.letters)
+            _print([described(each) for each in shown], options, [line for each in shown for line in lines_of(each)])
+            return 0
+        if options.action == "merge":
+            merged = await merging.merge(options.letters, execute=options.execute)
+            body = [described(each.shown) | {"done": each.done} for each in merged]
+            _print(body, options, [line for each in merged for line in lines_of(each.shown)])
+            return 0 if all(each.done for each in merged) else LEFT
+        if options.action == "discard":
+            gone = await discard(letters, journal, options.letters, execute=options.execute)
+            _print([_shown(each) for each in gone], options, _listed(gone))
+            return 0
+        redrive = Redrive(
+            mapping,
+            tables,
+            letters,
+            Kinesis(kinesis),
+            settings.feed_stream,
+            execute=options.execute,
+            strays_since_us=standing.strays_since_us,
+        )
+        redriven = await redrive.run()
+        lines = [f"{each.role}/{each.sequence}\n    {each.reason or 'settled'}" for each in redriven]
+        _print(redriven, options, lines or ["no dead letters"])
+        return 0 if all(each.settled for each in redriven) else LEFT
+
+
+def _print(body: Any, options: argparse.Namespace, lines: list[str]) -> None:
+    if options.json:
+        lines = [msgspec.json.encode(_plain(body)).decode()]
+    elif not options.execute and getattr(options, "action", "") not in ("list", "show"):
+        lines = [*lines, "dry run: nothing was written; add --execute"]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _plain(body: Any) -> Any:
+    """Turn named tuples into objects, so that JSON names their fields."""
+    if isinstance(body, Document):
+        return body.to_dict()
+    if isinstance(body, tuple) and hasattr(body, "_asdict"):
+        return {name: _plain(value) for name, value in body._asdict().items()}
+    return [_plain(each) for each in body] if isinstance(body, list) else body
+
+
+def _summary_lines(summary: Summary) -> list[str]:
+    verb = "" if summary.executed else "would be "
+    counts = dict(summary.counts)
+    lines = [f"{counts.pop('records', 0):>9}  records"]
+    lines += [f"{count:>9}  {verb}{name}" for name, count in counts.items()]
+    return lines + [f"{each.sequence}\n    {each.key}  {each.code}: {each.reason}" for each in summary.parked]
+
+
+def _listed(letters: Sequence[DeadLetter]) -> list[str]:
+    lines = [
+        f"{name_of(each)}\n    {each.key.decode()}  {each.code}{' (settled)' * each.settled}: {each.reason}"
+        for each in letters
+    ]
+    return lines or ["no dead letters"]
+
+
+def _shown(each: DeadLetter) -> dict[str, Any]:
+    return {
+        "name": name_of(each),
+        "role": each.role,
+        "sequence": each.sequence,
+        "key": each.key.decode(),
+        "version": None if each.version is None else str(each.version),
+        "code": each.code,
+        "reason": each.reason,
+        "trace": each.trace,
+        "table": each.table,
+        "committed_us": str(each.committed_us),
+        "settled": each.settled,
+        "cure": each.cure,
+        "at_us": str(each.at_us),
+        "payload": each.payload.decode(errors="replace"),
+    }

@@ -1,0 +1,107 @@
+"""The verifier's HTTP: plain on loopback, mutual TLS beyond (`crossfade.runtime.tls`)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.parity.classes import FINAL, Difference
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.keys import Key, encode_key, key_image
+from crossfade.core.values.shape import Side
+from crossfade.runtime.http import Answer, Handler, HttpRefused, Request, told
+from crossfade_verifier.passes import Passes
+from crossfade_verifier.repair import Repairer, described
+from crossfade_verifier.report import Reporter
+from crossfade_verifier.settings import Settings
+
+
+def routes(
+    passes: Passes, report: Reporter, repairer: Repairer, mapping: Mapping, settings: Settings
+) -> dict[str, Handler]:
+    """Return what the verifier's door opens to."""
+    endpoints = _Endpoints(passes, report, repairer, mapping, settings)
+    return {
+        "GET /parity": endpoints.parity,
+        "POST /passes": endpoints.ask,
+        "GET /passes/{id}": endpoints.pass_by_id,
+        "POST /repair": endpoints.repair,
+        "GET /healthz": endpoints.alive,
+        "GET /readyz": endpoints.ready,
+    }
+
+
+def _bad(message: str) -> HttpRefused:
+    """The message names the field."""
+    return HttpRefused(HTTPStatus.BAD_REQUEST, "invalid_argument", message)
+
+
+class _Endpoints:
+    def __init__(
+        self, passes: Passes, report: Reporter, repairer: Repairer, mapping: Mapping, settings: Settings
+    ) -> None:
+        self._passes, self._report, self._repairer = passes, report, repairer
+        self._mapping, self._settings = mapping, settings
+
+    async def parity(self, _request: Request) -> Answer:
+        return told(self._report.parity().to_dict())
+
+    async def ask(self, _request: Request) -> Answer:
+        asked = self._passes.ask()
+        return told({"id": asked.id, "state": asked.state}, HTTPStatus.ACCEPTED)
+
+    async def pass_by_id(self, request: Request) -> Answer:
+        found = self._passes.get(request.rest)
+        if found is None:
+            raise HttpRefused(HTTPStatus.NOT_FOUND, "not_found", "no such pass")
+        return told(self._report.described(found))
+
+    async def alive(self, _request: Request) -> Answer:
+        return told({"status": "ok"})
+
+    async def ready(self, _request: Request) -> Answer:
+        """Ready to answer /parity, if only with the table it is waiting for."""
+        return told({"status": "ready", "waiting": self._passes.waiting or None})
+
+    async def repair(self, request: Request) -> Answer:
+        keys, execute = self._wanted(request.fields())
+        steps = await self._repairer.plan(keys)
+        if not execute:
+            return told({"executed": False, "steps": [described(step) for step in steps]})
+        return told({"executed": True, "steps": await self._repairer.carry_out(steps)})
+
+    def _wanted(self, body: dict[str, Any]) -> tuple[list[Key], bool]:
+        if unknown := body.keys() - {"keys", "class", "execute"}:
+            raise _bad(f"unknown field: {sorted(unknown)[0]}")
+        execute = body.get("execute", False)
+        if not isinstance(execute, bool):
+            raise _bad("execute: must be true or false")
+        if ("keys" in body) == ("class" in body):
+            raise _bad("keys, class: give one of them")
+        keys = self._keys(body["keys"]) if "keys" in body else self._of_class(body["class"])
+        if len(keys) > self._settings.repairs_at_once:
+            raise _bad(f"keys: at most {self._settings.repairs_at_once} at once, got {len(keys)}")
+        return keys, execute
+
+    def _keys(self, given: Any) -> list[Key]:
+        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+            raise _bad("keys: must be a list of encoded keys, as /parity shows them")
+        return [self._key(each) for each in given]
+
+    def _key(self, text: str) -> Key:
+        names = self._mapping.shape(Side.LEGACY).key
+        try:
+            key = encode_key(key_image(Key(text.encode()), names), names)
+        except (PoisonRecord, ValueError) as error:
+            raise _bad(f'keys: {text[:80]!r} is no encoded key, as in [{{"S":"ART#7"}},{{"S":"SHOP#1"}}]') from error
+        if not self._mapping.belongs(key):
+            raise _bad(f"keys: {text[:80]!r} does not belong to the migration")
+        return key
+
+    def _of_class(self, name: Any) -> list[Key]:
+        known = {each.value: each for each in FINAL}
+        found: Difference | None = known.get(name) if isinstance(name, str) else None
+        if found is None:
+            raise _bad(f"class: must be one of {', '.join(sorted(known))}")
+        return self._passes.keys_of(found, self._settings.repairs_at_once)

@@ -1,0 +1,198 @@
+"""The follow list of a pass: keys that were not equal at once, until each is verified or called.
+
+Streams and reads both add to what is known of a key (`crossfade.core.parity.classes.Followed`); only reads call a
+class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from crossfade.core.parity.classes import SETTLED, Difference, Followed, Pair, Reading, follow, is_equal
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import RowReader
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade.runtime.pace import Pace
+from crossfade_verifier.both import BothTables
+
+CHUNK: Final = 100
+"""Keys read together: one BatchGetItem."""
+
+READS: Final = 3
+"""Owner, standby, and the owner again."""
+
+
+class Outcome(Protocol):
+    """Where the list tells what became of a key."""
+
+    def called(self, key: Key, found: Difference, pair: Pair, *, verified_by: Row | None) -> None:
+        """Take in one key's class, once.
+
+        Args:
+            key: the encoded key.
+            found: one of `SETTLED`, or what the key was when the list gave up on it.
+            pair: as last read.
+            verified_by: the image that verified it from a stream; None when reads did.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    followed: Followed
+    pair: Pair
+    side: Side
+    since_us: int
+
+
+class Handovers:
+    """Since when keys have been standby on both sides; it outlives a pass, or nothing would ever grow old."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[Key, float] = {}
+        self._seen_s: dict[Key, float] = {}
+
+    def see(self, key: Key, since_s: float | None, now_s: float) -> None:
+        """Note that a key is in handover since then, or (None) no longer."""
+        if since_s is not None:
+            self._since_s.setdefault(key, since_s)
+            self._seen_s[key] = now_s
+        elif self._since_s.pop(key, None) is not None:
+            del self._seen_s[key]
+
+    def forget_unseen(self, since_s: float) -> None:
+        """Forget the keys that a whole pass, begun at that time, has not met: they are gone from both tables."""
+        for key in [key for key, seen_s in self._seen_s.items() if seen_s < since_s]:
+            del self._since_s[key], self._seen_s[key]
+
+    def older_than(self, bound_s: float, now_s: float) -> list[tuple[Key, float]]:
+        """Return the keys in handover for longer than the bound, with their age in seconds, oldest first."""
+        ages = ((key, now_s - since_s) for key, since_s in self._since_s.items())
+        return sorted(((key, age_s) for key, age_s in ages if age_s > bound_s), key=lambda each: -each[1])
+
+    def __len__(self) -> int:
+        return len(self._since_s)
+
+
+class FollowList:
+    """Follows keys until each is verified or called."""
+
+    def __init__(
+        self,
+        both: BothTables,
+        outcome: Outcome,
+        pace: Pace,
+        handovers: Handovers,
+        *,
+        bound_s: float,
+        limit_s: float,
+        every_s: float,
+        rows: RowReader,
+        now_s: Callable[[], float] = time.monotonic,
+        at_most_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Start with no key.
+
+        Args:
+            both: both tables.
+            outcome: called with each key once.
+            pace: of all reads.
+            handovers: called with each key that is standby on both sides.
+            bound_s: a key behind for longer is stuck.
+            limit_s: how long `settle` follows before it gives up.
+            every_s: pause between two rounds of reads.
+            rows: reads them, as the flag document says.
+            now_s: monotonic clock.
+            at_most_us: a moment that the tables' clock has surely not passed yet, µs: what is committed later was
+                committed after a key was added.
+            sleep: waits, in seconds.
+        """
+        self._both, self._outcome, self._pace, self._handovers = both, outcome, pace, handovers
+        self._bound_s, self._limit_s, self._every_s = bound_s, limit_s, every_s
+        self._rows, self._now_s, self._at_most_us, self._sleep = rows, now_s, at_most_us, sleep
+        self._keys: dict[Key, _Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, key: Key, pair: Pair) -> None:
+        """Follow a key that is not equal; one that is followed already stays as it is."""
+        if key not in self._keys:
+            side = self._rows.owner_of(*pair) or Side.LEGACY
+            followed = follow(pair, self._now_s(), self._rows)
+            self._keys[key] = _Entry(followed, pair, side, self._at_most_us())
+            self._handovers.see(key, followed.handover_since_s, self._now_s())
+
+    def passed(self, key: Key) -> None:
+        """Note a key that was equal at once, and so needs no following."""
+        self._handovers.see(key, None, self._now_s())
+
+    def hear(self, side: Side, change: Change) -> None:
+        """Take in a change record of either stream."""
+        entry = self._keys.get(change.key)
+        if entry is None or change.new is None:
+            return
+        try:
+            item = self._both.seen(side, self._both.readers[side].row(change.new))
+        except PoisonRecord:
+            return  # what can't be read proves nothing; the reads will call it
+        if item.version is None:
+            if change.committed_us < entry.since_us:
+                return  # an unstamped duplicate from before would prove what was, not what is
+            item = item.at(change.committed_us)
+        if entry.followed.hear(side, item, self._rows):
+            self._finish(change.key, Difference.EQUAL)
+
+    async def settle(self) -> None:
+        """Read the followed keys again and again, until each is verified or called, or the limit has passed."""
+        started_s = self._now_s()
+        while self._keys:
+            keys = list(self._keys)
+            for start in range(0, len(keys), CHUNK):
+                chunk = [(key, self._keys[key].side) for key in keys[start : start + CHUNK] if key in self._keys]
+                for side in Side:
+                    await self._read(side, [key for key, owner in chunk if owner is side])
+            if not self._keys or self._now_s() - started_s >= self._limit_s:
+                break
+            await self._sleep(self._every_s)
+        for key in list(self._keys):
+            self._finish(key, self._keys[key].followed.found)
+
+    async def _read(self, side: Side, keys: list[Key]) -> None:
+        if not keys:
+            return
+        await self._pace.take(READS * len(keys))
+        began_s = self._now_s()
+        owners = await self._both.read(side, keys)
+        standbys = await self._both.read(side.other, keys)
+        again = await self._both.read(side, keys)
+        for key in keys:
+            entry = self._keys.get(key)
+            if entry is not None:  # a stream may have verified it meanwhile
+                self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)), began_s)
+
+    def _settle(self, key: Key, entry: _Entry, reading: Reading, began_s: float) -> None:
+        found = entry.followed.settle(reading, self._rows, began_s, self._bound_s, ended_s=self._now_s())
+        owner = reading.owner_again
+        if found is Difference.EQUAL and not is_equal(owner, reading.standby, self._rows):
+            owner = reading.owner  # the pair that was equal is what counts
+        later = (owner, reading.standby)
+        entry.pair = Pair(*later) if reading.side is Side.LEGACY else Pair(*reversed(later))
+        entry.side = self._rows.owner_of(*entry.pair) or entry.side
+        self._handovers.see(key, entry.followed.handover_since_s, self._now_s())
+        if found in SETTLED:
+            self._finish(key, found)
+
+    def _finish(self, key: Key, found: Difference) -> None:
+        entry = self._keys.pop(key)
+        if found is not Difference.IN_HANDOVER:
+            self._handovers.see(key, None, self._now_s())
+        self._outcome.called(key, found, entry.pair, verified_by=entry.followed.image)

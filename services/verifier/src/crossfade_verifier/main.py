@@ -1,0 +1,197 @@
+"""The process: both tables, both streams, passes, HTTP; and a clean end.
+
+python -m crossfade_verifier.main [--check | --version | --help]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.tables import control_db
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.flagd import standing
+from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient
+from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.transfers import DynamoTransfers
+from crossfade.adapters.wire import Wire
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.migration.control import control_tables
+from crossfade.core.replication.change import Change
+from crossfade.core.values.shape import Side
+from crossfade.runtime import lifecycle, telemetry
+from crossfade.runtime.aws import control_client, wire_config
+from crossfade.runtime.http import listening
+from crossfade.runtime.logging import configure
+from crossfade.runtime.settings import describe_settings, load_checked
+from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURATION
+from crossfade.runtime.urls import Address
+from crossfade_verifier.both import BothTables
+from crossfade_verifier.endpoints import routes
+from crossfade_verifier.first_hop import watch
+from crossfade_verifier.lags import Crossings, Unreplicated
+from crossfade_verifier.looks import FirstLooks
+from crossfade_verifier.measures import observed
+from crossfade_verifier.passes import Passes
+from crossfade_verifier.repair import Repairer
+from crossfade_verifier.report import Reporter
+from crossfade_verifier.settings import Settings
+from crossfade_verifier.tails import Tail
+
+log = structlog.get_logger()
+
+NAME: Final = "verifier"
+
+
+class _Unclosed(Kinesis):
+    """The wire client as the transport wants it; who made the wire closes it."""
+
+    async def close(self) -> None:
+        """See `faust_kinesis.KinesisClient`."""
+
+
+class Service:
+    """The parts of one process, put together; `run` serves with them."""
+
+    def __init__(self, settings: Settings, mapping: Mapping, stack: AsyncExitStack) -> None:
+        """Build the parts; `stack` closes what they open."""
+        config = wire_config(settings, max_connections=2 * settings.segments + 4)
+        dynamodb, kinesis = Wire("dynamodb", config), Wire("kinesis", config)
+        for wire in (dynamodb, kinesis):
+            stack.push_async_callback(wire.close)
+        db, stream_client = DynamoDB(dynamodb), _Unclosed(kinesis)
+        self.settings, self.mapping = settings, mapping
+        both = BothTables(mapping, DynamoTable(db, mapping, Side.LEGACY), DynamoTable(db, mapping, Side.NEW))
+        self.passes = Passes(
+            both,
+            settings,
+            complete=lambda: says_complete(settings.flag_file),
+            at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
+        )
+        self.crossings = Crossings(settings.lag_per_million, mapping)
+        streams = {Side.LEGACY: settings.legacy_stream, Side.NEW: settings.new_stream}
+        self.tails = {
+            side: Tail(
+                stream_client,
+                stream,
+                mapping.shape(side),
+                self._hear,
+                poll_s=settings.poll_s,
+                retry_s=settings.retry_s,
+                now_s=stream_client.now_s,
+            )
+            for side, stream in streams.items()
+        }
+        self.cloudwatch = LazyClient(lambda: control_client(settings, "cloudwatch"))
+        stack.push_async_callback(self.cloudwatch.close)
+        self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "CROSSFADE_CLOUDWATCH is off"))
+        journal = DynamoJournal(
+            control_db(dynamodb), control_tables(mapping.name).journal, who=settings.pod, code=lifecycle.code_version()
+        )
+        self.repairer = Repairer(
+            both, {side: DynamoTransfers(db, mapping.shape(side)) for side in Side}, journal, self.passes
+        )
+
+        self.looks: FirstLooks | None = None
+        active = telemetry.active()
+        if active is not None:
+            self._emit_to(active, both, streams)
+
+    def _emit_to(self, active: telemetry.Telemetry, both: BothTables, streams: dict[Side, str]) -> None:
+        if active.traces:
+            self.looks = FirstLooks(active, both, streams)
+        self.passes.on_done = lambda took_s: active.record(PASS_DURATION, took_s)
+        self.crossings.on_taken = lambda to, taken_s: active.record(CROSSING, taken_s, {DIRECTION: f"to-{to.value}"})
+
+    def _hear(self, side: Side, change: Change) -> None:
+        self.passes.hear(side, change)
+        self.crossings.hear(side, change)
+        if self.looks is not None:
+            self.looks.hear(side, change)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set."""
+        settings = self.settings
+        report = Reporter(self.passes, settings, self.tails, self.crossings, self.unreplicated)
+        at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
+        doors = routes(self.passes, report, self.repairer, self.mapping, settings)
+        active = telemetry.active()
+        if active is not None:
+            active.observe(lambda: observed(report, self.tails, self.repairer.repaired))
+        async with (
+            listening(doors, at, tls=settings.tls, for_all=settings.insecure) as address,
+            asyncio.TaskGroup() as group,
+        ):
+            tasks = [group.create_task(each) for each in self._background()]
+            lifecycle.ready(address, pod=settings.pod)
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+        if self.looks is not None:
+            self.looks.close()
+
+    def _background(self) -> list[Coroutine[Any, Any, None]]:
+        settings = self.settings
+        background = [self.passes.run(), *(tail.run() for tail in self.tails.values())]
+        wanted = settings.aws_endpoint_url is None if settings.cloudwatch is None else settings.cloudwatch
+        if wanted:
+            tables = {side: self.mapping.shape(side).table for side in Side}
+            metrics = CloudWatchMetrics(self.cloudwatch)
+            background.append(watch(metrics, tables, self.unreplicated, every_s=settings.cloudwatch_every_s))
+        return background
+
+
+def says_complete(flag_file: Path | None) -> bool:
+    """Return whether the flag document says `complete`; asked once a pass, so the file is read and not watched.
+
+    A file that is missing says nothing: before COMPLETE the answer makes no difference. Of one that is refused, what
+    it would say counts, since `complete` never ends (ADR 0018).
+    """
+    try:
+        found = None if flag_file is None else standing(flag_file.read_text())
+    except (OSError, ValueError):
+        return False
+    return found is not None and found.document.complete
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises:
+        ConfigError: the mapping can't be loaded, or the port is taken.
+    """
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(telemetry.running(NAME, settings))
+        await Service(settings, settings.mapping(), stack).run(stop)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog=NAME,
+        description="The verifier: compares both tables all the time. Settings are environment variables:",
+        epilog=describe_settings(Settings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{NAME} {version('crossfade-verifier')}")
+    parser.add_argument("--check", action="store_true", help="check settings, mapping and files, and end")
+    wanted = parser.parse_args(arguments)
+    settings = load_checked(Settings)
+    if wanted.check:
+        return 0
+    configure(NAME, settings.log_level)
+    return lifecycle.run(NAME, lambda stop: serve(settings, stop), health=settings.health_address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

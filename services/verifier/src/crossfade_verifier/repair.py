@@ -1,0 +1,249 @@
+"""Repair through the fence (design.md, section 6): nothing is written that a late transfer could not have written.
+
+    ahead                       lift the owner above its standby; the write comes down the stream like any other
+    stuck, diverged, missing    transfer the owner's image, at most at its version, to a standby only
+    extra                       turn the row into a tombstone at its version + 1
+    in handover                 left to the sweeper; two owners: left to a person
+    held out                    left where it is: the other table refuses it
+
+Whoever owns the key by the time of the write, the conditions decide. A repair counts only after a later clean pass.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, NamedTuple, Protocol
+
+from crossfade.contracts.journal import Entry
+from crossfade.core.mapping.copies import transfer_of
+from crossfade.core.parity.classes import Difference, Pair, Reading, classify
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import Act
+from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
+from crossfade.core.values.errors import CrossfadeError, MigrationPaused
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade.ports.control import Journal
+from crossfade.ports.table import TransferTable
+from crossfade.runtime import telemetry
+from crossfade.runtime.telemetry.contract import CLASS, COUNT, OUTCOME, REASON, REPAIR
+from crossfade.runtime.telemetry.span_contract import REPAIR_EVENT, REPAIRING
+from crossfade_verifier.both import BothTables
+from crossfade_verifier.sweep import sample
+
+CHUNK: Final = 100
+_LEFT: Final = {
+    Difference.EQUAL: "nothing to repair",
+    Difference.IN_FLIGHT: "it catches up on its own",
+    Difference.IN_HANDOVER: "both sides are standby: the sweeper completes the handover",
+    Difference.TWO_OWNERS: "both sides are active: needs a human decision",
+    Difference.HELD_OUT: "the other table refuses it: once the cause is gone, `crossfade cutover` takes it up again",
+}
+
+
+class Step(NamedTuple):
+    """What a repair does to one key.
+
+    Attributes:
+        key: the encoded key.
+        found: its class, by reads of this moment.
+        side: the table to be written; None when nothing is.
+        write: a lift, a transfer or a burial; None when the key is left alone.
+        why: for a person.
+        shown: the pair as it was read.
+    """
+
+    key: Key
+    found: Difference
+    side: Side | None
+    write: Act | Transfer | None
+    why: str
+    shown: dict[str, Any]
+
+
+class Repairs(Protocol):
+    """Where repairs are counted, so that no pass made before or meanwhile is taken for a clean one."""
+
+    def repairing(self, keys: int) -> AbstractContextManager[None]:
+        """Count keys that are written inside the context."""
+        ...
+
+
+def _wall_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Repairer:
+    """Plans repairs, and carries them out.
+
+    Attributes:
+        repaired: keys by the class that they were in.
+    """
+
+    def __init__(
+        self,
+        both: BothTables,
+        transfers: dict[Side, TransferTable],
+        journal: Journal,
+        repairs: Repairs,
+        *,
+        now_us: Callable[[], int] = _wall_us,
+    ) -> None:
+        """Take the tables.
+
+        Args:
+            both: to read.
+            transfers: to write state transfers.
+            journal: told before and after.
+            repairs: told before.
+            now_us: wall clock, µs: seeds the version of an owner that has none.
+        """
+        self._both, self._transfers, self._journal, self._repairs = both, transfers, journal, repairs
+        self._now_us = now_us
+        self.repaired: Counter[str] = Counter()
+
+    async def plan(self, keys: Sequence[Key], *, complete: bool = False) -> list[Step]:
+        """Say what would be done to each key, by its state now. Writes nothing."""
+        steps = []
+        for start in range(0, len(keys), CHUNK):
+            chunk = list(dict.fromkeys(keys[start : start + CHUNK]))
+            pairs = await self._pairs(chunk)
+            rows = self._both.rows(complete=complete)
+            sides = {key: rows.owner_of(*pairs[key]) or Side.LEGACY for key in chunk}
+            for side in Side:
+                mine = [key for key in chunk if sides[key] is side]
+                steps += await self._steps(side, mine, complete=complete)
+        return steps
+
+    async def carry_out(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
+        """Write what was planned, and journal it before and after.
+
+        Returns:
+            What became of each step, JSON-ready.
+
+        Raises:
+            MigrationPaused: an operator paused the migration before this; nothing was written.
+        """
+        writing = [step for step in steps if step.write is not None]
+        planned = [{"key": step.key.decode(), "class": step.found.value, "action": _name(step)} for step in writing]
+        if not writing:
+            return [await self._write(step) for step in steps]
+        begun = await self._journal.append("repair", {"stage": "begun", "steps": planned})
+        await self._heed_pause(begun)
+        with self._repairs.repairing(len(writing)), _span(len(writing)) as span:
+            done = [await self._told(step, span) for step in steps]
+            outcomes = [outcome for step, outcome in zip(steps, done, strict=True) if step.write is not None]
+            await self._journal.append("repair", {"stage": "done", "steps": outcomes})
+        return done
+
+    async def _heed_pause(self, begun: Entry) -> None:
+        """Stop before the first write if the journal has a pause before this repair: one that comes later finds it
+        under way, and which came first is the journal's to say.
+        """
+        pauses = [each for each in await self._journal.entries() if each.kind == "pause" and each.number < begun.number]
+        if pauses and pauses[-1].body["paused"]:
+            because = f"{pauses[-1].body.get('who', 'an operator')} paused the migration"
+            await self._journal.append("repair", {"stage": "refused", "because": because})
+            raise MigrationPaused(f"{because}; nothing was repaired. First: crossfade resume --execute")
+
+    async def _told(self, step: Step, span: telemetry.Started | None) -> dict[str, Any]:
+        """Write a step, count it, and record it in the repair's span."""
+        done = await self._write(step)
+        if done["outcome"] == "done":
+            self.repaired[step.found.value] += 1
+        if span is not None:
+            said = {CLASS: step.found.value, REPAIR: _name(step), REASON: step.why, OUTCOME: str(done["outcome"])}
+            span.event(REPAIR_EVENT, said)
+        return done
+
+    async def _pairs(self, keys: Sequence[Key]) -> dict[Key, Pair]:
+        legacy = await self._both.read(Side.LEGACY, keys)
+        new = await self._both.read(Side.NEW, keys)
+        return {key: Pair(legacy.get(key), new.get(key)) for key in keys}
+
+    async def _steps(self, side: Side, keys: list[Key], *, complete: bool) -> list[Step]:
+        # The owner is read unmapped as well: a transfer carries its image in the names of the other side.
+        owners = await self._both.table(side).read_many(keys) if keys else {}
+        standbys = await self._both.read(side.other, keys)
+        again = await self._both.read(side, keys)
+        rows, steps = self._both.rows(complete=complete), []
+        for key in keys:
+            raw, standby = owners.get(key), standbys.get(key)
+            owner = None if raw is None else self._both.seen(side, raw)
+            reading = Reading(side, owner, standby, again.get(key))
+            # Asked for by a person, so the bound counts as passed: what is in flight only arrives earlier.
+            found = classify(reading, rows, reached=rows.version_of(owner), late=True)
+            pair = Pair(owner, standby) if side is Side.LEGACY else Pair(standby, owner)
+            shown = sample(key, pair, rows)
+            steps.append(self._step(key, side, found or Difference.IN_FLIGHT, raw, standby, shown, complete))
+        return steps
+
+    def _step(
+        self,
+        key: Key,
+        side: Side,
+        found: Difference,
+        owner: Row | None,
+        standby: Row | None,
+        shown: dict[str, Any],
+        complete: bool,
+    ) -> Step:
+        acts = self._both.mapping.protocol.acts
+        if found in _LEFT:
+            return Step(key, found, None, None, _LEFT[found], shown)
+        if found is Difference.EXTRA:
+            if standby is None or standby.version is None:
+                return Step(key, found, None, None, "the extra row has no version: needs a human decision", shown)
+            return Step(key, found, side.other, acts.bury(key, standby), "the owner has nothing", shown)
+        if owner is None:
+            return Step(key, found, None, None, "the owner is gone by now: look again", shown)
+        if found is Difference.AHEAD or owner.version is None:
+            # An owner without a stamp is seeded, as its first own write would: version 1 would stay unstamped forever.
+            above = self._both.rows(complete=complete).version_of(standby)
+            act = acts.lift(key, owner.version, standby=above, now_us=self._now_us(), complete=complete)
+            why = "the owner must be above its standby" if found is Difference.AHEAD else "the owner has no version"
+            return Step(key, found, side, act, why, shown)
+        try:
+            transfer = transfer_of(self._both.mapping, side, key, owner, repair=True)
+        except CrossfadeError as error:
+            return Step(key, found, None, None, f"the owner can't be mapped: {error}", shown)
+        return Step(key, found, side.other, transfer, "the standby must hold what its owner holds", shown)
+
+    async def _write(self, step: Step) -> dict[str, Any]:
+        outcome = {"key": step.key.decode(), "class": step.found.value, "action": _name(step), "why": step.why}
+        if step.write is None or step.side is None:
+            return outcome | {"outcome": "left"}
+        try:
+            if isinstance(step.write, Transfer):
+                (verdict,) = await self._transfers[step.side].transfer([step.write])
+                because = verdict.because if isinstance(verdict, Unfit) else verdict.value
+                return outcome | {"outcome": "done" if verdict is Verdict.APPLIED else f"refused: {because}"}
+            answer = await self._both.table(step.side).perform(step.write.write)
+        except CrossfadeError as error:
+            return outcome | {"outcome": f"failed: {error}"}
+        if isinstance(answer, Unfit):
+            return outcome | {"outcome": f"refused for good: {answer.because}"}
+        return outcome | {"outcome": "done" if isinstance(answer, Applied) else "refused: the item changed"}
+
+
+def _span(keys: int) -> AbstractContextManager[telemetry.Started | None]:
+    active = telemetry.active()
+    span = None if active is None else active.start(REPAIRING, {COUNT: keys})
+    return nullcontext() if span is None else span
+
+
+def described(step: Step) -> dict[str, Any]:
+    """Return a planned step, JSON-ready; versions are text."""
+    planned = {"key": step.key.decode(), "class": step.found.value, "action": _name(step), "why": step.why}
+    return planned | {"table": step.side.value if step.side else None, "pair": step.shown}
+
+
+def _name(step: Step) -> str:
+    if step.write is None:
+        return "none"
+    if isinstance(step.write, Transfer):
+        return f"transfer at {step.write.version}"
+    return f"{'bury at' if step.found is Difference.EXTRA else 'lift to'} {step.write.version}"

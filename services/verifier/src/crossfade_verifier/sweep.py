@@ -1,0 +1,239 @@
+"""One pass over both tables: scan one side and compare, then the other side for extras, then follow what is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from crossfade.core.parity.buckets import BucketDigests, item_digest
+from crossfade.core.parity.classes import FINAL, Difference, Pair, PassBook, agrees
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import RowReader
+from crossfade.core.values.errors import CrossfadeError, PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade.runtime.pace import Pace
+from crossfade_verifier.both import BothTables, why_unmappable
+from crossfade_verifier.followlist import FollowList
+
+
+class Stage(Enum):
+    """What a pass is doing."""
+
+    LEGACY = "scanning legacy"
+    NEW = "scanning new"
+    FOLLOWING = "following"
+    DONE = "done"
+
+
+def _unknown(_key: Key, _pair: Pair) -> str:
+    return ""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a pass has found so far.
+
+    Attributes:
+        buckets: how many the digests have.
+        samples_wanted: keys of each class that are described.
+        keys_wanted: keys of each class that are kept, for a repair of the class.
+        rows: reads rows, as the flag document says.
+        why_refused: says of a held-out key why the other table refuses it, as far as it can be told.
+        stage: what it is doing.
+        scanned: rows read by the scans, the payments system's included.
+        belonging: rows of the migration among them.
+        book: verified keys and classes.
+        digests: per side, over what is verified or called; keys still open count on neither side.
+        left_out: keys that count on neither side.
+        samples: some keys of each class, for a person.
+        keys: more keys of each class.
+    """
+
+    buckets: int
+    samples_wanted: int
+    keys_wanted: int
+    rows: RowReader
+    why_refused: Callable[[Key, Pair], str] = field(default=_unknown, repr=False)
+    stage: Stage = Stage.LEGACY
+    scanned: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
+    belonging: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
+    book: PassBook = field(default_factory=PassBook)
+    digests: dict[Side, BucketDigests] = field(init=False)
+    left_out: int = 0
+    samples: dict[Difference, list[dict[str, Any]]] = field(default_factory=dict)
+    keys: dict[Difference, list[Key]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.digests = {side: BucketDigests(self.buckets) for side in Side}
+
+    @property
+    def strangers(self) -> int:
+        """RowReader of the new table that don't belong to the migration: nothing else may ever be in it."""
+        return self.scanned[Side.NEW] - self.belonging[Side.NEW]
+
+    @property
+    def differing(self) -> list[int]:
+        """Numbers of the buckets in which the sides differ."""
+        return self.digests[Side.LEGACY].differing(self.digests[Side.NEW])
+
+    @property
+    def clean(self) -> bool:
+        """Every key is verified, no bucket differs, and all rows of the new table belong there."""
+        return self.book.clean and not self.strangers and not self.differing
+
+    def verify(self, key: Key, pair: Pair) -> None:
+        """Count a pair that is equal."""
+        self.book.verify()
+        self._count(key, pair)
+
+    def called(self, key: Key, found: Difference, pair: Pair, *, verified_by: Row | None) -> None:
+        """Count a key that was followed; see `crossfade_verifier.followlist.Outcome`."""
+        if found is Difference.EQUAL:
+            self.verify(key, pair if verified_by is None else Pair(verified_by, verified_by))
+            return
+        self.book.call(found)
+        if found in FINAL:
+            self._count(key, pair)
+        else:
+            self.left_out += 1
+        samples, keys = self.samples.setdefault(found, []), self.keys.setdefault(found, [])
+        if len(samples) < self.samples_wanted:
+            cause = self.why_refused(key, pair) if found is Difference.HELD_OUT else ""
+            samples.append(sample(key, pair, self.rows) | ({"cause": cause} if cause else {}))
+        if len(keys) < self.keys_wanted:
+            keys.append(key)
+
+    def _count(self, key: Key, pair: Pair) -> None:
+        legacy, new = pair
+        try:
+            if legacy is not None and new is not None and not new.deleted and _bytes_of(legacy) == _bytes_of(new):
+                digest = item_digest(key, new)  # the same bytes have the same digest, and making it costs most
+                for side in Side:
+                    self.digests[side].count_digest(key, digest)
+                return
+            for side in Side:
+                self.digests[side].add(key, pair.of(side))
+        except PoisonRecord:
+            self.left_out += 1  # unreadable content has no digest
+
+
+def _bytes_of(item: Row) -> tuple[object, ...]:
+    return item.deleted, item.ttl, item.content
+
+
+def sample(key: Key, pair: Pair, rows: RowReader) -> dict[str, Any]:
+    """Describe a pair for a person; versions are text, since JSON readers round 64-bit numbers."""
+    shown: dict[str, Any] = {"key": key.decode()}
+    owner = rows.owner_of(*pair)
+    shown["owner"] = owner.value if owner else None
+    for side in Side:
+        item = pair.of(side)
+        shown[side.value] = None if item is None else _described(item, rows)
+    return shown
+
+
+def _described(item: Row, rows: RowReader) -> dict[str, Any]:
+    return {
+        "version": None if item.version is None else str(item.version),
+        **rows.described(item),
+        "deleted": item.deleted,
+        **({"unmappable": reason} if (reason := why_unmappable(item)) else {}),
+    }
+
+
+class Sweep:
+    """One pass."""
+
+    def __init__(
+        self,
+        both: BothTables,
+        findings: Findings,
+        followed: FollowList,
+        pace: Pace,
+        *,
+        segments: int,
+        page: int,
+        rows: RowReader,
+    ) -> None:
+        """Prepare a pass.
+
+        Args:
+            both: both tables.
+            findings: where it counts.
+            followed: its follow list, which tells `findings` of each key.
+            pace: of all reads.
+            segments: scanned side by side.
+            page: items of one scan page.
+            rows: reads them, as the flag document says.
+        """
+        self._both, self._findings, self._followed, self._pace = both, findings, followed, pace
+        self._segments, self._page, self._rows = segments, page, rows
+
+    async def run(self) -> None:
+        """Make the pass.
+
+        Raises:
+            CrossfadeError: a table can't be read.
+        """
+        for side, stage in ((Side.LEGACY, Stage.LEGACY), (Side.NEW, Stage.NEW)):
+            self._findings.stage = stage
+            await _all_or_first(self._scan(side, segment) for segment in range(self._segments))
+        self._findings.stage = Stage.FOLLOWING
+        await self._followed.settle()
+        self._findings.stage = Stage.DONE
+
+    async def _scan(self, side: Side, segment: int) -> None:
+        start: bytes | None = None
+        while True:
+            await self._pace.take(self._page)
+            page = await self._both.table(side).scan_page(
+                segment=segment, segments=self._segments, start=start, limit=self._page
+            )
+            self._findings.scanned[side] += page.scanned
+            self._findings.belonging[side] += len(page.items)
+            await self._pace.take(len(page.items))
+            await (self._compare(page.items) if side is Side.LEGACY else self._look_for_extras(page.items))
+            if page.next is None:
+                return
+            start = page.next
+
+    async def _compare(self, rows: Sequence[tuple[Key, Row]]) -> None:
+        news = await self._both.read(Side.NEW, [key for key, _ in rows])
+        for key, item in rows:
+            self._judge(key, Pair(self._both.seen(Side.LEGACY, item), news.get(key)))
+
+    async def _look_for_extras(self, rows: Sequence[tuple[Key, Row]]) -> None:
+        """A row whose counterpart is there was compared by the first scan."""
+        there = await self._both.table(Side.LEGACY).read_many([key for key, _ in rows])
+        for key, item in rows:
+            if key not in there:
+                self._judge(key, Pair(None, item))
+
+    def _judge(self, key: Key, pair: Pair) -> None:
+        if agrees(pair, self._rows):
+            self._findings.verify(key, pair)
+            self._followed.passed(key)
+        else:
+            self._followed.add(key, pair)
+
+
+async def _all_or_first(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do it side by side; of several errors, raise one, which says as much as all."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except ExceptionGroup as errors:  # not `except*`: Python before 3.11.4 wraps what is raised in it once more
+        ours, others = errors.split(CrossfadeError)
+        if ours is None or others is not None:
+            raise
+        raise _one_of(ours) from errors
+
+
+def _one_of(errors: ExceptionGroup[CrossfadeError]) -> CrossfadeError:
+    first = errors.exceptions[0]
+    return _one_of(first) if isinstance(first, ExceptionGroup) else first

@@ -1,0 +1,435 @@
+"""Passes one after the other and on demand, what GET /parity says of them, and what it is safe to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from crossfade.adapters.memory.control import ControlStore, MemoryJournal
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.parity.classes import Difference
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import CrossfadeError, StoreRefused, Throttled
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade.ports.table import ScanPage
+from crossfade.runtime.http import Door
+from crossfade_verifier.both import BothTables
+from crossfade_verifier.endpoints import routes
+from crossfade_verifier.lags import Crossings, Unreplicated
+from crossfade_verifier.passes import Passes
+from crossfade_verifier.repair import Repairer
+from crossfade_verifier.report import Reporter
+from crossfade_verifier.settings import Settings
+from crossfade_verifier.tails import Tail
+from door_calls import Answer, call
+from engagement_migration import MAPPING
+from faust_kinesis import KinesisClient
+from verifier_world import World, wallet
+
+QUICK: dict[str, Any] = {
+    "in_flight_bound_s": 0.05,
+    "settle_every_s": 0.02,
+    "follow_limit_s": 0.2,
+    "pause_s": 0.02,
+    "retry_s": 0.02,
+    "reads_per_s": 1_000_000,
+    "buckets": 16,
+    "poll_s": 0.2,
+}
+
+
+class Stream:
+    """A Kinesis stream of one shard that is always read to its tip."""
+
+    async def list_shards(self, stream: str) -> Sequence[Any]:
+        class Shard:
+            shard_id = "shard-0"
+            parents: tuple[str, ...] = ()
+
+        return [Shard()]
+
+    async def shard_iterator(self, stream: str, shard_id: str, **_position: Any) -> str:
+        return "i"
+
+    async def get_records(self, iterator: str, limit: int) -> Any:
+        class Page:
+            records: tuple[Any, ...] = ()
+            next_iterator = "i"
+            behind_ms = 0
+
+        return Page()
+
+    async def close(self) -> None:
+        pass
+
+
+class GatedTable(MemoryTable):
+    """A table whose scans fail with `error` while it is set, and wait while `gate` is shut."""
+
+    error: CrossfadeError | None = None
+    gate: asyncio.Event | None = None
+
+    async def scan_page(
+        self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
+    ) -> ScanPage:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return await super().scan_page(segment=segment, segments=segments, start=start, limit=limit)
+
+    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
+        return await super().read_many(keys, consistent=consistent)
+
+
+class Running:
+    def __init__(self, world: World, *, reads_streams: bool = True, complete: bool = False, **changed: Any) -> None:
+        self.world = world
+        self.settings = Settings(**(QUICK | changed))
+        self.new = GatedTable(MAPPING.shape(Side.NEW), belongs=MAPPING.belongs)
+        self.new.images = world.tables[Side.NEW].images
+        both = BothTables(MAPPING, world.tables[Side.LEGACY], self.new)
+        self.complete = complete
+        self.passes = Passes(both, self.settings, complete=lambda: self.complete)
+        self.store = ControlStore()
+        self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "off"))
+        self.tails = {side: self._tail(side) for side in Side}
+        self.reads_streams = reads_streams
+        report = Reporter(self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), self.unreplicated)
+        repairer = Repairer(
+            both, {Side.LEGACY: world.tables[Side.LEGACY], Side.NEW: self.new}, MemoryJournal(self.store), self.passes
+        )
+        self.door = Door(routes(self.passes, report, repairer, MAPPING, self.settings))
+
+    def _tail(self, side: Side) -> Tail:
+        client: KinesisClient = Stream()
+
+        def ignored(_side: Side, _change: Change) -> None:
+            pass
+
+        return Tail(client, "s", MAPPING.shape(side), ignored, poll_s=0.2, retry_s=0.02)
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[Running]:
+        work = [self.passes.run(), *(tail.run() for tail in self.tails.values() if self.reads_streams)]
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def get(self, path: str) -> Answer:
+        return await call(self.door, "GET", path)
+
+    async def post(self, path: str, body: object = None, **headers: str) -> Answer:
+        return await call(self.door, "POST", path, body, **headers)
+
+    async def parity(self) -> dict[str, Any]:
+        answer = await self.get("/parity")
+        assert answer.status_code == 200
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def until(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        for _ in range(400):
+            body = await self.parity()
+            if holds(body):
+                return body
+            await asyncio.sleep(0.01)
+        raise AssertionError(body)
+
+
+@asynccontextmanager
+async def running(wallets: int = 4, **changed: Any) -> AsyncIterator[Running]:
+    async with Running(World(wallets), **changed)() as service:
+        yield service
+
+
+def is_safe(body: dict[str, Any]) -> bool:
+    return bool(body["safe_to_cut_over"]["answer"])
+
+
+async def test_clean_tables_read_streams_and_no_handover_make_it_safe_to_cut_over() -> None:
+    async with running() as service:
+        body = await service.until(is_safe)
+    assert body["verdict"] == "clean"
+    assert body["verified"] == 4
+    assert body["sides"]["legacy"]["items"] == body["sides"]["new"]["items"] == 4
+    assert body["sides"]["legacy"]["digest"] == body["sides"]["new"]["digest"]
+    assert body["buckets"] == {"count": 16, "differing": 0, "numbers": []}
+    assert body["last_clean_pass"]["clean"]
+    assert not body["last_clean_pass"]["with_repairs"]
+    assert body["last_clean_pass_age_s"] < 5
+    assert body["because"] == []
+    assert "without repairs" in body["safe_to_cut_over"]["because"][0]
+
+
+async def test_before_a_pass_is_done_nothing_is_safe() -> None:
+    service = Running(World(1))
+    body = await service.parity()
+    assert (body["verdict"], is_safe(body)) == ("waiting", False)
+    assert body["last_clean_pass"] is None
+
+
+async def test_a_table_that_is_not_there_yet_is_waited_for() -> None:
+    async with running() as service:
+        service.new.error = StoreRefused("no table engagement", reason="ResourceNotFoundException")
+        body = await service.until(lambda body: "not there yet" in body["reason"])
+        assert body["verdict"] == "waiting"
+        assert (await service.get("/readyz")).json()["waiting"]
+        service.new.error = None
+        await service.until(lambda body: body["verdict"] == "clean")
+
+
+async def test_each_pass_that_is_done_tells_how_long_it_took() -> None:
+    service = Running(World(4))
+    told: list[float] = []
+    service.passes.on_done = told.append
+    async with service():
+        await service.until(lambda _body: len(told) >= 2)
+        body = await service.parity()
+    assert all(0 < each < 5 for each in told)
+    assert any(body["last_pass"]["took_s"] == pytest.approx(each, abs=0.001) for each in told)
+
+
+async def test_a_store_that_fails_ends_the_pass_and_not_the_verifier() -> None:
+    async with running() as service:
+        await service.until(is_safe)
+        service.new.error = Throttled("slow down")
+        body = await service.until(lambda body: body["verdict"] == "waiting")
+        assert "slow down" in body["reason"]
+        assert not is_safe(body)
+        service.new.error = None
+        await service.until(is_safe)
+
+
+async def test_a_difference_shows_by_class_with_a_sample_and_is_not_safe() -> None:
+    async with running() as service:
+        await service.until(is_safe)
+        service.world.put(Side.NEW, wallet(2), points=-1)
+        body = await service.until(lambda body: body["verdict"] == "drift")
+    assert body["differences"]["diverged"]["count"] == 1
+    assert body["differences"]["diverged"]["samples"][0]["key"] == wallet(2).decode()
+    assert body["differences"]["stuck"] == {"count": 0, "samples": []}
+    assert body["sides"]["legacy"]["digest"] != body["sides"]["new"]["digest"]
+    assert body["buckets"]["differing"] == 1
+    assert not is_safe(body)
+    assert "1 diverged" in body["because"][0]
+
+
+async def test_after_an_unclean_pass_the_next_one_comes_soon() -> None:
+    world = World(4)
+    world.plant(Difference.MISSING, wallet(1))
+    async with Running(world, pause_s=600.0)() as service:
+        await service.until(lambda body: body["verdict"] == "drift")
+        world.copy(wallet(1))
+        body = await service.until(lambda body: body["verdict"] == "clean")
+        last = body["last_pass"]["id"]
+        await asyncio.sleep(0.2)
+        assert (await service.parity())["last_pass"]["id"] == last, "after a clean pass it rests"
+
+
+async def test_a_key_left_in_handover_is_named_with_its_age() -> None:
+    async with running(handover_bound_s=0.1) as service:
+        service.world.seal(wallet(1), 2)
+        body = await service.until(lambda body: body["in_handover"]["over_bound"] and body["last_pass"])
+    assert body["in_handover"]["oldest"][0]["key"] == wallet(1).decode()
+    assert body["verdict"] == "unsettled"
+    assert not is_safe(body)
+
+
+async def test_a_key_in_handover_that_is_gone_from_both_tables_is_forgotten() -> None:
+    async with running(handover_bound_s=0.1, continuous=False) as service:
+        service.world.seal(wallet(1), 2)
+        service.passes.ask()
+        await service.until(lambda body: body["in_handover"]["over_bound"] and body["last_pass"])
+        for side in Side:  # between two passes, so that none sees it go
+            service.world.tables[side].delete(wallet(1))
+        service.passes.ask()
+        body = await service.until(is_safe)
+    assert body["in_handover"]["keys"] == 0
+
+
+async def test_streams_that_are_not_read_are_a_reason_not_to_cut_over() -> None:
+    async with running(reads_streams=False) as service:
+        body = await service.until(lambda body: body["verdict"] == "clean")
+    assert not is_safe(body)
+    assert any("stream is not read" in each for each in body["because"])
+    assert body["lags"]["legacy"]["stream_read_s"] is None
+    assert body["lags"]["legacy"]["table_to_stream_unknown"] == "off"
+
+
+async def test_an_old_unreplicated_record_is_a_reason_not_to_cut_over() -> None:
+    async with running() as service:
+        await service.until(is_safe)
+        service.unreplicated[Side.NEW] = Unreplicated(60.0, "")
+        body = await service.parity()
+    assert body["lags"]["new"]["table_to_stream_s"] == 60.0
+    assert not is_safe(body)
+
+
+async def test_a_clean_pass_that_is_too_old_is_a_reason_not_to_cut_over() -> None:
+    async with running(clean_pass_bound_s=0.3, continuous=False) as service:
+        service.passes.ask()
+        await service.until(is_safe)
+        body = await service.until(lambda body: not is_safe(body))
+    assert any("s old, bound 0.3 s" in each for each in body["because"])
+
+
+async def test_a_pass_on_demand_begins_after_it_was_asked_for_and_gives_up_the_one_before() -> None:
+    async with running() as service:
+        service.new.gate = asyncio.Event()
+        await service.until(lambda body: body["running_pass"])
+        first = service.passes.running
+        asked = (await service.post("/passes")).json()
+        again = (await service.post("/passes")).json()
+        assert asked["id"] == again["id"]
+        await service.until(lambda body: (body["running_pass"] or {}).get("id") == asked["id"])
+        assert first is not None
+        assert first.state == "given up"
+        later = (await service.post("/passes")).json()
+        assert later["id"] != asked["id"], "the running pass began before this call"
+        service.new.gate.set()
+
+        async def state(pass_id: str) -> str:
+            return str((await service.get(f"/passes/{pass_id}")).json()["state"])
+
+        await service.until(lambda body: body["last_pass"] and body["last_pass"]["id"] == later["id"])
+        assert await state(asked["id"]) == await state(later["id"]) == "done"
+        assert (await service.get("/passes/unknown")).status_code == 404
+
+
+async def test_a_pass_that_was_promised_is_made_when_the_table_is_there() -> None:
+    async with running(continuous=False) as service:
+        service.new.error = StoreRefused("no table", reason="ResourceNotFoundException")
+        asked = (await service.post("/passes")).json()["id"]
+        await service.until(lambda body: "not there yet" in body["reason"])
+        assert (await service.get(f"/passes/{asked}")).json()["state"] in ("waiting", "running")
+        service.new.error = None
+        await service.until(lambda body: body["last_pass"] and body["last_pass"]["id"] == asked)
+
+
+async def test_after_complete_passes_are_made_on_demand_only() -> None:
+    async with running(complete=True) as service:
+        body = await service.until(lambda body: body["resting"])
+        assert "complete" in body["resting"]
+        await asyncio.sleep(0.1)
+        assert (await service.parity())["last_pass"] is None
+        service.passes.ask()
+        await service.until(lambda body: body["last_pass"])
+
+
+async def test_a_repair_is_dry_unless_told_and_only_a_later_clean_pass_counts() -> None:
+    async with running(continuous=False) as service:
+        service.passes.ask()
+        await service.until(is_safe)
+        service.world.put(Side.NEW, wallet(2), points=-1)
+        service.passes.ask()
+        await service.until(lambda body: body["verdict"] == "drift")
+        dry = (await service.post("/repair", {"class": "diverged"})).json()
+        assert not dry["executed"]
+        assert dry["steps"][0]["action"].startswith("transfer at ")
+        assert service.store.journal == []
+        done = (await service.post("/repair", {"class": "diverged", "execute": True})).json()
+        assert [each["outcome"] for each in done["steps"]] == ["done"]
+        assert [each.kind for each in service.store.journal] == ["repair", "repair"]
+        body = await service.parity()
+        assert not is_safe(body)
+        assert body["last_clean_pass"] is None
+        assert any("only a later clean pass counts" in each for each in body["because"])
+        service.passes.ask()
+        await service.until(is_safe)
+
+
+async def test_a_pass_during_which_a_repair_was_made_is_not_clean() -> None:
+    async with running() as service:
+        await service.until(is_safe)
+        service.new.gate = asyncio.Event()
+        await service.until(lambda body: body["running_pass"])
+        with service.passes.repairing(1):
+            pass
+        service.new.gate.set()
+        body = await service.until(lambda body: body["last_pass"]["with_repairs"])
+        assert not body["last_pass"]["clean"]
+        assert "repaired" in body["reason"]
+        await service.until(is_safe)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content_type": "text/plain", "origin": "https://elsewhere.example"},
+        {"content_type": "text/plain"},
+        {"origin": "https://elsewhere.example"},
+        {"host": "elsewhere.example"},
+        {"sec_fetch_site": "cross-site"},
+    ],
+)
+async def test_a_page_of_another_origin_can_not_have_a_repair_made(headers: dict[str, str]) -> None:
+    world = World(3)
+    world.plant(Difference.MISSING, wallet(2))
+    service = Running(world)
+    body = {"keys": [wallet(2).decode()], "execute": True}
+    assert (await service.post("/repair", body, **headers)).status_code in (403, 415, 421)
+    assert service.store.journal == []
+    assert (await service.post("/repair", body)).json()["executed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, "keys, class"),
+        ({"keys": [], "class": "stuck"}, "keys, class"),
+        ({"keys": "x"}, "keys"),
+        ({"keys": ["x"]}, "keys"),
+        ({"keys": ['[{"S":"USER#7"},{"S":"WALLET#EUR"}]']}, "does not belong"),
+        ({"keys": ['[{"S":"USER#7"}]']}, "keys"),
+        ({"class": "equal"}, "class"),
+        ({"class": "in_flight"}, "class"),
+        ({"class": 7}, "class"),
+        ({"class": "stuck", "execute": "yes"}, "execute"),
+        ({"class": "stuck", "force": True}, "force"),
+        ([], "object"),
+    ],
+)
+async def test_a_bad_repair_request_is_refused_and_names_the_field(body: object, named: str) -> None:
+    answer = await Running(World(1)).post("/repair", body)
+    assert answer.status_code == 400
+    assert named in answer.json()["error"]["message"]
+
+
+async def test_the_size_of_a_repair_is_bounded() -> None:
+    service = Running(World(1), repairs_at_once=2)
+    keys = [wallet(number).decode() for number in range(3)]
+    answer = await service.post("/repair", {"keys": keys})
+    assert answer.status_code == 400
+    assert "at most 2" in answer.json()["error"]["message"]
+
+
+async def test_a_key_may_be_spelled_with_other_spaces() -> None:
+    world = World(3)
+    world.plant(Difference.MISSING, wallet(2))
+    answer = await Running(world).post("/repair", {"keys": ['[ {"S": "USER#2"}, {"S": "POINTS#c"} ]']})
+    assert answer.json()["steps"][0]["class"] == "missing"
+
+
+async def test_the_running_pass_tells_how_far_it_is() -> None:
+    async with running() as service:
+        await service.until(is_safe)
+        service.new.gate = asyncio.Event()
+        body = await service.until(lambda body: (body["running_pass"] or {}).get("stage") == "scanning new")
+        assert body["running_pass"]["scanned"]["legacy"] == 4
+        assert 0 < body["running_pass"]["percent"] < 100
+        service.new.gate.set()
+
+
+async def test_health_says_ok() -> None:
+    assert (await Running(World(1)).get("/healthz")).json() == {"status": "ok"}

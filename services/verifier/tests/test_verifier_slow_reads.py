@@ -1,0 +1,75 @@
+"""Reads that take longer than the bound: a standby is late by when it was read, not by when its class is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from crossfade.core.parity.classes import Difference, Pair
+from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
+from crossfade.core.protocol.keyed.protocol import KEYED
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade_verifier.followlist import FollowList, Handovers
+from verifier_world import wallet
+
+KEY = wallet(1)
+BOUND_S = 10.0
+READ_S = 4.0
+
+
+def image(version: int, role: Role) -> Item:
+    content = (("points", b'{"N":"%d"}' % version),)
+    return Item(version=FIRST_STAMPED + version, role=role, generation=2, content=content)
+
+
+class SlowTables:
+    """Both tables; each read takes a while, and the copy arrives once the first round of three is over."""
+
+    def __init__(self) -> None:
+        self.now_s, self.reads = 100.0, 0
+        self.items = {Side.LEGACY: image(5, Role.ACTIVE), Side.NEW: image(4, Role.STANDBY)}
+
+    async def read(self, side: Side, keys: Sequence[Key]) -> dict[Key, Item]:
+        found = dict.fromkeys(keys, self.items[side])
+        self.now_s, self.reads = self.now_s + READ_S, self.reads + 1
+        if self.reads == 3:
+            self.items[Side.NEW] = image(5, Role.STANDBY)
+        return found
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+class Called:
+    """What was called of which key; also the pace, which never waits."""
+
+    def __init__(self) -> None:
+        self.classes: list[Difference] = []
+
+    def called(self, key: Key, found: Difference, pair: Pair, **_more: object) -> None:
+        self.classes.append(found)
+
+    async def take(self, count: int) -> None:
+        return None
+
+
+async def test_a_copy_within_the_bound_is_no_alarm_however_slow_the_reads_are() -> None:
+    tables, said = SlowTables(), Called()
+    both: Any = tables
+    heard: Any = said
+    follows = FollowList(
+        both,
+        heard,
+        heard,
+        Handovers(),
+        bound_s=BOUND_S,
+        limit_s=60.0,
+        every_s=1.0,
+        now_s=lambda: tables.now_s,
+        sleep=tables.sleep,
+        rows=KEYED.rows(),
+    )
+    follows.add(KEY, Pair(tables.items[Side.LEGACY], tables.items[Side.NEW]))
+    await follows.settle()
+    assert said.classes == [Difference.EQUAL]

@@ -1,0 +1,235 @@
+"""Both tables in memory, a replicator of a few lines, and faults to plant: what tests of the verifier stand on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.parity.classes import Difference
+from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.protocol import KEYED
+from crossfade.core.protocol.keyed.writes import Activate, Answer, Operate, Seal, Write
+from crossfade.core.protocol.writing import Applied, Transfer
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.values.image import Image, of_number, of_string
+from crossfade.core.values.keys import Key, key_image, key_of_strings
+from crossfade.core.values.shape import Side, TableShape, direction_to
+from crossfade.ports.owned_table import OwnedTable
+from crossfade.ports.table import ScanPage
+from crossfade.runtime.pace import Pace
+from crossfade_verifier.both import BothTables
+from crossfade_verifier.followlist import FollowList, Handovers
+from crossfade_verifier.sweep import Findings, Sweep
+from engagement_api.operations import Kind, points_operation
+from engagement_migration import MAPPING
+from engagement_migration.samples import legacy_wallet
+
+T = TypeVar("T")
+SEED = 1_764_230_400_000_000 << 10
+BOUND_S = 10.0
+
+
+def wallet(number: int) -> Key:
+    return key_of_strings(f"USER#{number}", "POINTS#c")
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Run what never waits, as nothing in a memory table does, from synchronous code."""
+    try:
+        work.send(None)
+    except StopIteration as finished:
+        value: T = finished.value
+        return value
+    raise AssertionError("it waited")
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_764_230_400.0
+        self.on_sleep: Callable[[], None] = lambda: None
+
+    def now_s(self) -> float:
+        return self.now
+
+    def now_us(self) -> int:
+        return int(self.now * 1e6)
+
+    async def sleep(self, wait_s: float) -> None:
+        self.now += wait_s
+        self.on_sleep()
+
+
+class HookedTable:
+    """A table with a hook on both sides of each read."""
+
+    def __init__(self, table: MemoryTable, hook: Callable[[], None]) -> None:
+        self._table, self._hook = table, hook
+
+    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
+        self._hook()
+        found = await self._table.read_many(keys, consistent=consistent)
+        self._hook()
+        return found
+
+    async def scan_page(
+        self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
+    ) -> ScanPage:
+        self._hook()
+        page = await self._table.scan_page(segment=segment, segments=segments, start=start, limit=limit)
+        self._hook()
+        return page
+
+    @property
+    def shape(self) -> TableShape:
+        return self._table.shape
+
+    async def read(self, key: Key, *, consistent: bool = True) -> Item | None:
+        return (await self.read_many([key], consistent=consistent)).get(key)
+
+    async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
+        return await self._table.perform(write, timeout_s=timeout_s)
+
+    async def perform_many(self, writes: Sequence[Write]) -> list[Answer | Exception]:
+        return await self._table.perform_many(writes)
+
+
+class World:
+    """Two tables, and every change of them in `changes`, oldest first; nothing is replicated unless asked."""
+
+    def __init__(self, wallets: int = 0) -> None:
+        self.clock = Clock()
+        self.changes: list[tuple[Side, Change]] = []
+        self.on_change: Callable[[Side, Change], None] = lambda _side, _change: None
+        self.tables = {side: self._table(side) for side in Side}
+        self.reading: dict[Side, OwnedTable] = dict(self.tables)
+        self.handovers = Handovers()
+        self._ids = itertools.count(1)
+        for number in range(wallets):
+            self.tables[Side.LEGACY].put(legacy_wallet(str(number), "c", number))
+            self.earn(wallet(number), 1)
+            self.copy(wallet(number))
+
+    def _table(self, side: Side) -> MemoryTable:
+        def changed(payload: bytes) -> None:
+            change = decode_change(payload, ("pk", "sk"))
+            self.changes.append((side, change))
+            self.on_change(side, change)
+
+        return MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs, on_change=changed, now_us=self.clock.now_us)
+
+    def item(self, side: Side, key: Key) -> Item | None:
+        return self.tables[side].item(key)
+
+    def owner(self, key: Key) -> Side | None:
+        return KEYED.rows().owner_of(self.item(Side.LEGACY, key), self.item(Side.NEW, key))
+
+    def operate(self, key: Key, kind: Kind, amount: int) -> bool:
+        side = self.owner(key)
+        if side is None:
+            return False
+        op = points_operation(kind, key, next(self._ids).to_bytes(16, "big"), amount, SEED)
+        return isinstance(at_once(self.tables[side].perform(Operate(key, op, soft=1000))), Applied)
+
+    def earn(self, key: Key, amount: int) -> bool:
+        return self.operate(key, Kind.EARN, amount)
+
+    def seal(self, key: Key, generation: int) -> None:
+        side = self.owner(key)
+        if side is not None:
+            at_once(self.tables[side].perform(Seal(key, generation, SEED)))
+
+    def activate(self, key: Key) -> None:
+        """Complete a handover, as the sweeper does: from the side with the higher generation."""
+        if self.owner(key) is None:
+            items = {side: self.item(side, key) for side in Side}
+            source = max(Side, key=lambda side: generation_of(items[side]))
+            item = items[source]
+            if item is not None:
+                sealed = MAPPING.map_item(direction_to(source.other), item)
+                at_once(self.tables[source.other].perform(Activate(key, sealed)))
+
+    def hand_over(self, key: Key, generation: int) -> None:
+        self.seal(key, generation)
+        self.activate(key)
+
+    def transfer(self, side: Side, change: Change) -> None:
+        """Apply one change record of `side` to the other table."""
+        if change.new is None:
+            return
+        new, old = (
+            None if image is None else parse_item(image, MAPPING.shape(side)) for image in (change.new, change.old)
+        )
+        if new is None or (not is_active(new, side) and old is not None and not is_active(old, side)):
+            return  # an echo
+        version = version_of(new) if new.version is not None else change.committed_us
+        generation = new.generation if side is Side.NEW else 0
+        image = MAPPING.carry(direction_to(side.other), change.new)
+        transfer = Transfer(change.key, version, image, first_standing=generation)
+        at_once(self.tables[side.other].transfer([transfer]))
+
+    def copy(self, key: Key) -> None:
+        """Bring the owner's last change over."""
+        owner = self.owner(key)
+        for side, change in reversed(self.changes):
+            if side is owner and change.key == key:
+                self.transfer(side, change)
+                return
+
+    def put(self, side: Side, key: Key, **changed: object) -> None:
+        """Replace attributes of a row from outside the protocol; None removes one."""
+        image: Image = dict(self.tables[side].images.get(key, key_image(key, ("pk", "sk"))))
+        for name, value in changed.items():
+            if value is None:
+                image.pop(name, None)
+            else:
+                image[name] = of_number(value) if isinstance(value, int) else of_string(str(value))
+        self.tables[side].put(image)
+
+    def plant(self, fault: Difference, key: Key) -> None:
+        """Plant a fault on a key that is equal, owned by the legacy table."""
+        owner = self.item(Side.LEGACY, key)
+        version = version_of(owner)
+        match fault:
+            case Difference.STUCK:
+                self.earn(key, 1)
+            case Difference.DIVERGED:
+                self.put(Side.NEW, key, points=-1)
+            case Difference.MISSING:
+                self.tables[Side.NEW].delete(key)
+            case Difference.EXTRA:
+                self.tables[Side.LEGACY].delete(key)
+            case Difference.AHEAD:
+                self.put(Side.NEW, key, cf_mv=version + 5)
+            case Difference.TWO_OWNERS:
+                self.put(Side.NEW, key, cf_role="A")
+            case Difference.IN_HANDOVER:
+                self.seal(key, 2)
+            case _:
+                raise AssertionError(fault)
+
+    async def sweep(self, *, limit_s: float = 60.0, samples: int = 10) -> Findings:
+        """Make one pass, with this world's clock; what the streams tell reaches its follow list."""
+        both = BothTables(MAPPING, self.reading[Side.LEGACY], self.reading[Side.NEW])
+        findings = Findings(16, samples, 1000, both.rows(), both.why_refused)
+        pace = Pace(1e9, now_s=self.clock.now_s, sleep=self.clock.sleep)
+        followed = FollowList(
+            both,
+            findings,
+            pace,
+            self.handovers,
+            bound_s=BOUND_S,
+            limit_s=limit_s,
+            every_s=1.0,
+            now_s=self.clock.now_s,
+            at_most_us=self.clock.now_us,
+            sleep=self.clock.sleep,
+            rows=both.rows(),
+        )
+        self.on_change = followed.hear
+        await Sweep(both, findings, followed, pace, segments=2, page=3, rows=both.rows()).run()
+        self.on_change = lambda _side, _change: None
+        return findings
