@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.dynamodb import DynamoDB
@@ -273,4 +274,4 @@ async def test_a_transfer_leaves_the_reserve_free_so_that_a_fence_always_fits(
     assert await transfers.transfer([sized(MAX_ITEM_BYTES - RESERVE_BYTES)]) == [Verdict.APPLIED]
     answer = await bench.tables[N].perform(Fence(KEY, 10**20 + 1))
     assert isinstance(answer, Applied)
-    assert await transfers.transfer([sized(MAX_ITEM_BYTES + 5)._replace(version=6)]) == [Verdict.STALE]
+    assert await transfers.transfer([replace(sized(MAX_ITEM_BYTES + 5), version=6)]) == [Verdict.STALE]

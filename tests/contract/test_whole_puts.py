@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.owner_requests import render_put, whole
@@ -386,7 +387,7 @@ async def test_a_wide_transfer_goes_as_a_put_and_keeps_role_and_generation(open_
     assert dict(found.content).keys() == set(NAMES)
     assert bench.dynamodb.puts == 1
     assert await transfers.transfer([WIDE_TRANSFER]) == [Verdict.DUPLICATE]
-    later = WIDE_TRANSFER._replace(version=SEED + 6, image=WIDE_TRANSFER.image | {"h0000": wire.of_string("x")})
+    later = replace(WIDE_TRANSFER, version=SEED + 6, image=WIDE_TRANSFER.image | {"h0000": wire.of_string("x")})
     assert await transfers.transfer([later]) == [Verdict.APPLIED]
 
 

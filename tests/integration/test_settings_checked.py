@@ -385,7 +385,7 @@ def test_a_traceback_of_wrong_settings_has_no_secret_in_it(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("program", ["engagement-api", "controller", "verifier", "replicator"])
 def test_a_real_start_refuses_the_same_before_it_is_ready(program: str, folder: Path) -> None:
-    module = {"engagement-api": "engagement_api", "controller": "controller"}.get(program, program)
+    module = "engagement_api" if program == "engagement-api" else f"crossfade_{program}"
     environment = os.environ | {f"{PREFIX}REDIS_URL": f"redis://:{SECRET}#@127.0.0.1:6379"}
     environment |= {PREFIX + name: value for name, value in PROGRAMS[program].needs.items()}
     done = subprocess.run(
