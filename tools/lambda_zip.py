@@ -130,7 +130,8 @@ def pack(folder: Path, target: Path) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of constant sets in bytecode hangs on it
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606  # ourselves, once
+        command = [sys.executable, "-m", "tools.lambda_zip", *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606  # ourselves, once
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=PLATFORMS, default="x86_64")
     parser.add_argument("--python", default="3.11", help="version of Lambda's runtime")

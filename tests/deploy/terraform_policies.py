@@ -110,14 +110,14 @@ LISTED: Final = [
         ("dynamodb:UpdateItem",),
         "a foreign write: the owner is lifted (rule 5)",
         "services/replicator/src/crossfade_replicator/interventions.py",
-        "Lift(key, seen",
+        "acts.lift(key, seen",
         at="source",
     ),
     *_mirrored(
         ("dynamodb:PutItem",),
         "a standby row that somebody removed is put back (rule 3)",
         "services/replicator/src/crossfade_replicator/interventions.py",
-        "Restore(removed.key",
+        "acts.restore(removed.key",
         at="source",
     ),
     Listed(
@@ -150,7 +150,7 @@ LISTED: Final = [
         BOTH,
         "repair by a lift or a burial",
         "services/verifier/src/crossfade_verifier/repair.py",
-        "perform(step.write)",
+        "perform(step.write.write)",
     ),
     Listed(
         ("verifier",),

@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 import shlex
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
@@ -55,7 +56,10 @@ class Stock(Migration):
         return name, Service(name, self._shell(f"exec {command}"), self._settings(name), self._folder, self._at.pace)
 
     def _shell(self, line: str) -> list[str]:
-        page = f"set -eu; cd {self._folder}\n{self._told}\n{line}"
+        tools = Path(
+            sys.executable
+        ).parent  # of the environment that runs the tests: the page has the reader activate hers
+        page = f"set -eu; export PATH={tools}:$PATH; cd {self._folder}\n{self._told}\n{line}"
         return ["/bin/bash", "-c", page.replace("127.0.0.1:8002", self._verifier).replace("8002", self._verifier[10:])]
 
     def _settings(self, name: str = "controller") -> dict[str, str]:
