@@ -36,7 +36,7 @@ AREAS: Final = (
     ("mappings and examples", "examples"),
     ("protos", "proto/crossfade"),
     ("demo", "demo"),
-    ("tools", "tools"),
+    ("tools", "scripts"),
     ("tools", "tools"),
     ("benchmarks", "benchmarks"),
     ("deploy", "deploy"),
@@ -82,6 +82,8 @@ def area_of(name: str) -> str | None:
     """Return the area of a file; None when it isn't counted."""
     if PurePosixPath(name).suffix not in COUNTED or any(each in f"/{name}" for each in GENERATED):
         return None
+    if "tests" in PurePosixPath(name).parts[:-1]:
+        return "deploy" if name.startswith("deploy/") else "tests"
     return next((area for area, folder in AREAS if name.startswith(f"{folder}/")), None)
 
 

@@ -12,7 +12,8 @@ import pytest
 from redis.asyncio import Redis
 
 from apply_cases import V
-from crossfade.adapters.memory.marks import MemoryMarks, NoMarks
+from crossfade.adapters.memory.marks import MemoryMarks
+from crossfade.adapters.no_marks import NoMarks
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Direction

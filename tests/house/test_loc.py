@@ -43,6 +43,13 @@ def test_a_fake_is_not_production() -> None:
     assert loc.area_of("libs/common/src/crossfade/adapters/tables.py") == "adapters"
 
 
+def test_a_test_is_a_test_wherever_it_stands() -> None:
+    assert loc.area_of("services/controller/tests/test_controller_cli.py") == "tests"
+    assert loc.area_of("libs/common/tests/test_fit.py") == "tests"
+    assert loc.area_of("deploy/terraform/modules/alarms/tests/alarms.tftest.hcl") is None
+    assert loc.area_of("deploy/helm/controller/templates/tests/check.yaml") == "deploy"
+
+
 def test_each_area_is_in_one_group() -> None:
     grouped = [area for areas in loc.GROUPS.values() for area in areas]
     assert sorted(grouped) == sorted({area for area, _ in loc.AREAS})

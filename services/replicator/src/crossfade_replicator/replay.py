@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from crossfade.adapters.memory.control import MemoryDeadLetters
-from crossfade.adapters.memory.marks import NoMarks
+from crossfade.adapters.no_marks import NoMarks
 from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.row import Row

@@ -16,7 +16,7 @@ from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
-from crossfade.adapters.memory.marks import NoMarks
+from crossfade.adapters.no_marks import NoMarks
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.table_ids import table_id
 from crossfade.adapters.tables import DynamoTable

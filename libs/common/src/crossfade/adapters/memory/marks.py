@@ -27,15 +27,3 @@ class MemoryMarks:
     def flush(self) -> None:
         """Forget everything, as a Redis that was flushed does."""
         self._versions.clear()
-
-
-class NoMarks:
-    """The marks of a process without Redis: there are none, so every copy is written."""
-
-    async def seen(self, direction: Direction, keys: Sequence[Key]) -> list[int | None]:
-        """See `crossfade.ports.dedup.Marks`."""
-        del direction
-        return [None] * len(keys)
-
-    async def mark(self, direction: Direction, versions: Mapping[Key, int]) -> None:
-        """See `crossfade.ports.dedup.Marks`."""
