@@ -28,13 +28,13 @@ TXN = bytes(range(16))
 EVENT = Raw(encode_event(Event("earn", 5, "watch", TXN, "00-aa-bb-01")))
 
 
-def legacy(key: Key = KEY, balance: int = 5, **more: Raw) -> Image:
+def legacy(key: Key = KEY, balance: int = 5, /, **more: Raw) -> Image:
     """A legacy row as somebody without the protocol writes it."""
     row = {"balance": wire.of_number(balance), "wallet_type": wire.of_string("ENGAGEMENT")}
     return key_image(key, ("pk", "sk")) | row | more
 
 
-def new(key: Key = KEY, balance: int = 5, **more: Raw) -> Image:
+def new(key: Key = KEY, balance: int = 5, /, **more: Raw) -> Image:
     """A row of the new table without protocol attributes."""
     return key_image(key, ("pk", "sk")) | {"points": wire.of_number(balance)} | more
 

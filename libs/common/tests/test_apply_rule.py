@@ -32,7 +32,7 @@ def transfer_of(decision: object) -> Transfer:
 
 
 def test_rule_1_an_active_image_travels_at_its_own_version() -> None:
-    found = transfer_of(forward(legacy(balance=9, **OWNED), legacy(balance=5, **BEFORE)))
+    found = transfer_of(forward(legacy(KEY, 9, **OWNED), legacy(KEY, 5, **BEFORE)))
     assert (found.key, found.version, found.repair) == (KEY, V, False)
     assert found.image["points"] == wire.of_number(9)
 
@@ -109,8 +109,8 @@ def test_rule_3_the_removal_of_a_tombstone_is_skipped() -> None:
 
 def test_rule_4_an_echo_is_not_applied() -> None:
     older, newer = protocol(V - 1, "S", 3, V - 1), protocol(V, "S", 3, V)
-    assert forward(legacy(balance=9, **newer), legacy(balance=5, **older)) is Skip.ECHO
-    assert reverse(new(balance=9, **newer), new(balance=5, **older)) is Skip.ECHO
+    assert forward(legacy(KEY, 9, **newer), legacy(KEY, 5, **older)) is Skip.ECHO
+    assert reverse(new(KEY, 9, **newer), new(KEY, 5, **older)) is Skip.ECHO
 
 
 def test_rule_4_a_row_that_appears_as_standby_is_not_applied() -> None:
@@ -143,7 +143,7 @@ def test_an_activation_travels_like_any_owner_write() -> None:
 
 
 def test_rule_5_a_mapped_attribute_that_changed_at_the_same_version_is_foreign() -> None:
-    assert forward(legacy(balance=9, **OWNED), legacy(balance=5, **OWNED)) == StrayOwner(
+    assert forward(legacy(KEY, 9, **OWNED), legacy(KEY, 5, **OWNED)) == StrayOwner(
         KEY, V, V, COMMITTED_US, watched=False
     )
 
@@ -155,14 +155,14 @@ def test_rule_5_the_ttl_counts_as_mapped() -> None:
 
 def test_rule_5_a_version_that_went_back_is_foreign() -> None:
     """A whole-item put of what a batch job read a while ago."""
-    assert forward(legacy(balance=9, **BEFORE), legacy(balance=5, **OWNED)) == StrayOwner(
+    assert forward(legacy(KEY, 9, **BEFORE), legacy(KEY, 5, **OWNED)) == StrayOwner(
         KEY, V - 1, V, COMMITTED_US, watched=False
     )
 
 
 @pytest.mark.parametrize("seen", [None, 0])
 def test_rule_5_a_write_that_erased_the_version_is_foreign(seen: int | None) -> None:
-    found = forward(legacy(balance=9, **protocol(seen)), legacy(balance=5, **OWNED))
+    found = forward(legacy(KEY, 9, **protocol(seen)), legacy(KEY, 5, **OWNED))
     assert found == StrayOwner(KEY, seen, V, COMMITTED_US, watched=False)
 
 
@@ -173,25 +173,25 @@ def test_rule_5_a_write_that_changed_nothing_mapped_is_not_foreign() -> None:
 
 
 def test_rule_5_an_unstamped_write_on_an_unstamped_item_is_not_foreign() -> None:
-    assert transfer_of(forward(legacy(balance=9), legacy(balance=5))).version == COMMITTED_US
+    assert transfer_of(forward(legacy(KEY, 9), legacy(KEY, 5))).version == COMMITTED_US
 
 
 def test_rule_5_a_foreign_write_on_a_standby_pages() -> None:
     standby = protocol(V, "S", 3, V)
-    found = forward(legacy(balance=9, **standby), legacy(balance=5, **standby))
+    found = forward(legacy(KEY, 9, **standby), legacy(KEY, 5, **standby))
     assert isinstance(found, StrayStandby)
     assert found.item.version == V
 
 
 def test_rule_5_a_put_that_erased_the_role_of_a_standby_pages_and_is_no_owner() -> None:
     """In the legacy table a missing role reads as active: lifting it would make a second owner."""
-    found = forward(legacy(balance=9), legacy(balance=5, **protocol(V, "S", 3, V)))
+    found = forward(legacy(KEY, 9), legacy(KEY, 5, **protocol(V, "S", 3, V)))
     assert isinstance(found, StrayStandby)
 
 
 def test_rule_5_a_row_put_into_the_new_table_by_hand_pages() -> None:
     assert isinstance(reverse(new(), None), StrayStandby)
-    assert isinstance(reverse(new(balance=9), new(balance=5, **protocol(0, "S"))), StrayStandby)
+    assert isinstance(reverse(new(KEY, 9), new(KEY, 5, **protocol(0, "S"))), StrayStandby)
 
 
 def test_rule_5_the_lift_goes_above_both_sides() -> None:

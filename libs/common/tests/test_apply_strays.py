@@ -202,7 +202,7 @@ def test_rule_5_a_version_that_a_client_writes_as_zero_hides_nothing() -> None:
 
 
 def test_rule_5_a_stray_with_an_attribute_that_the_mapping_does_not_know_is_a_stray_first() -> None:
-    found = RULES[Direction.FORWARD].decide(change(legacy(balance=9, surprise=Raw(b'{"S":"x"}')), legacy()), AFTER)
+    found = RULES[Direction.FORWARD].decide(change(legacy(KEY, 9, surprise=Raw(b'{"S":"x"}')), legacy()), AFTER)
     assert isinstance(found, StrayOwner)
 
 

@@ -57,7 +57,7 @@ def test_a_copy_on_the_standby_yields_nothing() -> None:
 
 
 def test_a_foreign_write_at_the_version_of_an_event_does_not_repeat_it() -> None:
-    assert found(legacy(balance=9, **protocol(V, "A", 1, V)), legacy(balance=5, **protocol(V, "A", 1, V))) == []
+    assert found(legacy(KEY, 9, **protocol(V, "A", 1, V)), legacy(KEY, 5, **protocol(V, "A", 1, V))) == []
 
 
 def test_a_removal_yields_nothing() -> None:

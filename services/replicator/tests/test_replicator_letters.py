@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apply_cases import COMMITTED_US, V, legacy, payload, protocol
+from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError
@@ -20,7 +20,7 @@ COLOUR = {"colour": wire.of_string("red")}
 
 
 def row(version: int | None, balance: int) -> Image:
-    return legacy(balance=balance, **({} if version is None else protocol(version, "A", 2, version)))
+    return legacy(KEY, balance, **({} if version is None else protocol(version, "A", 2, version)))
 
 
 def unmappable(version: int | None, *, committed_us: int = COMMITTED_US) -> bytes:

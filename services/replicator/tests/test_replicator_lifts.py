@@ -44,7 +44,7 @@ async def test_rule_5_a_put_that_erased_the_version_is_lifted_above_its_standby(
     bench = Bench(strays_since_us=1)
     await earn(bench)
     await bench.forward(bench.legacy.changes)
-    bench.legacy.put(legacy(balance=77))
+    bench.legacy.put(legacy(KEY, 77))
     await bench.forward(bench.legacy.changes[1:])
     await bench.forward(bench.legacy.changes[2:])
     standby = bench.new.item(KEY)
@@ -58,7 +58,7 @@ async def test_rule_5_the_lift_goes_above_an_own_write_that_has_not_arrived_yet(
     bench = Bench(strays_since_us=1)
     for _ in range(2):
         await earn(bench, seed=SEED + len(bench.legacy.changes))
-    bench.legacy.put(legacy(balance=77))
+    bench.legacy.put(legacy(KEY, 77))
     first, second, foreign = bench.legacy.changes
     await bench.forward([first])
     await bench.forward([foreign])
@@ -76,7 +76,7 @@ async def test_rule_5_a_row_put_again_after_its_removal_is_lifted_although_both_
     bench = Bench(strays_since_us=1)
     await earn(bench)
     bench.legacy.delete(KEY)
-    bench.legacy.put(legacy(balance=3))
+    bench.legacy.put(legacy(KEY, 3))
     counts = await bench.forward(bench.legacy.changes)
     assert (counts["foreign"], counts["lifted"]) == (2, 1)
     await bench.forward(bench.legacy.changes[3:])
@@ -105,7 +105,7 @@ async def test_rule_5_a_crash_before_the_lift_leaves_no_mark_that_hides_the_fore
     await earn(bench)
     bench.legacy.delete(KEY)
     await bench.forward(bench.legacy.changes)
-    bench.legacy.put(legacy(balance=3))
+    bench.legacy.put(legacy(KEY, 3))
     bench.marks.flush()
     pipeline = ApplyPipeline(
         MAPPING,
@@ -133,7 +133,7 @@ async def test_rule_5_a_row_put_again_after_its_removal_is_lifted_although_it_ha
     await bench.forward(bench.legacy.changes)
     if not marked:
         bench.marks.flush()
-    bench.legacy.put(legacy(balance=3))
+    bench.legacy.put(legacy(KEY, 3))
     counts = await bench.forward(bench.legacy.changes[2:])
     assert counts["lifted"] == 1
     assert "foreign" not in counts, "strays are not looked for yet"

@@ -232,7 +232,7 @@ async def test_a_redrive_never_writes_a_stray() -> None:
 async def test_a_letter_that_a_redrive_finds_to_be_a_stray_becomes_one() -> None:
     """An older release couldn't read it, say; with the moment known it is told for what it is."""
     bench, _ = await strayed()
-    record = payload(new(balance=9, **protocol(V, "S", 1, V)), new(balance=5, **protocol(V, "S", 1, V)), side=Side.NEW)
+    record = payload(new(KEY, 9, **protocol(V, "S", 1, V)), new(KEY, 5, **protocol(V, "S", 1, V)), side=Side.NEW)
     await bench.letters.park(
         DeadLetter("reverse", "shard-1:7", KEY, None, "unreadable", "poison_record", record, "", COMMITTED_US)
     )

@@ -184,7 +184,7 @@ async def test_persisting_ends_where_trying_again_can_not_help() -> None:
 
 
 def owned(version: int, balance: int) -> bytes:
-    return payload(legacy(balance=balance, **protocol(version, "A", 1, version)), None)
+    return payload(legacy(KEY, balance, **protocol(version, "A", 1, version)), None)
 
 
 def sides(bench: Bench) -> Sides:
@@ -210,7 +210,7 @@ async def test_a_dry_replay_judges_by_what_the_target_holds_and_lifts_nothing() 
     bench, letters = Bench(), MemoryDeadLetters()
     await bench.forward([owned(V + 1, 6)])
     bench.legacy.put(legacy(**protocol(V, "A", 1, V)))
-    foreign = payload(legacy(balance=9, **protocol(V, "A", 1, V)), legacy(balance=5, **protocol(V, "A", 1, V)))
+    foreign = payload(legacy(KEY, 9, **protocol(V, "A", 1, V)), legacy(KEY, 5, **protocol(V, "A", 1, V)))
     before = dict(bench.legacy.images)
     pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=False, strays_since_us=1)
     summary = await replay(records([owned(V, 5), foreign]), pipeline, origin="replay", execute=False)

@@ -254,7 +254,7 @@ async def test_b6_a_letter_leaves_at_its_version_though_the_row_is_an_owner_by_n
 
 async def test_b6_a_letter_of_a_row_that_nobody_had_imported_leaves_when_the_row_has_its_content() -> None:
     bench = Bench()
-    bench.new.put(new(balance=1))
+    bench.new.put(new(KEY, 1))
     await bench.forward([owned(V, 5)])
     assert await answered(bench) == ["unversioned"]
     bench.new.delete(KEY)
@@ -289,7 +289,7 @@ async def test_rule_12_an_old_duplicate_does_not_turn_back_the_commit_time() -> 
 async def test_rule_12_an_old_foreign_record_counts_by_its_commit_time() -> None:
     bench = Bench(strays_since_us=1)
     foreign = payload(
-        legacy(balance=9, **protocol(V, "A", 2, V)), legacy(**protocol(V, "A", 2, V)), committed_us=COMMITTED_US
+        legacy(KEY, 9, **protocol(V, "A", 2, V)), legacy(**protocol(V, "A", 2, V)), committed_us=COMMITTED_US
     )
     await bench.forward([foreign])
     assert bench.tallies[FORWARD].foreign_last_us == COMMITTED_US

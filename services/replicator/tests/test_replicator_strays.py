@@ -49,8 +49,8 @@ def number(value: int) -> dict[str, wire.Raw]:
 
 async def test_an_unstamped_write_on_an_unstamped_row_is_counted_named_carried_and_lifted() -> None:
     bench = Bench(strays_since_us=SINCE, now_us=lambda: COMMITTED_US)
-    bench.legacy.put(legacy(balance=5))
-    bench.legacy.put(legacy(balance=9))
+    bench.legacy.put(legacy(KEY, 5))
+    bench.legacy.put(legacy(KEY, 9))
     counts = await bench.forward(bench.legacy.changes)
     assert counts == {"records": 2, "foreign": 2, "lifted": 1}
     owner = bench.legacy.item(KEY)
@@ -72,8 +72,8 @@ async def test_an_unstamped_write_on_an_unstamped_row_is_counted_named_carried_a
 
 async def test_before_the_moment_writers_are_outside_by_nature_and_nobody_is_told() -> None:
     bench = Bench(strays_since_us=0)
-    bench.legacy.put(legacy(balance=5))
-    bench.legacy.put(legacy(balance=9))
+    bench.legacy.put(legacy(KEY, 5))
+    bench.legacy.put(legacy(KEY, 9))
     assert await bench.forward(bench.legacy.changes) == {"records": 2, "applied": 1, "coalesced": 1}
     assert bench.tallies[FORWARD].foreign_last_us == 0
     assert await bench.letters.settled() == []
@@ -82,9 +82,9 @@ async def test_before_the_moment_writers_are_outside_by_nature_and_nobody_is_tol
 async def test_a_stray_after_the_moment_that_is_read_before_its_journal_entry_is_carried_and_not_named() -> None:
     """Nothing is lost: the copy has what was written. The writer's next write, or a duplicate, is named (ADR 0016)."""
     bench = Bench(strays_since_us=0)  # no entry yet: the moment was measured, and the journal says it a moment later
-    bench.legacy.put(legacy(balance=5))
+    bench.legacy.put(legacy(KEY, 5))
     moment_us = COMMITTED_US + 1
-    bench.legacy.put(legacy(balance=9))
+    bench.legacy.put(legacy(KEY, 9))
     counts = await bench.forward(bench.legacy.changes)
     stray = bench.legacy.changes[-1]
     assert bench.tallies[FORWARD].foreign_last_us == 0
@@ -94,7 +94,7 @@ async def test_a_stray_after_the_moment_that_is_read_before_its_journal_entry_is
     assert standby is not None
     assert dict(standby.content)["points"] == b'{"N":"9"}', "it came along with all that was written before"
     bench.strays_since_us = moment_us  # the journal's entry is read
-    bench.legacy.put(legacy(balance=11))
+    bench.legacy.put(legacy(KEY, 11))
     await bench.forward(bench.legacy.changes[2:])
     [letter] = await bench.letters.settled()
     assert letter.payload == bench.legacy.changes[2]
@@ -109,11 +109,11 @@ async def test_a_stray_after_the_moment_that_is_read_before_its_journal_entry_is
 
 async def test_an_old_duplicate_of_a_record_from_before_the_moment_is_no_stray() -> None:
     bench = Bench()
-    bench.legacy.put(legacy(balance=5))
+    bench.legacy.put(legacy(KEY, 5))
     old = list(bench.legacy.changes)
     await bench.forward(old)
     bench.strays_since_us = COMMITTED_US + 1  # the first tick of the table's clock is COMMITTED_US
-    bench.legacy.put(legacy(balance=9))
+    bench.legacy.put(legacy(KEY, 9))
     fresh = bench.legacy.changes[1:]
     counts = await bench.forward([*fresh, *old, *fresh])
     assert counts["foreign"] == 2, "one write, delivered twice"
@@ -234,7 +234,7 @@ async def test_a_repair_whose_owner_has_moved_on_is_parked_since_nobody_can_tell
 
 async def test_a_put_that_erased_the_role_of_an_owner_in_the_new_table_is_no_seal() -> None:
     bench = Bench(strays_since_us=SINCE)
-    record = payload(new(balance=9), new(balance=5, **protocol(V, "A", 3, V)), side=Side.NEW)
+    record = payload(new(KEY, 9), new(KEY, 5, **protocol(V, "A", 3, V)), side=Side.NEW)
     await bench.apply(REVERSE, [record])
     assert bench.writers[REVERSE].calls == [], "nothing of it is a transfer"
     [letter] = await bench.letters.all()
@@ -250,7 +250,7 @@ async def test_a_standby_that_a_put_replaced_is_parked_and_gets_its_role_back() 
     image = MAPPING.map_item(FORWARD, sealed.item)
     assert isinstance(await bench.new.perform(Activate(KEY, image)), Applied)
     bench.legacy.changes.clear()
-    bench.legacy.put(legacy(balance=777, expires_at=wire.of_number(9)))
+    bench.legacy.put(legacy(KEY, 777, expires_at=wire.of_number(9)))
     counts = await bench.forward(bench.legacy.changes)
     assert counts["reinstated"] == 1
     standby = bench.legacy.item(KEY)
@@ -275,7 +275,7 @@ async def test_an_owner_of_the_new_table_that_a_put_replaced_is_its_owner_again(
     await bench.new.perform(Activate(KEY, image))
     await bench.apply(REVERSE, bench.new.changes)
     bench.new.changes.clear()
-    bench.new.put(new(balance=777))
+    bench.new.put(new(KEY, 777))
     if helped:  # somebody found both sides standby, and was quicker
         assert isinstance(await bench.new.perform(Activate(KEY, image)), Applied)
     counts = await bench.apply(REVERSE, bench.new.changes[:1])
@@ -296,8 +296,8 @@ async def test_an_owner_of_the_new_table_that_a_put_replaced_is_its_owner_again(
 
 async def test_an_owner_is_not_reinstated_beside_another_one() -> None:
     bench = Bench(strays_since_us=SINCE)
-    record = payload(new(balance=9), new(balance=5, **protocol(V, "A", 3, V)), side=Side.NEW)
-    bench.new.put(new(balance=9))
+    record = payload(new(KEY, 9), new(KEY, 5, **protocol(V, "A", 3, V)), side=Side.NEW)
+    bench.new.put(new(KEY, 9))
     counts = await bench.apply(REVERSE, [record])
     assert counts["reinstate_overtaken"] == 1
     owner = bench.new.item(KEY)
