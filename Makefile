@@ -36,7 +36,8 @@ demo-busy: $(READY) ## the demo beside heavy work, at twice the cores (RUNS=10 A
 lint: $(READY) ## ruff, strict types, import rules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy libs/common/src libs/faust-kinesis/src libs/localaws/src migrations/engagement/src services/engagement-api/src services/replicator/src services/verifier/src services/controller/src demo/src examples/stock tests/simulation
+	.venv/bin/mypy libs services migrations demo examples/stock tests tools benchmarks conftest.py
+	for each in deploy integration; do .venv/bin/mypy tests/$$each/conftest.py || exit 1; done
 	PYTHONPATH=examples .venv/bin/lint-imports
 
 # Compiled tests are kept, out of the tree, even where the environment says not to: compiling them is half a quick run.

@@ -23,8 +23,8 @@ settings.load_profile("suite")
 _configure = structlog.configure
 
 
-def _configure_uncached(**chosen: Any) -> None:
-    _configure(**{**chosen, "cache_logger_on_first_use": False})
+def _configure_uncached(*args: Any, **chosen: Any) -> None:
+    _configure(*args, **{**chosen, "cache_logger_on_first_use": False})
 
 
 structlog.configure = _configure_uncached  # a cached logger would keep the captured stdout of the test that made it

@@ -196,7 +196,7 @@ def needed(entries: Sequence[str], without: Iterable[str] = (), also: Iterable[s
         if name not in lock:
             raise Unknown(f"{name} is not in requirements.lock")
     _, foreign = reached(entries)
-    roots = {name for module in foreign if (name := distribution(module, lock))} | set(map(normalised, also))
+    roots = {found for module in foreign if (found := distribution(module, lock))} | set(map(normalised, also))
     return with_dependencies(sorted(roots), lock, left_out)
 
 

@@ -148,10 +148,10 @@ def test_a_slow_machine_stretches_what_the_services_may_take_and_no_quiet_window
     assert idle.controller._settings["CROSSFADE_LEASE_S"] == CONTROLLER["CROSSFADE_LEASE_S"]
 
 
-def hurried(bound_s: float = 0.3) -> Pace:
+def hurried(end_s: float = 0.3) -> Pace:
     """Return a pace by which bounds of a minute end at once."""
     pace = Pace()
-    pace.deadline = lambda _bound_s: Pace.deadline(pace, bound_s)  # type: ignore[method-assign]
+    pace.deadline = lambda bound_s: Pace.deadline(pace, end_s)  # type: ignore[method-assign]
     return pace
 
 
@@ -300,7 +300,7 @@ async def test_a_first_call_that_is_called_a_replay_is_counted() -> None:
 class Slow(Pace):
     """A machine that is slow all the time."""
 
-    now = 4.0  # type: ignore[assignment]
+    now = 4.0
 
 
 async def calls_begun(pace: Pace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -55,7 +56,7 @@ def test_the_screen_keeps_its_height_and_shows_the_newest_note_whatever_the_othe
 
 @pytest.mark.parametrize("width", [80, 100])
 def test_every_number_of_a_check_is_printed(width: int) -> None:
-    numbers = {f"a rather long name {each}": 1_000_000 + each for each in range(8)}
+    numbers: dict[str, Any] = {f"a rather long name {each}": 1_000_000 + each for each in range(8)}
     words = printed(report(check("name", "a claim", [], **numbers)), width).split()
     assert [str(value) for value in numbers.values() if str(value) not in words] == []
 

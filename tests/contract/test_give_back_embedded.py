@@ -11,10 +11,11 @@ import pytest
 from msgspec import Raw
 
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.owner_requests import Standing, render
+from crossfade.adapters.owner_requests import render
 from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.update_expression import Standing
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.mapping.rules import IndexKey, Keep, Rename, RuleMapping, Table
+from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
@@ -26,7 +27,7 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import key_image, key_of_strings
-from crossfade.core.values.shape import Side, TableShape, direction_to
+from crossfade.core.values.shape import IndexKey, Side, TableShape, direction_to
 from crossfade.runtime.ownership import Ownership
 from engine_tables import create_table
 from localaws import Endpoints
@@ -125,8 +126,8 @@ class Bench:
         self.ownership = self.release(self.mapping)
 
     def release(self, mapping: RuleMapping) -> Ownership:
-        tables = [DynamoTable(self.dynamodb, mapping, side) for side in (L, N)]
-        return Ownership(*tables, mapping, wall_us=lambda: NOW_MS * 1000, jitter=lambda: 0.0)
+        legacy, new = DynamoTable(self.dynamodb, mapping, L), DynamoTable(self.dynamodb, mapping, N)
+        return Ownership(legacy, new, mapping, wall_us=lambda: NOW_MS * 1000, jitter=lambda: 0.0)
 
     def aim(self, generation: int) -> Aim:
         return Aim(self.target, generation)

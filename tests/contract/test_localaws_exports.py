@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -267,8 +268,8 @@ def test_a_table_can_not_be_used_while_it_is_imported(emulator: Emulator) -> Non
         source = Imported(emulator, *rows(wanted))
         started = source.start()
         table: dict[str, Any] = {"TableName": source.name}
-        put = error_code(lambda table=table: dynamodb.put_item(**table, Item=rows(1)[0]))
-        create = error_code(lambda source=source: dynamodb.create_table(**schema(source.name)))
+        put = error_code(partial(dynamodb.put_item, **table, Item=rows(1)[0]))
+        create = error_code(partial(dynamodb.create_table, **schema(source.name)))
         pages = dynamodb.get_paginator("list_tables").paginate(PaginationConfig={"PageSize": 2})
         names = [name for page in pages for name in page["TableNames"]]
         status = dynamodb.describe_table(**table)["Table"]["TableStatus"]

@@ -202,7 +202,7 @@ def test_an_expression_has_at_most_300_operators(emulator: Emulator, table: str)
 @mends("expression_operators")
 def test_an_update_has_at_most_300_functions_in_a_transaction_too(emulator: Emulator, table: str) -> None:
     # 4,096 bytes hold fewer functions than sums.
-    many = {"UpdateExpression": "SET " + ",".join(f"{_name(n)}=:a+:a" for n in range(301))}
+    many: dict[str, Any] = {"UpdateExpression": "SET " + ",".join(f"{_name(n)}=:a+:a" for n in range(301))}
     many |= {"ExpressionAttributeValues": {":a": {"N": "1"}}}
     said = "Invalid UpdateExpression: The expression contains too many operators; operator count: 301"
     call = {"TableName": table, "Key": KEY}

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from apply_cases import V
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.no_marks import NoMarks
-from crossfade.adapters.redis_dedup import RedisMarks
+from crossfade.adapters.redis_dedup import DEFAULT_TTL_S, RedisMarks
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Direction
 from crossfade.ports.dedup import Marks
@@ -25,9 +25,14 @@ FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
 KEYS = [key_of_strings(f"USER#{number}", 'POINTS#"é"') for number in range(5)]
 
 
-def redis_marks(url: str, **more: float) -> RedisMarks:
+def url_of(aws: Endpoints) -> str:
+    assert aws.redis_url is not None
+    return aws.redis_url
+
+
+def redis_marks(aws: Endpoints, *, ttl_s: float = DEFAULT_TTL_S) -> RedisMarks:
     ids = {direction: uuid.uuid4().hex for direction in Direction}
-    return RedisMarks(url, "m", table_ids=ids, **more)
+    return RedisMarks(url_of(aws), "m", table_ids=ids, ttl_s=ttl_s)
 
 
 @pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.embedded)])
@@ -36,7 +41,7 @@ async def marks(request: pytest.FixtureRequest) -> AsyncIterator[Marks]:
         yield MemoryMarks()
         return
     local_aws: Endpoints = request.getfixturevalue("local_aws")
-    found = redis_marks(local_aws.redis_url)
+    found = redis_marks(local_aws)
     yield found
     await found.close()
 
@@ -78,7 +83,7 @@ async def test_without_redis_there_are_no_marks() -> None:
 @pytest.mark.embedded
 class TestRedis:
     async def test_a_whole_batch_is_one_command(self, local_aws: Endpoints) -> None:
-        marks, redis = redis_marks(local_aws.redis_url), Redis.from_url(local_aws.redis_url)
+        marks, redis = redis_marks(local_aws), Redis.from_url(url_of(local_aws))
         keys = [Key(b"%d" % number) for number in range(2000)]
         try:
             await marks.mark(FORWARD, {keys[0]: V})  # loads the script
@@ -94,27 +99,27 @@ class TestRedis:
 
     async def test_a_table_of_another_id_has_no_marks(self, local_aws: Endpoints) -> None:
         """The table was dropped and imported again: what was applied to the old one is not in the new one."""
-        marks = redis_marks(local_aws.redis_url)
+        marks = redis_marks(local_aws)
         await marks.mark(FORWARD, {KEYS[0]: V})
         marks.name_target(FORWARD, uuid.uuid4().hex)
         assert await marks.seen(FORWARD, KEYS[:1]) == [None]
         await marks.close()
 
     async def test_without_a_table_id_nothing_is_marked_or_found(self, local_aws: Endpoints) -> None:
-        marks = RedisMarks(local_aws.redis_url, "m")
+        marks = RedisMarks(url_of(local_aws), "m")
         await marks.mark(FORWARD, {KEYS[0]: V})
         assert await marks.seen(FORWARD, KEYS[:1]) == [None]
         await marks.close()
 
     async def test_marks_end_after_their_time(self, local_aws: Endpoints) -> None:
-        marks = redis_marks(local_aws.redis_url, ttl_s=0.2)
+        marks = redis_marks(local_aws, ttl_s=0.2)
         await marks.mark(FORWARD, {KEYS[0]: V})
         await asyncio.sleep(0.3)
         assert await marks.seen(FORWARD, KEYS[:1]) == [None]
         await marks.close()
 
     async def test_a_store_that_forgets_its_scripts_and_marks_is_used_again_at_once(self, local_aws: Endpoints) -> None:
-        marks, redis = redis_marks(local_aws.redis_url), Redis.from_url(local_aws.redis_url)
+        marks, redis = redis_marks(local_aws), Redis.from_url(url_of(local_aws))
         await marks.mark(FORWARD, {KEYS[0]: V})
         await redis.script_flush()
         await marks.mark(FORWARD, {KEYS[1]: V})
@@ -124,7 +129,7 @@ class TestRedis:
         await redis.aclose()
 
     async def test_what_somebody_else_wrote_there_is_no_mark(self, local_aws: Endpoints) -> None:
-        marks, redis = redis_marks(local_aws.redis_url), Redis.from_url(local_aws.redis_url)
+        marks, redis = redis_marks(local_aws), Redis.from_url(url_of(local_aws))
         await marks.mark(FORWARD, {KEYS[0]: V})
         prefix = marks._prefixes[FORWARD]
         await redis.set(prefix + KEYS[0], "9.9e18")

@@ -230,7 +230,9 @@ async def test_rule_3_a_seal_takes_the_ttl_value_where_it_can_not_fire_and_activ
     bench, ttl = open_bench(Side.LEGACY), b'{"N":"4102444800"}'
     key = operation().key
     await bench.put(key, live(Side.LEGACY, ttl=ttl))
-    sealed = (await bench.table.perform(Seal(key, 1, SEED))).item
+    answer = await bench.table.perform(Seal(key, 1, SEED))
+    assert isinstance(answer, Applied)
+    sealed = answer.item
     asleep = await bench.image(key)
     assert asleep is not None
     assert "expires_at" not in asleep
@@ -294,12 +296,12 @@ class Counting(DynamoDB):
 @pytest.mark.embedded
 async def test_rule_10_writes_on_items_of_the_protocol_share_requests_of_25(local_aws: Endpoints, side: Side) -> None:
     ttl = b'{"N":"4102444800"}' if side is Side.LEGACY else b""
-    recent = {"recent": frozenset(IDS[:2])}
+    recent = frozenset(IDS[:2])
     sealed = stamped(side, Role.STANDBY, 3, SEED + 4, ttl=ttl)
     earn, spend = operation(), operation(Kind.SPEND)
     cases: list[tuple[Item, Write]] = [
-        (stamped(side, Role.ACTIVE, 1, **recent), Operate(earn.key, earn, 32)),
-        (stamped(side, Role.ACTIVE, 1, **recent), Operate(spend.key, spend, 32)),
+        (stamped(side, Role.ACTIVE, 1, recent=recent), Operate(earn.key, earn, 32)),
+        (stamped(side, Role.ACTIVE, 1, recent=recent), Operate(spend.key, spend, 32)),
         (stamped(side, Role.ACTIVE, 1, ttl=ttl), Seal(earn.key, 2, SEED, expires=bool(ttl))),
         (live(side, role=Role.ACTIVE), Seal(earn.key, 2, SEED, stamped=False)),
         (stamped(side, Role.STANDBY, 1, SEED + 4), Activate(earn.key, sealed)),

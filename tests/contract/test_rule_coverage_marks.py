@@ -19,6 +19,7 @@ PAUSE_S = 0.4
 
 
 async def test_rule_7_a_late_answer_is_not_taken_for_that_of_the_next_question(local_aws: Endpoints) -> None:
+    assert local_aws.redis_url is not None
     marks = RedisMarks(
         local_aws.redis_url,
         uuid.uuid4().hex,

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 from msgspec.structs import replace
 
 from crossfade.adapters.dynamodb import DynamoDB
@@ -28,7 +29,7 @@ from crossfade.core.protocol.writing import Applied, Refused, Transfer, Unfit, V
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, decode_image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings
-from crossfade.core.values.shape import Side
+from crossfade.core.values.shape import Side, TableShape
 from engagement_api.operations import Kind
 from engine_tables import create_table
 from localaws import Endpoints
@@ -82,7 +83,7 @@ class Bench:
         self.table = DynamoTable(dynamodb, mapped, side)
         self.side = side
 
-    async def set(self, key: Key, item: Item | None, **more: wire.Raw) -> None:
+    async def set(self, key: Key, item: Item | None, **more: Raw) -> None:
         if item is not None:
             image = build_image(item, self.shape, key_image(key, self.shape.key)) | more
             await DynamoDB.put_item(
@@ -251,7 +252,7 @@ def rows(draw: st.DrawFn, *, mapped: bool) -> Item:
     )
 
 
-Whole = Callable[[Image | None, Item, object, Key], Image]
+Whole = Callable[[Image | None, Item, TableShape, Key], Image]
 
 
 async def left_by_both(bench: Bench, before: Item | None, sealed: Item, by_put: Whole) -> tuple[Image, Image]:
@@ -293,7 +294,7 @@ async def test_a_put_and_an_update_leave_the_same_item(open_bench: OpenBench, ki
 
 
 async def test_a_put_that_drops_unmapped_attributes_is_found(open_bench: OpenBench) -> None:
-    def dropping(found: Image | None, item: Item, shape: object, key: Key) -> Image:
+    def dropping(found: Image | None, item: Item, shape: TableShape, key: Key) -> Image:
         return {name: raw for name, raw in whole(found, item, bench.shape, key).items() if name != "theirs"}
 
     bench = await open_bench("closed-new", SMALL)

@@ -50,7 +50,7 @@ def state_of(alarm: Mapping[str, Any], sent: Sent, minutes: int) -> list[str]:
     window = alarm["evaluation_periods"] + LOOKS_FURTHER
     state, states = INSUFFICIENT, []
     for end in range(1, minutes // period_min + 1):
-        seen: list[bool | None] = [None] * max(0, window - end) + breaches[max(0, end - window) : end]
+        seen: list[bool | None] = [*([None] * max(0, window - end)), *breaches[max(0, end - window) : end]]
         state = judged(seen, alarm["treat_missing_data"], state)
         states.append(state)
     return states

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from crossfade.runtime.telemetry.schema import Service
 from tools.observability import deaths
 from tools.observability.presence import EVERYBODY
 
@@ -42,7 +43,7 @@ def test_whoever_dies_in_whichever_phase_something_fires_and_nothing_stops_becau
 
 
 def test_what_is_expected_of_two_deaths_is_more_than_of_one() -> None:
-    def names(dead: dict[deaths.Service, int]) -> set[tuple[tuple[str, str], ...]]:
+    def names(dead: dict[Service, int]) -> set[tuple[tuple[str, str], ...]]:
         return {tuple(sorted(each.items())) for each in deaths.expected(dead, 70)}
 
     for first, second in combinations(EVERYBODY, 2):

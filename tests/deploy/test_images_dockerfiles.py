@@ -127,6 +127,7 @@ def test_the_lambda_image_runs_the_handler_of_the_zip() -> None:
     module, _, name = command.strip('[]"').rpartition(".")
     assert (module, name) == (lambda_zip.ENTRY, "lambda_handler")
     file = requirements_of.module_file(module)
+    assert file is not None
     assert f"def {name}(" in file.read_text()
 
 

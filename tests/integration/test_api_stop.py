@@ -162,7 +162,10 @@ async def check_books(address: str, load: Load) -> None:
 
 async def test_a_rolling_restart_fails_no_call_of_a_client_that_heeds_health_and_never_retries(stage: Stage) -> None:
     notice_s = 4.0  # twice the default: the client must hear of it while this machine is busy
-    pods = dict(reversed(stage.start(pod=name, drain_notice_s=notice_s)) for name in ("one", "other"))
+    pods = {
+        address: process
+        for process, address in (stage.start(pod=name, drain_notice_s=notice_s) for name in ("one", "other"))
+    }
     config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": SERVICE}}
     options = [("grpc.service_config", json.dumps(config)), ("grpc.enable_retries", 0), *QUICK]
     async with grpc.aio.insecure_channel("ipv4:" + ",".join(pods), options=options) as channel:
@@ -181,7 +184,7 @@ async def test_a_rolling_restart_fails_no_call_of_a_client_that_heeds_health_and
 async def test_a_rolling_restart_fails_no_call_of_a_client_that_knows_no_health_and_retries_by_the_contract(
     stage: Stage,
 ) -> None:
-    pods = dict(reversed(stage.start(pod=name)) for name in ("one", "other"))
+    pods = {address: process for process, address in (stage.start(pod=name) for name in ("one", "other"))}
     channels = [grpc.aio.insecure_channel(each, options=[("grpc.enable_retries", 0), *QUICK]) for each in pods]
     stubs = [EngagementServiceStub(each) for each in channels]
     attempts: Counter[str] = Counter()

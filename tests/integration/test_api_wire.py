@@ -102,8 +102,9 @@ async def test_buf_curl_reads_the_typed_details_of_an_error(served: Served) -> N
 async def refusal(served: Served, method: str, message: bytes) -> grpc.aio.AioRpcError:
     """Send bytes as they are, as a client of another make may."""
     async with grpc.aio.insecure_channel(served.address) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await channel.unary_unary(f"/{SERVICE}/{method}")(message)
+            await call(message)
     return refused.value
 
 
@@ -249,7 +250,7 @@ async def test_a_response_longer_than_the_longest_request_is_sent() -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         stub = EngagementServiceStub(channel)
         await stub.EarnPoints(pod.earning(amount=1_000_000))
-        wanted = pb.BatchGetBalancesRequest(wallets=[{"user": "7", "channel": "chan"}] * 20)
+        wanted = pb.BatchGetBalancesRequest(wallets=[pb.Wallet(user="7", channel="chan")] * 20)
         answer = await stub.BatchGetBalances(wanted)
         assert wanted.ByteSize() <= 300 < answer.ByteSize()
     await server.stop(grace_s=0.1)

@@ -49,7 +49,11 @@ async def test_with_nobody_named_no_certificate_gives_commands_and_all_do_by_an_
 
 async def test_a_certificate_without_a_name_gives_no_commands(tmp_path: Path) -> None:
     files = Authority().files(tmp_path, subject="controller")
-    given = {"tls_cert_file": files.cert, "tls_key_file": files.key, "tls_client_ca_file": files.client_ca}
+    given: dict[str, Any] = {
+        "tls_cert_file": files.cert,
+        "tls_key_file": files.key,
+        "tls_client_ca_file": files.client_ca,
+    }
     store = ControlStore()
     with pytest.raises(Refused, match="the certificate of no name may give no commands"):
         await knocker_of(store, door_of(store, operators=["ann"], **given), who="").ask(Intent.PAUSE, {})

@@ -59,12 +59,12 @@ class Baking:
             AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in ("pk", "sk")],
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         )
-        for row in self.rows("wallet"):
-            if not row["sk"]["S"].startswith("POINTS#"):
+        for wallet in self.rows("wallet"):
+            if not wallet["sk"]["S"].startswith("POINTS#"):
                 continue
             stood = {"cf_gen": {"N": "6"}, "cf_mv": {"N": "1764000000000000000"}}
-            self.dynamodb.put_item(TableName="wallet", Item={**row, **stood, "cf_role": {"S": "S"}})
-            self.dynamodb.put_item(TableName="engagement", Item={**row, **stood, "cf_role": {"S": "A"}})
+            self.dynamodb.put_item(TableName="wallet", Item={**wallet, **stood, "cf_role": {"S": "S"}})
+            self.dynamodb.put_item(TableName="engagement", Item={**wallet, **stood, "cf_role": {"S": "A"}})
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.dynamodb.scan(TableName=table, ConsistentRead=True)["Items"]

@@ -60,9 +60,10 @@ def test_each_kind_of_journal_entry_that_the_state_is_folded_from_is_told_of() -
 def test_each_document_between_processes_is_described_field_by_field() -> None:
     sections = dict(re.findall(r"^## .*\n\n`([\w.]+)`.*\n\n((?:\|.*\n)+)", pages()["documents.md"], re.MULTILINE))
     documents: list[type[msgspec.Struct]] = [
-        each for each in Document.__subclasses__() if each.__module__.startswith("crossfade.contracts.")
+        *(each for each in Document.__subclasses__() if each.__module__.startswith("crossfade.contracts.")),
+        Status,
     ]
-    fields = {f"{each.__module__}.{each.__name__}": set(each.__struct_fields__) for each in [*documents, Status]}
+    fields = {f"{each.__module__}.{each.__name__}": set(each.__struct_fields__) for each in documents}
     fields[f"{FlagDocument.__module__}.FlagDocument"] = set(FlagDocument._fields)
     assert len(fields) >= 7
     for name, expected in fields.items():

@@ -136,9 +136,9 @@ async def test_rule_3_and_5_strangers_are_lifted_and_undone_through_the_real_str
         return {each.role for each in found if each.foreign_last_us} == {"forward", "reverse"}
 
     await until(reported, within_s=5, what="reports of the strays")
-    waiting, settled = await world.letters.all(), await world.letters.settled()
+    waiting, closed = await world.letters.all(), await world.letters.settled()
     assert [(each.role, each.key, each.code) for each in waiting] == [("reverse", keys[1], "stray")]
-    assert {(each.role, each.key, each.code) for each in settled} == {
+    assert {(each.role, each.key, each.code) for each in closed} == {
         ("forward", keys[0], "stray"),
         ("forward", keys[2], "stray"),
     }

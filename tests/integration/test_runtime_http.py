@@ -72,7 +72,7 @@ async def sent(address: str, data: bytes, *, then: bytes = b"") -> bytes:
         writer.close()
 
 
-def post(path: str, body: bytes = b"{}", **headers: str) -> bytes:
+def post(path: str, body: bytes = b"{}", /, **headers: str) -> bytes:
     given = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": str(len(body))} | headers
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body

@@ -71,7 +71,7 @@ class Busy:
 
     async def scan_page(
         self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage:
+    ) -> ScanPage[Item]:
         return await self._table.scan_page(segment=segment, segments=segments, start=start, limit=limit)
 
 

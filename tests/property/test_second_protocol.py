@@ -72,7 +72,7 @@ class World(Bench):
             if row is not None and row.deleted:
                 self.tables[self.owner].delete(key)
 
-    def pair(self, key: Key) -> Pair[Any]:
+    def pair(self, key: Key) -> Pair:
         item = self.legacy.item(key)
         seen = None if item is None else self.mapping.map_item(Direction.FORWARD, item)
         return Pair(seen, cast("Any", self.new.item(key)))

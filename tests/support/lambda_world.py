@@ -97,7 +97,7 @@ class Deployed:
 
     def metric(self, name: str, **dimensions: str) -> list[float]:
         """Return the values of a metric that the log holds."""
-        values = []
+        values: list[float] = []
         for line in self.log():
             if name in line and all(line.get(each) == value for each, value in dimensions.items()):
                 values += line[name] if isinstance(line[name], list) else [line[name]]

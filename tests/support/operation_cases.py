@@ -56,9 +56,12 @@ def _verb(
 ) -> Verb:
     if deletes:
         return _named(Verb("", at_least=at_least, at_most=at_most, deletes=True))
-    of_way = {way: tuple(name for name, found in ways.items() if found == way) for way in ("sets", "removes")}
-    adds = tuple(name for name, found in ways.items() if found == "adds")
-    return _named(Verb("", adds, at_least, at_most, creates=creates, **of_way))
+
+    def of_way(way: str) -> tuple[str, ...]:
+        return tuple(name for name, found in ways.items() if found == way)
+
+    sets, removes = of_way("sets"), of_way("removes")
+    return _named(Verb("", of_way("adds"), at_least, at_most, creates=creates, sets=sets, removes=removes))
 
 
 def _named(verb: Verb) -> Verb:
@@ -103,7 +106,8 @@ def contents(side: Side) -> st.SearchStrategy[Content]:
     """What a row may hold: any part of it, and an attribute that the mapping doesn't name."""
     own = MAPPING.shape(side).own
     values = {own(name): st.sampled_from(VALUES[name]) for name in ("label", "tags")}
-    numbers = {own(name): st.sampled_from([0, 3, "2.5", -1, 10**20]).map(number) for name in NUMBERS}
+    some: list[int | str] = [0, 3, "2.5", -1, 10**20]
+    numbers = {own(name): st.sampled_from(some).map(number) for name in NUMBERS}
     others = {"seen_by_nobody": st.just(b'{"S":"outside the closed list"}')}
     rows = st.fixed_dictionaries({}, optional=values | numbers | others)
     return rows.map(lambda row: tuple(sorted(row.items())))

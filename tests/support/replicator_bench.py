@@ -12,7 +12,7 @@ from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.writes import Operate
-from crossfade.core.protocol.writing import Transfer
+from crossfade.core.protocol.writing import Applied, Transfer
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.sending import Sent
 from crossfade_replicator.interventions import Interventions
@@ -128,4 +128,4 @@ async def earn(bench: Bench, side: Side = Side.LEGACY, seed: int = SEED) -> None
     answer = await bench.tables[side].perform(
         Operate(KEY, operation(Kind.EARN, key=KEY, seed=seed, transaction_id=seed.to_bytes(16, "big")), soft=32)
     )
-    assert answer.item is not None
+    assert isinstance(answer, Applied)

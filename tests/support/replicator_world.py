@@ -137,6 +137,7 @@ class World:
 
     def _run(self, arguments: list[str], role: str, **settings: str) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
+        assert self.endpoints.redis_url is not None
         environment |= {
             "PYTHONPATH": str(HERE),
             "AWS_ACCESS_KEY_ID": self.endpoints.access_key_id,

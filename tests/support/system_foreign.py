@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
+from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.protocol.keyed.item import is_active
+from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side
+from crossfade_replicator.pipeline import ApplyPipeline
+from crossfade_replicator.tally import Tally
 from engagement_api.operations import BALANCE
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 from system_parts import (
     OLD_KEY,
+    Owner,
+    Record,
+    Running,
     Truth,
     now,
 )
 
-if TYPE_CHECKING:
-    from system_world import World
 
+class Foreign(ABC):
+    """What a `World` has done to it by others; first, what they need of it."""
 
-class Foreign:
-    """What a `World` has done to it by others."""
+    imported: bool
+    strays_since_us: int
+    strangers_wrote: bool
+    legacy: MemoryTable
+    tables: dict[Side, MemoryTable]
+    ops: list[Operation]
+    running: list[Running]
+    truth: dict[Key, Truth | None]
+    versions: dict[tuple[Side, Key], int]
+    owner_strays: list[tuple[Side, bytes]]
+    standby_strays: list[tuple[Side, bytes]]
+    pages: set[str]
+    forgotten: set[Key]
+    stamped: set[Key]
+    pipelines: dict[Side, ApplyPipeline]
+    tally: Tally
 
-    def put_foreign(self: World, image: Image) -> None:
+    @abstractmethod
+    def owner(self, key: Key) -> Owner: ...
+
+    @abstractmethod
+    def records(self, side: Side) -> list[Record]: ...
+
+    @abstractmethod
+    def deliver(self, side: Side, picks: Sequence[int]) -> None: ...
+
+    def put_foreign(self, image: Image) -> None:
         """Write a legacy row whole; the truth is what it says."""
         key = encode_key(image, ("pk", "sk"))
         before = self.legacy.item(key)
@@ -42,7 +73,7 @@ class Foreign:
         self.truth[key] = Truth(MAPPING.map_item(Direction.FORWARD, item).content, item.ttl)
         self.versions.pop((Side.LEGACY, key), None)
 
-    def earn_foreign(self: World, key: Key, amount: int) -> bool:
+    def earn_foreign(self, key: Key, amount: int) -> bool:
         """Add to an active legacy row as the old release does; False when there is none."""
         item = self.legacy.item(key)
         if item is None or not is_active(item, Side.LEGACY) or item.deleted:
@@ -52,16 +83,16 @@ class Foreign:
         self.put_foreign(self.legacy.images[key] | {shape.own(BALANCE): wire.of_number(balance + amount)})
         return True
 
-    def _strayed(self: World, strays: list[tuple[Side, bytes]], side: Side, before: int) -> None:
+    def _strayed(self, strays: list[tuple[Side, bytes]], side: Side, before: int) -> None:
         if self.strays_since_us:
             strays += [(side, record) for record in self.tables[side].changes[before:]]
 
-    def _forget(self: World, key: Key) -> None:
+    def _forget(self, key: Key) -> None:
         """What a stranger takes away: who asked before can't be told any more, and the feed's chain starts anew."""
         self.ops = [op for op in self.ops if op.key != key]
         self.forgotten.add(key)
 
-    def replace_foreign(self: World, key: Key, balance: int) -> bool:
+    def replace_foreign(self, key: Key, balance: int) -> bool:
         """Put a legacy row whole, without any protocol attribute, where the legacy table owns the key."""
         item = self.legacy.item(key)
         if not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
@@ -71,7 +102,7 @@ class Foreign:
         self.put_foreign(row)
         return True
 
-    def delete_foreign(self: World, key: Key, *, at_once: bool) -> bool:
+    def delete_foreign(self, key: Key, *, at_once: bool) -> bool:
         """Remove an active legacy row. `at_once` lets its record arrive before anything else happens."""
         item = self.legacy.item(key)
         if item is None or not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
@@ -90,7 +121,7 @@ class Foreign:
             self.deliver(Side.LEGACY, [-1])
         return True
 
-    def delete_standby(self: World, side: Side, key: Key) -> bool:
+    def delete_standby(self, side: Side, key: Key) -> bool:
         """Remove a standby row.
 
         Until it is put back, the fence of its generation is gone, and an absent legacy row reads as active. So where
@@ -108,7 +139,7 @@ class Foreign:
         self.pages.add("standby_removed")
         return True
 
-    def overwrite_standby(self: World, side: Side, key: Key, *, ahead: int) -> bool:
+    def overwrite_standby(self, side: Side, key: Key, *, ahead: int) -> bool:
         """Change a standby row: as a zombie that gets ahead, or as a stranger who knows no versions."""
         item = self.tables[side].item(key)
         owned = self.owner(key) == (side.other, self.tables[side.other].item(key), True)

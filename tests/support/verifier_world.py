@@ -77,7 +77,7 @@ class HookedTable:
 
     async def scan_page(
         self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage:
+    ) -> ScanPage[Item]:
         self._hook()
         page = await self._table.scan_page(segment=segment, segments=segments, start=start, limit=limit)
         self._hook()

@@ -15,7 +15,7 @@ from crossfade.core.protocol.writing import Verdict
 from crossfade.core.values.shape import Side
 from crossfade.runtime.telemetry import contract
 from crossfade.runtime.telemetry.contract import ALL, METRICS
-from crossfade.runtime.telemetry.schema import Attribute, Kind, Metric, Span, prometheus_name
+from crossfade.runtime.telemetry.schema import Attribute, Kind, Metric, Service, Span, prometheus_name
 from crossfade.runtime.telemetry.span_contract import EDGES, PICTURE, SPANS
 
 ATTRIBUTES = [each for each in vars(contract).values() if isinstance(each, Attribute)]
@@ -41,7 +41,7 @@ def test_each_name_is_given_once(what: list[Metric | Span | Attribute]) -> None:
 
 
 @pytest.mark.parametrize("service", ALL)
-def test_no_two_metrics_of_a_service_share_a_name_in_prometheus_or_cloudwatch(service: contract.Service) -> None:
+def test_no_two_metrics_of_a_service_share_a_name_in_prometheus_or_cloudwatch(service: Service) -> None:
     mine = [each for each in METRICS if service in each.services]
     assert len({each.prometheus for each in mine}) == len(mine)
     named = [each.cloudwatch for each in mine if each.cloudwatch]
@@ -69,7 +69,8 @@ def test_edges_join_spans_that_there_are() -> None:
 
 def test_names_are_opentelemetrys_or_our_own() -> None:
     ours_or_theirs = ("crossfade.", "rpc.", "db.", "messaging.", "aws.", "error.")
-    assert all(each.name.startswith(ours_or_theirs) for each in (*METRICS, *ATTRIBUTES))
+    named: list[Metric | Attribute] = [*METRICS, *ATTRIBUTES]
+    assert all(each.name.startswith(ours_or_theirs) for each in named)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
@@ -93,7 +95,7 @@ def test_adr_0014_a_fence_meets_its_condition_or_leaves_all_as_it_is(side: Side)
 
 @SIDES
 @pytest.mark.parametrize("changed", [{"generation": 8}, {"version": SEED + 2}, {"role": Role.ACTIVE}])
-def test_adr_0014_a_way_back_needs_exactly_the_sealed_image(side: Side, changed: dict[str, object]) -> None:
+def test_adr_0014_a_way_back_needs_exactly_the_sealed_image(side: Side, changed: dict[str, Any]) -> None:
     sealed = stamped(side, Role.STANDBY, 6, SEED + 1)
     write = TakeBack(KEY, sealed, 7, SEED + 9)
     assert isinstance(perform(write, sealed, MAPPING.shape(side)), Applied)

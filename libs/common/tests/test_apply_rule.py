@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, RULES, V, change, forward, legacy, new, payload, protocol, reverse
-from crossfade.core.protocol.keyed.item import CARRIED, FIRST_STAMPED, GEN, MV, ROLE, Role
+from crossfade.core.protocol.keyed.item import CARRIED, FIRST_STAMPED, GEN, MV, ROLE, Item, Role
 from crossfade.core.protocol.keyed.versions import lifted_version, removal_version
 from crossfade.core.protocol.seam import RemovedStandby, Skip, StrayOwner, StrayStandby
 from crossfade.core.protocol.writing import Transfer
@@ -90,6 +90,7 @@ def test_rule_3_a_ttl_that_fired_on_an_active_item_is_a_removal_like_any_other()
 def test_rule_3_the_removal_of_a_standby_is_never_applied_but_put_back(deleted: bool) -> None:
     found = forward(None, legacy(**protocol(V, "S", 4, V - 2, deleted=deleted)))
     assert isinstance(found, RemovedStandby)
+    assert isinstance(found.item, Item)
     assert (found.item.role, found.item.generation, found.item.version) == (Role.STANDBY, 4, V)
     assert found.item.deleted is deleted
 
@@ -97,6 +98,7 @@ def test_rule_3_the_removal_of_a_standby_is_never_applied_but_put_back(deleted: 
 def test_rule_3_a_row_of_the_new_table_without_a_role_is_standby_and_put_back_as_such() -> None:
     found = reverse(None, new(**protocol(0)))
     assert isinstance(found, RemovedStandby)
+    assert isinstance(found.item, Item)
     assert found.item.role is Role.STANDBY
 
 

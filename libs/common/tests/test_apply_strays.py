@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -9,6 +10,7 @@ from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, RULES, TABLES, V, change, legacy, new, payload, protocol
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.writes import (
     Activate,
     Bury,
@@ -218,7 +220,7 @@ async def _records_of(side: Side, start: Image | None, write: Write) -> list[byt
     return table.changes
 
 
-WRITES: Final = {
+WRITES: Final[dict[str, tuple[str, Callable[[Item], Write]]]] = {
     "operate where nothing is": ("none", lambda item: Operate(KEY, operation(Kind.EARN, key=KEY, seed=SEED), 32)),
     "operate on a plain row": ("plain", lambda item: Operate(KEY, operation(Kind.EARN, key=KEY, seed=SEED), 32)),
     "operate": ("A", lambda item: Operate(KEY, operation(Kind.SPEND, key=KEY, seed=SEED), 32)),
@@ -258,6 +260,7 @@ async def test_no_write_of_ours_is_a_stray(side: Side, name: str) -> None:
     item = MemoryTable(MAPPING.shape(side))
     item.put(standby)
     found_item = item.item(KEY)
+    assert found_item is not None
     direction = Direction.FORWARD if side is Side.LEGACY else Direction.REVERSE
     for record in await _records_of(side, row(side, kind, 5), write(found_item)):
         found = RULES[direction].decide(decode_change(record, ("pk", "sk")), AFTER)

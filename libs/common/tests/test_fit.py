@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
 
-from crossfade.adapters.owner_requests import Standing, render
+from crossfade.adapters.owner_requests import render
+from crossfade.adapters.update_expression import Standing
 from crossfade.core.mapping.rules import Keep, RuleMapping, Table
 from crossfade.core.protocol.keyed.fit import (
     MAX_EXPRESSION_BYTES,

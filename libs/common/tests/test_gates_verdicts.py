@@ -14,6 +14,8 @@ from crossfade.core.values.clocks import Quiet, Skew
 DOCUMENT = FlagDocument(share=100, new_gen=3)
 OTHER = FlagDocument(share=50, new_gen=3)
 
+PODS = (Pod("a", DOCUMENT, True), Pod("b", DOCUMENT, True))
+CALLS = ApiCalls(calls=1000, failed=1, p99_ms=40.0, pods=("a", "b"))
 GOOD = Evidence(
     forward=Lag(0.0, 1.0),
     reverse=Lag(0.0, 0.2),
@@ -27,9 +29,9 @@ GOOD = Evidence(
     retention_s=168 * 3600.0,
     document=DOCUMENT,
     dual_write=True,
-    pods=(Pod("a", DOCUMENT, True), Pod("b", DOCUMENT, True)),
+    pods=PODS,
     probe=Probe(proven_s=2.0, writes=10, failed=0, p99_ms=20.0, key="canary"),
-    api=ApiCalls(calls=1000, failed=1, p99_ms=40.0, pods=("a", "b")),
+    api=CALLS,
     feed={"feed-legacy": Lag(0.1, 0.2), "feed-new": Lag(0.1, 0.2)},
     skew=Skew(-0.6, 0.41),
     clock="controller-0",
@@ -49,7 +51,7 @@ SHUT: list[tuple[Gate, str, Change]] = [
     (gates.feed, "feed-legacy is 7.0 s behind", lambda e: e._replace(feed={**e.feed, "feed-legacy": Lag(7.0, 0.0)})),
     (gates.feed, "feed-new: no living", lambda e: e._replace(feed={"feed-new": Lag(0.0, None, "no living consumer")})),
     (gates.feed, "no consumer of the feed", lambda e: e._replace(feed={})),
-    (gates.calls_reported, "1 of 2 pods report no calls: b", lambda e: e._replace(api=e.api._replace(pods=("a",)))),
+    (gates.calls_reported, "1 of 2 pods report no calls: b", lambda e: e._replace(api=CALLS._replace(pods=("a",)))),
     (gates.calls_reported, "2 of 2 pods report no calls: a, b", lambda e: e._replace(api=None)),
     (gates.quiet_window, "59.9 of 60", lambda e: e._replace(quiet_s=59.9)),
     (gates.dead_letters, "1 parked", lambda e: e._replace(dead_letters=1)),
@@ -73,8 +75,8 @@ SHUT: list[tuple[Gate, str, Change]] = [
     (gates.precision, "engagement", lambda e: e._replace(precisions={**e.precisions, "engagement": ""})),
     (gates.precision, "no stream known", lambda e: e._replace(precisions={})),
     (gates.precision, "somebody changed", lambda e: e._replace(imprecise_age_s=1.0)),
-    (gates.heartbeats, "1 of 2 pods", lambda e: e._replace(pods=(e.pods[0], Pod("b", OTHER, True)))),
-    (gates.heartbeats, "b", lambda e: e._replace(pods=(e.pods[0], Pod("b", DOCUMENT, False)))),
+    (gates.heartbeats, "1 of 2 pods", lambda e: e._replace(pods=(PODS[0], Pod("b", OTHER, True)))),
+    (gates.heartbeats, "b", lambda e: e._replace(pods=(PODS[0], Pod("b", DOCUMENT, False)))),
     (gates.heartbeats, "0 pods are heard of", lambda e: e._replace(pods=())),
     (gates.clock_skew, "unknown: no answer", lambda e: e._replace(skew=None)),
     (gates.clock_skew, "controller-0 is 2.1 s or more ahead of", lambda e: e._replace(skew=Skew(2.1, 3.2))),

@@ -12,8 +12,9 @@ from msgspec import Raw
 
 from crossfade.adapters.batch_text import BatchText
 from crossfade.adapters.dynamodb import DynamoDB, StatementResult
-from crossfade.adapters.owner_requests import Standing, render
+from crossfade.adapters.owner_requests import render
 from crossfade.adapters.tables import DynamoTable
+from crossfade.adapters.update_expression import Standing
 from crossfade.adapters.wire import ConditionFailed, Wire, WireConfig
 from crossfade.core.mapping.rules import Constant, Keep, RuleMapping, Table
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -123,7 +124,7 @@ class Pair:
     async def _sleep(self, wait_s: float) -> None:
         self.waits_s.append(wait_s)
 
-    def balance(self, key: Key = KEY) -> int:
+    def balance(self, key: Key = KEY) -> Decimal:
         (side,) = [side for side in Side if self._role(side, key) is Role.ACTIVE]
         return balance_of(self.tables[side].item(key), MAPPING.shape(side))
 
@@ -372,7 +373,7 @@ async def test_reads_find_the_owner_and_create_nothing() -> None:
     pair = Pair(stamped(L, Role.STANDBY, 4), stamped(N, Role.ACTIVE, 4, SEED + 1, content=content(N, 9)))
     gone = key_of_strings("USER#gone", "POINTS#c")
     image = await pair.ownership.owner_read(KEY, TO_LEGACY)
-    assert (image.side, balance_of(image.item, MAPPING.shape(N))) == (N, 9)
+    assert (image.side, balance_of(image.item, MAPPING.shape(N))) == (N, Decimal(9))
     found, missing = await pair.ownership.owner_read_many([(KEY, Aim(L, 6)), (gone, TO_NEW)])
     assert found == image
     assert not isinstance(missing, Exception)

@@ -41,7 +41,8 @@ def shape(side: Side) -> TableShape:
 def applied(write: Write, item: Item | None, side: Side = L) -> Item:
     answer = perform(write, item, shape(side))
     assert isinstance(answer, Applied), f"refused by {answer.item}"
-    return answer.item
+    item_after: Item = answer.item
+    return item_after
 
 
 def refused(write: Write, item: Item | None, side: Side = L) -> bool:

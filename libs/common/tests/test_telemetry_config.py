@@ -18,7 +18,7 @@ def test_nothing_is_on_until_the_environment_asks_for_it() -> None:
 
 def test_an_endpoint_turns_on_traces_and_metrics() -> None:
     found = read_config(ENDPOINT)
-    assert (found.traces, found.metrics) == (True, {"otlp"})
+    assert (found.traces, found.metrics) == (True, frozenset({"otlp"}))
     assert (found.sampling, found.interval_s) == (Sampling(1.0, True), 60.0)
 
 
@@ -29,7 +29,7 @@ def test_an_endpoint_of_one_signal_turns_on_that_one() -> None:
 
 def test_the_exporters_are_chosen_by_name() -> None:
     found = read_config(ENDPOINT | {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "prometheus, emf"})
-    assert (found.traces, found.metrics) == (False, {"prometheus", "emf"})
+    assert (found.traces, found.metrics) == (False, frozenset({"prometheus", "emf"}))
 
 
 def test_none_beside_another_name_takes_nothing_away() -> None:

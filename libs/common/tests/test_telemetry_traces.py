@@ -51,7 +51,7 @@ def traceparent_in(world: World, side: Side = Side.LEGACY) -> str:
     item = world.tables[side].item(WALLET)
     assert item is not None
     assert item.events is not None
-    return decode_events(item.events)[-1].traceparent
+    return decode_events(Raw(item.events))[-1].traceparent
 
 
 async def test_the_event_carries_the_calls_own_span_when_it_is_recorded() -> None:
@@ -270,7 +270,7 @@ class Published:
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
 
-    async def put_records(self, stream: str, records: list[tuple[str, bytes]]) -> list[bool]:
+    async def put_records(self, stream: str, records: Sequence[tuple[str, bytes]]) -> list[bool]:
         self.payloads += [data for _, data in records]
         return [True] * len(records)
 

@@ -55,7 +55,7 @@ class Script:
         return [[each["Statement"].split()[0] for each in request] for request in self.requests]
 
 
-async def send(script: Script, *transfers: Transfer) -> list[Verdict]:
+async def send(script: Script, *transfers: Transfer) -> list[Sent]:
     return await DynamoTransfers(script, SHAPE).transfer(transfers)  # type: ignore[arg-type]  # the script is all it asks
 
 

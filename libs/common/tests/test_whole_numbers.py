@@ -68,9 +68,9 @@ def test_a_line_is_mapped_unchanged_whatever_its_number_and_says_what_is_inexact
 
 
 def test_a_mapping_can_not_declare_a_number_that_it_has_no_rule_for() -> None:
-    tables = {"legacy": Table("a", key=("pk",)), "new": Table("b", key=("pk",))}
+    legacy, new = Table("a", key=("pk",)), Table("b", key=("pk",))
     with pytest.raises(ConfigError, match="no rule has the legacy attribute stokc, which is declared whole"):
-        RuleMapping("x", **tables, rules=(Keep("stock"),), wholes=("stokc",), belongs=key_prefixes("P#"))
+        RuleMapping("x", legacy=legacy, new=new, rules=(Keep("stock"),), wholes=("stokc",), belongs=key_prefixes("P#"))
 
 
 async def test_a_plan_names_the_rows_with_the_cure_and_does_not_refuse_them() -> None:

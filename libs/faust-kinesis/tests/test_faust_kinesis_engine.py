@@ -416,7 +416,7 @@ def test_a_read_that_hangs_is_seen_though_the_wall_clock_jumps(jump_s: float) ->
         kinesis, ahead_s, hanging = filled(10), 0.0, asyncio.Event()
         fetch = kinesis.get_records
 
-        async def get_records(iterator: str, limit: int) -> object:
+        async def get_records(iterator: str, limit: int) -> StreamPage:
             if ahead_s:
                 await hanging.wait()
             return await fetch(iterator, limit)

@@ -54,7 +54,7 @@ def test_a_transaction_counts_as_what_its_items_do() -> None:
 
 
 def test_a_batch_counts_for_each_of_its_tables() -> None:
-    body = {"RequestItems": {"a": {"Keys": []}, "b": {"Keys": []}}}
+    body: dict[str, Any] = {"RequestItems": {"a": {"Keys": []}, "b": {"Keys": []}}}
     assert counted("dynamodb", "BatchGetItem", body) == {"dynamodb:BatchGetItem": {"a": 1, "b": 1}}
 
 

@@ -44,7 +44,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 async def test_the_status_fits_its_one_schema_in_each_phase(capsys: pytest.CaptureFixture[str]) -> None:
     town, seen = Town(), set()
     ctx, driver = await town.start()
-    way = [
+    way: list[tuple[str, dict[str, Any]]] = [
         ("start", {"exclude": []}),
         ("ramp", {"share": 5_000}),
         ("rollback", {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from crossfade_controller.status import status_of
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 
-ANY_CLOCK = {"gate_skew_s": 1e6}
+ANY_CLOCK: dict[str, Any] = {"gate_skew_s": 1e6}
 """With the gate wide open, to show that nothing else hangs on the wall clock."""
 
 

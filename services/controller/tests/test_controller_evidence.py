@@ -1,5 +1,7 @@
 """Evidence: what can't be had is unknown, what stood still is dead, and a restart forgets nothing that matters."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -25,7 +27,7 @@ SHARD = "wallet-changes/shardId-000000000000"
 
 
 def report(at_us: int, **more: object) -> Report:
-    return Report("forward", SHARD, at_us, 10, 0, 0, {}).replace(**more)  # type: ignore[arg-type]  # fields of Report
+    return Report("forward", SHARD, at_us, 10, 0, 0, {}).replace(**more)
 
 
 def test_a_report_counts_only_once_it_was_seen_to_change_on_our_own_clock() -> None:
@@ -134,7 +136,7 @@ PARITY = ParityReport(
     because=["drift: 1 stuck"],
     safe_to_cut_over=SafeReport(False, ["drift: 1 stuck"]),
 )
-ANSWER: dict[str, object] = msgspec.json.decode(PARITY.to_text())
+ANSWER: dict[str, Any] = msgspec.json.decode(PARITY.to_text())
 
 
 def test_the_verifiers_answer_is_read_and_only_what_blocks_is_drift() -> None:

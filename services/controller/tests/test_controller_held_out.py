@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from controller_world import Town, run, settled
@@ -138,6 +140,10 @@ async def test_clients_may_write_to_a_held_out_key_while_the_cutover_is_proven()
     assert is_held_out(item), "an owner write leaves the generation alone"
 
 
+def told_of(town: Town, number: int) -> bool:
+    return town.outcome(number) is not None
+
+
 async def test_complete_is_refused_by_name_without_the_exact_number_and_before_anything_irreversible() -> None:
     town = Town()
     keys = await excluded(town, "w1", "w2")
@@ -145,7 +151,7 @@ async def test_complete_is_refused_by_name_without_the_exact_number_and_before_a
     await settled(town, "cutover")
     for arguments in ({}, {"leave_behind": 1}, {"leave_behind": 3}):
         number = await town.ask("complete", **COMPLETE, **arguments)
-        ctx, _ = await run(town, lambda number=number: town.outcome(number) is not None)
+        ctx, _ = await run(town, partial(told_of, town, number))
         outcome = town.outcome(number)
         assert outcome is not None
         assert outcome["outcome"] == "refused"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from controller_world import Killed, Town, run, settled
@@ -17,7 +19,12 @@ from engagement_migration.keys import wallet_key
 
 QUIET_TICKS = 60
 COMPLETE = {"confirm": "engagement", "revoked": True}
-WAY = (("start", {"exclude": []}), ("ramp", {"share": 5_000}), ("cutover", {}), ("complete", COMPLETE))
+WAY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("start", {"exclude": []}),
+    ("ramp", {"share": 5_000}),
+    ("cutover", {}),
+    ("complete", COMPLETE),
+)
 
 
 async def ticks(town: Town, driver: Driver, count: int) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.contracts.letter import DIVERGED
+from crossfade.core.migration.deeds import PassResult
 from crossfade.core.protocol.keyed.item import is_active, is_fence, is_held_out
 from crossfade.core.protocol.keyed.writes import Seal
 from crossfade.core.protocol.seam import Aim
@@ -21,7 +22,7 @@ from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.ownership import Ownership
 from crossfade_controller.diverged import DivergedKeys, name_of
 from crossfade_controller.settings import ControllerSettings
-from crossfade_controller.sweeper import SAMPLES, PassResult, Sweeper
+from crossfade_controller.sweeper import SAMPLES, Sweeper
 from engagement_migration import MAPPING
 from engagement_migration.samples import STRANGERS, legacy_wallet
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from api_world import ALL_NEW, LEGACY_ONLY, Pod, World
 from crossfade.core.protocol.keyed.item import Role
-from crossfade.core.protocol.writing import Unfit, Verdict
+from crossfade.core.protocol.writing import Unfit
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.image import of_string
 from crossfade.core.values.shape import Direction, Side
@@ -154,7 +154,7 @@ async def test_a_throttled_table_is_left_to_the_stream() -> None:
     world = World()
     pod = await world.pod(dual_write=True)
 
-    async def throttled() -> Verdict:
+    async def throttled() -> NotSent:
         return NotSent.THROTTLED
 
     world.copies[Side.NEW].before = throttled

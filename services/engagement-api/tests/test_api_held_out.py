@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 from structlog.testing import capture_logs
 
@@ -36,13 +36,13 @@ async def wallet_of_5(world: World) -> Pod:
     return pod
 
 
-def assert_not_served(status: object, cause: str) -> None:
-    assert status.code == StatusCode.FAILED_PRECONDITION.value[0]  # type: ignore[attr-defined]  # a google.rpc.Status
-    info = detail_of(status, error_details_pb2.ErrorInfo)  # type: ignore[arg-type]
+def assert_not_served(status: status_pb2.Status, cause: str) -> None:
+    assert status.code == StatusCode.FAILED_PRECONDITION.value[0]
+    info = detail_of(status, error_details_pb2.ErrorInfo)
     assert (info.reason, info.domain) == ("WALLET_NOT_SERVED", "crossfade.engagement.v1")
-    wallet = detail_of(status, error_details_pb2.ResourceInfo)  # type: ignore[arg-type]
+    wallet = detail_of(status, error_details_pb2.ResourceInfo)
     assert wallet.resource_name == "users/7/channels/chan"
-    assert cause in detail_of(status, errors_pb2.WalletNotServed).cause  # type: ignore[arg-type]
+    assert cause in detail_of(status, errors_pb2.WalletNotServed).cause
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -254,7 +254,7 @@ async def test_what_was_applied_is_marked_so_that_the_replay_costs_no_write(depl
 
 
 async def test_a_store_that_hangs_is_cut_off_and_the_whole_batch_comes_again(deployed: Deployed) -> None:
-    async def hang(*_: Any, **__: Any) -> list[Verdict]:
+    async def hang(*_: Any, **__: Any) -> list[Sent]:
         await asyncio.sleep(60)
         return []
 

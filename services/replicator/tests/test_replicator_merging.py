@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,7 +58,7 @@ def merging(bench: Bench, letters: MemoryDeadLetters | None = None, store: Contr
     )
 
 
-def balance(bench: Bench, side: Side = Side.LEGACY) -> int:
+def balance(bench: Bench, side: Side = Side.LEGACY) -> Decimal:
     return balance_of(bench.tables[side].item(KEY), MAPPING.shape(side))
 
 
@@ -66,7 +68,7 @@ async def test_a_merge_brings_the_difference_to_the_present_owner_journals_it_an
     store = ControlStore()
     tool = merging(bench, store=store)
     [dry] = await tool.merge([name_of(letter)], execute=False)
-    assert (dry.done, balance(bench), await bench.letters.count(), store.journal) == (True, 103, 1, [])
+    assert (dry.done, balance(bench), await bench.letters.count(), store.journal) == (True, Decimal(103), 1, [])
     [outcome] = await tool.merge([name_of(letter)], execute=True)
     assert outcome.done
     assert balance(bench) == 110
@@ -294,7 +296,7 @@ async def test_a_crash_between_the_write_and_the_letters_removal_does_not_merge_
     assert balance(bench) == 10
     letters.dies = False
     [outcome] = await merging(bench, letters).merge([name_of(letter)], execute=True)
-    assert (outcome.done, outcome.shown.merged, balance(bench), await letters.count()) == (True, True, 10, 0)
+    assert (outcome.done, outcome.shown.merged, balance(bench), await letters.count()) == (True, True, Decimal(10), 0)
 
 
 async def test_a_lost_answer_does_not_merge_twice() -> None:
@@ -314,7 +316,7 @@ async def test_a_record_that_is_delivered_again_after_its_merge_is_not_merged_ag
     [again] = await bench.letters.all()
     assert name_of(again) == name_of(letter)
     [outcome] = await merging(bench).merge([name_of(again)], execute=True)
-    assert (outcome.shown.merged, balance(bench), await bench.letters.count()) == (True, 10, 0)
+    assert (outcome.shown.merged, balance(bench), await bench.letters.count()) == (True, Decimal(10), 0)
 
 
 class _Record:

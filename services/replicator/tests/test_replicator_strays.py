@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
 from crossfade.adapters.memory.control import MemoryDeadLetters
@@ -40,7 +41,7 @@ async def copied(strays_since_us: int = SINCE) -> Bench:
     return bench
 
 
-def number(value: int) -> dict[str, wire.Raw]:
+def number(value: int) -> dict[str, Raw]:
     return {"points": wire.of_number(value)}
 
 

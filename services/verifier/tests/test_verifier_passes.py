@@ -77,7 +77,7 @@ class GatedTable(MemoryTable):
 
     async def scan_page(
         self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage:
+    ) -> ScanPage[Item]:
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:
