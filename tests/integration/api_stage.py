@@ -22,9 +22,9 @@ from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
+from engagement_api.keys import wallet_key
 from engagement_api.ulids import encode_ulid
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 from localaws import Endpoints
 
 ALL_NEW = FlagDocument(share=10_000, new_gen=2)

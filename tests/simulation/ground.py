@@ -33,9 +33,9 @@ from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.image import Image, number, of_number
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from engagement_api.keys import wallet_key
 from engagement_api.operations import BALANCE, points_of
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 from engagement_migration.samples import STRANGERS, legacy_wallet
 from simulation.network import Network, Process
 from simulation.script import Script

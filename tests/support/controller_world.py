@@ -43,9 +43,9 @@ from crossfade_replicator.journal import PhaseWatch
 from crossfade_replicator.pipeline import ApplyPipeline
 from crossfade_replicator.sender import Sender
 from crossfade_replicator.tally import Tally
+from engagement_api.keys import wallet_key
 from engagement_api.operations import BALANCE, Kind, points_operation
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
 
 SETTINGS: dict[str, Any] = {

@@ -15,9 +15,9 @@ from crossfade.ports.sending import Sent
 from crossfade_replicator.interventions import Interventions, StrayRecord
 from crossfade_replicator.outcome import Account
 from crossfade_replicator.sender import Sender
+from engagement_api.keys import wallet_key
 from engagement_api.operations import BALANCE
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 
 T = TypeVar("T")
 

@@ -32,8 +32,8 @@ from crossfade_replicator.records import Decoded, Pipeline, Record
 from crossfade_replicator.tracing import Joined, Observed, ObservedTransfers, joined, looked_into
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.looks import UNSEEN_S, FirstLooks
+from engagement_api.keys import wallet_key
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 from replicator_bench import Bench, records
 from telemetry_bench import CALLER, SAMPLED, TRACE, UNSAMPLED, Kept, id_of, kept, parent_of, trace_of
 

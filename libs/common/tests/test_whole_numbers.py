@@ -17,8 +17,8 @@ from crossfade.core.values.shape import Side
 from crossfade_controller.planning import check_plan
 from crossfade_controller.render import plan_text, status_text
 from crossfade_controller.status import status_of
+from engagement_api.keys import wallet_key
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 from engagement_migration.samples import legacy_wallet
 
 EXACT = ["0", "-3", "9223372036854775805", "9223372036854775807", "-9223372036854775808", "12.0", "1e18"]

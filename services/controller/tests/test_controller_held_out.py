@@ -17,7 +17,7 @@ from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
 from crossfade_controller.render import status_text
 from crossfade_controller.status import status_of
-from engagement_migration.keys import wallet_key
+from engagement_api.keys import wallet_key
 
 COMPLETE = {"confirm": "engagement", "revoked": True}
 

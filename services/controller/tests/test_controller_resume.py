@@ -7,7 +7,7 @@ import pytest
 
 from controller_world import Killed, Town, settled
 from crossfade.core.values.shape import Side
-from engagement_migration.keys import wallet_key
+from engagement_api.keys import wallet_key
 
 
 async def migrate(town: Town) -> None:

@@ -21,8 +21,8 @@ from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
 from crossfade_controller.excluding import why_not_excluded
 from crossfade_controller.failing import DONE, REFUSED
+from engagement_api.keys import wallet_key
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 
 
 def key_of(user: str) -> str:

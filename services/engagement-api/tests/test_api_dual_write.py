@@ -16,8 +16,8 @@ from crossfade.core.values.image import of_string
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.sending import NotSent
 from engagement_api.breaker import Breaker
+from engagement_api.keys import wallet_key
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 from engagement_migration.samples import legacy_wallet
 
 KEY = wallet_key("7", "chan")

@@ -17,8 +17,8 @@ from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import errors_pb2
+from engagement_api.keys import wallet_key
 from engagement_migration import MAPPING
-from engagement_migration.keys import wallet_key
 
 KEY = wallet_key("7", "chan")
 RAMPING = FlagDocument(share=10_000, new_gen=2)

@@ -14,7 +14,7 @@ from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1 import errors_pb2
-from engagement_migration.keys import wallet_key
+from engagement_api.keys import wallet_key
 
 KEY = wallet_key("7", "chan")
 

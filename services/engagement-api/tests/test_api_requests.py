@@ -14,11 +14,11 @@ from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.values import image as wire
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.runtime.statuses import InvalidArgument
+from engagement_api.keys import wallet_key, wallet_of
 from engagement_api.operations import EARN, Kind
 from engagement_api.refusals import TransactionFromFuture
 from engagement_api.requests import MAX_AMOUNT, MAX_BATCH, check_batch, read_amount, read_operation, read_wallet
 from engagement_api.ulids import decode_ulid, encode_ulid
-from engagement_migration.keys import wallet_key, wallet_of
 
 NOW_US = 1_790_000_000_000_000
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

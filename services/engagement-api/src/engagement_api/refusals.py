@@ -17,8 +17,8 @@ from crossfade.core.values.keys import Key
 from crossfade.gen.engagement.v1 import errors_pb2
 from crossfade.runtime.statuses import Refusal
 from engagement_api.balances import shown
+from engagement_api.keys import wallet_of
 from engagement_api.operations import LARGEST_BALANCE
-from engagement_migration.keys import wallet_of
 
 DOMAIN: Final = "crossfade.engagement.v1"
 

@@ -10,10 +10,10 @@ from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.versions import seeded
 from crossfade.core.values.keys import Key
 from crossfade.runtime.statuses import InvalidArgument
+from engagement_api.keys import wallet_key
 from engagement_api.operations import Kind, points_operation
 from engagement_api.refusals import TransactionFromFuture
 from engagement_api.ulids import decode_ulid
-from engagement_migration.keys import wallet_key
 
 NAME_BYTES: Final = 128
 """Longest user or channel."""

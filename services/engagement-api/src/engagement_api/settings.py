@@ -13,7 +13,7 @@ from crossfade.core.mapping.interface import Mapping
 from crossfade.core.values.errors import ConfigError
 from crossfade.runtime.marks_settings import MarksSettings
 from crossfade.runtime.settings import ListeningSettings
-from engagement_migration.keys import wallet_key
+from engagement_api.keys import wallet_key
 
 
 class Settings(ListeningSettings, MarksSettings):

@@ -1,4 +1,4 @@
-"""The keys of engagement wallets, the same values in either table."""
+"""The keys of engagement wallets, which the API makes; the same values in either table."""
 
 from __future__ import annotations
 
