@@ -98,7 +98,7 @@ async def test_a_hanging_table_costs_the_caller_no_more_than_the_budget() -> Non
     world.copies[Side.NEW].before = hangs
     begun_s = time.monotonic()
     assert (await pod.earn(5)).balance == 5, "answered, though the copy never was"
-    assert BUDGET_S * 0.9 <= time.monotonic() - begun_s
+    assert time.monotonic() - begun_s >= BUDGET_S * 0.9
     assert pod.mirror.counts["late"] == 1
     assert world.tables[Side.NEW].item(KEY) is None
     answers.set()
