@@ -15,7 +15,7 @@ from localaws import Endpoints
 
 pytestmark = pytest.mark.embedded
 MARKED, OTHER = key_of_strings("USER#7"), key_of_strings("USER#8")
-PAUSE_S = 0.4
+PAUSE_S = 2.0
 
 
 async def test_rule_7_a_late_answer_is_not_taken_for_that_of_the_next_question(local_aws: Endpoints) -> None:
