@@ -86,6 +86,11 @@ class Service:
             self._process.kill()
             await self._process.wait()
 
+    def freeze(self, *, thaw: bool = False) -> None:
+        """Stop it where it stands with SIGSTOP, or let it go on."""
+        if self._process is not None and self.alive:
+            self._process.send_signal(signal.SIGCONT if thaw else signal.SIGSTOP)
+
     async def stop(self) -> int | None:
         """Ask it to stop by SIGTERM; kill it when it does not. Return its exit code."""
         if self._process is None:
