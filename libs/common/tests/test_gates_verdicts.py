@@ -6,7 +6,7 @@ import pytest
 
 from crossfade.core.migration import gates, keyed
 from crossfade.core.migration.evidence import ApiCalls, Bounds, Evidence, Lag, Parity, Pod, Probe, Stray, Strays
-from crossfade.core.migration.gates import Gate, judge, pass_since
+from crossfade.core.migration.gates import Gate, pass_since
 from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.clocks import Quiet, Skew
@@ -205,7 +205,7 @@ def test_without_a_feed_by_the_operator_s_word_nothing_waits_for_one() -> None:
 
 
 def test_a_clean_pass_counts_after_a_move_only_if_it_began_after_it() -> None:
-    results = judge([gates.clean_pass, gates.dead_letters], GOOD, Bounds())
+    results = [gate(GOOD, Bounds()) for gate in (gates.clean_pass, gates.dead_letters)]
     assert [each.open for each in pass_since(results, GOOD.parity.clean_pass_began_s, 41.0, "all keys were moved")] == [
         True,
         True,
@@ -226,7 +226,7 @@ def test_a_quiet_window_begins_anew_with_each_disturbance() -> None:
 
 
 def test_waiting_for_names_each_shut_gate() -> None:
-    results = judge(keyed.RAMPING_GATES, GOOD._replace(dead_letters=3, quiet_s=1.0), Bounds())
+    results = [gate(GOOD._replace(dead_letters=3, quiet_s=1.0), Bounds()) for gate in keyed.RAMPING_GATES]
     assert gates.waiting_for(results).startswith("quiet_window: ")
     assert "dead_letters: 3 parked" in gates.waiting_for(results)
-    assert gates.waiting_for(judge(keyed.RAMPING_GATES, GOOD, Bounds())) == ""
+    assert gates.waiting_for([gate(GOOD, Bounds()) for gate in keyed.RAMPING_GATES]) == ""

@@ -6,6 +6,7 @@ A record goes into the journal, and a new round begins. Deeds, which reach the w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -52,12 +53,12 @@ def failed(error: CrossfadeError) -> Wait:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(ABC):
     """A decision. `entries` are what the journal takes of it, in order."""
 
+    @abstractmethod
     def entries(self) -> list[tuple[str, dict[str, Any]]]:
         """Return kind and body of each entry."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

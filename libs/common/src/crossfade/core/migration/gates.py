@@ -297,11 +297,6 @@ def clock_skew(evidence: Evidence, bounds: Bounds) -> GateResult:
     return GateResult("clock_skew", False, value, bound_s, because)
 
 
-def judge(gates: Sequence[Gate], evidence: Evidence, bounds: Bounds) -> list[GateResult]:
-    """Return each gate's verdict, in order."""
-    return [gate(evidence, bounds) for gate in gates]
-
-
 def shut(results: Sequence[GateResult]) -> list[GateResult]:
     """Return the shut ones."""
     return [each for each in results if not each.open]
