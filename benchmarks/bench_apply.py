@@ -66,7 +66,7 @@ HERE = Path(__file__).parent
 BATCH = 1000
 SHARDS = 4
 MOST_RECORDS = 400_000
-KEYS = MAPPING.shape(Side.LEGACY).key
+KEYS = MAPPING.shape(Side.SOURCE).key
 
 
 class Rig:
@@ -78,14 +78,14 @@ class Rig:
         config = WireConfig("us-east-1", self.endpoint)
         self.wire, self.kinesis_wire = Wire("dynamodb", config, credentials), Wire("kinesis", config, credentials)
         self.dynamodb, self.kinesis = DynamoDB(self.wire), Kinesis(self.kinesis_wire)
-        self.transfers = DynamoTransfers(self.dynamodb, MAPPING.shape(Side.NEW))
+        self.transfers = DynamoTransfers(self.dynamodb, MAPPING.shape(Side.TARGET))
         self.marks = RedisMarks(redis_url, "bench", timeout_s=10.0)
         self.rounds = 0
 
     def pipeline(self) -> ApplyPipeline:
         """A pipeline that has no marks yet."""
         self.forget()
-        source, target = (DynamoTable(self.dynamodb, MAPPING, side) for side in (Side.LEGACY, Side.NEW))
+        source, target = (DynamoTable(self.dynamodb, MAPPING, side) for side in (Side.SOURCE, Side.TARGET))
         letters = MemoryDeadLetters()
         return ApplyPipeline(
             MAPPING,
@@ -100,7 +100,7 @@ class Rig:
     def forget(self) -> None:
         """Start with no marks: another table id."""
         self.rounds += 1
-        self.marks.name_target(Direction.FORWARD, f"round-{self.rounds}")
+        self.marks.name_destination(Direction.FORWARD, f"round-{self.rounds}")
 
     async def checkpoint(self, sequence: str, beat: int) -> None:
         """Store a checkpoint as the lease store does."""
@@ -136,7 +136,7 @@ async def whole(rig: Rig, records: int) -> float:
 
 async def under_faust(rig: Rig, records: int) -> tuple[float, int]:
     """Run it as deployed: the engine reads, Faust hands batches to the agent. Return CPU seconds and records."""
-    settings = read_settings(Settings, role="forward", fetch_limit=BATCH, lanes=SHARDS, worker=f"w{rig.rounds}")
+    settings = read_settings(Settings, consumer="forward", fetch_limit=BATCH, lanes=SHARDS, worker=f"w{rig.rounds}")
     pipeline = rig.pipeline()
     consumer = Consumer(
         Source("forward", "wallet-changes", pipeline), settings, rig.kinesis, MemoryBackend(), KillPoints()
@@ -169,7 +169,7 @@ class Stopwatch:
 async def stages(rig: Rig, batches: list[list[StreamRecord]]) -> dict[str, float]:
     """CPU µs a record of each stage alone."""
     stage = Stopwatch(sum(map(len, batches)))
-    decide, text = ApplyRule(MAPPING, Direction.FORWARD).decide, TransferText(MAPPING.shape(Side.NEW))
+    decide, text = ApplyRule(MAPPING, Direction.FORWARD).decide, TransferText(MAPPING.shape(Side.TARGET))
     with stage("fetch"):
         for page in range(len(batches)):
             await rig.kinesis.get_records(f"stub-{page}", BATCH)

@@ -78,11 +78,11 @@ def event_text(payloads: list[bytes]) -> str:
 
 
 async def function(rig: Rig) -> Function:
-    """Return the function with its own clients, in the phase DUAL_WRITE."""
+    """Return the function with its own clients, in the phase BOTH_WAYS."""
     rig.forget()
     clock = Clock(time.monotonic)
     sender = Sender(rig.transfers, time_left_s=clock.left_s)
-    source, target = (DynamoTable(rig.dynamodb, MAPPING, side) for side in (Side.LEGACY, Side.NEW))
+    source, target = (DynamoTable(rig.dynamodb, MAPPING, side) for side in (Side.SOURCE, Side.TARGET))
     letters = MemoryDeadLetters()
     pipeline = ApplyPipeline(
         MAPPING,
@@ -94,7 +94,7 @@ async def function(rig: Rig) -> Function:
         now_us=lambda: time.time_ns() // 1000,
     )
     journal = MemoryJournal()
-    await journal.append("phase", {"to": Phase.DUAL_WRITE.value})
+    await journal.append("phase", {"to": Phase.BOTH_WAYS.value})
 
     def emit(ran: Ran) -> None:
         emf_lines("replicator-forward", MAPPING.name, measured(ran))

@@ -88,8 +88,8 @@ def looked_on(pipeline: Pipeline, active: Telemetry | None) -> Pipeline:
         pipeline,
         active,
         MAPPING,
-        Side.LEGACY,
-        role="forward",
+        Side.SOURCE,
+        consumer="forward",
         stream="wallet-changes",
         now_us=lambda: time.time_ns() // 1000,
     )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from crossfade.runtime.settings import ServiceSettings
 from crossfade_controller.settings import ControllerSettings
-from crossfade_replicator.settings import Role
+from crossfade_replicator.settings import ConsumerKind
 from crossfade_replicator.settings import Settings as ReplicatorSettings
 from crossfade_verifier.settings import Settings as VerifierSettings
 from engagement_api.settings import Settings as ApiSettings
@@ -36,7 +36,7 @@ BY_CHART: Final[dict[str, frozenset[str]]] = {
     "engagement-api": frozenset(
         _EVERYWHERE | _LISTENING | {"port", "redis_url", "flag_file", "drain_notice_s", "drain_s"}
     ),
-    "replicator": frozenset(_EVERYWHERE | {"redis_url", "role", "worker", "grace_s"}),
+    "replicator": frozenset(_EVERYWHERE | {"redis_url", "consumer", "worker", "grace_s"}),
     "verifier": frozenset(_EVERYWHERE | _LISTENING | {"http_port", "flag_file"}),
     "controller": frozenset(_EVERYWHERE | _LISTENING | {"http_port", "flag_config_map", "verifier_url"}),
 }
@@ -205,7 +205,7 @@ def chart_schema(chart: str) -> Schema:
         "priorityClassName": _NAME,
         "extraEnv": _environment(),
     } | _own(chart)
-    required = ("role",) if chart == "replicator" else ()
+    required = ("consumer",) if chart == "replicator" else ()
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": chart} | _object(properties, *required)
 
 
@@ -223,7 +223,7 @@ def _own(chart: str) -> Schema:
         url = _text(pattern="^(https?://[^@]+)?$")
         age = {"type": "integer", "minimum": 1}
         return {
-            "role": _text(enum=[each.value for each in Role]),
+            "consumer": _text(enum=[each.value for each in ConsumerKind]),
             "replicas": _COUNT,
             "maxUnavailable": _HALF_OPEN,
             "autoscaling": _object(scale | {"iteratorAgeS": age, "prometheusUrl": url}),

@@ -127,12 +127,12 @@ def reached(entries: Iterable[str]) -> tuple[set[str], set[str]]:
         entries: modules of ours to begin with.
 
     Returns:
-        Our own modules that are reached, and the foreign ones.
+        Our own modules that are reached, and the stray ones.
 
     Raises:
         Unknown: an entry is no module of ours.
     """
-    queue, own, foreign = deque(entries), set[str](), set[str]()
+    queue, own, stray = deque(entries), set[str](), set[str]()
     for entry in list(queue):
         if module_file(entry) is None:
             raise Unknown(f"{entry} is no module of this workspace")
@@ -140,17 +140,17 @@ def reached(entries: Iterable[str]) -> tuple[set[str], set[str]]:
         module = queue.popleft()
         file = module_file(module)
         if file is None:
-            foreign.add(module)
+            stray.add(module)
         elif module not in own:
             own.add(module)
             queue += imports(file, module)
             if "." in module:
                 queue.append(module.rpartition(".")[0])
-    return own, foreign
+    return own, stray
 
 
 def distribution(module: str, lock: dict[str, Entry]) -> str | None:
-    """Return the package of the lock that a foreign module is of; None for the standard library and for names in it."""
+    """Return the package of the lock that a stray module is of; None for the standard library and for names in it."""
     parts = module.split(".")
     for length in range(len(parts), 0, -1):
         name = DISTRIBUTIONS.get(".".join(parts[:length]))
@@ -195,8 +195,8 @@ def needed(entries: Sequence[str], without: Iterable[str] = (), also: Iterable[s
     for name in (*left_out, *map(normalised, also)):
         if name not in lock:
             raise Unknown(f"{name} is not in requirements.lock")
-    _, foreign = reached(entries)
-    roots = {found for module in foreign if (found := distribution(module, lock))} | set(map(normalised, also))
+    _, stray = reached(entries)
+    roots = {found for module in stray if (found := distribution(module, lock))} | set(map(normalised, also))
     return with_dependencies(sorted(roots), lock, left_out)
 
 

@@ -14,7 +14,7 @@ from crossfade_demo.checks import check_balances, check_calls, check_feed, check
 from crossfade_demo.latency import Gap, latency, longest_gap
 from crossfade_demo.pace import Pace
 from crossfade_demo.payments import Payments
-from crossfade_demo.store import LEGACY, NEW, Row, plain
+from crossfade_demo.store import SOURCE, TARGET, Row, plain
 from crossfade_demo.ulid import ulid_hex
 
 WALLET = ("u1", "c1")
@@ -30,8 +30,8 @@ class FakeRecord:
 class FakeStore:
     """Two tables and a feed, as lists."""
 
-    def __init__(self, legacy: list[Row], new: list[Row], feed: list[dict[str, Any]] | None = None) -> None:
-        self._tables = {LEGACY: legacy, NEW: new}
+    def __init__(self, source: list[Row], target: list[Row], feed: list[dict[str, Any]] | None = None) -> None:
+        self._tables = {SOURCE: source, TARGET: target}
         self._feed = [FakeRecord(json.dumps(each).encode()) for each in feed or []]
 
     async def scan(self, table: str) -> AsyncIterator[Row]:
@@ -94,7 +94,7 @@ async def test_an_owner_left_in_the_old_table_fails() -> None:
     assert not (await outcome(store, book(3, 4)))["all_keys_moved"]
 
 
-async def test_a_standby_left_in_the_new_table_fails() -> None:
+async def test_a_standby_left_in_the_target_table_fails() -> None:
     store = FakeStore([row(100, "S")], [row(107, "S")])
     assert not (await outcome(store, book(3, 4)))["all_keys_moved"]
 
@@ -105,7 +105,7 @@ def old(balance: int, role: str | None, **more: dict[str, Any]) -> Row:
 
 
 @pytest.mark.parametrize(
-    ("legacy", "new"),
+    ("source", "target"),
     [
         (old(107, None), None),  # never touched
         (old(107, "A"), row(100, "S")),
@@ -115,8 +115,10 @@ def old(balance: int, role: str | None, **more: dict[str, Any]) -> Row:
         (old(100, "S", cf_gen={"N": "2"}), row(107, "S", cf_gen={"N": "4"})),
     ],
 )
-async def test_a_migration_that_did_not_end_is_compared_by_the_owner_of_each_key(legacy: Row, new: Row | None) -> None:
-    store: Any = FakeStore([legacy], [new] if new else [])
+async def test_a_migration_that_did_not_end_is_compared_by_the_owner_of_each_key(
+    source: Row, target: Row | None
+) -> None:
+    store: Any = FakeStore([source], [target] if target else [])
     (good,) = await check_balances(store, [book(3, 4)], {WALLET: 100}, complete=False)
     assert good.passed, good.wrong
     for lost in (book(3), book(4)):
@@ -175,7 +177,7 @@ async def test_only_what_came_before_the_capture_may_lack_in_the_feed(
 
 
 @pytest.mark.parametrize(
-    ("legacy", "new", "passes"),
+    ("source", "target", "passes"),
     [
         ([{"cents": "7"}], [], True),
         ([{"cents": "8"}], [], False),
@@ -185,13 +187,13 @@ async def test_only_what_came_before_the_capture_may_lack_in_the_feed(
     ],
 )
 async def test_payment_rows_stay_as_they_are(
-    legacy: list[dict[str, str]], new: list[dict[str, str]], passes: bool
+    source: list[dict[str, str]], target: list[dict[str, str]], passes: bool
 ) -> None:
     def wallet_row(attributes: dict[str, str]) -> Row:
         key = {"pk": {"S": "USER#u1"}, "sk": {"S": "WALLET#EUR"}}
         return key | {name: {"S" if name == "cf_role" else "N": value} for name, value in attributes.items()}
 
-    store: Any = FakeStore([wallet_row(each) for each in legacy], [wallet_row(each) for each in new])
+    store: Any = FakeStore([wallet_row(each) for each in source], [wallet_row(each) for each in target])
     payments = Payments(store, [wallet_row({"cents": "7"})], seed=1)
     assert (await check_payments(payments)).passed is passes
 

@@ -40,7 +40,7 @@ def report(*checks: Check, p99_ms: float = 40.0) -> Report:
 @pytest.mark.parametrize("width", [80, 100])
 def test_the_screen_keeps_its_height_and_shows_the_newest_note_whatever_the_other_lines_say(width: int) -> None:
     view = View(parity=LONG, waits_for=LONG * 3, faults=LONG)
-    view.percent_new = 100.0
+    view.percent_on_target = 100.0
     view.notes.extend(f"note {number}" for number in range(NOTES))
     console = Console(width=width, color_system=None)
     with console.capture() as said:
@@ -49,7 +49,7 @@ def test_the_screen_keeps_its_height_and_shows_the_newest_note_whatever_the_othe
     assert len(lines) == PANEL_LINES
     assert all(len(line) == width for line in lines)
     assert f"note {NOTES - 1}" in lines[-2]
-    for name in ("stream → applied", "on the new table"):
+    for name in ("stream → applied", "on the target"):
         assert any(name in line for line in lines), "names are whole, values may be cut"
     assert sum("…" in line for line in lines) == 3, "what is cut says so"
 

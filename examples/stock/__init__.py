@@ -21,11 +21,11 @@ from crossfade.core.values.shape import Side
 
 MAPPING: Final = RuleMapping(
     "stock",
-    legacy=Table("warehouse", key=("sku", "place")),
-    new=Table("stock", key=("article", "site")),
+    source=Table("warehouse", key=("sku", "place")),
+    target=Table("stock", key=("article", "site")),
     belongs=key_prefixes("ART#", "SHOP#"),
     zero={"on_hand": of_number(0), "reserved": of_number(0)},
-    rules=(Rename(legacy="on_hand", new="available"), Rename(legacy="reserved", new="held"), Keep("label")),
+    rules=(Rename(source="on_hand", target="available"), Rename(source="reserved", target="held"), Keep("label")),
 )
 
 RECEIVE: Final = Verb("receive", adds=("on_hand",), creates=True)

@@ -75,10 +75,10 @@ class Pod:
         control = Wire("dynamodb", wire_config(settings, max_connections=2))  # a heartbeat must not queue behind calls
         for each in (wire, control):
             stack.push_async_callback(each.close)
-        legacy, new = (DynamoTable(DynamoDB(wire), MAPPING, side) for side in Side)
+        source, target = (DynamoTable(DynamoDB(wire), MAPPING, side) for side in Side)
         tables = control_tables(MAPPING.name)
         self._settings = settings
-        self._ownership = Ownership(legacy, new, MAPPING)
+        self._ownership = Ownership(source, target, MAPPING)
         self._epochs = Epochs(flags)
         self._figures = Figures()
         self._reports = DynamoReports(control_db(control), tables.reports)

@@ -15,7 +15,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
-from api_world import ALL_NEW, BACK_TO_LEGACY, LEGACY_ONLY, Aborted, Pod, World, context, detail_of
+from api_world import ALL_NEW, BACK_TO_SOURCE, SOURCE_ONLY, Aborted, Pod, World, context, detail_of
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
@@ -34,7 +34,7 @@ NEARLY_FULL, FRACTION, BEYOND = "9223372036854775805", "12.5", "9999999999999999
 
 
 class Stage(NamedTuple):
-    """A world, and a way to put a legacy row there as a writer outside the API does."""
+    """A world, and a way to put a source row there as a writer outside the API does."""
 
     world: World
     put: Callable[[bytes], Awaitable[None]]
@@ -64,7 +64,7 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     world = World()
 
     async def put_in_memory(row: bytes) -> None:
-        world.tables[Side.LEGACY].put(decode_image(row))
+        world.tables[Side.SOURCE].put(decode_image(row))
 
     if request.param == "memory":
         yield Stage(world, put_in_memory)
@@ -72,22 +72,22 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     aws: Endpoints = request.getfixturevalue("local_aws")
     keys = StaticCredentials(Credentials(aws.access_key_id, aws.secret_access_key))
     name = uuid.uuid4().hex[:12]
-    mapping = MAPPING.with_tables(legacy=f"wallet-{name}", new=f"engagement-{name}")
+    mapping = MAPPING.with_tables(source=f"wallet-{name}", target=f"engagement-{name}")
     async with Wire("dynamodb", WireConfig(aws.region, aws.aws_endpoint), keys) as client:
         dynamodb = DynamoDB(client)
         for side in Side:
             await create_table(client, _definition(mapping.shape(side).table))
 
         async def put_in_dynamodb(row: bytes) -> None:
-            legacy = json.dumps(mapping.shape(Side.LEGACY).table).encode()
-            await dynamodb.put_item(b'{"TableName":%b,"Item":%b}' % (legacy, encode_image(decode_image(row))))
+            source = json.dumps(mapping.shape(Side.SOURCE).table).encode()
+            await dynamodb.put_item(b'{"TableName":%b,"Item":%b}' % (source, encode_image(decode_image(row))))
 
         world.tables = cast("Any", {side: DynamoTable(dynamodb, mapping, side) for side in Side})
         world.copies = cast("Any", {side: DynamoTransfers(dynamodb, mapping.shape(side)) for side in Side})
         yield Stage(world, put_in_dynamodb)
 
 
-DOCUMENTS = pytest.mark.parametrize("document", [LEGACY_ONLY, ALL_NEW], ids=["at home", "after a handover"])
+DOCUMENTS = pytest.mark.parametrize("document", [SOURCE_ONLY, ALL_NEW], ids=["at home", "after a handover"])
 
 
 async def seen(pod: Pod, user: str) -> pb.GetBalanceResponse:
@@ -242,7 +242,7 @@ def told(status: status_pb2.Status) -> tuple[str, errors_pb2.TransactionMismatch
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(LEGACY_ONLY, LEGACY_ONLY), (LEGACY_ONLY, ALL_NEW), (ALL_NEW, LEGACY_ONLY), (ALL_NEW, BACK_TO_LEGACY)],
+    [(SOURCE_ONLY, SOURCE_ONLY), (SOURCE_ONLY, ALL_NEW), (ALL_NEW, SOURCE_ONLY), (ALL_NEW, BACK_TO_SOURCE)],
     ids=["at home", "before a handover", "on a stale pod", "before a rollback"],
 )
 async def test_an_id_that_comes_back_with_another_payload_is_refused_with_both_named_and_applies_nothing(

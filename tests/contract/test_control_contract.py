@@ -214,7 +214,7 @@ async def test_a_heartbeat_expires_by_standing_still_on_the_readers_clock(backen
 
 async def test_a_heartbeat_carries_the_flag_document_whole(backend: Backend) -> None:
     beats = backend.heartbeats(Clock())
-    document = FlagDocument(share=5000, new_gen=2**60, legacy_gen=3, complete=True)
+    document = FlagDocument(share=5000, target_gen=2**60, source_gen=3, complete=True)
     await beats.beat(heartbeat("pod-a", document))
     await beats.beat(heartbeat("pod-b"))
     assert await beats.all() == [heartbeat("pod-a", document), heartbeat("pod-b")]
@@ -225,7 +225,7 @@ async def test_a_heartbeat_carries_the_flag_document_whole(backend: Backend) -> 
 async def test_a_report_replaces_the_last_one_of_its_role_and_shard(backend: Backend) -> None:
     shard = "wallet-changes/shardId-000000000000"
     first = Report("forward", shard, 1, 20, 0, 2**60, {"applied": 3})
-    other = Report("reverse", shard, 1, 20, 7, 3, {}, foreign_last_us=9, imprecise_last_us=8)
+    other = Report("reverse", shard, 1, 20, 7, 3, {}, stray_last_us=9, imprecise_last_us=8)
     last = first.replace(at_us=2, counts={"applied": 4})
     await backend.reports.put([first, other])
     await backend.reports.put([last])

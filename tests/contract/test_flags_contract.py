@@ -18,7 +18,7 @@ from crossfade.core.values.errors import ConfigError, StateMissing
 from crossfade.ports.flags import FlagPublisher, FlagSource
 from crossfade_verifier.main import says_complete
 
-RAMPING = FlagDocument(share=1_000, new_gen=4, legacy_gen=2)
+RAMPING = FlagDocument(share=1_000, target_gen=4, source_gen=2)
 POLL_S = 0.05
 
 
@@ -62,8 +62,8 @@ async def test_a_new_file_is_seen_without_asking(flags: tuple[FlagPublisher, Fla
 
 
 BEHIND = [
-    (FlagDocument(), "new_gen would fall from 4 to 0"),
-    (RAMPING._replace(legacy_gen=0), "legacy_gen would fall from 2 to 0"),
+    (FlagDocument(), "target_gen would fall from 4 to 0"),
+    (RAMPING._replace(source_gen=0), "source_gen would fall from 2 to 0"),
 ]
 
 
@@ -89,7 +89,7 @@ async def test_complete_is_never_taken_back_and_the_same_document_goes_out_again
     for _ in range(2):
         await publisher.publish(complete, dual_write=True)
     with pytest.raises(StateMissing, match="complete would be taken back"):
-        await publisher.publish(complete._replace(complete=False, new_gen=10), dual_write=True)
+        await publisher.publish(complete._replace(complete=False, target_gen=10), dual_write=True)
     assert (await source.refresh()).document == complete
 
 
@@ -115,7 +115,7 @@ async def test_the_age_of_a_broken_file_grows_and_the_last_value_stays(tmp_path:
     await source.close()
 
 
-@pytest.mark.parametrize("odd", [RAMPING._replace(new_gen=3), RAMPING._replace(legacy_gen=1)])
+@pytest.mark.parametrize("odd", [RAMPING._replace(target_gen=3), RAMPING._replace(source_gen=1)])
 async def test_adr_0014_a_document_of_version_0_1_is_never_worked_under(tmp_path: Path, odd: FlagDocument) -> None:
     """A seal of its odd generation would be taken for a fence."""
     path = tmp_path / "flags.json"
@@ -188,9 +188,9 @@ REFUSED = {
     "share of a double": (flagd_with({"share": 5000.0}), "ownership.share is 5000.0"),
     "share beyond all": (flagd_with({"share": 99_999}), "ownership.share is 99999"),
     "share below none": (flagd_with({"share": -1}), "ownership.share is -1"),
-    "generation null": (flagd_with({"new_gen": None}), "ownership.new_gen is None"),
-    "generation as text": (flagd_with({"legacy_gen": "2"}), "ownership.legacy_gen is '2'"),
-    "generation below none": (flagd_with({"legacy_gen": -2}), "ownership.legacy_gen is -2"),
+    "generation null": (flagd_with({"target_gen": None}), "ownership.target_gen is None"),
+    "generation as text": (flagd_with({"source_gen": "2"}), "ownership.source_gen is '2'"),
+    "generation below none": (flagd_with({"source_gen": -2}), "ownership.source_gen is -2"),
     "complete as text": (flagd_with({"complete": "false"}), "ownership.complete is 'false'"),
     "complete missing": (
         without("flags", "ownership", "variants", "current", "complete"),
@@ -259,7 +259,7 @@ async def test_b6_a_refused_file_still_keeps_older_generations_from_being_publis
     """Whoever disabled the flag took no generation back."""
     path = tmp_path / "flags.json"
     path.write_text(REFUSED[name][0])
-    with pytest.raises(StateMissing, match="new_gen would fall from 4 to 0"):
+    with pytest.raises(StateMissing, match="target_gen would fall from 4 to 0"):
         await FlagFile(path).publish(FlagDocument(), dual_write=False)
     await FlagFile(path).publish(RAMPING, dual_write=False)
     assert parse_flagd_file(path.read_text()) == (RAMPING, False)

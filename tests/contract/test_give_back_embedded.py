@@ -1,4 +1,4 @@
-"""Issue 8's three rows that a new table refuses, on the real engine: held out before the seal, given back after it."""
+"""Three rows that a target table refuses, on the real engine: held out before the seal, given back after it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ownership_cases import NOW_MS, SEED, counting, number, operation, ulid
 
 pytestmark = pytest.mark.embedded
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 KEY = key_of_strings("USER#7", "POINTS#chan-3")
 WIDE = tuple(f"h{n:04}" for n in range(500))
 """An open mapping puts such a row whole by now; the shared table of a closed one, on the way back, never may."""
@@ -65,8 +65,8 @@ def _mapping(name: str, rules: list[Keep | Rename], *, is_open: bool = False, in
     keys = (IndexKey("tier", "S", sorts=False),) if indexed else ()
     return RuleMapping(
         name,
-        legacy=Table(f"old-{name}", ("pk", "sk")),
-        new=Table(f"new-{name}", ("pk", "sk"), index_keys=keys),
+        source=Table(f"old-{name}", ("pk", "sk")),
+        target=Table(f"new-{name}", ("pk", "sk"), index_keys=keys),
         rules=[Keep("points"), *rules],
         belongs=lambda _key: True,
         zero={"points": wire.of_number(0)},
@@ -126,8 +126,8 @@ class Bench:
         self.ownership = self.release(self.mapping)
 
     def release(self, mapping: RuleMapping) -> Ownership:
-        legacy, new = DynamoTable(self.dynamodb, mapping, L), DynamoTable(self.dynamodb, mapping, N)
-        return Ownership(legacy, new, mapping, wall_us=lambda: NOW_MS * 1000, jitter=lambda: 0.0)
+        source, target = DynamoTable(self.dynamodb, mapping, L), DynamoTable(self.dynamodb, mapping, N)
+        return Ownership(source, target, mapping, wall_us=lambda: NOW_MS * 1000, jitter=lambda: 0.0)
 
     def aim(self, generation: int) -> Aim:
         return Aim(self.target, generation)

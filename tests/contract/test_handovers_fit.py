@@ -35,7 +35,7 @@ from localaws import Endpoints
 
 pytestmark = pytest.mark.embedded
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 KEY = key_of_strings("USER#7")
 LONG_NAME = "a_name_that_is_longer_than_the_old_one_by_rather_more_than_the_hundred_bytes_that_are_left_" + "x" * 60
 
@@ -84,8 +84,8 @@ async def open_bench(local_aws: Endpoints) -> AsyncIterator[OpenBench]:
             index_keys = (IndexKey(index, "S"),) if index and declared else ()
             mapping = RuleMapping(
                 name,
-                legacy=Table(f"old-{name}", ("pk",)),
-                new=Table(f"new-{name}", ("pk",), index_keys=index_keys),
+                source=Table(f"old-{name}", ("pk",)),
+                target=Table(f"new-{name}", ("pk",), index_keys=index_keys),
                 rules=[Keep("points"), *rules],
                 belongs=lambda _key: True,
                 zero={"points": wire.of_number(0)},
@@ -167,7 +167,7 @@ async def test_a_closed_mapping_of_many_attributes_is_refused_on_the_way_back_an
     ("value", "cause"),
     [(b'{"S":""}', "is empty"), (b'{"N":"7"}', "has to be S; it is N"), (b'{"S":"%b"}' % (b"x" * 2049), "2049 bytes")],
 )
-async def test_a_value_that_an_index_of_the_new_table_refuses_is_not_sealed(
+async def test_a_value_that_an_index_of_the_target_table_refuses_is_not_sealed(
     open_bench: OpenBench, value: bytes, cause: str
 ) -> None:
     bench = await open_bench(Keep("email"), index="email")

@@ -241,7 +241,7 @@ def rows(count: int) -> list[Item]:
     return [{"pk": {"S": f"key {i}"}, "n": n(i), "text": {"S": "x" * 30}} for i in range(count)]
 
 
-def test_an_import_makes_a_new_table_of_the_lines(emulator: Emulator) -> None:
+def test_an_import_makes_a_target_table_of_the_lines(emulator: Emulator) -> None:
     source = Imported(emulator, *rows(30))
     done = source.finish(source.start())
     assert (done["ImportStatus"], done["ImportedItemCount"], done["ProcessedItemCount"]) == ("COMPLETED", 30, 30)

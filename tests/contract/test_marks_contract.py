@@ -100,7 +100,7 @@ class TestRedis:
         """The table was dropped and imported again: what was applied to the old one is not in the new one."""
         marks = redis_marks(local_aws)
         await marks.mark(FORWARD, {KEYS[0]: V})
-        marks.name_target(FORWARD, uuid.uuid4().hex)
+        marks.name_destination(FORWARD, uuid.uuid4().hex)
         assert await marks.seen(FORWARD, KEYS[:1]) == [None]
         await marks.close()
 

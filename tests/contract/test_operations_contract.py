@@ -97,9 +97,9 @@ async def test_only_a_verb_that_creates_makes_or_revives_a_row_from_the_zero_ite
     op = build_operation(KEY, Verb("put", adds=("on_hand",), creates=creates), ulid(1), SEED, amounts=(Decimal("1.5"),))
     befores = [None, tombstone(Role.ACTIVE, 2)]
     write = Operate(KEY, op, 32, generation=4)
-    # A row that isn't there is active in the legacy table only, unless the migration is complete.
+    # A row that isn't there is active in the source table only, unless the migration is complete.
     answers = await check(
-        open_bench(side), [(each, write._replace(complete=side is Side.NEW)) for each in befores], together=together
+        open_bench(side), [(each, write._replace(complete=side is Side.TARGET)) for each in befores], together=together
     )
     for answer in answers:
         assert isinstance(answer, Applied) is creates
@@ -121,6 +121,6 @@ async def test_a_row_that_is_not_there_has_the_zero_items_numbers_in_a_bound(
         build_operation(KEY, enough, ulid(1), SEED, least=(3,)),
     ]
     for before in (None, tombstone(Role.ACTIVE, 2)):
-        pairs = [(before, Operate(KEY, op, 32, complete=side is Side.NEW, generation=4)) for op in ops]
+        pairs = [(before, Operate(KEY, op, 32, complete=side is Side.TARGET, generation=4)) for op in ops]
         answers = await check(open_bench(side), pairs, together=together)
         assert [type(each) for each in answers] == [Refused, Applied, Refused]

@@ -83,7 +83,7 @@ async def test_an_operation_is_refused_by_each_condition_that_its_meaning_names(
         "unstamped standby": live(side, role=Role.STANDBY, generation=1),
         "imported": live(side, version=0, role=Role.STANDBY),
         "tombstone": tombstone(Role.ACTIVE, 2),
-        "tombstone that a foreign writer wrote to": active._replace(deleted=True),
+        "tombstone that a stray writer wrote to": active._replace(deleted=True),
         "lacks a part of the zero item": active._replace(content=active.content[:1]),
         "lacks a balance": active._replace(content=content(side, None, tier=b'{"S":"gold"}')),
         "expires": active._replace(ttl=b'{"N":"4102444800"}'),
@@ -227,9 +227,9 @@ async def test_rule_10_two_writes_of_one_key_in_a_batch_are_performed_in_order(
 async def test_rule_3_a_seal_takes_the_ttl_value_where_it_can_not_fire_and_activation_puts_it_back(
     open_bench: OpenBench,
 ) -> None:
-    bench, ttl = open_bench(Side.LEGACY), b'{"N":"4102444800"}'
+    bench, ttl = open_bench(Side.SOURCE), b'{"N":"4102444800"}'
     key = operation().key
-    await bench.put(key, live(Side.LEGACY, ttl=ttl))
+    await bench.put(key, live(Side.SOURCE, ttl=ttl))
     answer = await bench.table.perform(Seal(key, 1, SEED))
     assert isinstance(answer, Applied)
     sealed = answer.item
@@ -249,8 +249,8 @@ async def test_rule_3_a_seal_takes_the_ttl_value_where_it_can_not_fire_and_activ
 async def test_a_scan_returns_every_row_of_the_migration_once_and_no_other(open_bench: OpenBench, side: Side) -> None:
     bench = open_bench(side)
     keys = {key_of_strings(f"USER#{n}", "POINTS#chan-3") for n in range(40)}
-    strangers = [key_of_strings(f"USER#{n}", "WALLET#EUR") for n in range(10)]
-    await asyncio.gather(*(bench.put(key, live(side)) for key in (*keys, *strangers)))
+    others = [key_of_strings(f"USER#{n}", "WALLET#EUR") for n in range(10)]
+    await asyncio.gather(*(bench.put(key, live(side)) for key in (*keys, *others)))
     found, scanned = [], 0
     for segment in range(3):
         start = None
@@ -295,7 +295,7 @@ class Counting(DynamoDB):
 @SIDES
 @pytest.mark.embedded
 async def test_rule_10_writes_on_items_of_the_protocol_share_requests_of_25(local_aws: Endpoints, side: Side) -> None:
-    ttl = b'{"N":"4102444800"}' if side is Side.LEGACY else b""
+    ttl = b'{"N":"4102444800"}' if side is Side.SOURCE else b""
     recent = frozenset(IDS[:2])
     sealed = stamped(side, Role.STANDBY, 3, SEED + 4, ttl=ttl)
     earn, spend = operation(), operation(Kind.SPEND)

@@ -65,7 +65,7 @@ class Bench:
 @pytest.fixture
 async def bench(local_aws: Endpoints) -> AsyncIterator[Bench]:
     keys = StaticCredentials(Credentials(local_aws.access_key_id, local_aws.secret_access_key))
-    shape = MAPPING.shape(Side.NEW)._replace(table=f"open-{uuid.uuid4().hex[:12]}", attributes=None)
+    shape = MAPPING.shape(Side.TARGET)._replace(table=f"open-{uuid.uuid4().hex[:12]}", attributes=None)
     table = {
         "TableName": shape.table,
         "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
@@ -78,7 +78,7 @@ async def bench(local_aws: Endpoints) -> AsyncIterator[Bench]:
 
 
 pytestmark = pytest.mark.embedded
-STANDBY = stamped(Side.NEW, Role.STANDBY, 1)
+STANDBY = stamped(Side.TARGET, Role.STANDBY, 1)
 
 
 async def test_rule_1_a_newer_image_that_came_between_read_and_write_stays(bench: Bench) -> None:

@@ -227,7 +227,7 @@ async def test_a_table_that_is_gone_is_an_error_and_no_verdict(local_aws: Endpoi
     keys = StaticCredentials(Credentials(local_aws.access_key_id, local_aws.secret_access_key))
     async with Wire("dynamodb", WireConfig(local_aws.region, local_aws.aws_endpoint), keys) as client:
         for attributes in (("points",), None):
-            shape = MAPPING.shape(Side.NEW)._replace(table="nowhere", attributes=attributes)
+            shape = MAPPING.shape(Side.TARGET)._replace(table="nowhere", attributes=attributes)
             transfers = [Transfer(key_of_strings("USER#1", f"POINTS#{n}"), V, {}) for n in range(3)]
             with pytest.raises(StoreRefused):
                 await DynamoTransfers(DynamoDB(client), shape).transfer(transfers)

@@ -37,17 +37,17 @@ from ownership_cases import SEED, comparable, number, operation, stamped, tombst
 
 pytestmark = pytest.mark.embedded
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 NAMES = tuple(f"h{n:04}" for n in range(500))
-KINDS = ["open-legacy", "open-new", "closed-new"]
+KINDS = ["open-source", "open-target", "closed-target"]
 THEIRS = ("theirs", b'{"M":{"of":{"S":"another tenant"}}}')
 
 
 def mapping(name: str, *, is_open: bool, names: tuple[str, ...] = NAMES) -> RuleMapping:
     return RuleMapping(
         name,
-        legacy=Table(f"old-{name}", ("pk", "sk")),
-        new=Table(f"new-{name}", ("pk", "sk")),
+        source=Table(f"old-{name}", ("pk", "sk")),
+        target=Table(f"new-{name}", ("pk", "sk")),
         rules=[Keep("points")] if is_open else [Keep("points"), *map(Keep, names)],
         belongs=lambda _key: True,
         zero={"points": wire.of_number(0)},
@@ -182,7 +182,7 @@ async def test_a_batch_takes_a_wide_row_alone_and_the_others_together(open_bench
 
 
 async def test_the_shared_table_of_a_closed_mapping_never_takes_a_whole_put(open_bench: OpenBench) -> None:
-    bench = await open_bench("closed-legacy")
+    bench = await open_bench("closed-source")
     await bench.set(KEY, STANDBY)
     answer = await bench.table.perform(Activate(KEY, SEALED))
     assert isinstance(answer, Unfit)
@@ -210,7 +210,7 @@ async def test_an_item_near_400_kb_goes_as_a_put_since_an_update_is_charged_for_
     assert bench.dynamodb.puts == 1
 
 
-@pytest.mark.parametrize("kind", ["open-legacy", "open-new"])
+@pytest.mark.parametrize("kind", ["open-source", "open-target"])
 async def test_a_wide_row_of_an_open_mapping_is_deleted(open_bench: OpenBench, kind: str) -> None:
     bench = await open_bench(kind)
     many = {f"w{n:04}": number(n) for n in range(700)} | {"points": number(5)}
@@ -375,7 +375,7 @@ async def test_a_row_that_appears_between_read_and_put_stands(open_bench: OpenBe
 WIDE_TRANSFER = Transfer(KEY, SEED + 5, {name: wire.of_number(n) for n, name in enumerate(NAMES)}, 2)
 
 
-@pytest.mark.parametrize("kind", ["open-legacy", "open-new"])
+@pytest.mark.parametrize("kind", ["open-source", "open-target"])
 async def test_a_wide_transfer_goes_as_a_put_and_keeps_role_and_generation(open_bench: OpenBench, kind: str) -> None:
     bench = await open_bench(kind)
     transfers = DynamoTransfers(bench.dynamodb, bench.shape)
@@ -392,7 +392,7 @@ async def test_a_wide_transfer_goes_as_a_put_and_keeps_role_and_generation(open_
     assert await transfers.transfer([later]) == [Verdict.APPLIED]
 
 
-@pytest.mark.parametrize("kind", ["open-legacy", "open-new"])
+@pytest.mark.parametrize("kind", ["open-source", "open-target"])
 async def test_nothing_between_read_and_put_of_a_transfer_is_overwritten(open_bench: OpenBench, kind: str) -> None:
     bench = await open_bench(kind)
     transfers = DynamoTransfers(bench.dynamodb, bench.shape)

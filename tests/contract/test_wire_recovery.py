@@ -112,13 +112,13 @@ class TwoSets:
 
 
 def test_expired_keys_are_replaced_and_the_call_goes_on(run: Run) -> None:
-    async def only_new(request: Request, writer: asyncio.StreamWriter) -> None:
+    async def only_target(request: Request, writer: asyncio.StreamWriter) -> None:
         expired = http(b'{"__type":"x#ExpiredTokenException"}', status="400 Bad Request")
         writer.write(OK if "Credential=NEW/" in request.headers["authorization"] else expired)
 
     async def main() -> None:
         config_of = WireConfig("us-east-1", None)
-        async with Server(only_new) as server:
+        async with Server(only_target) as server:
             async with Wire("dynamodb", config_of._replace(endpoint_url=server.url), TwoSets(), sleep=Waits()) as wire:
                 assert await wire.call("GetItem", b"{}") == b'{"ok":1}'
             async with client(server) as wire:

@@ -27,7 +27,7 @@ RESUMED_WITHIN_S = 60.0
 @pytest.fixture
 async def world(local_aws: Endpoints) -> AsyncIterator[World]:
     async with open_world(local_aws) as opened:
-        await opened.phase(Phase.DUAL_WRITE)
+        await opened.phase(Phase.BOTH_WAYS)
         yield opened
 
 
@@ -41,16 +41,16 @@ async def live_writes(world: World, stop: asyncio.Event, dice: random.Random) ->
     return done
 
 
-async def killed(world: World, role: str, point: str) -> None:
+async def killed(world: World, consumer: str, point: str) -> None:
     """Run a replicator until it dies at the point."""
-    process = world.start(role, insecure="1", kill_at=f"{point}:2")
+    process = world.start(consumer, insecure="1", kill_at=f"{point}:2")
     code, log = await world.ended(process)
     assert code == -signal.SIGKILL, (point, log)
 
 
 async def same_everywhere(world: World) -> bool:
-    owners = await world.tables[Side.LEGACY].read_many(WALLETS)
-    standbys = await world.tables[Side.NEW].read_many(WALLETS)
+    owners = await world.tables[Side.SOURCE].read_many(WALLETS)
+    standbys = await world.tables[Side.TARGET].read_many(WALLETS)
     return owners.keys() == standbys.keys() and all(
         standbys[key].version == owner.version
         and standbys[key].role is Role.STANDBY
@@ -95,7 +95,7 @@ async def test_the_feed_loses_no_event_after_a_kill_at_every_point(world: World)
     assert code == 0, log
     events = {(each.key, each.version): each for each in await world.published()}
     assert len(events) == acknowledged, "at least once, but of nothing that never happened"
-    owners = await world.tables[Side.LEGACY].read_many(WALLETS)
+    owners = await world.tables[Side.SOURCE].read_many(WALLETS)
     for key in WALLETS:
         chain = sorted((each for each in events.values() if each.key == key), key=lambda each: each.version)
         assert [each.previous for each in chain] == [0, *(each.version for each in chain[:-1])], "a gap"

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from crossfade.core.migration.control import control_tables
 
-LEGACY, NEW = "wallet", "engagement"
-BOTH = (LEGACY, NEW)
+SOURCE, TARGET = "wallet", "engagement"
+BOTH = (SOURCE, TARGET)
 STREAMS = ("wallet-changes", "engagement-changes")
 JOURNAL, LETTERS = "engagement-journal", "engagement-dead-letters"
 
@@ -36,7 +36,7 @@ class Listed(NamedTuple):
 
 def _mirrored(actions: tuple[str, ...], why: str, file: str, text: str, *, at: str) -> list[Listed]:
     """List what both replicators do, each at its own side: at its source or at its target."""
-    forward, reverse = (LEGACY, NEW) if at == "source" else (NEW, LEGACY)
+    forward, reverse = (SOURCE, TARGET) if at == "source" else (TARGET, SOURCE)
     return [
         Listed(("forward",), actions, (forward,), why, file, text),
         Listed(("reverse",), actions, (reverse,), why, file, text),
@@ -87,8 +87,8 @@ LISTED: Final = [
     Listed(
         ("engagement-api", "reverse"),
         ("dynamodb:PartiQLInsert",),
-        (LEGACY,),
-        "a wallet that was created in the new table is copied back",
+        (SOURCE,),
+        "a wallet that was created in the target table is copied back",
         f"{ADAPTERS}/transfer_text.py",
         "INSERT INTO",
     ),
@@ -103,12 +103,12 @@ LISTED: Final = [
         ("dynamodb:BatchGetItem",),
         "strays: the other table's rows are read before the owner is lifted; conflicts that the target has passed",
         "services/replicator/src/crossfade_replicator/interventions.py",
-        "self._target.read_many(",
+        "self._destination.read_many(",
         at="target",
     ),
     *_mirrored(
         ("dynamodb:UpdateItem",),
-        "a foreign write: the owner is lifted (rule 5)",
+        "a stray: the owner is lifted (rule 5)",
         "services/replicator/src/crossfade_replicator/interventions.py",
         "acts.lift(key, seen",
         at="source",
@@ -179,23 +179,23 @@ LISTED: Final = [
     Listed(
         ("operator",),
         ("dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTimeToLive"),
-        (NEW,),
-        "plan finds a new table where there should be none",
+        (TARGET,),
+        "plan finds a target table where there should be none",
         f"{ADAPTERS}/admin.py",
         '"DescribeContinuousBackups"',
     ),
     Listed(
         ("operator",),
         ("dynamodb:Scan",),
-        (NEW,),
-        "a new table that is there is sampled: does it own keys?",
+        (TARGET,),
+        "a target table that is there is sampled: does it own keys?",
         "services/controller/src/crossfade_controller/history.py",
-        "world.rows(Side.NEW, anything",
+        "world.rows(Side.TARGET, anything",
     ),
     Listed(
         ("operator",),
         ("dynamodb:DescribeContinuousBackups", "dynamodb:Scan", "dynamodb:UpdateTable"),
-        control_tables(NEW),
+        control_tables(TARGET),
         "control create, where tables exist: as one that was restored",
         f"{ADAPTERS}/control/tables.py",
         '"DeletionProtectionEnabled": True',

@@ -56,7 +56,7 @@ def test_every_query_parses_and_names_only_what_the_contract_has(board: dict[str
     ("expr", "complaint"),
     [
         ("sum(crossfade_made_up_total)", "no metric makes the series crossfade_made_up_total"),
-        ('crossfade_leases{crossfade_side="new"}', "crossfade_leases has no label crossfade_side"),
+        ('crossfade_leases{crossfade_side="target"}', "crossfade_leases has no label crossfade_side"),
         ("sum by (crossfade_gate) (crossfade_leases)", "nothing in ['crossfade_leases'] has the label crossfade_gate"),
         ('crossfade_parity_keys{crossfade_parity_class=~"equal|even"}', "crossfade_parity_class is never even"),
         (

@@ -132,10 +132,10 @@ def test_images_are_named_by_version_or_digest(helm: Helm, case: Case) -> None:
 
 def test_a_digest_wins_over_a_tag_and_latest_is_refused(helm: Helm) -> None:
     digest = "sha256:" + "ab" * 32
-    arguments = ("--set", "role=feed", "--set", f"image.digest={digest}", "--set", "image.tag=1.2.3")
+    arguments = ("--set", "consumer=feed", "--set", f"image.digest={digest}", "--set", "image.tag=1.2.3")
     images = {container["image"] for _, container in containers(helm.template("replicator", *arguments))}
     assert images == {f"crossfade/replicator@{digest}"}
-    assert "/image/tag" in helm.refusal("replicator", "--set", "role=feed", "--set", "image.tag=latest")
+    assert "/image/tag" in helm.refusal("replicator", "--set", "consumer=feed", "--set", "image.tag=latest")
 
 
 @every_case
@@ -158,11 +158,11 @@ def test_secrets_come_by_reference_only(helm: Helm, case: Case) -> None:
         ("settings.lease_z=3", "lease_z"),
         ("settings.lanes=0", "/settings/lanes"),
         ("replica=3", "replica"),
-        ("role=sideways", "/role"),
+        ("consumer=sideways", "/consumer"),
     ],
 )
 def test_a_value_that_should_not_be_is_refused_by_its_name(helm: Helm, setting: str, where: str) -> None:
-    assert where in helm.refusal("replicator", "--set", "role=forward", "--set", setting)
+    assert where in helm.refusal("replicator", "--set", "consumer=forward", "--set", setting)
 
 
 @pytest.mark.parametrize("chart", LISTENING)
@@ -307,10 +307,12 @@ def test_replicas_are_left_to_the_autoscaler_where_there_is_one(helm: Helm) -> N
                 assert ("replicas" in deployment["spec"]) == (case not in with_one), case
 
 
-@pytest.mark.parametrize(("role", "groups"), [("forward", {"forward"}), ("feed", {"feed-legacy", "feed-new"})])
-def test_the_replicator_scales_by_the_iterator_age_of_its_own_role(helm: Helm, role: str, groups: set[str]) -> None:
+@pytest.mark.parametrize(("consumer", "groups"), [("forward", {"forward"}), ("feed", {"feed-source", "feed-target"})])
+def test_the_replicator_scales_by_the_iterator_age_of_its_own_consumers(
+    helm: Helm, consumer: str, groups: set[str]
+) -> None:
     url = "autoscaling.prometheusUrl=http://prometheus:9090"
-    manifests = helm.template("replicator", "--set", f"role={role},autoscaling.enabled=true,{url}")
+    manifests = helm.template("replicator", "--set", f"consumer={consumer},autoscaling.enabled=true,{url}")
     (scaled,) = of_kind(manifests, "ScaledObject")
     query = scaled["spec"]["triggers"][0]["metadata"]["query"]
     found = re.fullmatch(

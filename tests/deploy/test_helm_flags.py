@@ -20,8 +20,8 @@ from crossfade.adapters.flags import FlagdFile
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import ConfigError, StateMissing, StoreUnavailable
 
-RAMPING = FlagDocument(share=1000, new_gen=4, legacy_gen=2)
-FURTHER = FlagDocument(share=5000, new_gen=4, legacy_gen=2)
+RAMPING = FlagDocument(share=1000, target_gen=4, source_gen=2)
+FURTHER = FlagDocument(share=5000, target_gen=4, source_gen=2)
 TOKEN = "the-account's-token"
 
 
@@ -91,7 +91,7 @@ async def test_flags_are_published_whole_and_nothing_else_is_touched(pod: Pod) -
 async def test_a_config_map_that_is_ahead_is_never_overwritten(pod: Pod) -> None:
     publisher = ConfigMapFlags("flags", in_cluster(pod.account))
     await publisher.publish(FURTHER, dual_write=True)
-    with pytest.raises(StateMissing, match="new_gen would fall from 4 to 0"):
+    with pytest.raises(StateMissing, match="target_gen would fall from 4 to 0"):
         await publisher.publish(FlagDocument(), dual_write=False)
     assert parse_flagd_file(pod.published()[config_map.ENTRY]) == (FURTHER, True)
     found = await publisher.in_place()

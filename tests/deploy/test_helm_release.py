@@ -15,7 +15,7 @@ from kubernetes_server import Cluster, KubernetesServer, place_of
 from crossfade.adapters.flagd import flagd_file
 from crossfade.core.ownership.ramp import FlagDocument
 
-RAMPING = FlagDocument(share=1000, new_gen=4, legacy_gen=2)
+RAMPING = FlagDocument(share=1000, target_gen=4, source_gen=2)
 UMBRELLA = HELM_DIR / "crossfade"
 PLAIN = ("--values", UMBRELLA / "ci/insecure-values.yaml")
 
@@ -106,7 +106,7 @@ def test_the_server_would_reset_flags_that_a_chart_names(release: Release, tmp_p
 
 
 def test_helm_test_runs_the_service_and_asks_for_it_and_can_fail(release: Release) -> None:
-    release.run("install", "forward", HELM_DIR / "replicator", "--set", "role=forward")
+    release.run("install", "forward", HELM_DIR / "replicator", "--set", "consumer=forward")
     said = release.run("test", "forward").stdout
     suites = re.findall(r"TEST SUITE: +(\S+)", said)
     assert suites == ["forward-replicator-check", "forward-replicator-reach"]
@@ -118,7 +118,7 @@ def test_helm_test_runs_the_service_and_asks_for_it_and_can_fail(release: Releas
 
 
 def test_a_manifest_that_kubernetes_would_not_take_fails_the_installation(release: Release) -> None:
-    quantity = ("--set", "role=feed", "--set-json", 'tolerations=[{"key":"a","operater":"Exists"}]')
+    quantity = ("--set", "consumer=feed", "--set-json", 'tolerations=[{"key":"a","operater":"Exists"}]')
     refused = release.run("install", "feed", HELM_DIR / "replicator", *quantity, check=False)
     assert refused.returncode != 0
     assert "operater" in refused.stderr

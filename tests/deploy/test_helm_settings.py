@@ -197,12 +197,12 @@ def test_the_umbrella_points_the_controller_at_its_verifier(helm: Helm) -> None:
         assert host in {each["metadata"]["name"] for each in of_kind(manifests, "Service")}
 
 
-def test_three_releases_of_one_chart_are_the_three_roles(helm: Helm) -> None:
+def test_three_releases_of_one_chart_are_the_three_kinds_of_consumers(helm: Helm) -> None:
     names = set()
-    for role in ("forward", "reverse", "feed"):
-        manifests = helm.template("replicator", "--set", f"role={role}", release=role)
+    for consumer in ("forward", "reverse", "feed"):
+        manifests = helm.template("replicator", "--set", f"consumer={consumer}", release=consumer)
         ((_, container),) = services(of_kind(manifests, "Deployment"))
-        assert resolved(container)["CROSSFADE_ROLE"] == role
+        assert resolved(container)["CROSSFADE_CONSUMER"] == consumer
         assert resolved(container)["CROSSFADE_WORKER"] == FROM_ELSEWHERE["metadata.name"]
         names |= {(each["kind"], each["metadata"]["name"]) for each in manifests}
     assert len(names) == 3 * len(manifests)

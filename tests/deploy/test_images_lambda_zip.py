@@ -83,7 +83,7 @@ def test_the_handler_needs_nothing_but_the_zip(made: Made) -> None:
 def test_a_wrong_setting_is_named_at_the_first_event(made: Made) -> None:
     code = (
         "import os, crossfade_replicator.lambda_handler as each\n"
-        "os.environ.update(CROSSFADE_ROLE='forward', CROSSFADE_PARTIAL_RESPONSE='1')\n"
+        "os.environ.update(CROSSFADE_CONSUMER='forward', CROSSFADE_PARTIAL_RESPONSE='1')\n"
         "each.lambda_handler({}, None)\n"
     )
     done = alone(made, code)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terraform_policies import LISTED, NEW, ON_BEHALF, PREPARED, STREAMS, UNUSED
+from terraform_policies import LISTED, ON_BEHALF, PREPARED, STREAMS, TARGET, UNUSED
 from terraform_runs import ROOT, Terraform
 
 from crossfade.core.migration.control import control_tables
@@ -130,7 +130,7 @@ def test_the_controller_creates_only_when_told_so(policies: dict[str, Any]) -> N
 def test_control_tables_are_made_by_the_operator_and_only_when_told_so(policies: dict[str, Any]) -> None:
     plain, creating = (allowed(policies[name]["operator"]) for name in ("plain", "creating"))
     making = {"dynamodb:CreateTable", "dynamodb:UpdateContinuousBackups", "dynamodb:UpdateTable"}
-    assert creating - plain == {(action, table) for action in making for table in control_tables(NEW)}
+    assert creating - plain == {(action, table) for action in making for table in control_tables(TARGET)}
     for service in SERVICES:
         if service != "operator":
             assert not making & {action for action, _ in allowed(policies["creating"][service])}, service
@@ -153,7 +153,7 @@ def test_every_operation_in_the_code_is_somebody_s_right(policies: dict[str, Any
 
 def test_names_of_tables_are_the_code_s(policies: dict[str, Any]) -> None:
     names = {name for each in policies["plain"].values() for _, name in allowed(each)}
-    assert set(control_tables(NEW)) <= names
+    assert set(control_tables(TARGET)) <= names
     assert {"wallet", "engagement", *STREAMS, "engagement-events"} <= names
 
 

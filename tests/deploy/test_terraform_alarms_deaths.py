@@ -19,8 +19,8 @@ EVERYBODY = (API, FORWARD, REVERSE, FEED, VERIFIER, CONTROLLER)
 
 STAGES = {
     "before the start": ["engagement-api", "controller"],
-    "replicating": ["engagement-api", "controller", "verifier", "forward", "reverse", "feed-legacy", "feed-new"],
-    "complete": ["engagement-api", "controller", "feed-new"],
+    "replicating": ["engagement-api", "controller", "verifier", "forward", "reverse", "feed-source", "feed-target"],
+    "complete": ["engagement-api", "controller", "feed-target"],
 }
 """`running` of each stage, as examples/engagement has it."""
 
@@ -29,7 +29,7 @@ FOLLOWS: Mapping[Service, Mapping[str, set[str]]] = {
     CONTROLLER: {stage: {"no-controller", "no-pods"} for stage in STAGES},
     FORWARD: {"replicating": {"no-leases-forward"}},
     REVERSE: {"replicating": {"no-leases-reverse"}},
-    FEED: {"replicating": {"no-leases-feed-legacy", "no-leases-feed-new"}, "complete": {"no-leases-feed-new"}},
+    FEED: {"replicating": {"no-leases-feed-source", "no-leases-feed-target"}, "complete": {"no-leases-feed-target"}},
     VERIFIER: {"replicating": {"verifier-silent", "verifier-lag", "clean-pass"}},
 }
 """The alarms that a death sets off, by stage. Of several deaths it is the union."""
@@ -163,7 +163,7 @@ TROUBLE = {
     "KeysOverdueInHandover": "handover-overdue",
     "IteratorAge": "iterator-age-forward",
     "FailedCalls": "api-errors",
-    "ParityStrangers": "strangers",
+    "ParityNotOurs": "not-ours",
     "UnreadShards": "unread-shards-forward",
 }
 

@@ -26,7 +26,7 @@ def made(terraform: Terraform) -> dict[str, Any]:
     """What the example makes before the start: attributes by address."""
     ran, plans = terraform.tested(EXAMPLE, "-filter=tests/engagement.tftest.hcl")
     assert ran.code == 0, ran.said
-    changes = plans["before_the_start_there_is_all_but_the_new_table"]["resource_changes"]
+    changes = plans["before_the_start_there_is_all_but_the_target_table"]["resource_changes"]
     return {each["address"]: each["change"]["after"] for each in changes}
 
 
@@ -49,12 +49,12 @@ def test_each_role_is_for_the_service_account_that_the_umbrella_makes(helm: Helm
 def test_streams_and_tables_are_those_of_settings_and_mapping(made: dict[str, Any]) -> None:
     streams = {each["name"] for address, each in made.items() if ".aws_kinesis_stream." in address}
     fields = ServiceSettings.model_fields
-    assert streams == {fields[name].default for name in ("legacy_stream", "new_stream", "feed_stream")}
+    assert streams == {fields[name].default for name in ("source_stream", "target_stream", "feed_stream")}
     tables = {each["name"] for address, each in made.items() if ".aws_dynamodb_table." in address}
     assert tables == set(control_tables(MAPPING.name))
     text = (EXAMPLE / "main.tf").read_text()
-    legacy, new = (MAPPING.shape(side).table for side in Side)
-    assert f'tables    = {{ legacy = "{legacy}", new = "{new}" }}' in text
+    source, target = (MAPPING.shape(side).table for side in Side)
+    assert f'tables    = {{ source = "{source}", target = "{target}" }}' in text
     assert f'migration = "{MAPPING.name}"' in text
 
 
@@ -88,5 +88,5 @@ def test_the_function_s_handler_and_settings_exist() -> None:
     assert callable(getattr(importlib.import_module(module), name))
     text = (TERRAFORM / "modules/replicator-lambda/main.tf").read_text() + (EXAMPLE / "main.tf").read_text()
     told = set(re.findall(rf"{PREFIX}(\w+) =", text))
-    assert {"ROLE", "PARTIAL_RESPONSES"} <= told
+    assert {"CONSUMER", "PARTIAL_RESPONSES"} <= told
     assert {each.lower() for each in told} <= set(FunctionSettings.model_fields)

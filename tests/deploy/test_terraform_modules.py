@@ -97,7 +97,7 @@ FAULTS = {
     "milliseconds": ("change-stream/main.tf", '"MICROSECOND"', '"MILLISECOND"'),
     "marks are evicted": ("dedup/main.tf", '"noeviction"', '"allkeys-lru"'),
     "plain connections": ("dedup/main.tf", '"required"', '"preferred"'),
-    "the api keeps its right": ("access/policies.tf", "var.legacy_writes_revoked ? [] :", "false ? [] :"),
+    "the api keeps its right": ("access/policies.tf", "var.source_writes_revoked ? [] :", "false ? [] :"),
     "the verifier deletes": (
         "access/policies.tf", 'sid       = "CompareAndRepair"\n      actions   = concat([',
         'sid       = "CompareAndRepair"\n      actions   = concat(["dynamodb:DeleteItem", ',

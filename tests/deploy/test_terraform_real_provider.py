@@ -46,8 +46,8 @@ provider "aws" {
 }
 
 locals {
-  tables  = { legacy = "wallet", new = "engagement" }
-  streams = { legacy = "wallet-changes", new = "engagement-changes", feed = "engagement-events" }
+  tables  = { source = "wallet", target = "engagement" }
+  streams = { source = "wallet-changes", target = "engagement-changes", feed = "engagement-events" }
 }
 
 module "access" {

@@ -208,7 +208,7 @@ async def test_stock_is_ramped_killed_rolled_back_and_cut_over_and_each_row_is_w
         await stock.answered(20)
 
     await beside(stock, start, lose_controller)
-    await stock.phase("DUAL_WRITE")
+    await stock.phase("BOTH_WAYS")
     await beside(stock, ramp, lose_others)
     await stock.run(rollback)
     await stock.close()

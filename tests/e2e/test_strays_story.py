@@ -18,13 +18,13 @@ import pytest
 import pytest_asyncio
 
 from crossfade_demo.book import Wallet
-from crossfade_demo.store import LEGACY, NEW
+from crossfade_demo.store import SOURCE, TARGET
 from migration_world import Ran
 from strays_world import BALANCE, World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 
-RUNBOOK = Path(__file__).parents[2] / "deploy/runbooks/foreign-writes.md"
+RUNBOOK = Path(__file__).parents[2] / "deploy/runbooks/stray-writes.md"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -63,7 +63,7 @@ def change_of(letter: dict[str, Any]) -> tuple[Wallet, int]:
     """Return whose points a stray's letter is about, and by how many it changed them."""
     record = json.loads(letter["payload"])["dynamodb"]
     ((pk,), (sk,)) = (record["Keys"][name].values() for name in ("pk", "sk"))
-    (name,) = {BALANCE[LEGACY], BALANCE[NEW]} & record["NewImage"].keys()
+    (name,) = {BALANCE[SOURCE], BALANCE[TARGET]} & record["NewImage"].keys()
     points = int(record["NewImage"][name]["N"]) - int(record["OldImage"][name]["N"])
     return (pk.removeprefix("USER#"), sk.removeprefix("POINTS#")), points
 
@@ -86,7 +86,7 @@ async def idle(running: World) -> None:
 
 
 async def test_plain_writers_are_normal_before_dual_write_and_seen_before_the_first_percent(running: World) -> None:
-    writer = running.plain_writer(LEGACY)
+    writer = running.plain_writer(SOURCE)
     writer.start()
     early = await running.until("told its strays", lambda status: status.get("strays") is not None)
     assert not strays(early)["watched"]
@@ -94,17 +94,17 @@ async def test_plain_writers_are_normal_before_dual_write_and_seen_before_the_fi
     started = await running.crossfade("start")
     assert started.code == 0, started
     seen = await running.until("naming a stray", lambda status: bool(strays(status)["named"]))
-    assert seen["phase"] == "DUAL_WRITE"
+    assert seen["phase"] == "BOTH_WAYS"
     assert shut(seen, "no_stray")
     first = strays(seen)["named"][0]
-    assert first["table"] == LEGACY
+    assert first["table"] == SOURCE
     assert first["cure"]
     refused = await running.run("crossfade", "ramp", "1", "--json")  # a dry run says what is in its way
     assert refused.code == 4, refused
     assert "no_stray" in refused.out
     ramp = asyncio.create_task(running.crossfade("ramp", "1"))
     await running.until("waiting for the strays to end", lambda status: "no_stray" in status["waiting_for"])
-    assert (await running.status())["phase"] == "DUAL_WRITE"
+    assert (await running.status())["phase"] == "BOTH_WAYS"
     await writer.finish()
     done = await ramp
     assert done.code == 0, done
@@ -116,15 +116,15 @@ async def test_plain_writers_are_normal_before_dual_write_and_seen_before_the_fi
 
 async def test_strays_that_begin_in_cut_over_stop_the_sweeper_and_the_way_back_loses_nothing(running: World) -> None:
     assert (await running.crossfade("ramp", "50")).code == 0
-    writer = running.plain_writer(LEGACY, per_s=15)
+    writer = running.plain_writer(SOURCE, per_s=15)
     assert (await running.crossfade("cutover", wait=False)).code == 0
     await running.phase("CUT_OVER")
     writer.start()
     halted = await running.until("halted by strays", lambda status: "no_stray" in status["halted"])
     assert halted["phase"] == "CUT_OVER"
     held = await running.until("naming standby strays", lambda status: bool(strays(status)["waiting"]))
-    assert {each["table"] for each in strays(held)["named"]} == {LEGACY}
-    moved = held["percent_on_new"]
+    assert {each["table"] for each in strays(held)["named"]} == {SOURCE}
+    moved = held["percent_on_target"]
     await writer.wrote(20)  # an idle machine comes here within a second; the way back must find more than a few
     back = asyncio.create_task(running.crossfade("rollback"))
     await running.phase("ROLLED_BACK")
@@ -138,7 +138,7 @@ async def test_strays_that_begin_in_cut_over_stop_the_sweeper_and_the_way_back_l
     done = await back
     assert done.code == 0, done
     await idle(running)
-    await rows_are_right(running, LEGACY, Counter())
+    await rows_are_right(running, SOURCE, Counter())
     running.resume_traffic()
 
 
@@ -168,8 +168,8 @@ async def test_strays_in_baking_shut_complete_and_what_is_discarded_is_listed(ru
         ran = await running.crossfade(*command)
         assert ran.code == 0, ran
     await running.phase("BAKING")
-    on_owner = running.plain_writer(NEW)
-    on_standby = running.plain_writer(LEGACY)
+    on_owner = running.plain_writer(TARGET)
+    on_standby = running.plain_writer(SOURCE)
     for wallet in running.wallets[:40]:
         await on_owner.write(wallet, 1)
         await on_standby.write(wallet, 2)  # another amount: what equals its owner is taken for a repair
@@ -198,5 +198,5 @@ async def test_strays_in_baking_shut_complete_and_what_is_discarded_is_listed(ru
     done = await running.crossfade("rollback", "--discard-diverged", "40")
     assert done.code == 0, done
     await idle(running)
-    await rows_are_right(running, LEGACY, listed)
+    await rows_are_right(running, SOURCE, listed)
     assert not [each for each in await letters(running) if not each["settled"]]

@@ -71,7 +71,7 @@ def endpoints() -> Iterator[Endpoints]:
 
 @pytest.fixture
 async def world(endpoints: Endpoints) -> AsyncIterator[Any]:
-    """Tables, streams and journal under the names that the images know, in the phase DUAL_WRITE."""
+    """Tables, streams and journal under the names that the images know, in the phase BOTH_WAYS."""
     arguments = endpoints.client_arguments()
     dynamodb, kinesis = boto3.client("dynamodb", **arguments), boto3.client("kinesis", **arguments)
     for stream in ("wallet-changes", "engagement-changes"):
@@ -95,7 +95,7 @@ async def world(endpoints: Endpoints) -> AsyncIterator[Any]:
         await create_control_tables(wire, tables)
         journal = DynamoJournal(DynamoDB(wire), tables.journal, who="test", code="0")
         if not await journal.entries():
-            await journal.append("phase", {"from": "", "to": Phase.DUAL_WRITE.value, "gates": []})
+            await journal.append("phase", {"from": "", "to": Phase.BOTH_WAYS.value, "gates": []})
         yield dynamodb
 
 
@@ -104,7 +104,7 @@ def settings(endpoints: Endpoints, **more: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": endpoints.access_key_id,
         "AWS_SECRET_ACCESS_KEY": endpoints.secret_access_key,
         "CROSSFADE_AWS_ENDPOINT_URL": endpoints.aws_endpoint,
-        "CROSSFADE_ROLE": "forward",
+        "CROSSFADE_CONSUMER": "forward",
     } | more
 
 
@@ -257,10 +257,10 @@ class RuntimeApi:
 async def test_the_lambda_image_applies_a_batch_that_the_runtime_api_hands_out(
     built: set[str], endpoints: Endpoints, world: Any
 ) -> None:
-    from apply_cases import V, legacy, payload, protocol
+    from apply_cases import V, payload, protocol, source
 
     key = key_of_strings("USER#77", "POINTS#chan-3")
-    record = payload(legacy(key, 5, **protocol(V, "A", 1, V)), None)
+    record = payload(source(key, 5, **protocol(V, "A", 1, V)), None)
     event = {
         "Records": [
             {
@@ -281,9 +281,9 @@ async def test_the_lambda_image_applies_a_batch_that_the_runtime_api_hands_out(
         kind, answer = await asyncio.to_thread(api.answers.get, True, 40)
     api.server.shutdown()
     assert (kind, answer) == ("response", {"batchItemFailures": []})
-    names = MAPPING.shape(Side.NEW).key
+    names = MAPPING.shape(Side.TARGET).key
     found = world.get_item(
-        TableName=MAPPING.shape(Side.NEW).table,
+        TableName=MAPPING.shape(Side.TARGET).table,
         Key={names[0]: {"S": "USER#77"}, names[1]: {"S": "POINTS#chan-3"}},
         ConsistentRead=True,
     )["Item"]

@@ -6,4 +6,4 @@ import os
 
 from engagement_migration import MAPPING as ENGAGEMENT
 
-MAPPING = ENGAGEMENT.with_tables(legacy=os.environ["API_TEST_LEGACY"], new=os.environ["API_TEST_NEW"])
+MAPPING = ENGAGEMENT.with_tables(source=os.environ["API_TEST_SOURCE"], target=os.environ["API_TEST_TARGET"])

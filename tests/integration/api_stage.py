@@ -27,7 +27,7 @@ from engagement_api.ulids import encode_ulid
 from engagement_migration import MAPPING
 from localaws import Endpoints
 
-ALL_NEW = FlagDocument(share=10_000, new_gen=2)
+ALL_NEW = FlagDocument(share=10_000, target_gen=2)
 
 
 def ulid() -> str:
@@ -40,8 +40,8 @@ class Stage:
     def __init__(self, aws: Endpoints, folder: Path) -> None:
         name = secrets.token_hex(4)
         self.aws, self.flag_file = aws, folder / "flags.json"
-        self.names = {Side.LEGACY: f"wallet-{name}", Side.NEW: f"engagement-{name}"}
-        self.mapping = MAPPING.with_tables(legacy=self.names[Side.LEGACY], new=self.names[Side.NEW])
+        self.names = {Side.SOURCE: f"wallet-{name}", Side.TARGET: f"engagement-{name}"}
+        self.mapping = MAPPING.with_tables(source=self.names[Side.SOURCE], target=self.names[Side.TARGET])
         self.flags = FlagFile(self.flag_file)
         self.processes: list[subprocess.Popen[str]] = []
         self._pages: dict[int, str] = {}
@@ -74,7 +74,7 @@ class Stage:
         return (
             {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
             | {"AWS_ACCESS_KEY_ID": self.aws.access_key_id, "AWS_SECRET_ACCESS_KEY": self.aws.secret_access_key}
-            | {"API_TEST_LEGACY": self.names[Side.LEGACY], "API_TEST_NEW": self.names[Side.NEW]}
+            | {"API_TEST_SOURCE": self.names[Side.SOURCE], "API_TEST_TARGET": self.names[Side.TARGET]}
             | {"PYTHONPATH": str(Path(__file__).parent)}
             | chosen
         )

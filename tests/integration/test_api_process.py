@@ -43,10 +43,10 @@ async def test_two_processes_share_the_tables_follow_the_flags_and_end_cleanly(s
         await until_document(stage, ALL_NEW, "one", "other")
         moved = await api.EarnPoints(earning("7"))
         assert moved.balance == 10
-        new = await stage.item("7", Side.NEW)
+        new = await stage.item("7", Side.TARGET)
         assert new is not None
         assert (new.role, new.generation, new.version) == (Role.ACTIVE, 2, moved.version)
-        copied = await until_version(stage, "7", Side.LEGACY, moved.version)
+        copied = await until_version(stage, "7", Side.SOURCE, moved.version)
         assert copied.role is Role.STANDBY
         outcomes = (await peer.BatchEarnPoints(pb.BatchEarnPointsRequest(operations=map(earning, "abca")))).outcomes
         assert [each.response.balance for each in outcomes] == [5, 5, 5, 10]

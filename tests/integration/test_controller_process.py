@@ -1,4 +1,4 @@
-"""The controller as a process, operated by its CLI, on the embedded AWS: to DUAL_WRITE, killed on the way."""
+"""The controller as a process, operated by its CLI, on the embedded AWS: to BOTH_WAYS, killed on the way."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.image import encode_image
 from crossfade.runtime.http_client import call_json
-from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
+from engagement_migration.samples import NOT_OURS, WALLETS, legacy_wallet
 from localaws import Stack
 from localaws.endpoints import Endpoints
 from localaws.fixture import Control
@@ -56,7 +56,7 @@ def seed(aws: Endpoints) -> None:
     client.update_continuous_backups(
         TableName="wallet", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
     )
-    for row in (*WALLETS, *STRANGERS, *(legacy_wallet(f"w{number}", "chan", number) for number in range(40))):
+    for row in (*WALLETS, *NOT_OURS, *(legacy_wallet(f"w{number}", "chan", number) for number in range(40))):
         item = {
             name: {kind: value}
             for name, typed in json.loads(encode_image(row)).items()
@@ -143,14 +143,14 @@ def until_published(flags: Path, deadline_s: float) -> None:
         time.sleep(0.1)
 
 
-async def until_dual_write(address: str) -> dict[str, Any]:
+async def until_both_ways(address: str) -> dict[str, Any]:
     """Look at the page that a screen would show."""
     deadline_s = time.monotonic() + 180
     status: dict[str, Any] = {}
     while time.monotonic() < deadline_s:
         with contextlib.suppress(StoreUnavailable):  # until it holds the lease it answers 503
             status = await call_json(f"http://{address}/status")
-            if status["phase"] == "DUAL_WRITE" and status["waiting_for"].startswith("crossfade ramp"):
+            if status["phase"] == "BOTH_WAYS" and status["waiting_for"].startswith("crossfade ramp"):
                 return status
         await asyncio.sleep(0.2)
     raise AssertionError(status)
@@ -170,8 +170,8 @@ async def pretend_to_be_a_fleet(aws: Endpoints, flags: Path, stop: asyncio.Event
             await beats.beat(Heartbeat("pod-a", document, dual_write, 3.0, now_us))
             await reports.put(
                 [
-                    Report(role, f"{stream}/shardId-000000000000", now_us, 5, 0, now_us, {"applied": 1})
-                    for role, stream in (("forward", "wallet-changes"), ("reverse", "engagement-changes"))
+                    Report(consumer, f"{stream}/shardId-000000000000", now_us, 5, 0, now_us, {"applied": 1})
+                    for consumer, stream in (("forward", "wallet-changes"), ("reverse", "engagement-changes"))
                 ]
             )
             await asyncio.sleep(0.3)
@@ -214,10 +214,10 @@ async def test_the_cli_brings_a_migration_to_dual_write_though_the_controller_is
         controller.send_signal(signal.SIGKILL)
         controller.wait()
         controller, address = await asyncio.to_thread(start_controller, env)
-        status = await until_dual_write(address)
+        status = await until_both_ways(address)
         await asyncio.to_thread(verifying.close)
         code, shown, _ = await asyncio.to_thread(crossfade, env, "status")
-        assert (code, shown["phase"], shown["is_old"]) == (0, "DUAL_WRITE", False)
+        assert (code, shown["phase"], shown["is_old"]) == (0, "BOTH_WAYS", False)
         assert status["snapshot"]["map"]["mapped"] == 45  # the canary, too
         assert status["snapshot"]["map"]["not_ours"] == 3
         assert status["snapshot"]["import"]["imported"] == 45

@@ -27,12 +27,12 @@ from localaws.endpoints import Endpoints
 pytestmark = pytest.mark.embedded
 
 TABLES = control_tables("engagement")
-ALL_NEW = FlagDocument(share=FULL_SHARE, new_gen=6, legacy_gen=4)
-WAY = ("PLANNED", "CAPTURING", "SNAPSHOT", "CATCHING_UP", "DUAL_WRITE", "RAMPING", "CUT_OVER", "BAKING")
+ALL_NEW = FlagDocument(share=FULL_SHARE, target_gen=6, source_gen=4)
+WAY = ("PLANNED", "CAPTURING", "SNAPSHOT", "CATCHING_UP", "BOTH_WAYS", "RAMPING", "CUT_OVER", "BAKING")
 
 
 class Baking:
-    """A migration in BAKING, as its journal, tables and flags have it: every wallet is the new table's."""
+    """A migration in BAKING, as its journal, tables and flags have it: every wallet is the target table's."""
 
     def __init__(self, aws: Endpoints, folder: Path) -> None:
         self.flags = folder / "flags.json"
@@ -149,8 +149,8 @@ def test_with_the_journal_gone_in_baking_nothing_begins_anew_and_a_restore_goes_
     shut = {each["name"]: each["because"] for each in plan["checks"] if not each["open"]}
     assert code == 4
     assert "restore-table-from-backup" in shut["control_tables"]
-    assert "this table owns keys" in shut["new_table"]
-    assert "delete" not in shut["new_table"]
+    assert "this table owns keys" in shut["target_table"]
+    assert "delete" not in shut["target_table"]
     assert not baking.exists(TABLES.journal), "nobody made an empty one"
     assert published(baking.flags) == (ALL_NEW, True)
 

@@ -55,20 +55,20 @@ async def versions_by_key(world: World, side: Side) -> dict[Key, list[int]]:
 async def test_rule_11_poison_and_a_throttle_among_good_records_cost_nothing_and_stop_nobody(
     world: World, forward: Deployed
 ) -> None:
-    table, hot = world.mapping.shape(Side.NEW).table, wallet(3)
+    table, hot = world.mapping.shape(Side.TARGET).table, wallet(3)
     control = Control(world.endpoints.aws_endpoint)
     keys = [wallet(each) for each in range(1, 8)]
-    await world.phase(Phase.DUAL_WRITE)
+    await world.phase(Phase.BOTH_WAYS)
     for amount in (1, 2, 3):
         for key in keys:
             await world.earn(key, amount)
         if amount == 2:
-            await world.kinesis.put_records(world.streams[Side.LEGACY], [("any", POISON)])
+            await world.kinesis.put_records(world.streams[Side.SOURCE], [("any", POISON)])
     control.post("throttles", table=table, key="USER#3")
-    forward.behind(world.streams[Side.LEGACY])
+    forward.behind(world.streams[Side.SOURCE])
 
     async def copied(key: Key) -> bool:
-        owner, standby = [await world.tables[side].read(key) for side in (Side.LEGACY, Side.NEW)]
+        owner, standby = [await world.tables[side].read(key) for side in (Side.SOURCE, Side.TARGET)]
         assert owner is not None
         return standby is not None and standby.version == owner.version
 
@@ -85,13 +85,13 @@ async def test_rule_11_poison_and_a_throttle_among_good_records_cost_nothing_and
         return all([await copied(key) for key in keys])
 
     await until(all_copied, within_s=30, what="the throttled ones")
-    shape = world.mapping.shape(Side.NEW)
-    assert [balance_of(await world.tables[Side.NEW].read(key), shape) for key in keys] == [6] * len(keys)
-    for key, versions in (await versions_by_key(world, Side.NEW)).items():
+    shape = world.mapping.shape(Side.TARGET)
+    assert [balance_of(await world.tables[Side.TARGET].read(key), shape) for key in keys] == [6] * len(keys)
+    for key, versions in (await versions_by_key(world, Side.TARGET)).items():
         assert versions == sorted(set(versions)), f"{key!r} went back"
 
     (letter,) = await world.letters.all()
-    assert (letter.payload, letter.code, letter.role) == (POISON, "poison_record", "forward")
+    assert (letter.payload, letter.code, letter.consumer) == (POISON, "poison_record", "forward")
 
     async def told() -> bool:
         return sum(forward.metric("Records", RecordOutcome="applied")) >= len(keys)
@@ -107,26 +107,26 @@ async def test_rule_11_poison_and_a_throttle_among_good_records_cost_nothing_and
 
 async def test_it_applies_nothing_before_its_phase(world: World, forward: Deployed) -> None:
     await world.earn(wallet(1), 5)
-    forward.behind(world.streams[Side.LEGACY])
+    forward.behind(world.streams[Side.SOURCE])
 
     async def waiting() -> bool:
         return any(each.get("event") == "waiting" for each in forward.log())
 
     await until(waiting, within_s=15, what="the function to say what it waits for")
-    assert await world.tables[Side.NEW].read(wallet(1)) is None
+    assert await world.tables[Side.TARGET].read(wallet(1)) is None
     await world.phase(Phase.CATCHING_UP)
 
     async def arrived() -> bool:
-        return balance_of(await world.tables[Side.NEW].read(wallet(1)), world.mapping.shape(Side.NEW)) == 5
+        return balance_of(await world.tables[Side.TARGET].read(wallet(1)), world.mapping.shape(Side.TARGET)) == 5
 
-    await until(arrived, within_s=15, what="5 points in the new table")
+    await until(arrived, within_s=15, what="5 points in the target table")
 
 
 async def test_a_shard_without_records_is_reported_by_the_schedule(world: World, forward: Deployed) -> None:
-    await world.phase(Phase.DUAL_WRITE)
+    await world.phase(Phase.BOTH_WAYS)
     assert forward.invoke({"crossfade": "report"}) == {"reported": 2}
     idle = await world.reports.all()
-    assert [(each.role, each.iterator_age_ms, each.oldest_unapplied_us) for each in idle] == [("forward", 0, 0)] * 2
+    assert [(each.consumer, each.iterator_age_ms, each.oldest_unapplied_us) for each in idle] == [("forward", 0, 0)] * 2
     await world.earn(wallet(1), 5)  # nobody reads it: there is no mapping yet
 
     async def seen() -> bool:
@@ -134,7 +134,7 @@ async def test_a_shard_without_records_is_reported_by_the_schedule(world: World,
         return any(each.oldest_unapplied_us for each in await world.reports.all())
 
     await until(seen, within_s=10, what="a report of the record that waits")
-    forward.behind(world.streams[Side.LEGACY])
+    forward.behind(world.streams[Side.SOURCE])
 
     async def applied() -> bool:
         return any(each.counts.get("applied") for each in await world.reports.all())

@@ -56,14 +56,14 @@ async def plain(world: World, side: Side, key: Key, *, tier: str = "", points: i
 
 
 async def hand_over(world: World, key: Key, generation: int = 2) -> None:
-    sealed = await world.tables[Side.LEGACY].perform(Seal(key, generation, 1))
+    sealed = await world.tables[Side.SOURCE].perform(Seal(key, generation, 1))
     assert isinstance(sealed, Applied)
     image = world.mapping.map_item(Direction.FORWARD, sealed.item)
-    assert isinstance(await world.tables[Side.NEW].perform(Activate(key, image)), Applied)
+    assert isinstance(await world.tables[Side.TARGET].perform(Activate(key, image)), Applied)
 
 
 def tier_of(world: World, letter: DeadLetter) -> str:
-    change = decode_change(letter.payload, world.mapping.shape(Direction(letter.role).source).key)
+    change = decode_change(letter.payload, world.mapping.shape(Direction(letter.consumer).origin).key)
     assert change.new is not None
     assert change.old is not None, "both images"
     return string(change.new.get("tier", of_string("")))
@@ -72,7 +72,7 @@ def tier_of(world: World, letter: DeadLetter) -> str:
 async def test_every_write_on_a_sealed_row_is_in_a_letter_whatever_overwrites_it_and_whoever_is_killed(
     world: World,
 ) -> None:
-    await world.phase(Phase.DUAL_WRITE)
+    await world.phase(Phase.BOTH_WAYS)
     forward = world.start("forward")
     world.start("reverse")
     sealed, owned = [wallet(number) for number in range(3)], [wallet(number) for number in range(3, 5)]
@@ -85,13 +85,13 @@ async def test_every_write_on_a_sealed_row_is_in_a_letter_whatever_overwrites_it
     async def writer() -> None:
         for number in range(WRITES):
             key = sealed[number % len(sealed)]
-            await plain(world, Side.LEGACY, key, tier=f"stray-{number}")
+            await plain(world, Side.SOURCE, key, tier=f"stray-{number}")
             written.append(f"stray-{number}")
-            await plain(world, Side.LEGACY, owned[number % len(owned)], tier=f"carried-{number}")
+            await plain(world, Side.SOURCE, owned[number % len(owned)], tier=f"carried-{number}")
 
     async def clients() -> None:
         for number in range(WRITES):
-            await world.earn(sealed[number % len(sealed)], 1, Side.NEW)  # reverse replication overwrites the strays
+            await world.earn(sealed[number % len(sealed)], 1, Side.TARGET)  # reverse replication overwrites the strays
 
     async def killer() -> None:
         await asyncio.sleep(0)
@@ -108,10 +108,10 @@ async def test_every_write_on_a_sealed_row_is_in_a_letter_whatever_overwrites_it
     await until(all_in_letters, within_s=20, what="a letter for each acknowledged write")
     letters = await world.letters.all()
     assert sorted(tier_of(world, each) for each in letters) == sorted(written), "each once, and no other"
-    assert {each.role for each in letters} == {"forward"}
+    assert {each.consumer for each in letters} == {"forward"}
 
     async def carried() -> bool:
-        copies = await world.tables[Side.NEW].read_many(owned)
+        copies = await world.tables[Side.TARGET].read_many(owned)
         tiers = {string(copy.value("tier") or of_string("")) for copy in copies.values()}
         settled = {each.key for each in await world.letters.settled()}
         return tiers == {f"carried-{WRITES - 2}", f"carried-{WRITES - 1}"} and settled == set(owned)
@@ -120,7 +120,7 @@ async def test_every_write_on_a_sealed_row_is_in_a_letter_whatever_overwrites_it
 
     async def overwritten() -> bool:
         image = await world.dynamodb.get_item(
-            world.mapping.shape(Side.LEGACY).table, key_image(sealed[0], ("pk", "sk"))
+            world.mapping.shape(Side.SOURCE).table, key_image(sealed[0], ("pk", "sk"))
         )
         return image is not None and "tier" not in image
 
@@ -128,13 +128,13 @@ async def test_every_write_on_a_sealed_row_is_in_a_letter_whatever_overwrites_it
 
 
 async def test_a_stray_is_shown_and_merged_from_the_command_line_once(world: World) -> None:
-    await world.phase(Phase.DUAL_WRITE)
+    await world.phase(Phase.BOTH_WAYS)
     world.start("forward")
     key = wallet(9)
     await world.earn(key, 5)
     await hand_over(world, key)
-    await world.earn(key, 100, Side.NEW)
-    await plain(world, Side.LEGACY, key, points=7)
+    await world.earn(key, 100, Side.TARGET)
+    await plain(world, Side.SOURCE, key, points=7)
 
     async def parked() -> bool:
         return await world.letters.count() == 1
@@ -143,7 +143,7 @@ async def test_a_stray_is_shown_and_merged_from_the_command_line_once(world: Wor
     [letter] = await world.letters.all()
     name = name_of(letter)
     code, [shown] = await world.tool("dead-letters", "show", name, "--json")
-    assert (code, shown["owner"], shown["changes"][0]["name"]) == (0, "new", "points")
+    assert (code, shown["owner"], shown["changes"][0]["name"]) == (0, "target", "points")
     assert shown["merge"]["sets"] == {"points": '{"N":"112"}'}
     code, redriven = await world.tool("dead-letters", "redrive", "--execute", "--json")
     assert (code, [each["settled"] for each in redriven]) == (1, [False])
@@ -154,5 +154,5 @@ async def test_a_stray_is_shown_and_merged_from_the_command_line_once(world: Wor
     await world.letters.park(letter)  # its record came again
     code, [again] = await world.tool("dead-letters", "merge", name, "--execute", "--json")
     assert (code, again["merged"], await world.letters.count()) == (0, True, 0)
-    owner = await world.tables[Side.NEW].read(key)
-    assert balance_of(owner, world.mapping.shape(Side.NEW)) == 112
+    owner = await world.tables[Side.TARGET].read(key)
+    assert balance_of(owner, world.mapping.shape(Side.TARGET)) == 112

@@ -250,7 +250,7 @@ async def test_a_replicator_that_waits_for_its_work_is_ready_and_says_so() -> No
         stdout=asyncio.subprocess.PIPE,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")},
-            "CROSSFADE_ROLE": "forward",
+            "CROSSFADE_CONSUMER": "forward",
             "CROSSFADE_AWS_ENDPOINT_URL": "http://127.0.0.1:1",
             "CROSSFADE_HEALTH_PORT": "0",
             "AWS_ACCESS_KEY_ID": "local",

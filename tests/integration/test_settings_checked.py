@@ -53,8 +53,8 @@ PROGRAMS = {
     "engagement-api": Program(ApiSettings, api_main, {}),
     "controller": Program(ControllerSettings, controller_main, {}),
     "verifier": Program(VerifierSettings, verifier_main, {}),
-    "replicator": Program(ReplicatorSettings, replicator_main, {"ROLE": "forward"}),
-    "function": Program(FunctionSettings, function_main, {"ROLE": "forward"}),
+    "replicator": Program(ReplicatorSettings, replicator_main, {"CONSUMER": "forward"}),
+    "function": Program(FunctionSettings, function_main, {"CONSUMER": "forward"}),
 }
 
 SECRET = "hush" + "hush"
@@ -92,8 +92,8 @@ WRONG: dict[str, tuple[str, ...]] = {
         "unix://",
     ),
     "flag_file": ("/proc/nowhere/flags.json", "/"),
-    "legacy_stream": ("", "a b", "a/b", "x" * 129, "engagement-events"),
-    "new_stream": ("", "a b", "wallet-changes"),
+    "source_stream": ("", "a b", "a/b", "x" * 129, "engagement-events"),
+    "target_stream": ("", "a b", "wallet-changes"),
     "feed_stream": ("", "a:b", "wallet-changes"),
     "log_level": ("", "debug", "LOUD"),
     "pod": ("", "a b", "a\nb", "x" * 256),
@@ -175,7 +175,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "plan_sample": (*NUMBERS, "0"),
     "plan_units": (*NUMBERS, "0"),
     # replicator and function
-    "role": ("", "both", "FORWARD"),
+    "consumer": ("", "both", "FORWARD"),
     "worker": ("a b", "a\nb"),
     "mark_ttl_s": (*NUMBERS, "0"),
     "fetch_limit": (*NUMBERS, "0", "10001"),
@@ -373,7 +373,7 @@ def test_a_traceback_of_wrong_settings_has_no_secret_in_it(monkeypatch: pytest.M
     """Lambda logs the traceback of what a function raises while it starts."""
     script = "from crossfade_replicator.lambda_handler import _container; _container()"
     environment = os.environ | {
-        f"{PREFIX}ROLE": "forward",
+        f"{PREFIX}CONSUMER": "forward",
         f"{PREFIX}REDIS_URL": f"redis://:{SECRET}#@127.0.0.1:6379",
     }
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)

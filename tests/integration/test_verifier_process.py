@@ -20,7 +20,7 @@ from crossfade.core.values.image import of_number, of_string
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side
 from crossfade.runtime.http_client import call_json
-from engagement_migration.samples import STRANGERS, legacy_wallet
+from engagement_migration.samples import NOT_OURS, legacy_wallet
 from localaws import Endpoints
 from replicator_world import HERE, World, open_world, wallet
 
@@ -46,8 +46,8 @@ class Verifier:
             "AWS_SECRET_ACCESS_KEY": world.endpoints.secret_access_key,
             "CROSSFADE_MIGRATION_MAPPING": f"replicator_world:m_{world.id}",
             "CROSSFADE_AWS_ENDPOINT_URL": world.endpoints.aws_endpoint,
-            "CROSSFADE_LEGACY_STREAM": world.streams[Side.LEGACY],
-            "CROSSFADE_NEW_STREAM": world.streams[Side.NEW],
+            "CROSSFADE_SOURCE_STREAM": world.streams[Side.SOURCE],
+            "CROSSFADE_TARGET_STREAM": world.streams[Side.TARGET],
             "CROSSFADE_PAUSE_S": "0.3",
             "CROSSFADE_IN_FLIGHT_BOUND_S": "3",
             "CROSSFADE_SETTLE_EVERY_S": "0.3",
@@ -100,19 +100,19 @@ def is_safe(body: dict[str, Any]) -> bool:
 async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: World) -> None:
     world.start("forward")
     world.start("reverse")
-    await world.phase(Phase.DUAL_WRITE)
+    await world.phase(Phase.BOTH_WAYS)
     for number in range(WALLETS):
-        await world.put(Side.LEGACY, legacy_wallet(str(number), "1", 10))
+        await world.put(Side.SOURCE, legacy_wallet(str(number), "1", 10))
         await world.earn(wallet(number), 5)
-    for row in STRANGERS:
-        await world.put(Side.LEGACY, row)
+    for row in NOT_OURS:
+        await world.put(Side.SOURCE, row)
     verifier = Verifier(world, cloudwatch="true", cloudwatch_every_s="1", lag_per_million="1000000")
     await verifier.ready()
     assert (await verifier.call("/healthz"))["status"] == "ok"
     clean = await verifier.until(is_safe)
-    assert clean["sides"]["legacy"]["items"] == clean["sides"]["new"]["items"] == WALLETS
-    assert clean["sides"]["legacy"]["digest"] == clean["sides"]["new"]["digest"]
-    assert clean["sides"]["legacy"]["scanned"] == WALLETS + len(STRANGERS)
+    assert clean["sides"]["source"]["items"] == clean["sides"]["target"]["items"] == WALLETS
+    assert clean["sides"]["source"]["digest"] == clean["sides"]["target"]["digest"]
+    assert clean["sides"]["source"]["scanned"] == WALLETS + len(NOT_OURS)
 
     for _ in range(10):  # live traffic raises no alarm, and its way across is measured
         await world.earn(wallet(1), 1)
@@ -120,14 +120,14 @@ async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: 
         assert body["verdict"] != "drift", body
         await asyncio.sleep(0.1)
 
-    owner = await world.tables[Side.LEGACY].read(wallet(2))
+    owner = await world.tables[Side.SOURCE].read(wallet(2))
     assert owner is not None
     assert owner.version is not None
     wrong = key_image(wallet(2), ("pk", "sk")) | {"points": of_number(1), "cf_role": of_string("S")}
-    await world.put(Side.NEW, wrong | {"cf_mv": of_number(owner.version)})
+    await world.put(Side.TARGET, wrong | {"cf_mv": of_number(owner.version)})
     drift = await verifier.until(lambda body: body["verdict"] == "drift")
     assert drift["differences"]["diverged"]["count"] == 1
-    assert drift["differences"]["diverged"]["samples"][0]["legacy"]["version"] == str(owner.version)
+    assert drift["differences"]["diverged"]["samples"][0]["source"]["version"] == str(owner.version)
     assert not is_safe(drift)
 
     asked = {"keys": [wallet(2).decode()]}
@@ -137,7 +137,7 @@ async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: 
     assert [each["outcome"] for each in done["steps"]] == ["done"]
     entries = [each for each in await world.journal.entries() if each.kind == "repair"]
     assert [each.body["stage"] for each in entries] == ["begun", "done"]
-    standby = await world.tables[Side.NEW].read(wallet(2))
+    standby = await world.tables[Side.TARGET].read(wallet(2))
     assert standby is not None
     assert (standby.version, standby.role, standby.recent) == (owner.version, Role.STANDBY, owner.recent)
 
@@ -145,7 +145,7 @@ async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: 
     body = await verifier.until(lambda body: is_safe(body) and body["last_pass"]["clean"])
     assert not body["last_clean_pass"]["with_repairs"]
     assert (await verifier.call(f"/passes/{fresh['id']}"))["state"] == "done"
-    lags = body["lags"]["legacy"]
+    lags = body["lags"]["source"]
     assert lags["crossing"]["samples"] > 0
     assert 0 <= lags["crossing"]["p50_ms"] < 10_000
     assert lags["records_read"] >= 10
@@ -154,8 +154,8 @@ async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: 
     assert verifier.log[-1]["event"] == "stopped"
 
 
-async def test_before_the_new_table_exists_it_waits_and_says_so(world: World) -> None:
-    await world.call(world.wire, "DeleteTable", {"TableName": world.mapping.shape(Side.NEW).table})
+async def test_before_the_target_table_exists_it_waits_and_says_so(world: World) -> None:
+    await world.call(world.wire, "DeleteTable", {"TableName": world.mapping.shape(Side.TARGET).table})
     verifier = Verifier(world)
     await verifier.ready()
     body = await verifier.until(lambda body: "not there yet" in body["reason"])

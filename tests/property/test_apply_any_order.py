@@ -1,6 +1,6 @@
 """Records in any order, any number of times, in any batches: the standby ends as its owner's image (rule 1).
 
-Owners are earned on, spent from, deleted, sealed and activated, written by strangers and removed by hand, and both
+Owners are earned on, spent from, deleted, sealed and activated, written by others and removed by hand, and both
 directions replicate. Marks are lost at any moment. The oracle is the owner itself.
 """
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apply_cases import COMMITTED_US, legacy
+from apply_cases import COMMITTED_US, source
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.protocol.keyed.item import Role, is_active
 from crossfade.core.protocol.keyed.records import events_of
@@ -66,7 +66,7 @@ class History(Bench):
         self._generation += 2
         sealed = await self.tables[side].perform(Seal(key, self._generation, seeded(self._tick())))
         if isinstance(sealed, Applied):
-            image = MAPPING.map_item(Direction.FORWARD if side is Side.LEGACY else Direction.REVERSE, sealed.item)
+            image = MAPPING.map_item(Direction.FORWARD if side is Side.SOURCE else Direction.REVERSE, sealed.item)
             answer = await self.tables[side.other].perform(Activate(key, image))
             assert isinstance(answer, Applied), "nothing of these scripts puts a standby ahead of its owner"
 
@@ -75,25 +75,25 @@ class History(Bench):
 
         A row removed while a record of the other side's time as owner is on its way comes back as a standby.
         """
-        results = await Ownership(self.legacy, self.new, MAPPING).hand_over_many(KEYS, Aim(Side.LEGACY, 0))
+        results = await Ownership(self.source, self.target, MAPPING).hand_over_many(KEYS, Aim(Side.SOURCE, 0))
         assert all(isinstance(each, Done) and each.outcome is Outcome.SETTLED for each in results), results
 
-    async def stranger(self, key: Key, balance: int) -> None:
+    async def stray(self, key: Key, balance: int) -> None:
         """A batch job changes the balance of an owner and nothing else."""
         table = self.tables[self.owner(key)]
         image = table.images.get(key)
         if image is None:
-            if table is self.legacy:
-                table.put(legacy(key, balance))
+            if table is self.source:
+                table.put(source(key, balance))
         elif "cf_deleted" not in image:
             table.put(image | {table.shape.own(BALANCE): wire.of_number(balance)})
 
     async def remove(self, key: Key) -> None:
-        """Somebody deletes a legacy row that owns its key."""
-        if self.owner(key) is Side.LEGACY and self.legacy.images.get(key) is not None:
-            image = self.legacy.images[key]
+        """Somebody deletes a source row that owns its key."""
+        if self.owner(key) is Side.SOURCE and self.source.images.get(key) is not None:
+            image = self.source.images[key]
             if "cf_deleted" not in image and "cf_mv" in image:
-                self.legacy.delete(key)
+                self.source.delete(key)
 
 
 async def _act(history: History, step: tuple[str, int, int]) -> None:
@@ -104,7 +104,7 @@ async def _act(history: History, step: tuple[str, int, int]) -> None:
         "spend": lambda: history.operate(key, Kind.SPEND, amount),
         "delete": lambda: history.operate(key, Kind.DELETE, 0),
         "hand over": lambda: history.hand_over(key),
-        "stranger": lambda: history.stranger(key, amount),
+        "stray": lambda: history.stray(key, amount),
         "remove": lambda: history.remove(key),
     }
     if not any(is_active(history.tables[side].item(key), side) for side in Side):
@@ -113,7 +113,7 @@ async def _act(history: History, step: tuple[str, int, int]) -> None:
 
 
 steps = st.tuples(
-    st.sampled_from(["earn", "earn", "earn", "spend", "delete", "hand over", "stranger", "remove"]),
+    st.sampled_from(["earn", "earn", "earn", "spend", "delete", "hand over", "stray", "remove"]),
     st.integers(0, len(KEYS) - 1),
     st.integers(1, 9),
 )
@@ -128,11 +128,11 @@ async def settle(
         fresh = [
             (direction, record)
             for direction in Direction
-            for record in history.tables[direction.source].changes[done[direction] :]
+            for record in history.tables[direction.origin].changes[done[direction] :]
         ]
         if not fresh:
             return
-        done = {direction: len(history.tables[direction.source].changes) for direction in Direction}
+        done = {direction: len(history.tables[direction.origin].changes) for direction in Direction}
         for direction, record in deliver(fresh):
             await history.apply(direction, [record])
     raise AssertionError("replication never comes to rest")
@@ -147,7 +147,7 @@ def check(history: History) -> None:
             continue
         assert standby is not None
         assert standby.role is Role.STANDBY
-        direction = Direction.FORWARD if owner_side is Side.LEGACY else Direction.REVERSE
+        direction = Direction.FORWARD if owner_side is Side.SOURCE else Direction.REVERSE
         assert same_content(MAPPING.map_item(direction, owner), standby)
         if owner.version is not None:
             assert standby.version == owner.version
@@ -175,7 +175,7 @@ def test_any_delivery_of_any_history_ends_in_the_owners_image(
                 history.marks.flush()
         await settle(history, shuffled)
         everything = [
-            (direction, record) for direction in Direction for record in history.tables[direction.source].changes
+            (direction, record) for direction in Direction for record in history.tables[direction.origin].changes
         ]
         for direction, record in data.draw(st.permutations(everything)):
             await history.apply(direction, [record])
@@ -188,7 +188,7 @@ def test_any_delivery_of_any_history_ends_in_the_owners_image(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(steps.filter(lambda step: step[0] not in ("stranger", "remove")), min_size=1, max_size=14), st.data())
+@given(st.lists(steps.filter(lambda step: step[0] not in ("stray", "remove")), min_size=1, max_size=14), st.data())
 def test_the_feed_has_each_acknowledged_operation_once_whatever_is_handed_over(
     script: list[tuple[str, int, int]], data: st.DataObject
 ) -> None:
@@ -217,9 +217,9 @@ def test_the_script_can_fail(side: Side) -> None:
     asyncio.run(history.operate(KEYS[0], Kind.EARN, 5))
     asyncio.run(settle(history, lambda records: records))
     check(history)
-    image = history.new.images[KEYS[0]]
+    image = history.target.images[KEYS[0]]
     history.tables[side].images[KEYS[0]] = key_image(KEYS[0], ("pk", "sk")) | image | {"points": wire.of_number(1)}
-    if side is Side.LEGACY:
-        history.legacy.images[KEYS[0]] = image
+    if side is Side.SOURCE:
+        history.source.images[KEYS[0]] = image
     with pytest.raises((AssertionError, StopIteration)):
         check(history)

@@ -24,9 +24,9 @@ from engagement_api.operations import Kind, points_operation
 from operation_cases import MAPPING, operations, verbs
 from ownership_cases import KEY, SEED, number, stamped, ulid
 
-SHAPE = MAPPING.shape(Side.LEGACY)
+SHAPE = MAPPING.shape(Side.SOURCE)
 ROOM = 10**24
-ROW = stamped(Side.LEGACY, Role.ACTIVE, 2, content=tuple((name, number(ROOM)) for name in ("lent", "on_hand")))
+ROW = stamped(Side.SOURCE, Role.ACTIVE, 2, content=tuple((name, number(ROOM)) for name in ("lent", "on_hand")))
 
 
 def unbound(op: Operation) -> Operation:

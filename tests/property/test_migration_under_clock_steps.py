@@ -22,7 +22,7 @@ STORY: list[tuple[str, dict[str, Any]]] = [
     ("cutover", {}),
     ("complete", {"confirm": "engagement", "revoked": True}),
 ]
-FORWARD = {"CAPTURING", "SNAPSHOT", "CATCHING_UP", "DUAL_WRITE", "RAMPING", "CUT_OVER", "BAKING", "COMPLETE"}
+FORWARD = {"CAPTURING", "SNAPSHOT", "CATCHING_UP", "BOTH_WAYS", "RAMPING", "CUT_OVER", "BAKING", "COMPLETE"}
 SETTLING_S = 5.0
 TICKS = 1_500
 
@@ -66,7 +66,7 @@ async def lived(town: Watched, jumps: dict[int, float]) -> None:
             asked = await town.ask(verb, **arguments)
         opened = opened or town.flags.current().dual_write
         if not opened:  # pods of the old release create wallets
-            town.tables[Side.LEGACY].put(legacy_wallet(f"client-{tick}", "chan", tick))
+            town.tables[Side.SOURCE].put(legacy_wallet(f"client-{tick}", "chan", tick))
         await town.live()
         town.verify()
         try:
@@ -91,10 +91,10 @@ def check(town: Watched) -> None:
     moved = next(each for each in town.entries("step") if each.body["step"] == "all-moved")
     assert moved.body["pass"]["begun_us"] < moved.body["ended_us"] <= town.noted[moved.number][0] * 1e6
     assert town.noted[entered["BAKING"].number][2] * 1e6 >= moved.body["ended_us"], "an older pass counted"
-    assert town.owners()[Side.LEGACY] == 0
-    legacy, new = town.balances(Side.LEGACY), town.balances(Side.NEW)
-    assert new == legacy
-    assert len(new) > 10
+    assert town.owners()[Side.SOURCE] == 0
+    source, target = town.balances(Side.SOURCE), town.balances(Side.TARGET)
+    assert target == source
+    assert len(target) > 10
 
 
 @pytest.mark.deep

@@ -81,10 +81,10 @@ SMALL = {
     "a tombstone comes back": Scenario(
         [pod(N, 2, A), pod(L, 0, DELETE), pod(L, 4, B)], tombstone(Role.ACTIVE, 0), None, lost=1
     ),
-    "the new table alone": Scenario(
+    "the target table alone": Scenario(
         [pod(N, 8, A, complete=True), pod(N, 8, B), pod(N, 8, SPEND, complete=True)], None, None, lost=1
     ),
-    "the new table alone, with rows": Scenario(
+    "the target table alone, with rows": Scenario(
         [pod(N, 8, A, complete=True), pod(N, 8, A), pod(N, 8, DELETE, complete=True)],
         stamped(L, Role.STANDBY, 8),
         stamped(N, Role.ACTIVE, 8, SEED + 1),
@@ -106,7 +106,7 @@ UNFIT = {
     "refused, never was": Scenario([pod(N, 2, A), pod(N, 2, B), pod(L, 0, C)], None, None, unfit=frozenset({0})),
     "refused, delete": Scenario([pod(N, 2, DELETE), pod(N, 2, B), pod(L, 0, C)], ROW, IMPORTED, unfit=frozenset({0})),
 }
-"""A release whose activations the new table refuses for good: the eight scenarios of the model, ADR 0014."""
+"""A release whose activations the target table refuses for good: the eight scenarios of the model, ADR 0014."""
 
 SMALL |= UNFIT
 SMALL |= {

@@ -24,9 +24,9 @@ class Key:
     """One key in both tables, with every image that was ever emitted."""
 
     def __init__(self) -> None:
-        self.tables: dict[Side, Item | None] = {Side.LEGACY: self.image(1, 0, Role.ACTIVE, 0), Side.NEW: None}
-        self.log: list[tuple[Side, Item]] = [(Side.LEGACY, self.tables[Side.LEGACY] or Item())]
-        self.transfers: list[tuple[Side, Item]] = [(Side.NEW, self.log[0][1])]
+        self.tables: dict[Side, Item | None] = {Side.SOURCE: self.image(1, 0, Role.ACTIVE, 0), Side.TARGET: None}
+        self.log: list[tuple[Side, Item]] = [(Side.SOURCE, self.tables[Side.SOURCE] or Item())]
+        self.transfers: list[tuple[Side, Item]] = [(Side.TARGET, self.log[0][1])]
         self.delivered = 0
 
     @staticmethod
@@ -36,7 +36,7 @@ class Key:
 
     @property
     def owner(self) -> Side | None:
-        return ROWS.owner_of(self.tables[Side.LEGACY], self.tables[Side.NEW])
+        return ROWS.owner_of(self.tables[Side.SOURCE], self.tables[Side.TARGET])
 
     def _put(self, side: Side, item: Item) -> None:
         self.tables[side] = item
@@ -57,11 +57,11 @@ class Key:
             self._put(self.owner, sealed)
 
     def activate(self) -> None:
-        legacy, new = self.tables[Side.LEGACY], self.tables[Side.NEW]
-        if self.owner is None and legacy is not None:
-            newer = new is None or legacy.generation > new.generation
-            source, sealed = (Side.LEGACY, legacy) if newer or new is None else (Side.NEW, new)
-            self._put(source.other, sealed._replace(role=Role.ACTIVE, version=version_of(sealed) + 1))
+        source, target = self.tables[Side.SOURCE], self.tables[Side.TARGET]
+        if self.owner is None and source is not None:
+            newer = target is None or source.generation > target.generation
+            sealed_at, sealed = (Side.SOURCE, source) if newer or target is None else (Side.TARGET, target)
+            self._put(sealed_at.other, sealed._replace(role=Role.ACTIVE, version=version_of(sealed) + 1))
 
     def deliver(self, position: int) -> None:
         """Apply one transfer under the fence; those not yet delivered stay owed."""
@@ -69,7 +69,7 @@ class Key:
         there = self.tables[side]
         if there is not None and (there.role is Role.ACTIVE or version_of(there) >= version_of(image)):
             return
-        kept = (Role.STANDBY, image.generation if side is Side.LEGACY else 0)
+        kept = (Role.STANDBY, image.generation if side is Side.SOURCE else 0)
         role, generation = kept if there is None else (there.role, there.generation)
         item = image._replace(role=role, generation=generation)
         self.tables[side] = item
@@ -112,13 +112,13 @@ def test_no_final_class_is_called_while_replication_works(
     key = Key()
     for name, number in before:
         act(key, name, number)
-    first = key.tables[Side.LEGACY]
-    pair = Pair(first, key.tables[Side.NEW])
+    first = key.tables[Side.SOURCE]
+    pair = Pair(first, key.tables[Side.TARGET])
     if is_equal(*pair, ROWS):
         return
     followed, now_s, began_s = follow(pair, 0.0, ROWS), 0.0, 0.0
     reads: list[Item | None] = []
-    side, owed_since_s = Side.LEGACY, 0.0
+    side, owed_since_s = Side.SOURCE, 0.0
     for name, number in during:
         act(key, name, number)
         now_s += pause_s
@@ -139,7 +139,7 @@ def test_no_final_class_is_called_while_replication_works(
 
 
 def planted(key: Key, fault: Difference) -> None:
-    owner = key.owner or Side.LEGACY
+    owner = key.owner or Side.SOURCE
     item = key.tables[owner] or Item()
     standby = item._replace(role=Role.STANDBY)
     match fault:
@@ -170,12 +170,12 @@ def test_a_planted_fault_is_called_by_its_class_whatever_the_streams_repeat(
         act(key, name, number)
     key.activate()
     key.write(7)
-    if fault is Difference.EXTRA and key.owner is not Side.LEGACY:
-        return  # an absent legacy row is active, an absent new one is not: only the legacy table can lose an owner
+    if fault is Difference.EXTRA and key.owner is not Side.SOURCE:
+        return  # an absent source row is active, an absent new one is not: only the source table can lose an owner
     told = list(key.log)
     planted(key, fault)
-    side = key.owner or Side.LEGACY
-    followed = follow(Pair(key.tables[Side.LEGACY], key.tables[Side.NEW]), 0.0, ROWS)
+    side = key.owner or Side.SOURCE
+    followed = follow(Pair(key.tables[Side.SOURCE], key.tables[Side.TARGET]), 0.0, ROWS)
     for number in heard:
         old = told[number % len(told)]
         if version_of(old[1]) < version_of(key.tables[side]):  # what was true before may always be repeated

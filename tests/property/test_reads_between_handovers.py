@@ -75,9 +75,9 @@ class Busy:
         return await self._table.scan_page(segment=segment, segments=segments, start=start, limit=limit)
 
 
-def pod(legacy: Busy, new: Busy) -> Ownership:
+def pod(source: Busy, target: Busy) -> Ownership:
     """A pod whose clock stands still, so that no id ever leaves the window."""
-    return Ownership(legacy, new, MAPPING, wall_us=lambda: NOW_MS * 1000)
+    return Ownership(source, target, MAPPING, wall_us=lambda: NOW_MS * 1000)
 
 
 class Run:
@@ -87,10 +87,10 @@ class Run:
         self.dice = random.Random(seed)
         self.history = [0]
         self.tables = {side: MemoryTable(MAPPING.shape(side)) for side in Side}
-        self.tables[Side.LEGACY].put(legacy_wallet("7", "chan-3", 0))
+        self.tables[Side.SOURCE].put(legacy_wallet("7", "chan-3", 0))
         busy = {side: Busy(table, self.dice, self.history) for side, table in self.tables.items()}
-        self.pods = [pod(busy[Side.LEGACY], busy[Side.NEW]) for _ in range(3)]
-        self.wishes = [Aim(Side.LEGACY, 0)]
+        self.pods = [pod(busy[Side.SOURCE], busy[Side.TARGET]) for _ in range(3)]
+        self.wishes = [Aim(Side.SOURCE, 0)]
         self.over = False
         self.reads = 0
 
@@ -119,17 +119,17 @@ class Run:
             self.reads += 1
 
     async def replicates(self, direction: Direction) -> None:
-        rule, log = ApplyRule(MAPPING, direction), self.tables[direction.source].changes
+        rule, log = ApplyRule(MAPPING, direction), self.tables[direction.origin].changes
         while not self.over:
             if log:
-                decision = rule.decide(decode_change(self.dice.choice(log[-6:]), MAPPING.shape(direction.source).key))
+                decision = rule.decide(decode_change(self.dice.choice(log[-6:]), MAPPING.shape(direction.origin).key))
                 if isinstance(decision, Transfer):
-                    await self.tables[direction.target].transfer([decision])
+                    await self.tables[direction.destination].transfer([decision])
             await asyncio.sleep(0)
 
     async def moves(self) -> None:
         for number in range(1, HANDOVERS + 1):
-            self.wishes.append(Aim(Side.NEW if number % 2 else Side.LEGACY, number * 2))
+            self.wishes.append(Aim(Side.TARGET if number % 2 else Side.SOURCE, number * 2))
             for _ in range(self.dice.randrange(40)):
                 await asyncio.sleep(0)
             await self.pods[0].hand_over_many([KEY], self.wishes[-1])
@@ -156,19 +156,19 @@ async def test_section_4_a_read_shows_a_state_of_its_own_time(seed: int) -> None
 
 
 class BelievesAStandby(Busy):
-    """The planted fault: what stands in the legacy table reads as active."""
+    """The planted fault: what stands in the source table reads as active."""
 
     async def read(self, key: Key, *, consistent: bool = True) -> Item | None:
         item = await super().read(key)
-        return item._replace(role=None) if item is not None and self.shape.side is Side.LEGACY else item
+        return item._replace(role=None) if item is not None and self.shape.side is Side.SOURCE else item
 
 
 class Credulous(Run):
     """A run whose readers have the fault."""
 
     async def looks(self, pod_: Ownership) -> None:
-        legacy = BelievesAStandby(self.tables[Side.LEGACY], self.dice, self.history)
-        await super().looks(pod(legacy, Busy(self.tables[Side.NEW], self.dice, self.history)))
+        source = BelievesAStandby(self.tables[Side.SOURCE], self.dice, self.history)
+        await super().looks(pod(source, Busy(self.tables[Side.TARGET], self.dice, self.history)))
 
 
 async def test_a_read_that_believes_a_standby_is_found() -> None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apply_cases import legacy, new
+from apply_cases import source, target
 from crossfade.core.parity.classes import Difference, Pair, Reading, agrees, classify, follow
 from crossfade.core.protocol.row import same_content
 from crossfade.core.replication.change import decode_change
@@ -28,7 +28,7 @@ from plain_protocol import PlainMapping, PlainTable
 from replicator_bench import Bench
 
 KEYS = [key_of_strings(f"USER#{number}", "POINTS#1") for number in range(3)]
-ROWS: dict[Side, Callable[[Key, int], Any]] = {Side.LEGACY: legacy, Side.NEW: new}
+ROWS: dict[Side, Callable[[Key, int], Any]] = {Side.SOURCE: source, Side.TARGET: target}
 Delivery = list[tuple[Direction, bytes]]
 
 
@@ -36,7 +36,7 @@ class World(Bench):
     """Both tables under a plain owner."""
 
     def __init__(self) -> None:
-        self.mapping = PlainMapping(Side.LEGACY)
+        self.mapping = PlainMapping(Side.SOURCE)
         super().__init__(cast("Any", self.mapping), strays_since_us=1, table=PlainTable)
         for table in self.tables.values():
             cast("PlainTable", table).protocol = self.mapping.protocol
@@ -52,7 +52,7 @@ class World(Bench):
         """Return the records that nobody has delivered yet."""
         found: Delivery = []
         for direction in Direction:
-            changes = self.tables[direction.source].changes
+            changes = self.tables[direction.origin].changes
             found += [(direction, record) for record in changes[self._read[direction] :]]
             self._read[direction] = len(changes)
         return found
@@ -73,9 +73,9 @@ class World(Bench):
                 self.tables[self.owner].delete(key)
 
     def pair(self, key: Key) -> Pair:
-        item = self.legacy.item(key)
+        item = self.source.item(key)
         seen = None if item is None else self.mapping.map_item(Direction.FORWARD, item)
-        return Pair(seen, cast("Any", self.new.item(key)))
+        return Pair(seen, cast("Any", self.target.item(key)))
 
     def sweeper(self) -> Sweeper:
         class Nobody:
@@ -121,7 +121,7 @@ def test_a_protocol_without_role_or_generation_ends_in_the_owners_rows_on_the_sa
                 world.marks.flush()
         await world.settle(shuffled)
         for direction in Direction:
-            await world.apply(direction, world.tables[direction.source].changes)  # of old intervals too
+            await world.apply(direction, world.tables[direction.origin].changes)  # of old intervals too
         await world.settle()
         rows = world.mapping.protocol.rows()
         for key in KEYS:
@@ -146,17 +146,17 @@ def test_a_stray_of_it_is_parked_or_put_back_and_parity_calls_it(
 ) -> None:
     async def run() -> None:
         world = World()
-        world.legacy.put(legacy(key, amount))
+        world.source.put(source(key, amount))
         await world.settle()
         if removed:
-            world.new.delete(key)
+            world.target.delete(key)
         else:
-            world.new.put(new(key, other))
+            world.target.put(target(key, other))
         rows = world.mapping.protocol.rows()
         pair = world.pair(key)
         assert not agrees(pair, rows)
         assert not follow(pair, 0.0, rows).verified
-        found = classify(Reading(Side.LEGACY, pair.legacy, pair.new, pair.legacy), rows, reached=0, late=True)
+        found = classify(Reading(Side.SOURCE, pair.source, pair.target, pair.source), rows, reached=0, late=True)
         assert found is (Difference.MISSING if removed else Difference.DIVERGED)
         await world.settle()
         assert [each.key for each in await world.letters.all()] == [key]

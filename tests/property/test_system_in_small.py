@@ -67,7 +67,7 @@ def begin(world: World, act: Act) -> None:
 
 
 def begin_unfit(world: World, act: Act) -> None:
-    """On a pod of a release whose activations the new table refuses for good."""
+    """On a pod of a release whose activations the target table refuses for good."""
     op = world.operation(KEYS[act.key], KINDS[act.pick % len(KINDS)], 1 + act.times)
     world.begin(op.key, _document(world, act), op, unfit=True)
 
@@ -112,7 +112,7 @@ def publish(world: World, act: Act) -> None:
 
 
 def _side(act: Act) -> Side:
-    return Side.LEGACY if act.stale % 2 else Side.NEW
+    return Side.SOURCE if act.stale % 2 else Side.TARGET
 
 
 def deliver(world: World, act: Act) -> None:
@@ -144,18 +144,18 @@ def pay(world: World, act: Act) -> None:
     world.pay(act.pick, act.times)
 
 
-def foreign_earn(world: World, act: Act) -> None:
-    world.earn_foreign(OLD_KEY, 1 + act.times)
+def stray_earn(world: World, act: Act) -> None:
+    world.earn_stray(OLD_KEY, 1 + act.times)
 
 
-def foreign_replace(world: World, act: Act) -> None:
-    world.replace_foreign(KEYS[act.key], 10 * act.times)
+def stray_replace(world: World, act: Act) -> None:
+    world.replace_stray(KEYS[act.key], 10 * act.times)
 
 
-def foreign_delete(world: World, act: Act) -> None:
-    # While the new table has never owned the key, its record may come as late as it likes.
-    never = world.new.item(KEYS[act.key]) is None or generation_of(world.new.item(KEYS[act.key])) == 0
-    world.delete_foreign(KEYS[act.key], at_once=not never)
+def stray_delete(world: World, act: Act) -> None:
+    # While the target table has never owned the key, its record may come as late as it likes.
+    never = world.target.item(KEYS[act.key]) is None or generation_of(world.target.item(KEYS[act.key])) == 0
+    world.delete_stray(KEYS[act.key], at_once=not never)
 
 
 def delete_standby(world: World, act: Act) -> None:
@@ -190,19 +190,19 @@ PROTOCOL: Final[dict[Callable[[World, Act], None], int]] = {
 }
 """What happens, and how often: nothing here is outside the protocol."""
 
-FOREIGN: Final = PROTOCOL | {foreign_earn: 6}
-"""And a pod of the old release, which writes the legacy table in place."""
+STRAYS: Final = PROTOCOL | {stray_earn: 6}
+"""And a pod of the old release, which writes the source table in place."""
 
-REPLACING: Final = FOREIGN | {foreign_replace: 4, foreign_delete: 3}
+REPLACING: Final = STRAYS | {stray_replace: 4, stray_delete: 3}
 """And one that puts and deletes whole rows."""
 
 ACCIDENTS: Final = PROTOCOL | {overwrite_standby: 4, delete_standby: 3}
 """And what calls a person: standby rows that are changed, removed, or ahead of their owner."""
 
 UNFIT: Final = PROTOCOL | {begin_unfit: 14, sweep_unfit: 3}
-"""And pods of a release whose activations the new table refuses for good (ADR 0014)."""
+"""And pods of a release whose activations the target table refuses for good (ADR 0014)."""
 
-BEFORE: Final[dict[Callable[[World, Act], None], int]] = {foreign_earn: 3, begin: 2, advance: 3, pay: 1}
+BEFORE: Final[dict[Callable[[World, Act], None], int]] = {stray_earn: 3, begin: 2, advance: 3, pay: 1}
 """Before the import."""
 
 
@@ -215,7 +215,7 @@ def play(before: list[Act], snapshot_at: int, script: list[Act], *, table: type[
         script: what happens after it.
         table: what both tables are.
     """
-    world = World(table, skewed=not any(act.action in ("foreign_replace", "foreign_delete") for act in script))
+    world = World(table, skewed=not any(act.action in ("stray_replace", "stray_delete") for act in script))
     for act in before[:snapshot_at]:
         ACTIONS[act.action](world, act)
     lines = world.snapshot()
@@ -304,7 +304,7 @@ def test_the_system_keeps_its_promises_on_long_walks(seed: int) -> None:
 @pytest.mark.parametrize("seed", seeds(2))
 def test_rule_5_with_a_writer_of_the_old_release_the_system_still_converges(seed: int) -> None:
     for each in range(100):
-        walk(seed * 1000 + each, FOREIGN, 60)
+        walk(seed * 1000 + each, STRAYS, 60)
 
 
 @pytest.mark.parametrize("seed", seeds(3))

@@ -51,7 +51,7 @@ class Reader:
 
     async def run(self) -> None:
         each, process = self._consumer, self._consumer.process
-        place = await persist(lambda: each.checkpoints.get(each.role, f"{each.stream}/{self.shard}"))
+        place = await persist(lambda: each.checkpoints.get(each.consumer, f"{each.stream}/{self.shard}"))
         iterator = await persist(lambda: each.streams.shard_iterator(each.stream, self.shard, after=place))
         while True:
             sent_s = process.monotonic()
@@ -73,14 +73,14 @@ class Reader:
 
 
 class Consumer:
-    """Reads all shards of a stream in one role."""
+    """Reads all shards of a stream in one consumer."""
 
-    def __init__(self, process: Process, ground: Ground, role: str, side: Side, pipeline: Pipeline) -> None:
-        self.process, self.ground, self.role, self.side, self.pipeline = process, ground, role, side, pipeline
+    def __init__(self, process: Process, ground: Ground, consumer: str, side: Side, pipeline: Pipeline) -> None:
+        self.process, self.ground, self.consumer, self.side, self.pipeline = process, ground, consumer, side, pipeline
         self.stream = STREAMS[side]
         self.streams = process.far(ground.aws)
         self.checkpoints = process.far(Checkpoints(ground, side))
-        self.dice = random.Random(f"consumer {process.name} {role} {ground.script.seed}")
+        self.dice = random.Random(f"consumer {process.name} {consumer} {ground.script.seed}")
         self._reports = process.far(MemoryReports(ground.store))
         self.readers: list[Reader] = []
 
@@ -108,7 +108,7 @@ class Consumer:
 
     async def store(self, shard: str, records: Any) -> None:
         name = f"{self.stream}/{shard}"
-        await persist(lambda: self.checkpoints.put(self.role, name, records[-1].sequence_number))
+        await persist(lambda: self.checkpoints.put(self.consumer, name, records[-1].sequence_number))
 
     async def _tell(self) -> None:
         while True:
@@ -122,14 +122,14 @@ class Consumer:
     def _report(self, reader: Reader) -> Report:
         assert reader.read_to_s is not None
         return Report(
-            self.role,
+            self.consumer,
             f"{self.stream}/{reader.shard}",
             self.process.wall_us(),
             round((self.process.monotonic() - reader.read_to_s) * 1000),
             0,
             reader.tally.applied_commit_us,
             {name: count for name, count in reader.tally.counts.items() if count},
-            foreign_last_us=reader.tally.foreign_last_us,
+            stray_last_us=reader.tally.stray_last_us,
         )
 
     def is_drained(self, since_s: float) -> bool:
@@ -141,7 +141,7 @@ class Replicator:
 
     def __init__(self, process: Process, ground: Ground, direction: Direction) -> None:
         self._process, self._ground, self._direction = process, ground, direction
-        source, target = (process.far(ground.tables[side]) for side in (direction.source, direction.target))
+        source, target = (process.far(ground.tables[side]) for side in (direction.origin, direction.destination))
         self._letters = process.far(ground.letters)
         self._watch = PhaseWatch(process.far(MemoryJournal(ground.store, who=process.name, now_us=process.wall_us)))
         self._target = target
@@ -153,16 +153,16 @@ class Replicator:
             marks=Trusting(process.far(ground.marks)),
             letters=self._letters,
             now_us=process.wall_us,
-            strays_since_us=lambda: persist(lambda: self._watch.strays_since_us(direction.source)),
+            strays_since_us=lambda: persist(lambda: self._watch.strays_since_us(direction.origin)),
         )
-        self.consumer = Consumer(process, ground, direction.value, direction.source, self.pipeline)
+        self.consumer = Consumer(process, ground, direction.value, direction.origin, self.pipeline)
 
     async def run(self) -> None:
-        role, admin = self._direction.value, self._process.far(self._ground.aws, steady=True)
+        consumer, admin = self._direction.value, self._process.far(self._ground.aws, steady=True)
         while True:
             try:
                 phase = (await self._watch.look()).phase
-                if phase in RUNS[role] and await admin.table(MAPPING.shape(self._direction.target).table):
+                if phase in RUNS[consumer] and await admin.table(MAPPING.shape(self._direction.destination).table):
                     break
             except CrossfadeError:
                 pass

@@ -101,8 +101,8 @@ class Controller:
         tables = {side: far(table) for side, table in ground.tables.items()}
         excluded: set[Key] = set()
         ownership = Ownership(
-            tables[Side.LEGACY],
-            tables[Side.NEW],
+            tables[Side.SOURCE],
+            tables[Side.TARGET],
             MAPPING,
             excluded=excluded.__contains__,
             wall_us=process.wall_us,
@@ -268,7 +268,7 @@ class Verifier:
     def __init__(self, process: Process, ground: Ground, settings: VerifierSettings) -> None:
         self.process, network = process, ground.network
         tables = {side: process.far(table) for side, table in ground.tables.items()}
-        both = BothTables(MAPPING, tables[Side.LEGACY], tables[Side.NEW])
+        both = BothTables(MAPPING, tables[Side.SOURCE], tables[Side.TARGET])
         self.passes = Passes(
             both,
             settings,
@@ -320,7 +320,7 @@ class Operator:
 
     async def tend(self) -> None:
         """After an accident: repair what differs, and discard the letters that wait for a decision."""
-        while not self._ground.flags.current().dual_write:  # noqa: ASYNC110 - before, the new table is being filled
+        while not self._ground.flags.current().dual_write:  # noqa: ASYNC110 - before, the target table is being filled
             await asyncio.sleep(1.0)
         while True:
             await asyncio.sleep(4.0)

@@ -36,12 +36,12 @@ from crossfade.core.values.shape import Side
 from engagement_api.keys import wallet_key
 from engagement_api.operations import BALANCE, points_of
 from engagement_migration import MAPPING
-from engagement_migration.samples import STRANGERS, legacy_wallet
+from engagement_migration.samples import NOT_OURS, legacy_wallet
 from simulation.network import Network, Process
 from simulation.script import Script
 from simulation.story import Broken
 
-STREAMS = {Side.LEGACY: "wallet-changes", Side.NEW: "engagement-changes"}
+STREAMS = {Side.SOURCE: "wallet-changes", Side.TARGET: "engagement-changes"}
 FEED = "engagement-events"
 HELD_BACK_S = 1.0
 """How long a change record may be held back on its way into the stream, at most."""
@@ -79,7 +79,7 @@ class Table(MemoryTable):
 
 
 class Stray(NamedTuple):
-    """A write outside the protocol, which has to be named: the journal had its entry into DUAL_WRITE by then."""
+    """A write outside the protocol, which has to be named: the journal had its entry into BOTH_WAYS by then."""
 
     side: Side
     key: Key
@@ -209,7 +209,7 @@ class Ground:
         self.quiet = True
         self.written: list[Key] = []
         self._last_us = 0
-        self.aws = Aws({}, {MAPPING.shape(Side.LEGACY).table}, now_us=network.now_us)
+        self.aws = Aws({}, {MAPPING.shape(Side.SOURCE).table}, now_us=network.now_us)
         self.aws.begin(self)
         self.tables = {side: self._table(table, side) for side in Side}
         self.aws._tables = {MAPPING.shape(side).table: each for side, each in self.tables.items()}
@@ -225,7 +225,7 @@ class Ground:
         self.versions: dict[tuple[Side, Key], int] = {}
         self.strayed: set[Key] = set()
         self._unlike = 0
-        self.strangers: dict[Key, Image] = {}
+        self.not_ours: dict[Key, Image] = {}
         self.keys = [wallet_key(f"u{n}", "chan") for n in range(script.keys + script.cold)]
         self.warm, self.cold = self.keys[: script.keys], self.keys[script.keys :]
         self.owners: dict[Key, Side | None] = {}
@@ -251,13 +251,13 @@ class Ground:
         return self._last_us
 
     def _seed(self) -> None:
-        legacy = self.tables[Side.LEGACY]
-        for row in STRANGERS:
-            self.strangers[legacy.put(row)] = row
+        source = self.tables[Side.SOURCE]
+        for row in NOT_OURS:
+            self.not_ours[source.put(row)] = row
         for n, key in enumerate(self.keys):
             exists = n % 2 == 0 or key in self.cold
             if exists:
-                legacy.put(legacy_wallet(f"u{n}", "chan", 10 * n))
+                source.put(legacy_wallet(f"u{n}", "chan", 10 * n))
             self.truth[key] = Truth(10 * n if exists else 0, exists)
 
     # Truth.
@@ -292,11 +292,11 @@ class Ground:
     def check(self) -> None:
         """Hold every promise to the rows that were written since the last look."""
         for key in dict.fromkeys(self.written):
-            if key in self.strangers:
-                if self.tables[Side.LEGACY].images.get(key) != self.strangers[key]:
+            if key in self.not_ours:
+                if self.tables[Side.SOURCE].images.get(key) != self.not_ours[key]:
                     raise Broken("a row of the payments system was touched")
             elif not MAPPING.belongs(key):
-                raise Broken(f"a stranger's row in the new table: {key.decode()}")
+                raise Broken(f"another application's row in the target table: {key.decode()}")
             elif key in self.truth:
                 self.check_key(key)
         self.written.clear()
@@ -332,13 +332,13 @@ class Ground:
         """When BAKING or COMPLETE begins, no row is left behind."""
         if phase in {Phase.BAKING, Phase.COMPLETE}:
             for key in self.keys:
-                legacy = self.tables[Side.LEGACY].item(key)
-                if legacy is not None and is_active(legacy, Side.LEGACY) and not is_held_out(legacy):
-                    raise Broken(f"{phase.value} begins, and {key.decode()} is left behind: {legacy}")
+                source = self.tables[Side.SOURCE].item(key)
+                if source is not None and is_active(source, Side.SOURCE) and not is_held_out(source):
+                    raise Broken(f"{phase.value} begins, and {key.decode()} is left behind: {source}")
 
     def _sealed(self, key: Key, items: dict[Side, Item | None]) -> Side:
         generations = {side: generation_of(item) for side, item in items.items()}
-        if generations[Side.LEGACY] == generations[Side.NEW]:
+        if generations[Side.SOURCE] == generations[Side.TARGET]:
             raise Broken(f"nobody owns {key.decode()}, and nobody can tell who did: {items}")
         sealed = max(Side, key=lambda side: generations[side])
         return sealed.other if is_fence(items[sealed]) else sealed
@@ -352,23 +352,23 @@ class Ground:
     # A pod of the old release.
 
     def stray(self, key: Key, amount: int) -> bool:
-        """Add to a legacy row in place, or (0) delete it, as long as the legacy table owns it; say whether it did."""
-        legacy = self.tables[Side.LEGACY]
-        item = legacy.item(key)
-        if item is None or item.deleted or not is_active(item, Side.LEGACY):
+        """Add to a source row in place, or (0) delete it, as long as the source table owns it; say whether it did."""
+        source = self.tables[Side.SOURCE]
+        item = source.item(key)
+        if item is None or item.deleted or not is_active(item, Side.SOURCE):
             return False
         if not amount:
             self.truth[key] = Truth(0, exists=False)
-            self.versions.pop((Side.LEGACY, key), None)
-            legacy.delete(key)
-            self._strayed(Side.LEGACY, key)
+            self.versions.pop((Side.SOURCE, key), None)
+            source.delete(key)
+            self._strayed(Side.SOURCE, key)
             self.story.tell("old release", f"deletes {key.decode()}")
             self.network.watched(self.check)
             return True
-        image, balance = legacy.images[key], MAPPING.shape(Side.LEGACY).own(BALANCE)
+        image, balance = source.images[key], MAPPING.shape(Side.SOURCE).own(BALANCE)
         self.truth[key] = Truth(self.truth[key].balance + amount, exists=True)
-        legacy.put(image | {balance: of_number(number(image[balance]) + amount)})
-        self._strayed(Side.LEGACY, key)
+        source.put(image | {balance: of_number(number(image[balance]) + amount)})
+        self._strayed(Side.SOURCE, key)
         self.story.tell("old release", f"adds {amount} to {key.decode()}")
         self.network.watched(self.check)
         return True

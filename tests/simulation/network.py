@@ -52,7 +52,7 @@ class Process:
         name: of the process, with the number of its life.
         dead: it was killed: nothing that it left behind may reach anything.
         on_crash: told of an error that a task of its own died of.
-        outdated: it is of a release whose activations the new table refuses for good (ADR 0014).
+        outdated: it is of a release whose activations the target table refuses for good (ADR 0014).
         skew_s: by how much its wall clock is ahead of AWS's.
     """
 

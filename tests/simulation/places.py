@@ -21,33 +21,33 @@ class Checkpoints:
         self._ground, self._side = ground, side
         self._shape = MAPPING.shape(side)
 
-    async def get(self, role: str, shard: str) -> str | None:
-        return self._ground.checkpoints.get((role, shard))
+    async def get(self, consumer: str, shard: str) -> str | None:
+        return self._ground.checkpoints.get((consumer, shard))
 
-    async def put(self, role: str, shard: str, place: str) -> None:
-        before = self._ground.checkpoints.get((role, shard), "-1")
+    async def put(self, consumer: str, shard: str, place: str) -> None:
+        before = self._ground.checkpoints.get((consumer, shard), "-1")
         if int(place) <= int(before):
             return  # of a former life
-        self._ground.checkpoints[role, shard] = place
-        self._ground.network.watched(lambda: self._passed(role, shard, int(before) + 1, int(place) + 1))
+        self._ground.checkpoints[consumer, shard] = place
+        self._ground.network.watched(lambda: self._passed(consumer, shard, int(before) + 1, int(place) + 1))
 
-    def _passed(self, role: str, shard: str, first: int, end: int) -> None:
+    def _passed(self, consumer: str, shard: str, first: int, end: int) -> None:
         stream, _, name = shard.partition("/")
         for record in self._ground.aws.shard(stream, name)[first:end]:
             change = decode_change(record.data, self._shape.key)
             if change.key not in self._ground.truth:
                 continue
-            if role.startswith("feed"):
+            if consumer.startswith("feed"):
                 self._told(change)
             else:
-                self._applied(role, change)
+                self._applied(consumer, change)
 
     def _told(self, change: Change) -> None:
         for event in events_of(change, self._side):
             if event.event.transaction_id not in self._ground.aws.told_ids:
                 raise Broken(f"the feed passed {change.key.decode()} at {event.version}, and never told of it")
 
-    def _applied(self, role: str, change: Change) -> None:
+    def _applied(self, consumer: str, change: Change) -> None:
         if change.new is None:
             return
         ground, new = self._ground, parse_item(change.new, self._shape)
@@ -61,8 +61,8 @@ class Checkpoints:
             # What a stray wrote travels with the lift of its owner, which has a version of its own.
             lifted = max(version_of(here), version_of(there)) > version_of(new)
             if owned and version_of(new) == version_of(old) and new.content != (old and old.content) and not lifted:
-                raise Broken(f"{role} passed a stray on {change.key.decode()}, and its owner was not lifted")
+                raise Broken(f"{consumer} passed a stray on {change.key.decode()}, and its owner was not lifted")
             return
         wanted = new.version if new.version else change.committed_us
         if reached < wanted:
-            raise Broken(f"{role} passed {change.key.decode()} at version {wanted}, and {there} stands there")
+            raise Broken(f"{consumer} passed {change.key.decode()} at version {wanted}, and {there} stands there")

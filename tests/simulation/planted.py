@@ -101,13 +101,13 @@ def _deciding(rule: Callable[[Direction, Change, Decision], Decision]) -> type[R
 
 def _copied(direction: Direction, change: Change) -> Transfer:
     assert change.new is not None
-    item = parse_item(change.new, MAPPING.shape(direction.source))
+    item = parse_item(change.new, MAPPING.shape(direction.origin))
     return Transfer(change.key, version_of(item), MAPPING.carry(direction, change.new), item.generation)
 
 
 def _fence_travels(direction: Direction, change: Change, decision: Decision) -> Decision:
     echo = change.new is not None and decision is Skip.ECHO
-    fence = echo and is_fence(parse_item(change.new or {}, MAPPING.shape(direction.source)))
+    fence = echo and is_fence(parse_item(change.new or {}, MAPPING.shape(direction.origin)))
     return _copied(direction, change) if fence else decision
 
 
@@ -139,7 +139,7 @@ class TakesThrottledForApplied(Replicator):
                 answers = await self._table.transfer(transfers)
                 return [Verdict.APPLIED if each is NotSent.THROTTLED else each for each in answers]
 
-        self.pipeline._sender = Hasty(process.far(ground.tables[direction.target]))
+        self.pipeline._sender = Hasty(process.far(ground.tables[direction.destination]))
 
 
 class MarksFirst(Replicator):
@@ -154,7 +154,7 @@ class MarksFirst(Replicator):
                 await marks.mark(direction, {each.key: each.version for each in transfers})
                 return await super().send(transfers)
 
-        self.pipeline._sender = Marking(process.far(ground.tables[direction.target]))
+        self.pipeline._sender = Marking(process.far(ground.tables[direction.destination]))
 
 
 class Unfenced(Table):
@@ -185,13 +185,13 @@ class Forward(Consumer):
 class StoresPlacesFirst(Replicator):
     def __init__(self, process: Process, ground: Ground, direction: Direction) -> None:
         super().__init__(process, ground, direction)
-        self.consumer = Forward(process, ground, direction.value, direction.source, self.pipeline)
+        self.consumer = Forward(process, ground, direction.value, direction.origin, self.pipeline)
 
 
 class FeedStoresPlacesFirst(Feed):
     def __init__(self, process: Process, ground: Ground) -> None:
         super().__init__(process, ground)
-        self.consumers = [Forward(process, ground, each.role, each.side, each.pipeline) for each in self.consumers]
+        self.consumers = [Forward(process, ground, each.consumer, each.side, each.pipeline) for each in self.consumers]
 
 
 # The controller.
@@ -221,7 +221,7 @@ class SweepsOneTable(Controller):
 
         async def moved(*arguments: Any, **more: Any) -> PassResult | None:
             result = await move(*arguments, **more)
-            if ctx.sweeper._move is not None and ctx.sweeper._move_side is ctx.sweeper._move.target:
+            if ctx.sweeper._move is not None and ctx.sweeper._move_side is ctx.sweeper._move.destination:
                 result, ctx.sweeper._move = ctx.sweeper._move, None
                 ctx.sweeper.last = result
             return result

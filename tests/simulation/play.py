@@ -299,8 +299,8 @@ class Stage:
         ground, book = self.ground, self.book
         for key in ground.keys:
             ground.check_key(key)
-            if not is_active(ground.tables[Side.NEW].item(key), Side.NEW, complete=True):
-                raise Broken(f"{key.decode()} was left behind: {ground.tables[Side.NEW].item(key)}")
+            if not is_active(ground.tables[Side.TARGET].item(key), Side.TARGET, complete=True):
+                raise Broken(f"{key.decode()} was left behind: {ground.tables[Side.TARGET].item(key)}")
         for transaction_id in book.acknowledged:
             if ground.applied[transaction_id] != 1:
                 raise Broken(f"acknowledged, and lost: {transaction_id.hex()}")

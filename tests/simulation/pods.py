@@ -71,7 +71,7 @@ class Pod:
         self.process, self._ground = process, ground
         tables = {side: process.far(table) for side, table in ground.tables.items()}
         if process.outdated:
-            tables[Side.NEW] = process.far(Refusing(ground.tables[Side.NEW]))
+            tables[Side.TARGET] = process.far(Refusing(ground.tables[Side.TARGET]))
         self._flags = PodFlags(process, ground)
         self._epochs = Epochs(self._flags)
         self._pulse = Pulse(
@@ -86,7 +86,7 @@ class Pod:
         self._figures = Figures(process.monotonic)
         marks = process.far(ground.marks)
         mirror = Mirror(MAPPING, tables, Trusting(marks), self._epochs, call_s=0.5, monotonic=process.monotonic)
-        ownership = Ownership(tables[Side.LEGACY], tables[Side.NEW], MAPPING, wall_us=process.wall_us)
+        ownership = Ownership(tables[Side.SOURCE], tables[Side.TARGET], MAPPING, wall_us=process.wall_us)
         ownership._rules = rules
         self._points = Points(
             ownership,
@@ -141,7 +141,7 @@ class Pod:
 
 
 class Refusing:
-    """The new table as a pod of another release meets it: it takes none of that release's activations, ever."""
+    """The target table as a pod of another release meets it: it takes none of that release's activations, ever."""
 
     def __init__(self, table: Table) -> None:
         self._table = table

@@ -61,7 +61,7 @@ class Script:
         asks: what the operator asks for, in order; "start" comes before and "complete" after them.
         strays: writes of a pod of the old release, which adds to a row in place, or deletes a cold one.
         accidents: standby rows that are overwritten, so that somebody has to repair.
-        outdated: how many pods are of a release whose activations the new table refuses, until they are replaced.
+        outdated: how many pods are of a release whose activations the target table refuses, until they are replaced.
         faults: what goes wrong.
         most_faults: how many faults of the network may happen at all, None for any number; shrinking lowers it.
     """
@@ -131,8 +131,8 @@ def _any(seed: int, dice: random.Random) -> Script:
 
 
 def _half_way(seed: int, dice: random.Random) -> Script:
-    """Keys change hands again and again, and handovers stop half way: the new table refuses those of one release, whose
-    pods fence, while an activation of another is still on the wire.
+    """Keys change hands again and again, and handovers stop half way: the target table refuses those of one release,
+    whose pods fence, while an activation of another is still on the wire.
     """
     faults = Faults(
         half_way=dice.choice((0.2, 0.4, 0.6)),
@@ -222,7 +222,7 @@ def smaller(script: Script, faults_seen: int) -> Iterator[Script]:
                 yield replace(script, **simpler)
     for number in range(len(script.asks)):
         asks = script.asks[:number] + script.asks[number + 1 :]
-        if asks and asks[0].startswith("ramp"):  # nothing else is possible in DUAL_WRITE
+        if asks and asks[0].startswith("ramp"):  # nothing else is possible in BOTH_WAYS
             yield replace(script, asks=asks)
     if script.pause_s < 2:
         yield replace(script, pause_s=script.pause_s * 2)

@@ -36,9 +36,9 @@ from engagement_api.servicer import EngagementServicer
 from engagement_api.ulids import encode_ulid
 from engagement_migration import MAPPING
 
-LEGACY_ONLY = FlagDocument()
-ALL_NEW = FlagDocument(share=10_000, new_gen=2)
-BACK_TO_LEGACY = FlagDocument(share=0, new_gen=2, legacy_gen=4)
+SOURCE_ONLY = FlagDocument()
+ALL_NEW = FlagDocument(share=10_000, target_gen=2)
+BACK_TO_SOURCE = FlagDocument(share=0, target_gen=2, source_gen=4)
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -176,7 +176,7 @@ class World:
 
     async def pod(
         self,
-        document: FlagDocument = LEGACY_ONLY,
+        document: FlagDocument = SOURCE_ONLY,
         *,
         dual_write: bool = False,
         operation_s: float = 2.0,
@@ -237,7 +237,7 @@ class Pod:
         self.tally = Tally()
         self.figures = Figures(now_s=clock.monotonic)
         ownership = Ownership(
-            world.tables[Side.LEGACY], world.tables[Side.NEW], MAPPING, wall_us=clock.wall_us, jitter=lambda: 0.0
+            world.tables[Side.SOURCE], world.tables[Side.TARGET], MAPPING, wall_us=clock.wall_us, jitter=lambda: 0.0
         )
         self.points = Points(
             ownership,

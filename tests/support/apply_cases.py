@@ -28,14 +28,14 @@ TXN = bytes(range(16))
 EVENT = Raw(encode_event(Event("earn", 5, "watch", TXN, "00-aa-bb-01")))
 
 
-def legacy(key: Key = KEY, balance: int = 5, /, **more: Raw) -> Image:
-    """A legacy row as somebody without the protocol writes it."""
+def source(key: Key = KEY, balance: int = 5, /, **more: Raw) -> Image:
+    """A source row as somebody without the protocol writes it."""
     row = {"balance": wire.of_number(balance), "wallet_type": wire.of_string("ENGAGEMENT")}
     return key_image(key, ("pk", "sk")) | row | more
 
 
-def new(key: Key = KEY, balance: int = 5, /, **more: Raw) -> Image:
-    """A row of the new table without protocol attributes."""
+def target(key: Key = KEY, balance: int = 5, /, **more: Raw) -> Image:
+    """A row of the target table without protocol attributes."""
     return key_image(key, ("pk", "sk")) | {"points": wire.of_number(balance)} | more
 
 
@@ -63,7 +63,7 @@ def payload(
     new_image: Image | None,
     old_image: Image | None,
     *,
-    side: Side = Side.LEGACY,
+    side: Side = Side.SOURCE,
     committed_us: int = COMMITTED_US,
     precise: bool = True,
     ttl: bool = False,
@@ -97,10 +97,10 @@ def change(new_image: Image | None, old_image: Image | None, **more: Any) -> Cha
 
 
 def forward(new_image: Image | None, old_image: Image | None, **more: Any) -> Decision:
-    """What forward decides about a record of the legacy table."""
+    """What forward decides about a record of the source table."""
     return RULES[Direction.FORWARD].decide(change(new_image, old_image, **more))
 
 
 def reverse(new_image: Image | None, old_image: Image | None, **more: Any) -> Decision:
-    """What reverse decides about a record of the new table."""
-    return RULES[Direction.REVERSE].decide(change(new_image, old_image, side=Side.NEW, **more))
+    """What reverse decides about a record of the target table."""
+    return RULES[Direction.REVERSE].decide(change(new_image, old_image, side=Side.TARGET, **more))

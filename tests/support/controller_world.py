@@ -46,7 +46,7 @@ from crossfade_replicator.tally import Tally
 from engagement_api.keys import wallet_key
 from engagement_api.operations import BALANCE, Kind, points_operation
 from engagement_migration import MAPPING
-from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
+from engagement_migration.samples import NOT_OURS, WALLETS, legacy_wallet
 
 SETTINGS: dict[str, Any] = {
     "bucket": "exports",
@@ -62,7 +62,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-STREAMS = {Side.LEGACY: "wallet-changes", Side.NEW: "engagement-changes"}
+STREAMS = {Side.SOURCE: "wallet-changes", Side.TARGET: "engagement-changes"}
 
 
 def raw_scan(table: MemoryTable) -> RawScan:
@@ -101,10 +101,10 @@ class Town:
         self.aws = MemoryAws({}, {"wallet"}, now_us=self.now_us)
         self.tables = {side: self._table(side) for side in Side}
         self.aws._tables = {MAPPING.shape(side).table: table for side, table in self.tables.items()}
-        for row in (*WALLETS, *STRANGERS):
-            self.tables[Side.LEGACY].put(row)
+        for row in (*WALLETS, *NOT_OURS):
+            self.tables[Side.SOURCE].put(row)
         for number in range(wallets):
-            self.tables[Side.LEGACY].put(legacy_wallet(f"w{number}", "chan", number))
+            self.tables[Side.SOURCE].put(legacy_wallet(f"w{number}", "chan", number))
         self.store = ControlStore()
         self.flags = MemoryFlags()
         self.reports = MemoryReports(self.store)
@@ -115,7 +115,7 @@ class Town:
         self.wordless_pods: set[int] = set()
         self.calls: dict[str, int] = {"calls": 100, "failed": 0, "p99_us": 5_000}
         self.feed_age_ms = 10
-        self.silent_roles: set[str] = set()
+        self.silent_consumers: set[str] = set()
         self.missing: list[str] = []
         self.commands: list[tuple[str, ...]] = []
         self.command_exit = 0
@@ -193,7 +193,7 @@ class Town:
             tables=tables,
             copies=tables,
             ownership=Ownership(
-                tables[Side.LEGACY], tables[Side.NEW], MAPPING, excluded=excluded.__contains__, wall_us=self.wall_us
+                tables[Side.SOURCE], tables[Side.TARGET], MAPPING, excluded=excluded.__contains__, wall_us=self.wall_us
             ),
             shards=self.aws,
             rows=rows,
@@ -223,15 +223,19 @@ class Town:
                     await self.reports.put([Report("api", f"pod-{number}", self.now_us(), 0, 0, 0, self.calls)])
 
     async def _feed(self, side: Side) -> None:
-        stream, role = STREAMS[side], f"feed-{side.value}"
-        if role not in self.silent_roles and await self.aws.list_shards(stream):
-            report = Report(role, f"{stream}/shardId-000000000000", self.now_us(), self.feed_age_ms, 0, 0, {})
+        stream, consumer = STREAMS[side], f"feed-{side.value}"
+        if consumer not in self.silent_consumers and await self.aws.list_shards(stream):
+            report = Report(consumer, f"{stream}/shardId-000000000000", self.now_us(), self.feed_age_ms, 0, 0, {})
             await self.reports.put([report])
 
     async def _replicate(self, source: Side) -> None:
         stream = STREAMS[source]
-        role = {Side.LEGACY: "forward", Side.NEW: "reverse"}[source]
-        if role in self.silent_roles or not await self.aws.list_shards(stream) or "engagement" not in self._existing():
+        consumer = {Side.SOURCE: "forward", Side.TARGET: "reverse"}[source]
+        if (
+            consumer in self.silent_consumers
+            or not await self.aws.list_shards(stream)
+            or "engagement" not in self._existing()
+        ):
             return
         fetched = await self.aws.get_records(f"{stream}:{SHARD}:{self._read[source]}", 10_000)
         if fetched.records:
@@ -241,14 +245,14 @@ class Town:
         await self.reports.put(
             [
                 Report(
-                    role,
+                    consumer,
                     f"{stream}/{SHARD}",
                     self.now_us(),
                     10,
                     0,
                     tally.applied_commit_us,
                     dict(tally.counts),
-                    foreign_last_us=tally.foreign_last_us,
+                    stray_last_us=tally.stray_last_us,
                 )
             ]
         )
@@ -276,7 +280,7 @@ class Town:
         number = (self.now_us() // 1000).to_bytes(6, "big") + self._calls.to_bytes(10, "big")
         key, seed = wallet_key(user, "chan"), self.now_us() << 10
         op = points_operation(Kind.EARN, key, number, points, seed)
-        pod = Ownership(self.tables[Side.LEGACY], self.tables[Side.NEW], MAPPING, wall_us=self.now_us)
+        pod = Ownership(self.tables[Side.SOURCE], self.tables[Side.TARGET], MAPPING, wall_us=self.now_us)
         document = self.flags.current().document
         done = await pod.operate(op, aim(document, key), complete=document.complete)
         assert done.outcome is Outcome.APPLIED, done

@@ -33,20 +33,20 @@ def own_zip(folder: Path, world: World) -> bytes:
 class Deployed:
     """One function, with its event source mappings."""
 
-    def __init__(self, world: World, role: str, code: bytes, *, timeout_s: int = 3, **settings: str) -> None:
+    def __init__(self, world: World, consumer: str, code: bytes, *, timeout_s: int = 3, **settings: str) -> None:
         arguments = world.endpoints.client_arguments()
         self._functions, self._logs = (boto3.client(each, **arguments) for each in ("lambda", "logs"))
         self._kinesis = boto3.client("kinesis", **arguments)
-        self.name = f"{role}-{world.id}"
+        self.name = f"{consumer}-{world.id}"
         self._mappings: list[str] = []
         variables = {
-            "CROSSFADE_ROLE": role,
+            "CROSSFADE_CONSUMER": consumer,
             "CROSSFADE_PARTIAL_RESPONSES": "1",
             "CROSSFADE_MIGRATION_MAPPING": "world_mapping:MAPPING",
             "CROSSFADE_AWS_ENDPOINT_URL": world.endpoints.aws_endpoint,
             "CROSSFADE_REDIS_URL": world.endpoints.redis_url,
-            "CROSSFADE_LEGACY_STREAM": world.streams[Side.LEGACY],
-            "CROSSFADE_NEW_STREAM": world.streams[Side.NEW],
+            "CROSSFADE_SOURCE_STREAM": world.streams[Side.SOURCE],
+            "CROSSFADE_TARGET_STREAM": world.streams[Side.TARGET],
             "CROSSFADE_FEED_STREAM": world.feed_stream,
         } | {f"CROSSFADE_{name.upper()}": value for name, value in settings.items()}
         self._functions.create_function(

@@ -17,11 +17,16 @@ from ownership_cases import GENERATIONS, IDS, KEY, SEED, VERSIONS, number
 
 MAPPING: Final = RuleMapping(
     "parts",
-    legacy=Table("bins", key=("pk", "sk")),
-    new=Table("shelves", key=("pk", "sk")),
+    source=Table("bins", key=("pk", "sk")),
+    target=Table("shelves", key=("pk", "sk")),
     belongs=key_prefixes("USER#", "POINTS#"),
     zero={"on_hand": Raw(number(0)), "lent": Raw(number("2.5"))},
-    rules=(Rename(legacy="on_hand", new="available"), Keep("lent"), Rename(legacy="label", new="title"), Keep("tags")),
+    rules=(
+        Rename(source="on_hand", target="available"),
+        Keep("lent"),
+        Rename(source="label", target="title"),
+        Keep("tags"),
+    ),
 )
 """Renamed and kept numbers and values; one number of the zero item isn't 0."""
 

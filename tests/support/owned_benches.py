@@ -55,7 +55,7 @@ class EmbeddedBench:
     def __init__(self, dynamodb: DynamoDB, mapping: RuleMapping, side: Side) -> None:
         name = uuid.uuid4().hex[:12]
         self.dynamodb = dynamodb
-        self.mapping = mapping.with_tables(legacy=f"legacy-{name}", new=f"new-{name}")
+        self.mapping = mapping.with_tables(source=f"source-{name}", target=f"target-{name}")
         self.table = DynamoTable(dynamodb, self.mapping, side)
 
     async def put(self, key: Key, item: Item | None) -> None:

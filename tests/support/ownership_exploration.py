@@ -1,8 +1,8 @@
 """Every interleaving of a few pods on one key, run through the real decisions of `crossfade.core`.
 
 One key, two tables. Each pod runs one task through `OwnershipRules.advance`; each write takes effect as `perform` says,
-but for the activations that a pod's release can't get into the new table; each image ever written that `ApplyRule` lets
-travel may be carried to the other table, by `mapping.carry` and `judge`, at any time, in any order, any number of
+but for the activations that a pod's release can't get into the target table; each image ever written that `ApplyRule`
+lets travel may be carried to the other table, by `mapping.carry` and `judge`, at any time, in any order, any number of
 times. Nothing of a rule is spelled here a second time: this file only schedules, and knows what must
 never be seen.
 
@@ -30,7 +30,7 @@ from ownership_cases import KEY, NOW_MS, SEED
 from ownership_scenarios import REAL, Code, Explored, Scenario, Truth
 from ownership_steps import Step, events_between, exists, spelled, with_pod
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 SIDES = (L, N)
 
 
@@ -38,7 +38,7 @@ IDLE = -1
 """A pod that has ended. One that stopped half way is the same to the others."""
 
 State_ = tuple[int, int, int, tuple[int, ...], int, int, int]
-"""Item in legacy, item in new, emitted images (bits), pods, truth, applied operations (bits), acknowledged ones."""
+"""Item in source, item in target, emitted images (bits), pods, truth, applied operations (bits), acknowledged ones."""
 
 
 _DENIED = (Outcome.INSUFFICIENT, Outcome.ABOVE_LIMIT, Outcome.NOT_FOUND, Outcome.FULL)
@@ -122,19 +122,19 @@ class World:
 
     def start(self) -> State_:
         scenario = self.scenario
-        legacy, new = self.item(scenario.legacy), self.item(scenario.new)
+        source, target = self.item(scenario.source), self.item(scenario.target)
         pods = []
         for index, task in enumerate(scenario.tasks):
             known = None
             if scenario.known and task.op is None:
-                known = Seen(scenario.legacy if task.aim.side is N else scenario.new)
+                known = Seen(scenario.source if task.aim.side is N else scenario.target)
             step = self.rules.begin(task, known)
             pods.append(IDLE if isinstance(step, Done) else self.pod(index, *step, 0 if task.reads else scenario.lost))
-        side = L if is_active(scenario.legacy, L, complete=self.complete) else N
-        owner = scenario.legacy if side is L else scenario.new
+        side = L if is_active(scenario.source, L, complete=self.complete) else N
+        owner = scenario.source if side is L else scenario.target
         truth = Truth(balance_of(owner, MAPPING.shape(side)), exists(owner))
-        log = self.emitted(0, 0, legacy) if legacy else 0
-        return (legacy, new, log, tuple(pods), self.truth(truth), 0, 0)
+        log = self.emitted(0, 0, source) if source else 0
+        return (source, target, log, tuple(pods), self.truth(truth), 0, 0)
 
     def step(self, pod: int, item: int) -> Step:
         """Return what the next step of a pod does to the item it meets."""
@@ -185,15 +185,15 @@ class World:
         if told != [id_ for id_ in self.ids if self._bit(id_) & applies]:
             self.found.setdefault("the feed differs from what was applied", f"{side.value}: {before} -> {reply.item}")
 
-    def replication(self, log: int, legacy: int, new: int) -> tuple[int, list[tuple[str, int, int]]]:
+    def replication(self, log: int, source: int, target: int) -> tuple[int, list[tuple[str, int, int]]]:
         """Return the images that can still change something, and what each may do now."""
-        known = self.replications.get((log, legacy, new))
+        known = self.replications.get((log, source, target))
         if known is None:
-            known = self.replications[log, legacy, new] = self._replication(log, legacy, new)
+            known = self.replications[log, source, target] = self._replication(log, source, target)
         return known
 
-    def _replication(self, log: int, legacy: int, new: int) -> tuple[int, list[tuple[str, int, int]]]:
-        alive, moves, tables = 0, [], (legacy, new)
+    def _replication(self, log: int, source: int, target: int) -> tuple[int, list[tuple[str, int, int]]]:
+        alive, moves, tables = 0, [], (source, target)
         for bit, (side, image, repair) in enumerate(self.log):
             if not log >> bit & 1:
                 continue
@@ -208,7 +208,7 @@ class World:
             ):
                 alive |= 1 << bit
             if moved != target:
-                then = (legacy, moved) if side == 0 else (moved, new)
+                then = (source, moved) if side == 0 else (moved, target)
                 moves.append((f"{SIDES[side].value} {version} travels{' as a repair' if repair else ''}", *then))
         return alive, moves
 
@@ -269,31 +269,31 @@ class World:
         for place, pod in enumerate(state[3]):
             if pod != IDLE:
                 steps += self._moves_of(state, place, pod)
-        legacy, new, log, *_ = state
+        source, target, log, *_ = state
         rest = state[3:]
-        for label, then_legacy, then_new in self.replication(log, legacy, new)[1]:
-            self._rises(state, (then_legacy, then_new), label)
-            alive = self.replication(log, then_legacy, then_new)[0]
-            steps.append((label, (then_legacy, then_new, alive, *rest)))
+        for label, then_source, then_target in self.replication(log, source, target)[1]:
+            self._rises(state, (then_source, then_target), label)
+            alive = self.replication(log, then_source, then_target)[0]
+            steps.append((label, (then_source, then_target, alive, *rest)))
         if self.code.tombstones_expire:
-            for place, number in enumerate((legacy, new)):
+            for place, number in enumerate((source, target)):
                 item = self.items[number]
                 if item is not None and item.deleted:
-                    gone = (0, new) if place == 0 else (legacy, 0)
+                    gone = (0, target) if place == 0 else (source, 0)
                     steps.append(("a tombstone expires", (*gone, log, *rest)))
         return steps
 
     def _moves_of(self, state: State_, place: int, pod: int) -> list[tuple[str, State_]]:
         """One pod's next step; and the same with its answer lost."""
-        legacy, new, log, pods, truth, applied, acked = state
+        source, target, log, pods, truth, applied, acked = state
         index, _, request, lost = self.pods[pod]
-        on_new = request.side is N
-        step = self.step(pod, new if on_new else legacy)
-        tables = (legacy, step.item) if on_new else (step.item, new)
+        on_target = request.side is N
+        step = self.step(pod, target if on_target else source)
+        tables = (source, step.item) if on_target else (step.item, target)
         if isinstance(request, Perform) and isinstance(request.write, TakeBack) and step.writes:
             self._above(state, tables, step.label)
         if step.writes:
-            log |= self.emitted(int(on_new), new if on_new else legacy, step.item)
+            log |= self.emitted(int(on_target), target if on_target else source, step.item)
             self._rises(state, tables, step.label)
         if step.applies:
             if applied & step.applies:
@@ -351,8 +351,8 @@ class World:
 
     def _above(self, state: State_, tables: tuple[int, int], label: str) -> None:
         """A side that was taken back is above the other, or its next images would be stale there."""
-        legacy, new = map(version_of, (self.items[tables[0]], self.items[tables[1]]))
-        if (legacy <= new) if self._active(tables[0], L) else (new <= legacy):
+        source, target = map(version_of, (self.items[tables[0]], self.items[tables[1]]))
+        if (source <= target) if self._active(tables[0], L) else (target <= source):
             self._note("taken back below the other side", state, label)
 
     def _active(self, item: int, side: Side) -> bool:
@@ -361,31 +361,31 @@ class World:
     # What must hold.
 
     def check(self, state: State_) -> None:
-        legacy, new, _, _, truth, _, acked = state
-        asked = (legacy, new, truth, acked)
+        source, target, _, _, truth, _, acked = state
+        asked = (source, target, truth, acked)
         known = self.judged.get(asked)
         if known is None:
-            known = self.judged[asked] = list(self._violations(legacy, new, self.truths[truth], acked))
+            known = self.judged[asked] = list(self._violations(source, target, self.truths[truth], acked))
         for violation in known:
             self._note(violation, state)
 
-    def _violations(self, legacy: int, new: int, truth: Truth, acked: int) -> list[str]:
-        tables = {L: self.items[legacy], N: self.items[new]}
+    def _violations(self, source: int, target: int, truth: Truth, acked: int) -> list[str]:
+        tables = {L: self.items[source], N: self.items[target]}
         if sum(is_active(item, side, complete=self.complete) for side, item in tables.items()) > 1:
             return ["two owners"]
         seen = []
-        told, answer = self._run(legacy, new, reads=True)
+        told, answer = self._run(source, target, reads=True)
         if told is not Outcome.READ:
             seen.append(f"a read finds no image: {told.value}")
         elif answer is not None and not self._agrees(*answer, truth):
             seen.append("a read differs from what was applied")
         for unfit in {False, bool(self.scenario.unfit)}:
-            seen += self._not_settled(legacy, new, truth, acked, unfit)
+            seen += self._not_settled(source, target, truth, acked, unfit)
         return seen
 
-    def _not_settled(self, legacy: int, new: int, truth: Truth, acked: int, unfit: bool) -> list[str]:
-        """What is wrong after a sweeper went over it; `unfit`: of a release that can't write the new table."""
-        told, owner = self._run(legacy, new, reads=False, unfit=unfit)
+    def _not_settled(self, source: int, target: int, truth: Truth, acked: int, unfit: bool) -> list[str]:
+        """What is wrong after a sweeper went over it; `unfit`: of a release that can't write the target table."""
+        told, owner = self._run(source, target, reads=False, unfit=unfit)
         if told not in (Outcome.SETTLED, Outcome.HELD_OUT) or owner is None:
             return ["stuck"]
         seen = []
@@ -399,10 +399,10 @@ class World:
         return Truth(balance_of(item, MAPPING.shape(side)), exists(item)) == truth
 
     def _run(
-        self, legacy: int, new: int, *, reads: bool, unfit: bool = False
+        self, source: int, target: int, *, reads: bool, unfit: bool = False
     ) -> tuple[Outcome, tuple[Side, Item | None] | None]:
         """Run a reader, or a sweeper that only completes, alone to its end."""
-        tables = {L: self.items[legacy], N: self.items[new]}
+        tables = {L: self.items[source], N: self.items[target]}
         task = Task(KEY, Aim(L, 0), None, NOW_MS, SEED, complete=self.complete, reads=reads)
         step = self.rules.begin(task)
         while not isinstance(step, Done):

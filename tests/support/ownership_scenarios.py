@@ -68,18 +68,18 @@ class Scenario(NamedTuple):
 
     Attributes:
         tasks: one per pod.
-        legacy: item in the legacy table.
-        new: item in the new one.
+        source: item in the source table.
+        target: item in the target one.
         rounds: how often a pod starts over.
         lost: how many answers each pod may lose.
         known: for a sweeping pod, whether it begins from a scan of the other side.
         repairs: whether images of active items are also carried as repairs, fenced by `<=`.
-        unfit: pods of a release whose activations the new table refuses for good.
+        unfit: pods of a release whose activations the target table refuses for good.
     """
 
     tasks: Sequence[Task]
-    legacy: Item | None
-    new: Item | None
+    source: Item | None
+    target: Item | None
     rounds: int = 2
     lost: int = 0
     known: bool = False

@@ -16,15 +16,15 @@ from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 UNMAPPABLE = content(L, 5, surprise=b'{"S":"no rule names it"}')
 
 
 class Tables:
     """Two items, the machine run on them, and what it asked for."""
 
-    def __init__(self, legacy: Item | None, new: Item | None) -> None:
-        self.items = {L: legacy, N: new}
+    def __init__(self, source: Item | None, target: Item | None) -> None:
+        self.items = {L: source, N: target}
         self.asked: list[Request] = []
         self.rules = OwnershipRules(MAPPING, rounds=3)
 

@@ -94,10 +94,10 @@ class PlainRows:
     def owns(self, _item: PlainRow | None, side: Side) -> bool:
         return side is self._map.owner
 
-    def owner_of(self, _legacy: PlainRow | None, _new: PlainRow | None) -> Side:
+    def owner_of(self, _source: PlainRow | None, _target: PlainRow | None) -> Side:
         return self._map.owner
 
-    def is_contested(self, _legacy: PlainRow | None, _new: PlainRow | None) -> bool:
+    def is_contested(self, _source: PlainRow | None, _target: PlainRow | None) -> bool:
         return False
 
     def is_held_out(self, _item: PlainRow | None) -> bool:

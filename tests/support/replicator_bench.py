@@ -74,11 +74,11 @@ class Bench:
         self.tables = {
             side: table(mapping.shape(side), belongs=mapping.belongs, now_us=lambda: next(clock)) for side in Side
         }
-        self.legacy, self.new = self.tables[Side.LEGACY], self.tables[Side.NEW]
+        self.source, self.target = self.tables[Side.SOURCE], self.tables[Side.TARGET]
         self.marks = MemoryMarks()
         self.letters = MemoryDeadLetters()
         self.waits: list[float] = []
-        self.writers = {direction: Counting(self.tables[direction.target]) for direction in Direction}
+        self.writers = {direction: Counting(self.tables[direction.destination]) for direction in Direction}
         self.tallies = {direction: Tally() for direction in Direction}
         self.senders = {
             direction: Sender(self.writers[direction], sleep=self._sleep, jitter=lambda: 1.0) for direction in Direction
@@ -91,8 +91,8 @@ class Bench:
                 interventions=Interventions(
                     mapping,
                     direction,
-                    self.tables[direction.source],
-                    self.tables[direction.target],
+                    self.tables[direction.origin],
+                    self.tables[direction.destination],
                     self.letters,
                     now_us=now_us,  # a seed of 0 is below all versions, so that a test can name the lifted one
                 ),
@@ -112,7 +112,7 @@ class Bench:
         self.waits.append(seconds)
 
     async def forward(self, payloads: Iterable[bytes]) -> dict[str, int]:
-        """Apply records of the legacy table as one batch; return the counts so far."""
+        """Apply records of the source table as one batch; return the counts so far."""
         return await self.apply(Direction.FORWARD, payloads)
 
     async def apply(self, direction: Direction, payloads: Iterable[bytes]) -> dict[str, int]:
@@ -124,7 +124,7 @@ class Bench:
 FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
 
 
-async def earn(bench: Bench, side: Side = Side.LEGACY, seed: int = SEED) -> None:
+async def earn(bench: Bench, side: Side = Side.SOURCE, seed: int = SEED) -> None:
     answer = await bench.tables[side].perform(
         Operate(KEY, operation(Kind.EARN, key=KEY, seed=seed, transaction_id=seed.to_bytes(16, "big")), soft=32)
     )

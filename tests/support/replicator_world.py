@@ -45,7 +45,7 @@ HERE = Path(__file__).parent
 
 def mapping_of(world: str) -> RuleMapping:
     """The engagement mapping with tables, and a name, of one world."""
-    return MAPPING.with_tables(legacy=f"wallet-{world}", new=f"engagement-{world}", name=f"m-{world}")
+    return MAPPING.with_tables(source=f"wallet-{world}", target=f"engagement-{world}", name=f"m-{world}")
 
 
 def __getattr__(name: str) -> RuleMapping:
@@ -65,7 +65,7 @@ class World:
         self.endpoints = endpoints
         self.id = uuid.uuid4().hex[:10]
         self.mapping = mapping_of(self.id)
-        self.streams = {Side.LEGACY: f"wallet-changes-{self.id}", Side.NEW: f"engagement-changes-{self.id}"}
+        self.streams = {Side.SOURCE: f"wallet-changes-{self.id}", Side.TARGET: f"engagement-changes-{self.id}"}
         self.feed_stream = f"engagement-events-{self.id}"
         keys = StaticCredentials(Credentials(endpoints.access_key_id, endpoints.secret_access_key))
         config = WireConfig(endpoints.region, endpoints.aws_endpoint)
@@ -83,7 +83,7 @@ class World:
         stack.callback(self._kill_all)
 
     async def build(self) -> None:
-        """Make tables and streams, and write the journal up to DUAL_WRITE."""
+        """Make tables and streams, and write the journal up to BOTH_WAYS."""
         await create_control_tables(self.wire, self.control)
         for stream in (*self.streams.values(), self.feed_stream):
             await self.call(self.kinesis_wire, "CreateStream", {"StreamName": stream, "ShardCount": 2})
@@ -122,9 +122,9 @@ class World:
         decoded: dict[str, Any] = json.loads(answer) if answer else {}
         return decoded
 
-    def start(self, role: str, **settings: str) -> subprocess.Popen[bytes]:
+    def start(self, consumer: str, **settings: str) -> subprocess.Popen[bytes]:
         """Start a replicator; `ended` and `stop` return its log."""
-        return self._run([], role, **settings)
+        return self._run([], consumer, **settings)
 
     async def tool(self, *arguments: str) -> tuple[int, Any]:
         """Run a tool of the command line; return its exit code and what it printed, as JSON."""
@@ -135,20 +135,20 @@ class World:
         except ValueError as error:
             raise AssertionError(out.decode()) from error
 
-    def _run(self, arguments: list[str], role: str, **settings: str) -> subprocess.Popen[bytes]:
+    def _run(self, arguments: list[str], consumer: str, **settings: str) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
         assert self.endpoints.redis_url is not None
         environment |= {
             "PYTHONPATH": str(HERE),
             "AWS_ACCESS_KEY_ID": self.endpoints.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.endpoints.secret_access_key,
-            "CROSSFADE_ROLE": role,
-            "CROSSFADE_WORKER": f"{role}-0",
+            "CROSSFADE_CONSUMER": consumer,
+            "CROSSFADE_WORKER": f"{consumer}-0",
             "CROSSFADE_MIGRATION_MAPPING": f"replicator_world:m_{self.id}",
             "CROSSFADE_AWS_ENDPOINT_URL": self.endpoints.aws_endpoint,
             "CROSSFADE_REDIS_URL": self.endpoints.redis_url,
-            "CROSSFADE_LEGACY_STREAM": self.streams[Side.LEGACY],
-            "CROSSFADE_NEW_STREAM": self.streams[Side.NEW],
+            "CROSSFADE_SOURCE_STREAM": self.streams[Side.SOURCE],
+            "CROSSFADE_TARGET_STREAM": self.streams[Side.TARGET],
             "CROSSFADE_FEED_STREAM": self.feed_stream,
             "CROSSFADE_POLL_INTERVAL_S": "0.2",
             "CROSSFADE_CYCLE_S": "0.5",
@@ -178,7 +178,7 @@ class World:
         lines = [line for line in out.decode().splitlines() if line.strip()]
         return process.returncode, [json.loads(line) if line.startswith("{") else {"event": line} for line in lines]
 
-    async def earn(self, key: Key, amount: int, side: Side = Side.LEGACY) -> Answer:
+    async def earn(self, key: Key, amount: int, side: Side = Side.SOURCE) -> Answer:
         """Earn as the API does, on a table that owns the key."""
         self._txn += 1
         transaction_id = int(time.time() * 1000).to_bytes(6, "big") + self._txn.to_bytes(10, "big")
@@ -196,9 +196,9 @@ class World:
         key = {name: image[name] for name in ("pk", "sk")}
         await self.dynamodb.delete_item(b'{"TableName":%b,"Key":%b}' % (table, encode_image(key)))
 
-    async def leases(self, role: str) -> list[Mapping[str, Any]]:
-        """The shard leases of a consumer of the legacy stream."""
-        items = await WireLeases(self.dynamodb, self.control.leases).items(f"{self.streams[Side.LEGACY]}#{role}")
+    async def leases(self, consumer: str) -> list[Mapping[str, Any]]:
+        """The shard leases of a consumer of the source stream."""
+        items = await WireLeases(self.dynamodb, self.control.leases).items(f"{self.streams[Side.SOURCE]}#{consumer}")
         return [item for item in items if item["sk"] != "#start"]
 
     async def published(self) -> list[PublishedEvent]:

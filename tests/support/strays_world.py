@@ -20,13 +20,13 @@ from crossfade_demo.pace import Pace
 from crossfade_demo.processes import python_module
 from crossfade_demo.seed import TTL, wallet_rows
 from crossfade_demo.services import BUCKET, OPERATOR, Fleet, controller_settings, make_fleet, shared_settings
-from crossfade_demo.store import LEGACY, NEW, Row, Store
+from crossfade_demo.store import SOURCE, TARGET, Row, Store
 from crossfade_demo.story import free_port
 from crossfade_demo.traffic import Traffic
 from migration_world import Migration, Ran, stage
 
 WALLETS: Final = 160
-BALANCE: Final = {LEGACY: "balance", NEW: "points"}
+BALANCE: Final = {SOURCE: "balance", TARGET: "points"}
 
 
 class PlainWriter:
@@ -105,7 +105,7 @@ class World(Migration):
         self._writers: list[PlainWriter] = []
 
     async def seed(self) -> None:
-        """Fill the legacy table."""
+        """Fill the source table."""
         rows = wallet_rows(WALLETS, Random(5))
         await self.store.put_all(list(rows.values()))
         self._seeded = {wallet: int(row["balance"]["N"]) for wallet, row in rows.items()}
@@ -185,7 +185,7 @@ async def world(folder: Path, *, moves_per_s: int = 800) -> AsyncIterator[World]
     logs.mkdir(parents=True)
     async with AsyncExitStack() as cleanup:
         endpoints, store, pace = await cleanup.enter_async_context(stage(folder))
-        await store.create_legacy(TTL)
+        await store.create_source(TTL)
         await store.create_bucket(BUCKET)
         flag_file = folder / "flags.json"
         FlagFile(flag_file).write(FlagDocument(), dual_write=False)

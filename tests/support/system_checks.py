@@ -65,7 +65,7 @@ def check_converged(world: World) -> None:
 
 def repair(world: World, seed: int) -> int:
     """Let the verifier repair what it finds unequal, then redrive what is parked; return how many keys it wrote."""
-    both = BothTables(MAPPING, world.legacy, world.new)
+    both = BothTables(MAPPING, world.source, world.target)
     repairer = Repairer(both, {**world.tables}, MemoryJournal(), _Unheard())
     written = 0
     for again in range(4):
@@ -100,8 +100,8 @@ def check_quiet(world: World) -> None:
     """A person was called for accidents and for nothing else; nothing else is parked, nothing was taken for a stray."""
     assert world.pages - {""} <= world.tally.counts.keys(), f"nobody was called: {world.pages}"
     noisy = {"unversioned"}
-    noisy |= set() if world.pages else {"foreign_standby", "standby_removed"}
-    noisy |= set() if world.pages or world.strangers_wrote else {"foreign", "lifted", "parked", "conflict"}
+    noisy |= set() if world.pages else {"stray_standby", "standby_removed"}
+    noisy |= set() if world.pages or world.strays_wrote else {"stray", "lifted", "parked", "conflict"}
     assert not noisy & world.tally.counts.keys(), dict(world.tally.counts)
     for side, direction in DIRECTIONS.items():
         now(drop_answered(world.letters, MAPPING, direction, world.tables[side.other]))

@@ -22,13 +22,13 @@ from engagement_migration import MAPPING
 T = TypeVar("T")
 
 START_US = 1_764_230_400_000_000
-OLD_KEY, NEW_KEY = wallet_key("7", "old"), wallet_key("8", "new")
+OLD_KEY, NEW_KEY = wallet_key("7", "old"), wallet_key("8", "target")
 KEYS = (OLD_KEY, NEW_KEY)
-"""One that the legacy table holds from the beginning, unstamped and with a TTL; one that nobody ever wrote."""
+"""One that the source table holds from the beginning, unstamped and with a TTL; one that nobody ever wrote."""
 TIER, TTL = b'{"S":"gold"}', b'{"N":"4102444800"}'
-ZERO = MAPPING.shape(Side.NEW).zero
-POINTS = MAPPING.shape(Side.NEW).own(BALANCE)
-DIRECTIONS = {Side.LEGACY: Direction.FORWARD, Side.NEW: Direction.REVERSE}
+ZERO = MAPPING.shape(Side.TARGET).zero
+POINTS = MAPPING.shape(Side.TARGET).own(BALANCE)
+DIRECTIONS = {Side.SOURCE: Direction.FORWARD, Side.TARGET: Direction.REVERSE}
 
 
 def now(work: Coroutine[Any, Any, T]) -> T:
@@ -49,7 +49,7 @@ class Record(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What a key holds, in the names of the new table."""
+    """What a key holds, in the names of the target table."""
 
     content: tuple[tuple[str, bytes], ...]
     ttl: bytes = b""
@@ -74,7 +74,7 @@ class Owner(NamedTuple):
 
 @dataclass(eq=False)
 class Running:
-    """A pod (or a sweeper) in the middle of a task; `unfit`: of a release whose activations the new table refuses."""
+    """A pod (or a sweeper) in the middle of a task; `unfit`: of a release whose activations the target refuses."""
 
     task: Task
     unfit: bool = False

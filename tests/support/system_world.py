@@ -42,8 +42,7 @@ from crossfade_replicator.pipeline import ApplyPipeline
 from crossfade_replicator.tally import Tally
 from engagement_api.operations import Kind, points_operation
 from engagement_migration import MAPPING
-from engagement_migration.samples import STRANGERS, legacy_wallet
-from system_foreign import Foreign
+from engagement_migration.samples import NOT_OURS, legacy_wallet
 from system_parts import (
     DIRECTIONS,
     KEYS,
@@ -61,10 +60,11 @@ from system_parts import (
     Truth,
     now,
 )
+from system_strays import Strays
 
 
 @dataclass
-class World(Foreign):
+class World(Strays):
     """See the module."""
 
     table: type[MemoryTable] = MemoryTable
@@ -83,7 +83,7 @@ class World(Foreign):
     published: list[PublishedEvent] = field(default_factory=list)
     versions: dict[tuple[Side, Key], int] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
-    strangers_wrote: bool = False
+    strays_wrote: bool = False
     strays_since_us: int = 0
     owner_strays: list[tuple[Side, bytes]] = field(default_factory=list)
     standby_strays: list[tuple[Side, bytes]] = field(default_factory=list)
@@ -95,19 +95,19 @@ class World(Foreign):
         self.tables = {
             side: self.table(MAPPING.shape(side), belongs=MAPPING.belongs, now_us=self.tick) for side in Side
         }
-        self.legacy, self.new = self.tables[Side.LEGACY], self.tables[Side.NEW]
+        self.source, self.target = self.tables[Side.SOURCE], self.tables[Side.TARGET]
         self.rules = OwnershipRules(MAPPING)
         self.marks, self.letters = MemoryMarks(), MemoryDeadLetters()
         self.tally = Tally()
         self.pipelines = {side: self._pipeline(side) for side in Side}
         self.fed = dict.fromkeys(Side, 0)
         self.delivered = dict.fromkeys(Side, 0)
-        self.strangers = {encode_key(image, ("pk", "sk")): image for image in STRANGERS}
+        self.not_ours = {encode_key(image, ("pk", "sk")): image for image in NOT_OURS}
         self._numbers = itertools.count(1)
-        for image in STRANGERS:
-            self.legacy.put(image)
+        for image in NOT_OURS:
+            self.source.put(image)
         row = legacy_wallet("7", "old", 0, created_at="2021-03-04T05:06:07.089Z")
-        self.put_foreign(row | {"tier": Raw(TIER), "expires_at": Raw(TTL)})
+        self.put_stray(row | {"tier": Raw(TIER), "expires_at": Raw(TTL)})
         self.truth[NEW_KEY] = None
 
     def _pipeline(self, side: Side) -> ApplyPipeline:
@@ -127,7 +127,7 @@ class World(Foreign):
         return self.strays_since_us
 
     def _interventions(self, direction: Direction) -> Interventions:
-        source, target = self.tables[direction.source], self.tables[direction.target]
+        source, target = self.tables[direction.origin], self.tables[direction.destination]
         return InTurn(MAPPING, direction, source, target, self.letters, now_us=self.tick)
 
     def tick(self) -> int:
@@ -146,7 +146,7 @@ class World(Foreign):
         return op
 
     def _seed(self, skew_s: int) -> int:
-        # Where strangers take versions away, a clock that is behind would start below what was there.
+        # Where others take versions away, a clock that is behind would start below what was there.
         return (self.tick() + (skew_s * 1_000_000 if self.skewed else 0)) << 10
 
     def begin(
@@ -209,7 +209,7 @@ class World(Foreign):
         table = self.tables[request.side]
         if isinstance(request, Read):
             return Found(now(table.read(request.key)))
-        if unfit and request.side is Side.NEW and isinstance(request.write, Activate):
+        if unfit and request.side is Side.TARGET and isinstance(request.write, Activate):
             return Unfit("this release can't write it there")
         answer = now(table.perform(request.write))
         if isinstance(answer, Applied):
@@ -242,8 +242,8 @@ class World(Foreign):
         self.documents.append(self.document)
 
     def snapshot(self) -> list[bytes]:
-        """Export the legacy table."""
-        return [b'{"Item":%b}' % encode_image(image) for image in self.legacy.images.values()]
+        """Export the source table."""
+        return [b'{"Item":%b}' % encode_image(image) for image in self.source.images.values()]
 
     def import_(self, lines: Iterable[bytes]) -> None:
         """Map and import an export. No stream tells of it."""
@@ -252,7 +252,7 @@ class World(Foreign):
             mapped = mapper.map_line(line)
             assert mapped.fate in (Fate.MAPPED, Fate.NOT_OURS), mapped
             if mapped.fate is Fate.MAPPED:
-                self.new.images[mapped.key] = decode_image(wire.map_of(Raw(b'{"M":%b}' % mapped.line))["Item"])
+                self.target.images[mapped.key] = decode_image(wire.map_of(Raw(b'{"M":%b}' % mapped.line))["Item"])
         self.imported = True
         self.strays_since_us = self.now_us + 1
 
@@ -264,13 +264,13 @@ class World(Foreign):
     def deliver(self, side: Side, picks: Sequence[int]) -> None:
         """Hand a batch of records to the replicator: any of them, in any order, any number of times."""
         log = self.records(side)
-        if log and (side is Side.NEW or self.imported):
+        if log and (side is Side.TARGET or self.imported):
             self.tally.add(now(self.pipelines[side].apply("shard", [log[pick % len(log)] for pick in picks])))
             self.check()
 
     def deliver_next(self, side: Side, count: int) -> None:
         """Hand over what comes next in the shard."""
-        if side is Side.NEW or self.imported:
+        if side is Side.TARGET or self.imported:
             first = self.delivered[side]
             self.delivered[side] = min(first + count, len(self.tables[side].changes))
             self.deliver(side, range(first, self.delivered[side]))
@@ -295,9 +295,9 @@ class World(Foreign):
 
     def pay(self, pick: int, cents: int) -> None:
         """Write a row of the payments system."""
-        key = sorted(self.strangers)[pick % len(self.strangers)]
-        self.strangers[key] = self.strangers[key] | {"cents": wire.of_number(cents)}
-        self.legacy.put(self.strangers[key])
+        key = sorted(self.not_ours)[pick % len(self.not_ours)]
+        self.not_ours[key] = self.not_ours[key] | {"cents": wire.of_number(cents)}
+        self.source.put(self.not_ours[key])
 
     # What must hold.
 
@@ -310,17 +310,17 @@ class World(Foreign):
         if sides:
             return Owner(sides[0], items[sides[0]], owned=True)
         generations = {side: generation_of(item) for side, item in items.items()}
-        assert generations[Side.LEGACY] != generations[Side.NEW], f"nobody owns {key.decode()}: {items}"
+        assert generations[Side.SOURCE] != generations[Side.TARGET], f"nobody owns {key.decode()}: {items}"
         sealed = max(Side, key=lambda side: generations[side])
         if is_fence(items[sealed]):
             sealed = sealed.other
         return Owner(sealed, items[sealed], owned=False)
 
     def held(self, side: Side, item: Item | None) -> Truth | None:
-        """Return what an item says, in the names of the new table."""
+        """Return what an item says, in the names of the target table."""
         if item is None or item.deleted:
             return None
-        mapped = item if side is Side.NEW else MAPPING.map_item(Direction.FORWARD, item)
+        mapped = item if side is Side.TARGET else MAPPING.map_item(Direction.FORWARD, item)
         return Truth(mapped.content, item.ttl)
 
     def check(self) -> None:
@@ -338,17 +338,17 @@ class World(Foreign):
             self._check_ttl(key)
         twice = [transaction_id.hex() for transaction_id, times in self.applied.items() if times > 1]
         assert not twice, f"applied twice: {twice}"
-        for key, image in self.strangers.items():
-            assert self.legacy.images[key] == image, "a row of the payments system was touched"
-        assert set(self.new.images) <= set(KEYS), "a stranger's row in the new table"
+        for key, image in self.not_ours.items():
+            assert self.source.images[key] == image, "a row of the payments system was touched"
+        assert set(self.target.images) <= set(KEYS), "another application's row in the target table"
 
     def _check_ttl(self, key: Key) -> None:
-        """The TTL value stands where DynamoDB sees it while the legacy row is active, and nowhere else."""
-        image = self.legacy.images.get(key, {})
-        item = self.legacy.item(key)
+        """The TTL value stands where DynamoDB sees it while the source row is active, and nowhere else."""
+        image = self.source.images.get(key, {})
+        item = self.source.item(key)
         if item is not None and item.ttl:
-            assert ("expires_at" in image) is is_active(item, Side.LEGACY), f"TTL in the wrong place: {image}"
-        if item is not None and not is_active(item, Side.LEGACY):
+            assert ("expires_at" in image) is is_active(item, Side.SOURCE), f"TTL in the wrong place: {image}"
+        if item is not None and not is_active(item, Side.SOURCE):
             assert "expires_at" not in image, "a standby row would expire"
 
     def replicate(self, seed: int) -> None:

@@ -109,7 +109,7 @@ class World:
         self.handovers = Handovers()
         self._ids = itertools.count(1)
         for number in range(wallets):
-            self.tables[Side.LEGACY].put(legacy_wallet(str(number), "c", number))
+            self.tables[Side.SOURCE].put(legacy_wallet(str(number), "c", number))
             self.earn(wallet(number), 1)
             self.copy(wallet(number))
 
@@ -125,7 +125,7 @@ class World:
         return self.tables[side].item(key)
 
     def owner(self, key: Key) -> Side | None:
-        return KEYED.rows().owner_of(self.item(Side.LEGACY, key), self.item(Side.NEW, key))
+        return KEYED.rows().owner_of(self.item(Side.SOURCE, key), self.item(Side.TARGET, key))
 
     def operate(self, key: Key, kind: Kind, amount: int) -> bool:
         side = self.owner(key)
@@ -166,7 +166,7 @@ class World:
         if new is None or (not is_active(new, side) and old is not None and not is_active(old, side)):
             return  # an echo
         version = version_of(new) if new.version is not None else change.committed_us
-        generation = new.generation if side is Side.NEW else 0
+        generation = new.generation if side is Side.TARGET else 0
         image = MAPPING.carry(direction_to(side.other), change.new)
         transfer = Transfer(change.key, version, image, first_standing=generation)
         at_once(self.tables[side.other].transfer([transfer]))
@@ -190,22 +190,22 @@ class World:
         self.tables[side].put(image)
 
     def plant(self, fault: Difference, key: Key) -> None:
-        """Plant a fault on a key that is equal, owned by the legacy table."""
-        owner = self.item(Side.LEGACY, key)
+        """Plant a fault on a key that is equal, owned by the source table."""
+        owner = self.item(Side.SOURCE, key)
         version = version_of(owner)
         match fault:
             case Difference.STUCK:
                 self.earn(key, 1)
             case Difference.DIVERGED:
-                self.put(Side.NEW, key, points=-1)
+                self.put(Side.TARGET, key, points=-1)
             case Difference.MISSING:
-                self.tables[Side.NEW].delete(key)
+                self.tables[Side.TARGET].delete(key)
             case Difference.EXTRA:
-                self.tables[Side.LEGACY].delete(key)
+                self.tables[Side.SOURCE].delete(key)
             case Difference.AHEAD:
-                self.put(Side.NEW, key, cf_mv=version + 5)
+                self.put(Side.TARGET, key, cf_mv=version + 5)
             case Difference.TWO_OWNERS:
-                self.put(Side.NEW, key, cf_role="A")
+                self.put(Side.TARGET, key, cf_role="A")
             case Difference.IN_HANDOVER:
                 self.seal(key, 2)
             case _:
@@ -213,7 +213,7 @@ class World:
 
     async def sweep(self, *, limit_s: float = 60.0, samples: int = 10) -> Findings:
         """Make one pass, with this world's clock; what the streams tell reaches its follow list."""
-        both = BothTables(MAPPING, self.reading[Side.LEGACY], self.reading[Side.NEW])
+        both = BothTables(MAPPING, self.reading[Side.SOURCE], self.reading[Side.TARGET])
         findings = Findings(16, samples, 1000, both.rows(), both.why_refused)
         pace = Pace(1e9, now_s=self.clock.now_s, sleep=self.clock.sleep)
         followed = FollowList(

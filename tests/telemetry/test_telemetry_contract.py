@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from crossfade.core.migration.control import ROLES
+from crossfade.core.migration.control import CONSUMERS
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.decisions import Outcome, StepKind
 from crossfade.core.parity.classes import Difference
@@ -27,10 +27,10 @@ def test_every_value_that_the_contract_lists_is_one_that_the_code_knows() -> Non
     assert set(contract.CLASS.values) == {each.value for each in Difference}
     assert set(contract.SIDE.values) == {each.value for each in Side}
     assert set(contract.DIRECTION.values) == {f"to-{each.value}" for each in Side}
-    assert set(contract.GROUP.values) == set(ROLES)
+    assert set(contract.GROUP.values) == set(CONSUMERS)
     others = {Outcome.SETTLED, Outcome.HELD_OUT, Outcome.READ}  # no operation ends so
     assert set(contract.OUTCOMES) == {each.value for each in Outcome if each not in others}
-    known = {each.value for each in (*Verdict, *Skip)} | {"coalesced", "deduplicated", "foreign", "parked", "held_out"}
+    known = {each.value for each in (*Verdict, *Skip)} | {"coalesced", "deduplicated", "stray", "parked", "held_out"}
     assert set(contract.RECORD_OUTCOMES) <= known
 
 

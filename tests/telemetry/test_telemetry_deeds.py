@@ -110,7 +110,7 @@ async def test_a_wish_is_a_span_from_taking_it_up_to_its_outcome_with_the_journa
     assert ramp["crossfade.reason"], "a ramp says why it was allowed"
     phases = [each["crossfade.reason"] for each in events if each.get("crossfade.journal.kind") == "phase"]
     assert phases
-    assert phases[0].startswith("DUAL_WRITE to RAMPING")
+    assert phases[0].startswith("BOTH_WAYS to RAMPING")
 
 
 async def test_another_controller_goes_on_telling_of_a_wish_that_was_taken_up() -> None:
@@ -135,7 +135,7 @@ async def test_what_happens_without_a_wish_is_a_span_of_its_own() -> None:
     with kept(Service.CONTROLLER) as bench:
         ctx, driver = await town.start()
         ctx.heard = IntentSpans(bench.telemetry).take
-        town.plain_add(Side.LEGACY, "w1", 1)
+        town.plain_add(Side.SOURCE, "w1", 1)
         while not ctx.state.halt:
             await town.live()
             await driver.tick()
@@ -161,13 +161,13 @@ async def test_a_span_that_is_open_at_the_end_is_sent_all_the_same() -> None:
 async def test_the_sweeper_tells_which_way_it_moved_how_many_keys_and_why() -> None:
     yard = Yard(10)
     with kept(Service.CONTROLLER, Sampling(0.0)) as bench:
-        await yard.pass_to(Side.NEW, 1)
+        await yard.pass_to(Side.TARGET, 1)
         spans = bench.of(SWEEP)
-    assert {each.name for each in spans} == {"hand over to-new"}
+    assert {each.name for each in spans} == {"hand over to-target"}
     events = [event for each in spans for event in told(each)]
     assert sum(each["crossfade.count"] for each in events) == 10
     assert {each["crossfade.reason"] for each in events} == {"moved, generation 1"}
-    assert yard.sweeper.handed_over == {"new": 10}
+    assert yard.sweeper.handed_over == {"target": 10}
 
 
 async def test_the_controllers_status_is_its_metrics() -> None:
@@ -177,12 +177,12 @@ async def test_the_controllers_status_is_its_metrics() -> None:
     for _ in range(3):  # a report counts as of a living one when it was seen to change
         await town.live()
         await driver.tick()
-    found = values(controller_observed(status_of(ctx, driver.wait), {"new": 3}, driving=True))
+    found = values(controller_observed(status_of(ctx, driver.wait), {"target": 3}, driving=True))
     assert must_emit(Service.CONTROLLER) <= found.keys()
-    assert found[MIGRATION_PHASE] == {each.value: float(each is Phase.DUAL_WRITE) for each in Phase}
+    assert found[MIGRATION_PHASE] == {each.value: float(each is Phase.BOTH_WAYS) for each in Phase}
     assert found[JOURNAL] == {"": len(town.store.journal)}
     assert found[RAMP] == {"": 0.0}
-    assert found[HANDOVERS] == {"to-legacy": 0, "to-new": 3}
+    assert found[HANDOVERS] == {"to-source": 0, "to-target": 3}
     assert found[PODS][""] >= 1
     assert found[GATE_OPEN]
     assert found[UNREAD_SHARDS]["forward"] == 0
@@ -256,8 +256,8 @@ async def test_the_tallies_of_the_api_are_its_metrics() -> None:
 class Reading:
     """A consumer that has read one shard."""
 
-    def __init__(self, role: str) -> None:
-        self.role = role
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.tallies = Tallies()
         self.tallies.of("shard-1").counts.update(records=10, applied=4, stale=1, deduplicated=3, echo=2)
 
@@ -272,7 +272,7 @@ def replicated(role: str, sender: Sender | None, seen_s: float) -> dict[Metric, 
 
 
 def test_the_tallies_of_a_replicator_are_its_metrics() -> None:
-    sender = Sender(Counting(ReplicatorBench().new))
+    sender = Sender(Counting(ReplicatorBench().target))
     sender.throttled = 5
     found = replicated("forward", sender, time.monotonic())
     assert must_emit(Service.FORWARD) <= found.keys()
@@ -288,11 +288,11 @@ def test_the_tallies_of_a_replicator_are_its_metrics() -> None:
 
 
 def test_a_lag_that_was_seen_long_ago_is_told_no_more() -> None:
-    found = replicated("forward", Sender(Counting(ReplicatorBench().new)), time.monotonic() - LAG_KEPT_S - 1)
+    found = replicated("forward", Sender(Counting(ReplicatorBench().target)), time.monotonic() - LAG_KEPT_S - 1)
     assert ARRIVAL_LAG not in found
 
 
 def test_the_feed_tells_of_events_and_not_of_transfers() -> None:
-    found = replicated("feed-new", None, time.monotonic())
+    found = replicated("feed-target", None, time.monotonic())
     assert must_emit(Service.FEED) <= found.keys()
     assert not {RECORDS, MARKS, THROTTLED} & found.keys()

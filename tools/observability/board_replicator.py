@@ -59,7 +59,7 @@ WORK: Final = Row(
         ),
         Panel(
             "Records by outcome",
-            "`stale`, `duplicate`, `echo` and `deduplicated` are normal. `foreign` and `parked` never are.",
+            "`stale`, `duplicate`, `echo` and `deduplicated` are normal. `stray` and `parked` never are.",
             (Query(S.rate(c.RECORDS, CONSUMER, by=(c.RECORD_OUTCOME,)), shown(c.RECORD_OUTCOME)),),
             Unit.PER_SECOND,
             (c.RECORDS,),

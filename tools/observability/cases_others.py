@@ -43,14 +43,14 @@ OF_VERIFIER: Final[Mapping[str, tuple[Case, ...]]] = {
         ),
         Case("gone with the next pass", parity("stuck", "3 3 0+0x20"), "8m"),
     ),
-    "StrangersInNewTable": (
+    "RowsNotOurs": (
         Case(
             "rows of another system have left its table",
-            {f"crossfade_parity_strangers{{{E}}}": "0 4+0x9"},
+            {f"crossfade_parity_not_ours{{{E}}}": "0 4+0x9"},
             "2m",
-            (Fires("engagement: 4 rows of the new table don't belong to the migration"),),
+            (Fires("engagement: 4 rows of the target table don't belong to the migration"),),
         ),
-        Case("none", {f"crossfade_parity_strangers{{{E}}}": "0+0x9"}, "2m"),
+        Case("none", {f"crossfade_parity_not_ours{{{E}}}": "0+0x9"}, "2m"),
     ),
     "NoCleanPass": (
         Case(
@@ -81,8 +81,8 @@ OF_VERIFIER: Final[Mapping[str, tuple[Case, ...]]] = {
     ),
     "VerifierBlind": (
         Case(
-            "the new table's stream is read late",
-            {**tips(legacy="1+0x60", new="0+60x60")},
+            "the target table's stream is read late",
+            {**tips(source="1+0x60", target="0+60x60")},
             "15m",
             (
                 Fires(
@@ -100,7 +100,7 @@ OF_VERIFIER: Final[Mapping[str, tuple[Case, ...]]] = {
                 ),
             ),
         ),
-        Case("both are read", {**tips(legacy="1+0x60", new="2+0x60")}, "15m"),
+        Case("both are read", {**tips(source="1+0x60", target="2+0x60")}, "15m"),
     ),
 }
 

@@ -91,14 +91,14 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
     "ShardsUnread": (
         Case(
             "nobody holds a shard of the reverse direction",
-            {**leases("forward", "feed-legacy", "feed-new"), **leases("reverse", held="0+0x60")},
+            {**leases("forward", "feed-source", "feed-target"), **leases("reverse", held="0+0x60")},
             "10m",
             (Fires(f"engagement: reverse {HOLDS_NOT}", of("reverse")),),
         ),
         Case(
             "two processes hold seven of eight",
             {
-                **leases("reverse", "feed-legacy", "feed-new"),
+                **leases("reverse", "feed-source", "feed-target"),
                 f'crossfade_shards{{{FORWARD},instance="a"}}': "8+0x60",
                 f'crossfade_shards{{{FORWARD},instance="b"}}': "8+0x60",
                 f'crossfade_leases{{{FORWARD},instance="a"}}': "4+0x60",
@@ -109,7 +109,7 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
         ),
         Case(
             "its processes live, and can't look at their shards",
-            {**leases("forward", "feed-legacy", "feed-new"), f"crossfade_leases{{{REVERSE}}}": "0+0x60"},
+            {**leases("forward", "feed-source", "feed-target"), f"crossfade_leases{{{REVERSE}}}": "0+0x60"},
             "10m",
             (Fires(f"engagement: reverse {HOLDS_NOT}", of("reverse")),),
         ),
@@ -123,11 +123,11 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
         Case("all four read", leases(*ALL_READ), "10m"),
         Case(
             "a shard changes hands",
-            {**leases("reverse", "feed-legacy", "feed-new"), **leases("forward", held="2+0x4 1 1 2+0x50")},
+            {**leases("reverse", "feed-source", "feed-target"), **leases("forward", held="2+0x4 1 1 2+0x50")},
             "12m",
         ),
         Case("there is no migration yet", PLANNED, "10m"),
-        Case("complete: the feed goes on alone", {**phase("COMPLETE"), **leases("feed-new")}, "10m"),
+        Case("complete: the feed goes on alone", {**phase("COMPLETE"), **leases("feed-target")}, "10m"),
     ),
     "LeasesFlapping": (
         Case(
@@ -230,27 +230,27 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
     "TableToStreamLag": (
         Case(
             "DynamoDB does not get its records into the stream",
-            {f'crossfade_table_to_stream_age_seconds{{{E},crossfade_side="legacy"}}': "0+60x20"},
+            {f'crossfade_table_to_stream_age_seconds{{{E},crossfade_side="source"}}': "0+60x20"},
             "10m",
             (
                 Fires(
-                    "engagement: a write to the legacy table has not reached its stream for 10m 0s",
-                    {**MIGRATION, "crossfade_side": "legacy"},
+                    "engagement: a write to the source table has not reached its stream for 10m 0s",
+                    {**MIGRATION, "crossfade_side": "source"},
                 ),
             ),
         ),
-        Case("seconds", {f'crossfade_table_to_stream_age_seconds{{{E},crossfade_side="legacy"}}': "2+0x20"}, "10m"),
+        Case("seconds", {f'crossfade_table_to_stream_age_seconds{{{E},crossfade_side="source"}}': "2+0x20"}, "10m"),
     ),
-    "ForeignWrites": (
+    "StrayWrites": (
         Case(
             "somebody writes past the API",
-            {f'crossfade_apply_records_total{{{FORWARD},crossfade_record_outcome="foreign"}}': "_x9 1+0x20"},
+            {f'crossfade_apply_records_total{{{FORWARD},crossfade_record_outcome="stray"}}': "_x9 1+0x20"},
             "12m",
             (Fires("engagement: 1 writes from outside the protocol came by forward", of("forward")),),
         ),
         Case(
             "that was long ago",
-            {f'crossfade_apply_records_total{{{FORWARD},crossfade_record_outcome="foreign"}}': "1+0x40"},
+            {f'crossfade_apply_records_total{{{FORWARD},crossfade_record_outcome="stray"}}': "1+0x40"},
             "30m",
         ),
         Case(
@@ -262,13 +262,13 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
     "EventsParked": (
         Case(
             "an event can't be read",
-            {f'crossfade_feed_parked_total{{{E},messaging_consumer_group_name="feed-new"}}': "0+0x9 2+0x20"},
+            {f'crossfade_feed_parked_total{{{E},messaging_consumer_group_name="feed-target"}}': "0+0x9 2+0x20"},
             "11m",
-            (Fires("engagement: 2 records' events could not be read by feed-new", of("feed-new")),),
+            (Fires("engagement: 2 records' events could not be read by feed-target", of("feed-target")),),
         ),
         Case(
             "all can",
-            {f'crossfade_feed_parked_total{{{E},messaging_consumer_group_name="feed-new"}}': "0+0x20"},
+            {f'crossfade_feed_parked_total{{{E},messaging_consumer_group_name="feed-target"}}': "0+0x20"},
             "11m",
         ),
     ),
@@ -277,7 +277,7 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
             "copies take a minute",
             buckets(
                 "crossfade_crossing_duration_seconds",
-                ',crossfade_direction="to-new"',
+                ',crossfade_direction="to-target"',
                 le_30_0="0+50x30",
                 le_60_0="0+100x30",
                 le_inf="0+100x30",
@@ -285,7 +285,8 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
             "20m",
             (
                 Fires(
-                    "engagement: p99 of a write's way to-new is 59.4s", {**MIGRATION, "crossfade_direction": "to-new"}
+                    "engagement: p99 of a write's way to-target is 59.4s",
+                    {**MIGRATION, "crossfade_direction": "to-target"},
                 ),
             ),
         ),
@@ -293,7 +294,7 @@ OF_REPLICATOR: Final[Mapping[str, tuple[Case, ...]]] = {
             "copies take a second",
             buckets(
                 "crossfade_crossing_duration_seconds",
-                ',crossfade_direction="to-new"',
+                ',crossfade_direction="to-target"',
                 le_1_0="0+100x30",
                 le_60_0="0+100x30",
                 le_inf="0+100x30",

@@ -24,7 +24,7 @@ PHASES: Final = (
     "CAPTURING",
     "SNAPSHOT",
     "CATCHING_UP",
-    "DUAL_WRITE",
+    "BOTH_WAYS",
     "RAMPING",
     "CUT_OVER",
     "BAKING",
@@ -129,4 +129,4 @@ SHARD: Final = 'messaging_destination_name="wallet-changes",messaging_destinatio
 REVERSE: Final = f'{E},messaging_consumer_group_name="reverse"'
 FORWARD: Final = f'{E},messaging_consumer_group_name="forward"'
 READ: Final = f'messaging_client_consumed_messages_total{{{FORWARD},messaging_system="aws.kinesis"}}'
-ALL_READ: Final = ("forward", "reverse", "feed-legacy", "feed-new")
+ALL_READ: Final = ("forward", "reverse", "feed-source", "feed-target")

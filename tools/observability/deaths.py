@@ -27,7 +27,7 @@ SHOWN: Final = (
     f'count by (alertname, crossfade_migration, service_name, {GROUP}, crossfade_gate) (ALERTS{{alertstate="firing"}})'
 )
 
-BOTH_WAYS: Final = ("DUAL_WRITE", "RAMPING", "CUT_OVER", "BAKING", "ROLLED_BACK")
+BOTH_WAYS: Final = ("BOTH_WAYS", "RAMPING", "CUT_OVER", "BAKING", "ROLLED_BACK")
 PHASES: Final = tuple(each.value for each in Phase)
 
 API, CONTROLLER, VERIFIER = Service.API, Service.CONTROLLER, Service.VERIFIER
@@ -63,8 +63,8 @@ TABLE: Final[Mapping[Service, tuple[Follows, ...]]] = {
     ),
     FEED: (
         Follows("ReplicatorDown", (*BOTH_WAYS, "COMPLETE"), {"service_name": "replicator-feed"}),
-        Follows("ShardsUnread", BOTH_WAYS, {GROUP: "feed-legacy"}),
-        Follows("ShardsUnread", (*BOTH_WAYS, "COMPLETE"), {GROUP: "feed-new"}),
+        Follows("ShardsUnread", BOTH_WAYS, {GROUP: "feed-source"}),
+        Follows("ShardsUnread", (*BOTH_WAYS, "COMPLETE"), {GROUP: "feed-target"}),
     ),
     VERIFIER: (
         Follows("VerifierDown", BOTH_WAYS, {"service_name": "verifier"}),
@@ -180,7 +180,7 @@ def _says(service: Service, phase: str) -> Iterator[tuple[str, str, str, str]]:
         yield "crossfade_controller_driving", "", "1", "0"
     elif service is VERIFIER and phase in BOTH_WAYS:
         yield "crossfade_parity_clean_pass_age_seconds", "", "60", "0"
-        for side in ("legacy", "new"):
+        for side in ("source", "target"):
             yield "crossfade_verify_stream_age_seconds", f'crossfade_side="{side}"', "1", "0"
     else:
         for follows in TABLE[service]:

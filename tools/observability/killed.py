@@ -1,6 +1,6 @@
 """Kills real services under a real Prometheus with the shipped rules: python -m tools.observability.killed.
 
-The demo's services run with a migration in DUAL_WRITE and live traffic. Pairs of them are ended with SIGKILL, one after
+The demo's services run with a migration in BOTH_WAYS and live traffic. Pairs of them are ended with SIGKILL, one after
 the other, and started again; at last five of six are, and then all. What must fire does, and from the first death to
 the restart nothing that fires stops. Only the rules' waits are shortened, sixty times.
 """
@@ -30,7 +30,7 @@ from tools.observability.live import Prometheus, running_prometheus
 from tools.observability.promtool import MISSING, needed
 from tools.observability.rules import RULES
 
-PHASE: Final = "DUAL_WRITE"
+PHASE: Final = "BOTH_WAYS"
 PAIRS: Final = (
     (Service.CONTROLLER, Service.FORWARD),
     (Service.VERIFIER, Service.REVERSE),

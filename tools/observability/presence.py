@@ -47,7 +47,7 @@ EVERYBODY: Final = c.ALL
 CONSUMERS_OF: Final[Mapping[Service, tuple[str, ...]]] = {
     Service.FORWARD: ("forward",),
     Service.REVERSE: ("reverse",),
-    Service.FEED: ("feed-legacy", "feed-new"),
+    Service.FEED: ("feed-source", "feed-target"),
 }
 """The consumer groups of each replicator."""
 
@@ -63,8 +63,8 @@ _WORK: Final[Mapping[Service, frozenset[Phase]]] = {
 READS_IN: Final[Mapping[str, frozenset[Phase]]] = {
     "forward": _WORK[Service.FORWARD],
     "reverse": _WORK[Service.REVERSE],
-    "feed-legacy": KEYED_PHASES.replicating,
-    "feed-new": _WORK[Service.FEED],
+    "feed-source": KEYED_PHASES.replicating,
+    "feed-target": _WORK[Service.FEED],
 }
 """By consumer group, the phases in which it must read every shard."""
 

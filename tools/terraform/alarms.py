@@ -29,13 +29,13 @@ DRIFT: Final = ("stuck", "diverged", "missing", "extra", "ahead")
 SERVICE_OF: Final = {
     "forward": Service.FORWARD,
     "reverse": Service.REVERSE,
-    "feed-legacy": Service.FEED,
-    "feed-new": Service.FEED,
+    "feed-source": Service.FEED,
+    "feed-target": Service.FEED,
 }
 VALUES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "two-owners": {CLASS.cloudwatch: ("two_owners",)},
     "parity-drift": {CLASS.cloudwatch: DRIFT},
-    "foreign-writes": {GROUP.cloudwatch: ("forward", "reverse"), RECORD_OUTCOME.cloudwatch: ("foreign",)},
+    "stray-writes": {GROUP.cloudwatch: ("forward", "reverse"), RECORD_OUTCOME.cloudwatch: ("stray",)},
     "no-leases": {GROUP.cloudwatch: tuple(SERVICE_OF)},
     "unread-shards": {GROUP.cloudwatch: tuple(SERVICE_OF)},
     "unread-age": {GROUP.cloudwatch: tuple(SERVICE_OF)},

@@ -16,7 +16,7 @@ from crossfade_demo.checks import Check, check, key_of, rows_behind
 from crossfade_demo.loopback import send
 from crossfade_demo.pace import Pace
 from crossfade_demo.processes import Service
-from crossfade_demo.store import NEW, Store
+from crossfade_demo.store import TARGET, Store
 from crossfade_demo.traffic import Traffic
 
 APPLIED_WITHIN_S: Final = 10.0
@@ -92,7 +92,7 @@ async def kill_replicator(service: Service, store: Store, traffic: Traffic, pace
     written_by = pace.deadline(WRITTEN_WITHIN_S)
     while True:
         wanted = _acknowledged_since(killed_s, traffic)
-        behind_when_dead = len(rows_behind(await store.rows(NEW, list(wanted)), wanted))
+        behind_when_dead = len(rows_behind(await store.rows(TARGET, list(wanted)), wanted))
         if behind_when_dead or written_by.over:
             break
         await asyncio.sleep(0.2)
@@ -101,7 +101,7 @@ async def kill_replicator(service: Service, store: Store, traffic: Traffic, pace
     behind = wanted
     while behind and not applied_by.over:
         await asyncio.sleep(0.2)
-        behind = rows_behind(await store.rows(NEW, list(behind)), behind)
+        behind = rows_behind(await store.rows(TARGET, list(behind)), behind)
     took_s = applied_by.took_s
     wrong = [f"{key} has not reached {version}" for key, version in behind.items()]
     if not behind_when_dead:

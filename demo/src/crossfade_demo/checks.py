@@ -12,7 +12,7 @@ from crossfade_demo.book import Book, Wallet, explains, total
 from crossfade_demo.latency import Gap
 from crossfade_demo.pace import MOST
 from crossfade_demo.payments import Payments
-from crossfade_demo.store import LEGACY, NEW, Row, Store
+from crossfade_demo.store import SOURCE, TARGET, Row, Store
 from crossfade_demo.ulid import ulid_hex
 
 SHOWN = 5
@@ -66,12 +66,12 @@ class Owned(NamedTuple):
     Attributes:
         balances: of the owner's row, of every key that has one.
         ambiguous: keys that both tables own.
-        not_new: rows that show that the new table doesn't own every key.
+        not_moved: rows that show that the target table doesn't own every key.
     """
 
     balances: dict[tuple[str, str], int]
     ambiguous: list[str]
-    not_new: list[str]
+    not_moved: list[str]
 
 
 async def read_owners(store: Store, *, complete: bool) -> Owned:
@@ -81,20 +81,20 @@ async def read_owners(store: Store, *, complete: bool) -> Owned:
 
     Args:
         store: to read with.
-        complete: whether the flags say `complete`: a row without a role in the new table is then its owner's.
+        complete: whether the flags say `complete`: a row without a role in the target table is then its owner's.
     """
     rows: dict[tuple[str, str], dict[str, Row]] = defaultdict(dict)
-    not_new: list[str] = []
-    for table, bare in ((LEGACY, "A"), (NEW, "A" if complete else "S")):
+    not_moved: list[str] = []
+    for table, bare in ((SOURCE, "A"), (TARGET, "A" if complete else "S")):
         async for row in store.scan(table):
             key = row["pk"]["S"], row["sk"]["S"]
-            if table == LEGACY and not key[1].startswith("POINTS#"):
+            if table == SOURCE and not key[1].startswith("POINTS#"):
                 continue  # the other tenant's
             rows[key][table] = row | {"cf_role": row.get("cf_role", {"S": bare})}
-            if table == NEW and rows[key][table]["cf_role"]["S"] != "A":
-                not_new.append(f"{key} is standby in the new table")
-            if table == LEGACY and rows[key][table]["cf_role"]["S"] != "S":
-                not_new.append(f"{key[0]} {key[1]} is active in the old table")
+            if table == TARGET and rows[key][table]["cf_role"]["S"] != "A":
+                not_moved.append(f"{key} is standby in the target table")
+            if table == SOURCE and rows[key][table]["cf_role"]["S"] != "S":
+                not_moved.append(f"{key[0]} {key[1]} is active in the source table")
     found, ambiguous = {}, []
     for key, sides in rows.items():
         active = {table: row for table, row in sides.items() if row["cf_role"]["S"] == "A"}
@@ -103,9 +103,9 @@ async def read_owners(store: Store, *, complete: bool) -> Owned:
         of = active or sides
         table = max(of, key=lambda name: int(of[name].get("cf_gen", {"N": "0"})["N"]))
         deleted = of[table].get("cf_deleted", {}).get("BOOL", False)
-        balance = of[table].get("balance" if table == LEGACY else "points", {"N": "0"})["N"]
+        balance = of[table].get("balance" if table == SOURCE else "points", {"N": "0"})["N"]
         found[key] = 0 if deleted else int(balance)
-    return Owned(found, ambiguous, not_new)
+    return Owned(found, ambiguous, not_moved)
 
 
 async def check_balances(
@@ -119,7 +119,7 @@ async def check_balances(
     for book in books:
         for each in book.unknown:
             unknown[each.wallet].append(each.delta)
-    found, wrong, not_new = await read_owners(store, complete=complete)
+    found, wrong, not_moved = await read_owners(store, complete=complete)
     for wallet, points in expected.items():
         balance = found.get(key_of(wallet), 0)
         if not explains(balance - points, unknown[wallet]):
@@ -138,8 +138,8 @@ async def check_balances(
         )
     ]
     if complete:
-        moved = "the new table owns every key, the old one none"
-        checks.append(check("all_keys_moved", moved, not_new, keys=len(found)))
+        moved = "the target table owns every key, the old one none"
+        checks.append(check("all_keys_moved", moved, not_moved, keys=len(found)))
     return checks
 
 
@@ -175,8 +175,8 @@ async def check_feed(store: Store, stream: str, books: list[Book], captured_s: f
         store: to read the stream with.
         stream: of the feed.
         books: of the clients.
-        captured_s: monotonic clock when the old table's change stream was known to be on. What was acknowledged before
-            it left no change record, so the feed may lack it, but only before the first event of its wallet.
+        captured_s: monotonic clock when the source table's change stream was known to be on. What was acknowledged
+            before it left no change record, so the feed may lack it, but only before the first event of its wallet.
     """
     unique: dict[tuple[str, int, int], Published] = {}
     # Before the capture there is no stream, and nothing that it lacks.
@@ -237,7 +237,7 @@ async def check_payments(payments: Payments) -> Check:
     """Compare the payments system's rows with its own book."""
     return check(
         "payments_untouched",
-        "no row of the payments system is in the new table, and none in the old one was changed",
+        "no row of the payments system is in the target table, and none in the old one was changed",
         await payments.differences(),
         transactions=payments.written,
         failed=payments.failed,

@@ -1,7 +1,7 @@
 """The other tenant of the shared table: wallets and ledger rows of the payments system.
 
 It goes on writing for the whole migration and keeps its own book of what each row must be. No row of it may change by
-another hand, and none may reach the new table.
+another hand, and none may reach the target table.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from crossfade.core.values.errors import CrossfadeError
-from crossfade_demo.store import LEGACY, NEW, Row, Store, plain
+from crossfade_demo.store import SOURCE, TARGET, Row, Store, plain
 
 PER_SECOND: Final = 5
 
@@ -78,10 +78,10 @@ class Payments:
             self._book[entry["pk"]["S"], entry["sk"]["S"]] = entry
 
     async def differences(self) -> list[str]:
-        """Return what is wrong with the payments rows in the old table, and which of them are in the new one."""
+        """Return what is wrong with the payments rows in the source table, and which of them are in the new one."""
         wrong: list[str] = []
         missing = set(self._book)
-        async for row in self._store.scan(LEGACY):
+        async for row in self._store.scan(SOURCE):
             key = row["pk"]["S"], row["sk"]["S"]
             if key in self._book:
                 missing.discard(key)
@@ -90,11 +90,11 @@ class Payments:
             elif not key[1].startswith("POINTS#"):
                 wrong.append(f"{key} is nobody's")
         wrong += [f"{key} is gone" for key in missing]
-        async for row in self._store.scan(NEW):
+        async for row in self._store.scan(TARGET):
             if not row["sk"]["S"].startswith("POINTS#"):
                 wrong.append(f"{row['pk']['S']} {row['sk']['S']} left the shared table")
         return wrong
 
 
 def _put(row: Row) -> dict[str, object]:
-    return {"Put": {"TableName": LEGACY, "Item": row}}
+    return {"Put": {"TableName": SOURCE, "Item": row}}

@@ -21,7 +21,7 @@ PHASES: Final = (
     "CAPTURING",
     "SNAPSHOT",
     "CATCHING_UP",
-    "DUAL_WRITE",
+    "BOTH_WAYS",
     "RAMPING",
     "CUT_OVER",
     "BAKING",
@@ -47,7 +47,7 @@ class View:
     p99_ms: float = 0.0
     table_to_stream_s: float | None = None
     stream_to_applied_s: float | None = None
-    percent_new: float | None = None
+    percent_on_target: float | None = None
     ramp_percent: float = 0.0
     parity: str = "not yet"
     faults: str = "off"
@@ -116,7 +116,7 @@ class Screen:
         return (
             f"        {view.phase:<11} {view.operations_per_s:5.0f} op/s  failed {view.failed}  "
             f"p99 {view.p99_ms:.0f} ms  lag {_seconds(view.stream_to_applied_s)}  "
-            f"on the new table {_percent(view.percent_new)}  parity {view.parity}"
+            f"on the target table {_percent(view.percent_on_target)}  parity {view.parity}"
             + (f"  waiting for: {view.waits_for}" if view.waits_for else "")
         )
 
@@ -144,7 +144,7 @@ class Screen:
             ("table → stream", _seconds(view.table_to_stream_s)),
             ("stream → applied", _seconds(view.stream_to_applied_s)),
             ("ramp", f"{view.ramp_percent:.0f} %"),
-            ("on the new table", _percent(view.percent_new)),
+            ("on the target", _percent(view.percent_on_target)),
             ("parity", view.parity),
             ("faults", view.faults),
         ):

@@ -1,4 +1,4 @@
-"""The legacy table as the demo finds it: engagement wallets in use for years, with no protocol attribute on any row."""
+"""The source table as the demo finds it: engagement wallets in use for years, with no protocol attribute on any row."""
 
 from __future__ import annotations
 

@@ -157,9 +157,13 @@ def make_fleet(
             **settings,
         )
 
-    def replicator(role: str) -> Service:
+    def replicator(consumer: str) -> Service:
         return service(
-            role, "crossfade_replicator.main", AWS_ACCESS_KEY_ID=role, CROSSFADE_ROLE=role, CROSSFADE_WORKER=role
+            consumer,
+            "crossfade_replicator.main",
+            AWS_ACCESS_KEY_ID=consumer,
+            CROSSFADE_CONSUMER=consumer,
+            CROSSFADE_WORKER=consumer,
         )
 
     controller = service(

@@ -19,8 +19,8 @@ Row: TypeAlias = dict[str, dict[str, Any]]
 PATIENCE_S: Final = 30.0
 """For one request: the demo reads to compare, and a busy machine is no finding."""
 
-LEGACY: Final = "wallet"
-NEW: Final = "engagement"
+SOURCE: Final = "wallet"
+TARGET: Final = "engagement"
 
 
 class Store:
@@ -54,22 +54,22 @@ class Store:
         """Create the bucket of the snapshot."""
         await asyncio.to_thread(send, f"{self._endpoints.aws_endpoint}/{name}", method="PUT")
 
-    async def create_legacy(self, ttl: str) -> None:
+    async def create_source(self, ttl: str) -> None:
         """Create the shared table, with point-in-time recovery and TTL on."""
         await self.call(
             "CreateTable",
-            TableName=LEGACY,
+            TableName=SOURCE,
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
             BillingMode="PAY_PER_REQUEST",
         )
         await self.call(
             "UpdateContinuousBackups",
-            TableName=LEGACY,
+            TableName=SOURCE,
             PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
         )
         await self.call(
-            "UpdateTimeToLive", TableName=LEGACY, TimeToLiveSpecification={"AttributeName": ttl, "Enabled": True}
+            "UpdateTimeToLive", TableName=SOURCE, TimeToLiveSpecification={"AttributeName": ttl, "Enabled": True}
         )
 
     async def put_all(self, rows: Sequence[Row]) -> None:
@@ -80,8 +80,8 @@ class Store:
             async with room:
                 waiting = [{"PutRequest": {"Item": row}} for row in part]
                 while waiting:
-                    answer = await self.call("BatchWriteItem", RequestItems={LEGACY: waiting})
-                    waiting = answer.get("UnprocessedItems", {}).get(LEGACY, [])
+                    answer = await self.call("BatchWriteItem", RequestItems={SOURCE: waiting})
+                    waiting = answer.get("UnprocessedItems", {}).get(SOURCE, [])
 
         await asyncio.gather(*(put(rows[start : start + 25]) for start in range(0, len(rows), 25)))
 

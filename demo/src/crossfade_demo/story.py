@@ -136,7 +136,7 @@ class Story:
     async def _seed(self, store: Store) -> tuple[dict[Wallet, int], Payments]:
         options = self._options
         random = Random(options.seed)
-        await store.create_legacy(TTL)
+        await store.create_source(TTL)
         await store.create_bucket(BUCKET)
         wallets = wallet_rows(options.wallets, random)
         others = payment_rows(users_of(options.wallets), random)
@@ -181,7 +181,7 @@ class Story:
             await self._watch.phase("CATCHING_UP", bound_s=STEP_S)  # before the API copies its writes itself
             self._note("SIGKILL: the forward replicator")
             self._keep(await chaos.kill_replicator(self._fleet.forward, self._store, self._traffic, self._pace))
-        await self._watch.phase("DUAL_WRITE", bound_s=STEP_S)
+        await self._watch.phase("BOTH_WAYS", bound_s=STEP_S)
         self._note("both tables are written; replication runs both ways")
         await self._ramp(1)
         await self._ramp(10)

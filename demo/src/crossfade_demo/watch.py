@@ -85,15 +85,15 @@ class Watch:
         self.reached_s.setdefault(status["phase"], time.monotonic())
         view.waits_for = status.get("waiting_for") or ""
         view.ramp_percent = float(status.get("share_percent") or 0.0)
-        view.percent_new = status.get("percent_on_new")
+        view.percent_on_target = status.get("percent_on_target")
         lags = [status["lag"]["forward"], status["lag"]["reverse"]]
         view.table_to_stream_s = _worst([each["unreplicated_s"] for each in lags])
         view.stream_to_applied_s = _worst([each["iterator_s"] for each in lags])
-        if status["phase"] in ("RAMPING", "CUT_OVER") and view.percent_new is not None:
+        if status["phase"] in ("RAMPING", "CUT_OVER") and view.percent_on_target is not None:
             view.progress["RAMPING"] = view.ramp_percent / 100
-            view.progress["CUT_OVER"] = view.percent_new / 100 if status["phase"] == "CUT_OVER" else 0.0
+            view.progress["CUT_OVER"] = view.percent_on_target / 100 if status["phase"] == "CUT_OVER" else 0.0
         gates = status.get("gates") or []
-        if gates and status["phase"] in ("CATCHING_UP", "DUAL_WRITE", "BAKING"):
+        if gates and status["phase"] in ("CATCHING_UP", "BOTH_WAYS", "BAKING"):
             view.progress[status["phase"]] = sum(each["open"] for each in gates) / len(gates)
         if status["phase"] == "COMPLETE":
             view.progress["COMPLETE"] = 1.0

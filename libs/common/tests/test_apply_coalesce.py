@@ -39,7 +39,7 @@ def test_a_twin_that_was_overtaken_is_dropped() -> None:
 
 
 def test_rule_5_an_unstamped_write_is_not_overtaken_by_a_stamped_one_of_its_batch() -> None:
-    """It may be a foreign write that lost the version: only the table can tell, and then the owner is lifted."""
+    """It may be a stray that lost the version: only the table can tell, and then the owner is lifted."""
     before, after, stamped = transfer("a", 5), transfer("a", 7), transfer("a", FIRST_STAMPED + 5)
     assert coalesce([before, stamped, after], is_stamped) == ([1], [2], 1)
     assert coalesce([after, before, stamped, stamped], is_stamped) == ([2], [0], 2)

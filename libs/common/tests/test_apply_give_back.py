@@ -19,7 +19,7 @@ from crossfade.core.values.shape import Side, direction_to
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, live, number, stamped, tombstone
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 SIDES = pytest.mark.parametrize("side", list(Side))
 
 
@@ -43,7 +43,7 @@ def standbys(side: Side) -> dict[str, Item | None]:
         "fenced before": stamped(side, Role.STANDBY, 3),
         "stamped with its commit time": live(side, version=1_764_230_400_123_456, role=Role.STANDBY),
     }
-    if side is N:  # absent, or without a role, means active in the legacy table
+    if side is N:  # absent, or without a role, means active in the source table
         found |= {"absent": None, "without a role": live(side, version=0)}
     return found
 

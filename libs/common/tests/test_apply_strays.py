@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from msgspec import Raw
 
-from apply_cases import COMMITTED_US, KEY, RULES, TABLES, V, change, legacy, new, payload, protocol
+from apply_cases import COMMITTED_US, KEY, RULES, TABLES, V, change, payload, protocol, source, target
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.writes import (
@@ -37,7 +37,7 @@ from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation
 
-ROWS: Final = {Side.LEGACY: legacy, Side.NEW: new}
+ROWS: Final = {Side.SOURCE: source, Side.TARGET: target}
 BEFORE, AFTER = COMMITTED_US + 1, COMMITTED_US
 """The moment lies after the records, or they are the first to be watched."""
 
@@ -48,7 +48,7 @@ def row(side: Side, kind: str, balance: int) -> Image | None:
     """A row of a kind; None is no row."""
     protocols = {
         "plain": {},
-        "imported": protocol(0, "S") if side is Side.NEW else protocol(0),
+        "imported": protocol(0, "S") if side is Side.TARGET else protocol(0),
         "unstamped A": protocol(None, "A", G),
         "A": protocol(V, "A", G, V),
         "A+1": protocol(V + 1, "A", G, V + 1),
@@ -65,12 +65,12 @@ def row(side: Side, kind: str, balance: int) -> Image | None:
 
 
 def decided(side: Side, old: str, fresh: str, since_us: int, *, same: bool = False, ttl: bool = False) -> Decision:
-    direction = Direction.FORWARD if side is Side.LEGACY else Direction.REVERSE
+    direction = Direction.FORWARD if side is Side.SOURCE else Direction.REVERSE
     record = change(row(side, fresh, 5 if same else 9), row(side, old, 5), side=side, ttl=ttl)
     return RULES[direction].decide(record, since_us)
 
 
-LEGACY: Final[dict[tuple[str, str], type | Skip]] = {
+SOURCE: Final[dict[tuple[str, str], type | Skip]] = {
     # what pods make
     ("none", "A"): Transfer,  # an operation, or an activation, where nothing was
     ("plain", "A"): Transfer,
@@ -124,7 +124,7 @@ LEGACY: Final[dict[tuple[str, str], type | Skip]] = {
     ("fence", "none"): RemovedStandby,
 }
 
-NEW: Final[dict[tuple[str, str], type | Skip]] = LEGACY | {
+TARGET: Final[dict[tuple[str, str], type | Skip]] = SOURCE | {
     # a missing role is no owner's there
     ("none", "plain"): StrayStandby,
     ("none", "imported"): Skip.ECHO,
@@ -142,7 +142,7 @@ NEW: Final[dict[tuple[str, str], type | Skip]] = LEGACY | {
     ("A dead", "plain"): StrayStandby,
 }
 
-CASES: Final = [(side, *pair, LEGACY if side is Side.LEGACY else NEW) for side in Side for pair in (LEGACY | NEW)]
+CASES: Final = [(side, *pair, SOURCE if side is Side.SOURCE else TARGET) for side in Side for pair in (SOURCE | TARGET)]
 STRAYS: Final = (StrayOwner, StrayStandby, StrayRemoval, RemovedStandby)
 
 
@@ -188,7 +188,7 @@ def test_rule_5_what_the_ttl_removed_is_no_stray(side: Side, kind: str) -> None:
 
 def test_rule_5_a_ttl_value_that_somebody_set_is_a_stray() -> None:
     for kind in ("plain", "A", "S"):
-        before, after = row(Side.LEGACY, kind, 5), row(Side.LEGACY, kind, 5)
+        before, after = row(Side.SOURCE, kind, 5), row(Side.SOURCE, kind, 5)
         assert before is not None
         assert after is not None
         record = change(after | {"expires_at": wire.of_number(9)}, before)
@@ -196,15 +196,15 @@ def test_rule_5_a_ttl_value_that_somebody_set_is_a_stray() -> None:
 
 
 def test_rule_5_a_version_that_a_client_writes_as_zero_hides_nothing() -> None:
-    before = row(Side.LEGACY, "A", 5)
-    after = row(Side.LEGACY, "A", 9)
+    before = row(Side.SOURCE, "A", 5)
+    after = row(Side.SOURCE, "A", 9)
     assert after is not None
     found = RULES[Direction.FORWARD].decide(change(after | {"cf_mv": wire.of_number(0)}, before), AFTER)
     assert found == StrayOwner(KEY, 0, V, COMMITTED_US, watched=True)
 
 
 def test_rule_5_a_stray_with_an_attribute_that_the_mapping_does_not_know_is_a_stray_first() -> None:
-    found = RULES[Direction.FORWARD].decide(change(legacy(KEY, 9, surprise=Raw(b'{"S":"x"}')), legacy()), AFTER)
+    found = RULES[Direction.FORWARD].decide(change(source(KEY, 9, surprise=Raw(b'{"S":"x"}')), source()), AFTER)
     assert isinstance(found, StrayOwner)
 
 
@@ -244,9 +244,9 @@ WRITES: Final[dict[str, tuple[str, Callable[[Item], Write]]]] = {
 
 
 NO_OWNER: Final = {
-    # An absent row, or one without a role, is the owner's in the legacy table only.
-    Side.LEGACY: {"activate where nothing is", "fence where nothing is"},
-    Side.NEW: {name for name, (kind, _) in WRITES.items() if kind == "plain"} | {"operate where nothing is"},
+    # An absent row, or one without a role, is the owner's in the source table only.
+    Side.SOURCE: {"activate where nothing is", "fence where nothing is"},
+    Side.TARGET: {name for name, (kind, _) in WRITES.items() if kind == "plain"} | {"operate where nothing is"},
 }
 
 
@@ -261,7 +261,7 @@ async def test_no_write_of_ours_is_a_stray(side: Side, name: str) -> None:
     item.put(standby)
     found_item = item.item(KEY)
     assert found_item is not None
-    direction = Direction.FORWARD if side is Side.LEGACY else Direction.REVERSE
+    direction = Direction.FORWARD if side is Side.SOURCE else Direction.REVERSE
     for record in await _records_of(side, row(side, kind, 5), write(found_item)):
         found = RULES[direction].decide(decode_change(record, ("pk", "sk")), AFTER)
         assert not isinstance(found, STRAYS), found
@@ -276,12 +276,12 @@ async def test_no_transfer_of_ours_is_a_stray(side: Side, kind: str) -> None:
         table.changes.clear()
     image: Image = {name: raw for name, raw in ROWS[side](KEY, 9).items() if name not in ("pk", "sk")}
     await table.transfer([Transfer(KEY, V + 1, image, G)])
-    direction = Direction.FORWARD if side is Side.LEGACY else Direction.REVERSE
+    direction = Direction.FORWARD if side is Side.SOURCE else Direction.REVERSE
     [record] = table.changes
     assert RULES[direction].decide(decode_change(record, ("pk", "sk")), AFTER) is Skip.ECHO
 
 
 def test_another_table_is_never_looked_at() -> None:
-    assert TABLES[Side.LEGACY] != TABLES[Side.NEW]
-    record = decode_change(payload(legacy(), None), ("pk", "sk"))
+    assert TABLES[Side.SOURCE] != TABLES[Side.TARGET]
+    record = decode_change(payload(source(), None), ("pk", "sk"))
     assert isinstance(RULES[Direction.FORWARD].decide(record, AFTER), StrayOwner)

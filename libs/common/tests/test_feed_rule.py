@@ -7,7 +7,7 @@ import json
 import pytest
 from msgspec import Raw
 
-from apply_cases import EVENT, KEY, TXN, V, change, legacy, new, protocol
+from apply_cases import EVENT, KEY, TXN, V, change, protocol, source, target
 from crossfade.core.protocol.events import Event, PublishedEvent
 from crossfade.core.protocol.keyed.records import events_of
 from crossfade.core.replication.feed import decode_published, encode_published, partition_key
@@ -18,64 +18,64 @@ from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Side
 
 
-def found(new_image: Image | None, old_image: Image | None, side: Side = Side.LEGACY) -> list[PublishedEvent]:
+def found(new_image: Image | None, old_image: Image | None, side: Side = Side.SOURCE) -> list[PublishedEvent]:
     return events_of(change(new_image, old_image, side=side), side)
 
 
 def test_an_owner_write_yields_its_events_and_names_the_one_before() -> None:
-    events = found(legacy(**protocol(V, "A", 1, V)), legacy(**protocol(V - 1, "A", 1, V - 4)))
+    events = found(source(**protocol(V, "A", 1, V)), source(**protocol(V - 1, "A", 1, V - 4)))
     assert events == [PublishedEvent(KEY, V, 0, V - 4, Event("earn", 5, "watch", TXN, "00-aa-bb-01"))]
 
 
 def test_a_first_write_has_no_event_before_it() -> None:
-    assert found(legacy(**protocol(V, "A", 0, V)), None)[0].previous == 0
-    assert found(legacy(**protocol(V, "A", 0, V)), legacy())[0].previous == 0
+    assert found(source(**protocol(V, "A", 0, V)), None)[0].previous == 0
+    assert found(source(**protocol(V, "A", 0, V)), source())[0].previous == 0
 
 
 def test_a_folded_write_yields_each_of_its_events_in_order() -> None:
-    image = legacy(**protocol(V, "A", 1, V)) | {"cf_events": wire.of_list([EVENT, EVENT, EVENT])}
-    events = found(image, legacy(**protocol(V - 1, "A", 1, V - 1)))
+    image = source(**protocol(V, "A", 1, V)) | {"cf_events": wire.of_list([EVENT, EVENT, EVENT])}
+    events = found(image, source(**protocol(V - 1, "A", 1, V - 1)))
     assert [each.index for each in events] == [0, 1, 2]
     assert {each.previous for each in events} == {V - 1}
 
 
 def test_a_delete_yields_its_event() -> None:
-    assert found(legacy(**protocol(V, "A", 1, V, deleted=True)), legacy(**protocol(V - 1, "A", 1, V - 1)))
+    assert found(source(**protocol(V, "A", 1, V, deleted=True)), source(**protocol(V - 1, "A", 1, V - 1)))
 
 
 def test_an_event_is_not_repeated_at_the_handover() -> None:
     """Seal, activation, lift and re-seal raise the version, but not the version of the event."""
     before = protocol(V, "A", 1, V)
-    assert found(legacy(**protocol(V + 1, "S", 2, V)), legacy(**before)) == []
-    assert found(new(**protocol(V + 2, "A", 2, V)), new(**protocol(V, "S", 0, V)), Side.NEW) == []
-    assert found(legacy(**protocol(V + 9, "A", 1, V)), legacy(**before)) == []
+    assert found(source(**protocol(V + 1, "S", 2, V)), source(**before)) == []
+    assert found(target(**protocol(V + 2, "A", 2, V)), target(**protocol(V, "S", 0, V)), Side.TARGET) == []
+    assert found(source(**protocol(V + 9, "A", 1, V)), source(**before)) == []
 
 
 def test_a_copy_on_the_standby_yields_nothing() -> None:
-    assert found(new(**protocol(V, "S", 0, V)), new(**protocol(V - 1, "S", 0, V - 1)), Side.NEW) == []
-    assert found(new(**protocol(V, "S", 0, V)), None, Side.NEW) == []
+    assert found(target(**protocol(V, "S", 0, V)), target(**protocol(V - 1, "S", 0, V - 1)), Side.TARGET) == []
+    assert found(target(**protocol(V, "S", 0, V)), None, Side.TARGET) == []
 
 
-def test_a_foreign_write_at_the_version_of_an_event_does_not_repeat_it() -> None:
-    assert found(legacy(KEY, 9, **protocol(V, "A", 1, V)), legacy(KEY, 5, **protocol(V, "A", 1, V))) == []
+def test_a_stray_at_the_version_of_an_event_does_not_repeat_it() -> None:
+    assert found(source(KEY, 9, **protocol(V, "A", 1, V)), source(KEY, 5, **protocol(V, "A", 1, V))) == []
 
 
 def test_a_removal_yields_nothing() -> None:
-    assert found(None, legacy(**protocol(V, "A", 1, V))) == []
+    assert found(None, source(**protocol(V, "A", 1, V))) == []
 
 
 def test_an_unstamped_row_yields_nothing() -> None:
-    assert found(legacy(), None) == []
+    assert found(source(), None) == []
 
 
-def test_a_row_without_a_role_is_active_only_in_the_legacy_table() -> None:
+def test_a_row_without_a_role_is_active_only_in_the_source_table() -> None:
     image = protocol(V, "", 0, V)
-    assert len(found(legacy(**image), None)) == 1
-    assert found(new(**image), None, Side.NEW) == []
+    assert len(found(source(**image), None)) == 1
+    assert found(target(**image), None, Side.TARGET) == []
 
 
 def test_events_that_can_not_be_read_are_poison() -> None:
-    image = legacy(**protocol(V, "A", 1, V))
+    image = source(**protocol(V, "A", 1, V))
     with pytest.raises(PoisonRecord):
         found(image | {"cf_events": Raw(b'{"L":[{"M":{"kind":{"S":"earn"}}}]}')}, None)
     with pytest.raises(PoisonRecord, match="no cf_events"):

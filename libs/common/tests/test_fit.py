@@ -36,7 +36,7 @@ from crossfade.core.values.shape import IndexKey, Side, TableShape
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, items, number, stamped
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 CLOSED = {side: MAPPING.shape(side) for side in Side}
 OPEN = {side: shape._replace(attributes=None) for side, shape in CLOSED.items()}
 
@@ -197,14 +197,14 @@ def test_the_mapping_declares_index_keys_with_a_type() -> None:
     def mapping(kind: str) -> RuleMapping:
         return RuleMapping(
             "m",
-            legacy=Table("old", ("pk",)),
-            new=Table("new", ("pk",), index_keys=(IndexKey("email", kind),)),
+            source=Table("old", ("pk",)),
+            target=Table("target", ("pk",), index_keys=(IndexKey("email", kind),)),
             rules=[Keep("points"), Keep("email")],
             belongs=lambda _key: True,
         )
 
     assert mapping("S").shape(N).index_keys == (IndexKey("email", "S"),)
-    assert mapping("S").with_tables(legacy="a", new="b").shape(N).index_keys == (IndexKey("email", "S"),)
+    assert mapping("S").with_tables(source="a", target="b").shape(N).index_keys == (IndexKey("email", "S"),)
     assert mapping("S").shape(L).index_keys == ()
     with pytest.raises(ConfigError, match="'email'"):
         mapping("BOOL")

@@ -11,8 +11,8 @@ from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.clocks import Quiet, Skew
 
-DOCUMENT = FlagDocument(share=100, new_gen=3)
-OTHER = FlagDocument(share=50, new_gen=3)
+DOCUMENT = FlagDocument(share=100, target_gen=3)
+OTHER = FlagDocument(share=50, target_gen=3)
 
 PODS = (Pod("a", DOCUMENT, True), Pod("b", DOCUMENT, True))
 CALLS = ApiCalls(calls=1000, failed=1, p99_ms=40.0, pods=("a", "b"))
@@ -32,7 +32,7 @@ GOOD = Evidence(
     pods=PODS,
     probe=Probe(proven_s=2.0, writes=10, failed=0, p99_ms=20.0, key="canary"),
     api=CALLS,
-    feed={"feed-legacy": Lag(0.1, 0.2), "feed-new": Lag(0.1, 0.2)},
+    feed={"feed-source": Lag(0.1, 0.2), "feed-target": Lag(0.1, 0.2)},
     skew=Skew(-0.6, 0.41),
     clock="controller-0",
 )
@@ -47,9 +47,13 @@ SHUT: list[tuple[Gate, str, Change]] = [
     (gates.forward_lag, "unknown", lambda e: e._replace(forward=Lag(0.0, None, "silent consumer"))),
     (gates.reverse_lag, "7.0 s behind", lambda e: e._replace(reverse=Lag(0.0, 7.0))),
     (gates.reverse_lag, "unknown", lambda e: e._replace(reverse=Lag(None, None))),
-    (gates.feed, "feed-new is 6.0 s behind", lambda e: e._replace(feed={**e.feed, "feed-new": Lag(0.0, 6.0)})),
-    (gates.feed, "feed-legacy is 7.0 s behind", lambda e: e._replace(feed={**e.feed, "feed-legacy": Lag(7.0, 0.0)})),
-    (gates.feed, "feed-new: no living", lambda e: e._replace(feed={"feed-new": Lag(0.0, None, "no living consumer")})),
+    (gates.feed, "feed-target is 6.0 s behind", lambda e: e._replace(feed={**e.feed, "feed-target": Lag(0.0, 6.0)})),
+    (gates.feed, "feed-source is 7.0 s behind", lambda e: e._replace(feed={**e.feed, "feed-source": Lag(7.0, 0.0)})),
+    (
+        gates.feed,
+        "feed-target: no living",
+        lambda e: e._replace(feed={"feed-target": Lag(0.0, None, "no living consumer")}),
+    ),
     (gates.feed, "no consumer of the feed", lambda e: e._replace(feed={})),
     (gates.calls_reported, "1 of 2 pods report no calls: b", lambda e: e._replace(api=CALLS._replace(pods=("a",)))),
     (gates.calls_reported, "2 of 2 pods report no calls: a, b", lambda e: e._replace(api=None)),
@@ -168,7 +172,7 @@ def test_strays_are_a_halt_in_every_phase_in_which_both_directions_replicate() -
 def test_before_dual_write_a_writer_outside_the_protocol_is_no_alarm_and_is_said() -> None:
     verdict = gates.no_stray(GOOD._replace(strays=Strays()), Bounds())
     assert verdict.open
-    assert verdict.because == "writers outside the protocol are normal until DUAL_WRITE"
+    assert verdict.because == "writers outside the protocol are normal until BOTH_WAYS"
 
 
 @pytest.mark.parametrize("skew", [Skew(-0.9, 0.2), Skew(0.0, 1.1), Skew(2.0, 3.0), Skew(-3.0, -2.0), Skew(-7.0, 1.0)])

@@ -22,12 +22,12 @@ from crossfade.core.values.keys import encode_key, key_of_strings
 from crossfade.core.values.shape import Direction, Side
 
 FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
-LEGACY = Table("old", key=("pk", "sk"), ttl="expires")
+SOURCE = Table("old", key=("pk", "sk"), ttl="expires")
 NEW = Table("young", key=("viewer", "channel"))
 
 
-def cents(legacy: Image) -> Image:
-    return {"cents": of_number(number(legacy["euros"]) * 100)}
+def cents(source: Image) -> Image:
+    return {"cents": of_number(number(source["euros"]) * 100)}
 
 
 def euros(new: Image) -> Image:
@@ -35,18 +35,18 @@ def euros(new: Image) -> Image:
 
 
 RULES = (
-    Rename(legacy="bal", new="points"),
+    Rename(source="bal", target="points"),
     Keep("tier"),
-    Constant(Side.LEGACY, "kind", of_string("P")),
-    Constant(Side.NEW, "schema", of_number(2)),
-    Compute(legacy=("euros",), new=("cents",), forward=cents, reverse=euros),
+    Constant(Side.SOURCE, "kind", of_string("P")),
+    Constant(Side.TARGET, "schema", of_number(2)),
+    Compute(source=("euros",), target=("cents",), forward=cents, reverse=euros),
 )
 
 
 def mapping(**changed: Any) -> RuleMapping:
     settings: dict[str, Any] = {
-        "legacy": LEGACY,
-        "new": NEW,
+        "source": SOURCE,
+        "target": NEW,
         "rules": RULES,
         "belongs": key_prefixes("USER#", "POINTS#"),
         "zero": {"bal": of_number(0)},
@@ -89,7 +89,7 @@ def test_rule_9_an_attribute_unknown_to_a_closed_mapping_is_named_and_never_drop
     with pytest.raises(PoisonRecord, match="'nickname'"):
         mapping().carry(FORWARD, ROW | {"nickname": of_string("z")})
     with pytest.raises(PoisonRecord, match="'nickname'"):
-        mapping().map_item(FORWARD, parse_item(ROW | {"nickname": of_string("z")}, mapping().shape(Side.LEGACY)))
+        mapping().map_item(FORWARD, parse_item(ROW | {"nickname": of_string("z")}, mapping().shape(Side.SOURCE)))
 
 
 def test_rule_9_an_open_mapping_keeps_what_it_does_not_know_both_ways() -> None:
@@ -97,7 +97,7 @@ def test_rule_9_an_open_mapping_keeps_what_it_does_not_know_both_ways() -> None:
     there = mapping(is_open=True).carry(FORWARD, row)
     assert there["nickname"] is row["nickname"]
     assert prove_round_trip(mapping(is_open=True), FORWARD, row) == []
-    assert mapping(is_open=True).shape(Side.NEW).attributes is None
+    assert mapping(is_open=True).shape(Side.TARGET).attributes is None
 
 
 @pytest.mark.parametrize("name", ["points", "schema", "cents", "viewer"])
@@ -142,15 +142,15 @@ def test_the_tables_own_ttl_wins_over_one_that_the_seal_left_behind() -> None:
 def test_a_tombstone_carries_no_mapped_attribute(direction: Direction) -> None:
     row = (ROW if direction is FORWARD else mapping().carry(FORWARD, ROW)) | CARRIED | {"cf_deleted": of_boolean(True)}
     assert mapping().carry(direction, row) == CARRIED | {"cf_deleted": of_boolean(True)}
-    assert mapping().map_item(direction, parse_item(KEY | {"cf_deleted": of_boolean(True)}, LEGACY_SHAPE)).content == ()
+    assert mapping().map_item(direction, parse_item(KEY | {"cf_deleted": of_boolean(True)}, SOURCE_SHAPE)).content == ()
 
 
-LEGACY_SHAPE = mapping().shape(Side.LEGACY)
+SOURCE_SHAPE = mapping().shape(Side.SOURCE)
 
 
 @pytest.mark.parametrize("direction", [FORWARD, REVERSE])
 def test_a_mapped_item_is_what_a_carried_image_parses_to(direction: Direction) -> None:
-    source, target = mapping().shape(direction.source), mapping().shape(direction.target)
+    source, target = mapping().shape(direction.origin), mapping().shape(direction.destination)
     row = ROW if direction is FORWARD else mapping().carry(FORWARD, ROW)
     row = row | PROTOCOL | {"cf_emv": of_number(4), "cf_ttl": of_number(9)}
     mapped = mapping().map_item(direction, parse_item(row, source))
@@ -166,22 +166,22 @@ def test_a_computed_attribute_that_is_missing_stays_missing() -> None:
 def test_what_can_not_be_computed_is_a_poison_record_that_names_its_source() -> None:
     with pytest.raises(PoisonRecord, match="can't compute from euros: expected an integer"):
         mapping().carry(FORWARD, ROW | {"euros": Raw(b'{"N":"1.5"}')})
-    broken = Compute(legacy=("euros",), new=("cents",), forward=lambda _: 1 / 0, reverse=euros)  # type: ignore[arg-type,return-value]  # fails first
+    broken = Compute(source=("euros",), target=("cents",), forward=lambda _: 1 / 0, reverse=euros)  # type: ignore[arg-type,return-value]  # fails first
     with pytest.raises(PoisonRecord, match="euros"):
         mapping(rules=(*RULES[:4], broken)).carry(FORWARD, ROW)
 
 
 def test_a_computation_may_only_write_what_it_declares() -> None:
-    sly = Compute(legacy=("euros",), new=("cents",), forward=lambda _: {"points": of_number(0)}, reverse=euros)
+    sly = Compute(source=("euros",), target=("cents",), forward=lambda _: {"points": of_number(0)}, reverse=euros)
     with pytest.raises(PoisonRecord, match="undeclared attributes: points"):
         mapping(rules=(*RULES[:4], sly)).carry(FORWARD, ROW)
 
 
 def test_the_round_trip_names_what_a_wrong_inverse_changes() -> None:
     assert prove_round_trip(mapping(), FORWARD, ROW | PROTOCOL | CARRIED) == []
-    lossy = Compute(legacy=("euros",), new=("cents",), forward=cents, reverse=lambda _: {"euros": of_number(0)})
+    lossy = Compute(source=("euros",), target=("cents",), forward=cents, reverse=lambda _: {"euros": of_number(0)})
     assert prove_round_trip(mapping(rules=(*RULES[:4], lossy)), FORWARD, ROW) == ["euros"]
-    lost = Compute(legacy=("euros",), new=("cents",), forward=lambda _: {}, reverse=euros)
+    lost = Compute(source=("euros",), target=("cents",), forward=lambda _: {}, reverse=euros)
     assert prove_round_trip(mapping(rules=(*RULES[:4], lost)), FORWARD, ROW) == ["euros"]
 
 
@@ -194,22 +194,22 @@ def test_the_round_trip_is_proven_from_the_new_side_too() -> None:
 
 def test_a_key_encodes_the_same_under_renamed_attributes() -> None:
     there = {"viewer": ROW["pk"], "channel": ROW["sk"]}
-    assert encode_key(ROW, LEGACY.key) == encode_key(there, mapping().shape(Side.NEW).key)
+    assert encode_key(ROW, SOURCE.key) == encode_key(there, mapping().shape(Side.TARGET).key)
 
 
 def test_zero_items_map_onto_each_other_and_carry_the_constants() -> None:
-    legacy, new = (dict(mapping().shape(side).zero) for side in (Side.LEGACY, Side.NEW))
-    assert legacy == {"bal": b'{"N":"0"}', "kind": b'{"S":"P"}'}
-    assert new == {"points": b'{"N":"0"}', "schema": b'{"N":"2"}'}
+    source, target = (dict(mapping().shape(side).zero) for side in (Side.SOURCE, Side.TARGET))
+    assert source == {"bal": b'{"N":"0"}', "kind": b'{"S":"P"}'}
+    assert target == {"points": b'{"N":"0"}', "schema": b'{"N":"2"}'}
 
 
 def test_shapes_say_names_keys_and_attributes_of_each_side() -> None:
-    legacy, new = mapping().shape(Side.LEGACY), mapping().shape(Side.NEW)
-    assert (legacy.table, legacy.key, legacy.own("bal"), legacy.ttl) == ("old", ("pk", "sk"), "bal", "expires")
-    assert (new.table, new.key, new.own("bal"), new.ttl) == ("young", ("viewer", "channel"), "points", None)
-    assert set(legacy.attributes or ()) == {"bal", "tier", "kind", "euros"}
-    assert set(new.attributes or ()) == {"points", "tier", "schema", "cents"}
-    assert mapping().with_tables(legacy="a", new="b").shape(Side.NEW).table == "b"
+    source, target = mapping().shape(Side.SOURCE), mapping().shape(Side.TARGET)
+    assert (source.table, source.key, source.own("bal"), source.ttl) == ("old", ("pk", "sk"), "bal", "expires")
+    assert (target.table, target.key, target.own("bal"), target.ttl) == ("young", ("viewer", "channel"), "points", None)
+    assert set(source.attributes or ()) == {"bal", "tier", "kind", "euros"}
+    assert set(target.attributes or ()) == {"points", "tier", "schema", "cents"}
+    assert mapping().with_tables(source="a", target="b").shape(Side.TARGET).table == "b"
 
 
 @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ def test_shapes_say_names_keys_and_attributes_of_each_side() -> None:
     [
         ({"zero": {"nothing": of_number(0)}}, "nothing"),
         ({"rules": (*RULES, Keep("tier"))}, "tier"),
-        ({"rules": (*RULES, Rename(legacy="other", new="points"))}, "points"),
+        ({"rules": (*RULES, Rename(source="other", target="points"))}, "points"),
         ({"rules": (*RULES, Keep("pk"))}, "pk"),
         ({"rules": (*RULES, Keep("expires"))}, "expires"),
         ({"rules": (*RULES, Keep("cf_x"))}, "cf_x"),
-        ({"new": Table("young", key=("viewer",))}, "key"),
-        ({"new": Table("young", key=("viewer", "channel"), ttl="expires")}, "expires"),
+        ({"target": Table("young", key=("viewer",))}, "key"),
+        ({"target": Table("young", key=("viewer", "channel"), ttl="expires")}, "expires"),
         ({"zero": {"stray": of_number(1)}}, "stray"),
     ],
 )
@@ -250,4 +250,4 @@ def test_a_tombstone_with_an_unknown_attribute_is_refused_and_names_it(direction
         mapping().carry(direction, deleted)
     if not name.startswith("cf_"):  # an item has no place for those
         with pytest.raises(PoisonRecord, match=name):
-            mapping().map_item(direction, parse_item(deleted, mapping().shape(direction.source)))
+            mapping().map_item(direction, parse_item(deleted, mapping().shape(direction.origin)))

@@ -17,7 +17,7 @@ from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, content, live, operation, stamped, ulid
 
 NOW_US = 1_764_230_400_123_456
-SHAPE = MAPPING.shape(Side.NEW)
+SHAPE = MAPPING.shape(Side.TARGET)
 
 
 def table() -> MemoryTable:
@@ -25,7 +25,7 @@ def table() -> MemoryTable:
 
 
 def row(role: Role) -> Image:
-    return build_image(stamped(Side.NEW, role, 1), SHAPE, key_image(KEY, SHAPE.key))
+    return build_image(stamped(Side.TARGET, role, 1), SHAPE, key_image(KEY, SHAPE.key))
 
 
 async def test_each_write_leaves_a_record_with_both_images_and_its_commit_time() -> None:
@@ -44,7 +44,7 @@ async def test_each_write_leaves_a_record_with_both_images_and_its_commit_time()
     assert {(change.table, change.key, change.committed_us, change.precise) for change in changes} == {
         (SHAPE.table, KEY, NOW_US, True)
     }
-    (event,) = events_of(changes[1], Side.NEW)
+    (event,) = events_of(changes[1], Side.TARGET)
     assert event.event.transaction_id == ulid(5)
 
 
@@ -67,11 +67,11 @@ async def test_a_transfer_is_judged_and_leaves_a_record_when_it_applied() -> Non
     assert len(seen) == len(memory.changes) == 2
     item = memory.item(KEY)
     assert item is not None
-    assert (item.version, item.content, item.role) == (SEED + 1, content(Side.NEW, 9), Role.STANDBY)
+    assert (item.version, item.content, item.role) == (SEED + 1, content(Side.TARGET, 9), Role.STANDBY)
 
 
-async def test_a_foreign_put_replaces_the_row_whole() -> None:
+async def test_a_stray_put_replaces_the_row_whole() -> None:
     memory = table()
     memory.put(row(Role.ACTIVE))
-    memory.put(build_image(live(Side.NEW), SHAPE, key_image(KEY, SHAPE.key)))
-    assert memory.item(KEY) == parse_item(memory.images[KEY], SHAPE) == live(Side.NEW)
+    memory.put(build_image(live(Side.TARGET), SHAPE, key_image(KEY, SHAPE.key)))
+    assert memory.item(KEY) == parse_item(memory.images[KEY], SHAPE) == live(Side.TARGET)

@@ -10,7 +10,7 @@ from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from ownership_cases import number
 
-SHAPE = MAPPING.shape(Side.NEW)
+SHAPE = MAPPING.shape(Side.TARGET)
 GOLD, IRON, TIN = b'{"S":"gold"}', b'{"S":"iron"}', b'{"S":"tin"}'
 
 

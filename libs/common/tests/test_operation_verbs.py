@@ -19,7 +19,7 @@ from operation_cases import MAPPING, verbs
 from ownership_cases import KEY, SEED, ulid
 
 DIGITS_38 = 12345678901234567890123456789012345678
-SHAPE = MAPPING.shape(Side.LEGACY)
+SHAPE = MAPPING.shape(Side.SOURCE)
 
 
 @given(verbs())
@@ -68,29 +68,29 @@ def test_an_attribute_goes_by_the_source_tables_name_on_both_sides() -> None:
     for side in Side:
         check_verb(Verb("in", adds=("on_hand",)), MAPPING.shape(side))
         with pytest.raises(ConfigError, match="available"):
-            check_verb(Verb("in", adds=("available",)), MAPPING.shape(Side.LEGACY))
+            check_verb(Verb("in", adds=("available",)), MAPPING.shape(Side.SOURCE))
 
 
 def test_a_computed_attribute_is_not_there_under_one_name_in_both_tables() -> None:
     computed = RuleMapping(
         "computed",
-        legacy=Table("old", key=("pk",)),
-        new=Table("young", key=("pk",)),
+        source=Table("old", key=("pk",)),
+        target=Table("young", key=("pk",)),
         belongs=key_prefixes("A#"),
         rules=(Compute(("born",), ("born_ms",), lambda found: found, lambda found: found), Keep("kept")),
     )
-    check_verb(Verb("set", sets=("born",)), computed.shape(Side.LEGACY))
+    check_verb(Verb("set", sets=("born",)), computed.shape(Side.SOURCE))
     with pytest.raises(ConfigError, match="changes born, which 'young' doesn't have"):
-        check_verb(Verb("set", sets=("born",)), computed.shape(Side.NEW))
+        check_verb(Verb("set", sets=("born",)), computed.shape(Side.TARGET))
 
 
 def test_an_open_mapping_has_each_attribute() -> None:
     mapping = RuleMapping(
         "open",
-        legacy=Table("old", key=("pk",)),
-        new=Table("young", key=("pk",)),
+        source=Table("old", key=("pk",)),
+        target=Table("young", key=("pk",)),
         belongs=key_prefixes("A#"),
-        rules=(Rename(legacy="a", new="b"),),
+        rules=(Rename(source="a", target="b"),),
         is_open=True,
     )
     for side in Side:

@@ -29,7 +29,7 @@ from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, content, live, operation, stamped, tombstone, ulid
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 KEYS = [key_of_strings(f"USER#{n}", "POINTS#c") for n in range(60)]
 
 
@@ -294,17 +294,17 @@ def test_a_mapping_whose_first_operation_never_fits_an_expression_is_refused_at_
     """Found at the start, not by the first client whose wallet is new."""
 
     def constants(count: int) -> RuleMapping:
-        rules = [Constant(Side.LEGACY, f"kind_{n:03}", of_string(f"{n}")) for n in range(count)]
+        rules = [Constant(Side.SOURCE, f"kind_{n:03}", of_string(f"{n}")) for n in range(count)]
         return RuleMapping(
             "m",
-            legacy=Table("old", ("pk",)),
-            new=Table("new", ("pk",)),
+            source=Table("old", ("pk",)),
+            target=Table("target", ("pk",)),
             rules=[Keep("points"), *rules],
             belongs=lambda _key: True,
         )
 
     nothing_is_sent: Any = object()
-    DynamoTable(nothing_is_sent, constants(80), Side.LEGACY)
-    DynamoTable(nothing_is_sent, constants(200), Side.NEW)  # where the constants are not
+    DynamoTable(nothing_is_sent, constants(80), Side.SOURCE)
+    DynamoTable(nothing_is_sent, constants(200), Side.TARGET)  # where the constants are not
     with pytest.raises(ConfigError, match="4096"):
-        DynamoTable(nothing_is_sent, constants(200), Side.LEGACY)
+        DynamoTable(nothing_is_sent, constants(200), Side.SOURCE)

@@ -73,7 +73,7 @@ def test_a_pod_with_a_higher_generation_hands_over_and_then_operates() -> None:
 
 def test_a_handover_names_its_reason() -> None:
     done = Tables(ROW, IMPORTED).run(N, 2, operation())
-    assert done.steps[0].reason == "aims at new with generation 2"
+    assert done.steps[0].reason == "aims at target with generation 2"
     assert done.steps[0].version == SEED + 1
 
 
@@ -230,7 +230,7 @@ def test_a_pod_that_is_overtaken_at_every_step_gives_up_busy() -> None:
 
 @pytest.mark.parametrize("aimed", [(L, 0), (N, 2)])
 @pytest.mark.parametrize(
-    ("legacy", "new", "side"),
+    ("source", "target", "side"),
     [
         (stamped(L, Role.ACTIVE, 4), stamped(N, Role.STANDBY, 4), L),
         (stamped(L, Role.STANDBY, 4), stamped(N, Role.ACTIVE, 4), N),
@@ -239,9 +239,9 @@ def test_a_pod_that_is_overtaken_at_every_step_gives_up_busy() -> None:
     ],
 )
 def test_a_read_is_answered_by_the_active_image_or_by_the_higher_generation(
-    aimed: tuple[Side, int], legacy: Item, new: Item, side: Side
+    aimed: tuple[Side, int], source: Item, target: Item, side: Side
 ) -> None:
-    tables = Tables(legacy, new)
+    tables = Tables(source, target)
     done = tables.run(*aimed, None, reads=True)
     assert (done.outcome, done.side, done.item) == (Outcome.READ, side, tables.items[side])
     assert tables.writes() == []
@@ -311,7 +311,7 @@ def test_a_retry_applies_once_across_handovers_there_and_back() -> None:
 # After COMPLETE.
 
 
-def test_after_complete_an_absent_key_is_created_in_the_new_table_alone() -> None:
+def test_after_complete_an_absent_key_is_created_in_the_target_table_alone() -> None:
     tables = Tables(None, None)
     done = tables.run(N, 18, operation(), complete=True)
     assert (done.side, done.steps, tables.owner()) == (N, (), (N, 18))

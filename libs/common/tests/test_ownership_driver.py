@@ -33,8 +33,8 @@ from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live, operation, stamped, ulid
 
-L, N = Side.LEGACY, Side.NEW
-TO_NEW, TO_LEGACY = Aim(N, 2), Aim(L, 0)
+L, N = Side.SOURCE, Side.TARGET
+TO_TARGET, TO_SOURCE = Aim(N, 2), Aim(L, 0)
 
 
 class Table(MemoryTable):
@@ -99,7 +99,7 @@ class Pair:
 
     def __init__(
         self,
-        legacy: Item | None = None,
+        source: Item | None = None,
         new: Item | None = None,
         *,
         excluded: Callable[[Key], bool] = lambda key: False,
@@ -107,7 +107,7 @@ class Pair:
         attempt_s: float = 2.0,
     ) -> None:
         self.tables = {side: Table(MAPPING.shape(side)) for side in Side}
-        self.tables[L].set(KEY, legacy)
+        self.tables[L].set(KEY, source)
         self.tables[N].set(KEY, new)
         self.waits_s: list[float] = []
         self.ownership = Ownership(
@@ -157,9 +157,9 @@ async def test_a_lost_answer_is_asked_again_and_the_operation_applies_once(toget
     pair.tables[L].failures = [(LOST, True)]
     op = operation(amount=3)
     if together:
-        (done,) = await pair.ownership.operate_many([Call(op, TO_LEGACY)])
+        (done,) = await pair.ownership.operate_many([Call(op, TO_SOURCE)])
     else:
-        done = await pair.ownership.operate(op, TO_LEGACY)
+        done = await pair.ownership.operate(op, TO_SOURCE)
     assert isinstance(done, Done)
     assert done.outcome is Outcome.REPLAYED
     assert balance_of(done.item, MAPPING.shape(done.side)) == 8
@@ -169,15 +169,15 @@ faults = st.lists(st.sampled_from([None, (LOST, True), (LOST, False), (BUSY, Fal
 
 
 @settings(max_examples=150, deadline=None)
-@given(legacy=faults, new=faults, together=st.booleans(), aims=st.permutations([TO_NEW, TO_LEGACY, Aim(L, 4)]))
+@given(source=faults, target=faults, together=st.booleans(), aims=st.permutations([TO_TARGET, TO_SOURCE, Aim(L, 4)]))
 async def test_whatever_fails_between_the_steps_each_operation_applies_exactly_once(
-    legacy: list[tuple[CrossfadeError, bool] | None],
-    new: list[tuple[CrossfadeError, bool] | None],
+    source: list[tuple[CrossfadeError, bool] | None],
+    target: list[tuple[CrossfadeError, bool] | None],
     together: bool,
     aims: list[Aim],
 ) -> None:
     pair = Pair(ROW, IMPORTED)
-    pair.tables[L].failures, pair.tables[N].failures = legacy, new
+    pair.tables[L].failures, pair.tables[N].failures = source, target
     ops = [operation(amount=10**n, transaction_id=ulid(n)) for n in range(3)]
     for _ in range(2):  # every call is retried by its client, though it succeeded
         calls = [Call(op, aim) for op, aim in zip(ops, aims, strict=True)]
@@ -196,8 +196,8 @@ async def test_a_store_that_stays_away_ends_in_its_error_at_the_deadline_and_no_
     loop = asyncio.get_running_loop()
     begun = loop.time()
     with pytest.raises(StoreUnavailable):
-        await pair.ownership.operate(operation(), TO_LEGACY, deadline=begun + 0.1)
-    (result,) = await pair.ownership.operate_many([Call(operation(), TO_LEGACY)], deadline=loop.time() + 0.1)
+        await pair.ownership.operate(operation(), TO_SOURCE, deadline=begun + 0.1)
+    (result,) = await pair.ownership.operate_many([Call(operation(), TO_SOURCE)], deadline=loop.time() + 0.1)
     assert isinstance(result, StoreUnavailable)
     assert loop.time() - begun < 1.0
 
@@ -208,11 +208,11 @@ async def test_a_table_that_never_answers_does_not_hold_a_call_beyond_its_deadli
     pair.tables[L].hangs = True
     deadline = asyncio.get_running_loop().time() + 0.05
     if together:
-        (result,) = await pair.ownership.operate_many([Call(operation(), TO_LEGACY)], deadline=deadline)
+        (result,) = await pair.ownership.operate_many([Call(operation(), TO_SOURCE)], deadline=deadline)
         assert isinstance(result, StoreUnavailable)
     else:
         with pytest.raises(StoreUnavailable, match="outcome unknown"):
-            await pair.ownership.operate(operation(), TO_LEGACY, deadline=deadline)
+            await pair.ownership.operate(operation(), TO_SOURCE, deadline=deadline)
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -227,10 +227,10 @@ async def test_a_replays_read_of_its_owner_keeps_the_deadline_and_hangs_for_one_
     began = asyncio.get_running_loop().time()
     deadline = began + (30 if hanging == 1 else 0.2)
     if together:
-        (result,) = await pair.ownership.operate_many([Call(op, TO_LEGACY)], deadline=deadline)
+        (result,) = await pair.ownership.operate_many([Call(op, TO_SOURCE)], deadline=deadline)
     else:
         try:
-            result = await pair.ownership.operate(op, TO_LEGACY, deadline=deadline)
+            result = await pair.ownership.operate(op, TO_SOURCE, deadline=deadline)
         except StoreUnavailable as error:
             result = error
     assert pair.tables[N].hanging_reads < hanging, "the owner was read"
@@ -246,8 +246,8 @@ async def test_what_no_retry_changes_is_not_retried() -> None:
     pair = Pair(ROW, IMPORTED)
     pair.tables[L].failures = [(StoreRefused("no", reason="AccessDeniedException"), False)] * 2
     with pytest.raises(StoreRefused):
-        await pair.ownership.operate(operation(), TO_LEGACY)
-    (result,) = await pair.ownership.operate_many([Call(operation(), TO_LEGACY)])
+        await pair.ownership.operate(operation(), TO_SOURCE)
+    (result,) = await pair.ownership.operate_many([Call(operation(), TO_SOURCE)])
     assert isinstance(result, StoreRefused)
     assert pair.requests() == 2
 
@@ -255,7 +255,7 @@ async def test_what_no_retry_changes_is_not_retried() -> None:
 async def test_retries_wait_with_jitter_and_longer_each_time() -> None:
     pair = Pair(ROW, IMPORTED)
     pair.tables[L].failures = [(BUSY, False)] * 4
-    await pair.ownership.operate(operation(), TO_LEGACY)
+    await pair.ownership.operate(operation(), TO_SOURCE)
     assert pair.waits_s == [0.01, 0.02, 0.04, 0.08]
 
 
@@ -267,9 +267,9 @@ async def test_a_replay_found_on_a_standby_is_answered_with_the_owners_balance(t
         stamped(N, Role.STANDBY, 4, content=content(N, 8), recent=done_before),
     )
     if together:
-        (done,) = await pair.ownership.operate_many([Call(operation(), TO_NEW)])
+        (done,) = await pair.ownership.operate_many([Call(operation(), TO_TARGET)])
     else:
-        done = await pair.ownership.operate(operation(), TO_NEW)
+        done = await pair.ownership.operate(operation(), TO_TARGET)
     assert isinstance(done, Done)
     assert (done.outcome, done.side, done.authoritative) == (Outcome.REPLAYED, L, True)
     assert balance_of(done.item, MAPPING.shape(L)) == 70
@@ -281,7 +281,7 @@ async def test_operations_of_different_keys_share_their_requests() -> None:
     for key in keys:
         pair.tables[L].set(key, ROW)
         pair.tables[N].set(key, IMPORTED)
-    calls = [Call(operation(amount=3, key=key), TO_NEW) for key in keys]
+    calls = [Call(operation(amount=3, key=key), TO_TARGET) for key in keys]
     results = await pair.ownership.operate_many(calls)
     assert [isinstance(each, Done) and each.outcome for each in results] == [Outcome.APPLIED] * 40
     assert pair.requests() == 5, "try, read, seal, activate, try again"
@@ -296,7 +296,7 @@ async def test_operations_of_one_key_in_a_batch_run_in_their_order() -> None:
         operation(Kind.SPEND, 2, transaction_id=ulid(3)),
         operation(Kind.EARN, 5, transaction_id=ulid(2)),
     ]
-    results = await pair.ownership.operate_many([Call(op, TO_LEGACY) for op in ops])
+    results = await pair.ownership.operate_many([Call(op, TO_SOURCE) for op in ops])
     assert [each.outcome for each in results if isinstance(each, Done)] == [
         Outcome.INSUFFICIENT,
         Outcome.APPLIED,
@@ -310,7 +310,7 @@ async def test_one_unreadable_item_in_a_batch_fails_alone() -> None:
     broken = key_of_strings("USER#broken", "POINTS#c")
     pair.tables[L].set(broken, live(L))
     pair.tables[L].images[broken]["cf_mv"] = of_string("not a number")
-    calls = [Call(operation(key=broken), TO_LEGACY), Call(operation(), TO_LEGACY)]
+    calls = [Call(operation(key=broken), TO_SOURCE), Call(operation(), TO_SOURCE)]
     bad, good = await pair.ownership.operate_many(calls)
     assert isinstance(bad, PoisonRecord)
     assert isinstance(good, Done)
@@ -320,20 +320,20 @@ async def test_one_unreadable_item_in_a_batch_fails_alone() -> None:
 async def test_nobody_guesses_an_owner_from_two_standbys_of_one_generation() -> None:
     pair = Pair(stamped(L, Role.STANDBY, 4), stamped(N, Role.STANDBY, 4))
     with pytest.raises(OwnershipAmbiguous):
-        await pair.ownership.operate(operation(), TO_NEW)
+        await pair.ownership.operate(operation(), TO_TARGET)
     with pytest.raises(OwnershipAmbiguous):
-        await pair.ownership.owner_read(KEY, TO_NEW)
-    results = await pair.ownership.operate_many([Call(operation(), TO_NEW)])
+        await pair.ownership.owner_read(KEY, TO_TARGET)
+    results = await pair.ownership.operate_many([Call(operation(), TO_TARGET)])
     results += await pair.ownership.hand_over_many([KEY], Aim(N, 6))
     assert [type(each) for each in results] == [OwnershipAmbiguous] * 2
 
 
 async def test_a_pod_remembers_the_soft_size_of_a_busy_key() -> None:
     pair = Pair(live(L, version=SEED, recent=frozenset(map(ulid, range(100, 132)))), IMPORTED)
-    await pair.ownership.operate(operation(transaction_id=ulid(1)), TO_LEGACY)
+    await pair.ownership.operate(operation(transaction_id=ulid(1)), TO_SOURCE)
     assert pair.tables[L].requests == 2, "refused at 32, then trimmed"
-    await pair.ownership.operate(operation(transaction_id=ulid(2)), TO_LEGACY)
-    await pair.ownership.operate_many([Call(operation(transaction_id=ulid(3)), TO_LEGACY)])
+    await pair.ownership.operate(operation(transaction_id=ulid(2)), TO_SOURCE)
+    await pair.ownership.operate_many([Call(operation(transaction_id=ulid(3)), TO_SOURCE)])
     assert pair.tables[L].requests == 4, "blind again"
 
 
@@ -344,7 +344,7 @@ async def test_the_sweeper_hands_over_what_its_scan_showed_in_two_requests() -> 
         pair.tables[L].set(key, ROW)
         pair.tables[N].set(key, IMPORTED)
     page = await pair.tables[L].scan_page()
-    results = await pair.ownership.hand_over_many(keys, TO_NEW, known=dict(page.items))
+    results = await pair.ownership.hand_over_many(keys, TO_TARGET, known=dict(page.items))
     assert [(each.outcome, each.side) for each in results if isinstance(each, Done)] == [(Outcome.SETTLED, N)] * 30
     assert pair.requests() == 2, "seal, activate"
 
@@ -363,8 +363,8 @@ async def test_the_sweeper_settles_what_others_left_and_moves_nothing_with_gener
 
 async def test_an_excluded_key_is_never_handed_over() -> None:
     pair = Pair(ROW, IMPORTED, excluded=lambda key: key == KEY)
-    done = await pair.ownership.operate(operation(), TO_NEW)
-    (swept,) = await pair.ownership.hand_over_many([KEY], TO_NEW)
+    done = await pair.ownership.operate(operation(), TO_TARGET)
+    (swept,) = await pair.ownership.hand_over_many([KEY], TO_TARGET)
     assert isinstance(swept, Done)
     assert (done.side, swept.side, swept.outcome) == (L, L, Outcome.HELD_OUT)
 
@@ -372,9 +372,9 @@ async def test_an_excluded_key_is_never_handed_over() -> None:
 async def test_reads_find_the_owner_and_create_nothing() -> None:
     pair = Pair(stamped(L, Role.STANDBY, 4), stamped(N, Role.ACTIVE, 4, SEED + 1, content=content(N, 9)))
     gone = key_of_strings("USER#gone", "POINTS#c")
-    image = await pair.ownership.owner_read(KEY, TO_LEGACY)
+    image = await pair.ownership.owner_read(KEY, TO_SOURCE)
     assert (image.side, balance_of(image.item, MAPPING.shape(N))) == (N, Decimal(9))
-    found, missing = await pair.ownership.owner_read_many([(KEY, Aim(L, 6)), (gone, TO_NEW)])
+    found, missing = await pair.ownership.owner_read_many([(KEY, Aim(L, 6)), (gone, TO_TARGET)])
     assert found == image
     assert not isinstance(missing, Exception)
     assert (missing.side, missing.item) == (L, None)
@@ -383,7 +383,7 @@ async def test_reads_find_the_owner_and_create_nothing() -> None:
 
 async def test_concurrent_operations_of_pods_with_different_flags_all_apply_once() -> None:
     pair = Pair(ROW, IMPORTED)
-    aims = [TO_LEGACY, TO_NEW, Aim(L, 4), Aim(N, 6)]
+    aims = [TO_SOURCE, TO_TARGET, Aim(L, 4), Aim(N, 6)]
     ops = [operation(amount=1, transaction_id=ulid(n)) for n in range(40)]
     calls = [pair.ownership.operate(op, aims[n % 4]) for n, op in enumerate(ops)]
     dones = await asyncio.gather(*calls)

@@ -15,7 +15,7 @@ from crossfade.core.values.shape import Side, TableShape
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, comparable, content, items, live, stamped, tombstone, ulid
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 
 
 def shape(side: Side) -> TableShape:
@@ -49,13 +49,13 @@ def test_rule_2_role_and_generation_stay_those_of_the_row(role: Role, generation
     assert (item.role, item.generation) == (role, generation)
 
 
-def test_rule_2_a_created_row_is_standby_with_generation_0_in_the_new_table_and_the_images_in_legacy() -> None:
-    in_new = judge(transfer(NEWER), None, shape(N)).item
-    in_legacy = judge(transfer(NEWER._replace(content=content(L)), L, first_standing=7), None, shape(L)).item
-    assert in_new is not None
-    assert in_legacy is not None
-    assert (in_new.role, in_new.generation) == (Role.STANDBY, 0)
-    assert (in_legacy.role, in_legacy.generation) == (Role.STANDBY, 7)
+def test_rule_2_a_created_row_is_standby_with_generation_0_in_the_target_table_and_the_images_in_source() -> None:
+    in_target = judge(transfer(NEWER), None, shape(N)).item
+    in_source = judge(transfer(NEWER._replace(content=content(L)), L, first_standing=7), None, shape(L)).item
+    assert in_target is not None
+    assert in_source is not None
+    assert (in_target.role, in_target.generation) == (Role.STANDBY, 0)
+    assert (in_source.role, in_source.generation) == (Role.STANDBY, 7)
 
 
 def test_rule_2_the_ids_the_floor_and_the_events_travel_along() -> None:

@@ -30,7 +30,7 @@ from ownership_tables import IMPORTED, ROW, L, N, Tables, steps
 
 
 class Unfitting(Tables):
-    """The new table will never take some writes."""
+    """The target table will never take some writes."""
 
     unfit: tuple[type[Write], ...] = (Activate,)
 
@@ -76,13 +76,13 @@ def test_adr_0014_a_key_that_was_given_back_is_taken_up_by_a_higher_generation_a
     assert not is_held_out(tables.at(N))
 
 
-def test_adr_0014_a_key_of_the_new_table_that_the_old_one_refuses_is_given_back_likewise() -> None:
-    class Legacy(Unfitting):
+def test_adr_0014_a_key_of_the_target_table_that_the_old_one_refuses_is_given_back_likewise() -> None:
+    class Source(Unfitting):
         def perform(self, request: Perform) -> Answer:
             unfit = isinstance(request.write, Activate) and request.side is L
             return Unfit("no") if unfit else Tables.perform(self, request)
 
-    tables = Legacy(stamped(L, Role.STANDBY, 2), stamped(N, Role.ACTIVE, 2, SEED + 1))
+    tables = Source(stamped(L, Role.STANDBY, 2), stamped(N, Role.ACTIVE, 2, SEED + 1))
     assert tables.run(L, 4).outcome is Outcome.HELD_OUT
     assert tables.owner() == (N, 5)
     assert tables.at(L).generation == 5

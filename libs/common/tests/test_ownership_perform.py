@@ -30,7 +30,7 @@ from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, content, live, operation, stamped, tombstone, ulid
 
-L, N = Side.LEGACY, Side.NEW
+L, N = Side.SOURCE, Side.TARGET
 TTL = b'{"N":"4102444800"}'
 
 
@@ -202,7 +202,7 @@ def test_a_delete_of_what_is_deleted_already_records_nothing() -> None:
 @pytest.mark.parametrize(
     ("side", "complete", "active"), [(L, False, True), (N, False, False), (L, True, False), (N, True, True)]
 )
-def test_a_missing_role_means_active_in_legacy_and_after_complete_in_the_new_table(
+def test_a_missing_role_means_active_in_source_and_after_complete_in_the_target_table(
     side: Side, complete: bool, active: bool
 ) -> None:
     for item in (None, live(side)):
@@ -227,7 +227,7 @@ def test_a_trimming_write_holds_only_for_the_item_it_was_planned_for(change: dic
     assert refused(write, stamped(L, Role.ACTIVE, 1)._replace(**change))  # type: ignore[arg-type]
 
 
-def test_a_trimming_write_never_spends_what_a_foreign_writer_took_meanwhile() -> None:
+def test_a_trimming_write_never_spends_what_a_stray_writer_took_meanwhile() -> None:
     write = OperateAndTrim(KEY, operation(Kind.SPEND, 5), SEED, frozenset(), b"")
     assert refused(write, stamped(L, Role.ACTIVE, 1)._replace(content=content(L, 4)))
 
@@ -248,13 +248,13 @@ def test_a_seal_is_refused_by_what_is_absent_standby_or_not_older(item: Item | N
     assert refused(Seal(KEY, 3, SEED), item)
 
 
-def test_rule_3_a_seal_in_legacy_moves_the_ttl_where_it_can_not_fire() -> None:
+def test_rule_3_a_seal_in_source_moves_the_ttl_where_it_can_not_fire() -> None:
     image = image_of(applied(Seal(KEY, 3, SEED), live(L, ttl=TTL)), L)
     assert image["cf_ttl"] == Raw(TTL)
     assert "expires_at" not in image
 
 
-def test_rule_3_activation_in_legacy_puts_the_ttl_back_and_the_new_table_keeps_it_asleep() -> None:
+def test_rule_3_activation_in_source_puts_the_ttl_back_and_the_target_table_keeps_it_asleep() -> None:
     sealed = stamped(N, Role.STANDBY, 3, SEED + 4, ttl=TTL)
     back = image_of(applied(Activate(KEY, sealed._replace(content=content(L))), stamped(L, Role.STANDBY, 2), L), L)
     assert back["expires_at"] == Raw(TTL)

@@ -20,7 +20,7 @@ ROWS = KEYED.rows()
 
 V = FIRST_STAMPED
 BOUND_S = 5.0
-LEGACY, NEW = Side.LEGACY, Side.NEW
+SOURCE, TARGET = Side.SOURCE, Side.TARGET
 
 
 def image(version: int | None, points: int = 0, role: str = "A", **more: object) -> Item:
@@ -32,7 +32,7 @@ def image(version: int | None, points: int = 0, role: str = "A", **more: object)
 def called(
     owner: Item | None, standby: Item | None, *, again: Item | None = None, reached: int = 99
 ) -> Difference | None:
-    reading = Reading(LEGACY, owner, standby, again or owner)
+    reading = Reading(SOURCE, owner, standby, again or owner)
     return classify(reading, ROWS, reached=V + reached, late=True)
 
 
@@ -66,7 +66,7 @@ def test_a_live_owner_without_a_counterpart_is_missing_there() -> None:
 
 
 def test_a_standby_without_an_owner_is_extra() -> None:
-    reading = Reading(LEGACY, None, image(5, role="S"), None)
+    reading = Reading(SOURCE, None, image(5, role="S"), None)
     assert classify(reading, ROWS, reached=0, late=True) is Difference.EXTRA
 
 
@@ -93,12 +93,12 @@ def test_tombstones_stubs_and_absent_items_are_all_nothing(owner: Item | None, s
 
 
 def test_an_owner_removed_between_its_two_reads_is_looked_at_again() -> None:
-    removed = Reading(LEGACY, image(5), image(4, role="S"), None)
+    removed = Reading(SOURCE, image(5), image(4, role="S"), None)
     assert classify(removed, ROWS, reached=V, late=True) is Difference.IN_FLIGHT
 
 
 def test_an_owner_created_between_its_two_reads_was_nothing_as_its_counterpart_was() -> None:
-    assert classify(Reading(LEGACY, None, None, image(5)), ROWS, reached=V, late=True) is Difference.EQUAL
+    assert classify(Reading(SOURCE, None, None, image(5)), ROWS, reached=V, late=True) is Difference.EQUAL
 
 
 def test_a_standby_equal_to_the_earlier_owner_read_is_equal() -> None:
@@ -112,16 +112,16 @@ def test_both_standby_is_a_handover_and_both_active_is_for_a_person() -> None:
     assert Difference.TWO_OWNERS in FINAL
 
 
-def test_a_row_without_a_role_is_active_in_legacy_and_standby_in_new() -> None:
+def test_a_row_without_a_role_is_active_in_source_and_standby_in_target() -> None:
     bare = image(5)._replace(role=None)
-    assert ROWS.owner_of(bare, bare) is LEGACY
-    assert KEYED.rows(complete=True).owner_of(bare, bare) is NEW
+    assert ROWS.owner_of(bare, bare) is SOURCE
+    assert KEYED.rows(complete=True).owner_of(bare, bare) is TARGET
     assert called(bare, bare) is Difference.EQUAL
 
 
-def test_a_legacy_row_removed_from_under_an_active_new_one_is_missing_not_an_owner() -> None:
-    reading = Reading(NEW, image(5), None, image(5))
-    assert ROWS.owner_of(None, image(5)) is NEW
+def test_a_source_row_removed_from_under_an_active_new_one_is_missing_not_an_owner() -> None:
+    reading = Reading(TARGET, image(5), None, image(5))
+    assert ROWS.owner_of(None, image(5)) is TARGET
     assert classify(reading, ROWS, reached=V, late=True) is Difference.MISSING
 
 
@@ -135,12 +135,14 @@ def test_no_class_is_called_when_the_owner_reads_disagree(again: Item) -> None:
 
 
 def test_no_class_is_called_from_the_side_that_owns_nothing() -> None:
-    assert classify(Reading(NEW, image(5, role="S"), image(9), image(5, role="S")), ROWS, reached=V, late=True) is None
+    assert (
+        classify(Reading(TARGET, image(5, role="S"), image(9), image(5, role="S")), ROWS, reached=V, late=True) is None
+    )
 
 
 @pytest.mark.parametrize("standby", [None, image(4, role="S"), image(5, 2, "S"), image(9, role="S")])
 def test_nothing_final_is_called_before_the_bound(standby: Item | None) -> None:
-    reading = Reading(LEGACY, image(5), standby, image(5))
+    reading = Reading(SOURCE, image(5), standby, image(5))
     assert classify(reading, ROWS, reached=V + 5, late=False) is Difference.IN_FLIGHT
 
 
@@ -154,7 +156,7 @@ def test_an_unstamped_pair_compares_content() -> None:
     assert called(owner, streamed._replace(content=())) is Difference.STUCK
 
 
-def test_an_owner_that_a_foreign_writer_stripped_of_its_version_is_below_its_standby() -> None:
+def test_an_owner_that_a_stray_writer_stripped_of_its_version_is_below_its_standby() -> None:
     stripped = image(None, 8)._replace(role=None)
     assert called(stripped, image(5, 7, "S")) is Difference.AHEAD
 
@@ -167,46 +169,46 @@ def test_an_unreadable_value_is_never_equal() -> None:
 
 def test_a_key_under_constant_writes_is_verified_by_one_version_from_either_stream() -> None:
     followed = follow(Pair(image(5), image(4, role="S")), 0.0, ROWS)
-    assert not followed.hear(LEGACY, image(6, 6), ROWS)
-    assert not followed.hear(LEGACY, image(7, 7), ROWS)
-    assert not followed.hear(NEW, image(5, 5, "S"), ROWS)
-    assert followed.hear(NEW, image(6, 6, "S"), ROWS)
+    assert not followed.hear(SOURCE, image(6, 6), ROWS)
+    assert not followed.hear(SOURCE, image(7, 7), ROWS)
+    assert not followed.hear(TARGET, image(5, 5, "S"), ROWS)
+    assert followed.hear(TARGET, image(6, 6, "S"), ROWS)
 
 
 def test_an_active_record_is_accepted_from_the_other_stream_after_a_handover() -> None:
     followed = follow(Pair(image(5), image(4, role="S")), 0.0, ROWS)
-    assert not followed.hear(NEW, image(7, 7, "A", generation=1), ROWS)
-    assert followed.hear(LEGACY, image(7, 7, "S", generation=1), ROWS)
+    assert not followed.hear(TARGET, image(7, 7, "A", generation=1), ROWS)
+    assert followed.hear(SOURCE, image(7, 7, "S", generation=1), ROWS)
 
 
 def test_an_equal_version_of_other_content_verifies_nothing() -> None:
     followed = follow(Pair(image(5), image(4, role="S")), 0.0, ROWS)
-    followed.hear(LEGACY, image(6, 6), ROWS)
-    assert not followed.hear(NEW, image(6, 66, "S"), ROWS)
+    followed.hear(SOURCE, image(6, 6), ROWS)
+    assert not followed.hear(TARGET, image(6, 66, "S"), ROWS)
 
 
 def test_an_old_duplicate_of_what_the_standby_is_stuck_at_verifies_nothing() -> None:
     followed = follow(Pair(image(9), image(5, 5, "S")), 0.0, ROWS)
-    assert not followed.hear(LEGACY, image(5, 5), ROWS)
-    assert not followed.hear(NEW, image(5, 5, "S"), ROWS)
+    assert not followed.hear(SOURCE, image(5, 5), ROWS)
+    assert not followed.hear(TARGET, image(5, 5, "S"), ROWS)
 
 
-def test_two_active_images_of_one_version_after_a_foreign_write_both_count() -> None:
+def test_two_active_images_of_one_version_after_a_stray_both_count() -> None:
     followed = follow(Pair(image(5, 1), image(4, role="S")), 0.0, ROWS)
-    followed.hear(LEGACY, image(5, 2), ROWS)
-    assert followed.hear(NEW, image(5, 1, "S"), ROWS)
+    followed.hear(SOURCE, image(5, 2), ROWS)
+    assert followed.hear(TARGET, image(5, 1, "S"), ROWS)
 
 
 def test_a_stuck_key_is_called_when_the_bound_has_passed_and_not_before() -> None:
     followed = follow(Pair(image(5), image(4, role="S")), 10.0, ROWS)
-    reading = Reading(LEGACY, image(5), image(4, role="S"), image(5))
+    reading = Reading(SOURCE, image(5), image(4, role="S"), image(5))
     assert followed.settle(reading, ROWS, 14.9, BOUND_S) is Difference.IN_FLIGHT
     assert followed.settle(reading, ROWS, 15.0, BOUND_S) is Difference.STUCK
 
 
 def test_a_key_that_was_removed_while_it_was_followed_is_in_flight_and_an_extra_only_a_bound_later() -> None:
     followed = follow(Pair(image(5), image(4, role="S")), 0.0, ROWS)
-    gone = Reading(LEGACY, None, image(4, role="S"), None)
+    gone = Reading(SOURCE, None, image(4, role="S"), None)
     assert followed.settle(gone, ROWS, 5.0, BOUND_S) is Difference.IN_FLIGHT
     assert followed.settle(gone, ROWS, 9.9, BOUND_S) is Difference.IN_FLIGHT
     assert followed.settle(gone, ROWS, 10.0, BOUND_S) is Difference.EXTRA
@@ -215,17 +217,17 @@ def test_a_key_that_was_removed_while_it_was_followed_is_in_flight_and_an_extra_
 def test_a_standby_that_stops_getting_on_is_stuck_at_the_next_bound() -> None:
     followed = follow(Pair(image(5), image(4, role="S")), 0.0, ROWS)
     assert (
-        followed.settle(Reading(LEGACY, image(8), image(6, 9, "S"), image(8)), ROWS, 5.0, BOUND_S)
+        followed.settle(Reading(SOURCE, image(8), image(6, 9, "S"), image(8)), ROWS, 5.0, BOUND_S)
         is Difference.IN_FLIGHT
     )
-    later = Reading(LEGACY, image(9), image(6, 9, "S"), image(9))
+    later = Reading(SOURCE, image(9), image(6, 9, "S"), image(9))
     assert followed.settle(later, ROWS, 9.9, BOUND_S) is Difference.IN_FLIGHT
     assert followed.settle(later, ROWS, 10.0, BOUND_S) is Difference.STUCK
 
 
 def test_settling_on_an_equal_pair_verifies_it() -> None:
     followed = follow(Pair(image(5), image(4, role="S")), 0.0, ROWS)
-    reading = Reading(LEGACY, image(5, 1), image(5, 1, "S"), image(6, 2))
+    reading = Reading(SOURCE, image(5, 1), image(5, 1, "S"), image(6, 2))
     assert followed.settle(reading, ROWS, 0.1, BOUND_S) is Difference.EQUAL
     assert followed.verified
 
@@ -234,20 +236,20 @@ def test_settling_verifies_an_unstamped_pair_and_a_key_that_is_gone() -> None:
     owner = image(None, 7)._replace(role=None)
     imported = image(None, 7, "S")._replace(version=0)
     followed = follow(Pair(owner, None), 0.0, ROWS)
-    assert followed.settle(Reading(LEGACY, owner, imported, owner), ROWS, 0.1, BOUND_S) is Difference.EQUAL
+    assert followed.settle(Reading(SOURCE, owner, imported, owner), ROWS, 0.1, BOUND_S) is Difference.EQUAL
     assert followed.verified
     gone = follow(Pair(image(5), None), 0.0, ROWS)
-    assert gone.settle(Reading(LEGACY, None, None, None), ROWS, 0.1, BOUND_S) is Difference.EQUAL
+    assert gone.settle(Reading(SOURCE, None, None, None), ROWS, 0.1, BOUND_S) is Difference.EQUAL
     assert gone.verified
 
 
 def test_the_age_of_a_handover_counts_from_its_first_sight_and_ends_with_it() -> None:
     followed = follow(Pair(image(5, role="S"), image(4, role="S")), 0.0, ROWS)
-    between = Reading(LEGACY, image(5, role="S"), image(4, role="S"), image(5, role="S"))
+    between = Reading(SOURCE, image(5, role="S"), image(4, role="S"), image(5, role="S"))
     assert followed.settle(between, ROWS, 1.0, BOUND_S) is Difference.IN_HANDOVER
     followed.settle(between, ROWS, 9.0, BOUND_S)
     assert followed.handover_since_s == 0.0
-    followed.settle(Reading(NEW, image(6), image(5, role="S"), image(6)), ROWS, 10.0, BOUND_S)
+    followed.settle(Reading(TARGET, image(6), image(5, role="S"), image(6)), ROWS, 10.0, BOUND_S)
     assert followed.handover_since_s is None
 
 
@@ -272,7 +274,7 @@ def test_any_final_class_makes_a_pass_unclean(found: Difference) -> None:
 def test_the_next_bound_runs_from_the_end_of_slow_reads() -> None:
     """The target of the next bound is read last: a bound that began with the first read would be too short for it."""
     followed = follow(Pair(image(1), None), 0.0, ROWS)
-    reading = Reading(LEGACY, image(5), image(2, role="S"), image(9))
+    reading = Reading(SOURCE, image(5), image(2, role="S"), image(9))
     followed.settle(reading, ROWS, 10.0, 10.0, ended_s=18.0)
     assert (followed.bound_since_s, followed.reached) == (18.0, FIRST_STAMPED + 9)
 

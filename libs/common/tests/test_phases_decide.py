@@ -29,7 +29,7 @@ from crossfade.core.values.shape import Side
 
 SETUP = Setup(
     migration="m",
-    tables={Side.LEGACY: "old", Side.NEW: "new"},
+    tables={Side.SOURCE: "old", Side.TARGET: "target"},
     streams=("a", "b", "c"),
     bucket="files",
     revoke=("revoke",),
@@ -84,7 +84,7 @@ def asked(state: Migration, intent: Intent, arguments: dict[str, Any]) -> Migrat
 
 def comes_of(deed: deeds.Deed[Any], state: Migration, goes_well: bool) -> Any:
     """What comes of a deed, in this world."""
-    pass_of = deeds.PassResult(Side.NEW, 0, CommitUs(0))
+    pass_of = deeds.PassResult(Side.TARGET, 0, CommitUs(0))
     match deed:
         case deeds.CheckPlan():
             return deeds.PlanSeen("" if goes_well else "there is no table", ())
@@ -99,8 +99,10 @@ def comes_of(deed: deeds.Deed[Any], state: Migration, goes_well: bool) -> Any:
             return deeds.Mapped("", counts) if goes_well else deeds.Mapped("1 row can't be mapped")
         case deeds.LookAtImport():
             return deeds.ImportSeen("COMPLETED" if goes_well else "IN_PROGRESS", 7, 0, "", True)
-        case deeds.Sweep(target, generation, _, begun_us):
-            found = pass_of._replace(target=target, generation=generation, begun_us=begun_us, diverged=not goes_well)
+        case deeds.Sweep(destination, generation, _, begun_us):
+            found = pass_of._replace(
+                destination=destination, generation=generation, begun_us=begun_us, diverged=not goes_well
+            )
             return deeds.Swept(found, True)
         case deeds.ReadAftermath():
             return deeds.AftermathSeen(CommitUs(10**17), deeds.Aftermath(0, 0, ()))
@@ -329,5 +331,5 @@ def test_a_generation_is_durable_before_any_pod_could_see_it() -> None:
     for state, _, told in rounds():
         used = [deed.generation for deed in told.asked if isinstance(deed, deeds.HoldOut)]
         if isinstance(told.end, Publish):
-            used += [told.end.document.new_gen, told.end.document.legacy_gen]
+            used += [told.end.document.target_gen, told.end.document.source_gen]
         assert all(each <= state.counter for each in used), (state, told)

@@ -35,7 +35,7 @@ def refused(cls: type[ServiceSettings]) -> str:
 
 
 def test_a_missing_setting_is_named_with_what_it_is_for() -> None:
-    assert refused(ReplicatorSettings) == "CROSSFADE_ROLE: is not set  (forward, reverse or feed.)"
+    assert refused(ReplicatorSettings) == "CROSSFADE_CONSUMER: is not set  (forward, reverse or feed.)"
 
 
 @pytest.mark.parametrize(
@@ -128,11 +128,11 @@ def test_both_command_lines_of_the_controller_say_which_they_are() -> None:
 
 
 def test_the_api_takes_no_mapping_whose_rows_it_can_not_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    balance = Rename(legacy="bal", new="points")
+    balance = Rename(source="bal", target="points")
     cards = RuleMapping(
         "loyalty",
-        legacy=Table("shop", key=("pk", "sk")),
-        new=Table("loyalty", key=("member", "card")),
+        source=Table("shop", key=("pk", "sk")),
+        target=Table("loyalty", key=("member", "card")),
         belongs=key_prefixes("MEMBER#", "CARD#"),
         rules=(balance,),
     )
@@ -145,7 +145,7 @@ def test_the_api_takes_no_mapping_whose_rows_it_can_not_name(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("legacy", "new"),
+    ("source", "target"),
     [
         ("wallet", "wallet"),
         ("wallet", "Wallet"),
@@ -153,7 +153,7 @@ def test_the_api_takes_no_mapping_whose_rows_it_can_not_name(monkeypatch: pytest
     ],
 )
 def test_a_mapping_whose_source_is_its_target_is_refused_when_it_loads(
-    legacy: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "onto_itself.py").write_text(
         "from crossfade.core.values.shape import Side\n"
@@ -162,7 +162,7 @@ def test_a_mapping_whose_source_is_its_target_is_refused_when_it_loads(
         "    def __getattr__(self, name):\n"
         "        return getattr(RIGHT, name)\n"
         "    def shape(self, side):\n"
-        f"        return RIGHT.shape(side)._replace(table={legacy!r} if side is Side.LEGACY else {new!r})\n"
+        f"        return RIGHT.shape(side)._replace(table={source!r} if side is Side.SOURCE else {target!r})\n"
         "MAPPING = Same()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))

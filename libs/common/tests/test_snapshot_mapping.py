@@ -19,7 +19,7 @@ from crossfade.core.values.image import Image, decode_image, encode_image
 from crossfade.core.values.keys import encode_key
 from crossfade.core.values.shape import IndexKey, Side, TableShape
 from engagement_migration import MAPPING
-from engagement_migration.samples import STRANGERS, WALLETS
+from engagement_migration.samples import NOT_OURS, WALLETS
 
 MAPPER = LineMapper(MAPPING)
 
@@ -72,7 +72,7 @@ def test_the_ttl_value_travels_as_cf_ttl_so_that_nothing_expires() -> None:
     assert "expires_at" not in item
 
 
-@pytest.mark.parametrize("row", STRANGERS, ids=lambda row: bytes(row["sk"]).decode())
+@pytest.mark.parametrize("row", NOT_OURS, ids=lambda row: bytes(row["sk"]).decode())
 def test_rows_that_do_not_belong_never_leave(row: Image) -> None:
     outcome = MAPPER.map_line(line_of(row))
     assert outcome.fate is Fate.NOT_OURS
@@ -86,7 +86,7 @@ def test_rows_that_do_not_belong_never_leave(row: Image) -> None:
         (b'{"Keys":{}}', "not an export line"),
         (b'{"Item":{"pk":{"S":"USER#1"}}}', "no key attribute"),
         (line_of({**WALLETS[0], "surprise": wire.of_string("x")}), "surprise"),
-        (line_of({**WALLETS[0], "cf_role": wire.of_string("S")}), "standby in the legacy table"),
+        (line_of({**WALLETS[0], "cf_role": wire.of_string("S")}), "standby in the source table"),
     ],
 )
 def test_a_row_that_cannot_be_mapped_is_reported_never_dropped(line: bytes, reason: str) -> None:
@@ -98,19 +98,19 @@ def test_a_row_that_cannot_be_mapped_is_reported_never_dropped(line: bytes, reas
 @pytest.mark.parametrize(
     ("tier", "reason"), [("", "'tier', a key of an index of 'engagement', is empty"), ("x" * 409_600, "409600")]
 )
-def test_a_row_that_the_new_table_would_not_take_is_reported_since_it_would_fail_the_whole_import(
+def test_a_row_that_the_target_table_would_not_take_is_reported_since_it_would_fail_the_whole_import(
     tier: str, reason: str
 ) -> None:
-    shape = MAPPING.shape(Side.NEW)
+    shape = MAPPING.shape(Side.TARGET)
     mapper = LineMapper(_Indexed(index_keys=(IndexKey("tier", "S"),) if not tier else ()))
     outcome = mapper.map_line(line_of(WALLETS[0] | {"tier": wire.of_string(tier)}))
     assert outcome.fate is Fate.UNMAPPABLE
     assert reason.replace("engagement", shape.table) in outcome.reason
-    assert outcome.key == encode_key(WALLETS[0], MAPPING.shape(Side.LEGACY).key)
+    assert outcome.key == encode_key(WALLETS[0], MAPPING.shape(Side.SOURCE).key)
 
 
 class _Indexed:
-    """The mapping, with keys of indexes in the new table."""
+    """The mapping, with keys of indexes in the target table."""
 
     def __init__(self, index_keys: tuple[IndexKey, ...]) -> None:
         self._index_keys = index_keys
@@ -120,7 +120,7 @@ class _Indexed:
 
     def shape(self, side: Side) -> TableShape:
         shape = MAPPING.shape(side)
-        return shape._replace(index_keys=self._index_keys) if side is Side.NEW else shape
+        return shape._replace(index_keys=self._index_keys) if side is Side.TARGET else shape
 
 
 def test_an_excluded_row_stays_even_if_it_could_not_be_mapped() -> None:
@@ -131,7 +131,7 @@ def test_an_excluded_row_stays_even_if_it_could_not_be_mapped() -> None:
 
 rows = st.lists(
     st.one_of(
-        st.sampled_from(STRANGERS),
+        st.sampled_from(NOT_OURS),
         st.builds(
             lambda user, points: {
                 **WALLETS[1],
@@ -171,8 +171,8 @@ AT_S = 1_700_000_000
 
 
 async def exported() -> tuple[MemoryAws, str]:
-    table = MemoryTable(MAPPING.shape(Side.LEGACY), now_us=lambda: AT_S * 1_000_000)
-    for row in (*WALLETS, *STRANGERS):
+    table = MemoryTable(MAPPING.shape(Side.SOURCE), now_us=lambda: AT_S * 1_000_000)
+    for row in (*WALLETS, *NOT_OURS):
         table.put(row)
     aws = MemoryAws({"wallet": table}, {"wallet"}, now_us=lambda: AT_S * 1_000_000 + 500_000)
     arn = await aws.export("arn:wallet", at_s=AT_S, bucket="b", prefix="p", token="t")

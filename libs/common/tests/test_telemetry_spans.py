@@ -124,14 +124,14 @@ def test_an_attribute_that_the_contract_does_not_name_is_refused() -> None:
 def test_an_event_that_the_contract_does_not_name_is_refused() -> None:
     with kept(Service.API) as bench:
         span = started(bench)
-        span.event(HANDOVER_EVENT, {STEP: "sealed", SIDE: "legacy", REASON: "the flag"})
+        span.event(HANDOVER_EVENT, {STEP: "sealed", SIDE: "source", REASON: "the flag"})
         with pytest.raises(OutsideContract):
             span.event(HANDOVER_EVENT, {VERDICT: "equal"})
         span.end()
         (event,) = bench.the(RPC).events
     assert dict(event.attributes or {}) == {
         "crossfade.step": "sealed",
-        "crossfade.side": "legacy",
+        "crossfade.side": "source",
         "crossfade.reason": "the flag",
     }
 

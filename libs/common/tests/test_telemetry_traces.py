@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from api_world import ALL_NEW, Aborted, World
-from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
+from apply_cases import COMMITTED_US, KEY, V, payload, protocol, source
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.core.protocol.events import Event, decode_events, encode_event
 from crossfade.core.protocol.writing import Transfer, Verdict
@@ -47,7 +47,7 @@ def events(traceparent: str) -> Raw:
 # ---- the API -----------------------------------------------------------------------------------
 
 
-def traceparent_in(world: World, side: Side = Side.LEGACY) -> str:
+def traceparent_in(world: World, side: Side = Side.SOURCE) -> str:
     item = world.tables[side].item(WALLET)
     assert item is not None
     assert item.events is not None
@@ -98,9 +98,9 @@ async def test_a_handover_shows_as_events_of_the_call_with_the_reason() -> None:
         await pod.earn(traceparent=SAMPLED)
         told = [dict(each.attributes or {}) for each in bench.the(RPC).events]
     assert [each["crossfade.step"] for each in told] == ["sealed", "activated"]
-    assert [each["crossfade.side"] for each in told] == ["legacy", "new"]
+    assert [each["crossfade.side"] for each in told] == ["source", "target"]
     assert all(each["crossfade.reason"] for each in told)
-    assert pod.tally.moved == {"new": 1}
+    assert pod.tally.moved == {"target": 1}
 
 
 async def test_a_dual_writes_copy_is_a_span_of_its_call() -> None:
@@ -118,13 +118,13 @@ async def test_a_dual_writes_copy_is_a_span_of_its_call() -> None:
 
 def written(traceparent: str, version: int = V, **more: Raw) -> bytes:
     """The record of an owner write whose call had this trace context."""
-    new = legacy(KEY, 5, **protocol(version, "A", 1, version)) | {"cf_events": events(traceparent)} | more
-    old = legacy(KEY, 4, **protocol(version - 1, "A", 1, version - 1)) | {"cf_events": events(SAMPLED)}
-    return payload(new, old)
+    target = source(KEY, 5, **protocol(version, "A", 1, version)) | {"cf_events": events(traceparent)} | more
+    old = source(KEY, 4, **protocol(version - 1, "A", 1, version - 1)) | {"cf_events": events(SAMPLED)}
+    return payload(target, old)
 
 
 def sampled(batch: Sequence[Record]) -> list[Joined]:
-    return joined(looked_into(batch, MAPPING.shape(Side.LEGACY).key), MAPPING, Side.LEGACY)
+    return joined(looked_into(batch, MAPPING.shape(Side.SOURCE).key), MAPPING, Side.SOURCE)
 
 
 class Received:
@@ -144,8 +144,8 @@ def looked_on(bench: Kept, pipeline: Pipeline, publishes_to: str = "") -> Observ
         pipeline,
         bench.telemetry,
         MAPPING,
-        Side.LEGACY,
-        role="feed-legacy" if publishes_to else "forward",
+        Side.SOURCE,
+        consumer="feed-source" if publishes_to else "forward",
         stream="wallet-changes",
         publishes_to=publishes_to,
         now_us=lambda: COMMITTED_US,
@@ -223,14 +223,14 @@ async def test_only_requests_with_a_sampled_record_are_spans_of_the_batch() -> N
 
 def owned_by(number: int, traceparent: str) -> bytes:
     key = key_of_strings(f"USER#{number + 100}", "POINTS#chan-3")
-    return payload(legacy(key, 5, **protocol(V, "A", 1, V)) | {"cf_events": events(traceparent)}, None)
+    return payload(source(key, 5, **protocol(V, "A", 1, V)) | {"cf_events": events(traceparent)}, None)
 
 
 def test_only_the_record_of_the_write_itself_joins_its_trace() -> None:
     version = protocol(V, "A", 1, V) | {"cf_events": events(SAMPLED)}
-    sealed = legacy(KEY, 5, **(version | protocol(V + 1, "S", 2)))
-    lifted = legacy(KEY, 5, **(version | protocol(V + 1, "A", 1)))
-    owner = legacy(KEY, 5, **version)
+    sealed = source(KEY, 5, **(version | protocol(V + 1, "S", 2)))
+    lifted = source(KEY, 5, **(version | protocol(V + 1, "A", 1)))
+    owner = source(KEY, 5, **version)
     rows = [payload(sealed, owner), payload(lifted, owner), payload(owner, owner), b'-01"']
     assert sampled(records(rows)) == []
     assert len(sampled(records([payload(owner, None)]))) == 1
@@ -243,9 +243,9 @@ def test_a_trace_context_that_is_none_is_not_joined() -> None:
 async def test_what_was_decoded_to_see_whether_it_is_sampled_comes_to_the_pipeline_decoded() -> None:
     # A copy of a sampled write looks sampled and joins no trace: it is not decoded again either.
     told = {"cf_events": events(SAMPLED)}
-    owner = legacy(KEY, 5, **(protocol(V, "A", 1, V) | told))
-    copy = payload(legacy(KEY, 5, **(protocol(V + 1, "A", 1, V) | told)), owner)
-    unreadable, plain = b'{"-01"}', payload(legacy(KEY, 5, **protocol(V, "A", 1)), None)
+    owner = source(KEY, 5, **(protocol(V, "A", 1, V) | told))
+    copy = payload(source(KEY, 5, **(protocol(V + 1, "A", 1, V) | told)), owner)
+    unreadable, plain = b'{"-01"}', payload(source(KEY, 5, **protocol(V, "A", 1)), None)
     for batch in ([written(SAMPLED), copy, unreadable, plain], [copy, unreadable, plain]):
         received = Received()
         with kept(Service.FORWARD) as bench:
@@ -279,7 +279,7 @@ async def test_the_published_event_is_a_span_of_the_trace_and_carries_its_contex
     stream = Published()
     feed = FeedPipeline(
         MAPPING,
-        Side.LEGACY,
+        Side.SOURCE,
         publisher=stream,
         stream="engagement-events",
         letters=MemoryDeadLetters(),
@@ -302,20 +302,20 @@ class Verifier:
     def __init__(self, bench: Kept) -> None:
         self.world = Bench()
         self.now_s = 0.0
-        both = BothTables(MAPPING, self.world.legacy, self.world.new)
-        streams = {Side.LEGACY: "wallet-changes", Side.NEW: "engagement-changes"}
+        both = BothTables(MAPPING, self.world.source, self.world.target)
+        streams = {Side.SOURCE: "wallet-changes", Side.TARGET: "engagement-changes"}
         self.looks = FirstLooks(bench.telemetry, both, streams, now_s=lambda: self.now_s)
         self.owner = written(SAMPLED)
 
     async def copy(self, payload_: bytes | None = None) -> Image:
         await self.world.forward([payload_ or self.owner])
-        return dict(self.world.new.images[KEY])
+        return dict(self.world.target.images[KEY])
 
     def hear_owner(self, payload_: bytes | None = None) -> None:
-        self.looks.hear(Side.LEGACY, decode_change(payload_ or self.owner, ("pk", "sk")))
+        self.looks.hear(Side.SOURCE, decode_change(payload_ or self.owner, ("pk", "sk")))
 
     def hear_copy(self, image: Image) -> None:
-        self.looks.hear(Side.NEW, decode_change(payload(image, None, side=Side.NEW), ("pk", "sk")))
+        self.looks.hear(Side.TARGET, decode_change(payload(image, None, side=Side.TARGET), ("pk", "sk")))
 
 
 def verdicts(bench: Kept) -> list[object]:

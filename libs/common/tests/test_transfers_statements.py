@@ -23,7 +23,7 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.sending import WRITTEN, NotSent, Sent, sent_name
 from engagement_migration import MAPPING
 
-SHAPE = MAPPING.shape(Side.NEW)
+SHAPE = MAPPING.shape(Side.TARGET)
 DONE = StatementResult(None, None)
 REFUSED = StatementResult("ConditionalCheckFailed", None)
 

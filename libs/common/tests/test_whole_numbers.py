@@ -38,7 +38,7 @@ def number(text: str) -> Raw:
 def spoil(town: Town, *balances: str) -> None:
     """Give wallets the balances that another writer left."""
     for at, balance in enumerate(balances):
-        town.tables[Side.LEGACY].put({**legacy_wallet(f"w{at}", "chan", 0), "balance": number(balance)})
+        town.tables[Side.SOURCE].put({**legacy_wallet(f"w{at}", "chan", 0), "balance": number(balance)})
 
 
 @pytest.mark.parametrize("text", EXACT)
@@ -68,14 +68,16 @@ def test_a_line_is_mapped_unchanged_whatever_its_number_and_says_what_is_inexact
 
 
 def test_a_mapping_can_not_declare_a_number_that_it_has_no_rule_for() -> None:
-    legacy, new = Table("a", key=("pk",)), Table("b", key=("pk",))
-    with pytest.raises(ConfigError, match="no rule has the legacy attribute stokc, which is declared whole"):
-        RuleMapping("x", legacy=legacy, new=new, rules=(Keep("stock"),), wholes=("stokc",), belongs=key_prefixes("P#"))
+    source, target = Table("a", key=("pk",)), Table("b", key=("pk",))
+    with pytest.raises(ConfigError, match="no rule has the source attribute stokc, which is declared whole"):
+        RuleMapping(
+            "x", source=source, target=target, rules=(Keep("stock"),), wholes=("stokc",), belongs=key_prefixes("P#")
+        )
 
 
 async def test_a_plan_names_the_rows_with_the_cure_and_does_not_refuse_them() -> None:
     town = Town(wallets=0)
-    town.tables[Side.LEGACY].images.clear()
+    town.tables[Side.SOURCE].images.clear()
     spoil(town, "7", "9223372036854775805", "12.5", "99999999999999999999")
     plan = await check_plan((await town.start())[0].world)
     (check,) = (each for each in plan.checks if each.name == "whole_numbers")
@@ -84,14 +86,14 @@ async def test_a_plan_names_the_rows_with_the_cure_and_does_not_refuse_them() ->
     for user, why in (("w2", INEXACT["12.5"]), ("w3", INEXACT["99999999999999999999"])):
         assert f"{wallet_key(user, 'chan').decode()}: {why}" in check.because
     assert wallet_key("w1", "chan").decode() not in check.because, "nearly full, and exact"
-    assert "correct the rows in the source table before DUAL_WRITE" in check.because
+    assert "correct the rows in the source table before BOTH_WAYS" in check.because
     assert "WARNING" in plan_text(plan)
     assert plan.as_json()["sample"]["inexact_count"] == 2
 
 
 async def test_a_plan_of_a_table_without_such_rows_warns_of_nothing() -> None:
     town = Town(wallets=0)
-    town.tables[Side.LEGACY].images.clear()
+    town.tables[Side.SOURCE].images.clear()
     spoil(town, "7", "8")
     text = plan_text(await check_plan((await town.start())[0].world))
     assert "WARNING" not in text

@@ -10,7 +10,7 @@ from crossfade.core.values.image import Image, number, of_number, of_string
 from crossfade.core.values.keys import encode_key
 from crossfade.core.values.shape import Direction, Side
 from engagement_migration import MAPPING
-from engagement_migration.samples import STRANGERS, WALLETS, legacy_wallet
+from engagement_migration.samples import NOT_OURS, WALLETS, legacy_wallet
 
 
 @pytest.mark.parametrize("row", WALLETS)
@@ -19,7 +19,7 @@ def test_each_sample_wallet_belongs_and_comes_back_unchanged(row: Image) -> None
     assert prove_round_trip(MAPPING, Direction.FORWARD, row) == []
 
 
-@pytest.mark.parametrize("row", STRANGERS)
+@pytest.mark.parametrize("row", NOT_OURS)
 def test_no_row_of_the_payments_system_belongs(row: Image) -> None:
     assert not MAPPING.belongs(encode_key(row, ("pk", "sk")))
 
@@ -46,8 +46,8 @@ def test_a_creation_time_that_would_come_back_changed_is_refused(text: str) -> N
 
 @given(st.integers(min_value=-62_135_596_800_000, max_value=253_402_300_799_999))
 def test_every_millisecond_of_the_calendar_survives_the_way_there_and_back(created_ms: int) -> None:
-    legacy = MAPPING.carry(Direction.REVERSE, {"points": of_number(0), "created_ms": of_number(created_ms)})
-    assert number(MAPPING.carry(Direction.FORWARD, legacy)["created_ms"]) == created_ms
+    source = MAPPING.carry(Direction.REVERSE, {"points": of_number(0), "created_ms": of_number(created_ms)})
+    assert number(MAPPING.carry(Direction.FORWARD, source)["created_ms"]) == created_ms
 
 
 def test_a_row_of_another_wallet_type_is_never_taken_for_an_engagement_wallet() -> None:
@@ -56,5 +56,5 @@ def test_a_row_of_another_wallet_type_is_never_taken_for_an_engagement_wallet() 
 
 
 def test_zero_items_are_an_empty_wallet_on_either_side() -> None:
-    assert dict(MAPPING.shape(Side.LEGACY).zero) == {"balance": b'{"N":"0"}', "wallet_type": b'{"S":"ENGAGEMENT"}'}
-    assert dict(MAPPING.shape(Side.NEW).zero) == {"points": b'{"N":"0"}'}
+    assert dict(MAPPING.shape(Side.SOURCE).zero) == {"balance": b'{"N":"0"}', "wallet_type": b'{"S":"ENGAGEMENT"}'}
+    assert dict(MAPPING.shape(Side.TARGET).zero) == {"points": b'{"N":"0"}'}

@@ -14,7 +14,7 @@ from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Side
 from crossfade_controller.aftermath import read_aftermath
 from engagement_migration import MAPPING
-from engagement_migration.samples import STRANGERS, legacy_wallet
+from engagement_migration.samples import NOT_OURS, legacy_wallet
 
 STREAM = "wallet-changes"
 BEGAN_S = 1_764_230_400.0
@@ -22,14 +22,14 @@ BEGAN_S = 1_764_230_400.0
 
 @dataclass
 class Source:
-    """A legacy table with its stream."""
+    """A source table with its stream."""
 
     now_s: float = BEGAN_S
 
     async def open(self) -> MemoryTable:
         self.aws = MemoryAws({}, {"wallet"}, now_us=self.now_us)
         self.table = MemoryTable(
-            MAPPING.shape(Side.LEGACY),
+            MAPPING.shape(Side.SOURCE),
             on_change=lambda payload: self.aws.record("wallet", payload),
             now_us=self.now_us,
         )
@@ -42,7 +42,7 @@ class Source:
 
     async def read(self, since_s: float, **more: int) -> Aftermath:
         return await read_aftermath(
-            self.aws, STREAM, MAPPING, Side.LEGACY, since_us=int(since_s * 1e6), margin_s=2.0, complete=False, **more
+            self.aws, STREAM, MAPPING, Side.SOURCE, since_us=int(since_s * 1e6), margin_s=2.0, complete=False, **more
         )
 
 
@@ -61,7 +61,7 @@ async def test_state_transfers_others_rows_and_what_was_written_before_do_not_co
     table.put(legacy_wallet("before", "chan", 1))
     source.now_s += 1.0
     table.put({**legacy_wallet("standby", "chan", 1), "cf_role": of_string("S")})
-    for row in STRANGERS:
+    for row in NOT_OURS:
         table.put(row)
     found = await source.read(since_s=BEGAN_S + 1.0)
     assert (found.records, found.active) == (5, 0)
@@ -102,7 +102,7 @@ async def test_a_shard_without_an_end_is_an_error_not_a_proof() -> None:
         await source.read(since_s=BEGAN_S, max_calls=1)
 
 
-async def test_section_5_a_write_to_legacy_during_the_last_pass_keeps_the_cutover_open() -> None:
+async def test_section_5_a_write_to_source_during_the_last_pass_keeps_the_cutover_open() -> None:
     town = Town()
     await settled(town, "start", exclude=[])
     await settled(town, "ramp", share=10_000)
@@ -115,7 +115,7 @@ async def test_section_5_a_write_to_legacy_during_the_last_pass_keeps_the_cutove
         if "at_s" not in position:  # a marker's
             return await read(stream, shard_id, **position)  # type: ignore[arg-type]  # passed on as it came
         if not passes:
-            town.tables[Side.LEGACY].put(legacy_wallet("late", "chan", 5))
+            town.tables[Side.SOURCE].put(legacy_wallet("late", "chan", 5))
         passes.append(town.now_s)
         return await read(stream, shard_id, **position)  # type: ignore[arg-type]  # passed on as it came
 
@@ -125,5 +125,5 @@ async def test_section_5_a_write_to_legacy_during_the_last_pass_keeps_the_cutove
     assert not [each for each in town.entries("step") if each.body["step"] == "all-moved"]
     await run(town, lambda: town.outcome(number) is not None)
     assert len(passes) == 2
-    assert town.owners()[Side.LEGACY] == 0
-    assert town.tables[Side.NEW].item(late) is not None
+    assert town.owners()[Side.SOURCE] == 0
+    assert town.tables[Side.TARGET].item(late) is not None

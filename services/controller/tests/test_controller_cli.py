@@ -21,7 +21,7 @@ from crossfade_controller.render import plan_text, status_text
 from crossfade_controller.status import status_of
 
 
-async def dual_write_town() -> Town:
+async def both_ways_town() -> Town:
     town = Town()
     ctx, driver = await settled(town, "start", exclude=[])
     await MemoryStatusBoard(town.store).put(status_of(ctx, driver.wait))
@@ -36,7 +36,7 @@ def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 async def test_without_execute_nothing_is_written_and_the_shut_gates_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     before = list(town.store.journal)
     code = await ask(console_of(town.store), Intent.RAMP, {"share": 100}, execute=False)
     told = answer(capsys)
@@ -54,7 +54,7 @@ async def test_an_intent_of_the_wrong_phase_is_refused_before_it_is_written(caps
 
 
 async def test_execute_appends_the_intent_and_wait_ends_with_its_outcome(capsys: pytest.CaptureFixture[str]) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     number = len(town.store.journal) + 1
 
     async def controller() -> None:
@@ -70,7 +70,7 @@ async def test_execute_appends_the_intent_and_wait_ends_with_its_outcome(capsys:
 
 
 async def test_wait_says_what_it_waits_for_and_ends_at_its_timeout(capsys: pytest.CaptureFixture[str]) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     code = await ask(console_of(town.store), Intent.RAMP, {"share": 1}, execute=True, wait=True, timeout_s=0.01)
     assert code == TIMEOUT
     told = capsys.readouterr()
@@ -79,7 +79,7 @@ async def test_wait_says_what_it_waits_for_and_ends_at_its_timeout(capsys: pytes
 
 
 async def test_status_is_json_with_64_bit_numbers_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     await town.journal().append("generation", {"counter": 2**60, "for": "a test"})
     ctx, driver = await town.start()
     await driver.tick()
@@ -87,11 +87,11 @@ async def test_status_is_json_with_64_bit_numbers_as_text(capsys: pytest.Capture
     assert await status(console_of(town.store)) == DONE
     told = answer(capsys)
     assert told["generation_counter"] == str(2**60)
-    assert told["document"]["new_gen"] == "0"
-    assert told["phase"] == "DUAL_WRITE"
-    for name in ("gates", "lag", "throughput_per_s", "percent_on_new", "eta_s", "in_handover", "waiting_for"):
+    assert told["document"]["target_gen"] == "0"
+    assert told["phase"] == "BOTH_WAYS"
+    for name in ("gates", "lag", "throughput_per_s", "percent_on_target", "eta_s", "in_handover", "waiting_for"):
         assert name in told
-    assert "DUAL_WRITE" in status_text(told)
+    assert "BOTH_WAYS" in status_text(told)
     assert "SHUT" in status_text(told)
 
 
@@ -104,7 +104,7 @@ async def test_status_without_a_controller_says_so(capsys: pytest.CaptureFixture
 async def test_a_status_is_old_when_it_stands_still_not_when_two_clocks_differ(
     capsys: pytest.CaptureFixture[str], ahead_s: float
 ) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     told = {**town.store.status, "at_us": int((time.time() + ahead_s) * 1e6)}
     town.store.status.update(told)
 
@@ -122,7 +122,7 @@ async def test_a_status_is_old_when_it_stands_still_not_when_two_clocks_differ(
 
 
 async def test_a_clock_that_is_off_is_said_in_the_status(capsys: pytest.CaptureFixture[str]) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     town.ahead_s = 600.0
     ctx, driver = await town.start()
     await town.live()
@@ -136,14 +136,14 @@ async def test_a_clock_that_is_off_is_said_in_the_status(capsys: pytest.CaptureF
 
 
 async def test_status_is_the_journals_when_the_controllers_is_behind(capsys: pytest.CaptureFixture[str]) -> None:
-    town = await dual_write_town()
-    await town.journal().append("phase", {"from": "DUAL_WRITE", "to": "RAMPING"})
+    town = await both_ways_town()
+    await town.journal().append("phase", {"from": "BOTH_WAYS", "to": "RAMPING"})
     assert await status(console_of(town.store), patience_s=0.0) == DONE
     assert answer(capsys)["phase"] == "RAMPING"
 
 
 async def test_status_tells_how_the_last_command_ended(capsys: pytest.CaptureFixture[str]) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     await status(console_of(town.store), patience_s=0.0)
     told = answer(capsys)
     assert told["last_outcome"]["verb"] == "start"
@@ -151,7 +151,7 @@ async def test_status_tells_how_the_last_command_ended(capsys: pytest.CaptureFix
 
 
 async def test_status_spells_a_running_command_as_it_was_typed() -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     await town.journal().append("intent", {"verb": "ramp", "arguments": {"share": 1234}})
     ctx, driver = await town.start()
     await driver.tick()
@@ -160,7 +160,7 @@ async def test_status_spells_a_running_command_as_it_was_typed() -> None:
 
 
 async def test_a_halt_says_how_it_ends_and_what_goes_through_meanwhile() -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     ctx, driver = await town.start()
     text = status_text({**status_of(ctx, driver.wait), "halted": "2 diverged"})
     assert "HALTED: 2 diverged\n" in text
@@ -212,11 +212,11 @@ async def test_a_wait_says_that_it_waits_for_the_halt_to_clear(capsys: pytest.Ca
 async def test_the_reason_of_a_refusal_is_on_stderr_and_in_the_json(
     as_json: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     console = console_of(town.store, as_json=as_json)
     assert await ask(console, Intent.CUTOVER, {}, execute=True) == REFUSED
     told = capsys.readouterr()
-    assert "cutover is not possible in DUAL_WRITE" in told.err
+    assert "cutover is not possible in BOTH_WAYS" in told.err
     lines = [line for line in told.out.splitlines() if "cutover" in line]
     assert len(lines) == as_json
     if as_json:
@@ -253,7 +253,7 @@ class Faltering(MemoryJournal):
 
 
 async def test_a_wait_outlasts_a_store_that_does_not_answer_for_a_moment(capsys: pytest.CaptureFixture[str]) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     number = len(town.store.journal) + 1
     journal = Faltering(town.store, who="ann")
     journal.failures = 2
@@ -281,7 +281,7 @@ async def test_complete_tells_beforehand_that_the_api_must_lose_its_right(capsys
 
 
 async def test_a_wait_for_a_controller_that_tells_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    town = await dual_write_town()
+    town = await both_ways_town()
     console = console_of(town.store)
     code = await ask(console, Intent.RAMP, {"share": 1}, execute=True, wait=True, timeout_s=0.2, deaf_s=0.05)
     assert code == TIMEOUT

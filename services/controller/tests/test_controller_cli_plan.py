@@ -29,18 +29,18 @@ async def test_a_plan_on_good_tables_is_possible_and_says_what_its_figures_stand
 
 async def test_a_row_that_does_not_come_back_the_same_blocks_the_plan() -> None:
     town = Town()
-    odd = town.tables[Side.LEGACY].images[key_of_strings("USER#w0", "POINTS#chan")]
-    town.tables[Side.LEGACY].put({**odd, "surprise": of_string("x")})
+    odd = town.tables[Side.SOURCE].images[key_of_strings("USER#w0", "POINTS#chan")]
+    town.tables[Side.SOURCE].put({**odd, "surprise": of_string("x")})
     plan = await check_plan((await town.start())[0].world)
     assert [each.name for each in plan.blocking] == ["round_trip"]
     assert "surprise" in plan.blocking[0].because
 
 
-async def test_a_row_that_the_new_table_would_refuse_is_named_with_its_cause_and_the_others_are_not() -> None:
+async def test_a_row_that_the_target_table_would_refuse_is_named_with_its_cause_and_the_others_are_not() -> None:
     town = Town()
-    legacy = town.tables[Side.LEGACY]
+    source = town.tables[Side.SOURCE]
     key = key_of_strings("USER#w0", "POINTS#chan")
-    legacy.put({**legacy.images[key], "preferences": Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_500))})
+    source.put({**source.images[key], "preferences": Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_500))})
     plan = await check_plan((await town.start())[0].world)
     assert [each.name for each in plan.blocking] == ["fits"]
     assert plan.sample.unfit_count == 1
@@ -54,9 +54,9 @@ async def test_a_row_that_the_new_table_would_refuse_is_named_with_its_cause_and
 
 async def test_a_row_that_was_left_out_needs_not_fit() -> None:
     town = Town()
-    legacy = town.tables[Side.LEGACY]
+    source = town.tables[Side.SOURCE]
     key = key_of_strings("USER#w0", "POINTS#chan")
-    legacy.put({**legacy.images[key], "preferences": Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_500))})
+    source.put({**source.images[key], "preferences": Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_500))})
     refused = await town.ask("start", exclude=[])
     await run(town, lambda: town.outcome(refused) is not None)
     outcome = town.outcome(refused)
@@ -85,7 +85,7 @@ async def test_an_index_key_that_the_mapping_does_not_declare_blocks_the_plan_an
     town = Town()
     town.aws.index_keys["wallet"] = (found, IndexKey("currency", "S"), IndexKey("sk", "S"))
     plan = await check_plan((await town.start())[0].world)
-    assert [each.name for each in plan.blocking] == ["legacy_indexes"]
+    assert [each.name for each in plan.blocking] == ["source_indexes"]
     because = plan.blocking[0].because
     assert says in because
     assert f'IndexKey("{found.name}"' in because
@@ -106,7 +106,7 @@ async def test_start_is_refused_when_the_plan_does_not_hold() -> None:
 async def test_rows_of_an_earlier_migration_lift_the_counter_of_generations() -> None:
     town = Town()
     key = key_of_strings("USER#w0", "POINTS#chan")
-    town.tables[Side.LEGACY].put({**town.tables[Side.LEGACY].images[key], "cf_gen": of_number(41)})
+    town.tables[Side.SOURCE].put({**town.tables[Side.SOURCE].images[key], "cf_gen": of_number(41)})
     ctx, _ = await settled(town, "start", exclude=[])
     assert ctx.state.counter >= 41
     await settled(town, "ramp", share=10_000)
@@ -114,7 +114,7 @@ async def test_rows_of_an_earlier_migration_lift_the_counter_of_generations() ->
     counters = [int(each.body["counter"]) for each in town.entries("generation")]
     assert 42 in counters, "an odd one belongs to its give-back (ADR 0014): it is rounded up"
     assert all(counter % 2 == 0 for counter in counters)
-    assert town.owners()[Side.LEGACY] == 0
+    assert town.owners()[Side.SOURCE] == 0
 
 
 def test_what_the_window_means_for_one_key() -> None:

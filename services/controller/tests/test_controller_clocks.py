@@ -36,7 +36,7 @@ async def started_under_writes(town: Town, jump_s: float = 0.0) -> None:
             number = await town.ask("start", exclude=[])
         if number >= 0 and town.outcome(number) is not None:
             break
-        town.tables[Side.LEGACY].put(legacy_wallet(f"client-{tick}", "chan", 1))
+        town.tables[Side.SOURCE].put(legacy_wallet(f"client-{tick}", "chan", 1))
         await town.live()
         await driver.tick()
         if not jumped and "capture" in ctx.state.done:
@@ -58,14 +58,14 @@ async def test_section_d_1_5_s_ahead_the_proof_of_the_cutover_sees_an_owner_writ
         """A pod that nobody heard of creates a key after the scan went past it."""
         if "at_s" in position and not written:
             written.append(town.now_s)
-            town.tables[Side.LEGACY].put(legacy_wallet("late", "chan", 5))
+            town.tables[Side.SOURCE].put(legacy_wallet("late", "chan", 5))
         return await read(stream, shard_id, **position)  # type: ignore[arg-type]  # passed on as it came
 
     town.aws.shard_iterator = written_meanwhile  # type: ignore[method-assign]  # looks on, and passes on
     await settled(town, "cutover")
     assert written
-    assert town.owners()[Side.LEGACY] == 0
-    assert town.balances(Side.NEW) == town.balances(Side.LEGACY)
+    assert town.owners()[Side.SOURCE] == 0
+    assert town.balances(Side.TARGET) == town.balances(Side.SOURCE)
 
 
 @pytest.mark.parametrize("ahead_s", [-40.0, 40.0])
@@ -75,7 +75,7 @@ async def test_section_d_40_s_off_and_a_short_settling_every_row_is_in_the_snaps
     town = Town(**ANY_CLOCK)
     town.ahead_s = ahead_s
     await started_under_writes(town)
-    assert town.balances(Side.NEW) == town.balances(Side.LEGACY)
+    assert town.balances(Side.TARGET) == town.balances(Side.SOURCE)
 
 
 @pytest.mark.parametrize("jump_s", [-600.0, 600.0])
@@ -86,7 +86,7 @@ async def test_section_d_a_step_neither_skips_nor_stalls_the_settling(jump_s: fl
     assert 20e6 <= settled_us - flows_us < 25e6
     assert step(town, "export")["at_s"] == settled_us // 1_000_000
     assert step(town, "export")["at_s"] * 1_000_000 > flows_us
-    assert town.balances(Side.NEW) == town.balances(Side.LEGACY)
+    assert town.balances(Side.TARGET) == town.balances(Side.SOURCE)
 
 
 async def test_the_settling_goes_on_over_a_restart_by_aws_s_clock() -> None:
@@ -127,7 +127,7 @@ async def test_section_d_a_step_after_the_move_does_not_make_an_older_clean_pass
 async def test_section_d_a_step_neither_shortens_nor_lengthens_a_quiet_window(jump_s: float) -> None:
     town = Town(gate_quiet_s=20, **ANY_CLOCK)
     ctx, driver = await settled(town, "start", exclude=[])
-    stray = Report("forward", "wallet-changes/other", 1, 0, 0, 0, {}, foreign_last_us=town.now_us())
+    stray = Report("forward", "wallet-changes/other", 1, 0, 0, 0, {}, stray_last_us=town.now_us())
     await town.reports.put([stray])
     town.ahead_s += jump_s
 
@@ -146,7 +146,7 @@ async def test_the_age_of_an_old_stray_is_known_again_at_once_after_a_restart() 
     town = Town(gate_quiet_s=20)
     await settled(town, "start", exclude=[])
     committed_us = town.now_us() - 3_600_000_000
-    known = Report("forward", "wallet-changes/a", 1, 0, 0, town.now_us(), {}, foreign_last_us=committed_us)
+    known = Report("forward", "wallet-changes/a", 1, 0, 0, town.now_us(), {}, stray_last_us=committed_us)
     await town.reports.put([known])
     ctx, driver = await town.start()
     await town.live()
@@ -226,7 +226,7 @@ async def test_the_way_back_waits_for_no_clock() -> None:
     town.ahead_s = 600.0
     number = await town.ask("rollback")
     await run(town, lambda: town.outcome(number) is not None)
-    assert town.owners()[Side.NEW] == 0
+    assert town.owners()[Side.TARGET] == 0
 
 
 async def test_without_a_date_the_skew_is_unknown_and_shut() -> None:
@@ -249,7 +249,7 @@ async def test_the_entry_into_dual_write_says_since_when_writers_outside_the_pro
     before_us = town.now_us()
     ctx, _ = await settled(town, "start", exclude=[])
     since_us = ctx.state.strays_since_us
-    assert set(since_us) == {"legacy", "new"}
+    assert set(since_us) == {"source", "target"}
     assert all(before_us < each < town.now_us() for each in since_us.values())
     for side in Side:
         shape = MAPPING.shape(side)

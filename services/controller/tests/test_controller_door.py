@@ -289,7 +289,7 @@ async def test_a_command_for_which_something_was_done_does_not_expire() -> None:
     ctx, _ = await run(town, lambda: bool(town.entries("phase")))
     town.now_s += 120
     ctx, _ = await run(town, lambda: town.outcome(taken.entry) is not None)
-    assert ctx.state.phase is Phase.DUAL_WRITE
+    assert ctx.state.phase is Phase.BOTH_WAYS
 
 
 # Dry runs know what is pending.

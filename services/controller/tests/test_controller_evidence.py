@@ -41,12 +41,12 @@ def test_a_report_counts_only_once_it_was_seen_to_change_on_our_own_clock() -> N
 async def test_rule_12_a_silent_consumer_means_an_unknown_lag_which_is_shut() -> None:
     town = Town()
     ctx, driver = await settled(town, "start", exclude=[])
-    assert ctx.observer.lag(Side.LEGACY).worst_s == 0.01
-    town.silent_roles = {"forward"}
+    assert ctx.observer.lag(Side.SOURCE).worst_s == 0.01
+    town.silent_consumers = {"forward"}
     for _ in range(25):
         await town.live()
         await driver.tick()
-    assert ctx.observer.lag(Side.LEGACY).worst_s is None
+    assert ctx.observer.lag(Side.SOURCE).worst_s is None
     assert "no living forward consumer" in waiting_for(ctx.seen().judge(RAMPING_GATES))
 
 
@@ -54,7 +54,7 @@ async def test_retention_is_watched_while_nobody_reads() -> None:
     """A dead consumer's records age on, although no living one has an unapplied record to tell of."""
     town = Town()
     ctx, driver = await settled(town, "start", exclude=[])
-    town.silent_roles = {"forward"}
+    town.silent_consumers = {"forward"}
     town.now_s += 150 * 3600
     for _ in range(25):
         await town.live()
@@ -70,7 +70,7 @@ async def test_a_stray_is_remembered_when_its_consumer_and_the_controller_restar
     town = Town()
     ctx, driver = await settled(town, "start", exclude=[])
     committed_us = town.now_us()
-    await town.reports.put([report(town.now_us(), foreign_last_us=committed_us)])
+    await town.reports.put([report(town.now_us(), stray_last_us=committed_us)])
     town.now_s += 1
     await driver.tick()
     await town.live()  # its successor's report knows of none
@@ -101,7 +101,7 @@ async def test_a_canary_that_cannot_write_counts_as_an_error() -> None:
     town = Town()
     await settled(town, "start", exclude=[])
     await settled(town, "ramp", share=100)
-    table = town.tables[Side.NEW]
+    table = town.tables[Side.TARGET]
     read = table.read
 
     async def unavailable(*_: object, **__: object) -> None:
@@ -124,7 +124,7 @@ PARITY = ParityReport(
     buckets=BucketReport(1024, 0),
     verified=40,
     left_out=0,
-    strangers_in_new=4,
+    not_ours_in_target=4,
     differences={name: DifferenceReport(count) for name, count in COUNTS.items()},
     lags={},
     last_pass=PASS,
@@ -141,17 +141,17 @@ ANSWER: dict[str, Any] = msgspec.json.decode(PARITY.to_text())
 
 def test_the_verifiers_answer_is_read_and_only_what_blocks_is_drift() -> None:
     parity = parity_of(ANSWER)
-    assert parity.drift == {"stuck": 1, "strangers_in_new": 4}
+    assert parity.drift == {"stuck": 1, "not_ours_in_target": 4}
     assert (parity.clean_pass_age_s, parity.clean_pass_began_s, parity.in_handover) == (12.5, 20.0, 2)
     assert parity_of({**ANSWER, "last_clean_pass": None}).clean_pass_age_s is None
 
 
 def test_a_class_of_difference_that_a_newer_verifier_knows_blocks() -> None:
     newer = {**ANSWER["differences"], "torn": {"count": 2, "samples": []}, "seen": {"count": 0, "samples": []}}
-    assert parity_of({**ANSWER, "differences": newer}).drift == {"stuck": 1, "strangers_in_new": 4, "torn": 2}
+    assert parity_of({**ANSWER, "differences": newer}).drift == {"stuck": 1, "not_ours_in_target": 4, "torn": 2}
 
 
-@pytest.mark.parametrize("missing", ["differences", "last_clean_pass", "strangers_in_new", "in_handover"])
+@pytest.mark.parametrize("missing", ["differences", "last_clean_pass", "not_ours_in_target", "in_handover"])
 def test_an_answer_of_another_shape_is_no_answer(missing: str) -> None:
     with pytest.raises(UnknownDocument, match=missing):
         parity_of({name: value for name, value in ANSWER.items() if name != missing})

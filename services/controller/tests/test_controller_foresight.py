@@ -41,7 +41,7 @@ async def test_status_tells_what_is_waited_for_as_gate_reason_and_cure() -> None
     await settled(town, "start", exclude=[])
     body = await told(town)
     assert body["wait"] == {"gate": "command", "reason": "crossfade ramp PERCENT", "cure": ""}
-    town.silent_roles.add("forward")
+    town.silent_consumers.add("forward")
     await town.ask("ramp", share=100)
     body = await told(town, 12)
     assert body["wait"]["gate"] == "forward_lag"
@@ -70,7 +70,7 @@ async def test_a_dry_run_names_the_acts_that_the_controller_then_does(capsys: py
 async def test_a_dry_run_waits_at_what_the_controller_waits_at(capsys: pytest.CaptureFixture[str]) -> None:
     town = Town()
     await settled(town, "start", exclude=[])
-    town.silent_roles.add("reverse")
+    town.silent_consumers.add("reverse")
     await told(town, 12)
     code, body = await dry(town, capsys, Intent.RAMP, share=100)
     assert code == SHUT
@@ -79,7 +79,7 @@ async def test_a_dry_run_waits_at_what_the_controller_waits_at(capsys: pytest.Ca
     for _ in range(12):
         await town.live()
         await driver.tick()
-    assert ctx.state.phase.value == "DUAL_WRITE"
+    assert ctx.state.phase.value == "BOTH_WAYS"
     assert body["wait"]["gate"] == driver.wait.gate
     assert [each["name"] for each in body["shut"]] == [each.name for each in driver.wait.shut]
 
@@ -103,4 +103,4 @@ async def test_a_dry_run_of_complete_says_that_it_would_be_refused_for_the_keys_
     await told(town, 12)
     arguments = {"confirm": "engagement", "revoked": True, "leave_behind": 2}
     await ask(console_of(town.store, as_json=False), Intent.COMPLETE, arguments, execute=False)
-    assert "would be refused: --leave-behind says 2, but all keys are in the new table" in capsys.readouterr().out
+    assert "would be refused: --leave-behind says 2, but all keys are in the target table" in capsys.readouterr().out

@@ -41,11 +41,11 @@ async def test_a_ramp_or_cutover_asked_for_while_halted_waits_says_why_and_goes_
 async def test_a_momentary_halt_does_not_end_an_intent_that_is_under_way() -> None:
     town = Town()
     await to_ramping(town)
-    town.silent_roles = {"forward", "reverse"}
+    town.silent_consumers = {"forward", "reverse"}
     number = await town.ask("ramp", share=10_000)
     await run(town, lambda: any(each.body["intent"] == number for each in town.entries("admitted")))
     await halted(town)
-    town.silent_roles = set()
+    town.silent_consumers = set()
     await cured(town)
     await run(town, lambda: town.outcome(number) is not None)
     assert (town.outcome(number) or {})["outcome"] == "done"
@@ -58,7 +58,7 @@ async def test_the_share_is_lowered_while_halted() -> None:
     await settled(town, "ramp", share=1_000)
     document = town.flags.current().document
     assert document.share == 1_000
-    assert document.legacy_gen > document.new_gen
+    assert document.source_gen > document.target_gen
     assert town.entries("halt")[-1].body["because"], "the halt was to last"
 
 

@@ -29,9 +29,9 @@ async def ticks(town: Town, driver: Driver, count: int) -> None:
 
 
 def widen(town: Town, user: str) -> Key:
-    """Give a row an attribute that the mapping doesn't know, as a row of before DUAL_WRITE may have."""
+    """Give a row an attribute that the mapping doesn't know, as a row of before BOTH_WAYS may have."""
     key = wallet_key(user, "chan")
-    town.tables[Side.LEGACY].put({**town.tables[Side.LEGACY].images[key], "surprise": of_string("x")})
+    town.tables[Side.SOURCE].put({**town.tables[Side.SOURCE].images[key], "surprise": of_string("x")})
     return key
 
 
@@ -50,8 +50,8 @@ async def test_excluded_keys_are_marked_in_their_rows_before_the_first_percent()
     """Before that nobody but the controller knew of them, and the verifier called them missing for ever."""
     town = Town()
     (key,) = await excluded(town, "w1")
-    assert is_held_out(town.tables[Side.LEGACY].item(key))
-    assert is_fence(town.tables[Side.NEW].item(key))
+    assert is_held_out(town.tables[Side.SOURCE].item(key))
+    assert is_fence(town.tables[Side.TARGET].item(key))
     assert await town.letters.count() == 0
 
 
@@ -64,7 +64,7 @@ async def test_an_excluded_key_stays_in_the_process_that_took_the_exclusion_too(
         number = await town.ask(verb, **arguments)
         while town.outcome(number) is None:
             await ticks(town, driver, 1)
-    assert town.owner_of("w1") is Side.LEGACY
+    assert town.owner_of("w1") is Side.SOURCE
     assert status_of(ctx, driver.wait)["held_out"]["named"] == [{"key": key.decode(), "because": EXCLUDED}]
 
 
@@ -89,7 +89,7 @@ async def test_a_cutover_ends_with_excluded_keys_which_the_journal_and_status_na
     assert ctx.state.phase is Phase.BAKING
     outcome = town.outcome(number)
     assert outcome is not None
-    assert outcome["because"] == "all keys are in the new table, but 2 that can't move"
+    assert outcome["because"] == "all keys are in the target table, but 2 that can't move"
     entry = town.entries("phase")[-1].body
     assert entry["held_out"] == 2
     assert {each["key"] for each in entry["held"]} == {key.decode() for key in keys}
@@ -97,16 +97,16 @@ async def test_a_cutover_ends_with_excluded_keys_which_the_journal_and_status_na
     assert body["held_out"]["keys"] == 2
     assert {each["because"] for each in body["held_out"]["named"]} == {EXCLUDED}
     text = status_text(body)
-    assert "held out, since they can't move to the new table: 2" in text
+    assert "held out, since they can't move to the target table: 2" in text
     assert "crossfade complete --leave-behind N" in text
-    assert town.owners()[Side.LEGACY] == 2
+    assert town.owners()[Side.SOURCE] == 2
 
 
-@pytest.mark.parametrize("phase", ["DUAL_WRITE", "RAMPING", "CUT_OVER", "BAKING", "ROLLED_BACK"])
+@pytest.mark.parametrize("phase", ["BOTH_WAYS", "RAMPING", "CUT_OVER", "BAKING", "ROLLED_BACK"])
 async def test_status_names_the_held_out_keys_in_every_phase_after_any_restart(phase: str) -> None:
     town = Town()
     (key,) = await excluded(town, "w1")
-    if phase != "DUAL_WRITE":
+    if phase != "BOTH_WAYS":
         await settled(town, "ramp", share=5_000)
     if phase == "CUT_OVER":
         town.parity = town.parity._replace(clean_pass_began_s=10**6)
@@ -135,7 +135,7 @@ async def test_clients_may_write_to_a_held_out_key_while_the_cutover_is_proven()
         await town.earn("w1", 1)
         await ticks(town, driver, 1)
     assert town.outcome(number) is not None
-    item = town.tables[Side.LEGACY].item(key)
+    item = town.tables[Side.SOURCE].item(key)
     assert item is not None
     assert is_held_out(item), "an owner write leaves the generation alone"
 
@@ -155,7 +155,7 @@ async def test_complete_is_refused_by_name_without_the_exact_number_and_before_a
         outcome = town.outcome(number)
         assert outcome is not None
         assert outcome["outcome"] == "refused"
-        assert outcome["because"].startswith("2 keys can't move to the new table")
+        assert outcome["because"].startswith("2 keys can't move to the target table")
         assert keys[0].decode() in outcome["because"]
         assert "publish-complete" not in ctx.state.begun
         assert not town.flags.current().document.complete
@@ -165,15 +165,15 @@ async def test_complete_is_refused_by_name_without_the_exact_number_and_before_a
 
 
 @pytest.mark.parametrize("there", ["nothing", "a row without a role"])
-async def test_a_key_left_behind_never_becomes_an_empty_wallet_of_the_new_table(there: str) -> None:
-    """Once complete is published, an absent row in the new table means active: so it must not be absent."""
+async def test_a_key_left_behind_never_becomes_an_empty_wallet_of_the_target_table(there: str) -> None:
+    """Once complete is published, an absent row in the target table means active: so it must not be absent."""
     town = Town()
     (key,) = await excluded(town, "w1")
     await settled(town, "ramp", share=5_000)
     await settled(town, "cutover")
-    fence = town.tables[Side.NEW].images.pop(key)  # lost, and no record tells of it
+    fence = town.tables[Side.TARGET].images.pop(key)  # lost, and no record tells of it
     if there != "nothing":
-        town.tables[Side.NEW].images[key] = {
+        town.tables[Side.TARGET].images[key] = {
             name: value for name, value in fence.items() if name not in {"cf_role", "cf_gen"}
         }
     seen: list[bool] = []
@@ -181,15 +181,15 @@ async def test_a_key_left_behind_never_becomes_an_empty_wallet_of_the_new_table(
 
     async def watched(document: object, *, dual_write: bool) -> None:
         if getattr(document, "complete", False):
-            row = town.tables[Side.NEW].item(key)
-            seen.append(row is not None and not is_active(row, Side.NEW, complete=True))
+            row = town.tables[Side.TARGET].item(key)
+            seen.append(row is not None and not is_active(row, Side.TARGET, complete=True))
         await publish(document, dual_write=dual_write)  # type: ignore[arg-type]  # passes on
 
     town.flags.publish = watched  # type: ignore[method-assign]  # looks, and passes on
     await settled(town, "complete", **COMPLETE, leave_behind=1)
     assert seen
     assert all(seen)
-    item = town.tables[Side.LEGACY].item(key)
+    item = town.tables[Side.SOURCE].item(key)
     assert item is not None
     assert item.role is Role.ACTIVE, "said, so that `complete` doesn't read it as standby"
 
@@ -206,17 +206,17 @@ async def test_cutover_once_more_takes_up_the_corrected_rows_under_a_higher_gene
         await run(town, lambda: any(each.body["step"] == "all-moved" for each in town.entries("step")))
     else:
         await settled(town, "cutover")
-    assert is_held_out(town.tables[Side.LEGACY].item(key))
+    assert is_held_out(town.tables[Side.SOURCE].item(key))
     before = town.flags.current().document
-    image = dict(town.tables[Side.LEGACY].images[key])
+    image = dict(town.tables[Side.SOURCE].images[key])
     del image["surprise"]
-    town.tables[Side.LEGACY].images[key] = image
+    town.tables[Side.SOURCE].images[key] = image
     town.parity = town.parity._replace(clean_pass_began_s=0.0)
     number = await town.ask("cutover")
     ctx, _ = await run(town, lambda: town.outcome(number) is not None)
     assert ctx.state.phase is Phase.BAKING
-    assert ctx.state.document.new_gen > before.new_gen
-    assert town.owners()[Side.LEGACY] == 0
+    assert ctx.state.document.target_gen > before.target_gen
+    assert town.owners()[Side.SOURCE] == 0
     again = ["CUT_OVER", "BAKING"] if phase == "BAKING" else ["BAKING"]
     assert [each.body["to"] for each in town.entries("phase")][-len(again) :] == again
     await settled(town, "complete", **COMPLETE)
@@ -225,7 +225,7 @@ async def test_cutover_once_more_takes_up_the_corrected_rows_under_a_higher_gene
 def _outgrown(town: Town, user: str) -> Key:
     """A row that stopped to map, without a record that tells of it: nobody but the sweeper's look finds it."""
     key = wallet_key(user, "chan")
-    images = town.tables[Side.LEGACY].images
+    images = town.tables[Side.SOURCE].images
     images[key] = {**images[key], "surprise": of_string("x")}
     return key
 
@@ -235,10 +235,10 @@ async def test_a_rollback_leaves_held_out_keys_where_they_are() -> None:
     (key,) = await excluded(town, "w1")
     await settled(town, "ramp", share=5_000)
     await settled(town, "cutover")
-    before = town.tables[Side.LEGACY].images[key]
+    before = town.tables[Side.SOURCE].images[key]
     await settled(town, "rollback")
-    assert town.owners()[Side.NEW] == 0
-    assert town.tables[Side.LEGACY].images[key] == before
+    assert town.owners()[Side.TARGET] == 0
+    assert town.tables[Side.SOURCE].images[key] == before
 
 
 async def _unfit_while_ramping(town: Town) -> tuple[Key, Context, Driver]:
@@ -262,24 +262,24 @@ async def test_a_row_that_becomes_unfit_while_ramping_is_marked_and_holds_up_nei
     town = Town()
     key, ctx, driver = await _unfit_while_ramping(town)
     await ticks(town, driver, 12)
-    assert is_held_out(town.tables[Side.LEGACY].item(key))
-    assert is_fence(town.tables[Side.NEW].item(key))
+    assert is_held_out(town.tables[Side.SOURCE].item(key))
+    assert is_fence(town.tables[Side.TARGET].item(key))
     assert await town.letters.count() == 0
     (named,) = status_of(ctx, driver.wait)["held_out"]["named"]
     assert (named["key"], "surprise" in named["because"]) == (key.decode(), True)
     await settled(town, "ramp", share=5_000)
     ctx, _ = await settled(town, "cutover")
     assert ctx.state.phase is Phase.BAKING
-    assert town.owners()[Side.LEGACY] == 1
+    assert town.owners()[Side.SOURCE] == 1
 
 
 async def test_a_row_that_was_corrected_after_its_letter_is_not_marked() -> None:
     town = Town()
     key, _, driver = await _unfit_while_ramping(town)
-    images = town.tables[Side.LEGACY].images
+    images = town.tables[Side.SOURCE].images
     images[key] = {name: value for name, value in images[key].items() if name != "surprise"}
     await ticks(town, driver, 12)
-    assert not is_held_out(town.tables[Side.LEGACY].item(key))
+    assert not is_held_out(town.tables[Side.SOURCE].item(key))
 
 
 async def test_a_pause_holds_the_marking_of_rows_that_became_unfit() -> None:
@@ -289,10 +289,10 @@ async def test_a_pause_holds_the_marking_of_rows_that_became_unfit() -> None:
     await settled(town, "pause")
     key, _, driver = await _unfit(town)
     await ticks(town, driver, 12)
-    assert not is_held_out(town.tables[Side.LEGACY].item(key))
+    assert not is_held_out(town.tables[Side.SOURCE].item(key))
     await town.ask("resume")
     await ticks(town, driver, 12)
-    assert is_held_out(town.tables[Side.LEGACY].item(key))
+    assert is_held_out(town.tables[Side.SOURCE].item(key))
 
 
 async def test_what_the_sweep_held_out_is_named_at_once_by_a_restarted_controller() -> None:
@@ -312,5 +312,5 @@ async def test_before_the_ramp_a_row_that_became_unfit_waits_for_a_person() -> N
     await settled(town, "start", exclude=[])
     key, _, driver = await _unfit(town)
     await ticks(town, driver, 12)
-    assert not is_held_out(town.tables[Side.LEGACY].item(key))
+    assert not is_held_out(town.tables[Side.SOURCE].item(key))
     assert await town.letters.count() == 1

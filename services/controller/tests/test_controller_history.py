@@ -69,7 +69,7 @@ async def sealed_only(town: Town) -> None:
 LOSSES = [
     (rows_only, "table engagement owns keys"),
     (sealed_only, "keys of table wallet are handed over"),
-    (flags_only, "the flags in place carry share 100 %, new_gen"),
+    (flags_only, "the flags in place carry share 100 %, target_gen"),
     (status_only, "its last status knew journal entry 40"),
 ]
 
@@ -105,10 +105,10 @@ async def test_intents_and_notes_that_people_wrote_begin_no_history() -> None:
         await town.start()
 
 
-async def test_a_first_start_and_one_after_an_earlier_migration_of_the_legacy_rows_go_on() -> None:
+async def test_a_first_start_and_one_after_an_earlier_migration_of_the_source_rows_go_on() -> None:
     town = Town()
     row = {**legacy_wallet("again", "chan", 7), "cf_role": of_string("A"), "cf_gen": of_number(8)}
-    town.tables[Side.LEGACY].put(row)  # handed back by a migration that was aborted
+    town.tables[Side.SOURCE].put(row)  # handed back by a migration that was aborted
     ctx, _ = await run(town, lambda: True)
     await check_history(ctx.world, Migration(KEYED_PHASES))
     await settled(town, "start", exclude=[])
@@ -126,7 +126,7 @@ async def test_a_plan_over_a_table_that_owns_keys_says_so_and_costs_nobody_a_tab
     ctx, _ = await town.start()
     owned = await owned_rows(ctx.world)
     assert owned.owned >= owned.read - 3 > 0  # tombstones and stubs
-    check = new_table(await check_plan(ctx.world))
+    check = target_table(await check_plan(ctx.world))
     assert not check.open
     assert "this table owns keys" in check.because
     assert "delete" not in check.because
@@ -147,7 +147,7 @@ async def test_a_plan_over_a_table_that_owns_nothing_names_another_cure_than_its
     town = Town()
     town.aws._existing.add("engagement")
     ctx, _ = await town.start()
-    assert "give the mapping's new table another name" in new_table(await check_plan(ctx.world)).because
+    assert "give the mapping's target table another name" in target_table(await check_plan(ctx.world)).because
 
 
 async def test_a_plan_without_control_tables_says_how_they_are_made() -> None:
@@ -161,8 +161,8 @@ async def test_a_plan_without_control_tables_says_how_they_are_made() -> None:
     assert "--target-table-name engagement-dead-letters" in checks["control_tables"].because
 
 
-def new_table(plan: object) -> GateResult:
-    (found,) = (each for each in plan.checks if each.name == "new_table")  # type: ignore[attr-defined]
+def target_table(plan: object) -> GateResult:
+    (found,) = (each for each in plan.checks if each.name == "target_table")  # type: ignore[attr-defined]
     return found  # type: ignore[no-any-return]
 
 

@@ -21,7 +21,7 @@ CANARY = key_of_strings("USER#cf-canary", "POINTS#cf-canary")
 
 
 async def begun(town: Town) -> Context:
-    """A controller whose legacy table sends its changes, and nothing more has happened."""
+    """A controller whose source table sends its changes, and nothing more has happened."""
     for stream in ("wallet-changes", "engagement-changes"):
         await town.aws.create_stream(stream, shards=1)
     await town.aws.enable_destination("wallet", "stream/wallet-changes")
@@ -35,7 +35,7 @@ async def test_a_moment_is_the_commit_time_of_its_own_record_whatever_our_clock_
     ctx = await begun(town)
     before_us = town.now_us()
     town.ahead_s = ahead_s
-    moment_us = await ctx.markers.moment(Side.LEGACY)
+    moment_us = await ctx.markers.moment(Side.SOURCE)
     assert before_us <= moment_us <= town.now_us()
     assert abs(ctx.world.now_us() - moment_us) > 1_000_000
 
@@ -43,13 +43,13 @@ async def test_a_moment_is_the_commit_time_of_its_own_record_whatever_our_clock_
 async def test_writes_before_a_moment_are_committed_before_it_and_later_ones_after() -> None:
     town = Town()
     ctx = await begun(town)
-    town.tables[Side.LEGACY].put(legacy_wallet("early", "chan", 1))
+    town.tables[Side.SOURCE].put(legacy_wallet("early", "chan", 1))
     town.now_s += 0.001
-    moment_us = await ctx.markers.moment(Side.LEGACY)
+    moment_us = await ctx.markers.moment(Side.SOURCE)
     town.now_s += 0.001
-    town.tables[Side.LEGACY].put(legacy_wallet("late", "chan", 1))
-    shape = MAPPING.shape(Side.LEGACY)
-    changes = [decode_change(payload, shape.key) for payload in town.tables[Side.LEGACY].changes]
+    town.tables[Side.SOURCE].put(legacy_wallet("late", "chan", 1))
+    shape = MAPPING.shape(Side.SOURCE)
+    changes = [decode_change(payload, shape.key) for payload in town.tables[Side.SOURCE].changes]
     committed = {each.key: each.committed_us for each in changes}
     early, late = key_of_strings("USER#early", "POINTS#chan"), key_of_strings("USER#late", "POINTS#chan")
     assert committed[early] < moment_us < committed[late]
@@ -58,8 +58,8 @@ async def test_writes_before_a_moment_are_committed_before_it_and_later_ones_aft
 async def test_each_side_tells_its_own_moment_and_no_consumer_objects_to_the_markers() -> None:
     town = Town()
     ctx, driver = await settled(town, "start", exclude=[])
-    await settled(town, "ramp", share=100)  # the canary is on the new table by now
-    letters, balances = len(town.store.letters), town.balances(Side.LEGACY)
+    await settled(town, "ramp", share=100)  # the canary is on the target table by now
+    letters, balances = len(town.store.letters), town.balances(Side.SOURCE)
     for side in Side:
         before_us = town.now_us()
         assert before_us <= await ctx.markers.moment(side) <= town.now_us()
@@ -67,26 +67,26 @@ async def test_each_side_tells_its_own_moment_and_no_consumer_objects_to_the_mar
         await town.live()
         await driver.tick()
     assert len(town.store.letters) == letters
-    assert town.balances(Side.LEGACY) == town.balances(Side.NEW) == balances
-    assert town.owners()[Side.NEW] >= 1
+    assert town.balances(Side.SOURCE) == town.balances(Side.TARGET) == balances
+    assert town.owners()[Side.TARGET] >= 1
 
 
 async def test_a_marker_that_does_not_come_says_what_it_is_waiting_for_and_is_taken_up_again() -> None:
     town = Town()
     ctx = await begun(town)
-    await ctx.markers.moment(Side.LEGACY)
-    table = town.tables[Side.LEGACY]
+    await ctx.markers.moment(Side.SOURCE)
+    table = town.tables[Side.SOURCE]
     held: list[bytes] = []
     send = town.aws.record
     table._on_change = held.append  # the table's stream falls behind
     town.now_s += 1
     written_us = town.now_us()
     with pytest.raises(StoreUnavailable, match=r"wallet-changes.*written to wallet 10 s ago.*AgeOfOldestUnreplicated"):
-        await ctx.markers.moment(Side.LEGACY, purpose="the proof")
+        await ctx.markers.moment(Side.SOURCE, purpose="the proof")
     writes = len(table.changes)
     for payload in held:
         send("wallet", payload)
-    assert await ctx.markers.moment(Side.LEGACY, purpose="the proof") == written_us
+    assert await ctx.markers.moment(Side.SOURCE, purpose="the proof") == written_us
     assert len(table.changes) == writes, "the marker of the first call was waited for, none was added"
 
 
@@ -118,34 +118,34 @@ async def test_a_marker_is_found_in_the_shard_that_a_resharding_made() -> None:
 
     aws.list_shards, aws.get_records, aws.shard_iterator = split, read, position  # type: ignore[method-assign]
     before_us = town.now_us()
-    assert await ctx.markers.moment(Side.LEGACY) >= before_us
+    assert await ctx.markers.moment(Side.SOURCE) >= before_us
     assert closed
 
 
 async def test_an_old_duplicate_of_the_canary_is_no_marker() -> None:
     town = Town()
     ctx = await begun(town)
-    await ctx.markers.moment(Side.LEGACY)
-    old = town.tables[Side.LEGACY].changes[-1]
+    await ctx.markers.moment(Side.SOURCE)
+    old = town.tables[Side.SOURCE].changes[-1]
     town.now_s += 60
-    perform = town.tables[Side.LEGACY].perform
+    perform = town.tables[Side.SOURCE].perform
 
     async def with_duplicate(write: object, **more: object) -> object:
         town.aws.record("wallet", old)  # delivered once more, ahead of the marker
         return await perform(write, **more)  # type: ignore[arg-type]  # passed on as it came
 
-    town.tables[Side.LEGACY].perform = with_duplicate  # type: ignore[method-assign, assignment]
-    assert await ctx.markers.moment(Side.LEGACY) == town.now_us()
+    town.tables[Side.SOURCE].perform = with_duplicate  # type: ignore[method-assign, assignment]
+    assert await ctx.markers.moment(Side.SOURCE) == town.now_us()
 
 
-async def test_a_canary_that_never_was_is_made_once_and_owned_by_the_legacy_table() -> None:
+async def test_a_canary_that_never_was_is_made_once_and_owned_by_the_source_table() -> None:
     town = Town()
     ctx = await begun(town)
-    first = await ctx.markers.moment(Side.LEGACY)
-    image = town.tables[Side.LEGACY].images[CANARY]
-    assert await ctx.markers.moment(Side.LEGACY) >= first
-    assert number(town.tables[Side.LEGACY].images[CANARY][MV]) == number(image[MV]) + 1
-    item = town.tables[Side.LEGACY].item(CANARY)
+    first = await ctx.markers.moment(Side.SOURCE)
+    image = town.tables[Side.SOURCE].images[CANARY]
+    assert await ctx.markers.moment(Side.SOURCE) >= first
+    assert number(town.tables[Side.SOURCE].images[CANARY][MV]) == number(image[MV]) + 1
+    item = town.tables[Side.SOURCE].item(CANARY)
     assert item is not None
     assert item.deleted
-    assert town.owners()[Side.LEGACY] == 11
+    assert town.owners()[Side.SOURCE] == 11

@@ -21,66 +21,66 @@ CANARY = key_of_strings("USER#cf-canary", "POINTS#cf-canary")
 async def test_start_brings_the_tables_together_and_switches_dual_writes_on() -> None:
     town = Town()
     ctx, _ = await settled(town, "start", exclude=[])
-    assert ctx.state.phase is Phase.DUAL_WRITE
+    assert ctx.state.phase is Phase.BOTH_WAYS
     assert town.flags.current().dual_write
     assert town.aws.calls.count("export") == town.aws.calls.count("import") == 1
-    assert town.balances(Side.NEW) == town.balances(Side.LEGACY)
-    assert len(town.balances(Side.NEW)) == 10
+    assert town.balances(Side.TARGET) == town.balances(Side.SOURCE)
+    assert len(town.balances(Side.TARGET)) == 10
 
 
 async def test_rows_of_others_stay_in_the_shared_table() -> None:
     town = Town()
-    before = dict(town.tables[Side.LEGACY].images)
+    before = dict(town.tables[Side.SOURCE].images)
     await settled(town, "start", exclude=[])
-    strangers = [key for key in before if not town.tables[Side.LEGACY]._belongs(key)]
-    assert len(strangers) == 3
-    assert not set(strangers) & set(town.tables[Side.NEW].images)
-    assert all(town.tables[Side.LEGACY].images[key] == before[key] for key in strangers)
+    others = [key for key in before if not town.tables[Side.SOURCE]._belongs(key)]
+    assert len(others) == 3
+    assert not set(others) & set(town.tables[Side.TARGET].images)
+    assert all(town.tables[Side.SOURCE].images[key] == before[key] for key in others)
 
 
 async def test_the_canary_proves_the_reverse_path_before_the_first_client_key_moves() -> None:
     town = Town()
     await settled(town, "start", exclude=[])
     number = await town.ask("ramp", share=100)
-    town.silent_roles = {"reverse"}
+    town.silent_consumers = {"reverse"}
     _, driver = await run(town, lambda: town.now_s > 1_764_000_060)
     assert town.outcome(number) is None
     assert "reverse_proven" in driver.waiting_for
     assert town.flags.current().document.share == 0
-    town.silent_roles = set()
+    town.silent_consumers = set()
     await run(town, lambda: town.outcome(number) is not None)
-    new, legacy = (town.tables[side].item(CANARY) for side in (Side.NEW, Side.LEGACY))
-    assert new is not None
-    assert new.deleted
-    assert legacy is not None
+    target, source = (town.tables[side].item(CANARY) for side in (Side.TARGET, Side.SOURCE))
+    assert target is not None
+    assert target.deleted
+    assert source is not None
     assert town.flags.current().document.share == 100
 
 
-async def test_a_whole_migration_ends_with_every_key_on_the_new_table() -> None:
+async def test_a_whole_migration_ends_with_every_key_on_the_target_table() -> None:
     town = Town()
     await to_ramping(town)
     await settled(town, "ramp", share=10_000)
     await settled(town, "cutover")
-    assert town.owners()[Side.LEGACY] == 0
+    assert town.owners()[Side.SOURCE] == 0
     ctx, _ = await settled(town, "complete", confirm="engagement", revoked=True)
     assert ctx.state.phase is Phase.COMPLETE
     flags = town.flags.current()
     assert flags.document.complete
     assert not flags.dual_write
     assert ctx.state.facts["revoked"]["by"] == "the operator's word"
-    assert len(town.balances(Side.NEW)) == 10
+    assert len(town.balances(Side.TARGET)) == 10
 
 
 async def test_a_rollback_hands_every_key_back_also_those_nobody_touched() -> None:
     town = Town()
     await to_ramping(town)
     await settled(town, "cutover")
-    assert town.owners()[Side.NEW] == 11
+    assert town.owners()[Side.TARGET] == 11
     await settled(town, "rollback")
-    assert town.owners() == {Side.LEGACY: 11, Side.NEW: 0}
+    assert town.owners() == {Side.SOURCE: 11, Side.TARGET: 0}
     document = town.flags.current().document
     assert document.share == 0
-    assert document.legacy_gen > document.new_gen
+    assert document.source_gen > document.target_gen
 
 
 async def test_after_a_rollback_the_way_forward_is_open_again_with_higher_generations() -> None:
@@ -91,9 +91,9 @@ async def test_after_a_rollback_the_way_forward_is_open_again_with_higher_genera
     ctx, _ = await settled(town, "ramp", share=2_500)
     assert ctx.state.phase is Phase.RAMPING
     document = town.flags.current().document
-    assert document.new_gen > document.legacy_gen > first.new_gen
+    assert document.target_gen > document.source_gen > first.target_gen
     await settled(town, "cutover")
-    assert town.owners()[Side.LEGACY] == 0
+    assert town.owners()[Side.SOURCE] == 0
 
 
 async def one_process(town: Town, driver: Driver, until: Callable[[], bool], ticks: int = 400) -> None:
@@ -112,17 +112,17 @@ async def asked(town: Town, driver: Driver, verb: str, **arguments: object) -> N
 
 
 async def test_the_canary_is_ahead_again_when_a_ramp_follows_a_rollback_at_once() -> None:
-    """DUAL_WRITE may be passed between two probes: the proof of the reverse path must not get old for ever."""
+    """BOTH_WAYS may be passed between two probes: the proof of the reverse path must not get old for ever."""
     town = Town(gate_probe_age_s=10_000.0)
     ctx, driver = await town.start()
     await asked(town, driver, "start", exclude=[])
     await asked(town, driver, "ramp", share=5_000)
     await asked(town, driver, "rollback")
-    ctx.observer._canary._probed_s = float("inf")  # no probe while DUAL_WRITE lasts
+    ctx.observer._canary._probed_s = float("inf")  # no probe while BOTH_WAYS lasts
     await asked(town, driver, "ramp", share=2_500)
-    assert town.owners()[Side.NEW] == 0
+    assert town.owners()[Side.TARGET] == 0
     ctx.observer._canary._probed_s = float("-inf")
-    await one_process(town, driver, lambda: town.owners()[Side.NEW] == 1)
+    await one_process(town, driver, lambda: town.owners()[Side.TARGET] == 1)
 
 
 async def test_a_canary_that_was_handed_back_proves_nothing() -> None:
@@ -130,11 +130,11 @@ async def test_a_canary_that_was_handed_back_proves_nothing() -> None:
     ctx, driver = await town.start()
     await asked(town, driver, "start", exclude=[])
     await asked(town, driver, "ramp", share=5_000)
-    town.silent_roles = {"reverse"}
+    town.silent_consumers = {"reverse"}
     await one_process(town, driver, lambda: ctx.observer._canary._expected is not None)
     proven_at_s = ctx.observer._canary._proven_at_s
     await town.ask("rollback")
-    await one_process(town, driver, lambda: town.owners()[Side.NEW] == 0)
+    await one_process(town, driver, lambda: town.owners()[Side.TARGET] == 0)
     await one_process(town, driver, lambda: ctx.observer._canary._expected is None)
     assert ctx.observer._canary._proven_at_s == proven_at_s
 
@@ -146,7 +146,7 @@ async def test_a_generation_is_never_given_out_twice_nor_published_before_it_is_
 
     async def watched(document: FlagDocument, *, dual_write: bool) -> None:
         durable = max((int(each.body["counter"]) for each in town.entries("generation")), default=0)
-        published.append((max(document.new_gen, document.legacy_gen), durable))
+        published.append((max(document.target_gen, document.source_gen), durable))
         await publish(document, dual_write=dual_write)
 
     town.flags.publish = watched  # type: ignore[method-assign]  # looks on, and passes on
@@ -163,11 +163,11 @@ async def test_a_generation_is_never_given_out_twice_nor_published_before_it_is_
 async def test_an_abort_before_ramping_sends_the_canary_home_and_stops_dual_writes() -> None:
     town = Town()
     await settled(town, "start", exclude=[])
-    await run(town, lambda: town.tables[Side.NEW].item(CANARY) is not None)
+    await run(town, lambda: town.tables[Side.TARGET].item(CANARY) is not None)
     ctx, _ = await settled(town, "abort", confirm="engagement")
     assert ctx.state.phase is Phase.ABORTED
     assert not town.flags.current().dual_write
-    assert town.owners()[Side.NEW] == 0
+    assert town.owners()[Side.TARGET] == 0
 
 
 async def test_an_abort_after_a_rollback_waits_for_all_keys_to_be_back() -> None:
@@ -178,7 +178,7 @@ async def test_an_abort_after_a_rollback_waits_for_all_keys_to_be_back() -> None
     await run(town, lambda: town.entries("phase")[-1].body["to"] == "ROLLED_BACK")
     ctx, _ = await settled(town, "abort", confirm="engagement")
     assert ctx.state.phase is Phase.ABORTED
-    assert town.owners()[Side.NEW] == 0
+    assert town.owners()[Side.TARGET] == 0
 
 
 async def test_a_rollback_is_refused_once_complete_is_published() -> None:
@@ -256,11 +256,11 @@ async def test_the_cutover_waits_for_a_pod_that_works_under_an_older_document() 
 
 async def test_an_unmappable_row_blocks_the_snapshot_until_it_is_excluded() -> None:
     town = Town()
-    bad = {**town.tables[Side.LEGACY].images[key_of_strings("USER#w0", "POINTS#chan")]}
+    bad = {**town.tables[Side.SOURCE].images[key_of_strings("USER#w0", "POINTS#chan")]}
     start = await town.ask("start", exclude=[])
     await run(town, lambda: town.entries("begun") != [] and town.entries("begun")[-1].body["step"] == "capture")
     bad["surprise"] = of_string("unknown to the mapping")
-    town.tables[Side.LEGACY].put(bad)
+    town.tables[Side.SOURCE].put(bad)
     _, driver = await run(town, lambda: any(each.body["step"] == "map" for each in town.entries("begun")))
     for _ in range(3):
         await town.live()
@@ -293,7 +293,7 @@ async def test_a_rollback_before_the_first_share_brings_the_canary_back_all_the_
     await town.ask("ramp", share=100)
     await run(town, lambda: any(each.body["step"] == "all-moved" for each in town.entries("step")))
     assert [each.body["document"]["share"] for each in town.entries("share")] == [0, 0]
-    assert town.owners()[Side.NEW] == 0
+    assert town.owners()[Side.TARGET] == 0
 
 
 async def test_an_import_of_fewer_rows_than_were_mapped_never_goes_on() -> None:
@@ -344,14 +344,14 @@ async def test_section_5_a_pass_during_which_a_pod_was_behind_is_begun_anew() ->
 
 async def test_a_ramp_waits_for_a_feed_that_never_ran_and_names_it() -> None:
     town = Town()
-    town.silent_roles = {"feed-legacy", "feed-new"}
+    town.silent_consumers = {"feed-source", "feed-target"}
     await settled(town, "start", exclude=[])
     number = await town.ask("ramp", share=1000)
     _, driver = await run(town, lambda: town.now_s > 1_764_000_060)
     assert town.outcome(number) is None
-    assert "feed: feed-legacy: no living feed-legacy consumer reports on shardId-000000000000" in driver.waiting_for
+    assert "feed: feed-source: no living feed-source consumer reports on shardId-000000000000" in driver.waiting_for
     assert town.flags.current().document.share == 0
-    town.silent_roles = set()
+    town.silent_consumers = set()
     await run(town, lambda: town.outcome(number) is not None)
     assert town.flags.current().document.share == 1000
 
@@ -363,10 +363,10 @@ async def test_each_step_and_complete_wait_for_the_feed(broken: str) -> None:
 
     def break_it() -> None:
         town.feed_age_ms = 60_000 if broken == "behind" else 10
-        town.silent_roles = {"feed-new"} if broken == "dead" else set()
+        town.silent_consumers = {"feed-target"} if broken == "dead" else set()
 
     def mend_it() -> None:
-        town.feed_age_ms, town.silent_roles = 10, set()
+        town.feed_age_ms, town.silent_consumers = 10, set()
 
     for verb, phase, arguments in (
         ("ramp", Phase.RAMPING, {"share": 10_000}),

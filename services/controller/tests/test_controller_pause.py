@@ -68,7 +68,7 @@ async def _paused_for_a_while(town: Town, ctx: Context, driver: Driver) -> None:
     await ticks(town, driver, 1)
 
 
-@pytest.mark.parametrize(("verb", "phase"), [("rollback", "RAMPING"), ("abort", "DUAL_WRITE")])
+@pytest.mark.parametrize(("verb", "phase"), [("rollback", "RAMPING"), ("abort", "BOTH_WAYS")])
 async def test_the_way_back_waits_for_the_resume_and_says_so(verb: str, phase: str) -> None:
     town = Town()
     await settled(town, "start", exclude=[])
@@ -93,11 +93,11 @@ async def test_a_key_left_between_the_tables_is_helped_while_paused() -> None:
     await town.ask("pause")
     await ticks(town, driver, 2)
     key = wallet_key("w3", "chan")
-    generation = ctx.state.document.new_gen
-    await town.tables[Side.LEGACY].perform(Seal(key, generation, town.now_us() << 10))
+    generation = ctx.state.document.target_gen
+    await town.tables[Side.SOURCE].perform(Seal(key, generation, town.now_us() << 10))
     await ticks(town, driver, QUIET_TICKS)
-    image = await ctx.world.ownership.owner_read(key, Aim(Side.NEW, generation))
-    assert (image.side, image.item is not None) == (Side.NEW, True)
+    image = await ctx.world.ownership.owner_read(key, Aim(Side.TARGET, generation))
+    assert (image.side, image.item is not None) == (Side.TARGET, True)
     assert ctx.sweeper.helped == 1
     assert town.entries("pause")[-1].body["paused"]
 

@@ -20,8 +20,8 @@ def check(checks: Sequence[GateResult], name: str) -> GateResult:
     return next(each for each in checks if each.name == name)
 
 
-def only_strangers(town: Town, rows: int) -> None:
-    table = town.tables[Side.LEGACY]
+def only_strays(town: Town, rows: int) -> None:
+    table = town.tables[Side.SOURCE]
     table.images.clear()
     for number in range(rows):
         table.put({"pk": of_string(f"WALLET#{number}"), "sk": of_string("BALANCE#x")})
@@ -40,7 +40,7 @@ async def test_a_verifier_that_nobody_runs_blocks_the_plan_and_is_named() -> Non
 
 async def test_a_sample_comes_from_all_over_the_key_space() -> None:
     town = Town(wallets=2_000)
-    scan = raw_scan(town.tables[Side.LEGACY])
+    scan = raw_scan(town.tables[Side.SOURCE])
     asked: list[int] = []
 
     async def counted(**asking: Any) -> Any:
@@ -55,7 +55,7 @@ async def test_a_sample_comes_from_all_over_the_key_space() -> None:
 
 async def test_a_sample_stops_at_its_read_units_whatever_the_rows_weigh() -> None:
     town = Town(wallets=0)
-    table = town.tables[Side.LEGACY]
+    table = town.tables[Side.SOURCE]
     for number in range(300):
         table.put({"pk": of_string(f"USER#{number}"), "sk": of_string("POINTS#c"), "x": of_string("x" * 80_000)})
     found = await sample(raw_scan(table), rows=300, units=200)
@@ -66,7 +66,7 @@ async def test_a_sample_stops_at_its_read_units_whatever_the_rows_weigh() -> Non
 
 async def test_a_sample_of_a_small_table_is_the_whole_table() -> None:
     town = Town(wallets=50)
-    table = town.tables[Side.LEGACY]
+    table = town.tables[Side.SOURCE]
     found = await sample(raw_scan(table), rows=2_000, units=2_000)
     assert found.whole
     assert sorted(string(each["pk"]) for each in found.found) == sorted(
@@ -74,11 +74,11 @@ async def test_a_sample_of_a_small_table_is_the_whole_table() -> None:
     )
 
 
-async def test_rows_of_ours_are_found_behind_more_strangers_than_a_sample_holds() -> None:
+async def test_rows_of_ours_are_found_behind_more_rows_of_others_than_a_sample_holds() -> None:
     town = Town(plan_sample=50)
-    ours = dict(town.tables[Side.LEGACY].images)
-    only_strangers(town, 5_000)
-    town.tables[Side.LEGACY].images.update(ours)
+    ours = dict(town.tables[Side.SOURCE].images)
+    only_strays(town, 5_000)
+    town.tables[Side.SOURCE].images.update(ours)
     plan = await check_plan((await town.start())[0].world)
     assert plan.sample.ours == 10
     assert plan.sample.read == 5_013
@@ -87,7 +87,7 @@ async def test_rows_of_ours_are_found_behind_more_strangers_than_a_sample_holds(
 
 async def test_a_shared_table_whose_sample_has_none_of_ours_is_not_refused_and_says_what_is_unproven() -> None:
     town = Town(plan_units=20)
-    only_strangers(town, 20_000)
+    only_strays(town, 20_000)
     plan = await check_plan((await town.start())[0].world)
     assert plan.blocking == []
     because = check(plan.checks, "round_trip").because
@@ -99,7 +99,7 @@ async def test_a_shared_table_whose_sample_has_none_of_ours_is_not_refused_and_s
 
 async def test_a_table_that_was_read_whole_and_has_none_of_ours_is_refused_with_the_cure() -> None:
     town = Town()
-    only_strangers(town, 100)
+    only_strays(town, 100)
     plan = await check_plan((await town.start())[0].world)
     assert [each.name for each in plan.blocking] == ["round_trip"]
     assert "all 100 rows were looked at" in plan.blocking[0].because

@@ -68,7 +68,7 @@ async def test_a_precision_that_could_not_be_asked_for_shuts_the_gate_and_halts_
 async def test_a_look_that_fails_ends_no_halt_either() -> None:
     town = Town()
     ctx, driver = await to(town, "BAKING")
-    table = coarse(town, Side.NEW)
+    table = coarse(town, Side.TARGET)
     await ticks(town, driver, 4)
     town.aws.unanswered.add(table)
     await ticks(town, driver, 4)

@@ -27,7 +27,7 @@ async def migrate_in_trouble(town: Town) -> None:
     await settled(town, "start", exclude=[wallet_key("w1", "chan").decode()])
     await settled(town, "ramp", share=5_000)
     await settled(town, "cutover")
-    town.plain_add(Side.LEGACY, "w0", 100)
+    town.plain_add(Side.SOURCE, "w0", 100)
     await settled(town, "rollback", discard_diverged=2)
     await settled(town, "ramp", share=10_000)
     await settled(town, "cutover")
@@ -42,7 +42,7 @@ def evidence_of(town: Town) -> dict[str, object]:
     """What must come out the same however often the controller dies."""
     return {
         "phases": [each.body["to"] for each in town.entries("phase")],
-        "balances": town.balances(Side.NEW),
+        "balances": town.balances(Side.TARGET),
         "owners": town.owners(),
         "document": town.flags.current().document.complete,
         "exports": town.aws.calls.count("export"),

@@ -31,13 +31,13 @@ def key_of(user: str) -> str:
 
 def spoil(town: Town, *users: str) -> None:
     """Give rows an attribute that the mapping doesn't know."""
-    table = town.tables[Side.LEGACY]
+    table = town.tables[Side.SOURCE]
     for user in users:
         table.put({**table.images[wallet_key(user, "chan")], "surprise": of_string("unknown to the mapping")})
 
 
 def mend(town: Town, *users: str) -> None:
-    table = town.tables[Side.LEGACY]
+    table = town.tables[Side.SOURCE]
     for user in users:
         row = table.images[wallet_key(user, "chan")]
         table.put({name: value for name, value in row.items() if name != "surprise"})
@@ -64,9 +64,9 @@ def done(town: Town, step: str) -> list[dict[str, Any]]:
     return [dict(each.body) for each in town.entries("step") if each.body["step"] == step]
 
 
-async def in_dual_write(town: Town) -> None:
+async def in_both_ways(town: Town) -> None:
     ctx, _ = await town.start()
-    await run(town, lambda: bool(town.entries("phase")) and town.entries("phase")[-1].body["to"] == "DUAL_WRITE")
+    await run(town, lambda: bool(town.entries("phase")) and town.entries("phase")[-1].body["to"] == "BOTH_WAYS")
     assert ctx.state.phase is not Phase.ABORTED
 
 
@@ -112,12 +112,12 @@ async def test_a_row_that_was_corrected_is_in_a_fresh_export_and_start_goes_on()
     first = town.aws.calls.count("export")
     mend(town, "w1", "w2")
     await town.ask("start", exclude=[], fresh_export=True)
-    await in_dual_write(town)
+    await in_both_ways(town)
     assert town.aws.calls.count("export") == first + 1
     exports = done(town, "export")
     assert exports[1]["at_s"] > exports[0]["at_s"]
     assert done(town, "map")[-1]["unmappable"] == 0
-    assert {Key(key_of(user).encode()) for user in ("w1", "w2")} <= set(town.tables[Side.NEW].images)
+    assert {Key(key_of(user).encode()) for user in ("w1", "w2")} <= set(town.tables[Side.TARGET].images)
 
 
 async def test_a_row_that_was_excluded_and_then_corrected_comes_along_with_a_fresh_export() -> None:
@@ -127,10 +127,10 @@ async def test_a_row_that_was_excluded_and_then_corrected_comes_along_with_a_fre
     ctx, _ = await run(town, lambda: bool(done(town, "excluded")))
     mend(town, "w1")
     await town.ask("start", exclude=[key_of("w2")], fresh_export=True)
-    await in_dual_write(town)
+    await in_both_ways(town)
     ctx, _ = await town.start()
     assert ctx.world.excluded == {Key(key_of("w2").encode())}
-    assert Key(key_of("w1").encode()) in town.tables[Side.NEW].images
+    assert Key(key_of("w1").encode()) in town.tables[Side.TARGET].images
     assert done(town, "map")[-1]["excluded"] == 1
 
 
@@ -144,7 +144,7 @@ async def test_a_fresh_export_goes_on_wherever_the_controller_is_killed(dies: in
     while len(town.store.journal) < number + dies:  # the process ends after so many entries of its own
         await town.live()
         await driver.tick()
-    await in_dual_write(town)
+    await in_both_ways(town)
     assert [each.body["intent"] for each in town.entries("again")] == [number]
 
 
@@ -157,7 +157,7 @@ async def test_a_fresh_export_is_refused_once_the_import_has_begun() -> None:
     outcome = town.outcome(again)
     assert outcome is not None
     assert outcome["outcome"] == "refused"
-    assert "the new table is already being made from the export" in outcome["because"]
+    assert "the target table is already being made from the export" in outcome["because"]
     await run(town, lambda: town.outcome(start) is not None)  # which goes on
 
 
@@ -191,7 +191,7 @@ async def test_a_dry_run_looks_for_the_rows_as_the_controller_does_and_says_the_
     number = await town.ask("start", exclude=[key_of("w1"), key])
     await run(town, lambda: town.outcome(number) is not None)
     entries = len(town.store.journal)
-    console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.LEGACY]))
+    console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.SOURCE]))
     assert await ask(console, Intent.START, {"exclude": [key_of("w1"), key]}, execute=execute) == REFUSED
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     refused = town.outcome(number)
@@ -203,7 +203,7 @@ async def test_a_dry_run_looks_for_the_rows_as_the_controller_does_and_says_the_
 
 async def test_a_dry_run_takes_keys_that_have_rows_and_unknown_ones_when_told_so() -> None:
     town = Town()
-    console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.LEGACY]))
+    console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.SOURCE]))
     assert await ask(console, Intent.START, {"exclude": [key_of("w1")]}, execute=False) == DONE
     unknown = {"exclude": [key_of("nobody")], "exclude_unknown": True}
     assert await ask(console, Intent.START, unknown, execute=False) == DONE
@@ -214,8 +214,8 @@ async def test_a_key_that_was_left_out_before_is_not_looked_for_again_by_a_dry_r
     await stopped(town, "w1", "w2")
     await town.ask("start", exclude=[key_of("w1")])
     await run(town, lambda: bool(done(town, "excluded")))
-    town.tables[Side.LEGACY].images.pop(Key(key_of("w1").encode()))
-    console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.LEGACY]))
+    town.tables[Side.SOURCE].images.pop(Key(key_of("w1").encode()))
+    console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.SOURCE]))
     assert await ask(console, Intent.START, {"exclude": [key_of("w1")]}, execute=False) == DONE
     fresh = {"exclude": [key_of("w1")], "fresh_export": True}
     assert await ask(console, Intent.START, fresh, execute=False) == REFUSED
@@ -231,7 +231,7 @@ async def test_a_key_that_vanished_after_the_plan_took_it_does_not_stop_the_star
     town = Town()
     number = await town.ask("start", exclude=[key_of("w1")])
     await run(town, lambda: bool(town.entries("begun")) and town.entries("begun")[-1].body["step"] == "capture")
-    town.tables[Side.LEGACY].images.pop(Key(key_of("w1").encode()))
+    town.tables[Side.SOURCE].images.pop(Key(key_of("w1").encode()))
     await run(town, lambda: bool(done(town, "map")))
     assert town.outcome(number) is None
 
@@ -259,7 +259,7 @@ async def test_an_export_without_a_row_of_ours_ends_the_start_with_the_way_on() 
     await driver.tick()
     assert "has no row to move" in driver.waiting_for, "status goes on saying it"
     await town.ask("start", exclude=[], fresh_export=True)
-    await in_dual_write(town)
+    await in_both_ways(town)
 
 
 def test_keys_to_leave_out_are_read_from_the_file_of_rows_that_can_not_be_mapped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writers outside the protocol are seen in every phase from DUAL_WRITE on, and halt what goes forward (ADR 0017)."""
+"""Writers outside the protocol are seen in every phase from BOTH_WAYS on, and halt what goes forward (ADR 0017)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def ticks(town: Town, driver: Driver, count: int) -> None:
 async def to(town: Town, phase: str) -> tuple[Context, Driver]:
     """Bring a migration into a phase, all at rest."""
     await settled(town, "start", exclude=[])
-    if phase != "DUAL_WRITE":
+    if phase != "BOTH_WAYS":
         await settled(town, "ramp", share=5_000)
     if phase == "BAKING":
         await settled(town, "cutover")
@@ -51,21 +51,21 @@ async def test_before_dual_write_plain_writers_are_said_and_alarm_nobody() -> No
     town = Town()
     await town.ask("start", exclude=[])
     ctx, driver = await run(town, lambda: town.entries("phase") != [] and len(town.entries("phase")) == 3)
-    town.plain_add(Side.LEGACY, "w1", 5)
+    town.plain_add(Side.SOURCE, "w1", 5)
     await ticks(town, driver, 1)
     body = status_of(ctx, driver.wait)
     assert body["strays"] == {"watched": False, "since_us": {}, "last_us": 0, "waiting": 0, "named": []}
     assert body["halted"] == ""
-    assert "writers outside the protocol: normal until DUAL_WRITE" in status_text(body)
+    assert "writers outside the protocol: normal until BOTH_WAYS" in status_text(body)
 
 
 async def test_a_plain_writer_on_rows_that_no_pod_touched_shuts_the_gate_before_the_first_percent() -> None:
     """Issue 8: an unstamped write on an unstamped row wasn't counted, so plain writers passed all gates."""
     town = Town()
-    _, driver = await to(town, "DUAL_WRITE")
+    _, driver = await to(town, "BOTH_WAYS")
     number = await town.ask("ramp", share=100)
     for turn in range(30):
-        town.plain_add(Side.LEGACY, f"w{turn % 6}", 1)
+        town.plain_add(Side.SOURCE, f"w{turn % 6}", 1)
         await ticks(town, driver, 1)
     assert town.outcome(number) is None
     assert "no_stray: a write outside the protocol was committed" in driver.waiting_for
@@ -75,13 +75,13 @@ async def test_a_plain_writer_on_rows_that_no_pod_touched_shuts_the_gate_before_
     assert town.flags.current().document.share == 100
 
 
-@pytest.mark.parametrize("phase", ["DUAL_WRITE", "RAMPING", "CUT_OVER", "BAKING", "ROLLED_BACK"])
+@pytest.mark.parametrize("phase", ["BOTH_WAYS", "RAMPING", "CUT_OVER", "BAKING", "ROLLED_BACK"])
 async def test_in_every_phase_a_stray_halts_and_status_names_key_table_time_and_cure_after_any_restart(
     phase: str,
 ) -> None:
     town = Town()
     ctx, driver = await to(town, phase)
-    side = Side.NEW if phase == "BAKING" else Side.LEGACY
+    side = Side.TARGET if phase == "BAKING" else Side.SOURCE
     committed_us = town.now_us()
     town.plain_add(side, "w1", 1)
     await ticks(town, driver, 2)
@@ -97,13 +97,13 @@ async def test_in_every_phase_a_stray_halts_and_status_names_key_table_time_and_
     text = status_text(body)
     assert named["cure"] in text
     assert f"{named['key']} in {named['table']} at 2025-" in text
-    assert body["strays"]["since_us"].keys() == {"legacy", "new"}
+    assert body["strays"]["since_us"].keys() == {"source", "target"}
 
 
 async def test_a_stray_on_a_standby_holds_the_halt_until_somebody_has_dealt_with_its_letter() -> None:
     town = Town()
     ctx, driver = await to(town, "BAKING")
-    town.plain_add(Side.LEGACY, "w1", 1)
+    town.plain_add(Side.SOURCE, "w1", 1)
     await ticks(town, driver, 40)  # longer than any quiet window
     assert "1 writes outside the protocol" in ctx.state.halt
     (letter,) = await town.letters.all()
@@ -116,12 +116,12 @@ async def test_the_sweeper_stops_while_strays_are_about_and_goes_on_afterwards()
     town = Town(wallets=30, sweep_moves_per_s=2)
     _, driver = await to(town, "RAMPING")
     number = await town.ask("cutover")
-    while town.owners()[Side.NEW] < 6:
+    while town.owners()[Side.TARGET] < 6:
         await ticks(town, driver, 1)
-    still = next(each for each in range(30) if town.owner_of(f"w{each}") is Side.LEGACY)
-    moved = next(each for each in range(30) if town.owner_of(f"w{each}") is Side.NEW)
-    town.plain_add(Side.LEGACY, f"w{still}", 1)
-    town.plain_add(Side.LEGACY, f"w{moved}", 1)
+    still = next(each for each in range(30) if town.owner_of(f"w{each}") is Side.SOURCE)
+    moved = next(each for each in range(30) if town.owner_of(f"w{each}") is Side.TARGET)
+    town.plain_add(Side.SOURCE, f"w{still}", 1)
+    town.plain_add(Side.SOURCE, f"w{moved}", 1)
     await ticks(town, driver, 2)
     before = town.owners()
     await ticks(town, driver, 40)
@@ -130,17 +130,17 @@ async def test_the_sweeper_stops_while_strays_are_about_and_goes_on_afterwards()
     (letter,) = await town.letters.all()
     await town.letters.remove(letter)
     await run(town, lambda: town.outcome(number) is not None, ticks=2_000)
-    assert town.owners()[Side.LEGACY] == 0
+    assert town.owners()[Side.SOURCE] == 0
 
 
 async def test_complete_takes_no_step_while_strays_are_about() -> None:
     town = Town()
     ctx, driver = await to(town, "BAKING")
-    town.plain_add(Side.NEW, "w1", 1)
+    town.plain_add(Side.TARGET, "w1", 1)
     await ticks(town, driver, 2)
     number = await town.ask("complete", **COMPLETE)
     for _ in range(8):
-        town.plain_add(Side.NEW, "w1", 1)
+        town.plain_add(Side.TARGET, "w1", 1)
         await ticks(town, driver, 1)
     assert driver.waiting_for.startswith("the halt to clear: no_stray")
     assert set(ctx.state.done) == {f"read-past-{number}"}
@@ -151,9 +151,9 @@ async def test_complete_takes_no_step_while_strays_are_about() -> None:
 async def test_the_moment_from_which_on_writers_are_strays_is_the_first_entry_into_dual_write() -> None:
     town = Town()
     await settled(town, "start", exclude=[])
-    first = next(each for each in town.entries("phase") if each.body["to"] == "DUAL_WRITE")
+    first = next(each for each in town.entries("phase") if each.body["to"] == "BOTH_WAYS")
     since_us = first.body["strays_since_us"]
-    assert since_us.keys() == {"legacy", "new"}
+    assert since_us.keys() == {"source", "target"}
     assert all(0 <= first.at_us - each < 60_000_000 for each in since_us.values())
     await settled(town, "ramp", share=5_000)
     await settled(town, "rollback")
@@ -163,9 +163,9 @@ async def test_the_moment_from_which_on_writers_are_strays_is_the_first_entry_in
 
 async def test_the_last_stray_is_journalled_several_times_a_quiet_window_at_most() -> None:
     town = Town()
-    _, driver = await to(town, "DUAL_WRITE")
+    _, driver = await to(town, "BOTH_WAYS")
     for turn in range(24):  # 12 s, four quiet windows
-        town.plain_add(Side.LEGACY, f"w{turn % 6}", 1)
+        town.plain_add(Side.SOURCE, f"w{turn % 6}", 1)
         await ticks(town, driver, 1)
     assert 4 <= len(town.entries("stray")) <= 17
 
@@ -219,12 +219,12 @@ async def test_after_a_rollback_no_acknowledged_plain_write_is_lost_or_unlisted(
     _, driver = await to(town, phase)
     book = Book(town)
     for turn in range(6):
-        book.add(Side.LEGACY, turn, 100 + turn)
-        book.add(Side.NEW, (turn + 1) % 6, 1)
+        book.add(Side.SOURCE, turn, 100 + turn)
+        book.add(Side.TARGET, (turn + 1) % 6, 1)
         await ticks(town, driver, turn % 2)
     number = await town.ask("rollback")
     for turn in range(6):  # the writer goes on while the keys go home
-        book.add(Side.LEGACY, turn, 10)
+        book.add(Side.SOURCE, turn, 10)
         await ticks(town, driver, 1)
     await ticks(town, driver, 60)
     assert town.outcome(number) is None, "its end waits for a decision"
@@ -239,7 +239,7 @@ async def test_after_a_rollback_no_acknowledged_plain_write_is_lost_or_unlisted(
     assert outcome is not None
     assert (outcome["outcome"], len(await town.letters.all())) == ("refused", len(letters))
     await settled(town, "rollback", discard_diverged=len(letters))
-    assert town.owners()[Side.NEW] == 0
+    assert town.owners()[Side.TARGET] == 0
     assert await town.letters.count() == 0
     await book.accounts_for_all(journal=True)
     notes = [each.body["discarded"] for each in town.entries("note")]
@@ -252,13 +252,13 @@ async def test_a_rollback_waits_until_both_consumers_have_read_past_the_last_han
     town = Town()
     _, driver = await to(town, "BAKING")
     number = await town.ask("rollback")
-    while town.owners()[Side.NEW]:
+    while town.owners()[Side.TARGET]:
         await ticks(town, driver, 1)
-    town.silent_roles = {"forward"}
+    town.silent_consumers = {"forward"}
     await ticks(town, driver, 60)
     assert town.outcome(number) is None
     assert "forward" in driver.waiting_for
-    town.silent_roles = set()
+    town.silent_consumers = set()
     await run(town, lambda: town.outcome(number) is not None)
 
 
@@ -266,19 +266,19 @@ async def test_a_rollback_with_a_diverged_key_leaves_it_until_it_is_discarded_by
     """The stray is older than its stream: it was never read, but the rows show it."""
     town = Town()
     ctx, driver = await to(town, "BAKING")
-    town.plain_add(Side.LEGACY, "w1", 500)
+    town.plain_add(Side.SOURCE, "w1", 500)
     (letter,) = [each for each in await _letters(town, driver) if each.code == STRAY]
     await town.letters.remove(letter)  # somebody discarded it, and left the row as it is
     number = await town.ask("rollback")
     await ticks(town, driver, 60)
-    assert town.owner_of("w1") is Side.NEW
-    assert town.owners()[Side.NEW] == 1
+    assert town.owner_of("w1") is Side.TARGET
+    assert town.owners()[Side.TARGET] == 1
     (letter,) = await town.letters.all(code=DIVERGED)
     assert town.outcome(number) is None
     assert "--discard-diverged 1" in driver.waiting_for
     ctx, driver = await settled(town, "rollback", discard_diverged=1)
-    assert town.owners()[Side.NEW] == 0
-    assert ctx.state.discarded == {f"{letter.role}/{letter.sequence}"}
+    assert town.owners()[Side.TARGET] == 0
+    assert ctx.state.discarded == {f"{letter.consumer}/{letter.sequence}"}
 
 
 async def _letters(town: Town, driver: Driver) -> list[DeadLetter]:
@@ -294,7 +294,7 @@ async def test_complete_wants_a_pass_that_began_after_the_last_stray() -> None:
     while f"swept-{number}" not in ctx.state.done:
         await ticks(town, driver, 1)
     await ticks(town, driver, 8)
-    town.plain_add(Side.NEW, "w1", 1)
+    town.plain_add(Side.TARGET, "w1", 1)
     await ticks(town, driver, 12)
     town.parity = town.parity._replace(clean_pass_began_s=8.0)  # after the look at all keys, before the stray
     await ticks(town, driver, 2)
@@ -322,7 +322,7 @@ async def test_complete_discards_by_exact_number_or_not_at_all() -> None:
     ctx, driver = await to(town, "BAKING")
     book = Book(town)
     for turn in range(3):
-        book.add(Side.LEGACY, turn, 100)
+        book.add(Side.SOURCE, turn, 100)
     await ticks(town, driver, 4)
     number = await town.ask("complete", **COMPLETE, discard_diverged=2)
     await run(town, lambda: town.outcome(number) is not None)
@@ -339,9 +339,9 @@ async def test_a_discarded_letter_that_is_there_again_leaves_on_its_own() -> Non
     """A tool that died between journal and store, or a consumer that read the record again: the decision stands."""
     town = Town()
     ctx, driver = await to(town, "BAKING")
-    town.plain_add(Side.LEGACY, "w1", 1)
+    town.plain_add(Side.SOURCE, "w1", 1)
     (letter,) = await _letters(town, driver)
-    name = f"{letter.role}/{letter.sequence}"
+    name = f"{letter.consumer}/{letter.sequence}"
     said = {"letter": name, "key": letter.key.decode(), "code": letter.code, "reason": letter.reason, "payload": "{}"}
     await town.journal().append("note", {"discarded": said})
     await ticks(town, driver, 6)
@@ -355,7 +355,7 @@ async def test_the_way_forward_from_a_rollback_waits_while_strays_are_about() ->
     ctx, driver = await to(town, "ROLLED_BACK")
     await town.ask("ramp", share=100)
     for turn in range(12):
-        town.plain_add(Side.LEGACY, f"w{turn % 6}", 1)
+        town.plain_add(Side.SOURCE, f"w{turn % 6}", 1)
         await ticks(town, driver, 1)
     assert ctx.state.phase.value == "ROLLED_BACK"
     assert "no_stray" in driver.waiting_for

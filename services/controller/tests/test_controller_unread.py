@@ -11,12 +11,12 @@ from crossfade_controller.unread import Unread, unread
 
 HOUR_US = 3_600_000_000
 NOW_US = 1_000 * HOUR_US
-SHARDS = {Side.LEGACY: tuple(f"shard-{n}" for n in range(8)), Side.NEW: ("shard-0",)}
+SHARDS = {Side.SOURCE: tuple(f"shard-{n}" for n in range(8)), Side.TARGET: ("shard-0",)}
 
 
 def standing(phase: Phase, **captured_h: float) -> Migration:
     """A migration whose tables are captured since so many hours."""
-    moments = {"capture": "flows_us", "capture_new": "active_us"}
+    moments = {"capture": "flows_us", "capture_target": "active_us"}
     facts = {
         name.replace("_", "-"): {moments[name]: round(NOW_US - hours * HOUR_US)} for name, hours in captured_h.items()
     }
@@ -30,14 +30,14 @@ def report(shard: int = 0, said_h_ago: float = 0, *, role: str = "forward", unap
 
 
 def left(state: Migration, *reports: Report, dead: frozenset[int] = frozenset()) -> dict[str, Unread]:
-    living = {(each.role, each.shard) for n, each in enumerate(reports) if n not in dead}
+    living = {(each.consumer, each.shard) for n, each in enumerate(reports) if n not in dead}
     return unread(state, reports, living, SHARDS, NOW_US)
 
 
 def test_before_the_first_lease_records_wait_since_capture_began() -> None:
     found = left(standing(Phase.SNAPSHOT, capture=100))
     assert found["forward"] == Unread(0, 100 * 3600), "an import may take as long; only the retention may not"
-    assert "reverse" not in found, "nothing of the new table is captured yet"
+    assert "reverse" not in found, "nothing of the target table is captured yet"
 
 
 def test_nothing_waits_before_capture_began() -> None:
@@ -74,7 +74,7 @@ def test_a_shard_that_was_split_is_not_waited_for() -> None:
     assert found["forward"] == Unread(0, 0.0)
 
 
-def test_after_complete_the_feed_of_the_new_table_reads_alone() -> None:
-    found = left(standing(Phase.COMPLETE, capture=500, capture_new=400))
-    assert found == {"feed-new": Unread(1, 400 * 3600)}
-    assert left(standing(Phase.ABORTED, capture=500, capture_new=400)) == {}
+def test_after_complete_the_feed_of_the_target_table_reads_alone() -> None:
+    found = left(standing(Phase.COMPLETE, capture=500, capture_target=400))
+    assert found == {"feed-target": Unread(1, 400 * 3600)}
+    assert left(standing(Phase.ABORTED, capture=500, capture_target=400)) == {}

@@ -145,7 +145,7 @@ async def test_batches_that_fail_shut_the_controllers_gate() -> None:
     world = World()
     pod = await world.pod()
     await pod.earn_many(*(pod.earning(5, f"u{number}") for number in range(25)))
-    world.tables[Side.LEGACY].down = True
+    world.tables[Side.SOURCE].down = True
     batches = ([pod.earning(5, f"u{number}") for number in range(25)] for _ in range(74))
     await asyncio.gather(*(pod.earn_many(*batch) for batch in batches))  # each waits for its deadline
     counts = pod.figures.counts()
@@ -180,7 +180,7 @@ async def test_a_store_that_is_down_counts_as_our_failure_and_a_refusal_does_not
     with pytest.raises(Aborted):
         await pod.spend(50)
     assert pod.figures.counts()["failed"] == 0
-    world.tables[Side.LEGACY].down = True
+    world.tables[Side.SOURCE].down = True
     with pytest.raises(Aborted):
         await pod.earn(5)
     counts = pod.figures.counts()
@@ -208,5 +208,5 @@ async def test_the_figures_reach_the_controller() -> None:
     with suppress(asyncio.CancelledError):
         await telling
     (report,) = await reports.all()
-    assert (report.role, report.shard, report.counts["calls"], report.counts["failed"]) == ("api", "pod-1", 1, 0)
+    assert (report.consumer, report.shard, report.counts["calls"], report.counts["failed"]) == ("api", "pod-1", 1, 0)
     assert report.counts["p99_us"] >= 9_000

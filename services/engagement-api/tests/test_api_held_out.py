@@ -21,8 +21,8 @@ from engagement_api.keys import wallet_key
 from engagement_migration import MAPPING
 
 KEY = wallet_key("7", "chan")
-RAMPING = FlagDocument(share=10_000, new_gen=2)
-COMPLETE = FlagDocument(share=10_000, new_gen=2, complete=True)
+RAMPING = FlagDocument(share=10_000, target_gen=2)
+COMPLETE = FlagDocument(share=10_000, target_gen=2, complete=True)
 WORDS = "Item size to update has exceeded the maximum allowed size"
 
 
@@ -46,10 +46,12 @@ def assert_not_served(status: status_pb2.Status, cause: str) -> None:
 
 
 @pytest.mark.parametrize("together", [False, True])
-async def test_a_wallet_that_the_new_table_refuses_is_given_back_and_its_client_notices_nothing(together: bool) -> None:
+async def test_a_wallet_that_the_target_table_refuses_is_given_back_and_its_client_notices_nothing(
+    together: bool,
+) -> None:
     world = World()
     await wallet_of_5(world)
-    world.tables[Side.NEW].unfit = refuses(Activate)
+    world.tables[Side.TARGET].unfit = refuses(Activate)
     pod = await world.pod(RAMPING)
     with capture_logs() as logs:
         if together:
@@ -60,7 +62,7 @@ async def test_a_wallet_that_the_new_table_refuses_is_given_back_and_its_client_
             assert (await pod.spend(1)).balance == 7
     said = {(each["key"], each["reason"]) for each in logs if each["event"] == "key held out"}
     assert (KEY.decode(), WORDS) in said, "and the operator reads which key, and why"
-    assert is_held_out(world.tables[Side.LEGACY].item(KEY))
+    assert is_held_out(world.tables[Side.SOURCE].item(KEY))
     assert pod.tally.steps["given back"] == (2 if together else 1), "once a wallet, and not with each call"
     assert await pod.balance() == (10 if together else 7)
 
@@ -96,14 +98,14 @@ async def test_a_wallet_left_behind_after_complete_is_refused_by_name(together: 
     old = await wallet_of_5(world)
     await old.earn(1, user="8")
     await (await world.pod(RAMPING)).earn(1, user="8")
-    new = world.tables[Side.NEW]
+    new = world.tables[Side.TARGET]
     fence = Item(version=0, role=Role.STANDBY, generation=3, deleted=True)  # the controller leaves it before `complete`
     new.put(build_image(fence, new.shape, key_image(KEY, new.shape.key)))
 
     async def denied() -> None:
         raise StoreRefused("not authorized to perform: dynamodb:UpdateItem", reason=reason)
 
-    world.tables[Side.LEGACY].first = denied
+    world.tables[Side.SOURCE].first = denied
     pod = await world.pod(COMPLETE)
     if together:
         theirs, ours = await pod.earn_many(pod.earning(3), pod.earning(1, user="8"))
@@ -125,7 +127,7 @@ async def test_a_denied_right_before_complete_is_still_a_fault_of_ours() -> None
     async def denied() -> None:
         raise StoreRefused("not authorized", reason="AccessDeniedException")
 
-    world.tables[Side.LEGACY].first = denied
+    world.tables[Side.SOURCE].first = denied
     with pytest.raises(Aborted) as aborted:
         await pod.earn(3)
     assert aborted.value.code is StatusCode.INTERNAL

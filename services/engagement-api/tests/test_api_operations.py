@@ -7,7 +7,7 @@ from google.rpc import error_details_pb2
 from grpc import StatusCode
 from msgspec import Raw
 
-from api_world import ALL_NEW, BACK_TO_LEGACY, LEGACY_ONLY, Aborted, World, context, detail_of
+from api_world import ALL_NEW, BACK_TO_SOURCE, SOURCE_ONLY, Aborted, World, context, detail_of
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.protocol.events import decode_events
 from crossfade.core.protocol.keyed.item import Item
@@ -53,27 +53,27 @@ async def test_earn_spend_read_and_delete() -> None:
 
 async def test_section_4_a_retry_on_another_pod_and_the_other_table_applies_once() -> None:
     world = World()
-    stale, fresh = await world.pod(LEGACY_ONLY), await world.pod(ALL_NEW)
+    stale, fresh = await world.pod(SOURCE_ONLY), await world.pod(ALL_NEW)
     transaction_id = world.clock.ulid()
     first = await stale.earn(5, transaction_id=transaction_id)
     again = await fresh.earn(5, transaction_id=transaction_id)
     assert (first.replayed, again.replayed, again.balance) == (False, True, 5)
     moved = await fresh.earn(1)
-    assert owners(world) == [Side.NEW]
+    assert owners(world) == [Side.TARGET]
     once_more = await stale.earn(5, transaction_id=transaction_id)
     assert (once_more.replayed, once_more.balance, once_more.version) == (True, 6, moved.version)
 
 
 async def test_section_4_a_pod_with_flags_minutes_old_follows_the_owner() -> None:
     world = World()
-    stale, fresh = await world.pod(LEGACY_ONLY), await world.pod(ALL_NEW)
+    stale, fresh = await world.pod(SOURCE_ONLY), await world.pod(ALL_NEW)
     await stale.earn(5)
     await fresh.earn(5)
     world.clock.pass_s(5)
     for pod, balance in ((stale, 15), (fresh, 20), (stale, 25)):
         assert (await pod.earn(5)).balance == balance
     assert await stale.balance() == await fresh.balance() == 25
-    assert owners(world) == [Side.NEW]
+    assert owners(world) == [Side.TARGET]
 
 
 async def test_section_4_a_rollback_hands_back_and_the_pod_of_before_follows() -> None:
@@ -81,17 +81,17 @@ async def test_section_4_a_rollback_hands_back_and_the_pod_of_before_follows() -
     pod, behind = await world.pod(ALL_NEW), await world.pod(ALL_NEW)
     transaction_id = world.clock.ulid()
     await pod.earn(5, transaction_id=transaction_id)
-    await pod.flip(BACK_TO_LEGACY)
+    await pod.flip(BACK_TO_SOURCE)
     assert (await pod.earn(5)).balance == 10
-    assert owners(world) == [Side.LEGACY]
+    assert owners(world) == [Side.SOURCE]
     assert (await behind.spend(4)).balance == 6
     assert (await behind.earn(5, transaction_id=transaction_id)).replayed
-    assert owners(world) == [Side.LEGACY]
+    assert owners(world) == [Side.SOURCE]
 
 
 async def test_a_retry_after_a_delete_applies_nothing() -> None:
     world = World()
-    pod, other = await world.pod(LEGACY_ONLY), await world.pod(ALL_NEW)
+    pod, other = await world.pod(SOURCE_ONLY), await world.pod(ALL_NEW)
     transaction_id = world.clock.ulid()
     await pod.earn(5, transaction_id=transaction_id)
     await pod.delete()
@@ -184,13 +184,13 @@ async def test_a_store_that_does_not_answer_is_unavailable_with_a_wait_and_the_r
     world = World()
     pod = await world.pod(operation_s=0.1)
     await pod.earn(5)
-    world.tables[Side.LEGACY].down = True
+    world.tables[Side.SOURCE].down = True
     transaction_id = world.clock.ulid()
     with pytest.raises(Aborted) as refused:
         await pod.earn(5, transaction_id=transaction_id)
     assert (refused.value.code, reason(refused.value)) == (StatusCode.UNAVAILABLE, "UNAVAILABLE")
     assert refused.value.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
-    world.tables[Side.LEGACY].down = False
+    world.tables[Side.SOURCE].down = False
     assert (await pod.earn(5, transaction_id=transaction_id)).balance == 10
 
 
@@ -219,9 +219,9 @@ async def test_section_4_an_operation_holds_back_the_heartbeat_until_it_ends() -
         await pod.pulse.beat()
         seen.extend(each.document for each in await pod.heartbeats.all())
 
-    world.tables[Side.LEGACY].first = flags_change
+    world.tables[Side.SOURCE].first = flags_change
     await pod.earn()
-    assert seen == [LEGACY_ONLY]
+    assert seen == [SOURCE_ONLY]
     await pod.pulse.beat()
     assert [each.document for each in await pod.heartbeats.all()] == [ALL_NEW]
 
@@ -233,7 +233,7 @@ async def test_an_unexpected_error_tells_the_caller_nothing_of_the_inside() -> N
     async def breaks() -> None:
         raise RuntimeError("secret")
 
-    world.tables[Side.LEGACY].first = breaks
+    world.tables[Side.SOURCE].first = breaks
     with pytest.raises(Aborted) as refused:
         await pod.earn()
     assert refused.value.code is StatusCode.INTERNAL
@@ -251,7 +251,7 @@ async def test_the_event_carries_the_trace_context_of_the_call_if_it_is_one(sent
     world = World()
     pod = await world.pod()
     await pod.earn(5, **({"traceparent": sent} if sent else {}))
-    item = item_of(world, Side.LEGACY)
+    item = item_of(world, Side.SOURCE)
     [event] = decode_events(Raw(item.events))
     assert (event.kind, event.delta, event.reason, event.traceparent) == ("earn", 5, "watched", kept)
     assert item.event_version == item.version
@@ -289,15 +289,15 @@ async def test_each_operation_of_a_batch_has_its_own_outcome_in_order() -> None:
 
 async def test_a_batch_moves_wallets_as_single_calls_do() -> None:
     world = World()
-    old, new = await world.pod(LEGACY_ONLY), await world.pod(ALL_NEW)
+    old, target = await world.pod(SOURCE_ONLY), await world.pod(ALL_NEW)
     users = [str(number) for number in range(30)]
     ids = {user: world.clock.ulid() for user in users}
     await old.earn_many(*(old.earning(1, user, ids[user]) for user in users))
-    again = await new.earn_many(*(new.earning(1, user, ids[user]) for user in users))
+    again = await target.earn_many(*(target.earning(1, user, ids[user]) for user in users))
     assert all(each.response.replayed and each.response.balance == 1 for each in again)
-    more = await new.earn_many(*(new.earning(2, user) for user in users for _ in range(3)))
+    more = await target.earn_many(*(target.earning(2, user) for user in users for _ in range(3)))
     assert [each.response.balance for each in more] == [3, 5, 7] * 30
-    assert all(world.tables[Side.NEW].item(wallet_key(user, "chan")).role.value == "A" for user in users)  # type: ignore[union-attr] # they exist
+    assert all(world.tables[Side.TARGET].item(wallet_key(user, "chan")).role.value == "A" for user in users)  # type: ignore[union-attr] # they exist
 
 
 async def test_a_batch_out_of_bounds_is_refused_whole() -> None:
@@ -337,10 +337,10 @@ async def test_section_4_reads_are_strongly_consistent_unless_asked_otherwise(
 ) -> None:
     world = World()
     pod = await world.pod()
-    legacy = world.tables[Side.LEGACY]
+    source = world.tables[Side.SOURCE]
     await pod.servicer.GetBalance(pb.GetBalanceRequest(user="7", channel="chan", consistency=asked), context())
-    assert legacy.last_read_consistent is consistent
-    legacy.last_read_consistent = None
+    assert source.last_read_consistent is consistent
+    source.last_read_consistent = None
     wallets = [pb.Wallet(user="7", channel="chan")]
     await pod.servicer.BatchGetBalances(pb.BatchGetBalancesRequest(wallets=wallets, consistency=asked), context())
-    assert legacy.last_read_consistent is consistent
+    assert source.last_read_consistent is consistent

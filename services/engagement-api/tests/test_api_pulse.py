@@ -15,7 +15,7 @@ from crossfade.runtime.epochs import Epochs
 from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.statuses import Unavailable
 
-SHARED = FlagDocument(share=100, new_gen=1)
+SHARED = FlagDocument(share=100, target_gen=1)
 
 
 class Clock:
@@ -73,7 +73,7 @@ async def test_section_4_owner_writes_go_on_when_the_pod_can_renew_and_with_the_
     await pod.pulse.beat()
     pod.clock.now_s += 60
     assert not pod.pulse.counted
-    moved = FlagDocument(share=5000, new_gen=1)
+    moved = FlagDocument(share=5000, target_gen=1)
     await pod.flags.publish(moved, dual_write=True)
     assert await pod.pulse.beat()
     pod.pulse.check()
@@ -101,7 +101,7 @@ async def test_no_owner_write_before_the_first_beat() -> None:
 async def test_section_4_the_word_is_the_document_that_running_operations_began_under() -> None:
     pod = Pod()
     running = pod.epochs.begin()
-    moved = FlagDocument(share=5000, new_gen=1)
+    moved = FlagDocument(share=5000, target_gen=1)
     await pod.flags.publish(moved, dual_write=False)
     pod.epochs.look()
     await pod.pulse.beat()
@@ -118,7 +118,7 @@ async def test_the_pod_beats_as_soon_as_a_new_document_has_settled() -> None:
     await pod.pulse.beat()
     beating = asyncio.create_task(pod.pulse.run())
     await asyncio.sleep(0)
-    moved = FlagDocument(share=5000, new_gen=1)
+    moved = FlagDocument(share=5000, target_gen=1)
     await pod.flags.publish(moved, dual_write=False)
     pod.epochs.look()
     for _ in range(20):

@@ -15,9 +15,9 @@ from ownership_cases import KEY, SEED, stamped, tombstone, ulid
 TTL = b'{"N":"4102444800"}'
 
 
-@pytest.mark.parametrize(("owner", "first"), [(Side.LEGACY, 0), (Side.NEW, 4)])
-def test_rule_2_a_copy_creates_new_rows_of_generation_0_and_legacy_rows_of_the_images(owner: Side, first: int) -> None:
-    """Also where the owner's generation is not 0: after a rollback, the legacy rows have one."""
+@pytest.mark.parametrize(("owner", "first"), [(Side.SOURCE, 0), (Side.TARGET, 4)])
+def test_rule_2_a_copy_creates_new_rows_of_generation_0_and_source_rows_of_the_images(owner: Side, first: int) -> None:
+    """Also where the owner's generation is not 0: after a rollback, the source rows have one."""
     transfer = transfer_of(MAPPING, owner, KEY, stamped(owner, Role.ACTIVE, 4))
     created = judge(transfer, None, MAPPING.shape(owner.other)).item
     assert created is not None

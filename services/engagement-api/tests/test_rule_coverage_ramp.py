@@ -40,21 +40,21 @@ def published(counter: int, wanted: list[int]) -> list[tuple[FlagDocument, int]]
 def test_section_4_raising_the_share_keeps_both_generations() -> None:
     first, _ = raised(FlagDocument(), 100, 0)
     second, counter = raised(first, 5_000, 2)
-    assert first == FlagDocument(share=100, new_gen=2)
-    assert second == FlagDocument(share=5_000, new_gen=2)
+    assert first == FlagDocument(share=100, target_gen=2)
+    assert second == FlagDocument(share=5_000, target_gen=2)
     assert counter == 2
 
 
-def test_section_4_lowering_raises_the_legacy_generation_and_the_next_raise_the_new_one_above_it() -> None:
+def test_section_4_lowering_raises_the_source_generation_and_the_next_raise_the_new_one_above_it() -> None:
     documents = [document for document, _ in published(0, [5_000, 0, 5_000])]
-    assert [(each.new_gen, each.legacy_gen) for each in documents] == [(2, 0), (2, 4), (6, 4)]
+    assert [(each.target_gen, each.source_gen) for each in documents] == [(2, 0), (2, 4), (6, 4)]
 
 
 def test_section_4_a_key_outside_a_lowered_share_is_wanted_back_above_every_earlier_wish() -> None:
     (up, _), (down, _) = published(0, [FULL_SHARE, 0])
     for key in KEYS[:50]:
-        assert aim(up, key) == Aim(Side.NEW, 2)
-        assert aim(down, key) == Aim(Side.LEGACY, 4)
+        assert aim(up, key) == Aim(Side.TARGET, 2)
+        assert aim(down, key) == Aim(Side.SOURCE, 4)
 
 
 @given(st.integers(0, 50), moves)
@@ -65,11 +65,11 @@ def test_section_4_one_generation_has_one_target_for_ever_whatever_was_aborted(c
     second = published(first[-1][1] if first else counter, wanted[half:])
     targets: dict[int, Side] = {}
     for document, durable in (*first, *second):
-        for generation, side in ((document.new_gen, Side.NEW), (document.legacy_gen, Side.LEGACY)):
+        for generation, side in ((document.target_gen, Side.TARGET), (document.source_gen, Side.SOURCE)):
             assert generation <= durable, "a number is published that is not durable"
             if generation:
                 assert targets.setdefault(generation, side) is side
-    reused = {d.new_gen for d, _ in first} & {d.new_gen for d, _ in second}
+    reused = {d.target_gen for d, _ in first} & {d.target_gen for d, _ in second}
     assert reused <= {0}, "the second migration gave a number of the first again"
     assert all(generation > counter for generation in targets), "a number of an earlier migration was given again"
 
@@ -82,7 +82,7 @@ def test_section_4_the_last_move_always_wins_over_every_earlier_wish(wanted: lis
     for key in KEYS[:20]:
         wish = aim(last, key)
         opposite = [aim(older, key).generation for older in documents if aim(older, key).side is not wish.side]
-        assert wish.generation > max(opposite, default=-1) or wish == Aim(Side.LEGACY, 0)
+        assert wish.generation > max(opposite, default=-1) or wish == Aim(Side.SOURCE, 0)
 
 
 @given(st.integers(0, 50), moves)
@@ -93,7 +93,7 @@ def test_adr_0014_flags_carry_even_generations_whatever_an_earlier_migration_lef
     assert next_generation(highest) % 2 == 0
     assert highest < next_generation(highest) <= highest + 2
     for document, counter in published(highest, wanted):
-        assert document.new_gen % 2 == document.legacy_gen % 2 == 0
+        assert document.target_gen % 2 == document.source_gen % 2 == 0
         assert counter == highest or counter % 2 == 0
 
 
@@ -124,15 +124,15 @@ def test_a_share_out_of_bounds_is_refused(share: int) -> None:
 
 
 def test_the_ramp_is_sticky_a_key_within_a_share_stays_within_every_higher_one() -> None:
-    lower, higher = FlagDocument(share=1_000, new_gen=1), FlagDocument(share=1_001, new_gen=1)
-    within = {key for key in KEYS if aim(lower, key).side is Side.NEW}
-    assert within <= {key for key in KEYS if aim(higher, key).side is Side.NEW}
+    lower, higher = FlagDocument(share=1_000, target_gen=1), FlagDocument(share=1_001, target_gen=1)
+    within = {key for key in KEYS if aim(lower, key).side is Side.TARGET}
+    assert within <= {key for key in KEYS if aim(higher, key).side is Side.TARGET}
     assert 0.06 < len(within) / len(KEYS) < 0.14
 
 
 def test_no_key_is_within_no_share_and_every_key_within_the_whole() -> None:
-    assert all(aim(FlagDocument(), key).side is Side.LEGACY for key in KEYS)
-    assert all(aim(FlagDocument(share=FULL_SHARE), key).side is Side.NEW for key in KEYS)
+    assert all(aim(FlagDocument(), key).side is Side.SOURCE for key in KEYS)
+    assert all(aim(FlagDocument(share=FULL_SHARE), key).side is Side.TARGET for key in KEYS)
 
 
 def test_ramp_bucket_and_sample_are_independent_of_each_other() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from apply_cases import COMMITTED_US, V, legacy, payload, protocol
+from apply_cases import COMMITTED_US, V, payload, protocol, source
 from crossfade.adapters.control.reports import Held
 from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
 from crossfade.adapters.memory.control import MemoryJournal
@@ -48,8 +48,8 @@ def key(number: int) -> Any:
 
 def write(number: int, version: int = V, balance: int = 5) -> bytes:
     """A change record of an owner write."""
-    older = legacy(key(number), balance - 1, **protocol(version - 1, "A", 2, version - 1))
-    return payload(legacy(key(number), balance, **protocol(version, "A", 2, version)), older)
+    older = source(key(number), balance - 1, **protocol(version - 1, "A", 2, version - 1))
+    return payload(source(key(number), balance, **protocol(version, "A", 2, version)), older)
 
 
 def event(*payloads: bytes, stream: str = STREAM) -> dict[str, Any]:
@@ -92,18 +92,18 @@ class MemoryHeld:
         self.reports: dict[tuple[str, str], Report] = {}
         self.between: Callable[[], None] | None = None
 
-    async def held(self, role: str, shard: str) -> Held | None:
-        found = self.reports.get((role, shard))
+    async def held(self, consumer: str, shard: str) -> Held | None:
+        found = self.reports.get((consumer, shard))
         return None if found is None else Held(found, Raw(repr(found).encode()))
 
     async def replace(self, held: Held | None, report: Report) -> bool:
         if self.between is not None:
             between, self.between = self.between, None
             between()
-        now = await self.held(report.role, report.shard)
+        now = await self.held(report.consumer, report.shard)
         if (now and bytes(now.body)) != (held and bytes(held.body)):
             return False
-        self.reports[report.role, report.shard] = report
+        self.reports[report.consumer, report.shard] = report
         return True
 
 
@@ -132,14 +132,14 @@ class Deployed:
 
     def __init__(self, *, partial: bool = True, stream: Pages | None = None) -> None:
         self.bench = Bench()
-        self.table = Hot(self.bench.new)
+        self.table = Hot(self.bench.target)
         self.journal = MemoryJournal()
         self.store = MemoryHeld()
         self.ran: list[Ran] = []
         self.time_s = 0.0
         self.clock = clock = Clock(lambda: self.time_s)
         self.sender = Sender(self.table, sleep=self._sleep, jitter=lambda: 1.0, time_left_s=clock.left_s)
-        interventions = Interventions(MAPPING, FORWARD, self.bench.legacy, self.bench.new, self.bench.letters)
+        interventions = Interventions(MAPPING, FORWARD, self.bench.source, self.bench.target, self.bench.letters)
         self.pipeline = pipeline = ApplyPipeline(
             MAPPING,
             FORWARD,
@@ -165,7 +165,7 @@ class Deployed:
         self.time_s += seconds
 
     async def _tidy(self) -> int:
-        return await drop_answered(self.bench.letters, MAPPING, FORWARD, self.bench.new)
+        return await drop_answered(self.bench.letters, MAPPING, FORWARD, self.bench.target)
 
     async def phase(self, phase: Phase) -> None:
         await self.journal.append("phase", {"from": "", "to": phase.value, "gates": []})
@@ -180,7 +180,7 @@ class Deployed:
 @pytest.fixture
 async def deployed() -> Deployed:
     made = Deployed()
-    await made.phase(Phase.DUAL_WRITE)
+    await made.phase(Phase.BOTH_WAYS)
     return made
 
 
@@ -189,17 +189,17 @@ async def deployed() -> Deployed:
 
 async def test_a_batch_that_is_applied_names_no_failure(deployed: Deployed) -> None:
     assert await deployed.run(write(1), write(2)) == answer()
-    assert len(deployed.bench.new.images) == 2
+    assert len(deployed.bench.target.images) == 2
 
 
 async def test_rule_11_only_what_is_throttled_and_behind_comes_again(deployed: Deployed) -> None:
     deployed.table.hot = frozenset({key(3)})
     batch = [write(1), write(2), write(3, V), write(4), write(3, V + 1, 6), write(5)]
     assert await deployed.run(*batch) == answer(104), "the older write of the hot key is overtaken by the newer"
-    assert {each for each in range(1, 6) if deployed.bench.new.item(key(each))} == {1, 2, 4, 5}
+    assert {each for each in range(1, 6) if deployed.bench.target.item(key(each))} == {1, 2, 4, 5}
     deployed.table.hot = frozenset()
     assert await deployed.run(*batch[4:]) == answer()
-    hot = deployed.bench.new.item(key(3))
+    hot = deployed.bench.target.item(key(3))
     assert hot is not None
     assert hot.version == V + 1
 
@@ -230,7 +230,7 @@ async def test_a_refusal_for_good_is_parked_with_its_cause_and_a_held_out_keys_i
     deployed.table.answers = [
         [Verdict.APPLIED, Unfit("Item size has exceeded the maximum allowed size"), Unfit("same")]
     ]
-    held_out = payload(legacy(key(3), **protocol(V, "A", 3, V)), None)
+    held_out = payload(source(key(3), **protocol(V, "A", 3, V)), None)
     assert await deployed.run(write(1), write(2), held_out) == answer()
     (letter,) = await deployed.bench.letters.all()
     assert (letter.key, letter.code) == (key(2), "refused")
@@ -270,7 +270,7 @@ async def test_a_table_that_is_gone_fails_the_invocation(deployed: Deployed) -> 
 
 async def test_without_partial_responses_a_batch_that_is_not_done_fails_whole() -> None:
     deployed = Deployed(partial=False)
-    await deployed.phase(Phase.DUAL_WRITE)
+    await deployed.phase(Phase.BOTH_WAYS)
     deployed.table.hot = frozenset({key(2)})
     with pytest.raises(StoreUnavailable, match="whole batch"):
         await deployed.run(write(1), write(2))
@@ -284,10 +284,10 @@ async def test_without_partial_responses_a_batch_that_is_not_done_fails_whole() 
 async def test_nothing_is_applied_before_the_phase_and_everything_comes_again() -> None:
     deployed = Deployed()
     assert await deployed.run(write(1), write(2)) == answer(100)
-    assert not deployed.bench.new.images
+    assert not deployed.bench.target.images
     await deployed.phase(Phase.CATCHING_UP)
     assert await deployed.run(write(1), write(2)) == answer()
-    assert len(deployed.bench.new.images) == 2
+    assert len(deployed.bench.target.images) == 2
 
 
 async def test_a_phase_that_ends_the_role_is_noticed(deployed: Deployed) -> None:
@@ -298,7 +298,7 @@ async def test_a_phase_that_ends_the_role_is_noticed(deployed: Deployed) -> None
 
 
 async def test_the_stream_of_another_role_is_refused(deployed: Deployed) -> None:
-    with pytest.raises(ConfigError, match=r"engagement-changes.*CROSSFADE_ROLE"):
+    with pytest.raises(ConfigError, match=r"engagement-changes.*CROSSFADE_CONSUMER"):
         await deployed.function.run(event(write(1), stream="engagement-changes"), 30.0)
 
 
@@ -357,17 +357,17 @@ async def test_a_report_that_another_invocation_replaced_is_read_again(deployed:
 
 
 def test_the_time_of_the_last_stray_outlives_the_container_that_saw_it() -> None:
-    finding, quiet = BatchOutcome(foreign_last_us=7), BatchOutcome()
+    finding, quiet = BatchOutcome(stray_last_us=7), BatchOutcome()
     reach = Reach(0.0, 0.0, "7")
     seen = merged(None, "forward", "s/1", finding, reach, now_us=1_000_000)
     later = merged(seen, "forward", "s/1", quiet, reach, now_us=10**15)
-    assert [each.foreign_last_us for each in (seen, later)] == [7, 7]
+    assert [each.stray_last_us for each in (seen, later)] == [7, 7]
 
 
 async def test_a_still_shard_is_reported_as_drained_or_as_waiting() -> None:
     for records, waits_us in (([], 0), ([StreamRecord("101", "k", b"", NOW_S - 2.0)], round((NOW_S - 2.0) * 1e6))):
         deployed = Deployed(stream=Pages(StreamRecord("100", "k", b"", NOW_S - 5.0), *records))
-        await deployed.phase(Phase.DUAL_WRITE)
+        await deployed.phase(Phase.BOTH_WAYS)
         await deployed.run(write(1))
         assert await deployed.function.run({"crossfade": "report"}, 30.0) == {"reported": 1}
         report = deployed.report()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from test_lambda_function import POISON, SHARD, STREAM, Deployed, answer, deployed, event, key, write
 
-from apply_cases import COMMITTED_US, V, legacy, payload, protocol
+from apply_cases import COMMITTED_US, V, payload, protocol, source
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.image import of_string
@@ -61,7 +61,7 @@ async def test_a5_a_record_is_decoded_and_decided_once_though_time_runs_out_and_
         if hasattr(sys.modules[module], "decode_change"):
             monkeypatch.setattr(f"{module}.decode_change", decode)
     deployed.table.hot = frozenset({key(3)})
-    unmappable = payload(legacy(key(9), colour=of_string("red"), **protocol(V, "A", 2, V)), None)
+    unmappable = payload(source(key(9), colour=of_string("red"), **protocol(V, "A", 2, V)), None)
     batch = [write(1), POISON, write(3), unmappable, write(2)]
     assert await deployed.run(*batch) == answer(102)
     assert await deployed.bench.letters.count() == 2

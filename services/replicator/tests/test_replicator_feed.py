@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from apply_cases import COMMITTED_US, EVENT, V, legacy, payload, protocol
+from apply_cases import COMMITTED_US, EVENT, V, payload, protocol, source
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.core.replication.feed import decode_published
 from crossfade.core.values import image as wire
@@ -44,14 +44,14 @@ class Stream:
 
 def write(version: int, user: int = 1, events: int = 1) -> bytes:
     key = key_of_strings(f"USER#{user}", "POINTS#1")
-    new = legacy(key, **protocol(V + version, "A", 1, V + version)) | {"cf_events": wire.of_list([EVENT] * events)}
-    return payload(new, legacy(key, **protocol(V + version - 1, "A", 1, V + version - 1)))
+    target = source(key, **protocol(V + version, "A", 1, V + version)) | {"cf_events": wire.of_list([EVENT] * events)}
+    return payload(target, source(key, **protocol(V + version - 1, "A", 1, V + version - 1)))
 
 
 async def feed(stream: Stream, *payloads: bytes, letters: MemoryDeadLetters | None = None) -> BatchOutcome:
     pipeline = FeedPipeline(
         MAPPING,
-        Side.LEGACY,
+        Side.SOURCE,
         publisher=stream,
         stream="events",
         letters=letters or MemoryDeadLetters(),
@@ -96,9 +96,9 @@ async def test_nothing_is_deduplicated_or_coalesced() -> None:
 
 async def test_records_of_others_yield_nothing_and_unreadable_ones_are_parked() -> None:
     stream, letters = Stream(), MemoryDeadLetters()
-    other = payload(legacy(key_of_strings("USER#1", "LEDGER#1"), **protocol(V, "A", 1, V)), None)
-    broken = legacy(**protocol(V, "A", 1, V)) | {"cf_events": wire.of_string("?")}
+    other = payload(source(key_of_strings("USER#1", "LEDGER#1"), **protocol(V, "A", 1, V)), None)
+    broken = source(**protocol(V, "A", 1, V)) | {"cf_events": wire.of_string("?")}
     tally = await feed(stream, other, b"?", payload(broken, None), write(1), letters=letters)
     assert stream.told(1) == [1]
-    assert {each.role for each in await letters.all()} == {"feed-legacy"}
+    assert {each.consumer for each in await letters.all()} == {"feed-source"}
     assert (tally.counts["parked"], tally.counts["not_ours"], tally.counts["records"]) == (2, 1, 4)

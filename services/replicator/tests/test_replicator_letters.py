@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
+from apply_cases import COMMITTED_US, KEY, V, payload, protocol, source
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError
@@ -20,7 +20,7 @@ COLOUR = {"colour": wire.of_string("red")}
 
 
 def row(version: int | None, balance: int) -> Image:
-    return legacy(KEY, balance, **({} if version is None else protocol(version, "A", 2, version)))
+    return source(KEY, balance, **({} if version is None else protocol(version, "A", 2, version)))
 
 
 def unmappable(version: int | None, *, committed_us: int = COMMITTED_US) -> bytes:
@@ -103,10 +103,10 @@ async def test_letters_of_two_roles_at_one_place_have_two_names() -> None:
     bench = Bench()
     await bench.forward([unmappable(V)])
     (each,) = await bench.letters.all()
-    for role in (Direction.FORWARD.value, "feed-legacy"):
-        await letters.park(each.replace(role=role))
+    for consumer in (Direction.FORWARD.value, "feed-source"):
+        await letters.park(each.replace(consumer=consumer))
     await discard(letters, MemoryJournal(ControlStore()), [name_of(each)], execute=True)
-    assert [each.role for each in await letters.all()] == ["feed-legacy"]
+    assert [each.consumer for each in await letters.all()] == ["feed-source"]
 
 
 @pytest.mark.parametrize(

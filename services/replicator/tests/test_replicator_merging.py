@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
+from apply_cases import COMMITTED_US, KEY, V, payload, protocol, source, target
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.ownership.trim import Trim, plan_trim
@@ -30,20 +30,20 @@ from replicator_bench import Bench, Counting
 REVERSE = Direction.REVERSE
 
 
-async def earn(bench: Bench, side: Side = Side.LEGACY, seed: int = SEED, amount: int = 3) -> None:
+async def earn(bench: Bench, side: Side = Side.SOURCE, seed: int = SEED, amount: int = 3) -> None:
     op = operation(Kind.EARN, amount, key=KEY, seed=seed, transaction_id=seed.to_bytes(16, "big"))
     assert isinstance(await bench.tables[side].perform(Operate(KEY, op, soft=32)), Applied)
 
 
 async def strayed(*points: int) -> tuple[Bench, list[DeadLetter]]:
-    """An owner of 3 points in the legacy table, and a plain writer that sets its standby to these in turn."""
+    """An owner of 3 points in the source table, and a plain writer that sets its standby to these in turn."""
     bench = Bench(strays_since_us=1)
     await earn(bench)
-    await bench.forward(bench.legacy.changes)
-    bench.new.changes.clear()
+    await bench.forward(bench.source.changes)
+    bench.target.changes.clear()
     for each in points:
-        bench.new.put(bench.new.images[KEY] | {"points": wire.of_number(each)})
-    await bench.apply(REVERSE, bench.new.changes)
+        bench.target.put(bench.target.images[KEY] | {"points": wire.of_number(each)})
+    await bench.apply(REVERSE, bench.target.changes)
     return bench, await bench.letters.all()
 
 
@@ -58,7 +58,7 @@ def merging(bench: Bench, letters: MemoryDeadLetters | None = None, store: Contr
     )
 
 
-def balance(bench: Bench, side: Side = Side.LEGACY) -> Decimal:
+def balance(bench: Bench, side: Side = Side.SOURCE) -> Decimal:
     return balance_of(bench.tables[side].item(KEY), MAPPING.shape(side))
 
 
@@ -76,7 +76,7 @@ async def test_a_merge_brings_the_difference_to_the_present_owner_journals_it_an
     [entry] = store.journal
     assert entry.body["merging"]["letter"] == name_of(letter)
     assert entry.body["merging"]["payload"] == letter.payload.decode()
-    owner = bench.legacy.item(KEY)
+    owner = bench.source.item(KEY)
     assert owner is not None
     assert identity_of(letter) in owner.recent
     assert owner.event_version != owner.version, "a merge is no event"
@@ -90,41 +90,41 @@ async def test_two_strays_on_one_row_are_two_differences() -> None:
 
 async def test_a_merge_follows_the_key_to_the_table_that_owns_it_by_now() -> None:
     bench, [letter] = await strayed(10)
-    sealed = await bench.legacy.perform(Seal(KEY, 2, SEED))
+    sealed = await bench.source.perform(Seal(KEY, 2, SEED))
     assert isinstance(sealed, Applied)
     image = MAPPING.map_item(Direction.FORWARD, sealed.item)
-    assert isinstance(await bench.new.perform(Activate(KEY, image)), Applied)
+    assert isinstance(await bench.target.perform(Activate(KEY, image)), Applied)
     await merging(bench).merge([name_of(letter)], execute=True)
-    assert balance(bench, Side.NEW) == 3 + 7
+    assert balance(bench, Side.TARGET) == 3 + 7
 
 
 async def test_what_the_owner_changed_too_is_refused_with_all_values() -> None:
     bench = Bench(strays_since_us=1)
     gold, iron, tin = (wire.of_string(each) for each in ("gold", "iron", "tin"))
-    bench.legacy.images[KEY] = legacy(tier=tin, **protocol(V + 5, "A", 1, V))
-    bench.new.images[KEY] = new(tier=gold, **protocol(V, "S", 1, V))
-    bench.new.put(bench.new.images[KEY] | {"tier": iron})
-    await bench.apply(REVERSE, bench.new.changes)
+    bench.source.images[KEY] = source(tier=tin, **protocol(V + 5, "A", 1, V))
+    bench.target.images[KEY] = target(tier=gold, **protocol(V, "S", 1, V))
+    bench.target.put(bench.target.images[KEY] | {"tier": iron})
+    await bench.apply(REVERSE, bench.target.changes)
     [letter] = await bench.letters.all()
     [outcome] = await merging(bench).merge([name_of(letter)], execute=True)
     assert not outcome.done
     assert all(each in outcome.shown.because for each in ("gold", "iron", "tin"))
     assert await bench.letters.count() == 1
-    assert bench.legacy.images[KEY]["tier"] == tin
+    assert bench.source.images[KEY]["tier"] == tin
 
 
 async def test_a_key_in_handover_a_deleted_owner_and_a_removal_are_not_merged() -> None:
     bench, [letter] = await strayed(10)
-    await bench.legacy.perform(Seal(KEY, 2, SEED))
+    await bench.source.perform(Seal(KEY, 2, SEED))
     [shown] = await merging(bench).show([name_of(letter)])
     assert "in handover" in shown.because
     bench, [letter] = await strayed(10)
-    await bench.legacy.perform(Operate(KEY, operation(Kind.DELETE, key=KEY, transaction_id=b"z" * 16), 32))
+    await bench.source.perform(Operate(KEY, operation(Kind.DELETE, key=KEY, transaction_id=b"z" * 16), 32))
     [shown] = await merging(bench).show([name_of(letter)])
     assert "is deleted" in shown.because
     bench, _ = await strayed()
-    bench.new.delete(KEY)
-    await bench.apply(REVERSE, bench.new.changes)
+    bench.target.delete(KEY)
+    await bench.apply(REVERSE, bench.target.changes)
     [letter] = await bench.letters.all()
     [outcome] = await merging(bench).merge([name_of(letter)], execute=True)
     assert not outcome.done
@@ -136,20 +136,20 @@ async def test_what_a_helper_took_along_is_not_merged_a_second_time() -> None:
     """The stray fell between the seal and an activation that read the sealed row after it."""
     bench = Bench(strays_since_us=1)
     await earn(bench)
-    await bench.forward(bench.legacy.changes)
-    sealed = await bench.legacy.perform(Seal(KEY, 2, SEED))
+    await bench.forward(bench.source.changes)
+    sealed = await bench.source.perform(Seal(KEY, 2, SEED))
     assert isinstance(sealed, Applied)
-    bench.legacy.changes.clear()
-    bench.legacy.put(bench.legacy.images[KEY] | {"balance": wire.of_number(10)})
-    await bench.forward(bench.legacy.changes)
+    bench.source.changes.clear()
+    bench.source.put(bench.source.images[KEY] | {"balance": wire.of_number(10)})
+    await bench.forward(bench.source.changes)
     [letter] = await bench.letters.all()
-    found = bench.legacy.item(KEY)
+    found = bench.source.item(KEY)
     assert found is not None
-    await bench.new.perform(Activate(KEY, MAPPING.map_item(Direction.FORWARD, found)))
+    await bench.target.perform(Activate(KEY, MAPPING.map_item(Direction.FORWARD, found)))
     [outcome] = await merging(bench).merge([name_of(letter)], execute=True)
     assert not outcome.done
     assert "taken the change along" in outcome.shown.because
-    assert balance(bench, Side.NEW) == 10
+    assert balance(bench, Side.TARGET) == 10
 
 
 async def test_show_says_both_images_the_difference_and_what_stands_in_both_tables() -> None:
@@ -158,7 +158,7 @@ async def test_show_says_both_images_the_difference_and_what_stands_in_both_tabl
     told = described(shown)
     assert (told["old_image"]["points"], told["new_image"]["points"]) == ('{"N":"3"}', '{"N":"10"}')
     assert told["changes"] == [{"name": "balance", "old": '{"N":"3"}', "new": '{"N":"10"}', "owner": '{"N":"3"}'}]
-    assert (told["owner"], told["tables"]["new"]["role"]) == ("legacy", "S")
+    assert (told["owner"], told["tables"]["target"]["role"]) == ("source", "S")
     assert told["merge"] == {"sets": {"balance": '{"N":"10"}'}, "removes": []}
     assert told["committed_us"] == str(letter.committed_us)
     text = "\n".join(lines_of(shown))
@@ -168,8 +168,8 @@ async def test_show_says_both_images_the_difference_and_what_stands_in_both_tabl
 
 async def test_a_settled_letter_is_shown_and_not_merged_since_its_owner_has_it() -> None:
     bench, _ = await strayed()
-    bench.legacy.put(bench.legacy.images[KEY] | {"balance": wire.of_number(50)})
-    await bench.forward(bench.legacy.changes)
+    bench.source.put(bench.source.images[KEY] | {"balance": wire.of_number(50)})
+    await bench.forward(bench.source.changes)
     [letter] = await bench.letters.settled()
     [outcome] = await merging(bench).merge([name_of(letter)], execute=True)
     assert not outcome.done
@@ -191,12 +191,12 @@ async def diverged() -> tuple[Bench, DeadLetter]:
     """The sweeper's own letter of a key whose rows have one version and different content."""
     bench, [stray] = await strayed(10)
     await bench.letters.remove(stray)
-    owner, standby = bench.legacy.item(KEY), bench.new.item(KEY)
+    owner, standby = bench.source.item(KEY), bench.target.item(KEY)
     assert owner is not None
     assert standby is not None
     tables = {side: bench.tables[side] for side in Side}
     keys = DivergedKeys(tables, MAPPING, bench.letters, lambda _name: False, now_us=lambda: COMMITTED_US)
-    assert await keys.hold(Side.LEGACY, {KEY: Rows(owner, standby)}) == {KEY}
+    assert await keys.hold(Side.SOURCE, {KEY: Rows(owner, standby)}) == {KEY}
     [letter] = await bench.letters.all()
     return bench, letter
 
@@ -234,7 +234,9 @@ async def test_a_redrive_never_writes_a_stray() -> None:
 async def test_a_letter_that_a_redrive_finds_to_be_a_stray_becomes_one() -> None:
     """An older release couldn't read it, say; with the moment known it is told for what it is."""
     bench, _ = await strayed()
-    record = payload(new(KEY, 9, **protocol(V, "S", 1, V)), new(KEY, 5, **protocol(V, "S", 1, V)), side=Side.NEW)
+    record = payload(
+        target(KEY, 9, **protocol(V, "S", 1, V)), target(KEY, 5, **protocol(V, "S", 1, V)), side=Side.TARGET
+    )
     await bench.letters.park(
         DeadLetter("reverse", "shard-1:7", KEY, None, "unreadable", "poison_record", record, "", COMMITTED_US)
     )
@@ -245,7 +247,7 @@ async def test_a_letter_that_a_redrive_finds_to_be_a_stray_becomes_one() -> None
         None,  # type: ignore[arg-type]  # no feed here
         "",
         execute=True,
-        strays_since_us={Side.NEW: 1},
+        strays_since_us={Side.TARGET: 1},
     )
     [found] = await redrive.run()
     assert found.settled
@@ -301,12 +303,12 @@ async def test_a_crash_between_the_write_and_the_letters_removal_does_not_merge_
 
 async def test_a_lost_answer_does_not_merge_twice() -> None:
     bench, [letter] = await strayed(10)
-    bench.tables[Side.LEGACY] = uncertain = Uncertain(bench.legacy)  # type: ignore[assignment]  # same methods
+    bench.tables[Side.SOURCE] = uncertain = Uncertain(bench.source)  # type: ignore[assignment]  # same methods
     with pytest.raises(StoreUnavailable):
         await merging(bench).merge([name_of(letter)], execute=True)
     uncertain.loses = False
     await merging(bench).merge([name_of(letter)], execute=True)
-    assert balance_of(bench.legacy.item(KEY), MAPPING.shape(Side.LEGACY)) == 10
+    assert balance_of(bench.source.item(KEY), MAPPING.shape(Side.SOURCE)) == 10
 
 
 async def test_a_record_that_is_delivered_again_after_its_merge_is_not_merged_again() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from msgspec import Raw
 
-from apply_cases import COMMITTED_US, KEY, V, legacy, payload, protocol
+from apply_cases import COMMITTED_US, KEY, V, payload, protocol, source
 from crossfade.adapters.control.reports import Held
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.contracts.journal import Entry
@@ -31,7 +31,7 @@ from crossfade_replicator.outcome import BatchOutcome
 from crossfade_replicator.readiness import wait_for
 from crossfade_replicator.replay import Redrive, Sides, apply_pipeline, records_of, replay
 from crossfade_replicator.reporting import Tallies, is_drained, reports
-from crossfade_replicator.settings import Role, Settings
+from crossfade_replicator.settings import ConsumerKind, Settings
 from engagement_migration import MAPPING
 from faust_kinesis import EngineReport, ShardReport
 from replicator_bench import Bench, Counting, Rec, records
@@ -41,16 +41,18 @@ from replicator_bench import Bench, Counting, Rec, records
 
 def test_a_kill_point_needs_the_insecure_setting_and_must_exist() -> None:
     with pytest.raises(ConfigError, match="INSECURE"):
-        read_settings(Settings, role="forward", kill_at=POINTS[0])
+        read_settings(Settings, consumer="forward", kill_at=POINTS[0])
     with pytest.raises(ConfigError, match="no such point"):
-        read_settings(Settings, role="forward", kill_at="nowhere", insecure=True)
-    assert read_settings(Settings, role="forward", kill_at=POINTS[0], insecure=True).role is Role.FORWARD
+        read_settings(Settings, consumer="forward", kill_at="nowhere", insecure=True)
+    assert (
+        read_settings(Settings, consumer="forward", kill_at=POINTS[0], insecure=True).consumer is ConsumerKind.FORWARD
+    )
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ConfigError, match="three times"):
-        read_settings(Settings, role="forward", lease_s=2.0, cycle_s=1.0)
-    with pytest.raises(ConfigError, match="ROLE"):
+        read_settings(Settings, consumer="forward", lease_s=2.0, cycle_s=1.0)
+    with pytest.raises(ConfigError, match="CONSUMER"):
         read_settings(Settings)
 
 
@@ -97,7 +99,7 @@ async def test_a_journal_that_is_missing_is_no_phase_but_an_error_that_is_waited
 def test_forward_never_runs_while_the_import_may_overwrite_what_it_applies() -> None:
     assert not RUNS["forward"] & {Phase.PLANNED, Phase.CAPTURING, Phase.SNAPSHOT, Phase.ABORTED}
     assert RUNS["reverse"] < RUNS["forward"]
-    assert {Phase.DUAL_WRITE, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK} < RUNS["reverse"]
+    assert {Phase.BOTH_WAYS, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK} < RUNS["reverse"]
     assert set(KEYED_PHASES.transitions) >= RUNS["forward"]
 
 
@@ -111,12 +113,12 @@ def shard(name: str, age_s: float | None, oldest_s: float | None = None) -> Shar
 def test_a_shard_that_was_never_read_is_not_reported() -> None:
     """Its lag is unknown, and unknown must shut the gates."""
     tallies = Tallies()
-    tallies.of("s-1").add(BatchOutcome({"applied": 3, "foreign": 1}, foreign_last_us=7))
+    tallies.of("s-1").add(BatchOutcome({"applied": 3, "stray": 1}, stray_last_us=7))
     engine = EngineReport("wallet-changes", (shard("s-1", 0.5, 1.25), shard("s-2", None)), None)
     [found] = reports("forward", engine, tallies, now_us=9)
-    assert (found.role, found.shard, found.at_us) == ("forward", "wallet-changes/s-1", 9)
+    assert (found.consumer, found.shard, found.at_us) == ("forward", "wallet-changes/s-1", 9)
     assert (found.iterator_age_ms, found.oldest_unapplied_us) == (500, 1_250_000)
-    assert (found.counts, found.foreign_last_us) == ({"applied": 3, "foreign": 1}, 7)
+    assert (found.counts, found.stray_last_us) == ({"applied": 3, "stray": 1}, 7)
 
 
 async def test_a_restarted_process_goes_on_reporting_the_last_stray() -> None:
@@ -125,14 +127,14 @@ async def test_a_restarted_process_goes_on_reporting_the_last_stray() -> None:
 
         async def held(self, role: str, shard: str) -> Held | None:
             self.asked += 1
-            return Held(Report(role, shard, 1, 0, 0, 0, {}, foreign_last_us=7, imprecise_last_us=3), Raw(b"{}"))
+            return Held(Report(role, shard, 1, 0, 0, 0, {}, stray_last_us=7, imprecise_last_us=3), Raw(b"{}"))
 
     tallies, kept = Tallies(), Kept()
     engine = EngineReport("wallet-changes", (shard("s-1", 0.5),), None)
     for _ in range(2):
         await tallies.recall("forward", engine, kept)
     [found] = reports("forward", engine, tallies, now_us=9)
-    assert (found.foreign_last_us, found.imprecise_last_us, kept.asked) == (7, 3, 1)
+    assert (found.stray_last_us, found.imprecise_last_us, kept.asked) == (7, 3, 1)
 
 
 def test_drained_means_that_what_came_before_a_moment_is_applied_on_every_shard() -> None:
@@ -159,10 +161,10 @@ async def test_waiting_goes_on_through_trouble_and_ends_when_asked_to() -> None:
         return answer
 
     stop = asyncio.Event()
-    assert await wait_for(missing, stop, role="forward", poll_s=0.001)
+    assert await wait_for(missing, stop, consumer="forward", poll_s=0.001)
     assert answers == []
     asyncio.get_running_loop().call_later(0.02, stop.set)
-    assert not await wait_for(missing, stop, role="forward", poll_s=0.001)
+    assert not await wait_for(missing, stop, consumer="forward", poll_s=0.001)
 
 
 async def test_persisting_ends_where_trying_again_can_not_help() -> None:
@@ -184,11 +186,11 @@ async def test_persisting_ends_where_trying_again_can_not_help() -> None:
 
 
 def owned(version: int, balance: int) -> bytes:
-    return payload(legacy(KEY, balance, **protocol(version, "A", 1, version)), None)
+    return payload(source(KEY, balance, **protocol(version, "A", 1, version)), None)
 
 
 def sides(bench: Bench) -> Sides:
-    return Sides(bench.legacy, bench.new, bench.new)
+    return Sides(bench.source, bench.target, bench.target)
 
 
 async def test_a_replay_is_dry_unless_told_to_execute(tmp_path: Path) -> None:
@@ -203,19 +205,19 @@ async def test_a_replay_is_dry_unless_told_to_execute(tmp_path: Path) -> None:
         assert summary.executed is execute
         assert summary.counts == {"records": 3, "applied": 1, "coalesced": 1, "parked": 1}
         assert [(each.sequence, each.code) for each in summary.parked] == [("replay:3", "poison_record")]
-        assert bool(bench.new.images) is execute
+        assert bool(bench.target.images) is execute
 
 
 async def test_a_dry_replay_judges_by_what_the_target_holds_and_lifts_nothing() -> None:
     bench, letters = Bench(), MemoryDeadLetters()
     await bench.forward([owned(V + 1, 6)])
-    bench.legacy.put(legacy(**protocol(V, "A", 1, V)))
-    foreign = payload(legacy(KEY, 9, **protocol(V, "A", 1, V)), legacy(KEY, 5, **protocol(V, "A", 1, V)))
-    before = dict(bench.legacy.images)
+    bench.source.put(source(**protocol(V, "A", 1, V)))
+    stray = payload(source(KEY, 9, **protocol(V, "A", 1, V)), source(KEY, 5, **protocol(V, "A", 1, V)))
+    before = dict(bench.source.images)
     pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=False, strays_since_us=1)
-    summary = await replay(records([owned(V, 5), foreign]), pipeline, origin="replay", execute=False)
-    assert summary.counts == {"records": 2, "stale": 1, "foreign": 1, "lifted": 1}
-    assert bench.legacy.images == before
+    summary = await replay(records([owned(V, 5), stray]), pipeline, origin="replay", execute=False)
+    assert summary.counts == {"records": 2, "stale": 1, "stray": 1, "lifted": 1}
+    assert bench.source.images == before
 
 
 async def test_a_missing_file_is_said() -> None:
@@ -235,7 +237,7 @@ class NoPublisher:
 async def test_a_redrive_lets_go_what_is_settled_and_keeps_the_rest() -> None:
     bench, publisher = Bench(), NoPublisher()
     await bench.marks.mark(Direction.FORWARD, {KEY: V + 9})
-    for number, (role, data) in enumerate([("forward", owned(V, 5)), ("forward", b"{"), ("feed-legacy", owned(V, 5))]):
+    for number, (role, data) in enumerate([("forward", owned(V, 5)), ("forward", b"{"), ("feed-source", owned(V, 5))]):
         place = Place(role, "shard-1", str(number))
         await bench.letters.park(letter(place, Rec(str(number), data), None, code="x", reason="y", now_us=COMMITTED_US))
 
@@ -246,11 +248,11 @@ async def test_a_redrive_lets_go_what_is_settled_and_keeps_the_rest() -> None:
     for execute in (False, True):
         redrive = Redrive(MAPPING, tables, bench.letters, publisher, "events", execute=execute)  # type: ignore[arg-type]  # fakes
         found = await redrive.run()
-        assert [(each.role, each.settled) for each in found] == [
-            ("forward", True), ("forward", False), ("feed-legacy", True),
+        assert [(each.consumer, each.settled) for each in found] == [
+            ("forward", True), ("forward", False), ("feed-source", True),
         ]  # fmt: skip
         assert found[1].reason.startswith("not a change record")
-        assert bool(bench.new.images) is bool(publisher.taken) is execute, "the mark must not hide the write"
+        assert bool(bench.target.images) is bool(publisher.taken) is execute, "the mark must not hide the write"
     assert [each.payload for each in await bench.letters.all()] == [b"{"]
     assert json.loads(publisher.taken[0][1])["version"] == str(V)
 
@@ -287,29 +289,29 @@ async def test_the_moment_is_read_from_the_entry_into_dual_write_and_never_again
     watch = PhaseWatch(journal)
     await entered(journal, Phase.CATCHING_UP)
     assert [await watch.strays_since_us(side) for side in Side] == [0, 0]
-    await entered(journal, Phase.DUAL_WRITE, strays_since_us={"legacy": 70, "new": 80})
-    assert {side: await watch.strays_since_us(side) for side in Side} == {Side.LEGACY: 70, Side.NEW: 80}
+    await entered(journal, Phase.BOTH_WAYS, strays_since_us={"source": 70, "target": 80})
+    assert {side: await watch.strays_since_us(side) for side in Side} == {Side.SOURCE: 70, Side.TARGET: 80}
     reads = journal.reads
     journal.silent = True
-    assert await watch.strays_since_us(Side.LEGACY) == 70
+    assert await watch.strays_since_us(Side.SOURCE) == 70
     assert journal.reads == reads
 
 
 async def test_a_rollback_that_comes_by_dual_write_again_does_not_move_the_moment() -> None:
     journal = Asked(ControlStore())
     watch = PhaseWatch(journal)
-    await entered(journal, Phase.DUAL_WRITE, strays_since_us={"legacy": 70, "new": 80})
+    await entered(journal, Phase.BOTH_WAYS, strays_since_us={"source": 70, "target": 80})
     for phase in (Phase.RAMPING, Phase.ROLLED_BACK):
         await entered(journal, phase)
-    await entered(journal, Phase.DUAL_WRITE, strays_since_us={"legacy": 900, "new": 900})
-    assert await watch.strays_since_us(Side.NEW) == 80
-    assert (await watch.look()).phase is Phase.DUAL_WRITE
+    await entered(journal, Phase.BOTH_WAYS, strays_since_us={"source": 900, "target": 900})
+    assert await watch.strays_since_us(Side.TARGET) == 80
+    assert (await watch.look()).phase is Phase.BOTH_WAYS
 
 
 async def test_an_entry_without_the_moment_stands_for_it_with_its_own_time() -> None:
     journal = Asked(ControlStore(), now_us=lambda: 55)
-    await entered(journal, Phase.DUAL_WRITE)
-    assert await PhaseWatch(journal).strays_since_us(Side.LEGACY) == 55
+    await entered(journal, Phase.BOTH_WAYS)
+    assert await PhaseWatch(journal).strays_since_us(Side.SOURCE) == 55
 
 
 async def test_while_the_moment_is_unknown_a_silent_journal_holds_the_batch() -> None:
@@ -317,19 +319,19 @@ async def test_while_the_moment_is_unknown_a_silent_journal_holds_the_batch() ->
     journal = Asked(ControlStore())
     journal.silent = True
     with pytest.raises(StoreUnavailable):
-        await PhaseWatch(journal).strays_since_us(Side.LEGACY)
+        await PhaseWatch(journal).strays_since_us(Side.SOURCE)
 
 
 async def test_each_batch_before_the_moment_is_decided_by_a_look_that_began_after_it_was_read() -> None:
     journal = Asked(ControlStore())
     watch = PhaseWatch(journal)
     journal.answers.clear()
-    running = [asyncio.ensure_future(watch.strays_since_us(Side.LEGACY)) for _ in range(5)]
+    running = [asyncio.ensure_future(watch.strays_since_us(Side.SOURCE)) for _ in range(5)]
     for _ in range(5):
         await asyncio.sleep(0)
     assert journal.reads == 1, "under way: it may have missed what comes now"
-    await entered(journal, Phase.DUAL_WRITE, strays_since_us={"legacy": 70, "new": 80})
-    late = [asyncio.ensure_future(watch.strays_since_us(Side.LEGACY)) for _ in range(5)]
+    await entered(journal, Phase.BOTH_WAYS, strays_since_us={"source": 70, "target": 80})
+    late = [asyncio.ensure_future(watch.strays_since_us(Side.SOURCE)) for _ in range(5)]
     for _ in range(5):
         await asyncio.sleep(0)
     journal.answers.set()

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
+from apply_cases import COMMITTED_US, KEY, V, payload, protocol, source, target
 from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.protocol.keyed.writes import Seal
 from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
@@ -31,8 +31,8 @@ from replicator_bench import FORWARD, Bench, Counting, earn
 
 def owned(version: int, balance: int = 5, number: int = 7) -> bytes:
     key = key_of_strings(f"USER#{number}", "POINTS#chan-3")
-    older = legacy(key, balance - 1, **protocol(version - 1, "A", 2, version - 1))
-    return payload(legacy(key, balance, **protocol(version, "A", 2, version)), older)
+    older = source(key, balance - 1, **protocol(version - 1, "A", 2, version - 1))
+    return payload(source(key, balance, **protocol(version, "A", 2, version)), older)
 
 
 # ---- what is written ---------------------------------------------------------------------------
@@ -41,8 +41,8 @@ def owned(version: int, balance: int = 5, number: int = 7) -> bytes:
 async def test_an_owner_write_arrives_as_a_standby_of_generation_0() -> None:
     bench = Bench()
     await earn(bench)
-    assert await bench.forward(bench.legacy.changes) == {"records": 1, "applied": 1}
-    item, owner = bench.new.item(KEY), bench.legacy.item(KEY)
+    assert await bench.forward(bench.source.changes) == {"records": 1, "applied": 1}
+    item, owner = bench.target.item(KEY), bench.source.item(KEY)
     assert item is not None
     assert owner is not None
     assert (item.role, item.generation, item.version) == (Role.STANDBY, 0, owner.version)
@@ -79,7 +79,7 @@ async def test_rule_7_losing_all_marks_costs_a_write_and_nothing_else() -> None:
     bench.marks.flush()
     counts = await bench.forward([owned(V), owned(V + 1, 9)])
     assert counts["duplicate"] == 1
-    item = bench.new.item(KEY)
+    item = bench.target.item(KEY)
     assert item is not None
     assert item.version == V + 1
 
@@ -118,7 +118,7 @@ async def test_rule_11_throttling_backs_off_shrinks_and_drops_nothing() -> None:
     writer.answers = [[NotSent.THROTTLED] * 25, [NotSent.THROTTLED] * 12]
     counts = await bench.forward(owned(V, number=number) for number in range(25))
     assert counts == {"records": 25, "applied": 25}
-    assert len(bench.new.images) == 25
+    assert len(bench.target.images) == 25
     assert [len(call) for call in writer.calls][:4] == [25, 12, 6, 7]
     assert bench.waits == [wait_s(1, 1.0), wait_s(2, 1.0)]
     assert bench.senders[FORWARD].throttled == 37
@@ -155,7 +155,7 @@ async def test_requests_of_one_batch_overlap() -> None:
             return await super().transfer(transfers)
 
     transfers = [Transfer(key_of_strings(f"USER#{number}", "POINTS#1"), V, {}) for number in range(100)]
-    task = asyncio.ensure_future(Sender(FirstHangs(bench.new), in_flight=4).send(transfers))
+    task = asyncio.ensure_future(Sender(FirstHangs(bench.target), in_flight=4).send(transfers))
     for _ in range(10):
         await asyncio.sleep(0)
     assert written == [25, 25, 25]
@@ -170,14 +170,14 @@ async def test_rule_11_a_poison_record_is_parked_with_its_payload_and_the_rest_i
     bench = Bench()
     assert await bench.forward([b"not json", owned(V)]) == {"records": 2, "applied": 1, "parked": 1}
     [letter] = await bench.letters.all()
-    assert (letter.role, letter.sequence, letter.code, letter.payload) == (
+    assert (letter.consumer, letter.sequence, letter.code, letter.payload) == (
         "forward", "shard-1:1", "poison_record", b"not json",
     )  # fmt: skip
 
 
 async def test_rule_9_a_row_with_an_unknown_attribute_is_parked_and_names_it() -> None:
     bench = Bench()
-    record = payload(legacy(surprise=wire.of_number(1), **protocol(V, "A", 2, V)), None)
+    record = payload(source(surprise=wire.of_number(1), **protocol(V, "A", 2, V)), None)
     await bench.forward([record])
     [letter] = await bench.letters.all()
     assert (letter.code, letter.key, letter.payload) == ("unmappable", KEY, record)
@@ -192,7 +192,7 @@ async def test_rule_1_one_version_with_two_contents_is_parked_and_never_resolved
     await bench.forward([owned(V, 6)])
     [letter] = await bench.letters.all()
     assert (letter.code, letter.version) == ("conflict", V)
-    item = bench.new.item(KEY)
+    item = bench.target.item(KEY)
     assert item is not None
     assert dict(item.content)["points"] == b'{"N":"5"}'
 
@@ -206,17 +206,17 @@ async def test_twins_within_a_batch_are_parked_too() -> None:
 async def test_rule_1_a_conflict_leaves_by_itself_once_the_target_has_passed_it() -> None:
     bench = Bench()
     await bench.forward([owned(V, 5), owned(V, 6), b"poison"])
-    assert await drop_answered(bench.letters, MAPPING, Direction.FORWARD, bench.new) == 0
+    assert await drop_answered(bench.letters, MAPPING, Direction.FORWARD, bench.target) == 0
     await bench.forward([owned(V + 1, 7)])
-    assert await drop_answered(bench.letters, MAPPING, Direction.REVERSE, bench.legacy) == 0
-    assert await drop_answered(bench.letters, MAPPING, Direction.FORWARD, bench.new) == 1
+    assert await drop_answered(bench.letters, MAPPING, Direction.REVERSE, bench.source) == 0
+    assert await drop_answered(bench.letters, MAPPING, Direction.FORWARD, bench.target) == 1
     assert [each.code for each in await bench.letters.all()] == ["poison_record"], "poison waits for a person"
 
 
 async def answered(bench: Bench) -> list[str]:
     """Let go what the rows answer; return the codes of the letters that stay."""
     for direction in Direction:
-        await drop_answered(bench.letters, MAPPING, direction, bench.tables[direction.target])
+        await drop_answered(bench.letters, MAPPING, direction, bench.tables[direction.destination])
     return [each.code for each in await bench.letters.all()]
 
 
@@ -224,7 +224,7 @@ async def repaired(bench: Bench, record: bytes) -> None:
     """Do what the verifier's repair does: the owner's image at its own version, whatever stood there at that."""
     found = ApplyRule(MAPPING, Direction.FORWARD).decide(decode_change(record, ("pk", "sk")))
     assert isinstance(found, Transfer)
-    assert await bench.new.transfer([replace(found, repair=True)]) == [Verdict.APPLIED]
+    assert await bench.target.transfer([replace(found, repair=True)]) == [Verdict.APPLIED]
 
 
 async def test_b6_a_conflict_that_a_repair_has_healed_leaves() -> None:
@@ -247,17 +247,17 @@ async def test_b6_a_letter_leaves_at_its_version_though_the_row_is_an_owner_by_n
     bench = Bench()
     await bench.forward([owned(V, 5), owned(V, 6)])
     await repaired(bench, owned(V, 6))
-    row = bench.new.images[KEY]
-    bench.new.put({**row, "cf_role": wire.of_string("A")})
+    row = bench.target.images[KEY]
+    bench.target.put({**row, "cf_role": wire.of_string("A")})
     assert await answered(bench) == []
 
 
 async def test_b6_a_letter_of_a_row_that_nobody_had_imported_leaves_when_the_row_has_its_content() -> None:
     bench = Bench()
-    bench.new.put(new(KEY, 1))
+    bench.target.put(target(KEY, 1))
     await bench.forward([owned(V, 5)])
     assert await answered(bench) == ["unversioned"]
-    bench.new.delete(KEY)
+    bench.target.delete(KEY)
     await repaired(bench, owned(V, 5))
     assert await answered(bench) == []
 
@@ -279,35 +279,35 @@ async def test_b6_other_letters_keep_their_own_rules(code: str) -> None:
 
 async def test_rule_12_an_old_duplicate_does_not_turn_back_the_commit_time() -> None:
     bench = Bench()
-    newer = payload(legacy(**protocol(V, "A", 2, V)), None, committed_us=COMMITTED_US + 50)
-    older = payload(legacy(**protocol(V - 1, "A", 2, V - 1)), None, committed_us=COMMITTED_US)
+    newer = payload(source(**protocol(V, "A", 2, V)), None, committed_us=COMMITTED_US + 50)
+    older = payload(source(**protocol(V - 1, "A", 2, V - 1)), None, committed_us=COMMITTED_US)
     await bench.forward([newer])
     await bench.forward([older])
     assert bench.tallies[FORWARD].applied_commit_us == COMMITTED_US + 50
 
 
-async def test_rule_12_an_old_foreign_record_counts_by_its_commit_time() -> None:
+async def test_rule_12_an_old_stray_counts_by_its_commit_time() -> None:
     bench = Bench(strays_since_us=1)
-    foreign = payload(
-        legacy(KEY, 9, **protocol(V, "A", 2, V)), legacy(**protocol(V, "A", 2, V)), committed_us=COMMITTED_US
+    stray = payload(
+        source(KEY, 9, **protocol(V, "A", 2, V)), source(**protocol(V, "A", 2, V)), committed_us=COMMITTED_US
     )
-    await bench.forward([foreign])
-    assert bench.tallies[FORWARD].foreign_last_us == COMMITTED_US
+    await bench.forward([stray])
+    assert bench.tallies[FORWARD].stray_last_us == COMMITTED_US
 
 
 async def test_rule_6_a_record_without_microseconds_is_applied_and_reported() -> None:
     bench = Bench()
-    counts = await bench.forward([payload(legacy(), None, precise=False)])
+    counts = await bench.forward([payload(source(), None, precise=False)])
     assert (counts["imprecise"], counts["applied"]) == (1, 1)
     assert bench.tallies[FORWARD].imprecise_last_us == COMMITTED_US // 1000 * 1000
 
 
 async def test_rows_of_others_and_echoes_are_counted_and_cost_nothing() -> None:
     bench = Bench()
-    other = legacy(key_of_strings("USER#7", "WALLET#EUR"))
+    other = source(key_of_strings("USER#7", "WALLET#EUR"))
     await earn(bench)
-    await bench.legacy.perform(Seal(KEY, 1, SEED))
-    sealed = bench.legacy.images[KEY]
+    await bench.source.perform(Seal(KEY, 1, SEED))
+    sealed = bench.source.images[KEY]
     echo = payload(sealed | {"cf_mv": wire.of_number(V + 10)}, sealed)
     assert await bench.forward([payload(other, None), echo]) == {"records": 2, "not_ours": 1, "echo": 1}
     assert bench.writers[FORWARD].calls == []
@@ -327,7 +327,7 @@ async def test_a_refused_transfer_is_parked_with_the_stores_own_words() -> None:
 
 async def test_a_row_that_does_not_fit_is_parked_with_its_cause_and_the_others_go_on() -> None:
     bench = Bench()
-    large = legacy(preferences=Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_600)), **protocol(V, "A", 2, V))
+    large = source(preferences=Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_600)), **protocol(V, "A", 2, V))
     counts = await bench.forward([payload(large, None), owned(V, number=1)])
     assert counts == {"records": 2, "applied": 1, "refused": 1, "parked": 1}
     [letter] = await bench.letters.all()
@@ -342,7 +342,7 @@ async def test_a_refused_transfer_of_a_held_out_key_is_counted_and_not_parked(
     """Such a key is active at an odd generation; a standby of one is the fence, and its record an echo."""
     bench = Bench()
     bench.writers[FORWARD].answers = [[Unfit("too large")]]
-    counts = await bench.forward([payload(legacy(**protocol(V, *role_and_generation, V)), None)])
+    counts = await bench.forward([payload(source(**protocol(V, *role_and_generation, V)), None)])
     if role_and_generation == ("A", 3):
         assert counts == {"records": 1, "refused": 1, "held_out": 1}
     assert await bench.letters.count() == (role_and_generation == ("A", 4))
@@ -350,11 +350,11 @@ async def test_a_refused_transfer_of_a_held_out_key_is_counted_and_not_parked(
 
 async def test_a_held_out_row_that_does_not_map_is_counted_and_a_conflict_of_one_is_parked() -> None:
     bench = Bench()
-    unknown = payload(legacy(surprise=wire.of_number(1), **protocol(V, "A", 3, V)), None)
+    unknown = payload(source(surprise=wire.of_number(1), **protocol(V, "A", 3, V)), None)
     assert await bench.forward([unknown]) == {"records": 1, "held_out": 1}
     assert await bench.letters.count() == 0
     bench.writers[FORWARD].answers = [[Verdict.CONFLICT]]
-    await bench.forward([payload(legacy(**protocol(V + 1, "A", 3, V)), None)])
+    await bench.forward([payload(source(**protocol(V + 1, "A", 3, V)), None)])
     assert await bench.letters.count() == 1, "a conflict is no refusal: somebody has to look"
 
 
@@ -363,22 +363,22 @@ async def test_a_deleted_row_with_an_unknown_attribute_is_parked_and_no_tombston
     bench = Bench()
     await bench.forward([owned(V)])
     if gone:
-        record = payload(None, legacy(surprise=wire.of_number(1), **protocol(V, "A", 2, V)))
+        record = payload(None, source(surprise=wire.of_number(1), **protocol(V, "A", 2, V)))
     else:
-        bare = {name: legacy()[name] for name in MAPPING.shape(Side.LEGACY).key}
+        bare = {name: source()[name] for name in MAPPING.shape(Side.SOURCE).key}
         record = payload(bare | {"surprise": wire.of_number(1)} | protocol(V + 1, "A", 2, V + 1, deleted=True), None)
     await bench.forward([record])
     [letter] = await bench.letters.all()
     assert (letter.code, letter.payload) == ("unmappable", record)
     assert "surprise" in letter.reason
-    item = bench.new.item(KEY)
+    item = bench.target.item(KEY)
     assert item is not None
     assert not item.deleted
 
 
 async def test_a_record_that_comes_decoded_is_not_decoded_again() -> None:
-    change = decode_change(payload(legacy(KEY, 7, **protocol(V, "A", 1)), None), MAPPING.shape(Side.LEGACY).key)
+    change = decode_change(payload(source(KEY, 7, **protocol(V, "A", 1)), None), MAPPING.shape(Side.SOURCE).key)
     bench = Bench()
     outcome = await bench.pipelines[FORWARD].apply("shard-1", [Decoded("1", b"nobody reads this", change)])
     assert outcome.counts["applied"] == 1
-    assert bench.new.item(KEY) is not None
+    assert bench.target.item(KEY) is not None

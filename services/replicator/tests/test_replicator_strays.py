@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from msgspec import Raw
 
-from apply_cases import COMMITTED_US, KEY, V, legacy, new, payload, protocol
+from apply_cases import COMMITTED_US, KEY, V, payload, protocol, source, target
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Role
@@ -26,18 +26,18 @@ FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
 SINCE = 1
 
 
-async def earn(bench: Bench, side: Side = Side.LEGACY, seed: int = SEED) -> None:
+async def earn(bench: Bench, side: Side = Side.SOURCE, seed: int = SEED) -> None:
     op = operation(Kind.EARN, key=KEY, seed=seed, transaction_id=seed.to_bytes(16, "big"))
     assert isinstance(await bench.tables[side].perform(Operate(KEY, op, soft=32)), Applied)
 
 
 async def copied(strays_since_us: int = SINCE) -> Bench:
-    """An owner in the legacy table with its standby in the new one; what the new table's stream holds is read."""
+    """An owner in the source table with its standby in the new one; what the target table's stream holds is read."""
     bench = Bench(strays_since_us=strays_since_us)
     await earn(bench)
-    await bench.forward(bench.legacy.changes)
-    bench.legacy.changes.clear()
-    bench.new.changes.clear()
+    await bench.forward(bench.source.changes)
+    bench.source.changes.clear()
+    bench.target.changes.clear()
     return bench
 
 
@@ -50,74 +50,74 @@ def number(value: int) -> dict[str, Raw]:
 
 async def test_an_unstamped_write_on_an_unstamped_row_is_counted_named_carried_and_lifted() -> None:
     bench = Bench(strays_since_us=SINCE, now_us=lambda: COMMITTED_US)
-    bench.legacy.put(legacy(KEY, 5))
-    bench.legacy.put(legacy(KEY, 9))
-    counts = await bench.forward(bench.legacy.changes)
-    assert counts == {"records": 2, "foreign": 2, "lifted": 1}
-    owner = bench.legacy.item(KEY)
+    bench.source.put(source(KEY, 5))
+    bench.source.put(source(KEY, 9))
+    counts = await bench.forward(bench.source.changes)
+    assert counts == {"records": 2, "stray": 2, "lifted": 1}
+    owner = bench.source.item(KEY)
     assert owner is not None
     assert owner.version is not None
     assert owner.version > FIRST_STAMPED
-    assert (await bench.forward(bench.legacy.changes[2:]))["applied"] == 1
-    standby = bench.new.item(KEY)
+    assert (await bench.forward(bench.source.changes[2:]))["applied"] == 1
+    standby = bench.target.item(KEY)
     assert standby is not None
     assert (standby.version, standby.role) == (owner.version, Role.STANDBY)
     assert dict(standby.content)["points"] == b'{"N":"9"}'
     assert await bench.letters.count() == 0, "nothing is left for a person to do"
     [letter] = await bench.letters.settled()
-    assert (letter.key, letter.table, letter.code, letter.role) == (KEY, "wallet", "stray", "forward")
-    assert letter.committed_us == bench.tallies[FORWARD].foreign_last_us
-    assert letter.payload == bench.legacy.changes[1]
+    assert (letter.key, letter.table, letter.code, letter.consumer) == (KEY, "wallet", "stray", "forward")
+    assert letter.committed_us == bench.tallies[FORWARD].stray_last_us
+    assert letter.payload == bench.source.changes[1]
     assert "Stop the writer" in letter.cure
 
 
 async def test_before_the_moment_writers_are_outside_by_nature_and_nobody_is_told() -> None:
     bench = Bench(strays_since_us=0)
-    bench.legacy.put(legacy(KEY, 5))
-    bench.legacy.put(legacy(KEY, 9))
-    assert await bench.forward(bench.legacy.changes) == {"records": 2, "applied": 1, "coalesced": 1}
-    assert bench.tallies[FORWARD].foreign_last_us == 0
+    bench.source.put(source(KEY, 5))
+    bench.source.put(source(KEY, 9))
+    assert await bench.forward(bench.source.changes) == {"records": 2, "applied": 1, "coalesced": 1}
+    assert bench.tallies[FORWARD].stray_last_us == 0
     assert await bench.letters.settled() == []
 
 
 async def test_a_stray_after_the_moment_that_is_read_before_its_journal_entry_is_carried_and_not_named() -> None:
     """Nothing is lost: the copy has what was written. The writer's next write, or a duplicate, is named (ADR 0016)."""
     bench = Bench(strays_since_us=0)  # no entry yet: the moment was measured, and the journal says it a moment later
-    bench.legacy.put(legacy(KEY, 5))
+    bench.source.put(source(KEY, 5))
     moment_us = COMMITTED_US + 1
-    bench.legacy.put(legacy(KEY, 9))
-    counts = await bench.forward(bench.legacy.changes)
-    stray = bench.legacy.changes[-1]
-    assert bench.tallies[FORWARD].foreign_last_us == 0
-    assert "foreign" not in counts
+    bench.source.put(source(KEY, 9))
+    counts = await bench.forward(bench.source.changes)
+    stray = bench.source.changes[-1]
+    assert bench.tallies[FORWARD].stray_last_us == 0
+    assert "stray" not in counts
     assert await bench.letters.settled() == []
-    standby = bench.new.item(KEY)
+    standby = bench.target.item(KEY)
     assert standby is not None
     assert dict(standby.content)["points"] == b'{"N":"9"}', "it came along with all that was written before"
     bench.strays_since_us = moment_us  # the journal's entry is read
-    bench.legacy.put(legacy(KEY, 11))
-    await bench.forward(bench.legacy.changes[2:])
+    bench.source.put(source(KEY, 11))
+    await bench.forward(bench.source.changes[2:])
     [letter] = await bench.letters.settled()
-    assert letter.payload == bench.legacy.changes[2]
-    await bench.forward(bench.legacy.changes[3:])
-    standby = bench.new.item(KEY)
+    assert letter.payload == bench.source.changes[2]
+    await bench.forward(bench.source.changes[3:])
+    standby = bench.target.item(KEY)
     assert standby is not None
     assert dict(standby.content)["points"] == b'{"N":"11"}'
-    before = bench.tallies[FORWARD].counts["foreign"]
+    before = bench.tallies[FORWARD].counts["stray"]
     await bench.forward([stray])
-    assert bench.tallies[FORWARD].counts["foreign"] == before + 1, "judged by its own commit time"
+    assert bench.tallies[FORWARD].counts["stray"] == before + 1, "judged by its own commit time"
 
 
 async def test_an_old_duplicate_of_a_record_from_before_the_moment_is_no_stray() -> None:
     bench = Bench()
-    bench.legacy.put(legacy(KEY, 5))
-    old = list(bench.legacy.changes)
+    bench.source.put(source(KEY, 5))
+    old = list(bench.source.changes)
     await bench.forward(old)
     bench.strays_since_us = COMMITTED_US + 1  # the first tick of the table's clock is COMMITTED_US
-    bench.legacy.put(legacy(KEY, 9))
-    fresh = bench.legacy.changes[1:]
+    bench.source.put(source(KEY, 9))
+    fresh = bench.source.changes[1:]
     counts = await bench.forward([*fresh, *old, *fresh])
-    assert counts["foreign"] == 2, "one write, delivered twice"
+    assert counts["stray"] == 2, "one write, delivered twice"
     [letter] = await bench.letters.settled()
     assert letter.committed_us > COMMITTED_US
 
@@ -125,50 +125,50 @@ async def test_an_old_duplicate_of_a_record_from_before_the_moment_is_no_stray()
 async def test_a_key_has_one_settled_letter_and_it_tells_of_the_last_write() -> None:
     bench = await copied()
     for balance in range(100, 120):
-        bench.legacy.put(bench.legacy.images[KEY] | {"balance": wire.of_number(balance)})
-    records_of_strays = list(bench.legacy.changes)
+        bench.source.put(bench.source.images[KEY] | {"balance": wire.of_number(balance)})
+    records_of_strays = list(bench.source.changes)
     await bench.forward(records_of_strays[10:])
     await bench.forward(records_of_strays[:10])
     [letter] = await bench.letters.settled()
     assert letter.payload == records_of_strays[-1]
-    assert bench.tallies[FORWARD].counts["foreign"] == 20
+    assert bench.tallies[FORWARD].counts["stray"] == 20
 
 
 async def test_one_key_is_lifted_once_a_batch_however_often_it_was_written() -> None:
     bench = await copied()
     for balance in range(100, 150):
-        bench.legacy.put(bench.legacy.images[KEY] | {"balance": wire.of_number(balance)})
-    counts = await bench.forward(list(bench.legacy.changes))
-    assert (counts["foreign"], counts["lifted"], "lift_overtaken" in counts) == (50, 1, False)
+        bench.source.put(bench.source.images[KEY] | {"balance": wire.of_number(balance)})
+    counts = await bench.forward(list(bench.source.changes))
+    assert (counts["stray"], counts["lifted"], "lift_overtaken" in counts) == (50, 1, False)
 
 
 async def test_a_removed_owner_is_a_stray_and_its_tombstone_travels() -> None:
     bench = await copied()
-    bench.legacy.delete(KEY)
-    counts = await bench.forward(bench.legacy.changes)
-    assert counts["foreign"] == 1
-    standby = bench.new.item(KEY)
+    bench.source.delete(KEY)
+    counts = await bench.forward(bench.source.changes)
+    assert counts["stray"] == 1
+    standby = bench.target.item(KEY)
     assert standby is not None
     assert standby.deleted
     [letter] = await bench.letters.settled()
-    assert letter.payload == bench.legacy.changes[0]
+    assert letter.payload == bench.source.changes[0]
 
 
 async def test_an_owner_that_the_ttl_removed_is_no_stray() -> None:
     bench = Bench(strays_since_us=SINCE)
-    counts = await bench.forward([payload(None, legacy(**protocol(V, "A", 1, V)), ttl=True)])
+    counts = await bench.forward([payload(None, source(**protocol(V, "A", 1, V)), ttl=True)])
     assert counts == {"records": 1, "applied": 1}
 
 
 async def test_what_is_written_to_a_tombstone_waits_for_a_person_since_nobody_will_read_it() -> None:
     bench = await copied()
-    answer = await bench.legacy.perform(Operate(KEY, operation(Kind.DELETE, key=KEY, seed=SEED), soft=32))
+    answer = await bench.source.perform(Operate(KEY, operation(Kind.DELETE, key=KEY, seed=SEED), soft=32))
     assert isinstance(answer, Applied)
-    bench.legacy.changes.clear()
-    bench.legacy.put(bench.legacy.images[KEY] | {"balance": wire.of_number(1)})
-    await bench.forward(bench.legacy.changes)
+    bench.source.changes.clear()
+    bench.source.put(bench.source.images[KEY] | {"balance": wire.of_number(1)})
+    await bench.forward(bench.source.changes)
     [letter] = await bench.letters.all()
-    assert (letter.code, letter.settled, letter.payload) == ("stray", False, bench.legacy.changes[0])
+    assert (letter.code, letter.settled, letter.payload) == ("stray", False, bench.source.changes[0])
 
 
 # ---- on a standby ------------------------------------------------------------------------------
@@ -177,10 +177,10 @@ async def test_what_is_written_to_a_tombstone_waits_for_a_person_since_nobody_wi
 async def test_each_stray_on_a_standby_leaves_a_letter_with_both_images() -> None:
     bench = await copied()
     for points in (6, 7):
-        bench.new.put(bench.new.images[KEY] | number(points))
-    written = list(bench.new.changes)
+        bench.target.put(bench.target.images[KEY] | number(points))
+    written = list(bench.target.changes)
     counts = await bench.apply(REVERSE, written)
-    assert (counts["foreign_standby"], counts["parked"]) == (2, 2)
+    assert (counts["stray_standby"], counts["parked"]) == (2, 2)
     letters = await bench.letters.all()
     assert [each.payload for each in letters] == written
     assert {(each.key, each.table, each.code, each.settled) for each in letters} == {
@@ -191,11 +191,11 @@ async def test_each_stray_on_a_standby_leaves_a_letter_with_both_images() -> Non
 
 async def test_a_stray_that_a_transfer_has_overwritten_meanwhile_is_parked_all_the_same() -> None:
     bench = await copied()
-    bench.new.put(bench.new.images[KEY] | number(777))
-    stray = list(bench.new.changes)
+    bench.target.put(bench.target.images[KEY] | number(777))
+    stray = list(bench.target.changes)
     await earn(bench, seed=SEED + 1)
-    await bench.forward(bench.legacy.changes)
-    standby = bench.new.item(KEY)
+    await bench.forward(bench.source.changes)
+    standby = bench.target.item(KEY)
     assert standby is not None
     assert dict(standby.content)["points"] != b'{"N":"777"}', "overwritten"
     await bench.apply(REVERSE, stray)
@@ -204,19 +204,19 @@ async def test_a_stray_that_a_transfer_has_overwritten_meanwhile_is_parked_all_t
 
 async def test_a_stray_is_parked_although_its_key_is_marked_and_newer_in_the_same_batch() -> None:
     bench = await copied()
-    bench.new.put(bench.new.images[KEY] | number(777))
-    stray = list(bench.new.changes)
+    bench.target.put(bench.target.images[KEY] | number(777))
+    stray = list(bench.target.changes)
     await bench.marks.mark(REVERSE, {KEY: V * 2})
-    newer = payload(new(**protocol(V * 2, "A", 9, V * 2)), new(**protocol(V, "S", 1, V)), side=Side.NEW)
+    newer = payload(target(**protocol(V * 2, "A", 9, V * 2)), target(**protocol(V, "S", 1, V)), side=Side.TARGET)
     await bench.apply(REVERSE, [newer, *stray, newer])
     assert [each.payload for each in await bench.letters.all()] == stray
 
 
 async def test_one_write_is_one_letter_however_often_and_wherever_its_record_comes() -> None:
     bench = await copied()
-    bench.new.put(bench.new.images[KEY] | number(777))
-    bench.new.put(bench.new.images[KEY] | number(778))
-    stray = list(bench.new.changes)
+    bench.target.put(bench.target.images[KEY] | number(777))
+    bench.target.put(bench.target.images[KEY] | number(778))
+    stray = list(bench.target.changes)
     await bench.apply(REVERSE, stray)
     again = records([*reversed(stray), *stray])
     await bench.pipelines[REVERSE].apply("shard-2", again)
@@ -225,17 +225,17 @@ async def test_one_write_is_one_letter_however_often_and_wherever_its_record_com
 
 async def test_a_repair_whose_owner_has_moved_on_is_parked_since_nobody_can_tell_it_from_a_stray() -> None:
     bench = await copied()
-    right = bench.new.images[KEY]
-    bench.new.images[KEY] = right | number(1)
-    bench.new.put(right)
+    right = bench.target.images[KEY]
+    bench.target.images[KEY] = right | number(1)
+    bench.target.put(right)
     await earn(bench, seed=SEED + 1)
-    counts = await bench.apply(REVERSE, bench.new.changes)
+    counts = await bench.apply(REVERSE, bench.target.changes)
     assert (counts["parked"], "repair" in counts) == (1, False)
 
 
-async def test_a_put_that_erased_the_role_of_an_owner_in_the_new_table_is_no_seal() -> None:
+async def test_a_put_that_erased_the_role_of_an_owner_in_the_target_table_is_no_seal() -> None:
     bench = Bench(strays_since_us=SINCE)
-    record = payload(new(KEY, 9), new(KEY, 5, **protocol(V, "A", 3, V)), side=Side.NEW)
+    record = payload(target(KEY, 9), target(KEY, 5, **protocol(V, "A", 3, V)), side=Side.TARGET)
     await bench.apply(REVERSE, [record])
     assert bench.writers[REVERSE].calls == [], "nothing of it is a transfer"
     [letter] = await bench.letters.all()
@@ -243,44 +243,44 @@ async def test_a_put_that_erased_the_role_of_an_owner_in_the_new_table_is_no_sea
 
 
 async def test_a_standby_that_a_put_replaced_is_parked_and_gets_its_role_back() -> None:
-    """In the legacy table it would look like an owner otherwise: a second one."""
+    """In the source table it would look like an owner otherwise: a second one."""
     bench = Bench(strays_since_us=SINCE)
     await earn(bench)
-    sealed = await bench.legacy.perform(Seal(KEY, 2, SEED))
+    sealed = await bench.source.perform(Seal(KEY, 2, SEED))
     assert isinstance(sealed, Applied)
     image = MAPPING.map_item(FORWARD, sealed.item)
-    assert isinstance(await bench.new.perform(Activate(KEY, image)), Applied)
-    bench.legacy.changes.clear()
-    bench.legacy.put(legacy(KEY, 777, expires_at=wire.of_number(9)))
-    counts = await bench.forward(bench.legacy.changes)
+    assert isinstance(await bench.target.perform(Activate(KEY, image)), Applied)
+    bench.source.changes.clear()
+    bench.source.put(source(KEY, 777, expires_at=wire.of_number(9)))
+    counts = await bench.forward(bench.source.changes)
     assert counts["reinstated"] == 1
-    standby = bench.legacy.item(KEY)
+    standby = bench.source.item(KEY)
     assert standby is not None
     assert (standby.role, standby.generation, standby.version) == (Role.STANDBY, 2, sealed.item.version)
     assert standby.recent == sealed.item.recent
-    assert "expires_at" not in bench.legacy.images[KEY], "it would fire on a row that another table owns"
-    assert [each.payload for each in await bench.letters.all()] == bench.legacy.changes[:1]
-    await bench.forward(bench.legacy.changes)
-    owner = bench.new.item(KEY)
+    assert "expires_at" not in bench.source.images[KEY], "it would fire on a row that another table owns"
+    assert [each.payload for each in await bench.letters.all()] == bench.source.changes[:1]
+    await bench.forward(bench.source.changes)
+    owner = bench.target.item(KEY)
     assert owner is not None
     assert dict(owner.content)["points"] == b'{"N":"3"}', "its own record is no write of an owner"
 
 
 @pytest.mark.parametrize("helped", [False, True])
-async def test_an_owner_of_the_new_table_that_a_put_replaced_is_its_owner_again(helped: bool) -> None:
+async def test_an_owner_of_the_target_table_that_a_put_replaced_is_its_owner_again(helped: bool) -> None:
     bench = Bench(strays_since_us=SINCE)
     await earn(bench)
-    sealed = await bench.legacy.perform(Seal(KEY, 2, SEED))
+    sealed = await bench.source.perform(Seal(KEY, 2, SEED))
     assert isinstance(sealed, Applied)
     image = MAPPING.map_item(FORWARD, sealed.item)
-    await bench.new.perform(Activate(KEY, image))
-    await bench.apply(REVERSE, bench.new.changes)
-    bench.new.changes.clear()
-    bench.new.put(new(KEY, 777))
+    await bench.target.perform(Activate(KEY, image))
+    await bench.apply(REVERSE, bench.target.changes)
+    bench.target.changes.clear()
+    bench.target.put(target(KEY, 777))
     if helped:  # somebody found both sides standby, and was quicker
-        assert isinstance(await bench.new.perform(Activate(KEY, image)), Applied)
-    counts = await bench.apply(REVERSE, bench.new.changes[:1])
-    owner, other = bench.new.item(KEY), bench.legacy.item(KEY)
+        assert isinstance(await bench.target.perform(Activate(KEY, image)), Applied)
+    counts = await bench.apply(REVERSE, bench.target.changes[:1])
+    owner, other = bench.target.item(KEY), bench.source.item(KEY)
     assert owner is not None
     assert other is not None
     assert (owner.role, owner.generation, other.role) == (Role.ACTIVE, 2, Role.STANDBY)
@@ -288,8 +288,8 @@ async def test_an_owner_of_the_new_table_that_a_put_replaced_is_its_owner_again(
     assert dict(owner.content)["points"] == (b'{"N":"3"}' if helped else b'{"N":"777"}')
     assert owner.recent == sealed.item.recent, "a replayed call is still known"
     assert await bench.letters.count() == 1
-    await bench.apply(REVERSE, bench.new.changes[1:])
-    other = bench.legacy.item(KEY)
+    await bench.apply(REVERSE, bench.target.changes[1:])
+    other = bench.source.item(KEY)
     assert other is not None
     assert (other.role, other.version) == (Role.STANDBY, owner.version)
     assert dict(other.content)["balance"] == dict(owner.content)["points"], "and the change travels"
@@ -297,30 +297,30 @@ async def test_an_owner_of_the_new_table_that_a_put_replaced_is_its_owner_again(
 
 async def test_an_owner_is_not_reinstated_beside_another_one() -> None:
     bench = Bench(strays_since_us=SINCE)
-    record = payload(new(KEY, 9), new(KEY, 5, **protocol(V, "A", 3, V)), side=Side.NEW)
-    bench.new.put(new(KEY, 9))
+    record = payload(target(KEY, 9), target(KEY, 5, **protocol(V, "A", 3, V)), side=Side.TARGET)
+    bench.target.put(target(KEY, 9))
     counts = await bench.apply(REVERSE, [record])
     assert counts["reinstate_overtaken"] == 1
-    owner = bench.new.item(KEY)
+    owner = bench.target.item(KEY)
     assert owner is not None
-    assert owner.role is None, "an absent legacy row is active"
+    assert owner.role is None, "an absent source row is active"
 
 
 async def test_a_stray_in_a_handover_says_so() -> None:
     bench = await copied()
-    assert isinstance(await bench.legacy.perform(Seal(KEY, 2, SEED)), Applied)
-    bench.legacy.changes.clear()
-    bench.legacy.put(bench.legacy.images[KEY] | {"balance": wire.of_number(777)})
-    await bench.forward(bench.legacy.changes)
+    assert isinstance(await bench.source.perform(Seal(KEY, 2, SEED)), Applied)
+    bench.source.changes.clear()
+    bench.source.put(bench.source.images[KEY] | {"balance": wire.of_number(777)})
+    await bench.forward(bench.source.changes)
     [letter] = await bench.letters.all()
     assert "in handover" in letter.reason
 
 
 async def test_a_standby_changed_before_the_moment_alarms_nobody() -> None:
     bench = await copied(strays_since_us=0)
-    bench.new.put(bench.new.images[KEY] | number(777))
-    bench.new.delete(KEY)
-    counts = await bench.apply(REVERSE, bench.new.changes)
+    bench.target.put(bench.target.images[KEY] | number(777))
+    bench.target.delete(KEY)
+    counts = await bench.apply(REVERSE, bench.target.changes)
     assert counts == {"records": 2, "unwatched": 1, "restored": 1}
     assert await bench.letters.count() == 0
 
@@ -329,9 +329,9 @@ async def test_a_row_of_the_other_table_that_can_not_be_read_holds_no_shard() ->
     bench = Bench(strays_since_us=SINCE, now_us=lambda: COMMITTED_US)
     keys = [key_of_strings(f"USER#{each}", "POINTS#1") for each in range(3)]
     for key in keys:
-        bench.legacy.put(legacy(key, 9))
-    bench.new.images[keys[1]] = new(keys[1], cf_mv=wire.of_string("twelve"))
-    counts = await bench.forward(bench.legacy.changes)
+        bench.source.put(source(key, 9))
+    bench.target.images[keys[1]] = target(keys[1], cf_mv=wire.of_string("twelve"))
+    counts = await bench.forward(bench.source.changes)
     assert (counts["lifted"], len(await bench.letters.settled())) == (3, 3)
 
 
@@ -356,7 +356,7 @@ async def test_many_strays_are_parked_side_by_side_but_never_more_than_a_bound()
     bench.pipelines[REVERSE]._interventions._letters = Slow()  # the only seam the bench has
     keys = [key_of_strings(f"USER#{each}", "POINTS#1") for each in range(200)]
     written = [
-        payload(new(key, 9, **protocol(V, "S", 1, V)), new(key, 5, **protocol(V, "S", 1, V)), side=Side.NEW)
+        payload(target(key, 9, **protocol(V, "S", 1, V)), target(key, 5, **protocol(V, "S", 1, V)), side=Side.TARGET)
         for key in keys
     ]
     await bench.apply(REVERSE, written)

@@ -15,8 +15,8 @@ KEY = wallet(1)
 
 def unstamped(balance: int, imported: int) -> World:
     world = World()
-    world.tables[Side.LEGACY].put(legacy_wallet("1", "c", balance))
-    world.put(Side.NEW, KEY, points=imported, cf_mv=0, cf_role="S")
+    world.tables[Side.SOURCE].put(legacy_wallet("1", "c", balance))
+    world.put(Side.TARGET, KEY, points=imported, cf_mv=0, cf_role="S")
     return world
 
 
@@ -24,15 +24,15 @@ async def test_what_counts_of_an_unstamped_pair_is_what_was_equal_not_what_was_r
     world = unstamped(5, 4)
     moments = 0
 
-    def around_each_read_of_new() -> None:
+    def around_each_read_of_target() -> None:
         nonlocal moments
         moments += 1
         if moments == 2:  # after the scan's comparison: the copy arrives
-            world.put(Side.NEW, KEY, points=5)
+            world.put(Side.TARGET, KEY, points=5)
         if moments == 8:  # after the standby was read, before the owner is read again
-            world.put(Side.LEGACY, KEY, balance=6)
+            world.put(Side.SOURCE, KEY, balance=6)
 
-    world.reading[Side.NEW] = HookedTable(world.tables[Side.NEW], around_each_read_of_new)
+    world.reading[Side.TARGET] = HookedTable(world.tables[Side.TARGET], around_each_read_of_target)
     found = await world.sweep()
     assert moments == 8
     assert found.clean, found.differing
@@ -40,13 +40,13 @@ async def test_what_counts_of_an_unstamped_pair_is_what_was_equal_not_what_was_r
 
 async def test_an_unstamped_duplicate_from_before_proves_nothing() -> None:
     world = unstamped(5, 5)
-    (old,) = [change for side, change in world.changes if side is Side.LEGACY]
-    world.put(Side.NEW, KEY, points=5, cf_mv=old.committed_us)
-    world.put(Side.LEGACY, KEY, balance=9)  # its copy is lost
+    (old,) = [change for side, change in world.changes if side is Side.SOURCE]
+    world.put(Side.TARGET, KEY, points=5, cf_mv=old.committed_us)
+    world.put(Side.SOURCE, KEY, balance=9)  # its copy is lost
     world.clock.now += 100
 
     def repeat() -> None:
-        world.on_change(Side.LEGACY, old)
+        world.on_change(Side.SOURCE, old)
 
     world.clock.on_sleep = repeat
     assert (await world.sweep()).book.by_class == {Difference.STUCK: 1}
@@ -56,12 +56,12 @@ async def test_an_unstamped_change_of_this_moment_verifies_its_copy() -> None:
     world = unstamped(5, 4)
 
     def moves() -> None:
-        world.put(Side.LEGACY, KEY, balance=world.clock.now_us() % 1000)
+        world.put(Side.SOURCE, KEY, balance=world.clock.now_us() % 1000)
         change = world.changes[-1][1]
         assert change.new is not None
         copied = {"points": change.new["balance"], "cf_mv": of_number(change.committed_us)}
-        world.tables[Side.NEW].put({**world.tables[Side.NEW].images[KEY], **copied})
-        world.put(Side.LEGACY, KEY, balance=-1)
+        world.tables[Side.TARGET].put({**world.tables[Side.TARGET].images[KEY], **copied})
+        world.put(Side.SOURCE, KEY, balance=-1)
 
     world.clock.on_sleep = moves
     assert (await world.sweep()).clean
@@ -97,7 +97,7 @@ async def test_records_that_can_not_be_read_and_removals_are_passed_over() -> No
             replace(last, new={**image, "cf_role": image["pk"]}),
             replace(last, key=wallet(77)),
         ):
-            world.on_change(Side.LEGACY, broken)
+            world.on_change(Side.SOURCE, broken)
 
     world.clock.on_sleep = noise
     assert (await world.sweep()).book.by_class == {Difference.STUCK: 1}

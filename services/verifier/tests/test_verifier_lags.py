@@ -25,7 +25,7 @@ KEY = wallet(0)
 def crossed(world: World, crossings: Crossings) -> dict[str, Any]:
     for side, change in world.changes:
         crossings.hear(side, change)
-    return crossings.report(Side.LEGACY)
+    return crossings.report(Side.SOURCE)
 
 
 async def test_a_crossing_is_from_the_owners_commit_to_its_copys() -> None:
@@ -69,8 +69,8 @@ async def test_old_duplicates_measure_nothing() -> None:
     crossings.hear(*world.changes[0])
     for side, change in old:
         crossings.hear(side, change)
-    assert crossings.report(Side.LEGACY)["samples"] == 0
-    assert crossings.report(Side.LEGACY)["p50_ms"] is None
+    assert crossings.report(Side.SOURCE)["samples"] == 0
+    assert crossings.report(Side.SOURCE)["p50_ms"] is None
 
 
 async def test_only_sampled_keys_are_measured() -> None:
@@ -89,7 +89,7 @@ async def test_the_way_back_is_measured_after_a_handover() -> None:
     world.copy(KEY)
     crossings = Crossings(1_000_000, MAPPING)
     crossed(world, crossings)
-    assert crossings.report(Side.NEW)["max_ms"] == pytest.approx(100.0, abs=0.2)
+    assert crossings.report(Side.TARGET)["max_ms"] == pytest.approx(100.0, abs=0.2)
 
 
 class Metric:
@@ -111,12 +111,12 @@ async def test_the_first_hop_is_told_or_says_why_it_is_unknown() -> None:
         pass
 
     async def sleep(_pause_s: float) -> None:
-        seen.append(told[Side.NEW])
+        seen.append(told[Side.TARGET])
         if len(seen) == 3:
             raise Over
 
     with pytest.raises(Over):
-        await watch(Metric([1.5, None, OSError("no route")]), {Side.NEW: "t"}, told, every_s=1.0, sleep=sleep)
+        await watch(Metric([1.5, None, OSError("no route")]), {Side.TARGET: "t"}, told, every_s=1.0, sleep=sleep)
     assert seen[0] == Unreplicated(1.5, "")
     assert seen[1].age_s is None
     assert "no value" in seen[1].why
@@ -153,11 +153,11 @@ async def test_a_tail_waits_for_its_stream_and_passes_over_what_is_no_change_rec
     heard: list[Change] = []
 
     def hear(side: Side, change: Change) -> None:
-        assert side is Side.LEGACY
+        assert side is Side.SOURCE
         heard.append(change)
 
-    client = Client([b"noise", world.tables[Side.LEGACY].changes[-1]])
-    tail = Tail(client, "wallet-changes", MAPPING.shape(Side.LEGACY), hear, poll_s=0.2, retry_s=0.01)
+    client = Client([b"noise", world.tables[Side.SOURCE].changes[-1]])
+    tail = Tail(client, "wallet-changes", MAPPING.shape(Side.SOURCE), hear, poll_s=0.2, retry_s=0.01)
     assert tail.behind_s() is None
     task = asyncio.create_task(tail.run())
     for _ in range(200):

@@ -92,9 +92,9 @@ class Running:
     def __init__(self, world: World, *, reads_streams: bool = True, complete: bool = False, **changed: Any) -> None:
         self.world = world
         self.settings = Settings(**(QUICK | changed))
-        self.new = GatedTable(MAPPING.shape(Side.NEW), belongs=MAPPING.belongs)
-        self.new.images = world.tables[Side.NEW].images
-        both = BothTables(MAPPING, world.tables[Side.LEGACY], self.new)
+        self.target = GatedTable(MAPPING.shape(Side.TARGET), belongs=MAPPING.belongs)
+        self.target.images = world.tables[Side.TARGET].images
+        both = BothTables(MAPPING, world.tables[Side.SOURCE], self.target)
         self.complete = complete
         self.passes = Passes(both, self.settings, complete=lambda: self.complete)
         self.store = ControlStore()
@@ -103,7 +103,10 @@ class Running:
         self.reads_streams = reads_streams
         report = Reporter(self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), self.unreplicated)
         repairer = Repairer(
-            both, {Side.LEGACY: world.tables[Side.LEGACY], Side.NEW: self.new}, MemoryJournal(self.store), self.passes
+            both,
+            {Side.SOURCE: world.tables[Side.SOURCE], Side.TARGET: self.target},
+            MemoryJournal(self.store),
+            self.passes,
         )
         self.door = Door(routes(self.passes, report, repairer, MAPPING, self.settings))
 
@@ -162,8 +165,8 @@ async def test_clean_tables_read_streams_and_no_handover_make_it_safe_to_cut_ove
         body = await service.until(is_safe)
     assert body["verdict"] == "clean"
     assert body["verified"] == 4
-    assert body["sides"]["legacy"]["items"] == body["sides"]["new"]["items"] == 4
-    assert body["sides"]["legacy"]["digest"] == body["sides"]["new"]["digest"]
+    assert body["sides"]["source"]["items"] == body["sides"]["target"]["items"] == 4
+    assert body["sides"]["source"]["digest"] == body["sides"]["target"]["digest"]
     assert body["buckets"] == {"count": 16, "differing": 0, "numbers": []}
     assert body["last_clean_pass"]["clean"]
     assert not body["last_clean_pass"]["with_repairs"]
@@ -181,11 +184,11 @@ async def test_before_a_pass_is_done_nothing_is_safe() -> None:
 
 async def test_a_table_that_is_not_there_yet_is_waited_for() -> None:
     async with running() as service:
-        service.new.error = StoreRefused("no table engagement", reason="ResourceNotFoundException")
+        service.target.error = StoreRefused("no table engagement", reason="ResourceNotFoundException")
         body = await service.until(lambda body: "not there yet" in body["reason"])
         assert body["verdict"] == "waiting"
         assert (await service.get("/readyz")).json()["waiting"]
-        service.new.error = None
+        service.target.error = None
         await service.until(lambda body: body["verdict"] == "clean")
 
 
@@ -203,23 +206,23 @@ async def test_each_pass_that_is_done_tells_how_long_it_took() -> None:
 async def test_a_store_that_fails_ends_the_pass_and_not_the_verifier() -> None:
     async with running() as service:
         await service.until(is_safe)
-        service.new.error = Throttled("slow down")
+        service.target.error = Throttled("slow down")
         body = await service.until(lambda body: body["verdict"] == "waiting")
         assert "slow down" in body["reason"]
         assert not is_safe(body)
-        service.new.error = None
+        service.target.error = None
         await service.until(is_safe)
 
 
 async def test_a_difference_shows_by_class_with_a_sample_and_is_not_safe() -> None:
     async with running() as service:
         await service.until(is_safe)
-        service.world.put(Side.NEW, wallet(2), points=-1)
+        service.world.put(Side.TARGET, wallet(2), points=-1)
         body = await service.until(lambda body: body["verdict"] == "drift")
     assert body["differences"]["diverged"]["count"] == 1
     assert body["differences"]["diverged"]["samples"][0]["key"] == wallet(2).decode()
     assert body["differences"]["stuck"] == {"count": 0, "samples": []}
-    assert body["sides"]["legacy"]["digest"] != body["sides"]["new"]["digest"]
+    assert body["sides"]["source"]["digest"] != body["sides"]["target"]["digest"]
     assert body["buckets"]["differing"] == 1
     assert not is_safe(body)
     assert "1 diverged" in body["because"][0]
@@ -263,16 +266,16 @@ async def test_streams_that_are_not_read_are_a_reason_not_to_cut_over() -> None:
         body = await service.until(lambda body: body["verdict"] == "clean")
     assert not is_safe(body)
     assert any("stream is not read" in each for each in body["because"])
-    assert body["lags"]["legacy"]["stream_read_s"] is None
-    assert body["lags"]["legacy"]["table_to_stream_unknown"] == "off"
+    assert body["lags"]["source"]["stream_read_s"] is None
+    assert body["lags"]["source"]["table_to_stream_unknown"] == "off"
 
 
 async def test_an_old_unreplicated_record_is_a_reason_not_to_cut_over() -> None:
     async with running() as service:
         await service.until(is_safe)
-        service.unreplicated[Side.NEW] = Unreplicated(60.0, "")
+        service.unreplicated[Side.TARGET] = Unreplicated(60.0, "")
         body = await service.parity()
-    assert body["lags"]["new"]["table_to_stream_s"] == 60.0
+    assert body["lags"]["target"]["table_to_stream_s"] == 60.0
     assert not is_safe(body)
 
 
@@ -286,7 +289,7 @@ async def test_a_clean_pass_that_is_too_old_is_a_reason_not_to_cut_over() -> Non
 
 async def test_a_pass_on_demand_begins_after_it_was_asked_for_and_gives_up_the_one_before() -> None:
     async with running() as service:
-        service.new.gate = asyncio.Event()
+        service.target.gate = asyncio.Event()
         await service.until(lambda body: body["running_pass"])
         first = service.passes.running
         asked = (await service.post("/passes")).json()
@@ -297,7 +300,7 @@ async def test_a_pass_on_demand_begins_after_it_was_asked_for_and_gives_up_the_o
         assert first.state == "given up"
         later = (await service.post("/passes")).json()
         assert later["id"] != asked["id"], "the running pass began before this call"
-        service.new.gate.set()
+        service.target.gate.set()
 
         async def state(pass_id: str) -> str:
             return str((await service.get(f"/passes/{pass_id}")).json()["state"])
@@ -309,11 +312,11 @@ async def test_a_pass_on_demand_begins_after_it_was_asked_for_and_gives_up_the_o
 
 async def test_a_pass_that_was_promised_is_made_when_the_table_is_there() -> None:
     async with running(continuous=False) as service:
-        service.new.error = StoreRefused("no table", reason="ResourceNotFoundException")
+        service.target.error = StoreRefused("no table", reason="ResourceNotFoundException")
         asked = (await service.post("/passes")).json()["id"]
         await service.until(lambda body: "not there yet" in body["reason"])
         assert (await service.get(f"/passes/{asked}")).json()["state"] in ("waiting", "running")
-        service.new.error = None
+        service.target.error = None
         await service.until(lambda body: body["last_pass"] and body["last_pass"]["id"] == asked)
 
 
@@ -331,7 +334,7 @@ async def test_a_repair_is_dry_unless_told_and_only_a_later_clean_pass_counts() 
     async with running(continuous=False) as service:
         service.passes.ask()
         await service.until(is_safe)
-        service.world.put(Side.NEW, wallet(2), points=-1)
+        service.world.put(Side.TARGET, wallet(2), points=-1)
         service.passes.ask()
         await service.until(lambda body: body["verdict"] == "drift")
         dry = (await service.post("/repair", {"class": "diverged"})).json()
@@ -352,11 +355,11 @@ async def test_a_repair_is_dry_unless_told_and_only_a_later_clean_pass_counts() 
 async def test_a_pass_during_which_a_repair_was_made_is_not_clean() -> None:
     async with running() as service:
         await service.until(is_safe)
-        service.new.gate = asyncio.Event()
+        service.target.gate = asyncio.Event()
         await service.until(lambda body: body["running_pass"])
         with service.passes.repairing(1):
             pass
-        service.new.gate.set()
+        service.target.gate.set()
         body = await service.until(lambda body: body["last_pass"]["with_repairs"])
         assert not body["last_pass"]["clean"]
         assert "repaired" in body["reason"]
@@ -424,11 +427,11 @@ async def test_a_key_may_be_spelled_with_other_spaces() -> None:
 async def test_the_running_pass_tells_how_far_it_is() -> None:
     async with running() as service:
         await service.until(is_safe)
-        service.new.gate = asyncio.Event()
-        body = await service.until(lambda body: (body["running_pass"] or {}).get("stage") == "scanning new")
-        assert body["running_pass"]["scanned"]["legacy"] == 4
+        service.target.gate = asyncio.Event()
+        body = await service.until(lambda body: (body["running_pass"] or {}).get("stage") == "scanning target")
+        assert body["running_pass"]["scanned"]["source"] == 4
         assert 0 < body["running_pass"]["percent"] < 100
-        service.new.gate.set()
+        service.target.gate.set()
 
 
 async def test_health_says_ok() -> None:

@@ -18,7 +18,7 @@ from crossfade_verifier.both import BothTables
 from crossfade_verifier.repair import Repairer, Step, described
 from engagement_api.operations import Kind
 from engagement_migration import MAPPING
-from engagement_migration.samples import STRANGERS, legacy_wallet
+from engagement_migration.samples import NOT_OURS, legacy_wallet
 from verifier_world import World, wallet
 
 NOW_US = 1_764_230_400_000_000
@@ -44,7 +44,7 @@ class Bench:
         self.world = World(WALLETS)
         self.store = ControlStore()
         self.counted = Counted()
-        both = BothTables(MAPPING, self.world.tables[Side.LEGACY], self.world.tables[Side.NEW])
+        both = BothTables(MAPPING, self.world.tables[Side.SOURCE], self.world.tables[Side.TARGET])
         transfers = {side: self.world.tables[side] for side in Side}
         journal = MemoryJournal(self.store)
         self.repairer = Repairer(both, dict(transfers), journal, self.counted, now_us=lambda: NOW_US)
@@ -96,23 +96,23 @@ async def test_a_repair_is_journalled_before_and_after(fault: Difference) -> Non
 async def test_ahead_lifts_the_owner_above_its_standby_and_touches_nothing_else() -> None:
     bench = Bench()
     bench.world.plant(Difference.AHEAD, KEY)
-    standby = version_of(bench.world.item(Side.NEW, KEY))
-    owner = bench.world.item(Side.LEGACY, KEY)
+    standby = version_of(bench.world.item(Side.TARGET, KEY))
+    owner = bench.world.item(Side.SOURCE, KEY)
     step = await bench.planned()
     assert isinstance(step.write, Act)
     assert isinstance(step.write.write, Lift)
-    assert step.side is Side.LEGACY
+    assert step.side is Side.SOURCE
     await bench.repair()
     assert owner is not None
-    assert bench.world.item(Side.LEGACY, KEY) == owner._replace(version=standby + 1)
+    assert bench.world.item(Side.SOURCE, KEY) == owner._replace(version=standby + 1)
 
 
 async def test_the_owners_image_goes_over_at_its_own_version_and_keeps_role_and_generation_there() -> None:
     bench = Bench()
     bench.world.plant(Difference.DIVERGED, KEY)
-    owner = bench.world.item(Side.LEGACY, KEY)
+    owner = bench.world.item(Side.SOURCE, KEY)
     await bench.repair()
-    standby = bench.world.item(Side.NEW, KEY)
+    standby = bench.world.item(Side.TARGET, KEY)
     assert owner is not None
     assert standby is not None
     assert (standby.version, standby.role, standby.generation) == (owner.version, Role.STANDBY, 0)
@@ -120,13 +120,13 @@ async def test_the_owners_image_goes_over_at_its_own_version_and_keeps_role_and_
     assert standby.event_version == owner.event_version
 
 
-async def test_a_missing_legacy_row_comes_back_as_standby_with_its_owners_generation() -> None:
+async def test_a_missing_source_row_comes_back_as_standby_with_its_owners_generation() -> None:
     bench = Bench()
     bench.world.hand_over(KEY, 4)
     bench.world.copy(KEY)
-    bench.world.tables[Side.LEGACY].delete(KEY)
+    bench.world.tables[Side.SOURCE].delete(KEY)
     assert await bench.repair() == ["done"]
-    row = bench.world.item(Side.LEGACY, KEY)
+    row = bench.world.item(Side.SOURCE, KEY)
     assert row is not None
     assert (row.role, row.generation) == (Role.STANDBY, 4)
     assert (await bench.world.sweep()).clean
@@ -135,12 +135,12 @@ async def test_a_missing_legacy_row_comes_back_as_standby_with_its_owners_genera
 async def test_an_extra_becomes_a_tombstone_one_version_up() -> None:
     bench = Bench()
     bench.world.plant(Difference.EXTRA, KEY)
-    seen = version_of(bench.world.item(Side.NEW, KEY))
+    seen = version_of(bench.world.item(Side.TARGET, KEY))
     step = await bench.planned()
     assert step.write == Act(Bury(KEY, seen), seen + 1)
-    assert step.side is Side.NEW
+    assert step.side is Side.TARGET
     await bench.repair()
-    row = bench.world.item(Side.NEW, KEY)
+    row = bench.world.item(Side.TARGET, KEY)
     assert row is not None
     assert row.deleted
     assert row.version == seen + 1
@@ -150,7 +150,7 @@ async def test_a_delete_that_did_not_arrive_is_repaired_by_its_tombstone() -> No
     bench = Bench()
     bench.world.operate(KEY, Kind.DELETE, 0)
     assert await bench.repair() == ["done"]
-    row = bench.world.item(Side.NEW, KEY)
+    row = bench.world.item(Side.TARGET, KEY)
     assert row is not None
     assert row.deleted
 
@@ -160,10 +160,10 @@ async def test_a_key_that_was_handed_over_after_the_plan_is_refused_by_the_fence
     bench.world.plant(Difference.DIVERGED, KEY)
     steps = await bench.repairer.plan([KEY])
     bench.world.hand_over(KEY, 2)
-    before = bench.world.item(Side.NEW, KEY)
+    before = bench.world.item(Side.TARGET, KEY)
     (outcome,) = await bench.repairer.carry_out(steps)
     assert outcome["outcome"] == "refused: owned"
-    assert bench.world.item(Side.NEW, KEY) == before
+    assert bench.world.item(Side.TARGET, KEY) == before
 
 
 async def test_a_standby_that_got_on_after_the_plan_is_not_set_back() -> None:
@@ -172,10 +172,10 @@ async def test_a_standby_that_got_on_after_the_plan_is_not_set_back() -> None:
     steps = await bench.repairer.plan([KEY])
     bench.world.earn(KEY, 1)
     bench.world.copy(KEY)
-    before = bench.world.item(Side.NEW, KEY)
+    before = bench.world.item(Side.TARGET, KEY)
     (outcome,) = await bench.repairer.carry_out(steps)
     assert outcome["outcome"] == "refused: stale"
-    assert bench.world.item(Side.NEW, KEY) == before
+    assert bench.world.item(Side.TARGET, KEY) == before
 
 
 async def test_an_owner_that_moved_after_the_plan_is_not_lifted() -> None:
@@ -191,11 +191,11 @@ async def test_a_repair_while_paused_is_refused_by_name_and_writes_nothing_until
     bench = Bench()
     bench.world.plant(Difference.DIVERGED, KEY)
     operator = MemoryJournal(bench.store)
-    before = bench.world.item(Side.NEW, KEY)
+    before = bench.world.item(Side.TARGET, KEY)
     await operator.append("pause", {"paused": True, "who": "ann"})
     with pytest.raises(MigrationPaused, match=r"ann paused the migration; nothing was repaired.*crossfade resume"):
         await bench.repair()
-    assert bench.world.item(Side.NEW, KEY) == before
+    assert bench.world.item(Side.TARGET, KEY) == before
     assert bench.counted.keys == 0
     assert bench.store.journal[-1].body["stage"] == "refused"
     await operator.append("pause", {"paused": False, "who": "ann"})
@@ -218,10 +218,10 @@ async def test_an_equal_key_is_left() -> None:
 
 async def test_an_owner_that_can_not_be_mapped_is_left_and_says_why() -> None:
     bench = Bench()
-    row = legacy_wallet("2", "c", 5) | {"nickname": STRANGERS[0]["currency"]}
-    image = bench.world.tables[Side.LEGACY].images[KEY]
-    bench.world.tables[Side.LEGACY].put(row | {name: raw for name, raw in image.items() if name.startswith("cf_")})
-    bench.world.tables[Side.NEW].delete(KEY)
+    row = legacy_wallet("2", "c", 5) | {"nickname": NOT_OURS[0]["currency"]}
+    image = bench.world.tables[Side.SOURCE].images[KEY]
+    bench.world.tables[Side.SOURCE].put(row | {name: raw for name, raw in image.items() if name.startswith("cf_")})
+    bench.world.tables[Side.TARGET].delete(KEY)
     step = await bench.planned()
     assert step.write is None
     assert "nickname" in step.why
@@ -229,8 +229,8 @@ async def test_an_owner_that_can_not_be_mapped_is_left_and_says_why() -> None:
 
 async def test_an_unstamped_owner_is_lifted_so_that_its_copy_has_a_version_to_go_by() -> None:
     bench = Bench()
-    bench.world.tables[Side.LEGACY].put(legacy_wallet("2", "c", 5))
-    bench.world.put(Side.NEW, KEY, cf_mv=0)
+    bench.world.tables[Side.SOURCE].put(legacy_wallet("2", "c", 5))
+    bench.world.put(Side.TARGET, KEY, cf_mv=0)
     step = await bench.planned()
     lifted = (NOW_US << 10) + 1
     assert step.write == Act(Lift(KEY, None, lifted), lifted), "stamped, as by its first own write"

@@ -28,13 +28,13 @@ class SlowTables:
 
     def __init__(self) -> None:
         self.now_s, self.reads = 100.0, 0
-        self.items = {Side.LEGACY: image(5, Role.ACTIVE), Side.NEW: image(4, Role.STANDBY)}
+        self.items = {Side.SOURCE: image(5, Role.ACTIVE), Side.TARGET: image(4, Role.STANDBY)}
 
     async def read(self, side: Side, keys: Sequence[Key]) -> dict[Key, Item]:
         found = dict.fromkeys(keys, self.items[side])
         self.now_s, self.reads = self.now_s + READ_S, self.reads + 1
         if self.reads == 3:
-            self.items[Side.NEW] = image(5, Role.STANDBY)
+            self.items[Side.TARGET] = image(5, Role.STANDBY)
         return found
 
     async def sleep(self, seconds: float) -> None:
@@ -70,6 +70,6 @@ async def test_a_copy_within_the_bound_is_no_alarm_however_slow_the_reads_are() 
         sleep=tables.sleep,
         rows=KEYED.rows(),
     )
-    follows.add(KEY, Pair(tables.items[Side.LEGACY], tables.items[Side.NEW]))
+    follows.add(KEY, Pair(tables.items[Side.SOURCE], tables.items[Side.TARGET]))
     await follows.settle()
     assert said.classes == [Difference.EQUAL]

@@ -12,7 +12,7 @@ from crossfade.core.values.shape import Direction, Side
 from crossfade_verifier.sweep import Findings, Stage
 from engagement_api.operations import Kind
 from engagement_migration import MAPPING
-from engagement_migration.samples import STRANGERS, legacy_wallet
+from engagement_migration.samples import NOT_OURS, legacy_wallet
 from verifier_world import BOUND_S, World, wallet
 
 WALLETS = 12
@@ -27,8 +27,8 @@ async def test_equal_tables_make_a_clean_pass_that_counts_every_key() -> None:
     found = await World(WALLETS).sweep()
     assert found.clean
     assert found.book.verified == WALLETS
-    assert found.digests[Side.LEGACY].count == found.digests[Side.NEW].count == WALLETS
-    assert found.digests[Side.LEGACY].total == found.digests[Side.NEW].total != 0
+    assert found.digests[Side.SOURCE].count == found.digests[Side.TARGET].count == WALLETS
+    assert found.digests[Side.SOURCE].total == found.digests[Side.TARGET].total != 0
     assert found.stage is Stage.DONE
 
 
@@ -96,47 +96,47 @@ async def test_a_handed_over_table_is_compared_from_its_new_owner() -> None:
         world.hand_over(wallet(number), 2)
         world.copy(wallet(number))
     assert (await world.sweep()).clean
-    world.put(Side.LEGACY, wallet(3), balance=77)
+    world.put(Side.SOURCE, wallet(3), balance=77)
     found = await world.sweep()
     assert classes(found) == {Difference.DIVERGED: 1}
-    assert found.samples[Difference.DIVERGED][0]["owner"] == "new"
+    assert found.samples[Difference.DIVERGED][0]["owner"] == "target"
 
 
-async def test_a_legacy_row_removed_from_under_its_new_owner_is_missing() -> None:
+async def test_a_source_row_removed_from_under_its_new_owner_is_missing() -> None:
     world = World(WALLETS)
     world.hand_over(wallet(3), 2)
     world.copy(wallet(3))
-    world.tables[Side.LEGACY].delete(wallet(3))
+    world.tables[Side.SOURCE].delete(wallet(3))
     assert classes(await world.sweep()) == {Difference.MISSING: 1}
 
 
 async def test_rows_of_the_payments_system_are_neither_compared_nor_missed() -> None:
     world = World(WALLETS)
-    for row in STRANGERS:
-        world.tables[Side.LEGACY].put(row)
+    for row in NOT_OURS:
+        world.tables[Side.SOURCE].put(row)
     found = await world.sweep()
     assert found.clean
-    assert found.scanned[Side.LEGACY] == WALLETS + len(STRANGERS)
-    assert found.belonging[Side.LEGACY] == WALLETS
+    assert found.scanned[Side.SOURCE] == WALLETS + len(NOT_OURS)
+    assert found.belonging[Side.SOURCE] == WALLETS
 
 
-async def test_a_payments_row_that_leaked_into_the_new_table_is_no_clean_pass() -> None:
+async def test_a_payments_row_that_leaked_into_the_target_table_is_no_clean_pass() -> None:
     world = World(WALLETS)
-    world.tables[Side.NEW].put(STRANGERS[0])
+    world.tables[Side.TARGET].put(NOT_OURS[0])
     found = await world.sweep()
-    assert found.strangers == 1
+    assert found.not_ours == 1
     assert not found.clean
 
 
 async def test_a_row_that_can_not_be_mapped_is_missing_and_the_sample_says_why() -> None:
     world = World(WALLETS)
-    row = legacy_wallet("99", "c", 5) | {"nickname": STRANGERS[0]["currency"]}
-    world.tables[Side.LEGACY].put(row)
+    row = legacy_wallet("99", "c", 5) | {"nickname": NOT_OURS[0]["currency"]}
+    world.tables[Side.SOURCE].put(row)
     found = await world.sweep()
     assert classes(found) == {Difference.MISSING: 1}
-    assert "nickname" in found.samples[Difference.MISSING][0]["legacy"]["unmappable"]
+    assert "nickname" in found.samples[Difference.MISSING][0]["source"]["unmappable"]
     # The sweeper, or an exclusion, marks such a row: from then on it is known that it stays.
-    world.tables[Side.LEGACY].put(row | protocol(FIRST_STAMPED, "A", 5))
+    world.tables[Side.SOURCE].put(row | protocol(FIRST_STAMPED, "A", 5))
     found = await world.sweep()
     assert classes(found) == {Difference.HELD_OUT: 1}
     assert found.clean
@@ -145,12 +145,12 @@ async def test_a_row_that_can_not_be_mapped_is_missing_and_the_sample_says_why()
 
 async def test_imported_rows_without_a_version_compare_by_content() -> None:
     world = World()
-    world.tables[Side.LEGACY].put(legacy_wallet("1", "c", 5))
+    world.tables[Side.SOURCE].put(legacy_wallet("1", "c", 5))
     image = MAPPING.carry(Direction.FORWARD, legacy_wallet("1", "c", 5))
-    world.put(Side.NEW, wallet(1), points=5, cf_mv=0, cf_role="S")
-    assert image["points"] == world.tables[Side.NEW].images[wallet(1)]["points"]
+    world.put(Side.TARGET, wallet(1), points=5, cf_mv=0, cf_role="S")
+    assert image["points"] == world.tables[Side.TARGET].images[wallet(1)]["points"]
     assert (await world.sweep()).clean
-    world.put(Side.NEW, wallet(1), points=6)
+    world.put(Side.TARGET, wallet(1), points=6)
     assert classes(await world.sweep()) == {Difference.DIVERGED: 1}
 
 
@@ -160,7 +160,7 @@ async def test_tombstones_count_on_neither_side_and_a_delete_that_did_not_arrive
     world.copy(wallet(3))
     found = await world.sweep()
     assert found.clean
-    assert found.digests[Side.NEW].count == WALLETS - 1
+    assert found.digests[Side.TARGET].count == WALLETS - 1
     world.operate(wallet(4), Kind.DELETE, 0)
     assert classes(await world.sweep()) == {Difference.STUCK: 1}
 
@@ -226,7 +226,7 @@ async def test_a_delete_and_a_creation_during_the_pass_raise_no_alarm() -> None:
 
 async def test_a_standby_that_lost_its_transaction_ids_is_diverged() -> None:
     world = World(WALLETS)
-    world.put(Side.NEW, wallet(7), cf_recent=None)
+    world.put(Side.TARGET, wallet(7), cf_recent=None)
     assert classes(await world.sweep()) == {Difference.DIVERGED: 1}
 
 
@@ -243,14 +243,14 @@ async def test_versions_in_samples_are_text() -> None:
     world = World(WALLETS)
     world.plant(Difference.DIVERGED, wallet(7))
     shown = (await world.sweep()).samples[Difference.DIVERGED][0]
-    assert shown["legacy"]["version"] == str(version_of(world.item(Side.LEGACY, wallet(7))))
-    assert shown["new"]["role"] == "S"
+    assert shown["source"]["version"] == str(version_of(world.item(Side.SOURCE, wallet(7))))
+    assert shown["target"]["role"] == "S"
 
 
 async def test_a_held_out_key_is_no_drift_and_its_sample_names_the_cause() -> None:
     world = World(WALLETS)
     large = legacy_wallet("3", "c", 3, preferences=Raw(b'{"M":{"note":{"S":"%b"}}}' % (b"x" * 409_500)))
-    world.tables[Side.LEGACY].put(large | protocol(20 * FIRST_STAMPED, "A", 5, 9 * FIRST_STAMPED))
+    world.tables[Side.SOURCE].put(large | protocol(20 * FIRST_STAMPED, "A", 5, 9 * FIRST_STAMPED))
     found = await world.sweep()
     assert classes(found) == {Difference.HELD_OUT: 1}
     assert found.clean
@@ -261,12 +261,12 @@ async def test_a_held_out_key_is_no_drift_and_its_sample_names_the_cause() -> No
     assert found.differing == []
 
 
-async def test_a_held_out_key_of_the_new_table_names_why_the_legacy_one_refuses_it() -> None:
+async def test_a_held_out_key_of_the_target_table_names_why_the_source_one_refuses_it() -> None:
     world = World(WALLETS)
     world.hand_over(wallet(3), 2)
     world.copy(wallet(3))
-    world.put(Side.NEW, wallet(3), cf_gen=3, cf_mv=20 * FIRST_STAMPED, stray=1)
+    world.put(Side.TARGET, wallet(3), cf_gen=3, cf_mv=20 * FIRST_STAMPED, stray=1)
     found = await world.sweep()
     assert classes(found) == {Difference.HELD_OUT: 1}
     [shown] = found.samples[Difference.HELD_OUT]
-    assert (shown["owner"], "stray" in shown["cause"]) == ("new", True)
+    assert (shown["owner"], "stray" in shown["cause"]) == ("target", True)

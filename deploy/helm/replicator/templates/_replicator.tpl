@@ -5,7 +5,7 @@ shared:
   {{- include "crossfade.shared" . | nindent 2 }}
 listens: false
 # the feed publishes and marks nothing
-redis: {{ ne .Values.role "feed" }}
+redis: {{ ne .Values.consumer "feed" }}
 headless: true
 flags: ""
 ports: {}
@@ -14,8 +14,8 @@ from: []
 
 {{- define "replicator.env" -}}
 {{- include "crossfade.env" . }}
-- name: CROSSFADE_ROLE
-  value: {{ .root.Values.role }}
+- name: CROSSFADE_CONSUMER
+  value: {{ .root.Values.consumer }}
 # The pod's name lasts while its container restarts: after a crash it has its shards back at once (ADR 0011).
 - name: CROSSFADE_WORKER
   valueFrom:

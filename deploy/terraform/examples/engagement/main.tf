@@ -1,15 +1,15 @@
-# The migration of the demo: from the shared table wallet to the new table engagement.
+# The migration of the demo: from the shared table wallet to the target table engagement.
 
 locals {
   migration = "engagement"
-  tables    = { legacy = "wallet", new = "engagement" }
-  streams   = { legacy = "wallet-changes", new = "engagement-changes", feed = "engagement-events" }
+  tables    = { source = "wallet", target = "engagement" }
+  streams   = { source = "wallet-changes", target = "engagement-changes", feed = "engagement-events" }
 
-  new_table = var.new_table_imported ? toset([local.tables.new]) : toset([])
-  consumers = ["forward", "reverse", "feed-legacy", "feed-new"]
+  target_table = var.target_table_imported ? toset([local.tables.target]) : toset([])
+  consumers    = ["forward", "reverse", "feed-source", "feed-target"]
   # Forward as Lambda holds no leases: AWS's own metrics watch it.
   replicators   = var.forward_lambda == null ? local.consumers : setsubtract(local.consumers, ["forward"])
-  running       = concat(["engagement-api", "controller"], var.replicating ? concat(["verifier"], tolist(local.replicators)) : var.legacy_writes_revoked ? ["feed-new"] : [])
+  running       = concat(["engagement-api", "controller"], var.replicating ? concat(["verifier"], tolist(local.replicators)) : var.source_writes_revoked ? ["feed-target"] : [])
   function_name = "${local.migration}-crossfade-forward"
   on_failure    = "arn:${data.aws_partition.current.partition}:sqs:${var.region}:${data.aws_caller_identity.current.account_id}:${local.function_name}-on-failure"
 }
@@ -44,14 +44,14 @@ module "streams" {
   retention_h = var.retention_h
   kms_key_arn = module.key.arn
 
-  # The controller enables capture at the moment that the snapshot needs, and of the new table when there is one.
+  # The controller enables capture at the moment that the snapshot needs, and of the target table when there is one.
   table = null
 }
 
 module "snapshot" {
   source = "../../modules/snapshot"
 
-  legacy_table = local.tables.legacy
+  source_table = local.tables.source
   bucket       = var.bucket
   log_bucket   = var.log_bucket
   kms_key_arn  = module.key.arn
@@ -81,7 +81,7 @@ module "access" {
   namespace             = var.namespace
   release               = var.release
   operator_principals   = var.operator_principals
-  legacy_writes_revoked = var.legacy_writes_revoked
+  source_writes_revoked = var.source_writes_revoked
 
   lambda_roles = var.forward_lambda == null ? {} : {
     forward = { function_name = local.function_name, on_failure_arn = local.on_failure, in_vpc = false }
@@ -93,28 +93,28 @@ module "forward_lambda" {
   count  = var.forward_lambda == null ? 0 : 1
 
   name        = local.function_name
-  role        = "forward"
+  consumer    = "forward"
   role_arn    = module.access.role_arns["forward"]
   package     = { bucket = var.forward_lambda.bucket, key = var.forward_lambda.key }
-  stream_arns = { legacy = module.streams["legacy"].arn }
+  stream_arns = { source = module.streams["source"].arn }
   retention_h = var.retention_h
   concurrency = var.forward_lambda.concurrency
-  enabled     = var.new_table_imported # nothing to write to before
+  enabled     = var.target_table_imported # nothing to write to before
   kms_key_arn = module.key.arn
 
-  environment = { CROSSFADE_LEGACY_STREAM = local.streams.legacy, CROSSFADE_NEW_STREAM = local.streams.new }
+  environment = { CROSSFADE_SOURCE_STREAM = local.streams.source, CROSSFADE_TARGET_STREAM = local.streams.target }
 }
 
 module "alarms" {
   source = "../../modules/alarms"
 
   migration     = local.migration
-  tables        = { legacy = local.tables.legacy, new = var.new_table_imported ? local.tables.new : null }
+  tables        = { source = local.tables.source, target = var.target_table_imported ? local.tables.target : null }
   streams       = local.streams
   retention_h   = var.retention_h
   dedup_nodes   = module.dedup.nodes
   running       = local.running
-  captured      = compact([var.capturing ? "legacy" : "", var.replicating ? "new" : ""])
+  captured      = compact([var.capturing ? "source" : "", var.replicating ? "target" : ""])
   alarm_actions = [var.pager_topic_arn]
   runbooks_url  = var.runbooks_url
 
@@ -125,7 +125,7 @@ module "dashboard" {
   source = "../../modules/dashboards"
 
   migration  = local.migration
-  tables     = { legacy = local.tables.legacy, new = var.new_table_imported ? local.tables.new : null }
+  tables     = { source = local.tables.source, target = var.target_table_imported ? local.tables.target : null }
   streams    = local.streams
   alarm_arns = values(module.alarms.arns)
 }

@@ -7,36 +7,36 @@ variable "region" {
 # How far the migration has come. Terraform does not drive it: the CLI does, and these follow.
 
 variable "capturing" {
-  description = "`crossfade start` has begun, and COMPLETE is not reached: the legacy table's changes are captured, so somebody must read them in time."
+  description = "`crossfade start` has begun, and COMPLETE is not reached: the source table's changes are captured, so somebody must read them in time."
   type        = bool
   default     = false
 }
 
-variable "new_table_imported" {
-  description = "The snapshot's import has made the new table (phase CATCHING_UP or later): adopt it and its change stream."
+variable "target_table_imported" {
+  description = "The snapshot's import has made the target table (phase CATCHING_UP or later): adopt it and its change stream."
   type        = bool
   default     = false
 }
 
 variable "replicating" {
-  description = "Forward, reverse and feed must run (DUAL_WRITE to COMPLETE): their silence alarms."
+  description = "Forward, reverse and feed must run (BOTH_WAYS to COMPLETE): their silence alarms."
   type        = bool
   default     = false
 
   validation {
-    condition     = !var.replicating || var.new_table_imported
-    error_message = "replicating needs new_table_imported: nothing replicates before there is a new table."
+    condition     = !var.replicating || var.target_table_imported
+    error_message = "replicating needs target_table_imported: nothing replicates before there is a target table."
   }
 }
 
-variable "legacy_writes_revoked" {
-  description = "`crossfade complete` asks for it: take away the API's right to write the legacy table."
+variable "source_writes_revoked" {
+  description = "`crossfade complete` asks for it: take away the API's right to write the source table."
   type        = bool
   default     = false
 
   validation {
-    condition     = !var.legacy_writes_revoked || var.new_table_imported
-    error_message = "legacy_writes_revoked needs new_table_imported: the API would have no table left to write."
+    condition     = !var.source_writes_revoked || var.target_table_imported
+    error_message = "source_writes_revoked needs target_table_imported: the API would have no table left to write."
   }
 }
 

@@ -6,8 +6,8 @@ locals {
   transfer    = concat(["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"], var.open_mapping ? ["dynamodb:PutItem", "dynamodb:UpdateItem"] : [])
 
   replicators = {
-    forward = { source = "legacy", target = "new" }
-    reverse = { source = "new", target = "legacy" }
+    forward = { origin = "source", destination = "target" }
+    reverse = { origin = "target", destination = "source" }
   }
 
   shard_leases = {
@@ -35,12 +35,12 @@ locals {
     {
       sid       = "NewTable"
       actions   = ["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem"]
-      resources = [local.table.new]
+      resources = [local.table.target]
     },
     {
-      sid       = "LegacyTable"
-      actions   = concat(["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"], var.legacy_writes_revoked ? [] : ["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem"])
-      resources = [local.table.legacy]
+      sid       = "SourceTable"
+      actions   = concat(["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"], var.source_writes_revoked ? [] : ["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem"])
+      resources = [local.table.source]
     },
     {
       sid       = "Heartbeats"
@@ -54,17 +54,17 @@ locals {
     {
       sid       = "ReadChanges"
       actions   = local.read_stream
-      resources = [local.stream[side.source]]
+      resources = [local.stream[side.origin]]
     },
     {
       sid       = "Transfer"
       actions   = concat(["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"], local.transfer)
-      resources = [local.table[side.target]]
+      resources = [local.table[side.destination]]
     },
     {
       sid       = "LiftOrRestore" # design.md, section 3, rules 3 and 5
       actions   = ["dynamodb:PutItem", "dynamodb:UpdateItem"]
-      resources = [local.table[side.source]]
+      resources = [local.table[side.origin]]
     },
     local.phase,
     {
@@ -78,7 +78,7 @@ locals {
     {
       sid       = "ReadChanges"
       actions   = local.read_stream
-      resources = [local.stream.legacy, local.stream.new]
+      resources = [local.stream.source, local.stream.target]
     },
     {
       sid       = "Publish"
@@ -96,12 +96,12 @@ locals {
     {
       sid       = "ReadChanges"
       actions   = local.read_stream
-      resources = [local.stream.legacy, local.stream.new]
+      resources = [local.stream.source, local.stream.target]
     },
     {
       sid       = "CompareAndRepair"
       actions   = concat(["dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:Scan", "dynamodb:UpdateItem"], var.open_mapping ? ["dynamodb:GetItem", "dynamodb:PutItem"] : [])
-      resources = [local.table.legacy, local.table.new]
+      resources = [local.table.source, local.table.target]
     },
     {
       sid       = "JournalRepairs"
@@ -122,22 +122,22 @@ locals {
       {
         sid       = "HandOver"
         actions   = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem"]
-        resources = [local.table.legacy, local.table.new]
+        resources = [local.table.source, local.table.target]
       },
       {
         sid       = "LookAtTables"
         actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"]
-        resources = [local.table.legacy, local.table.new]
+        resources = [local.table.source, local.table.target]
       },
       {
         sid       = "Capture"
         actions   = ["dynamodb:EnableKinesisStreamingDestination", "dynamodb:UpdateKinesisStreamingDestination"]
-        resources = [local.table.legacy, local.table.new]
+        resources = [local.table.source, local.table.target]
       },
       {
         sid       = "CaptureNeeds" # AWS: Using IAM policies for Kinesis Data Streams and DynamoDB
         actions   = ["kinesis:DescribeStream", "kinesis:PutRecords"]
-        resources = [local.stream.legacy, local.stream.new]
+        resources = [local.stream.source, local.stream.target]
       },
       {
         sid       = "CaptureNeedsList" # ListStreams knows no resources
@@ -153,22 +153,22 @@ locals {
       {
         sid       = "Export"
         actions   = ["dynamodb:ExportTableToPointInTime"]
-        resources = [local.table.legacy]
+        resources = [local.table.source]
       },
       {
         sid       = "ExportState"
         actions   = ["dynamodb:DescribeExport"]
-        resources = ["${local.table.legacy}/export/*"]
+        resources = ["${local.table.source}/export/*"]
       },
       {
         sid       = "Import"
         actions   = ["dynamodb:ImportTable"]
-        resources = [local.table.new]
+        resources = [local.table.target]
       },
       {
         sid       = "ImportState"
         actions   = ["dynamodb:DescribeImport"]
-        resources = ["${local.table.new}/import/*"]
+        resources = ["${local.table.target}/import/*"]
       },
       {
         sid       = "ImportLog" # AWS: Requesting a table import in DynamoDB
@@ -193,12 +193,12 @@ locals {
       {
         sid       = "LookAtStreams"
         actions   = ["kinesis:DescribeStreamSummary", "kinesis:ListShards"]
-        resources = [local.stream.feed, local.stream.legacy, local.stream.new]
+        resources = [local.stream.feed, local.stream.source, local.stream.target]
       },
       {
         sid       = "ReadTheStreamsEnd"
         actions   = ["kinesis:GetRecords", "kinesis:GetShardIterator"]
-        resources = [local.stream.legacy, local.stream.new]
+        resources = [local.stream.source, local.stream.target]
       },
       {
         sid       = "ControlTables"
@@ -247,22 +247,22 @@ locals {
     {
       sid       = "Plan"
       actions   = ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"]
-      resources = [local.table.legacy, local.table.new]
+      resources = [local.table.source, local.table.target]
     },
     {
       sid       = "PlanSample"
       actions   = ["dynamodb:Scan"]
-      resources = [local.table.legacy, local.table.new]
+      resources = [local.table.source, local.table.target]
     },
     {
       sid       = "PlanCapture"
       actions   = ["dynamodb:DescribeKinesisStreamingDestination"]
-      resources = [local.table.legacy]
+      resources = [local.table.source]
     },
     {
       sid       = "PlanStreams"
       actions   = ["kinesis:DescribeStreamSummary", "kinesis:ListShards"]
-      resources = [local.stream.legacy, local.stream.new]
+      resources = [local.stream.source, local.stream.target]
     },
     {
       sid       = "PlanBucket"
@@ -287,7 +287,7 @@ locals {
     {
       sid       = "Redrive"
       actions   = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem"]
-      resources = [local.table.legacy, local.table.new]
+      resources = [local.table.source, local.table.target]
     },
     {
       sid       = "RedriveLetters"
@@ -302,7 +302,7 @@ locals {
     {
       sid       = "OnlyTheOperatorDeletes" # design.md, section 3, rule 3
       actions   = ["dynamodb:DeleteItem"]
-      resources = [local.table.legacy, local.table.new]
+      resources = [local.table.source, local.table.target]
     },
   ])
 
@@ -318,7 +318,7 @@ locals {
       {
         sid       = "EventSource"
         actions   = ["kinesis:DescribeStream", "kinesis:DescribeStreamSummary"]
-        resources = role == "feed" ? [local.stream.legacy, local.stream.new] : [local.stream[local.replicators[role].source]]
+        resources = role == "feed" ? [local.stream.source, local.stream.target] : [local.stream[local.replicators[role].origin]]
       },
       {
         sid       = "EventSourceList"

@@ -10,17 +10,17 @@ variable "migration" {
 
 variable "tables" {
   description = "Names of the two tables."
-  type        = object({ legacy = string, new = string })
+  type        = object({ source = string, target = string })
 
   validation {
-    condition     = var.tables.legacy != var.tables.new
-    error_message = "tables.legacy and tables.new are the same table: a migration has two."
+    condition     = var.tables.source != var.tables.target
+    error_message = "tables.source and tables.target are the same table: a migration has two."
   }
 }
 
 variable "streams" {
   description = "Names of the streams: both tables' change records, and the feed."
-  type        = object({ legacy = string, new = string, feed = string })
+  type        = object({ source = string, target = string, feed = string })
 }
 
 variable "bucket" {
@@ -83,8 +83,8 @@ variable "operator_principals" {
   }
 }
 
-variable "legacy_writes_revoked" {
-  description = "Take away the API's right to write the legacy table. A step of COMPLETE, after all pods work under the final flag."
+variable "source_writes_revoked" {
+  description = "Take away the API's right to write the source table. A step of COMPLETE, after all pods work under the final flag."
   type        = bool
   default     = false
 }

@@ -4,7 +4,7 @@
 
 locals {
   tables  = { for side, name in var.tables : side => name if name != null }
-  changes = { legacy = var.streams.legacy, new = var.streams.new }
+  changes = { source = var.streams.source, target = var.streams.target }
 
   # The first hop's metrics have a dimension DelegatedOperation whose values AWS does not document, so a query asks for
   # them by the table alone.
@@ -39,19 +39,19 @@ locals {
       namespace = "AWS/DynamoDB", metric = "ReadThrottleEvents", dimensions = { TableName = table }
       statistic = "Sum", bound = var.aws_bounds.throttles_per_min, minutes = 5, severity = "ticket", runbook = "api-slow.md", missing = "notBreaching"
     } },
-    { for role, each in var.functions : "lambda-iterator-age-${role}" => {
+    { for consumer, each in var.functions : "lambda-iterator-age-${consumer}" => {
       namespace = "AWS/Lambda", metric = "IteratorAge", dimensions = { FunctionName = each.function_name }
       statistic = "Maximum", bound = var.aws_bounds.iterator_age_s * 1000, minutes = 5, severity = "page", runbook = "replication-lag.md", missing = "ignore"
     } },
-    { for role, each in var.functions : "lambda-errors-${role}" => {
+    { for consumer, each in var.functions : "lambda-errors-${consumer}" => {
       namespace = "AWS/Lambda", metric = "Errors", dimensions = { FunctionName = each.function_name }
       statistic = "Sum", bound = 0, minutes = 5, severity = "page", runbook = "replicator-down.md", missing = "ignore"
     } },
-    { for role, each in var.functions : "lambda-throttles-${role}" => {
+    { for consumer, each in var.functions : "lambda-throttles-${consumer}" => {
       namespace = "AWS/Lambda", metric = "Throttles", dimensions = { FunctionName = each.function_name }
       statistic = "Sum", bound = 0, minutes = 5, severity = "ticket", runbook = "replication-lag.md", missing = "notBreaching"
     } },
-    { for role, each in var.functions : "lambda-gave-up-${role}" => {
+    { for consumer, each in var.functions : "lambda-gave-up-${consumer}" => {
       namespace = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", dimensions = { QueueName = each.on_failure_queue }
       statistic = "Maximum", bound = 0, minutes = 1, severity = "page", runbook = "records-near-expiry.md", missing = "ignore"
     } },

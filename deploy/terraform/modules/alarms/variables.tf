@@ -10,12 +10,12 @@ variable "migration" {
 
 variable "tables" {
   description = "Names of the tables that are watched. Name the new one once it exists."
-  type        = object({ legacy = string, new = optional(string) })
+  type        = object({ source = string, target = optional(string) })
 }
 
 variable "streams" {
   description = "Names of the streams: both tables' change records, and the feed."
-  type        = object({ legacy = string, new = string, feed = string })
+  type        = object({ source = string, target = string, feed = string })
 }
 
 variable "retention_h" {
@@ -30,7 +30,7 @@ variable "retention_h" {
 }
 
 variable "functions" {
-  description = "Replicators that run as Lambda: role to names of function and failure queue."
+  description = "Replicators that run as Lambda: consumer to names of function and failure queue."
   type        = map(object({ function_name = string, on_failure_queue = string }))
   default     = {}
 }
@@ -69,24 +69,24 @@ variable "runbooks_url" {
 }
 
 variable "running" {
-  description = "Who must be heard of: their silence alarms, and their alarms stay as they were while they are silent. Add the consumers and the verifier when DUAL_WRITE begins; take out after COMPLETE or an abort what no longer runs, and whoever sends no metrics to CloudWatch."
+  description = "Who must be heard of: their silence alarms, and their alarms stay as they were while they are silent. Add the consumers and the verifier when BOTH_WAYS begins; take out after COMPLETE or an abort what no longer runs, and whoever sends no metrics to CloudWatch."
   type        = set(string)
   default     = ["engagement-api", "controller"]
 
   validation {
-    condition     = length(setsubtract(var.running, ["engagement-api", "controller", "verifier", "forward", "reverse", "feed-legacy", "feed-new"])) == 0
-    error_message = "running may name engagement-api, controller, verifier, forward, reverse, feed-legacy and feed-new."
+    condition     = length(setsubtract(var.running, ["engagement-api", "controller", "verifier", "forward", "reverse", "feed-source", "feed-target"])) == 0
+    error_message = "running may name engagement-api, controller, verifier, forward, reverse, feed-source and feed-target."
   }
 }
 
 variable "captured" {
-  description = "Sides (legacy, new) whose changes are captured into their stream and must be read: legacy from CAPTURING on, new from DUAL_WRITE on. A stream that nobody reads for a day alarms, also before the first consumer began."
+  description = "Sides (source, target) whose changes are captured into their stream and must be read: source from CAPTURING on, target from BOTH_WAYS on. A stream that nobody reads for a day alarms, also before the first consumer began."
   type        = set(string)
   default     = []
 
   validation {
-    condition     = length(setsubtract(var.captured, ["legacy", "new"])) == 0
-    error_message = "captured may name legacy and new."
+    condition     = length(setsubtract(var.captured, ["source", "target"])) == 0
+    error_message = "captured may name source and target."
   }
 }
 

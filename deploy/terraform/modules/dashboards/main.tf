@@ -2,7 +2,7 @@ data "aws_region" "current" {}
 
 locals {
   region = data.aws_region.current.region
-  tables = [for name in [var.tables.legacy, var.tables.new] : name if name != null]
+  tables = [for name in [var.tables.source, var.tables.target] : name if name != null]
 
   services = {
     api        = "engagement-api"
@@ -40,7 +40,7 @@ locals {
   aws_widgets = [
     {
       title   = "Streams: iterator age of all consumers, ms"
-      metrics = [for name in [var.streams.legacy, var.streams.new] : ["AWS/Kinesis", "GetRecords.IteratorAgeMilliseconds", "StreamName", name, { stat = "Maximum", label = name }]]
+      metrics = [for name in [var.streams.source, var.streams.target] : ["AWS/Kinesis", "GetRecords.IteratorAgeMilliseconds", "StreamName", name, { stat = "Maximum", label = name }]]
     },
     {
       title   = "Streams: throttled writes a minute"

@@ -5,12 +5,12 @@ variable "migration" {
 
 variable "tables" {
   description = "Names of the tables; the new one once it exists."
-  type        = object({ legacy = string, new = optional(string) })
+  type        = object({ source = string, target = optional(string) })
 }
 
 variable "streams" {
   description = "Names of the streams."
-  type        = object({ legacy = string, new = string, feed = string })
+  type        = object({ source = string, target = string, feed = string })
 }
 
 variable "alarm_arns" {

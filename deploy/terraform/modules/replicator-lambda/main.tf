@@ -27,7 +27,7 @@ resource "aws_lambda_function" "this" {
   # checkov:skip=CKV_AWS_117: DynamoDB and Kinesis are called over TLS at their public endpoints unless vpc is given
   # checkov:skip=CKV_AWS_272: the package is named by its place, an image by its digest; signing needs a profile of yours
   function_name = var.name
-  description   = "Crossfade replicator, ${var.role}"
+  description   = "Crossfade replicator, ${var.consumer}"
   role          = var.role_arn
 
   package_type  = var.image_uri == null ? "Zip" : "Image"
@@ -45,7 +45,7 @@ resource "aws_lambda_function" "this" {
 
   environment {
     # The second tells the function that the mapping below takes partial responses.
-    variables = merge(var.environment, { CROSSFADE_ROLE = var.role, CROSSFADE_PARTIAL_RESPONSES = "true" })
+    variables = merge(var.environment, { CROSSFADE_CONSUMER = var.consumer, CROSSFADE_PARTIAL_RESPONSES = "true" })
   }
 
   dynamic "vpc_config" {

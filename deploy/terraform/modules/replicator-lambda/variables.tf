@@ -8,13 +8,13 @@ variable "name" {
   }
 }
 
-variable "role" {
+variable "consumer" {
   description = "What it does: forward, reverse or feed."
   type        = string
 
   validation {
-    condition     = contains(["forward", "reverse", "feed"], var.role)
-    error_message = "role must be forward, reverse or feed."
+    condition     = contains(["forward", "reverse", "feed"], var.consumer)
+    error_message = "consumer must be forward, reverse or feed."
   }
 }
 
@@ -28,7 +28,7 @@ variable "stream_arns" {
   type        = map(string)
 
   validation {
-    condition     = length(var.stream_arns) == (var.role == "feed" ? 2 : 1)
+    condition     = length(var.stream_arns) == (var.consumer == "feed" ? 2 : 1)
     error_message = "A forward or reverse replicator reads one stream, the feed reads two: correct stream_arns."
   }
 }
@@ -100,7 +100,7 @@ variable "vpc" {
 }
 
 variable "enabled" {
-  description = "Read the streams. Off until the phase begins that needs this role."
+  description = "Read the streams. Off until the phase begins that needs this consumer."
   type        = bool
   default     = true
 }

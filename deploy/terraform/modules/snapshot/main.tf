@@ -1,11 +1,11 @@
-# The legacy table belongs to another team: it is read about, never managed.
-data "aws_dynamodb_table" "legacy" {
-  name = var.legacy_table
+# The source table belongs to another team: it is read about, never managed.
+data "aws_dynamodb_table" "source" {
+  name = var.source_table
 
   lifecycle {
     postcondition {
       condition     = try(self.point_in_time_recovery[0].enabled, false)
-      error_message = "Point-in-time recovery of ${var.legacy_table} is off, and exports need it. Ask its owners to run: aws dynamodb update-continuous-backups --table-name ${var.legacy_table} --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true"
+      error_message = "Point-in-time recovery of ${var.source_table} is off, and exports need it. Ask its owners to run: aws dynamodb update-continuous-backups --table-name ${var.source_table} --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true"
     }
   }
 }

@@ -8,12 +8,12 @@ output "bucket_arn" {
   value       = aws_s3_bucket.this.arn
 }
 
-output "legacy_table_arn" {
-  description = "ARN of the legacy table."
-  value       = data.aws_dynamodb_table.legacy.arn
+output "source_table_arn" {
+  description = "ARN of the source table."
+  value       = data.aws_dynamodb_table.source.arn
 }
 
-output "legacy_key" {
-  description = "Key attributes of the legacy table: the new table has the same key values."
-  value       = compact([data.aws_dynamodb_table.legacy.hash_key, data.aws_dynamodb_table.legacy.range_key])
+output "source_key" {
+  description = "Key attributes of the source table: the target table has the same key values."
+  value       = compact([data.aws_dynamodb_table.source.hash_key, data.aws_dynamodb_table.source.range_key])
 }

@@ -1,4 +1,4 @@
-variable "legacy_table" {
+variable "source_table" {
   description = "Name of the table that the snapshot is taken of; only read about."
   type        = string
 }
@@ -25,7 +25,7 @@ variable "prefix" {
 }
 
 variable "keep_days" {
-  description = "Days after which export and import files go: they hold rows of the legacy table."
+  description = "Days after which export and import files go: they hold rows of the source table."
   type        = number
   default     = 14
 

@@ -1,6 +1,6 @@
 """The engagement migration: points wallets leave the payments system's shared `wallet` table for `engagement`.
 
-A legacy wallet row, and what becomes of it:
+A source wallet row, and what becomes of it:
 
     wallet                                      engagement
     pk            USER#<user>                   pk            the same
@@ -27,20 +27,20 @@ from engagement_migration.creation import created_at_from_ms, created_ms_from_at
 
 MAPPING: Final = RuleMapping(
     "engagement",
-    legacy=Table("wallet", key=("pk", "sk"), ttl="expires_at"),
-    new=Table("engagement", key=("pk", "sk")),
+    source=Table("wallet", key=("pk", "sk"), ttl="expires_at"),
+    target=Table("engagement", key=("pk", "sk")),
     belongs=key_prefixes("USER#", "POINTS#"),
     zero={"balance": of_number(0)},
     wholes=("balance",),
     rules=(
-        Rename(legacy="balance", new="points"),
+        Rename(source="balance", target="points"),
         Keep("tier"),
         Keep("badges"),
         Keep("preferences"),
-        Constant(Side.LEGACY, "wallet_type", of_string("ENGAGEMENT")),
+        Constant(Side.SOURCE, "wallet_type", of_string("ENGAGEMENT")),
         Compute(
-            legacy=("created_at",),
-            new=("created_ms",),
+            source=("created_at",),
+            target=("created_ms",),
             forward=created_ms_from_at,
             reverse=created_at_from_ms,
         ),

@@ -1,4 +1,4 @@
-"""When a wallet was created: ISO 8601 text in the legacy table, milliseconds since the epoch in the new one."""
+"""When a wallet was created: ISO 8601 text in the source table, milliseconds since the epoch in the new one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 _SPELLING: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 
 
-def created_ms_from_at(legacy: Image) -> Image:
+def created_ms_from_at(source: Image) -> Image:
     """Compute `created_ms` from `created_at`.
 
     Raises:
         ValueError: it is not spelled `2024-02-29T12:00:00.000Z`, or there is no such moment.
     """
-    text = wire.string(legacy["created_at"])
+    text = wire.string(source["created_at"])
     if not _SPELLING.fullmatch(text):
         raise ValueError(f"created_at {text!r} is not spelled like 2024-02-29T12:00:00.000Z")
     return {"created_ms": wire.of_number((datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND)}

@@ -1,4 +1,4 @@
-"""Sample rows of the shared legacy table, as they stand there: what `plan` proves the round trip on, and tests read."""
+"""Sample rows of the shared source table, as they stand there: what `plan` proves the round trip on, and tests read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WALLETS: Final[tuple[Image, ...]] = tuple(
 )
 """Rows that belong to the migration: full, sparse, with a TTL, and with text beyond ASCII."""
 
-STRANGERS: Final[tuple[Image, ...]] = tuple(
+NOT_OURS: Final[tuple[Image, ...]] = tuple(
     map(
         decode_image,
         (
@@ -41,7 +41,7 @@ STRANGERS: Final[tuple[Image, ...]] = tuple(
 
 
 def legacy_wallet(user: str, channel: str, balance: int, *, created_at: str | None = None, **more: Raw) -> Image:
-    """Return a legacy wallet row, for seeding.
+    """Return a source wallet row, for seeding.
 
     Args:
         user: what follows `USER#`.

@@ -146,7 +146,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         flags=_flags(settings, publishes=under_lease),
         tables=tables,
         copies={side: DynamoTransfers(db, mapping.shape(side)) for side in Side},
-        ownership=Ownership(tables[Side.LEGACY], tables[Side.NEW], mapping, excluded=excluded.__contains__),
+        ownership=Ownership(tables[Side.SOURCE], tables[Side.TARGET], mapping, excluded=excluded.__contains__),
         shards=Kinesis(kinesis),
         rows=rows,
         missing_control_tables=lambda: missing_tables(dynamodb, names),
@@ -191,8 +191,8 @@ def parity_of(body: dict[str, Any]) -> Parity:
     report = ParityReport.of_dict(body)
     harmless = {each.value for each in Difference if each not in FINAL}  # a newer verifier's class may not be
     drift = {name: each.count for name, each in report.differences.items() if each.count and name not in harmless}
-    if report.strangers_in_new:
-        drift["strangers_in_new"] = report.strangers_in_new
+    if report.not_ours_in_target:
+        drift["not_ours_in_target"] = report.not_ours_in_target
     clean = report.last_clean_pass
     return Parity(
         reachable=True,

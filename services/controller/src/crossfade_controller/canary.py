@@ -1,8 +1,8 @@
 """The canary: a key of the mapping's own, never a client's, that proves the paths and measures the protocol.
 
 It is a stub, hidden from reads and counts, and its writes are lifts: the version rises, no value changes and no event
-is emitted. In DUAL_WRITE it is handed over to the new table, ahead of all clients, so that each lift there has to come
-back to the legacy table by reverse replication. That is what "reverse path proven" means.
+is emitted. In BOTH_WAYS it is handed over to the target table, ahead of all clients, so that each lift there has to
+come back to the source table by reverse replication. That is what "reverse path proven" means.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from crossfade_controller.world import World
 
 log = structlog.get_logger()
 
-AHEAD: Final = frozenset({Phase.DUAL_WRITE, Phase.RAMPING})
-"""Where the canary has to be on the new table. A forward ramp soon after a rollback may pass DUAL_WRITE between two
+AHEAD: Final = frozenset({Phase.BOTH_WAYS, Phase.RAMPING})
+"""Where the canary has to be on the target table. A forward ramp soon after a rollback may pass BOTH_WAYS between two
 probes, so it is looked for in RAMPING, too."""
 
 
@@ -82,19 +82,19 @@ class Canary:
             log.warning("canary failed", error=str(error), code=error.code)
 
     async def go_home(self) -> None:
-        """Hand the canary back to the legacy table, before a migration is given up."""
+        """Hand the canary back to the source table, before a migration is given up."""
         key, tables = self.key, self._world.tables
-        if self._rows.owns(await tables[Side.NEW].read(key), Side.NEW):
+        if self._rows.owns(await tables[Side.TARGET].read(key), Side.TARGET):
             generation = await self._allocate("canary home")
-            await self._world.ownership.hand_over_many([key], Aim(Side.LEGACY, generation))
+            await self._world.ownership.hand_over_many([key], Aim(Side.SOURCE, generation))
 
     async def _see_return(self) -> None:
         if self._expected is None:
             return
-        legacy = await self._world.tables[Side.LEGACY].read(self.key)
-        if legacy is not None and self._rows.owns(legacy, Side.LEGACY):
+        source = await self._world.tables[Side.SOURCE].read(self.key)
+        if source is not None and self._rows.owns(source, Side.SOURCE):
             self._expected = None  # handed back meanwhile: a handover is no proof of replication
-        elif self._rows.version_of(legacy) >= self._expected:
+        elif self._rows.version_of(source) >= self._expected:
             self._expected, self._proven_at_s = None, self._world.monotonic()
         elif self._world.monotonic() - self._probed_s > self._world.settings.gate_probe_age_s:
             self._expected = None  # write again; the proof stays as old as it is
@@ -102,7 +102,7 @@ class Canary:
     async def _write(self, state: Migration) -> None:
         tables = self._world.tables
         owner, item = await self._owner()
-        if state.phase in AHEAD and owner is not Side.NEW and not state.paused:
+        if state.phase in AHEAD and owner is not Side.TARGET and not state.paused:
             await self._move_ahead(item)
             owner, item = await self._owner()
         if owner is None or item is None:
@@ -112,11 +112,11 @@ class Canary:
         begun_s = self._world.monotonic()
         answer = await tables[owner].perform(lift.write)
         self._writes.append(_Write((self._world.monotonic() - begun_s) * 1000, failed=False))
-        if isinstance(answer, Applied) and owner is Side.NEW:
+        if isinstance(answer, Applied) and owner is Side.TARGET:
             self._expected = lift.version
 
     async def _owner(self) -> tuple[Side | None, Row | None]:
-        for side in (Side.NEW, Side.LEGACY):
+        for side in (Side.TARGET, Side.SOURCE):
             item = await self._world.tables[side].read(self.key)
             if item is not None and self._rows.owns(item, side):
                 return side, item
@@ -124,9 +124,9 @@ class Canary:
 
     async def _move_ahead(self, item: Row | None) -> None:
         generation = await self._allocate("canary")
-        legacy = self._world.tables[Side.LEGACY]
-        if item is None and await legacy.read(self.key) is None:
-            await legacy.perform(self._acts.stub(self.key, generation, now_us=self._world.now_us()).write)
-        for done in await self._world.ownership.hand_over_many([self.key], Aim(Side.NEW, generation)):
+        source = self._world.tables[Side.SOURCE]
+        if item is None and await source.read(self.key) is None:
+            await source.perform(self._acts.stub(self.key, generation, now_us=self._world.now_us()).write)
+        for done in await self._world.ownership.hand_over_many([self.key], Aim(Side.TARGET, generation)):
             if isinstance(done, Exception):
                 raise done

@@ -25,7 +25,7 @@ with --json, every failure is one object with error, code, cure and exit_code
 """
 
 ABOUT: Final = """\
-Moves a live DynamoDB data set to a new table. A controller service does the work; these commands tell it what to do.
+Moves a live DynamoDB data set to a target table. A controller service does the work; these commands tell it what to do.
 Nothing changes without --execute: until then a command reports what it would do, and which gates are shut.
 """
 
@@ -50,16 +50,16 @@ MAX_KEYS_CHARS: Final = 300_000
 _COMMANDS: Final = {
     "control": "create the control tables (`control create`), with point-in-time recovery and deletion protection",
     "plan": "check whether the migration can run, and estimate what it takes",
-    "start": "capture, snapshot, import and catch up, until the API writes to both tables (DUAL_WRITE)",
+    "start": "capture, snapshot, import and catch up, until the API writes to both tables (BOTH_WAYS)",
     "status": "show the phase, gates, lags and progress, and what the migration is waiting for",
     "journal": "list what happened, entry by entry: commands and who gave them, phases with their gates, steps",
     "pause": "hold the migration in any phase: no phase change, flags, sweep, snapshot step or repair; "
     "clients, replication and the help for half-moved keys go on",
     "resume": "resume a paused migration",
-    "ramp": "set the share of keys that aim at the new table; lowering it hands keys back",
+    "ramp": "set the share of keys that aim at the target table; lowering it hands keys back",
     "cutover": "move all keys, including those that no client touches; ends in BAKING. Run in CUT_OVER or BAKING, "
     "it retries the keys that could not move",
-    "rollback": "move all keys back to the legacy table, until `complete`; while paused, it waits for `resume`",
+    "rollback": "move all keys back to the source table, until `complete`; while paused, it waits for `resume`",
     "complete": "end the migration permanently; needs the migration's name as confirmation",
     "abort": "give up the migration permanently, before RAMPING or after a rollback; needs its name as "
     "confirmation, and that name can't be used again; while paused, it waits for `resume`",
@@ -194,12 +194,12 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
             "--leave-behind",
             type=_count,
             metavar="N",
-            help="leave exactly N keys that can't move in the legacy table, where they can no longer be written",
+            help="leave exactly N keys that can't move in the source table, where they can no longer be written",
         )
         one.add_argument(
             "--revoked",
             action="store_true",
-            help="you have revoked the API's right to write the legacy table (without CROSSFADE_REVOKE_COMMAND)",
+            help="you have revoked the API's right to write the source table (without CROSSFADE_REVOKE_COMMAND)",
         )
 
 

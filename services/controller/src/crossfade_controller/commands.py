@@ -61,7 +61,7 @@ MEANING: Final = {
     Intent.RAMP: "publish flags with another share",
     Intent.CUTOVER: "publish share 100 %, and hand over every key that no client touches or that could not move before",
     Intent.ROLLBACK: "publish share 0 % with a higher generation, and hand every key back",
-    Intent.COMPLETE: "declare the new table the only owner; there is no way back after that",
+    Intent.COMPLETE: "declare the target table the only owner; there is no way back after that",
     Intent.ABORT: "switch dual writes off and end the migration permanently: its name can't be used again",
     Intent.PAUSE: "hold phases, flags, sweeper, snapshot and repairs; clients, replication and help go on",
     Intent.WITHDRAW: "withdraw a command that is waiting; nothing that it has begun is undone",
@@ -73,7 +73,7 @@ READS: Final = {"plan": "tables, streams and bucket", "control": "the control ta
 """What is read by the commands that need more than the journal and the status."""
 
 REVOKED: Final = (
-    "before the point of no return, complete must know how the API loses its right to write the legacy table: by the "
+    "before the point of no return, complete must know how the API loses its right to write the source table: by the "
     "controller's CROSSFADE_REVOKE_COMMAND, or by you, and --revoked says so"
 )
 
@@ -106,7 +106,7 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                     patience_s=settings.door_s,
                     tls=client_context(settings.tls) if settings.tls else None,
                 ),
-                partial(why_not_excluded, mapping, DynamoTable(DynamoDB(wire), mapping, Side.LEGACY)),
+                partial(why_not_excluded, mapping, DynamoTable(DynamoDB(wire), mapping, Side.SOURCE)),
             )
             async with narrated(console.say, reading):
                 await _check(settings, console)

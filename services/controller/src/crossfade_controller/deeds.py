@@ -75,7 +75,7 @@ class Deeds:
     async def _check_excluded(self, deed: deeds.CheckExcluded) -> str:
         world = self._ctx.world
         asked = {"exclude": deed.exclude, "exclude_unknown": deed.even_unknown, FRESH: deed.fresh}
-        return await why_not_excluded(world.mapping, world.tables[Side.LEGACY], self._ctx.state, asked)
+        return await why_not_excluded(world.mapping, world.tables[Side.SOURCE], self._ctx.state, asked)
 
     # Capture.
 
@@ -107,7 +107,7 @@ class Deeds:
     async def _hold_out(self, deed: deeds.HoldOut) -> str:
         world = self._ctx.world
         wanted = {Key(each.encode()): EXCLUDED for each in deed.keys}
-        results = await world.ownership.hold_out_many(wanted, Aim(Side.NEW, deed.generation))
+        results = await world.ownership.hold_out_many(wanted, Aim(Side.TARGET, deed.generation))
         for key, done in zip(wanted, results, strict=True):
             if isinstance(done, Exception):
                 raise done
@@ -120,7 +120,7 @@ class Deeds:
     async def _sweep(self, deed: deeds.Sweep) -> Swept:
         sweeper = self._ctx.sweeper
         result = await sweeper.move(
-            deed.target, deed.generation, complete=deed.complete, budget_s=BUDGET_S, begun_us=deed.begun_us
+            deed.destination, deed.generation, complete=deed.complete, budget_s=BUDGET_S, begun_us=deed.begun_us
         )
         at = result or sweeper.current
         if at is None:
@@ -128,19 +128,19 @@ class Deeds:
         return Swept(at, result is not None)
 
     async def _read_aftermath(self, deed: deeds.ReadAftermath) -> AftermathSeen:
-        ctx, world, source = self._ctx, self._ctx.world, deed.source
-        lag_s = ctx.observer.lag(source).unreplicated_s
+        ctx, world, origin = self._ctx, self._ctx.world, deed.origin
+        lag_s = ctx.observer.lag(origin).unreplicated_s
         if lag_s is None:
-            unknown = f"the lag of {world.mapping.shape(source).table}'s stream, which is unknown"
+            unknown = f"the lag of {world.mapping.shape(origin).table}'s stream, which is unknown"
             return AftermathSeen(CommitUs(0), deeds.Aftermath(0, 0, ()), unknown)
         # What was committed during the pass has to be in the stream before its end can be read.
-        ended_us = await ctx.markers.moment(source)
+        ended_us = await ctx.markers.moment(origin)
         await world.sleep(world.settings.stream_margin_s + lag_s)
         found = await read_aftermath(
             world.shards,
-            world.stream_of(source),
+            world.stream_of(origin),
             world.mapping,
-            source,
+            origin,
             since_us=deed.since_us,
             margin_s=world.settings.stream_margin_s,
             complete=deed.complete,

@@ -28,7 +28,7 @@ from crossfade.ports.table import RowTable
 NAME: Final = "diverged"
 """Stands for the shard in the name of such a letter."""
 
-ROLES: Final = {Side.LEGACY: "forward", Side.NEW: "reverse"}
+CONSUMERS: Final = {Side.SOURCE: "forward", Side.TARGET: "reverse"}
 """The consumer of each table's stream: it parks strays on the table, and so are these parked."""
 
 REASON: Final = "both rows have one version and different content: a writer outside the protocol changed one of them"
@@ -45,25 +45,25 @@ class Rows(NamedTuple):
     standby: Row
 
 
-def differ(mapping: MigrationMapping, source: Side, rows: Rows) -> bool:
+def differ(mapping: MigrationMapping, origin: Side, rows: Rows) -> bool:
     """Say whether a standby has its owner's version and another content.
 
     An unstamped pair is never compared: its versions are commit times of two tables.
 
     Args:
         mapping: of the migration.
-        source: the owner's side.
+        origin: the owner's side.
         rows: of the key.
     """
     reader = mapping.protocol.rows()
     version = reader.version_of(rows.owner)
     if not reader.is_ordered(version) or reader.version_of(rows.standby) != version:
         return False
-    legacy, new = (rows.owner, rows.standby) if source is Side.LEGACY else (rows.standby, rows.owner)
+    source, target = (rows.owner, rows.standby) if origin is Side.SOURCE else (rows.standby, rows.owner)
     try:
-        return not same_content(mapping.map_item(Direction.FORWARD, legacy), new)
+        return not same_content(mapping.map_item(Direction.FORWARD, source), target)
     except PoisonRecord:
-        return source is Side.NEW  # a legacy owner that doesn't map stays anyway; a standby that doesn't was changed
+        return origin is Side.TARGET  # a source owner that doesn't map stays anyway; a standby that doesn't was changed
 
 
 class DivergedKeys:
@@ -92,12 +92,12 @@ class DivergedKeys:
         self._now_us = now_us
         self._is_discarded = is_discarded
 
-    async def hold(self, source: Side, rows: Mapping[Key, Rows]) -> set[Key]:
+    async def hold(self, origin: Side, rows: Mapping[Key, Rows]) -> set[Key]:
         """Park the keys that differ; return them: they stay where they are."""
         held = set()
         for key, pair in rows.items():
-            if differ(self._mapping, source, pair):
-                letter = self._letter(key, source, pair)
+            if differ(self._mapping, origin, pair):
+                letter = self._letter(key, origin, pair)
                 if not self._is_discarded(name_of(letter)):
                     await self._letters.park(letter)
                     held.add(key)
@@ -112,29 +112,29 @@ class DivergedKeys:
         found = {side: await self._tables[side].read_many(keys) for side in Side}
         gone = 0
         for letter in letters:
-            standby = next(side for side, role in ROLES.items() if role == letter.role)
+            standby = next(side for side, consumer in CONSUMERS.items() if consumer == letter.consumer)
             owner, other = found[standby.other].get(letter.key), found[standby].get(letter.key)
             if owner is None or other is None or self._is_another(letter, standby.other, Rows(owner, other)):
                 await self._letters.remove(letter)
                 gone += 1
         return gone
 
-    def _is_another(self, letter: DeadLetter, source: Side, rows: Rows) -> bool:
-        if not differ(self._mapping, source, rows):
+    def _is_another(self, letter: DeadLetter, origin: Side, rows: Rows) -> bool:
+        if not differ(self._mapping, origin, rows):
             return True
-        return self._letter(letter.key, source, rows).sequence != letter.sequence
+        return self._letter(letter.key, origin, rows).sequence != letter.sequence
 
-    def _letter(self, key: Key, source: Side, rows: Rows) -> DeadLetter:
-        mapping, standby = self._mapping, source.other
+    def _letter(self, key: Key, origin: Side, rows: Rows) -> DeadLetter:
+        mapping, standby = self._mapping, origin.other
         images = {}
-        for side, item in ((source, rows.owner), (standby, rows.standby)):
+        for side, item in ((origin, rows.owner), (standby, rows.standby)):
             shape = mapping.shape(side)
             images[shape.table] = Raw(encode_image(mapping.protocol.image(item, shape, key_image(key, shape.key))))
-        payload = msgspec.json.encode({"owner": mapping.shape(source).table, "images": images})
+        payload = msgspec.json.encode({"owner": mapping.shape(origin).table, "images": images})
         now_us = self._now_us()
         sequence = f"{NAME}:{sha256(key).hexdigest()[:32]}-{sha256(payload).hexdigest()[:32]}"
         letter = DeadLetter(
-            role=ROLES[standby],
+            consumer=CONSUMERS[standby],
             sequence=sequence,
             key=key,
             version=rows.owner.version,
@@ -150,4 +150,4 @@ class DivergedKeys:
 
 def name_of(letter: DeadLetter) -> str:
     """Return the name by which the replicator's tools call a letter."""
-    return f"{letter.role}/{letter.sequence}"
+    return f"{letter.consumer}/{letter.sequence}"

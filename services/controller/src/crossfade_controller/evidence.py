@@ -19,19 +19,19 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Destination, StreamFacts
 from crossfade.ports.control import COUNT_AT_MOST
 from crossfade_controller.canary import Canary
-from crossfade_controller.diverged import ROLES, name_of
+from crossfade_controller.diverged import CONSUMERS, name_of
 from crossfade_controller.unread import Unread, unread
 from crossfade_controller.world import World
 
 log = structlog.get_logger()
 
-API_ROLE: Final = "api"
-"""Role under which an API pod reports its calls, its name the shard: counts `calls`, `failed`, `p99_us`."""
+API_CONSUMER: Final = "api"
+"""Consumer under which an API pod reports its calls, its name the shard: counts `calls`, `failed`, `p99_us`."""
 
 PASS_EVERY_S: Final = 5.0
 """How often the verifier is asked for a pass at most."""
 
-FEED_ROLES: Final = {Side.LEGACY: "feed-legacy", Side.NEW: "feed-new"}
+FEED_CONSUMERS: Final = {Side.SOURCE: "feed-source", Side.TARGET: "feed-target"}
 """The feed's consumers, by the side whose changes they read."""
 
 NAMED: Final = 10
@@ -75,7 +75,7 @@ class ReportWatch:
         before, self._seen = self._seen, {}
         watched = []
         for report in reports:
-            name = (report.role, report.shard)
+            name = (report.consumer, report.shard)
             at_us, changed_s, after_s = before.get(name, (report.at_us, None, float("-inf")))
             if at_us != report.at_us:
                 changed_s, after_s = now_s, self._looked_s
@@ -103,7 +103,7 @@ class Observer:
     """Looks at everything in intervals, and keeps the last look.
 
     Attributes:
-        throughput: changes applied a second by each role, over the last look.
+        throughput: changes applied a second by each consumer, over the last look.
         pods: all heartbeats of the last look, expired ones too.
         reports: the living reports of the last look.
     """
@@ -119,7 +119,7 @@ class Observer:
         self._applied: dict[tuple[str, str], int] = {}
         self._letters: int | None = None
         self._parity = Parity()
-        self._lags = {Side.LEGACY: Lag(None, None), Side.NEW: Lag(None, None)}
+        self._lags = {Side.SOURCE: Lag(None, None), Side.TARGET: Lag(None, None)}
         self.throughput: dict[str, float] = {}
         self._strays_seen: dict[str, LatestCommit] = {}
         self._imprecise: dict[str, LatestCommit] = {}
@@ -149,9 +149,9 @@ class Observer:
         if self._letters != before or now_s - self._strays_s >= self._world.settings.facts_s:
             self._strays, self._strays_s = await self._read_strays(), now_s
         for letter in (each for letters in self._strays or () for each in letters):
-            self._hear_stray(letter.role, letter.committed_us, now_s)
+            self._hear_stray(letter.consumer, letter.committed_us, now_s)
         for side, last_us in state.stray_last_us.items():
-            self._hear_stray(ROLES[Side(side)], last_us, now_s)
+            self._hear_stray(CONSUMERS[Side(side)], last_us, now_s)
         alive = [each for each in watched if each.still_s is not None and each.still_s < self._world.settings.report_s]
         self._alive = alive
         self.reports = [each.report for each in alive]
@@ -159,7 +159,7 @@ class Observer:
         for each in watched:  # a consumer that restarts forgets them, and a dead one's last word still counts
             self._hear(each.report, now_s)
         self._measure(elapsed_s)
-        self._lags = {side: self._lag(side, ROLES[side]) for side in Side}
+        self._lags = {side: self._lag(side, CONSUMERS[side]) for side in Side}
         bound_s = self._world.settings.gate_lag_s
         worst = [lag.worst_s for lag in self._lags.values()]
         self._quiet = self._quiet.observe(all(each is not None and each < bound_s for each in worst), now_s)
@@ -167,24 +167,33 @@ class Observer:
         return True
 
     def _hear(self, report: Report, now_s: float) -> None:
-        """Take a consumer's commit times; those of one role are of one table."""
-        role, none = report.role, LatestCommit()
-        self._hear_stray(role, report.foreign_last_us, now_s)
-        self._imprecise[role] = self._imprecise.get(role, none).observe(CommitUs(report.imprecise_last_us), now_s)
-        self._reached_us[role] = max(self._reached_us.get(role, CommitUs(0)), CommitUs(report.applied_commit_us))
+        """Take a consumer's commit times; those of one consumer are of one table."""
+        consumer, none = report.consumer, LatestCommit()
+        self._hear_stray(consumer, report.stray_last_us, now_s)
+        self._imprecise[consumer] = self._imprecise.get(consumer, none).observe(
+            CommitUs(report.imprecise_last_us), now_s
+        )
+        self._reached_us[consumer] = max(
+            self._reached_us.get(consumer, CommitUs(0)), CommitUs(report.applied_commit_us)
+        )
 
-    def _hear_stray(self, role: str, committed_us: int, now_s: float) -> None:
-        seen = self._strays_seen.get(role, LatestCommit())
-        self._strays_seen[role] = seen.observe(CommitUs(committed_us), now_s)
+    def _hear_stray(self, consumer: str, committed_us: int, now_s: float) -> None:
+        seen = self._strays_seen.get(consumer, LatestCommit())
+        self._strays_seen[consumer] = seen.observe(CommitUs(committed_us), now_s)
 
     @property
     def stray_last_us(self) -> dict[str, int]:
         """Commit times of the last strays, by side; as far as journal, reports and letters tell."""
-        found = {side.value: self._strays_seen.get(role, LatestCommit()).committed_us for side, role in ROLES.items()}
+        found = {
+            side.value: self._strays_seen.get(consumer, LatestCommit()).committed_us
+            for side, consumer in CONSUMERS.items()
+        }
         return {side: int(last_us) for side, last_us in found.items() if last_us}
 
     def _age_s(self, latest: Mapping[str, LatestCommit]) -> float | None:
-        ages = (each.age_s(self._reached_us.get(role, CommitUs(0)), self._looked_s) for role, each in latest.items())
+        ages = (
+            each.age_s(self._reached_us.get(consumer, CommitUs(0)), self._looked_s) for consumer, each in latest.items()
+        )
         return min((age_s for age_s in ages if age_s is not None), default=None)
 
     def evidence(self, state: Migration) -> Evidence | None:
@@ -194,16 +203,18 @@ class Observer:
         retentions = [each.retention_h for each in self._facts.streams.values() if each is not None]
         left = self.unread(state)
         return Evidence(
-            forward=self._lags[Side.LEGACY],
-            reverse=self._lags[Side.NEW],
-            feed={role: self._lag(side, role) for side, role in FEED_ROLES.items()},
+            forward=self._lags[Side.SOURCE],
+            reverse=self._lags[Side.TARGET],
+            feed={consumer: self._lag(side, consumer) for side, consumer in FEED_CONSUMERS.items()},
             quiet_s=self._quiet.lasted_s(self._looked_s),
             dead_letters=self._letters,
             parity=self._parity,
             strays=self._known_strays(state),
             imprecise_age_s=self._age_s(self._imprecise),
             precisions=self._precisions(),
-            oldest_unapplied_s=max((left[role].waited_s for role in ROLES.values() if role in left), default=0.0),
+            oldest_unapplied_s=max(
+                (left[consumer].waited_s for consumer in CONSUMERS.values() if consumer in left), default=0.0
+            ),
             retention_s=min(retentions) * 3600.0 if len(retentions) == len(Side) else None,
             document=state.document,
             dual_write=state.dual_write,
@@ -218,7 +229,7 @@ class Observer:
 
     def unread(self, state: Migration) -> dict[str, Unread]:
         """Return what each consumer may have left in its stream, by the last look."""
-        living = {(each.role, each.shard) for each in self.reports}
+        living = {(each.consumer, each.shard) for each in self.reports}
         shards = {side: found.open_shards for side, found in self._facts.streams.items() if found is not None}
         return unread(state, self._last, living, shards, self._world.now_us())
 
@@ -263,9 +274,9 @@ class Observer:
             if unreplicated_s is None or self._facts_s - unreplicated_s <= since_s:
                 return f"{table}'s changes up to the last handover to be in its stream"
             known = self._in_stream[side] = (since_s, self._facts_s)
-        mine = [each for each in self._alive if each.report.role == ROLES[side]]
+        mine = [each for each in self._alive if each.report.consumer == CONSUMERS[side]]
         late = [each.report.shard for each in mine if each.applied_s < known[1]]
-        return f"the {ROLES[side]} consumer to read {', '.join(late[:3])} past the last handover" if late else ""
+        return f"the {CONSUMERS[side]} consumer to read {', '.join(late[:3])} past the last handover" if late else ""
 
     async def want_pass(self) -> None:
         """Ask the verifier for a pass, now and then, while a gate waits for one."""
@@ -275,7 +286,7 @@ class Observer:
             await self._world.ask_for_pass()
 
     async def canary_home(self) -> None:
-        """Hand the canary back to the legacy table."""
+        """Hand the canary back to the source table."""
         await self._canary.go_home()
 
     def _precisions(self) -> dict[str, str | None]:
@@ -290,10 +301,10 @@ class Observer:
             found[table] = active[0] if active else ""
         return found
 
-    def _lag(self, side: Side, role: str) -> Lag:
+    def _lag(self, side: Side, consumer: str) -> Lag:
         stream = self._facts.streams.get(side)
         unreplicated_s = self._facts.unreplicated_s.get(side)
-        reports = [each for each in self.reports if each.role == role]
+        reports = [each for each in self.reports if each.consumer == consumer]
         heard = {each.shard.rpartition("/")[2] for each in reports}
         why = []
         if unreplicated_s is None:
@@ -302,7 +313,7 @@ class Observer:
         if stream is None:
             why.append(f"stream {self._world.stream_of(side)} is unknown")
         elif missing := sorted(set(stream.open_shards) - heard):
-            why.append(f"no living {role} consumer reports on {', '.join(missing[:3])}")
+            why.append(f"no living {consumer} consumer reports on {', '.join(missing[:3])}")
         elif reports:
             iterator_s = max(each.iterator_age_ms for each in reports) / 1000
         return Lag(unreplicated_s, iterator_s, "; ".join(why))
@@ -311,14 +322,14 @@ class Observer:
         rates: dict[str, float] = {}
         totals: dict[tuple[str, str], int] = {}
         for report in self.reports:
-            name = (report.role, report.shard)
+            name = (report.consumer, report.shard)
             totals[name] = report.counts.get("applied", 0)
             gained = max(0, totals[name] - self._applied.get(name, totals[name]))
-            rates[report.role] = rates.get(report.role, 0.0) + gained / max(elapsed_s, 1e-3)
+            rates[report.consumer] = rates.get(report.consumer, 0.0) + gained / max(elapsed_s, 1e-3)
         self._applied, self.throughput = totals, rates
 
     def _api_calls(self) -> ApiCalls | None:
-        reports = [each for each in self.reports if each.role == API_ROLE]
+        reports = [each for each in self.reports if each.consumer == API_CONSUMER]
         if not reports:
             return None
         slowest = [each.counts["p99_us"] / 1000 for each in reports if "p99_us" in each.counts]
@@ -381,6 +392,6 @@ async def _told(table: str, asking: Awaitable[T | None]) -> T | None:
     """Return what AWS says; None when it can't tell: a look that fails hides no other."""
     try:
         return await asking
-    except Exception as error:  # a new table may not exist yet, and botocore has errors of its own
+    except Exception as error:  # a target table may not exist yet, and botocore has errors of its own
         log.debug("AWS can't tell", table=table, error=str(error))
         return None

@@ -29,7 +29,7 @@ async def why_not_excluded(mapping: Mapping, table: RowTable, state: Migration, 
     """
     even_unknown = bool(arguments.get("exclude_unknown"))
     known = frozenset() if arguments.get(FRESH) else state.excluded
-    names = mapping.shape(Side.LEGACY).key
+    names = mapping.shape(Side.SOURCE).key
     wrong, keys = [], []
     for text in sorted({*arguments.get("exclude", [])} - {key.decode() for key in known}):
         try:
@@ -43,7 +43,7 @@ async def why_not_excluded(mapping: Mapping, table: RowTable, state: Migration, 
         else:
             keys.append(key)
     if not even_unknown:
-        name = mapping.shape(Side.LEGACY).table
+        name = mapping.shape(Side.SOURCE).table
         wrong += [f"{key.decode()} has no row in {name}" for key in await _without_row(table, keys)]
     if not wrong:
         return ""

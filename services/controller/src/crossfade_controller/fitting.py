@@ -14,17 +14,17 @@ from crossfade_controller.world import World
 
 
 def why_unfit(mapping: Mapping, key: Key, row: Image) -> str:
-    """Say why a row of the legacy table can't move to the new one, or not back; empty when nothing speaks against it.
+    """Say why a row of the source table can't move to the new one, or not back; empty when nothing speaks against it.
 
     Raises:
         PoisonRecord: it can't be read.
     """
-    legacy, protocol = mapping.shape(Side.LEGACY), mapping.protocol
-    item = protocol.reader(legacy).row(row)
+    source, protocol = mapping.shape(Side.SOURCE), mapping.protocol
+    item = protocol.reader(source).row(row)
     sealed = protocol.widest(item)
-    if cause := why_not(mapping, key, Side.NEW, sealed):
+    if cause := why_not(mapping, key, Side.TARGET, sealed):
         return cause
-    cause = protocol.unfit(key, sealed, legacy, standing=item)
+    cause = protocol.unfit(key, sealed, source, standing=item)
     return f"there would be no way back: {cause}" if cause else ""
 
 

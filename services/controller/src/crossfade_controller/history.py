@@ -1,7 +1,7 @@
 """Has this migration run before? An empty journal is no proof: the tables and the flags are checked too.
 
 A controller that took an empty journal for a beginning would publish share 0 and generation 0, and `start` would want
-the new table out of its way: the only copy, if the journal was lost in BAKING (ADR 0018).
+the target table out of its way: the only copy, if the journal was lost in BAKING (ADR 0018).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from crossfade_controller.world import World
 
 
 class Owned(NamedTuple):
-    """What a sample of the new table's rows tells.
+    """What a sample of the target table's rows tells.
 
     Attributes:
         read: rows read.
-        owned: those that the new table owns or has owned: active, or with a generation.
+        owned: those that the target table owns or has owned: active, or with a generation.
         example: the first of them; empty when there is none.
     """
 
@@ -39,17 +39,17 @@ class Owned(NamedTuple):
 
 
 async def owned_rows(world: World) -> Owned:
-    """Sample the new table for keys that it owns: the canary's row, which is the first to move, and some others."""
-    shape = world.mapping.shape(Side.NEW)
+    """Sample the target table for keys that it owns: the canary's row, which is the first to move, and some others."""
+    shape = world.mapping.shape(Side.TARGET)
     if await world.admin.table(shape.table) is None:
         return Owned(0, 0, "")
-    sampled = await world.rows(Side.NEW, anything)
+    sampled = await world.rows(Side.TARGET, anything)
     read, found = (
         sampled.read,
         [named for row in sampled.found if is_owned(world.mapping, row) for named in _named(world.mapping, row)],
     )
     canary = _canary(world)
-    item = await world.tables[Side.NEW].read(canary) if canary is not None else None
+    item = await world.tables[Side.TARGET].read(canary) if canary is not None else None
     if (
         canary is not None
         and item is not None
@@ -71,17 +71,17 @@ async def traces(world: World, *, knew: int = 0) -> list[str]:
     found = []
     owned = await owned_rows(world)
     if owned.owned:
-        found.append(f"table {world.mapping.shape(Side.NEW).table} owns keys ({owned})")
+        found.append(f"table {world.mapping.shape(Side.TARGET).table} owns keys ({owned})")
     sealed = await _sealed(world)
     if sealed:
-        found.append(f"keys of table {world.mapping.shape(Side.LEGACY).table} are handed over (such as {sealed})")
+        found.append(f"keys of table {world.mapping.shape(Side.SOURCE).table} are handed over (such as {sealed})")
     flags = await world.flags.in_place()
     if flags is not None and _tells(flags):
         document = flags.document
         more = f"{', complete' if document.complete else ''}{', dual-write' if flags.dual_write else ''}"
         found.append(
-            f"the flags in place carry share {document.share / 100:g} %, new_gen {document.new_gen}, legacy_gen "
-            f"{document.legacy_gen}{more}"
+            f"the flags in place carry share {document.share / 100:g} %, target_gen {document.target_gen}, source_gen "
+            f"{document.source_gen}{more}"
         )
     if knew:
         found.append(f"its last status knew journal entry {knew}")
@@ -125,16 +125,16 @@ async def check_history(world: World, state: Migration) -> None:
 
 def _tells(flags: Flags) -> bool:
     document = flags.document
-    return bool(document.share or document.new_gen or document.legacy_gen or document.complete or flags.dual_write)
+    return bool(document.share or document.target_gen or document.source_gen or document.complete or flags.dual_write)
 
 
 async def _sealed(world: World) -> str:
-    """Return a row of the legacy table that is standby; the canary's, which an abort may leave so, is none."""
-    key_names, canary = world.mapping.shape(Side.LEGACY).key, _canary(world)
-    if await world.admin.table(world.mapping.shape(Side.LEGACY).table) is None:
+    """Return a row of the source table that is standby; the canary's, which an abort may leave so, is none."""
+    key_names, canary = world.mapping.shape(Side.SOURCE).key, _canary(world)
+    if await world.admin.table(world.mapping.shape(Side.SOURCE).table) is None:
         return ""
-    for row in (await world.rows(Side.LEGACY, anything)).found:
-        owns, generation = _standing(world.mapping, Side.LEGACY, row)
+    for row in (await world.rows(Side.SOURCE, anything)).found:
+        owns, generation = _standing(world.mapping, Side.SOURCE, row)
         if owns is not False:
             continue
         try:
@@ -147,15 +147,15 @@ async def _sealed(world: World) -> str:
 
 
 def is_owned(mapping: Mapping, row: Image) -> bool:
-    """Say whether the new table owns a row, or did: one that was imported or copied has never moved."""
-    owns, generation = _standing(mapping, Side.NEW, row)
+    """Say whether the target table owns a row, or did: one that was imported or copied has never moved."""
+    owns, generation = _standing(mapping, Side.TARGET, row)
     return bool(owns) or generation > 0
 
 
 def _named(mapping: Mapping, row: Image) -> Iterable[str]:
-    generation = _standing(mapping, Side.NEW, row)[1]
+    generation = _standing(mapping, Side.TARGET, row)[1]
     try:
-        yield f"{encode_key(row, mapping.shape(Side.NEW).key).decode()} at generation {generation}"
+        yield f"{encode_key(row, mapping.shape(Side.TARGET).key).decode()} at generation {generation}"
     except PoisonRecord:
         yield f"a row without a readable key at generation {generation}"
 

@@ -64,9 +64,9 @@ def _told(entry: Entry) -> str:
             return f"{body['step']} is done"
         case "share":
             document = body["document"]
-            share = f"share {document['share'] / 100:g} %, generations new {document['new_gen']}"
+            share = f"share {document['share'] / 100:g} %, generations new {document['target_gen']}"
             dual_write = "on" if body["dual_write"] else "off"
-            return f"{share} legacy {document['legacy_gen']}, dual write {dual_write}"
+            return f"{share} source {document['source_gen']}, dual write {dual_write}"
         case "halt":
             return f"HALTED: {body['because']}" if body["because"] else "the halt clears"
         case "pause":

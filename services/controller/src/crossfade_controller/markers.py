@@ -203,22 +203,22 @@ class Markers:
         tables, key, protocol = self._world.tables, self._key, self._world.mapping.protocol
         rows, acts = protocol.rows(), protocol.acts
         for _ in range(TRIES):
-            legacy = await tables[Side.LEGACY].read(key)
-            if legacy is None:
-                stub = await tables[Side.LEGACY].perform(acts.stub(key, 0, now_us=self._world.now_us()).write)
+            source = await tables[Side.SOURCE].read(key)
+            if source is None:
+                stub = await tables[Side.SOURCE].perform(acts.stub(key, 0, now_us=self._world.now_us()).write)
                 if isinstance(stub, Unfit):
-                    raise ConfigError(f"the legacy table refuses the canary {key.decode()} for good: {stub.because}")
-                legacy = stub.item
-            if legacy is not None and rows.owns(legacy, Side.LEGACY):
-                return Side.LEGACY, legacy
-            if legacy is not None and rows.standing_of(legacy) == 0:  # sealed by nobody: our own stub
+                    raise ConfigError(f"the source table refuses the canary {key.decode()} for good: {stub.because}")
+                source = stub.item
+            if source is not None and rows.owns(source, Side.SOURCE):
+                return Side.SOURCE, source
+            if source is not None and rows.standing_of(source) == 0:  # sealed by nobody: our own stub
                 standing = await self._allocate("the canary's first owner")
-                await tables[Side.LEGACY].perform(acts.own_stub(key, legacy, standing).write)
+                await tables[Side.SOURCE].perform(acts.own_stub(key, source, standing).write)
                 continue
-            new = await tables[Side.NEW].read(key)
-            if new is not None and rows.owns(new, Side.NEW):
-                return Side.NEW, new
-            await self._world.ownership.hand_over_many([key], Aim(Side.NEW, 0))  # helps whoever began it
+            new = await tables[Side.TARGET].read(key)
+            if new is not None and rows.owns(new, Side.TARGET):
+                return Side.TARGET, new
+            await self._world.ownership.hand_over_many([key], Aim(Side.TARGET, 0))  # helps whoever began it
         raise OwnershipAmbiguous(f"nobody can tell which table owns the canary {key.decode()}")
 
 

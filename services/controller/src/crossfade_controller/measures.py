@@ -20,7 +20,7 @@ from crossfade.runtime.telemetry.contract import (
     JOURNAL,
     LEFT_IN_HANDOVER,
     MIGRATION_PHASE,
-    ON_NEW,
+    ON_TARGET,
     PHASE,
     PODS,
     PODS_BEHIND,
@@ -53,15 +53,15 @@ def observed(status: Mapping[str, Any], handed_over: Mapping[str, int], *, drivi
         yield Observed(GATE_OPEN, int(gate["open"]), {GATE: gate["name"]})
     for side in Side:
         yield Observed(HANDOVERS, handed_over.get(side.value, 0), {DIRECTION: f"to-{side.value}"})
-    for side, role in ((Side.LEGACY, "forward"), (Side.NEW, "reverse")):
-        age_s = status["lag"][role]["unreplicated_s"]
+    for side, consumer in ((Side.SOURCE, "forward"), (Side.TARGET, "reverse")):
+        age_s = status["lag"][consumer]["unreplicated_s"]
         if age_s is not None:
             yield Observed(UNREPLICATED, age_s, {SIDE: side.value})
-    for role, left in status["unread"].items():
-        yield Observed(UNREAD_SHARDS, left["shards"], {GROUP: role})
-        yield Observed(UNREAD_AGE, left["waited_s"], {GROUP: role})
-    if status["percent_on_new"] is not None:
-        yield Observed(ON_NEW, status["percent_on_new"])
+    for consumer, left in status["unread"].items():
+        yield Observed(UNREAD_SHARDS, left["shards"], {GROUP: consumer})
+        yield Observed(UNREAD_AGE, left["waited_s"], {GROUP: consumer})
+    if status["percent_on_target"] is not None:
+        yield Observed(ON_TARGET, status["percent_on_target"])
     if status["dead_letters"] is not None:
         yield Observed(DEAD_LETTERS, status["dead_letters"])
     yield from _pods(status)

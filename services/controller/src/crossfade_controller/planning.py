@@ -30,7 +30,7 @@ VERIFIER_TRIES = 3
 
 
 class Sample(NamedTuple):
-    """What some rows of the legacy table told.
+    """What some rows of the source table told.
 
     Attributes:
         read: rows read.
@@ -119,22 +119,22 @@ async def check_plan(world: World, *, writes_per_s: float | None = None) -> Plan
         world: the ports.
         writes_per_s: owner writes at the peak, for the estimates; None when nobody told.
     """
-    legacy = await world.admin.table(world.mapping.shape(Side.LEGACY).table)
-    rows = await world.rows(Side.LEGACY, lambda row: _is_ours(world, row)) if legacy else Rows((), 0, 0, whole=True)
-    sample = _sampled(world, rows, table=legacy.item_count if legacy else 0)
+    source = await world.admin.table(world.mapping.shape(Side.SOURCE).table)
+    rows = await world.rows(Side.SOURCE, lambda row: _is_ours(world, row)) if source else Rows((), 0, 0, whole=True)
+    sample = _sampled(world, rows, table=source.item_count if source else 0)
     canary, canary_check = _canary(world)
     missing = await missing_state(world)
     entries = [] if missing else await world.journal.entries()
     checks = [
         GateResult("control_tables", not missing, None, None, missing or "they are there"),
         await _history(world, entries),
-        _legacy_exists(world, legacy),
-        _key_schema(world, legacy),
-        _recoverable(legacy),
-        _ttl(world, legacy),
+        _source_exists(world, source),
+        _key_schema(world, source),
+        _recoverable(source),
+        _ttl(world, source),
         await _new_is_free(world),
         *[await _stream(world, side) for side in Side],
-        await _destination_free(world, legacy),
+        await _destination_free(world, source),
         *[await indexes(world, side) for side in Side],
         _round_trip(sample),
         fits(sample.unfit, sample.unfit_count, sample.ours),
@@ -146,11 +146,11 @@ async def check_plan(world: World, *, writes_per_s: float | None = None) -> Plan
         await _bucket(world),
         await _verifier(world),
     ]
-    items = round((legacy.item_count if legacy else 0) * sample.ours / sample.read) if sample.read else 0
+    items = round((source.item_count if source else 0) * sample.ours / sample.read) if sample.read else 0
     load = Load(
         items=max(items, sample.ours),
         item_bytes=sample.item_bytes,
-        table_bytes=legacy.size_bytes if legacy else 0,
+        table_bytes=source.size_bytes if source else 0,
         writes_per_s=writes_per_s,
     )
     window = window_meaning(sample.item_bytes, window_s=WINDOW_MS / 1000, soft=SOFT_SIZE, most=FULL_SIZE)
@@ -160,13 +160,13 @@ async def check_plan(world: World, *, writes_per_s: float | None = None) -> Plan
 def _is_ours(world: World, row: Image) -> bool:
     """Say whether a sampled row is the mapping's; one without a readable key is looked at, too."""
     try:
-        return world.mapping.belongs(encode_key(row, world.mapping.shape(Side.LEGACY).key))
+        return world.mapping.belongs(encode_key(row, world.mapping.shape(Side.SOURCE).key))
     except PoisonRecord:
         return True
 
 
 def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
-    shape, protocol = world.mapping.shape(Side.LEGACY), world.mapping.protocol
+    shape, protocol = world.mapping.shape(Side.SOURCE), world.mapping.protocol
     read, standing_of, key_names = protocol.reader(shape).row, protocol.rows().standing_of, shape.key
     ours, size_bytes, highest, broken, unfit, inexact = 0, 0, 0, [], [], []
     for row in rows.found:
@@ -210,30 +210,30 @@ def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
     )
 
 
-def _legacy_exists(world: World, legacy: TableFacts | None) -> GateResult:
-    name = world.mapping.shape(Side.LEGACY).table
-    status = legacy.status if legacy else None
+def _source_exists(world: World, source: TableFacts | None) -> GateResult:
+    name = world.mapping.shape(Side.SOURCE).table
+    status = source.status if source else None
     because = f"{name} is {status}" if status else f"there is no table {name} in {world.settings.region}"
-    return GateResult("legacy_table", status == "ACTIVE", status, "ACTIVE", because)
+    return GateResult("source_table", status == "ACTIVE", status, "ACTIVE", because)
 
 
-def _key_schema(world: World, legacy: TableFacts | None) -> GateResult:
-    wanted = list(world.mapping.shape(Side.LEGACY).key)
-    found = [name for name, _ in legacy.key] if legacy else None
+def _key_schema(world: World, source: TableFacts | None) -> GateResult:
+    wanted = list(world.mapping.shape(Side.SOURCE).key)
+    found = [name for name, _ in source.key] if source else None
     because = "the mapping's key is the table's" if found == wanted else f"the mapping says {wanted}, it is {found}"
-    if legacy is None:
-        because = "there is no legacy table"
+    if source is None:
+        because = "there is no source table"
     return GateResult("key_schema", found == wanted, found, wanted, because)
 
 
-def _recoverable(legacy: TableFacts | None) -> GateResult:
-    on = legacy is not None and legacy.recoverable
+def _recoverable(source: TableFacts | None) -> GateResult:
+    on = source is not None and source.recoverable
     because = "on" if on else "off: an export needs point-in-time recovery; turn it on, then wait some minutes"
     return GateResult("point_in_time_recovery", on, on, True, because)
 
 
-def _ttl(world: World, legacy: TableFacts | None) -> GateResult:
-    wanted, found = world.mapping.shape(Side.LEGACY).ttl, legacy.ttl if legacy else None
+def _ttl(world: World, source: TableFacts | None) -> GateResult:
+    wanted, found = world.mapping.shape(Side.SOURCE).ttl, source.ttl if source else None
     if found is not None and found != wanted:
         because = f"the table expires rows by {found!r}, the mapping knows {wanted!r}: handed-over rows would vanish"
         return GateResult("ttl", False, found, wanted, because)
@@ -242,19 +242,19 @@ def _ttl(world: World, legacy: TableFacts | None) -> GateResult:
 
 
 async def _new_is_free(world: World) -> GateResult:
-    name = world.mapping.shape(Side.NEW).table
+    name = world.mapping.shape(Side.TARGET).table
     facts = await world.admin.table(name)
     if facts is None:
-        return GateResult("new_table", True, None, None, f"{name} is free")
+        return GateResult("target_table", True, None, None, f"{name} is free")
     owned = await owned_rows(world)
     because = (
         f"{name} exists, and this table owns keys ({owned}): it may hold the only copy of them. Finish or roll back "
         "the migration that it belongs to"
         if owned.owned
         else f"{name} exists ({owned.read} sampled rows, none of which it owns), and an import makes its table: give "
-        "the mapping's new table another name"
+        "the mapping's target table another name"
     )
-    return GateResult("new_table", False, facts.status, None, because)
+    return GateResult("target_table", False, facts.status, None, because)
 
 
 async def _history(world: World, entries: Sequence[Entry]) -> GateResult:
@@ -277,12 +277,12 @@ async def _stream(world: World, side: Side) -> GateResult:
     return GateResult(f"{side.value}_stream", facts.status == "ACTIVE", facts.status, "ACTIVE", because)
 
 
-async def _destination_free(world: World, legacy: TableFacts | None) -> GateResult:
+async def _destination_free(world: World, source: TableFacts | None) -> GateResult:
     """A table has one Kinesis stream at most: another one's change records can't be shared."""
-    if legacy is None:
-        return GateResult("capture", False, None, None, "there is no legacy table")
-    stream = await world.admin.stream(world.settings.legacy_stream)
-    active = [each for each in await world.admin.destinations(legacy.name) if each.status != "DISABLED"]
+    if source is None:
+        return GateResult("capture", False, None, None, "there is no source table")
+    stream = await world.admin.stream(world.settings.source_stream)
+    active = [each for each in await world.admin.destinations(source.name) if each.status != "DISABLED"]
     others = [each.stream_arn for each in active if stream is None or each.stream_arn != stream.arn]
     coarse = [each for each in active if each.precision != "MICROSECOND"]
     if others:

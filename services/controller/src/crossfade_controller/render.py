@@ -77,11 +77,11 @@ def status_text(body: Mapping[str, Any]) -> str:
     if "document" in body:
         document = body["document"]
         lines.append(
-            f"  share {body['share_percent']:g} %, generations new {document['new_gen']} legacy "
-            f"{document['legacy_gen']}, dual write {'on' if body['dual_write'] else 'off'}"
+            f"  share {body['share_percent']:g} %, generations target {document['target_gen']} source "
+            f"{document['source_gen']}, dual write {'on' if body['dual_write'] else 'off'}"
         )
-        percent = body["percent_on_new"]
-        lines.append(f"  keys on the new table: {'unknown' if percent is None else f'{percent:g} %'}")
+        percent = body["percent_on_target"]
+        lines.append(f"  keys on the target table: {'unknown' if percent is None else f'{percent:g} %'}")
         lines.append(f"  in handover for too long: {body['in_handover']}")
         if body["eta_s"] is not None:
             lines.append(f"  this pass ends in about {body['eta_s']:.0f} s")
@@ -90,8 +90,8 @@ def status_text(body: Mapping[str, Any]) -> str:
                 f"  {name}: table to stream {_seconds(lag['unreplicated_s'])}, "
                 f"stream to applied {_seconds(lag['iterator_s'])}"
             )
-        applying = {role: rate for role, rate in body["throughput_per_s"].items() if role != "api"}
-        rates = ", ".join(f"{role} {rate:g}/s" for role, rate in sorted(applying.items()))
+        applying = {consumer: rate for consumer, rate in body["throughput_per_s"].items() if consumer != "api"}
+        rates = ", ".join(f"{consumer} {rate:g}/s" for consumer, rate in sorted(applying.items()))
         lines.append(f"  applied: {rates or 'unknown'}")
         lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
     if (mapped := (body.get("snapshot") or {}).get("map") or {}).get("inexact"):
@@ -123,10 +123,10 @@ def _pause_lines(pause: Mapping[str, Any]) -> list[str]:
 
 
 def _held_out_lines(held: Mapping[str, Any]) -> list[str]:
-    """Name the keys that can't move to the new table."""
+    """Name the keys that can't move to the target table."""
     if not held.get("keys"):
         return []
-    lines = [f"  held out, since they can't move to the new table: {held['keys']}"]
+    lines = [f"  held out, since they can't move to the target table: {held['keys']}"]
     lines += [f"    {each['key']}: {each['because']}" for each in held["named"]]
     return [*lines, f"    {held['cure']}"]
 
@@ -136,7 +136,7 @@ def _stray_lines(strays: Mapping[str, Any]) -> list[str]:
     if not strays:
         return []
     if not strays["watched"]:
-        return ["  writers outside the protocol: normal until DUAL_WRITE; each has to be stopped or moved before that"]
+        return ["  writers outside the protocol: normal until BOTH_WAYS; each has to be stopped or moved before that"]
     if not strays["named"] and strays["waiting"] == 0:
         return ["  strays (writes outside the protocol): none"]
     waiting = "unknown" if strays["waiting"] is None else strays["waiting"]

@@ -93,7 +93,7 @@ class ControllerSettings(ListeningSettings):
     stream_margin_s: float = Field(2.0, ge=0, description="Clock difference that reading the stream's end allows for.")
     revoke_command: list[str] = Field(
         [],
-        description="Program and arguments (a JSON list) that take away the API's right to write the legacy table.",
+        description="Program and arguments (a JSON list) that take away the API's right to write the source table.",
     )
     stop_command: list[str] = Field(
         [], description="Program and arguments (a JSON list) that stop the replicators when a migration is complete."
@@ -146,7 +146,7 @@ class ControllerSettings(ListeningSettings):
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams of a migration."""
-        return (self.legacy_stream, self.new_stream, self.feed_stream)
+        return (self.source_stream, self.target_stream, self.feed_stream)
 
     def setup(self, mapping: Mapping) -> Setup:
         """Return what the state machine needs to know about the migration."""
@@ -168,7 +168,7 @@ class ControllerSettings(ListeningSettings):
         Raises:
             ConfigError: it is no key, or doesn't belong to the mapping.
         """
-        names = mapping.shape(Side.LEGACY).key
+        names = mapping.shape(Side.SOURCE).key
         form = "as in " + ",".join(f'{{"S":"{name}"}}' for name in names).join("[]")
         try:
             values = msgspec.json.decode(self.canary_key, type=list[dict[str, str]])

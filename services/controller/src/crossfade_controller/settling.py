@@ -16,7 +16,7 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.control import COUNT_AT_MOST
 from crossfade_controller.context import Context
-from crossfade_controller.diverged import ROLES, name_of
+from crossfade_controller.diverged import CONSUMERS, name_of
 
 log = structlog.get_logger()
 
@@ -47,27 +47,27 @@ async def _drop_discarded(ctx: Context) -> int:
 async def let_go(ctx: Context) -> int:
     """Take out the letters that nothing is left to do about; return how many.
 
-    Of diverged keys, when their rows agree again. Of held-out keys, those about copies that the new table refused: the
-    row itself says that it stays, but the record of its seal, or of a write before it was marked, said nothing of that.
-    In RAMPING rows that have stopped to go there are marked first.
+    Of diverged keys, when their rows agree again. Of held-out keys, those about copies that the target table refused:
+    the row itself says that it stays, but the record of its seal, or of a write before it was marked, said nothing of
+    that. In RAMPING rows that have stopped to go there are marked first.
     """
     gone = await ctx.diverged.drop_agreed() + await _drop_discarded(ctx)
     found = [each for each in await ctx.world.letters.all() if each.code not in {STRAY, DIVERGED} and each.key]
-    keys = list({each.key for each in found if each.role == ROLES[Side.LEGACY]})
-    legacy = ctx.world.tables[Side.LEGACY]
-    rows = await legacy.read_many(keys) if keys else {}
+    keys = list({each.key for each in found if each.consumer == CONSUMERS[Side.SOURCE]})
+    source = ctx.world.tables[Side.SOURCE]
+    rows = await source.read_many(keys) if keys else {}
     if await _marked(ctx, rows):
-        rows = await legacy.read_many(keys)
+        rows = await source.read_many(keys)
     reader = ctx.world.mapping.protocol.rows()
     for letter in found:
-        if letter.role == ROLES[Side.LEGACY] and reader.is_held_out(rows.get(letter.key)):
+        if letter.consumer == CONSUMERS[Side.SOURCE] and reader.is_held_out(rows.get(letter.key)):
             await ctx.world.letters.remove(letter)
             gone += 1
     return gone
 
 
 async def _marked(ctx: Context, rows: Mapping[Key, Row]) -> bool:
-    """Mark rows that have stopped to go to the new table while keys move; say whether there were any.
+    """Mark rows that have stopped to go to the target table while keys move; say whether there were any.
 
     A client's handover is refused before the seal, so nothing in the row says that it stays: its letter and its drift
     would hold up each raise, and the cutover, whose sweep is what marks such rows. What only the table can refuse is
@@ -79,11 +79,11 @@ async def _marked(ctx: Context, rows: Mapping[Key, Row]) -> bool:
     causes = {
         key: because
         for key, item in rows.items()
-        if reader.may_leave(item, Side.LEGACY)
-        if (because := why_not(ctx.world.mapping, key, Side.NEW, item))
+        if reader.may_leave(item, Side.SOURCE)
+        if (because := why_not(ctx.world.mapping, key, Side.TARGET, item))
     }
     if causes:
-        aim = Aim(Side.NEW, await ctx.allocate("rows that can't move"))
+        aim = Aim(Side.TARGET, await ctx.allocate("rows that can't move"))
         for key, done in zip(causes, await ctx.world.ownership.hold_out_many(causes, aim), strict=True):
             because = str(done) if isinstance(done, Exception) else causes[key]
             log.warning("row can't move", key=key.decode(), because=because)

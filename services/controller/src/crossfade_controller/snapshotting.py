@@ -49,7 +49,7 @@ class Snapshots:
         world = self._ctx.world
         match deed:
             case Export(at_s, prefix, token):
-                arn = (await self._legacy()).arn
+                arn = (await self._source()).arn
                 bucket = world.settings.bucket
                 return await world.admin.export(arn, at_s=at_s, bucket=bucket, prefix=prefix, token=token)
             case LookAtExport(arn):
@@ -59,19 +59,19 @@ class Snapshots:
                 return await self._map(deed)
             case Import(prefix, token):
                 # Values of keys are the same on both sides; only the names may differ.
-                shape, legacy = world.mapping.shape(Side.NEW), await self._legacy()
-                key = [(to, kind) for to, (_, kind) in zip(shape.key, legacy.key, strict=True)]
+                shape, source = world.mapping.shape(Side.TARGET), await self._source()
+                key = [(to, kind) for to, (_, kind) in zip(shape.key, source.key, strict=True)]
                 bucket = world.settings.bucket
                 return await world.admin.import_table(shape.table, key, bucket=bucket, prefix=prefix, token=token)
             case LookAtImport(arn):
                 imported = await world.admin.import_facts(arn)
-                table = await world.admin.table(world.mapping.shape(Side.NEW).table)
+                table = await world.admin.table(world.mapping.shape(Side.TARGET).table)
                 is_active = table is not None and table.status == "ACTIVE"
                 return ImportSeen(imported.status, imported.imported, imported.errors, imported.failure, is_active)
         raise NotImplementedError(f"nobody does {deed}")
 
-    async def _legacy(self) -> TableFacts:
-        name = self._ctx.world.mapping.shape(Side.LEGACY).table
+    async def _source(self) -> TableFacts:
+        name = self._ctx.world.mapping.shape(Side.SOURCE).table
         table = await self._ctx.world.admin.table(name)
         if table is None:
             raise ConfigError(f"there is no table {name}")
@@ -79,15 +79,15 @@ class Snapshots:
 
     async def _map(self, deed: MapFiles) -> Mapped:
         world = self._ctx.world
-        stopped = self._unmappable.get(deed.target)
+        stopped = self._unmappable.get(deed.destination)
         if stopped is not None:  # until a restart, which may bring another mapping, or another choice of rows
             return Mapped(stopped)
-        counts, listed = await _map_files(world, await read_manifest(world.objects, deed.manifest), deed.target)
+        counts, listed = await _map_files(world, await read_manifest(world.objects, deed.manifest), deed.destination)
         if counts.unmappable:
-            self._unmappable[deed.target] = await _unmappable(world, counts, listed, deed.unmappable)
-            return Mapped(self._unmappable[deed.target])
+            self._unmappable[deed.destination] = await _unmappable(world, counts, listed, deed.unmappable)
+            return Mapped(self._unmappable[deed.destination])
         await self._ctx.reserve(counts.highest_generation, "rows of an earlier migration")
-        files_of_them = f"s3://{world.settings.bucket}/{_notes(deed.target)}*{INEXACT}"
+        files_of_them = f"s3://{world.settings.bucket}/{_notes(deed.destination)}*{INEXACT}"
         listing = {"inexact_files": files_of_them} if counts.inexact else {}
         return Mapped("", {**counts.as_json(), **listing})
 

@@ -17,7 +17,7 @@ from crossfade_controller.context import Context
 from crossfade_controller.sweeper import SAMPLES
 
 HELD_OUT_CURE: Final = (
-    "correct each row, or the mapping, then: crossfade cutover --execute; or leave them in the legacy table: "
+    "correct each row, or the mapping, then: crossfade cutover --execute; or leave them in the source table: "
     "crossfade complete --leave-behind N"
 )
 """What an operator does about keys that can't move."""
@@ -52,13 +52,13 @@ def status_of(ctx: Context, wait: Wait) -> dict[str, Any]:
         "gates": gates_json(gates),
         "clock": clock.text if (clock := seen.shut(clock_skew)) else "",
         "lag": {
-            "forward": observer.lag(Side.LEGACY)._asdict(),
-            "reverse": observer.lag(Side.NEW)._asdict(),
+            "forward": observer.lag(Side.SOURCE)._asdict(),
+            "reverse": observer.lag(Side.TARGET)._asdict(),
         },
-        "unread": {role: each._asdict() for role, each in observer.unread(state).items()},
-        "throughput_per_s": {role: round(rate, 1) for role, rate in observer.throughput.items()},
+        "unread": {consumer: each._asdict() for consumer, each in observer.unread(state).items()},
+        "throughput_per_s": {consumer: round(rate, 1) for consumer, rate in observer.throughput.items()},
         "keys": None if sweeper.progress is None else sweeper.progress.keys,
-        "percent_on_new": _percent(ctx),
+        "percent_on_target": _percent(ctx),
         "held_out": _held_out(ctx),
         "in_handover": sweeper.in_handover,
         "helped": sweeper.helped,
@@ -92,9 +92,9 @@ def _strays(strays: Strays, since_us: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _held_out(ctx: Context) -> dict[str, Any]:
-    """Tell which keys can't move to the new table: by the last whole look, else by the last proof in the journal."""
+    """Tell which keys can't move to the target table: by the last whole look, else by the last proof in the journal."""
     progress, last = ctx.sweeper.progress, ctx.sweeper.last
-    if last is not None and last.target is Side.NEW:
+    if last is not None and last.destination is Side.TARGET:
         count, held = last.held_out, [each._asdict() for each in last.held]
     elif progress is not None:
         count, held = progress.held_out, [each._asdict() for each in progress.held]

@@ -36,24 +36,24 @@ SAMPLES = 10
 
 
 class Progress(NamedTuple):
-    """What the last whole look at the legacy table told.
+    """What the last whole look at the source table told.
 
     Attributes:
-        on_new: mapped keys that the legacy table doesn't own any more.
+        on_target: mapped keys that the source table doesn't own any more.
         keys: all mapped keys.
-        held_out: keys that can't move to the new table.
+        held_out: keys that can't move to the target table.
         held: the first of them, with the cause.
     """
 
-    on_new: int = 0
+    on_target: int = 0
     keys: int = 0
     held_out: int = 0
     held: tuple[HeldOut, ...] = ()
 
     @property
     def share(self) -> float | None:
-        """Part of the keys on the new table, 0 to 1; None when there are none."""
-        return self.on_new / self.keys if self.keys else None
+        """Part of the keys on the target table, 0 to 1; None when there are none."""
+        return self.on_target / self.keys if self.keys else None
 
 
 class _Suspect(NamedTuple):
@@ -122,24 +122,24 @@ class Sweeper:
     # Moving all keys.
 
     async def move(
-        self, target: Side, generation: int, *, complete: bool, budget_s: float, begun_us: CommitUs
+        self, destination: Side, generation: int, *, complete: bool, budget_s: float, begun_us: CommitUs
     ) -> PassResult | None:
-        """Go on with a pass that hands all keys to `target`; return its result when it has ended.
+        """Go on with a pass that hands all keys to `destination`; return its result when it has ended.
 
         Args:
-            target: the owner to be.
+            destination: the owner to be.
             generation: of that wish. A pass under way for another one is dropped.
             complete: of the flag document.
             budget_s: how long to work before returning.
-            begun_us: commit time of the source table that a pass begun by this call has.
+            begun_us: commit time of the origin table that a pass begun by this call has.
         """
         at = self._move
-        if at is None or (at.target, at.generation) != (target, generation):
-            self._move = PassResult(target, generation, begun_us)
-            self._move_side, self._cursor = target.other, None
+        if at is None or (at.destination, at.generation) != (destination, generation):
+            self._move = PassResult(destination, generation, begun_us)
+            self._move_side, self._cursor = destination.other, None
         ends_s = self._monotonic() + budget_s
         while self._move_side is not None and self._reading.is_free() and self._moving.is_free():
-            await self._move_page(self._move_side, Aim(target, generation), complete)
+            await self._move_page(self._move_side, Aim(destination, generation), complete)
             if self._monotonic() >= ends_s:
                 break
         if self._move_side is not None:
@@ -182,10 +182,10 @@ class Sweeper:
             self._move_side = aim.side if side is aim.side.other else None
 
     async def _stub(self, keys: Sequence[Key], aim: Aim) -> None:
-        """Seal absent owners by a stub: the target holds a row (a tombstone, say) that nobody could ever activate."""
-        source = self._tables[aim.side.other]
+        """Seal absent owners by a stub: the destination has a row (a tombstone, say) that nobody could activate."""
+        origin = self._tables[aim.side.other]
         acts, now_us = self._protocol.acts, self._now_us()
-        await source.perform_many([acts.stub(key, aim.generation, now_us=now_us).write for key in keys])
+        await origin.perform_many([acts.stub(key, aim.generation, now_us=now_us).write for key in keys])
 
     async def _hand_over(
         self, keys: Sequence[Key], aim: Aim, known: Mapping[Key, Any], complete: bool, what: str, *, counts: bool
@@ -239,12 +239,12 @@ class Sweeper:
         the migration is complete, an empty wallet.
         """
         held = {key: done for key, done in zip(keys, results, strict=True) if self._is_held_out(done)}
-        target = self._tables[aim.side]
-        rows = await target.read_many(list(held)) if held else {}
+        destination = self._tables[aim.side]
+        rows = await destination.read_many(list(held)) if held else {}
         reader, acts = self._protocol.rows(), self._protocol.acts
         bare = [key for key in held if not reader.is_settled(rows.get(key))]
         if bare:
-            await target.perform_many([acts.shut(key, held[key].item).write for key in bare])
+            await destination.perform_many([acts.shut(key, held[key].item).write for key in bare])
 
     def _count(self, results: Sequence[Moved | Exception], why: str, span: telemetry.Started | None) -> None:
         arrived = Counter(each.side.value for each in results if not isinstance(each, Exception) and each.was_moved)
@@ -268,20 +268,20 @@ class Sweeper:
             await self._help_page(complete)
 
     async def _help_page(self, complete: bool) -> None:
-        page = await self._tables[Side.LEGACY].scan_page(start=self._help_cursor, limit=self._settings.sweep_page)
+        page = await self._tables[Side.SOURCE].scan_page(start=self._help_cursor, limit=self._settings.sweep_page)
         self._reading.spend(page.scanned)
         rows = self._protocol.rows(complete=complete)
-        standby = {key: item for key, item in page.items if not rows.owns(item, Side.LEGACY)}
-        across = await self._tables[Side.NEW].read_many(list(standby))
+        standby = {key: item for key, item in page.items if not rows.owns(item, Side.SOURCE)}
+        across = await self._tables[Side.TARGET].read_many(list(standby))
         now_s = self._monotonic()
         for key, item in standby.items():
             other = across.get(key)
-            if not rows.owns(other, Side.NEW):
+            if not rows.owns(other, Side.TARGET):
                 self._suspects.setdefault(key, _Suspect(_signature(rows, item, other), now_s))
         counting = self._counting
         held = [HeldOut(key.decode(), because) for key, because in self._held_out(page.items)]
         self._counting = Progress(
-            counting.on_new + len(standby),
+            counting.on_target + len(standby),
             counting.keys + len(page.items),
             counting.held_out + len(held),
             (counting.held + tuple(held))[:SAMPLES],
@@ -292,10 +292,10 @@ class Sweeper:
             self._help_rests_until_s = now_s + self._settings.sweep_rest_s
 
     def _held_out(self, rows: Sequence[tuple[Key, Any]]) -> Iterator[tuple[Key, str]]:
-        """Return the rows of the legacy table whose keys were held out, with the cause."""
+        """Return the rows of the source table whose keys were held out, with the cause."""
         for key, item in rows:
             if self._protocol.rows().is_held_out(item):
-                yield key, self._ownership.why_held_out(key, item, Side.NEW)
+                yield key, self._ownership.why_held_out(key, item, Side.TARGET)
 
     def _is_held_out(self, done: Moved | Exception) -> TypeGuard[Moved]:
         rows = self._protocol.rows()
@@ -305,13 +305,13 @@ class Sweeper:
         if not self._suspects:
             return
         keys = list(self._suspects)
-        legacy = await self._tables[Side.LEGACY].read_many(keys)
-        new = await self._tables[Side.NEW].read_many(keys)
+        source = await self._tables[Side.SOURCE].read_many(keys)
+        target = await self._tables[Side.TARGET].read_many(keys)
         rows, now_s = self._protocol.rows(complete=complete), self._monotonic()
         due: list[Key] = []
         for key in keys:
-            here, there = legacy.get(key), new.get(key)
-            if rows.owns(here, Side.LEGACY) or rows.owns(there, Side.NEW):
+            here, there = source.get(key), target.get(key)
+            if rows.owns(here, Side.SOURCE) or rows.owns(there, Side.TARGET):
                 del self._suspects[key]
                 continue
             signature = _signature(rows, here, there)
@@ -321,7 +321,7 @@ class Sweeper:
                 due.append(key)
         if due and self._moving.is_free():
             self._moving.spend(len(due))
-            aim = Aim(Side.NEW, 0)
+            aim = Aim(Side.TARGET, 0)
             with _span(aim, len(due)) as span:
                 results = await self._ownership.hand_over_many(due, aim, complete=complete)
                 self._count(results, "helped: standby on both sides for too long", span)

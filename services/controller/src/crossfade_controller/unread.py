@@ -15,21 +15,21 @@ from crossfade.core.migration.table import PhaseTable
 from crossfade.core.values.shape import Side
 
 READS: Final[Mapping[str, Side]] = {
-    "forward": Side.LEGACY,
-    "reverse": Side.NEW,
-    "feed-legacy": Side.LEGACY,
-    "feed-new": Side.NEW,
+    "forward": Side.SOURCE,
+    "reverse": Side.TARGET,
+    "feed-source": Side.SOURCE,
+    "feed-target": Side.TARGET,
 }
 """By consumer, the side whose changes it reads."""
 
-_CAPTURE: Final = {Side.LEGACY: ("capture", "flows_us"), Side.NEW: ("capture-new", "active_us")}
+_CAPTURE: Final = {Side.SOURCE: ("capture", "flows_us"), Side.TARGET: ("capture-target", "active_us")}
 """The step that turned capture on, and its evidence of when. Hours are at stake, so whose clock it was is no matter."""
 
 
-def _must_read(role: str, table: PhaseTable) -> frozenset[Phase]:
+def _must_read(consumer: str, table: PhaseTable) -> frozenset[Phase]:
     """Return the phases in which a consumer has to read."""
-    beside = {"forward": Phase.CATCHING_UP, "feed-new": Phase.COMPLETE}
-    return table.replicating | ({beside[role]} if role in beside else set())
+    beside = {"forward": Phase.CATCHING_UP, "feed-target": Phase.COMPLETE}
+    return table.replicating | ({beside[consumer]} if consumer in beside else set())
 
 
 class Unread(NamedTuple):
@@ -55,25 +55,25 @@ def unread(
 
     Args:
         state: of the migration; its journal knows when capture began.
-        reports: the last one of each role and shard, of the dead, too.
-        living: role and shard of those whose process lives.
+        reports: the last one of each consumer and shard, of the dead, too.
+        living: consumer and shard of those whose process lives.
         open_shards: of each side's stream; a side is missing while AWS can't tell.
         now_us: wall clock, µs.
     """
     found = {}
     last = list(reports)
-    for role, side in READS.items():
+    for consumer, side in READS.items():
         step, moment = _CAPTURE[side]
         began_us = int(state.facts.get(step, {}).get(moment, 0))
-        must_read = state.phase in _must_read(role, state.table)
+        must_read = state.phase in _must_read(consumer, state.table)
         if not began_us or (state.phase in state.table.finished and not must_read):
             continue
-        mine = {each.shard.rpartition("/")[2]: each for each in last if each.role == role}
-        alive = {shard for shard, each in mine.items() if (role, each.shard) in living}
+        mine = {each.shard.rpartition("/")[2]: each for each in last if each.consumer == consumer}
+        alive = {shard for shard, each in mine.items() if (consumer, each.shard) in living}
         there = open_shards.get(side, mine.keys())
         waits_s = [_waits_s(each, shard in alive, now_us) for shard, each in mine.items() if shard in there]
         missing = set(there) - alive if must_read else ()
-        found[role] = Unread(len(missing), max(waits_s, default=max(0.0, (now_us - began_us) / 1e6)))
+        found[consumer] = Unread(len(missing), max(waits_s, default=max(0.0, (now_us - began_us) / 1e6)))
     return found
 
 

@@ -108,4 +108,4 @@ class World:
 
     def stream_of(self, side: Side) -> str:
         """Return the name of a side's change stream."""
-        return self.settings.legacy_stream if side is Side.LEGACY else self.settings.new_stream
+        return self.settings.source_stream if side is Side.SOURCE else self.settings.target_stream

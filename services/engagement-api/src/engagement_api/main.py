@@ -101,7 +101,7 @@ class Service:
         self.figures = Figures()
         self.reports = DynamoReports(control_db(self.control), control_tables(mapping.name).reports)
         points = Points(
-            Ownership(DynamoTable(db, mapping, Side.LEGACY), DynamoTable(db, mapping, Side.NEW), mapping),
+            Ownership(DynamoTable(db, mapping, Side.SOURCE), DynamoTable(db, mapping, Side.TARGET), mapping),
             mapping,
             self.epochs,
             self.pulse,

@@ -114,9 +114,9 @@ class Mirror:
                 task.cancel()
 
     def _send(self, copy: Copy, epoch: Epoch) -> asyncio.Future[None] | None:
-        target = copy.owner.other
-        lane = self._lanes[target]
-        if copy.item.version is None or self._breakers[target].is_open:
+        destination = copy.owner.other
+        lane = self._lanes[destination]
+        if copy.item.version is None or self._breakers[destination].is_open:
             self.counts["skipped"] += 1
             return None
         waiting = lane.waiting.get(copy.key)
@@ -136,23 +136,23 @@ class Mirror:
             return waiting[1]
         future = asyncio.get_running_loop().create_future()
         epoch.running += 1
-        lane.waiting[copy.key] = (transfer, future, epoch, self._begun(target))
+        lane.waiting[copy.key] = (transfer, future, epoch, self._begun(destination))
         if len(lane.running) < self._max_running:
-            task = asyncio.create_task(self._drain(target, lane))
+            task = asyncio.create_task(self._drain(destination, lane))
             lane.running.add(task)
             task.add_done_callback(lane.running.discard)
         return future
 
-    def _begun(self, target: Side) -> telemetry.Started | None:
+    def _begun(self, destination: Side) -> telemetry.Started | None:
         """Start the span of one copy, where the call that it belongs to has one."""
         observed = telemetry.active()
         call = telemetry.current.get()
         if observed is None or call is None:
             return None
-        attributes = {DB_TABLE: self._mapping.shape(target).table, COPY_OUTCOME: "failed"}
+        attributes = {DB_TABLE: self._mapping.shape(destination).table, COPY_OUTCOME: "failed"}
         return observed.start(DUAL_WRITE, attributes, parent=call)
 
-    async def _drain(self, target: Side, lane: _Lane) -> None:
+    async def _drain(self, destination: Side, lane: _Lane) -> None:
         while lane.waiting:
             keys = list(lane.waiting)[:BATCH]
             batch = [lane.waiting.pop(key) for key in keys]
@@ -160,7 +160,7 @@ class Mirror:
             # The lane was begun by one call and works for all: its requests belong to a copy, not to that call.
             telemetry.current.set(next((span for *_, span in batch if span is not None), None))
             try:
-                done = await self._write(target, [each[0] for each in batch])
+                done = await self._write(destination, [each[0] for each in batch])
             finally:
                 for transfer, future, epoch, span in batch:
                     self._epochs.end(epoch)
@@ -170,23 +170,23 @@ class Mirror:
                     if not future.done():
                         future.set_result(None)
             if done and self._marks is not None:
-                await self._marks.mark(direction_to(target), done)
+                await self._marks.mark(direction_to(destination), done)
 
-    async def _write(self, target: Side, transfers: list[Transfer]) -> dict[Key, int]:
+    async def _write(self, destination: Side, transfers: list[Transfer]) -> dict[Key, int]:
         """Send one request; return the versions that the standby surely holds now."""
-        breaker = self._breakers[target]
+        breaker = self._breakers[destination]
         if not breaker.admit():
             self.counts["skipped"] += len(transfers)
             return {}
         try:
             async with asyncio.timeout(self._call_s):
-                verdicts = await self._tables[target].transfer(transfers, timeout_s=self._call_s)
+                verdicts = await self._tables[destination].transfer(transfers, timeout_s=self._call_s)
         except (CrossfadeError, TimeoutError) as error:
-            self._failed(target, breaker, len(transfers), str(error) or "no answer in time")
+            self._failed(destination, breaker, len(transfers), str(error) or "no answer in time")
             return {}
         except Exception:
-            log.exception("dual write broken", target=target.value)
-            self._failed(target, breaker, len(transfers), "error")
+            log.exception("dual write broken", destination=destination.value)
+            self._failed(destination, breaker, len(transfers), "error")
             return {}
         except asyncio.CancelledError:
             breaker.failed()  # the process ends; but a breaker that let a call in must hear of its end
@@ -196,16 +196,18 @@ class Mirror:
         throttled = verdicts.count(NotSent.THROTTLED)
         for transfer, verdict in zip(transfers, verdicts, strict=True):
             if isinstance(verdict, Unfit):  # the key's own affair: the replicator parks it with the same cause
-                log.warning("refused", target=target.value, key=transfer.key.decode(), because=verdict.because)
+                log.warning(
+                    "refused", destination=destination.value, key=transfer.key.decode(), because=verdict.because
+                )
         self.counts["skipped"] += len(transfers) - len(done) - throttled
         if throttled:
-            self._failed(target, breaker, throttled, "throttled")
+            self._failed(destination, breaker, throttled, "throttled")
         else:
             breaker.succeeded()
         return done
 
-    def _failed(self, target: Side, breaker: Breaker, count: int, why: str) -> None:
+    def _failed(self, destination: Side, breaker: Breaker, count: int, why: str) -> None:
         breaker.failed()
         self.counts["failed"] += count
         if breaker.is_open:
-            log.warning("dual write pauses", target=target.value, why=why)
+            log.warning("dual write pauses", destination=destination.value, why=why)

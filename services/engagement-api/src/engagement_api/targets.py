@@ -42,9 +42,9 @@ async def name_targets(
         if wanted():
             for direction in Direction:
                 with suppress(CrossfadeError):
-                    found = await table_id(wire, mapping.shape(direction.target).table)
+                    found = await table_id(wire, mapping.shape(direction.destination).table)
                     if found is not None and found != known.get(direction):
                         known[direction] = found
-                        marks.name_target(direction, found)
+                        marks.name_destination(direction, found)
                         log.info("marks speak of", direction=direction.value, table_id=found)
         await asyncio.sleep(AGAIN_S if len(known) == len(Direction) else look_s)

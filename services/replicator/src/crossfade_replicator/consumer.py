@@ -31,12 +31,12 @@ class Source(NamedTuple):
     """What a consumer reads.
 
     Attributes:
-        role: name of the consumer, and of its group of workers: "forward", "feed-new" …
+        name: name of the consumer, and of its group of workers: "forward", "feed-target" …
         stream: the Kinesis stream.
         pipeline: what each batch goes through.
     """
 
-    role: str
+    name: str
     stream: str
     pipeline: Pipeline
 
@@ -81,7 +81,7 @@ class Consumer:
             leases: where shard leases and checkpoints are kept.
             kill: points at which tests kill the process.
         """
-        self.role = source.role
+        self.name = source.name
         self.tallies = Tallies()
         self._source = source
         self._kill = kill
@@ -90,7 +90,7 @@ class Consumer:
         options = Options(
             client=SharedKinesis(kinesis),
             leases=leases,
-            group=source.role,
+            group=source.name,
             worker_id=settings.worker_id,
             fetch_limit=settings.fetch_limit,
             prefetch=1,
@@ -108,7 +108,7 @@ class Consumer:
         import faust
         from mode import CrashingSupervisor
 
-        app_id = f"replicator-{self.role}"
+        app_id = f"replicator-{self.name}"
         configure(app_id, options)
         app = faust.App(
             app_id,
@@ -132,14 +132,14 @@ class Consumer:
         return app
 
     async def _take(self, batch: Batch) -> None:
-        with lifecycle.HEALTH.working(f"{self.role}: a batch of {batch.shard_id}", self._stuck_s):
+        with lifecycle.HEALTH.working(f"{self.name}: a batch of {batch.shard_id}", self._stuck_s):
             outcome = await self._source.pipeline.apply(batch.shard_id, batch.records)
         self.tallies.of(batch.shard_id).add(outcome)
 
     async def start(self) -> None:
         """Begin to read."""
         await self._app.start()
-        log.info("consuming", role=self.role, stream=self._source.stream)
+        log.info("consuming", consumer=self.name, stream=self._source.stream)
 
     async def stop(self) -> None:
         """Finish the batches in work, store the checkpoints, release the leases."""
@@ -153,7 +153,7 @@ class Consumer:
             Exception: what an agent or the transport raised.
         """
         await self._app._crashed.wait()  # mode offers no public way to wait for it
-        raise self._app.crash_reason or StoreUnavailable(f"{self.role}: the Faust app crashed")
+        raise self._app.crash_reason or StoreUnavailable(f"{self.name}: the Faust app crashed")
 
     def engines(self) -> list[EngineReport]:
         """Say how far each stream is; empty before the first lease."""

@@ -61,13 +61,13 @@ class Source(NamedTuple):
     """A stream that the function is behind.
 
     Attributes:
-        role: name of the consumer, as in its reports.
+        name: name of the consumer, as in its reports.
         pipeline: what its records go through.
         sender: of a pipeline that applies; None for the feed.
         tidy: lets letters go that their rows answer; returns how many.
     """
 
-    role: str
+    name: str
     pipeline: Pipeline
     sender: Sender | None = None
     tidy: Callable[[], Awaitable[int]] = nothing
@@ -127,7 +127,7 @@ class Function:
             The partial batch response; for the schedule, how many shards were reported.
 
         Raises:
-            ConfigError: the function is behind a stream that is none of its role's.
+            ConfigError: the function is behind a stream that is none of its name's.
             CrossfadeError: nothing of the batch can be taken for done.
         """
         if event.get("crossfade") == REPORT:
@@ -137,10 +137,10 @@ class Function:
         if source is None:
             known = ", ".join(sorted(self._sources))
             raise ConfigError(
-                f"the function is behind the stream {batch.stream}, and reads {known}: see CROSSFADE_ROLE"
+                f"the function is behind the stream {batch.stream}, and reads {known}: see CROSSFADE_CONSUMER"
             )
         if waiting_for := await self._waiting_for(source):
-            log.info("waiting", role=source.role, waiting_for=waiting_for)
+            log.info("waiting", consumer=source.name, waiting_for=waiting_for)
             return self._answer(batch, 0, waiting_for)
         left = await self._work(source, batch, allowed_s)
         return self._answer(batch, left, f"{len(batch.records) - (left or 0)} records need more time")
@@ -151,7 +151,7 @@ class Function:
         return done_up_to(batch, left)
 
     async def _refresh(self) -> int:
-        reported = sum([await self._reports.refresh(each.role, stream) for stream, each in self._sources.items()])
+        reported = sum([await self._reports.refresh(each.name, stream) for stream, each in self._sources.items()])
         for source in self._sources.values():
             try:
                 await source.tidy()
@@ -160,8 +160,8 @@ class Function:
         return reported
 
     async def _waiting_for(self, source: Source) -> str:
-        """Say which phases the role waits for; empty when it has work. The feed always has."""
-        runs = RUNS.get(source.role)
+        """Say which phases the name waits for; empty when it has work. The feed always has."""
+        runs = RUNS.get(source.name)
         if runs is None or self._monotonic() - self._looked_s < self._look_s:
             return ""
         standing = await self._phases.look()
@@ -178,7 +178,7 @@ class Function:
             outcome = await source.pipeline.apply(batch.shard_id, batch.records)
         left = outcome.again[0] if outcome.again else None
         if cut():
-            log.warning("out of time: the batch comes again", role=source.role, records=len(batch.records))
+            log.warning("out of time: the batch comes again", consumer=source.name, records=len(batch.records))
             left = 0
         self._tell(source, batch, outcome, left, self._monotonic() - began_s, throttled())
         await self._report(source, batch, outcome, left)
@@ -221,7 +221,7 @@ class Function:
         lag_s = newest.arrived_s - outcome.applied_commit_us / 1e6 if outcome.applied_commit_us else None
         self._emit(
             Ran(
-                role=source.role,
+                consumer=source.name,
                 stream=batch.stream,
                 shard_id=batch.shard_id,
                 took_s=took_s,
@@ -235,6 +235,6 @@ class Function:
 
     async def _report(self, source: Source, batch: EventBatch, outcome: BatchOutcome, left: int | None) -> None:
         try:
-            await self._reports.add(source.role, batch.stream, batch.shard_id, outcome, self._reach(batch, left))
+            await self._reports.add(source.name, batch.stream, batch.shard_id, outcome, self._reach(batch, left))
         except CrossfadeError as error:
             log.warning("not reported", error=str(error))  # serves operators: applying doesn't hang on it

@@ -33,7 +33,7 @@ class Ran(NamedTuple):
     """How one batch went.
 
     Attributes:
-        role: the consumer, as in its reports.
+        consumer: the consumer, as in its reports.
         stream: the stream.
         shard_id: the shard.
         took_s: time it took.
@@ -44,7 +44,7 @@ class Ran(NamedTuple):
         counts: what became of the records.
     """
 
-    role: str
+    consumer: str
     stream: str
     shard_id: str
     took_s: float
@@ -57,7 +57,7 @@ class Ran(NamedTuple):
 
 def measured(ran: Ran) -> Iterator[Measured]:
     """Yield the metrics of a batch, by the telemetry contract."""
-    group = {GROUP: ran.role}
+    group = {GROUP: ran.consumer}
     shard = group | {STREAM: ran.stream, SHARD: ran.shard_id}
     yield Measured(BATCH_DURATION, [ran.took_s], group)
     yield Measured(CONSUMED, ran.counts.get("records", 0), group | {STREAM_SYSTEM: "aws.kinesis"})
@@ -65,7 +65,7 @@ def measured(ran: Ran) -> Iterator[Measured]:
     yield Measured(OLDEST_UNAPPLIED, ran.unapplied_s, shard)
     if ran.arrival_lag_s is not None:
         yield Measured(ARRIVAL_LAG, ran.arrival_lag_s, shard)
-    if ran.role.startswith("feed"):
+    if ran.consumer.startswith("feed"):
         yield Measured(PUBLISHED, ran.counts.get("published", 0), group)
         yield Measured(FEED_PARKED, ran.counts.get("parked", 0), group)
         return

@@ -46,8 +46,8 @@ class Reach(NamedTuple):
 class Store(Protocol):
     """Keeps reports; `crossfade.adapters.control.reports.DynamoReports` does."""
 
-    async def held(self, role: str, shard: str) -> Held | None:
-        """Return the last report of a role on a shard."""
+    async def held(self, consumer: str, shard: str) -> Held | None:
+        """Return the last report of a consumer on a shard."""
 
     async def replace(self, held: Held | None, report: Report) -> bool:
         """Replace it, unless another writer came between; say whether it was replaced."""
@@ -66,30 +66,32 @@ class Stream(Protocol):
         """Read."""
 
 
-def merged(held: Report | None, role: str, shard: str, outcome: BatchOutcome, reach: Reach, *, now_us: int) -> Report:
+def merged(
+    held: Report | None, consumer: str, shard: str, outcome: BatchOutcome, reach: Reach, *, now_us: int
+) -> Report:
     """Add a batch to what was reported before.
 
     Args:
         held: the report before; None for the first one.
-        role: of the consumer.
+        consumer: of the consumer.
         shard: stream and shard id, "wallet-changes/shardId-000000000000".
         outcome: of this batch alone.
         reach: after this batch.
         now_us: wall clock, µs.
     """
-    before = held or Report(role, shard, 0, 0, 0, 0, {})
+    before = held or Report(consumer, shard, 0, 0, 0, 0, {})
     counts = dict(before.counts)
     for name, count in outcome.counts.items():
         counts[name] = counts.get(name, 0) + count
     return Report(
-        role=role,
+        consumer=consumer,
         shard=shard,
         at_us=now_us,
         iterator_age_ms=round(reach.age_s * 1000),
         oldest_unapplied_us=round(reach.left_s * 1e6),
         applied_commit_us=max(before.applied_commit_us, outcome.applied_commit_us),
         counts=counts,
-        foreign_last_us=max(before.foreign_last_us, outcome.foreign_last_us),
+        stray_last_us=max(before.stray_last_us, outcome.stray_last_us),
         imprecise_last_us=max(before.imprecise_last_us, outcome.imprecise_last_us),
         position=reach.position or before.position,
     )
@@ -110,7 +112,7 @@ class FunctionReports:
         self._kinesis = kinesis
         self._now_us = now_us
 
-    async def add(self, role: str, stream: str, shard_id: str, outcome: BatchOutcome, reach: Reach) -> None:
+    async def add(self, consumer: str, stream: str, shard_id: str, outcome: BatchOutcome, reach: Reach) -> None:
         """Report a batch.
 
         Raises:
@@ -118,13 +120,15 @@ class FunctionReports:
         """
         shard = f"{stream}/{shard_id}"
         for _ in range(TRIES):
-            held = await self._reports.held(role, shard)
+            held = await self._reports.held(consumer, shard)
             before = None if held is None else held.report
-            if await self._reports.replace(held, merged(before, role, shard, outcome, reach, now_us=self._now_us())):
+            if await self._reports.replace(
+                held, merged(before, consumer, shard, outcome, reach, now_us=self._now_us())
+            ):
                 return
         log.warning("others report on the same shard: the parallelisation factor must be 1", shard=shard)
 
-    async def refresh(self, role: str, stream: str) -> int:
+    async def refresh(self, consumer: str, stream: str) -> int:
         """Report on every shard of a stream as it is now; return how many were reported.
 
         Raises:
@@ -132,11 +136,11 @@ class FunctionReports:
         """
         refreshed = 0
         for shard in await self._kinesis.list_shards(stream):
-            held = await self._reports.held(role, f"{stream}/{shard.shard_id}")
-            refreshed += await self._refresh(role, stream, shard.shard_id, held)
+            held = await self._reports.held(consumer, f"{stream}/{shard.shard_id}")
+            refreshed += await self._refresh(consumer, stream, shard.shard_id, held)
         return refreshed
 
-    async def _refresh(self, role: str, stream: str, shard_id: str, held: Held | None) -> bool:
+    async def _refresh(self, consumer: str, stream: str, shard_id: str, held: Held | None) -> bool:
         position = held.report.position if held is not None else ""
         waiting_s = await waiting_since_s(self._kinesis, stream, shard_id, position)
         if waiting_s is None:
@@ -144,7 +148,7 @@ class FunctionReports:
         now_us = self._now_us()
         reach = Reach(max(0.0, now_us / 1e6 - waiting_s) if waiting_s else 0.0, waiting_s, position)
         before = None if held is None else held.report
-        report = merged(before, role, f"{stream}/{shard_id}", BatchOutcome(), reach, now_us=now_us)
+        report = merged(before, consumer, f"{stream}/{shard_id}", BatchOutcome(), reach, now_us=now_us)
         return await self._reports.replace(held, report)  # a batch that came between has reported itself
 
 

@@ -83,14 +83,14 @@ class StrayRecord(NamedTuple):
 
 
 class Interventions:
-    """Acts on the source table, for one direction."""
+    """Acts on the origin table, for one direction."""
 
     def __init__(
         self,
         mapping: Mapping,
         direction: Direction,
-        source: OwnerSide,
-        target: RowTable,
+        origin: OwnerSide,
+        destination: RowTable,
         letters: DeadLetters,
         *,
         now_us: Callable[[], int] = _wall_us,
@@ -100,19 +100,19 @@ class Interventions:
         Args:
             mapping: of the migration.
             direction: which way the records are applied.
-            source: the table that the records come from.
-            target: the other one, only read here.
+            origin: the table that the records come from.
+            destination: the other one, only read here.
             letters: where strays are parked.
             now_us: wall clock, µs: seeds the version of an owner that lost its own.
         """
         self._mapping = mapping
         self._rows = mapping.protocol.rows()
         self._acts = mapping.protocol.acts
-        self._role = direction.value
+        self._consumer = direction.value
         self._letters = letters
         self._reverse = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
-        self._source = source
-        self._target = target
+        self._origin = origin
+        self._destination = destination
         self._now_us = now_us
 
     async def act(self, found: Sequence[StrayRecord], account: Account) -> None:
@@ -156,8 +156,8 @@ class Interventions:
             await self._removed_standby(found, stray, account)
         elif isinstance(stray, StrayRemoval):
             account.stray(stray.committed_us)
-            # Absent, the row still is the owner in the legacy table; in the new one nobody owns the key by now.
-            settled = self._source.shape.side is Side.LEGACY
+            # Absent, the row still is the owner in the source table; in the new one nobody owns the key by now.
+            settled = self._origin.shape.side is Side.SOURCE
             cure = CURE_CARRIED if settled else CURE_REMOVED
             await self._park(found, account, reason=REMOVED, cure=cure, settled=settled)
 
@@ -182,7 +182,7 @@ class Interventions:
             account.stray(removed.committed_us)
             account.counts["standby_removed"] += 1
             await self._park(found, account, reason=REMOVED_STANDBY, cure=CURE_REMOVED, settled=False)
-        answer = await persist(lambda: self._source.perform(self._acts.restore(removed.key, removed.item).write))
+        answer = await persist(lambda: self._origin.perform(self._acts.restore(removed.key, removed.item).write))
         account.counts["restored" if isinstance(answer, Applied) else "restore_overtaken"] += 1
 
     async def _changed_standby(
@@ -195,20 +195,20 @@ class Interventions:
             account.counts["repair"] += 1
             return
         account.stray(stray.committed_us)
-        account.counts["foreign_standby"] += 1
-        in_handover = owner is not None and not self._rows.owns(owner, self._target.shape.side)
+        account.counts["stray_standby"] += 1
+        in_handover = owner is not None and not self._rows.owns(owner, self._destination.shape.side)
         reason = OWNER_ERASED if self._was_owner(stray) else IN_HANDOVER if in_handover else STANDBY
         await self._park(found, account, reason=reason, cure=CURE_PARKED, settled=False)
         if stray.erased is not None:
             await self._reinstate(stray.key, stray.erased, owner, account)
 
     def _was_owner(self, stray: StrayStandby) -> bool:
-        return stray.erased is not None and self._rows.owns(stray.erased, self._source.shape.side)
+        return stray.erased is not None and self._rows.owns(stray.erased, self._origin.shape.side)
 
     async def _reinstate(self, key: Key, erased: Row, other: Row | None, account: Account) -> None:
-        """Give a row back what was erased: without it a legacy row looks like an owner, and a new one takes no copy."""
-        act = self._acts.reinstate(key, erased, self._source.shape.side, other, now_us=self._now_us())
-        applied = act is not None and isinstance(await persist(lambda: self._source.perform(act.write)), Applied)
+        """Give a row back what was erased: without it a source row looks like an owner, and a new one takes no copy."""
+        act = self._acts.reinstate(key, erased, self._origin.shape.side, other, now_us=self._now_us())
+        applied = act is not None and isinstance(await persist(lambda: self._origin.perform(act.write)), Applied)
         account.counts["reinstated" if applied else "reinstate_overtaken"] += 1
 
     def _is_repair(self, stray: StrayStandby, owner: Row | None) -> bool:
@@ -224,7 +224,7 @@ class Interventions:
         """Read what the other table holds of these keys: a hundred a request, not one for each of a thousand strays."""
         wanted = list(dict.fromkeys(keys))
         try:
-            return await persist(lambda: self._target.read_many(wanted)) if wanted else {}
+            return await persist(lambda: self._destination.read_many(wanted)) if wanted else {}
         except PoisonRecord:
             if len(wanted) == 1:
                 return {}  # a row that can't be read tells nothing; it must not hold the whole shard
@@ -233,11 +233,11 @@ class Interventions:
 
     async def _lift(self, key: Key, seen: int | None, before: int, standby: int) -> bool:
         act = self._acts.lift(key, seen, before=before, standby=standby, now_us=self._now_us())
-        return isinstance(await persist(lambda: self._source.perform(act.write)), Applied)
+        return isinstance(await persist(lambda: self._origin.perform(act.write)), Applied)
 
     async def _park(self, found: StrayRecord, account: Account, *, reason: str, cure: str, settled: bool) -> None:
         each = stray_letter(
-            self._role,
+            self._consumer,
             found.record.data,
             found.change,
             reason=reason,
@@ -254,7 +254,7 @@ class Interventions:
         watched = [each.stray for each in found if isinstance(each.stray, StrayRemoval) or each.stray.watched]
         if watched:
             keys = [key.decode() for key in dict.fromkeys(stray.key for stray in watched)]
-            table = self._source.shape.table
+            table = self._origin.shape.table
             log.error("strays", table=table, records=len(watched), keys=keys[:NAMED], keys_in_all=len(keys))
 
 

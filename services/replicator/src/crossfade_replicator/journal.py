@@ -1,5 +1,5 @@
-"""What the replicator reads of the journal: the phase, which says when a role has work (design.md, section 5), and from
-when on a writer outside the protocol is a stray (ADR 0016)."""
+"""What the replicator reads of the journal: the phase, which says when a consumer has work (design.md, section 5), and
+from when on a writer outside the protocol is a stray (ADR 0016)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Standing(NamedTuple):
         phase: by the last entry of that kind.
         since_us: when that was written, µs; 0 when there is none.
         strays_since_us: by side, the commit time in µs from which on writers outside the protocol are strays; empty
-            before the first entry into DUAL_WRITE.
+            before the first entry into BOTH_WAYS.
     """
 
     phase: Phase = Phase.PLANNED
@@ -51,7 +51,7 @@ class PhaseWatch:
         """Return from which commit time on writers outside the protocol are strays in a table; 0: they are normal yet.
 
         The answer is right for all records that were read before the call. While the moment is unknown the journal is
-        read by a look that begins after the call, which then sees the entry into DUAL_WRITE if there was one before the
+        read by a look that begins after the call, which then sees the entry into BOTH_WAYS if there was one before the
         record was written. Once known, the moment stays, and the journal need not answer.
 
         Raises:
@@ -84,14 +84,14 @@ class PhaseWatch:
             if entry.kind == "phase":
                 phase = Phase(entry.body["to"])
                 since = self._standing.strays_since_us
-                if phase is Phase.DUAL_WRITE and not since:  # a rollback comes by here again, and changes nothing
+                if phase is Phase.BOTH_WAYS and not since:  # a rollback comes by here again, and changes nothing
                     since = moments(entry)
                 self._standing = Standing(phase, entry.at_us, since)
         return self._standing
 
 
 def moments(entry: Entry) -> dict[Side, int]:
-    """Return from which commit time on writers are strays, by side, as the entry into DUAL_WRITE says.
+    """Return from which commit time on writers are strays, by side, as the entry into BOTH_WAYS says.
 
     An entry that doesn't say is of a controller that measured no commit times: its own time stands for them.
     """

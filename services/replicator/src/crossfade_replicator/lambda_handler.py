@@ -49,7 +49,7 @@ from crossfade_replicator.letters import drop_answered
 from crossfade_replicator.pipeline import ApplyPipeline
 from crossfade_replicator.publisher import FeedPipeline
 from crossfade_replicator.sender import Sender
-from crossfade_replicator.settings import Role
+from crossfade_replicator.settings import ConsumerKind
 from crossfade_replicator.tuning import tune_garbage_collection
 
 CONTROL_CONNECTIONS: Final = AT_ONCE + 4
@@ -104,14 +104,14 @@ async def opened(settings: FunctionSettings) -> Function:
     clock = Clock(time.monotonic)
     journal = DynamoJournal(control, tables.journal, who=settings.pod, code=lifecycle.code_version())
     phases = PhaseWatch(journal)
-    if settings.role is Role.FEED:
+    if settings.consumer is ConsumerKind.FEED:
         sources = {_stream(settings, side): _feed(settings, mapping, side, kinesis, letters) for side in Side}
     else:
-        direction = Direction(settings.role.value)
+        direction = Direction(settings.consumer.value)
         marks = await _marks(settings, mapping, direction, wire)
         source = _applying(settings, mapping, direction, DynamoDB(wire), letters, marks, clock, phases)
-        sources = {_stream(settings, direction.source): source}
-    service = f"replicator-{settings.role.value}"
+        sources = {_stream(settings, direction.origin): source}
+    service = f"replicator-{settings.consumer.value}"
 
     def emit(ran: Ran) -> None:
         sys.stdout.write("".join(line + "\n" for line in emf_lines(service, mapping.name, measured(ran))))
@@ -138,8 +138,8 @@ def _applying(
     clock: Clock,
     phases: PhaseWatch,
 ) -> Source:
-    source, target = (DynamoTable(dynamodb, mapping, side) for side in (direction.source, direction.target))
-    transfers = DynamoTransfers(dynamodb, mapping.shape(direction.target))
+    source, target = (DynamoTable(dynamodb, mapping, side) for side in (direction.origin, direction.destination))
+    transfers = DynamoTransfers(dynamodb, mapping.shape(direction.destination))
     sender = Sender(transfers, in_flight=settings.in_flight, time_left_s=clock.left_s)
     pipeline = ApplyPipeline(
         mapping,
@@ -149,7 +149,7 @@ def _applying(
         marks=marks,
         letters=letters,
         now_us=_now_us,
-        strays_since_us=lambda: phases.strays_since_us(direction.source),
+        strays_since_us=lambda: phases.strays_since_us(direction.origin),
     )
     return Source(direction.value, pipeline, sender, lambda: drop_answered(letters, mapping, direction, target))
 
@@ -165,14 +165,14 @@ async def _marks(settings: FunctionSettings, mapping: Migration, direction: Dire
     if settings.redis_url is None:
         return NoMarks()
     marks = RedisMarks(settings.redis_url, mapping.name, ttl_s=settings.mark_ttl_s)
-    found = await table_id(wire, mapping.shape(direction.target).table)
+    found = await table_id(wire, mapping.shape(direction.destination).table)
     if found:
-        marks.name_target(direction, found)
+        marks.name_destination(direction, found)
     return marks
 
 
 def _stream(settings: FunctionSettings, side: Side) -> str:
-    return settings.legacy_stream if side is Side.LEGACY else settings.new_stream
+    return settings.source_stream if side is Side.SOURCE else settings.target_stream
 
 
 def _now_us() -> int:
@@ -184,7 +184,7 @@ def _container() -> Container:
     settings = read_settings(FunctionSettings)
     if found := settings.problems():
         raise ConfigError("\n".join(found))
-    configure(f"replicator-{settings.role.value}", settings.log_level)
+    configure(f"replicator-{settings.consumer.value}", settings.log_level)
     tune_garbage_collection()
     return Container(settings)
 

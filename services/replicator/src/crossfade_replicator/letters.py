@@ -66,12 +66,12 @@ class Place(NamedTuple):
     """Where a record was read.
 
     Attributes:
-        role: the consumer, as in its reports.
+        consumer: the consumer, as in its reports.
         shard_id: the shard.
         sequence_number: within the shard, opaque.
     """
 
-    role: str
+    consumer: str
     shard_id: str
     sequence_number: str
 
@@ -98,7 +98,7 @@ def letter(
         now_us: wall clock, µs.
     """
     return DeadLetter(
-        role=place.role,
+        consumer=place.consumer,
         sequence=f"{place.shard_id}:{place.sequence_number}",
         key=change.key if change is not None else Key(b""),
         version=version,
@@ -113,12 +113,12 @@ def letter(
 
 
 def stray_letter(
-    role: str, data: bytes, change: Change, *, reason: str, cure: str, settled: bool, now_us: int
+    consumer: str, data: bytes, change: Change, *, reason: str, cure: str, settled: bool, now_us: int
 ) -> DeadLetter:
     """Write the letter of a stray.
 
     Args:
-        role: the consumer.
+        consumer: the consumer.
         data: the record as it came, both images in it.
         change: decoded.
         reason: what was found, for a person.
@@ -127,7 +127,7 @@ def stray_letter(
         now_us: wall clock, µs.
     """
     return DeadLetter(
-        role=role,
+        consumer=consumer,
         sequence=f"{STRAYS}:{sha256(change.key).hexdigest()[:32] if settled else stray_name(change)}",
         key=change.key,
         version=change.version(),
@@ -163,7 +163,7 @@ SETTLING: Final = (CONFLICT, UNVERSIONED, REFUSED)
 """Letters about a transfer that its row could not take: the row itself answers them. Others need a human decision."""
 
 
-async def drop_answered(letters: DeadLetters, mapping: Mapping, direction: Direction, target: RowTable) -> int:
+async def drop_answered(letters: DeadLetters, mapping: Mapping, direction: Direction, destination: RowTable) -> int:
     """Let letters go whose row has all that they would bring: a later version, or theirs with the same content.
 
     The second is what a repair leaves, which rewrites a row at the version that was in conflict.
@@ -172,27 +172,27 @@ async def drop_answered(letters: DeadLetters, mapping: Mapping, direction: Direc
         letters: the store.
         mapping: of the migration.
         direction: whose letters.
-        target: the table that they could not be applied to.
+        destination: the table that they could not be applied to.
 
     Returns:
         How many were let go.
     """
     found = [each for code in SETTLING for each in await letters.all(code=code)]
-    waiting = [each for each in found if each.role == direction.value and each.version is not None]
+    waiting = [each for each in found if each.consumer == direction.value and each.version is not None]
     if not waiting:
         return 0
-    rows = await target.read_many(list({each.key for each in waiting}))
+    rows = await destination.read_many(list({each.key for each in waiting}))
     rule, reader = ApplyRule(mapping, direction), mapping.protocol.rows()
     gone = 0
     for each in waiting:
         standing, version = reader.version_of(rows.get(each.key)), each.version or 0
         if standing > version or (
-            standing == version and _is_there(each, rule, mapping, rows.get(each.key), target.shape)
+            standing == version and _is_there(each, rule, mapping, rows.get(each.key), destination.shape)
         ):
             await letters.remove(each)
             gone += 1
     if gone:
-        log.info("letters answered by their rows", role=direction.value, letters=gone, left=len(waiting) - gone)
+        log.info("letters answered by their rows", consumer=direction.value, letters=gone, left=len(waiting) - gone)
     return gone
 
 
@@ -205,21 +205,21 @@ def _is_there(each: DeadLetter, rule: ApplyRule, mapping: Mapping, row: Row | No
         return False
 
 
-def is_overtaken(change: Change, target: Row | None, rows: RowReader) -> bool:
-    """Say whether the target has passed a record that can't be mapped, so that applying it would change nothing.
+def is_overtaken(change: Change, destination: Row | None, rows: RowReader) -> bool:
+    """Say whether the destination has passed a record that can't be mapped, so that applying it would change nothing.
 
     Images are whole: a later one holds all that this one would bring, and rule 1 would call this one stale. A record
-    without a version is not compared with a stamped target, since what wrote it may have erased the version.
+    without a version is not compared with a stamped destination, since what wrote it may have erased the version.
 
     Args:
         change: the record.
-        target: its key's row in the other table.
+        destination: its key's row in the other table.
         rows: reads it.
     """
     if change.new is None:
         return False
     try:
-        version, passed = change.version() or 0, rows.version_of(target)
+        version, passed = change.version() or 0, rows.version_of(destination)
     except PoisonRecord:
         return False
     if not rows.is_ordered(version):
@@ -232,8 +232,8 @@ MANY: Final = 100_000
 
 
 def name_of(each: DeadLetter) -> str:
-    """Return the name by which an operator calls a letter: its role and its place in the stream."""
-    return f"{each.role}/{each.sequence}"
+    """Return the name by which an operator calls a letter: its consumer and its place in the stream."""
+    return f"{each.consumer}/{each.sequence}"
 
 
 async def chosen(letters: DeadLetters, names: Sequence[str]) -> list[DeadLetter]:

@@ -1,6 +1,6 @@
 """The replicator's command line.
 
-replicator                                   run the role CROSSFADE_ROLE=forward | reverse | feed
+replicator                                   run the consumer CROSSFADE_CONSUMER=forward | reverse | feed
 replicator --check                           check settings, mapping and files, and end
 replicator replay FILE.jsonl [--direction forward] [--execute] [--json]
 replicator dead-letters list [--json]
@@ -55,7 +55,7 @@ def _serve(*, check: bool) -> int:
     settings = load_checked(Settings)
     if check:
         return 0
-    configure(f"{NAME}-{settings.role.value}", settings.log_level)
+    configure(f"{NAME}-{settings.consumer.value}", settings.log_level)
 
     async def serve(stop: asyncio.Event) -> None:
         from crossfade_replicator.service import Service
@@ -63,10 +63,10 @@ def _serve(*, check: bool) -> int:
 
         tune_garbage_collection()
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(telemetry.running(f"{NAME}-{settings.role.value}", settings))
+            await stack.enter_async_context(telemetry.running(f"{NAME}-{settings.consumer.value}", settings))
             await Service(settings, stack).run(stop)
 
-    return lifecycle.run(f"{NAME}-{settings.role.value}", serve, health=settings.health_address)
+    return lifecycle.run(f"{NAME}-{settings.consumer.value}", serve, health=settings.health_address)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -59,38 +59,38 @@ def observed(
         arrival_lag_s: by shard, from commit to arrival of its newest record, and when that was seen.
         marks: of what was applied; None where there is no store for them.
     """
-    total, role = consumer.tallies.total(), consumer.role
-    yield Observed(CONSUMED, total.get("records", 0), {STREAM_SYSTEM: "aws.kinesis", GROUP: role})
-    yield Observed(CHECKPOINTS, checkpoints, {GROUP: role})
+    total, name = consumer.tallies.total(), consumer.name
+    yield Observed(CONSUMED, total.get("records", 0), {STREAM_SYSTEM: "aws.kinesis", GROUP: name})
+    yield Observed(CHECKPOINTS, checkpoints, {GROUP: name})
     if sender is None:
-        yield Observed(PUBLISHED, total.get("published", 0), {GROUP: role})
-        yield Observed(FEED_PARKED, total.get("parked", 0), {GROUP: role})
+        yield Observed(PUBLISHED, total.get("published", 0), {GROUP: name})
+        yield Observed(FEED_PARKED, total.get("parked", 0), {GROUP: name})
     else:
-        yield from _applied(total, role, sender)
+        yield from _applied(total, name, sender)
         if marks is not None:
             yield Observed(MARKS_FAILED, marks.failures)
             yield Observed(MARKS_USABLE, int(marks.is_usable))
     engines = consumer.engines()
-    yield Observed(LEASES, sum(len(engine.shards) for engine in engines), {GROUP: role})
-    yield Observed(LEASES_TAKEN, sum(engine.taken for engine in engines), {GROUP: role})
-    yield Observed(SHARDS, sum(engine.readable for engine in engines), {GROUP: role})
+    yield Observed(LEASES, sum(len(engine.shards) for engine in engines), {GROUP: name})
+    yield Observed(LEASES_TAKEN, sum(engine.taken for engine in engines), {GROUP: name})
+    yield Observed(SHARDS, sum(engine.readable for engine in engines), {GROUP: name})
     for engine in engines:
-        yield from _shards(engine, role, arrival_lag_s)
+        yield from _shards(engine, name, arrival_lag_s)
 
 
-def _applied(total: dict[str, int], role: str, sender: Sender) -> Iterator[Observed]:
+def _applied(total: dict[str, int], name: str, sender: Sender) -> Iterator[Observed]:
     for outcome, count in (dict.fromkeys(RECORD_OUTCOMES, 0) | total).items():
         if outcome not in NO_OUTCOMES:
-            yield Observed(RECORDS, count, {GROUP: role, RECORD_OUTCOME: outcome})
-    yield Observed(MARKS, total.get("deduplicated", 0), {GROUP: role, MARK: "hit"})
-    yield Observed(MARKS, sum(total.get(each, 0) for each in WRITTEN), {GROUP: role, MARK: "miss"})
-    yield Observed(THROTTLED, sender.throttled, {GROUP: role})
+            yield Observed(RECORDS, count, {GROUP: name, RECORD_OUTCOME: outcome})
+    yield Observed(MARKS, total.get("deduplicated", 0), {GROUP: name, MARK: "hit"})
+    yield Observed(MARKS, sum(total.get(each, 0) for each in WRITTEN), {GROUP: name, MARK: "miss"})
+    yield Observed(THROTTLED, sender.throttled, {GROUP: name})
 
 
-def _shards(engine: EngineReport, role: str, arrival_lag_s: Mapping[str, tuple[float, float]]) -> Iterator[Observed]:
+def _shards(engine: EngineReport, name: str, arrival_lag_s: Mapping[str, tuple[float, float]]) -> Iterator[Observed]:
     now_s, monotonic_s = time.time(), time.monotonic()
     for shard in engine.shards:
-        where = {GROUP: role, STREAM: engine.stream, SHARD: shard.shard_id}
+        where = {GROUP: name, STREAM: engine.stream, SHARD: shard.shard_id}
         if shard.age_s is not None:
             yield Observed(ITERATOR_AGE, shard.age_s, where)
         oldest_s = shard.oldest_unacked_s

@@ -107,7 +107,7 @@ class Merging:
             table: returns a side's table.
             letters: the store.
             journal: takes each merge with its record before it is written.
-            complete: whether the migration is COMPLETE, so that a missing role in the new table means active.
+            complete: whether the migration is COMPLETE, so that a missing role in the target table means active.
             now_us: wall clock, µs: seeds the version of an owner that has none.
         """
         self._mapping = mapping
@@ -203,8 +203,8 @@ class Merging:
             return shown._replace(because="its record was too large to be kept, and it was carried over: discard it")
         if letter.code == DIVERGED:
             return shown._replace(because=TWO_ROWS)
-        direction = Direction(letter.role)
-        change = decode_change(letter.payload, self._mapping.shape(direction.source).key)
+        direction = Direction(letter.consumer)
+        change = decode_change(letter.payload, self._mapping.shape(direction.origin).key)
         shown = shown._replace(change=change)
         if shown.merged:
             return shown
@@ -245,8 +245,8 @@ class Merging:
 
     def _item(self, image: Image, direction: Direction, side: Side) -> Row:
         """Return a row of the stray's table in the names of a side."""
-        item = self._mapping.protocol.reader(self._mapping.shape(direction.source)).row(image)
-        return item if side is direction.source else self._mapping.map_item(direction, item)
+        item = self._mapping.protocol.reader(self._mapping.shape(direction.origin)).row(image)
+        return item if side is direction.origin else self._mapping.map_item(direction, item)
 
     def _taken_along(self, new: Row, owner: Row, found: Sequence[Difference]) -> bool:
         """Say whether the owner may have come by the change in a handover."""

@@ -15,7 +15,7 @@ class BatchOutcome(NamedTuple):
     Attributes:
         counts: "records", and what became of them.
         applied_commit_us: highest commit time seen, µs; 0 when there was none.
-        foreign_last_us: commit time of the last stray; 0 when there was none.
+        stray_last_us: commit time of the last stray; 0 when there was none.
         imprecise_last_us: commit time of the last record without µs; 0 when there was none.
         parked: letters that wait for a person, in the order in which they were stored.
         again: places of the records that could not be applied in the time allowed, ascending: they must come again.
@@ -23,7 +23,7 @@ class BatchOutcome(NamedTuple):
 
     counts: Mapping[str, int] = {}
     applied_commit_us: int = 0
-    foreign_last_us: int = 0
+    stray_last_us: int = 0
     imprecise_last_us: int = 0
     parked: tuple[DeadLetter, ...] = ()
     again: tuple[int, ...] = ()
@@ -36,15 +36,15 @@ class Account:
         """Start at nothing."""
         self.counts: Counter[str] = Counter()
         self.applied_commit_us = 0
-        self.foreign_last_us = 0
+        self.stray_last_us = 0
         self.imprecise_last_us = 0
         self.again: list[int] = []
         self._parked: list[DeadLetter] = []
 
     def stray(self, committed_us: int) -> None:
         """Count a stray. What was found is in its letter, so nothing else need be remembered."""
-        self.counts["foreign"] += 1
-        self.foreign_last_us = max(self.foreign_last_us, committed_us)
+        self.counts["stray"] += 1
+        self.stray_last_us = max(self.stray_last_us, committed_us)
 
     def park(self, letter: DeadLetter) -> None:
         """Count a letter that was stored; a settled one waits for nobody."""
@@ -57,7 +57,7 @@ class Account:
         return BatchOutcome(
             self.counts,
             self.applied_commit_us,
-            self.foreign_last_us,
+            self.stray_last_us,
             self.imprecise_last_us,
             tuple(self._parked),
             tuple(sorted(self.again)),

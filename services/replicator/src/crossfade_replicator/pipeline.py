@@ -82,8 +82,8 @@ class ApplyPipeline:
         Args:
             mapping: of the migration.
             direction: which way.
-            sender: writes to the target.
-            interventions: acts on the source.
+            sender: writes to the destination.
+            interventions: acts on the origin.
             marks: of applied writes.
             letters: where records are parked.
             now_us: wall clock, µs.
@@ -93,12 +93,12 @@ class ApplyPipeline:
                 are normal; asked for each batch, after it was read (`crossfade_replicator.journal`).
         """
         self._direction = direction
-        self._role = direction.value
-        source = mapping.shape(direction.source)
-        self._key_names = source.key
+        self._consumer = direction.value
+        origin = mapping.shape(direction.origin)
+        self._key_names = origin.key
         self._rows = mapping.protocol.rows()
         self._is_ordered = self._rows.is_ordered
-        self._read = mapping.protocol.reader(source).row
+        self._read = mapping.protocol.reader(origin).row
         self._decide = ApplyRule(mapping, direction).decide
         self._sender = sender
         self._interventions = interventions
@@ -215,7 +215,7 @@ class ApplyPipeline:
     async def _unmarked(
         self, transfers: list[Transfer], kept: list[int], account: Account
     ) -> tuple[list[int], list[int]]:
-        """Return what has to be written, and which of the rest is unstamped where the target is stamped."""
+        """Return what has to be written, and which of the rest is unstamped where the destination is stamped."""
         asked = [transfers[index] for index in kept]
         marks = await self._marks.seen(self._direction, [transfer.key for transfer in asked])
         todo, suspects = [], []
@@ -277,7 +277,7 @@ class ApplyPipeline:
         if held_out:
             account.counts["held_out"] += 1
             return
-        place = Place(self._role, shard_id, record.sequence_number)
+        place = Place(self._consumer, shard_id, record.sequence_number)
         each = letter(place, record, change, code=code, reason=reason, version=version, now_us=self._now_us())
         await persist(lambda: self._letters.park(each))
         account.park(each)

@@ -60,7 +60,7 @@ class FeedPipeline:
             now_us: wall clock, µs.
             kill: points at which tests kill the process.
         """
-        self._role = f"feed-{side.value}"
+        self._consumer = f"feed-{side.value}"
         self._shape = mapping.shape(side)
         self._events_of = mapping.protocol.reader(self._shape).events
         self._belongs = mapping.belongs
@@ -118,7 +118,7 @@ class FeedPipeline:
         await persist(attempt)
 
     async def _park(self, shard_id: str, record: Record, change: Change | None, reason: str, account: Account) -> None:
-        place = Place(self._role, shard_id, record.sequence_number)
+        place = Place(self._consumer, shard_id, record.sequence_number)
         each = letter(place, record, change, code=POISON, reason=reason, now_us=self._now_us())
         await persist(lambda: self._letters.park(each))
         account.park(each)

@@ -1,4 +1,4 @@
-"""Waiting for what a role needs: a phase, streams, tables. The log says what for, once each time that changes."""
+"""Waiting for what a consumer needs: a phase, streams, tables. The log says what for, once each time that changes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Missing = Callable[[], Awaitable[str]]
 """Says what is still missing; empty when nothing is."""
 
 
-async def wait_for(missing: Missing, stop: asyncio.Event, *, role: str, poll_s: float = POLL_S) -> bool:
+async def wait_for(missing: Missing, stop: asyncio.Event, *, consumer: str, poll_s: float = POLL_S) -> bool:
     """Wait until nothing is missing.
 
     Args:
         missing: asks the world.
         stop: ends the wait.
-        role: for the log.
+        consumer: for the log.
         poll_s: time between two looks.
 
     Returns:
@@ -48,7 +48,7 @@ async def wait_for(missing: Missing, stop: asyncio.Event, *, role: str, poll_s: 
         if not what:
             return True
         if what != said:
-            log.info("waiting", role=role, waiting_for=what)
+            log.info("waiting", consumer=consumer, waiting_for=what)
             said = what
         await set_within(stop, poll_s)
     return False

@@ -1,7 +1,7 @@
 """Applies records that come from a file or from the dead-letter store, through the same rule as the stream's.
 
-A dry run decides and judges but writes nothing: it reads the target and says what each transfer would become. The real
-run asks the table itself, not the marks.
+A dry run decides and judges but writes nothing: it reads the destination and says what each transfer would become. The
+real run asks the table itself, not the marks.
 """
 
 from __future__ import annotations
@@ -45,52 +45,52 @@ class Sides(NamedTuple):
     """Both tables, for one direction.
 
     Attributes:
-        source: the table that the records come from.
-        target: the other one, for reads.
+        origin: the table that the records come from.
+        destination: the other one, for reads.
         transfers: the other one, for transfers.
     """
 
-    source: RowTable
-    target: RowTable
+    origin: RowTable
+    destination: RowTable
     transfers: TransferTable
 
 
 class DryTransfers:
-    """Judges transfers by what the target holds now, and writes nothing."""
+    """Judges transfers by what the destination holds now, and writes nothing."""
 
-    def __init__(self, target: RowTable, protocol: WriterProtocol) -> None:
-        """Take the target."""
-        self._target, self._protocol = target, protocol
+    def __init__(self, destination: RowTable, protocol: WriterProtocol) -> None:
+        """Take the destination."""
+        self._destination, self._protocol = destination, protocol
 
     async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """See `crossfade.ports.table.TransferTable`."""
         del timeout_s
-        found = await self._target.read_many([transfer.key for transfer in transfers])
+        found = await self._destination.read_many([transfer.key for transfer in transfers])
         return [self._ruling(transfer, found.get(transfer.key)) for transfer in transfers]
 
     def _ruling(self, transfer: Transfer, found: Row | None) -> Sent:
-        verdict = self._protocol.judge(transfer, found, self._target.shape)
-        shape = self._target.shape
+        verdict = self._protocol.judge(transfer, found, self._destination.shape)
+        shape = self._destination.shape
         if verdict is Verdict.APPLIED and (cause := self._protocol.unfit_transfer(transfer, shape, standing=found)):
             return Unfit(cause)
         return verdict
 
 
 class DrySource:
-    """Answers an intervention's writes by what the source holds now, and writes nothing."""
+    """Answers an intervention's writes by what the origin holds now, and writes nothing."""
 
-    def __init__(self, source: RowTable, protocol: WriterProtocol) -> None:
-        """Take the source."""
-        self._source, self._protocol = source, protocol
+    def __init__(self, origin: RowTable, protocol: WriterProtocol) -> None:
+        """Take the origin."""
+        self._origin, self._protocol = origin, protocol
 
     @property
     def shape(self) -> TableShape:
         """What the table looks like."""
-        return self._source.shape
+        return self._origin.shape
 
     async def perform(self, write: Any) -> Answer[Row]:
         """Say what a write would do."""
-        return self._protocol.after(write, await self._source.read(write.key), self._source.shape)
+        return self._protocol.after(write, await self._origin.read(write.key), self._origin.shape)
 
 
 class DryPublisher:
@@ -140,12 +140,12 @@ def apply_pipeline(
     async def since() -> int:
         return strays_since_us
 
-    source = sides.source if execute else DrySource(sides.source, mapping.protocol)
+    origin = sides.origin if execute else DrySource(sides.origin, mapping.protocol)
     return ApplyPipeline(
         mapping,
         direction,
-        sender=Sender(sides.transfers if execute else DryTransfers(sides.target, mapping.protocol)),
-        interventions=Interventions(mapping, direction, source, sides.target, letters),
+        sender=Sender(sides.transfers if execute else DryTransfers(sides.destination, mapping.protocol)),
+        interventions=Interventions(mapping, direction, origin, sides.destination, letters),
         marks=NoMarks(),
         letters=letters,
         now_us=lambda: time.time_ns() // 1000,
@@ -209,14 +209,14 @@ class Redriven(NamedTuple):
     """What became of one dead letter.
 
     Attributes:
-        role: whose letter.
+        consumer: whose letter.
         sequence: its place in the stream.
         settled: whether it was, or would be, applied or found overtaken, so that it may go.
         counts: by outcome.
         reason: why it stays; empty when it goes.
     """
 
-    role: str
+    consumer: str
     sequence: str
     settled: bool
     counts: dict[str, int]
@@ -262,16 +262,16 @@ class Redrive:
 
     async def _one(self, each: DeadLetter) -> Redriven:
         if each.code in (STRAY, DIVERGED):
-            return Redriven(each.role, each.sequence, False, {}, LEFT_ALONE if each.code == STRAY else TWO_ROWS)
+            return Redriven(each.consumer, each.sequence, False, {}, LEFT_ALONE if each.code == STRAY else TWO_ROWS)
         again = MemoryDeadLetters()
         shard_id, kept = record_of(each)
         record: Record = kept
-        if not each.role.startswith("feed-"):
-            record = decoded(kept, self._mapping.shape(Direction(each.role).source).key)
-        counted = Counter((await self._pipeline(each.role, again).apply(shard_id, [record])).counts)
+        if not each.consumer.startswith("feed-"):
+            record = decoded(kept, self._mapping.shape(Direction(each.consumer).origin).key)
+        counted = Counter((await self._pipeline(each.consumer, again).apply(shard_id, [record])).counts)
         left = await again.all()
         unmapped = record.change if left and left[0].code == UNMAPPABLE and isinstance(record, Decoded) else None
-        if unmapped is not None and await self._is_overtaken(Direction(each.role), unmapped):
+        if unmapped is not None and await self._is_overtaken(Direction(each.consumer), unmapped):
             left = []
             counted.subtract(("parked",))
             counted["overtaken"] += 1
@@ -283,30 +283,30 @@ class Redrive:
         if self._execute and not left:
             await self._letters.remove(each)
         counts = {name: count for name, count in sorted(counted.items()) if count}
-        return Redriven(each.role, each.sequence, not left, counts, left[0].reason if left else "")
+        return Redriven(each.consumer, each.sequence, not left, counts, left[0].reason if left else "")
 
     async def _is_overtaken(self, direction: Direction, change: Change) -> bool:
-        target, _ = self._tables(direction.target)
-        return is_overtaken(change, await target.read(change.key), self._mapping.protocol.rows())
+        destination, _ = self._tables(direction.destination)
+        return is_overtaken(change, await destination.read(change.key), self._mapping.protocol.rows())
 
-    def _pipeline(self, role: str, letters: DeadLetters) -> Pipeline:
-        if role.startswith("feed-"):
+    def _pipeline(self, consumer: str, letters: DeadLetters) -> Pipeline:
+        if consumer.startswith("feed-"):
             return FeedPipeline(
                 self._mapping,
-                Side(role.removeprefix("feed-")),
+                Side(consumer.removeprefix("feed-")),
                 publisher=self._publisher,
                 stream=self._feed_stream,
                 letters=letters,
                 now_us=lambda: time.time_ns() // 1000,
             )
-        direction = Direction(role)
-        (source, _), (target, transfers) = self._tables(direction.source), self._tables(direction.target)
-        sides = Sides(source, target, transfers)
+        direction = Direction(consumer)
+        (origin, _), (destination, transfers) = self._tables(direction.origin), self._tables(direction.destination)
+        sides = Sides(origin, destination, transfers)
         return apply_pipeline(
             self._mapping,
             direction,
             sides,
             letters,
             execute=self._execute,
-            strays_since_us=self._strays_since_us.get(direction.source, 0),
+            strays_since_us=self._strays_since_us.get(direction.origin, 0),
         )

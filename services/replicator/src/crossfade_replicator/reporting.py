@@ -15,8 +15,8 @@ from faust_kinesis import EngineReport
 class Kept(Protocol):
     """Keeps reports; `crossfade.adapters.control.reports.DynamoReports` does."""
 
-    async def held(self, role: str, shard: str) -> Held | None:
-        """Return the last report of a role on a shard."""
+    async def held(self, consumer: str, shard: str) -> Held | None:
+        """Return the last report of a consumer on a shard."""
 
 
 class Tallies:
@@ -34,7 +34,7 @@ class Tallies:
             tally = self._tallies[shard_id] = Tally()
         return tally
 
-    async def recall(self, role: str, engine: EngineReport, kept: Kept) -> None:
+    async def recall(self, consumer: str, engine: EngineReport, kept: Kept) -> None:
         """Take over, once a shard, what an earlier process reported of it and a restart must not forget.
 
         Raises:
@@ -43,10 +43,10 @@ class Tallies:
         for shard in engine.shards:
             if shard.shard_id in self._recalled:
                 continue
-            held = await kept.held(role, f"{engine.stream}/{shard.shard_id}")
+            held = await kept.held(consumer, f"{engine.stream}/{shard.shard_id}")
             if held is not None:
                 tally = self.of(shard.shard_id)
-                tally.foreign_last_us = max(tally.foreign_last_us, held.report.foreign_last_us)
+                tally.stray_last_us = max(tally.stray_last_us, held.report.stray_last_us)
                 tally.imprecise_last_us = max(tally.imprecise_last_us, held.report.imprecise_last_us)
             self._recalled.add(shard.shard_id)
 
@@ -58,11 +58,11 @@ class Tallies:
         return dict(sorted(total.items()))
 
 
-def reports(role: str, engine: EngineReport, tallies: Tallies, *, now_us: int) -> list[Report]:
+def reports(consumer: str, engine: EngineReport, tallies: Tallies, *, now_us: int) -> list[Report]:
     """Say how far each shard is. A shard that was never read is left out: an absent report means an unknown lag.
 
     Args:
-        role: of the consumer.
+        consumer: of the consumer.
         engine: what the reader says.
         tallies: what was counted.
         now_us: wall clock, µs.
@@ -73,14 +73,14 @@ def reports(role: str, engine: EngineReport, tallies: Tallies, *, now_us: int) -
             continue
         tally = tallies.of(shard.shard_id)
         each = Report(
-            role=role,
+            consumer=consumer,
             shard=f"{engine.stream}/{shard.shard_id}",
             at_us=now_us,
             iterator_age_ms=round(shard.age_s * 1000),
             oldest_unapplied_us=0 if shard.oldest_unacked_s is None else round(shard.oldest_unacked_s * 1e6),
             applied_commit_us=tally.applied_commit_us,
             counts={name: count for name, count in tally.counts.items() if count},
-            foreign_last_us=tally.foreign_last_us,
+            stray_last_us=tally.stray_last_us,
             imprecise_last_us=tally.imprecise_last_us,
         )
         found.append(each)

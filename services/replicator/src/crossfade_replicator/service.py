@@ -1,4 +1,4 @@
-"""The replicator as a service: waits for what its role needs, consumes, reports, ends when there is no more work."""
+"""The replicator as a service: waits for what its name needs, consumes, reports, ends when there is no more work."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from crossfade_replicator.readiness import stream_missing, table_missing, wait_f
 from crossfade_replicator.records import Pipeline
 from crossfade_replicator.reporting import is_drained, reports
 from crossfade_replicator.sender import Sender
-from crossfade_replicator.settings import Role, Settings
+from crossfade_replicator.settings import ConsumerKind, Settings
 from crossfade_replicator.tracing import Observed, ObservedTransfers
 from faust_kinesis.errors import KinesisTransportError
 
@@ -60,7 +60,7 @@ def now_us() -> int:
 
 
 class Service:
-    """One process in one role. Built once, run once."""
+    """One process in one name. Built once, run once."""
 
     def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
         """Open the clients; nothing is sent yet.
@@ -93,13 +93,13 @@ class Service:
             stack.push_async_callback(self._redis.close)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, or until the role has no more work.
+        """Work until `stop` is set, or until the name has no more work.
 
         Raises:
             Exception: what a restart may cure; nothing was acknowledged that was not applied.
         """
-        lifecycle.ready("", role=self._settings.role.value, pod=self._settings.pod)
-        if self._settings.role is Role.FEED:
+        lifecycle.ready("", consumer=self._settings.consumer.value, pod=self._settings.pod)
+        if self._settings.consumer is ConsumerKind.FEED:
             try:
                 async with asyncio.TaskGroup() as group:
                     for side in Side:
@@ -107,19 +107,19 @@ class Service:
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from errors
         else:
-            await self._replicate(Direction(self._settings.role.value), stop)
+            await self._replicate(Direction(self._settings.consumer.value), stop)
 
     # ---- forward and reverse -------------------------------------------------------------------
 
     async def _replicate(self, direction: Direction, stop: asyncio.Event) -> None:
-        role, stream = direction.value, self._stream(direction.source)
-        if not await wait_for(lambda: self._missing(direction), stop, role=role):
+        name, stream = direction.value, self._stream(direction.origin)
+        if not await wait_for(lambda: self._missing(direction), stop, consumer=name):
             return
         marks = await self._marks(direction)
         source, target = (
-            DynamoTable(self._dynamodb, self._mapping, side) for side in (direction.source, direction.target)
+            DynamoTable(self._dynamodb, self._mapping, side) for side in (direction.origin, direction.destination)
         )
-        transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.target))
+        transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.destination))
         sender = Sender(
             transfers if telemetry.active() is None else ObservedTransfers(transfers),
             in_flight=self._settings.in_flight,
@@ -134,10 +134,10 @@ class Service:
             letters=self._letters,
             now_us=now_us,
             kill=self._kill,
-            strays_since_us=lambda: persist(lambda: self._phase.strays_since_us(direction.source)),
+            strays_since_us=lambda: persist(lambda: self._phase.strays_since_us(direction.origin)),
         )
-        looked_on = self._looked_on(pipeline, direction.source, role)
-        consumer = self._consumer(Source(role, stream, looked_on))
+        looked_on = self._looked_on(pipeline, direction.origin, name)
+        consumer = self._consumer(Source(name, stream, looked_on))
 
         async def watch() -> None:
             """Return when the migration needs this direction no more."""
@@ -146,15 +146,15 @@ class Service:
                 await asyncio.sleep(self._settings.watch_s)
                 await drop_answered(self._letters, self._mapping, direction, target)
                 phase = (await self._phase.look()).phase
-                if phase not in RUNS[role]:
-                    log.info("no more work", role=role, phase=phase.value)
+                if phase not in RUNS[name]:
+                    log.info("no more work", consumer=name, phase=phase.value)
                     return
                 if phase is not Phase.COMPLETE:
                     continue
                 if complete_s is None:
                     complete_s = time.monotonic()
                 if is_drained(consumer.engines(), complete_s, SETTLE_S, now_s=time.monotonic()):
-                    log.info("drained", role=role, phase=phase.value)
+                    log.info("drained", consumer=name, phase=phase.value)
                     return
 
         measured = self._measured(consumer, sender, stream, looked_on)
@@ -165,30 +165,30 @@ class Service:
         if standing.phase not in RUNS[direction.value]:
             wanted = ", ".join(phase.value for phase in Phase if phase in RUNS[direction.value])
             return f"phase {standing.phase.value} to become one of {wanted}"
-        return await stream_missing(self._kinesis, self._stream(direction.source)) or await table_missing(
-            self._wire, self._mapping.shape(direction.target).table
+        return await stream_missing(self._kinesis, self._stream(direction.origin)) or await table_missing(
+            self._wire, self._mapping.shape(direction.destination).table
         )
 
     async def _marks(self, direction: Direction) -> Marks:
         if self._redis is None:
             log.info("no Redis: every copy is written")
             return NoMarks()
-        found = await table_id(self._wire, self._mapping.shape(direction.target).table)
+        found = await table_id(self._wire, self._mapping.shape(direction.destination).table)
         if found:
-            self._redis.name_target(direction, found)
+            self._redis.name_destination(direction, found)
         return self._redis
 
     # ---- feed ----------------------------------------------------------------------------------
 
     async def _feed(self, side: Side, stop: asyncio.Event) -> None:
-        role, stream = f"feed-{side.value}", self._stream(side)
+        name, stream = f"feed-{side.value}", self._stream(side)
 
         async def missing() -> str:
             return await stream_missing(self._kinesis, self._settings.feed_stream) or await stream_missing(
                 self._kinesis, stream
             )
 
-        if not await wait_for(missing, stop, role=role):
+        if not await wait_for(missing, stop, consumer=name):
             return
         pipeline = FeedPipeline(
             self._mapping,
@@ -199,22 +199,29 @@ class Service:
             now_us=now_us,
             kill=self._kill,
         )
-        looked_on = self._looked_on(pipeline, side, role, publishes_to=self._settings.feed_stream)
-        consumer = self._consumer(Source(role, stream, looked_on))
+        looked_on = self._looked_on(pipeline, side, name, publishes_to=self._settings.feed_stream)
+        consumer = self._consumer(Source(name, stream, looked_on))
         await self._consume(consumer, stop, measured=self._measured(consumer, None, stream, looked_on))
 
     # ---- both ----------------------------------------------------------------------------------
 
     def _stream(self, side: Side) -> str:
-        return self._settings.legacy_stream if side is Side.LEGACY else self._settings.new_stream
+        return self._settings.source_stream if side is Side.SOURCE else self._settings.target_stream
 
-    def _looked_on(self, pipeline: Pipeline, side: Side, role: str, publishes_to: str = "") -> Pipeline:
+    def _looked_on(self, pipeline: Pipeline, side: Side, name: str, publishes_to: str = "") -> Pipeline:
         active = telemetry.active()
         if active is None:
             return pipeline
         stream = self._stream(side)
         return Observed(
-            pipeline, active, self._mapping, side, role=role, stream=stream, publishes_to=publishes_to, now_us=now_us
+            pipeline,
+            active,
+            self._mapping,
+            side,
+            consumer=name,
+            stream=stream,
+            publishes_to=publishes_to,
+            now_us=now_us,
         )
 
     @contextmanager
@@ -227,7 +234,7 @@ class Service:
         lags = pipeline.arrival_lag_s
 
         def source() -> Iterator[telemetry.Observed]:
-            moved = self._leases.checkpoints[f"{stream}#{consumer.role}"]
+            moved = self._leases.checkpoints[f"{stream}#{consumer.name}"]
             return observed(consumer, sender, moved, lags, self._redis)
 
         active.observe(source)
@@ -258,20 +265,20 @@ class Service:
             for task in (reporting, logging):
                 task.cancel()
             await asyncio.gather(reporting, logging, return_exceptions=True)
-            log.info("consumed", role=consumer.role, **consumer.tallies.total())
+            log.info("consumed", consumer=consumer.name, **consumer.tallies.total())
 
     async def _report(self, consumer: Consumer) -> None:
         while True:
             for engine in consumer.engines():
-                await consumer.tallies.recall(consumer.role, engine, self._reports)
-                await self._reports.put(reports(consumer.role, engine, consumer.tallies, now_us=now_us()))
+                await consumer.tallies.recall(consumer.name, engine, self._reports)
+                await self._reports.put(reports(consumer.name, engine, consumer.tallies, now_us=now_us()))
             await asyncio.sleep(self._settings.report_s)
 
     async def _log(self, consumer: Consumer) -> None:
         while True:
             await asyncio.sleep(self._settings.log_report_s)
             ages = {engine.stream: engine.age_s for engine in consumer.engines()}
-            log.info("report", role=consumer.role, iterator_age_s=ages, **consumer.tallies.total())
+            log.info("report", consumer=consumer.name, iterator_age_s=ages, **consumer.tallies.total())
 
 
 async def _patient(work: Callable[[], Awaitable[None]], pause_s: float) -> None:

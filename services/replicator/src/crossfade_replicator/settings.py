@@ -12,22 +12,22 @@ from crossfade.runtime.settings import NAME
 from crossfade_replicator.kill_points import KillPoints
 
 
-class Role(Enum):
+class ConsumerKind(Enum):
     """What a replicator process does."""
 
-    FORWARD = "forward"  # legacy to new
-    REVERSE = "reverse"  # new to legacy
+    FORWARD = "forward"  # source to target
+    REVERSE = "reverse"  # target to source
     FEED = "feed"  # events of both tables
 
 
 class Settings(MarksSettings):
     """What a replicator is told."""
 
-    role: Role = Field(description="forward, reverse or feed.")
+    consumer: ConsumerKind = Field(description="forward, reverse or feed.")
     worker: str = Field(
         "",
         pattern=f"{NAME}|^$",
-        description="Lasting name of this worker, unique among its role: after a crash it has its shards back at once. "
+        description="Lasting name of this worker, unique for its consumer: after a crash it gets its shards back. "
         "Unset: the pod's name, and the old leases have to expire first.",
     )
     mark_ttl_s: float = Field(86_400.0, gt=0, description="How long a mark of an applied write is kept in Redis.")
@@ -62,6 +62,6 @@ class Settings(MarksSettings):
 
 
 class ToolSettings(Settings):
-    """What the operator's tools are told: as the service, but they need no role."""
+    """What the operator's tools are told: as the service, but they need no consumer."""
 
-    role: Role = Field(Role.FORWARD, description="Not used by tools.")
+    consumer: ConsumerKind = Field(ConsumerKind.FORWARD, description="Not used by tools.")

@@ -13,7 +13,7 @@ class Tally:
     Attributes:
         counts: "records", and what became of them.
         applied_commit_us: highest commit time seen, µs; old duplicates don't lower it.
-        foreign_last_us: commit time of the last stray; 0 when there was none.
+        stray_last_us: commit time of the last stray; 0 when there was none.
         imprecise_last_us: commit time of the last record without µs; 0 when there was none.
     """
 
@@ -21,12 +21,12 @@ class Tally:
         """Start at nothing."""
         self.counts: Counter[str] = Counter()
         self.applied_commit_us = 0
-        self.foreign_last_us = 0
+        self.stray_last_us = 0
         self.imprecise_last_us = 0
 
     def add(self, outcome: BatchOutcome) -> None:
         """Add a batch."""
         self.counts.update(outcome.counts)
         self.applied_commit_us = max(self.applied_commit_us, outcome.applied_commit_us)
-        self.foreign_last_us = max(self.foreign_last_us, outcome.foreign_last_us)
+        self.stray_last_us = max(self.stray_last_us, outcome.stray_last_us)
         self.imprecise_last_us = max(self.imprecise_last_us, outcome.imprecise_last_us)

@@ -75,16 +75,16 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
 
         if options.command == "replay":
             direction = Direction(options.direction)
-            (source, _), (target, transfers) = tables(direction.source), tables(direction.target)
+            (origin, _), (destination, transfers) = tables(direction.origin), tables(direction.destination)
             store: DeadLetters = letters if options.execute else MemoryDeadLetters()
-            sides = Sides(source, target, transfers)
+            sides = Sides(origin, destination, transfers)
             pipeline = apply_pipeline(
                 mapping,
                 direction,
                 sides,
                 store,
                 execute=options.execute,
-                strays_since_us=standing.strays_since_us.get(direction.source, 0),
+                strays_since_us=standing.strays_since_us.get(direction.origin, 0),
             )
             path = Path(options.file)
             summary = await replay(
@@ -127,7 +127,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             strays_since_us=standing.strays_since_us,
         )
         redriven = await redrive.run()
-        lines = [f"{each.role}/{each.sequence}\n    {each.reason or 'settled'}" for each in redriven]
+        lines = [f"{each.consumer}/{each.sequence}\n    {each.reason or 'settled'}" for each in redriven]
         _print(redriven, options, lines or ["no dead letters"])
         return 0 if all(each.settled for each in redriven) else LEFT
 
@@ -168,7 +168,7 @@ def _listed(letters: Sequence[DeadLetter]) -> list[str]:
 def _shown(each: DeadLetter) -> dict[str, Any]:
     return {
         "name": name_of(each),
-        "role": each.role,
+        "consumer": each.consumer,
         "sequence": each.sequence,
         "key": each.key.decode(),
         "version": None if each.version is None else str(each.version),

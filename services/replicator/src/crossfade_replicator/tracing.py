@@ -192,7 +192,7 @@ class Observed:
         mapping: Mapping,
         side: Side,
         *,
-        role: str,
+        consumer: str,
         stream: str,
         publishes_to: str = "",
         now_us: Callable[[], int],
@@ -204,13 +204,13 @@ class Observed:
             telemetry: of the process.
             mapping: of the migration.
             side: the table that the records come from.
-            role: of the consumer.
+            consumer: of the consumer.
             stream: that it reads.
             publishes_to: the feed stream; empty for a pipeline that applies.
             now_us: wall clock, µs.
         """
         self._pipeline, self._telemetry, self._mapping, self._side = pipeline, telemetry, mapping, side
-        self._role, self._stream, self._publishes_to = role, stream, publishes_to
+        self._consumer, self._stream, self._publishes_to = consumer, stream, publishes_to
         self._target, self._key_names = mapping.shape(side.other).table, mapping.shape(side).key
         self._now_us = now_us
         self.arrival_lag_s: dict[str, tuple[float, float]] = {}
@@ -229,7 +229,7 @@ class Observed:
             outcome = await self._in_trace(trace, shard_id, seen)
         taken_s = time.perf_counter() - started_s
         span = None if trace is None else trace.span
-        self._telemetry.record(BATCH_DURATION, taken_s, {GROUP: self._role}, span)
+        self._telemetry.record(BATCH_DURATION, taken_s, {GROUP: self._consumer}, span)
         self._note_arrival(shard_id, records, outcome.applied_commit_us)
         return outcome
 
@@ -258,7 +258,7 @@ class Observed:
         if not found:
             return None
         links = dict.fromkeys(each.traceparent for each in found)
-        common = {STREAM_SYSTEM: KINESIS, STREAM: self._stream, SHARD: shard_id, GROUP: self._role}
+        common = {STREAM_SYSTEM: KINESIS, STREAM: self._stream, SHARD: shard_id, GROUP: self._consumer}
         batch: dict[Attribute, Value] = {**common, STREAM_OPERATION: "process", STREAM_BATCH: len(records)}
         span = self._telemetry.start(BATCH, batch, parent=next(iter(links)), links=links, root=True)
         if span is None:
@@ -286,10 +286,15 @@ class Observed:
                 STREAM_SYSTEM: KINESIS,
                 STREAM: self._publishes_to,
                 STREAM_OPERATION: "send",
-                GROUP: self._role,
+                GROUP: self._consumer,
                 VERSION: str(record.version),
             }
             return self._telemetry.start(PUBLISH, attributes, parent=hop, links=links)
         # The outcome is set when it is known; a span that ends without one is an error.
-        applied = {DB_TABLE: self._target, GROUP: self._role, VERSION: str(record.version), RECORD_OUTCOME: "skipped"}
+        applied = {
+            DB_TABLE: self._target,
+            GROUP: self._consumer,
+            VERSION: str(record.version),
+            RECORD_OUTCOME: "skipped",
+        }
         return self._telemetry.start(APPLY, applied, parent=hop, links=links)

@@ -21,12 +21,12 @@ UNMAPPABLE: Final = "\x00unmappable"
 
 
 class BothTables:
-    """Reads of either table; what comes from the legacy one is mapped."""
+    """Reads of either table; what comes from the source one is mapped."""
 
-    def __init__(self, mapping: MigrationMapping, legacy: RowTable, new: RowTable) -> None:
+    def __init__(self, mapping: MigrationMapping, source: RowTable, target: RowTable) -> None:
         self.mapping = mapping
         self.readers = {side: mapping.protocol.reader(mapping.shape(side)) for side in Side}
-        self._tables: Mapping[Side, RowTable] = {Side.LEGACY: legacy, Side.NEW: new}
+        self._tables: Mapping[Side, RowTable] = {Side.SOURCE: source, Side.TARGET: target}
 
     def table(self, side: Side) -> RowTable:
         """Return a side's table, unmapped."""
@@ -37,8 +37,8 @@ class BothTables:
         return self.mapping.protocol.rows(complete=complete)
 
     def seen(self, side: Side, item: Row) -> Row:
-        """Return an item of a side in the names of the new table."""
-        if side is Side.NEW:
+        """Return an item of a side in the names of the target table."""
+        if side is Side.TARGET:
             return item
         try:
             return self.mapping.map_item(Direction.FORWARD, item)
@@ -59,9 +59,9 @@ class BothTables:
             return ""
         cause = (
             why_unmappable(item)
-            or self.mapping.protocol.unfit(key, item, self.mapping.shape(Side.NEW), standing=pair.new)
-            if owner is Side.LEGACY  # everything here is in the names of the new table
-            else why_not(self.mapping, key, Side.LEGACY, item)
+            or self.mapping.protocol.unfit(key, item, self.mapping.shape(Side.TARGET), standing=pair.target)
+            if owner is Side.SOURCE  # everything here is in the names of the target table
+            else why_not(self.mapping, key, Side.SOURCE, item)
         )
         return cause or (GIVEN_BACK if rows.is_held_out(item) else "")
 

@@ -90,7 +90,7 @@ class _Endpoints:
         return [self._key(each) for each in given]
 
     def _key(self, text: str) -> Key:
-        names = self._mapping.shape(Side.LEGACY).key
+        names = self._mapping.shape(Side.SOURCE).key
         try:
             key = encode_key(key_image(Key(text.encode()), names), names)
         except (PoisonRecord, ValueError) as error:

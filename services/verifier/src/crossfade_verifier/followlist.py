@@ -126,7 +126,7 @@ class FollowList:
     def add(self, key: Key, pair: Pair) -> None:
         """Follow a key that is not equal; one that is followed already stays as it is."""
         if key not in self._keys:
-            side = self._rows.owner_of(*pair) or Side.LEGACY
+            side = self._rows.owner_of(*pair) or Side.SOURCE
             followed = follow(pair, self._now_s(), self._rows)
             self._keys[key] = _Entry(followed, pair, side, self._at_most_us())
             self._handovers.see(key, followed.handover_since_s, self._now_s())
@@ -185,7 +185,7 @@ class FollowList:
         if found is Difference.EQUAL and not is_equal(owner, reading.standby, self._rows):
             owner = reading.owner  # the pair that was equal is what counts
         later = (owner, reading.standby)
-        entry.pair = Pair(*later) if reading.side is Side.LEGACY else Pair(*reversed(later))
+        entry.pair = Pair(*later) if reading.side is Side.SOURCE else Pair(*reversed(later))
         entry.side = self._rows.owner_of(*entry.pair) or entry.side
         self._handovers.see(key, entry.followed.handover_since_s, self._now_s())
         if found in SETTLED:

@@ -77,9 +77,9 @@ class Crossings:
                 self.on_taken(side, taken_ms / 1000)
             del self._pending[change.key]
 
-    def report(self, source: Side) -> dict[str, Any]:
+    def report(self, origin: Side) -> dict[str, Any]:
         """Return what was measured from one table to the other, JSON-ready."""
-        taken_ms = [(each, 1) for each in self._taken_ms[source]]
+        taken_ms = [(each, 1) for each in self._taken_ms[origin]]
         shares = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
         found_ms = {name: percentile(share, taken_ms) for name, share in shares.items()}
         return {"samples": len(taken_ms)} | {

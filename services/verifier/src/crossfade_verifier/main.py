@@ -71,7 +71,7 @@ class Service:
             stack.push_async_callback(wire.close)
         db, stream_client = DynamoDB(dynamodb), _Unclosed(kinesis)
         self.settings, self.mapping = settings, mapping
-        both = BothTables(mapping, DynamoTable(db, mapping, Side.LEGACY), DynamoTable(db, mapping, Side.NEW))
+        both = BothTables(mapping, DynamoTable(db, mapping, Side.SOURCE), DynamoTable(db, mapping, Side.TARGET))
         self.passes = Passes(
             both,
             settings,
@@ -79,7 +79,7 @@ class Service:
             at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
         )
         self.crossings = Crossings(settings.lag_per_million, mapping)
-        streams = {Side.LEGACY: settings.legacy_stream, Side.NEW: settings.new_stream}
+        streams = {Side.SOURCE: settings.source_stream, Side.TARGET: settings.target_stream}
         self.tails = {
             side: Tail(
                 stream_client,

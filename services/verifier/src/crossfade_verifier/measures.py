@@ -11,12 +11,12 @@ from crossfade.runtime.telemetry.contract import (
     CLASS,
     CLEAN_AGE,
     IN_HANDOVER,
+    NOT_OURS,
     PARITY,
     READ_AGE,
     REPAIRS,
     SAFE,
     SIDE,
-    STRANGERS,
     VERIFIER_READ,
 )
 from crossfade_verifier.report import Reporter
@@ -35,7 +35,7 @@ def observed(report: Reporter, tails: Mapping[Side, Tail], repaired: Mapping[str
     for each in Difference:
         count = parity.verified if each is Difference.EQUAL else parity.differences[each.value].count
         yield Observed(PARITY, count, {CLASS: each.value})
-    yield Observed(STRANGERS, parity.strangers_in_new)
+    yield Observed(NOT_OURS, parity.not_ours_in_target)
     if parity.last_clean_pass_age_s is not None:
         yield Observed(CLEAN_AGE, parity.last_clean_pass_age_s)
     yield Observed(SAFE, int(parity.safe_to_cut_over.answer))

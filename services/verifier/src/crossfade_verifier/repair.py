@@ -112,7 +112,7 @@ class Repairer:
             chunk = list(dict.fromkeys(keys[start : start + CHUNK]))
             pairs = await self._pairs(chunk)
             rows = self._both.rows(complete=complete)
-            sides = {key: rows.owner_of(*pairs[key]) or Side.LEGACY for key in chunk}
+            sides = {key: rows.owner_of(*pairs[key]) or Side.SOURCE for key in chunk}
             for side in Side:
                 mine = [key for key in chunk if sides[key] is side]
                 steps += await self._steps(side, mine, complete=complete)
@@ -160,9 +160,9 @@ class Repairer:
         return done
 
     async def _pairs(self, keys: Sequence[Key]) -> dict[Key, Pair]:
-        legacy = await self._both.read(Side.LEGACY, keys)
-        new = await self._both.read(Side.NEW, keys)
-        return {key: Pair(legacy.get(key), new.get(key)) for key in keys}
+        source = await self._both.read(Side.SOURCE, keys)
+        target = await self._both.read(Side.TARGET, keys)
+        return {key: Pair(source.get(key), target.get(key)) for key in keys}
 
     async def _steps(self, side: Side, keys: list[Key], *, complete: bool) -> list[Step]:
         # The owner is read unmapped as well: a transfer carries its image in the names of the other side.
@@ -176,7 +176,7 @@ class Repairer:
             reading = Reading(side, owner, standby, again.get(key))
             # Asked for by a person, so the bound counts as passed: what is in flight only arrives earlier.
             found = classify(reading, rows, reached=rows.version_of(owner), late=True)
-            pair = Pair(owner, standby) if side is Side.LEGACY else Pair(standby, owner)
+            pair = Pair(owner, standby) if side is Side.SOURCE else Pair(standby, owner)
             shown = sample(key, pair, rows)
             steps.append(self._step(key, side, found or Difference.IN_FLIGHT, raw, standby, shown, complete))
         return steps

@@ -75,7 +75,7 @@ class Reporter:
             buckets=_buckets(last, self._settings.buckets),
             verified=last.book.verified if last else 0,
             left_out=last.left_out if last else 0,
-            strangers_in_new=last.strangers if last else 0,
+            not_ours_in_target=last.not_ours if last else 0,
             differences=_differences(last),
             lags={side.value: self._lags(side) for side in Side},
             last_pass=self.described(passes.last),
@@ -223,8 +223,8 @@ def _differences(found: Findings | None) -> dict[str, DifferenceReport]:
 
 def _wrong(found: Findings) -> list[str]:
     wrong = [f"{count} {each.value}" for each, count in found.book.by_class.items() if each in FINAL and count]
-    if found.strangers:
-        wrong.append(f"{found.strangers} rows in the new table that don't belong to the migration")
+    if found.not_ours:
+        wrong.append(f"{found.not_ours} rows in the target table that don't belong to the migration")
     if found.differing and not wrong:
         wrong.append(f"{len(found.differing)} bucket digests differ")
     return wrong

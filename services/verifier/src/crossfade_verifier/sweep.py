@@ -23,8 +23,8 @@ from crossfade_verifier.followlist import FollowList
 class Stage(Enum):
     """What a pass is doing."""
 
-    LEGACY = "scanning legacy"
-    NEW = "scanning new"
+    SOURCE = "scanning source"
+    TARGET = "scanning target"
     FOLLOWING = "following"
     DONE = "done"
 
@@ -58,7 +58,7 @@ class Findings:
     keys_wanted: int
     rows: RowReader
     why_refused: Callable[[Key, Pair], str] = field(default=_unknown, repr=False)
-    stage: Stage = Stage.LEGACY
+    stage: Stage = Stage.SOURCE
     scanned: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
     belonging: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
     book: PassBook = field(default_factory=PassBook)
@@ -71,19 +71,19 @@ class Findings:
         self.digests = {side: BucketDigests(self.buckets) for side in Side}
 
     @property
-    def strangers(self) -> int:
-        """RowReader of the new table that don't belong to the migration: nothing else may ever be in it."""
-        return self.scanned[Side.NEW] - self.belonging[Side.NEW]
+    def not_ours(self) -> int:
+        """RowReader of the target table that don't belong to the migration: nothing else may ever be in it."""
+        return self.scanned[Side.TARGET] - self.belonging[Side.TARGET]
 
     @property
     def differing(self) -> list[int]:
         """Numbers of the buckets in which the sides differ."""
-        return self.digests[Side.LEGACY].differing(self.digests[Side.NEW])
+        return self.digests[Side.SOURCE].differing(self.digests[Side.TARGET])
 
     @property
     def clean(self) -> bool:
-        """Every key is verified, no bucket differs, and all rows of the new table belong there."""
-        return self.book.clean and not self.strangers and not self.differing
+        """Every key is verified, no bucket differs, and all rows of the target table belong there."""
+        return self.book.clean and not self.not_ours and not self.differing
 
     def verify(self, key: Key, pair: Pair) -> None:
         """Count a pair that is equal."""
@@ -108,10 +108,15 @@ class Findings:
             keys.append(key)
 
     def _count(self, key: Key, pair: Pair) -> None:
-        legacy, new = pair
+        source, target = pair
         try:
-            if legacy is not None and new is not None and not new.deleted and _bytes_of(legacy) == _bytes_of(new):
-                digest = item_digest(key, new)  # the same bytes have the same digest, and making it costs most
+            if (
+                source is not None
+                and target is not None
+                and not target.deleted
+                and _bytes_of(source) == _bytes_of(target)
+            ):
+                digest = item_digest(key, target)  # the same bytes have the same digest, and making it costs most
                 for side in Side:
                     self.digests[side].count_digest(key, digest)
                 return
@@ -179,7 +184,7 @@ class Sweep:
         Raises:
             CrossfadeError: a table can't be read.
         """
-        for side, stage in ((Side.LEGACY, Stage.LEGACY), (Side.NEW, Stage.NEW)):
+        for side, stage in ((Side.SOURCE, Stage.SOURCE), (Side.TARGET, Stage.TARGET)):
             self._findings.stage = stage
             await _all_or_first(self._scan(side, segment) for segment in range(self._segments))
         self._findings.stage = Stage.FOLLOWING
@@ -196,19 +201,19 @@ class Sweep:
             self._findings.scanned[side] += page.scanned
             self._findings.belonging[side] += len(page.items)
             await self._pace.take(len(page.items))
-            await (self._compare(page.items) if side is Side.LEGACY else self._look_for_extras(page.items))
+            await (self._compare(page.items) if side is Side.SOURCE else self._look_for_extras(page.items))
             if page.next is None:
                 return
             start = page.next
 
     async def _compare(self, rows: Sequence[tuple[Key, Row]]) -> None:
-        news = await self._both.read(Side.NEW, [key for key, _ in rows])
+        news = await self._both.read(Side.TARGET, [key for key, _ in rows])
         for key, item in rows:
-            self._judge(key, Pair(self._both.seen(Side.LEGACY, item), news.get(key)))
+            self._judge(key, Pair(self._both.seen(Side.SOURCE, item), news.get(key)))
 
     async def _look_for_extras(self, rows: Sequence[tuple[Key, Row]]) -> None:
         """A row whose counterpart is there was compared by the first scan."""
-        there = await self._both.table(Side.LEGACY).read_many([key for key, _ in rows])
+        there = await self._both.table(Side.SOURCE).read_many([key for key, _ in rows])
         for key, item in rows:
             if key not in there:
                 self._judge(key, Pair(None, item))

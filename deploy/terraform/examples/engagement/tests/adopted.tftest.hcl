@@ -27,7 +27,7 @@ mock_provider "aws" {
 }
 
 override_resource {
-  target = module.new_table["engagement"].aws_dynamodb_table.this
+  target = module.target_table["engagement"].aws_dynamodb_table.this
   values = {
     name         = "engagement"
     hash_key     = "pk"
@@ -37,7 +37,7 @@ override_resource {
 }
 
 override_resource {
-  target = aws_dynamodb_kinesis_streaming_destination.new["engagement"]
+  target = aws_dynamodb_kinesis_streaming_destination.target["engagement"]
   values = {
     table_name                               = "engagement"
     stream_arn                               = "arn:aws:kinesis:us-east-1:111122223333:stream/mocked"
@@ -59,28 +59,28 @@ variables {
 
 run "first_everything_else_is_made" {
   assert {
-    condition     = length(module.new_table) == 0
-    error_message = "the new table is there before its import"
+    condition     = length(module.target_table) == 0
+    error_message = "the target table is there before its import"
   }
 }
 
-run "the_new_table_is_adopted_watched_and_protected" {
+run "the_target_table_is_adopted_watched_and_protected" {
   variables {
-    new_table_imported    = true
+    target_table_imported = true
     replicating           = true
-    legacy_writes_revoked = true
+    source_writes_revoked = true
   }
 
   assert {
-    condition     = module.new_table["engagement"].name == "engagement" && aws_dynamodb_kinesis_streaming_destination.new["engagement"].approximate_creation_date_time_precision == "MICROSECOND"
-    error_message = "the new table, or its change stream, is not adopted"
+    condition     = module.target_table["engagement"].name == "engagement" && aws_dynamodb_kinesis_streaming_destination.target["engagement"].approximate_creation_date_time_precision == "MICROSECOND"
+    error_message = "the target table, or its change stream, is not adopted"
   }
   assert {
-    condition     = contains(module.alarms.names, "engagement-crossfade-failed-replication-new")
-    error_message = "the new table is not watched"
+    condition     = contains(module.alarms.names, "engagement-crossfade-failed-replication-target")
+    error_message = "the target table is not watched"
   }
   assert {
-    condition     = one([for each in jsondecode(module.access.policies["engagement-api"]).Statement : each.Action if each.Sid == "LegacyTable"]) == ["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"]
-    error_message = "the API may still write the legacy table"
+    condition     = one([for each in jsondecode(module.access.policies["engagement-api"]).Statement : each.Action if each.Sid == "SourceTable"]) == ["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"]
+    error_message = "the API may still write the source table"
   }
 }

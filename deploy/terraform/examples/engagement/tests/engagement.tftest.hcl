@@ -38,12 +38,12 @@ variables {
   runbooks_url               = "https://git.example.com/runbooks"
 }
 
-run "before_the_start_there_is_all_but_the_new_table" {
+run "before_the_start_there_is_all_but_the_target_table" {
   command = plan
 
   assert {
-    condition     = length(module.new_table) == 0 && length(aws_dynamodb_kinesis_streaming_destination.new) == 0
-    error_message = "a new table would be created, and the import would find it there"
+    condition     = length(module.target_table) == 0 && length(aws_dynamodb_kinesis_streaming_destination.target) == 0
+    error_message = "a target table would be created, and the import would find it there"
   }
   assert {
     condition     = toset([for each in module.control_tables : each.name]) == toset([for name in ["journal", "leases", "heartbeats", "reports", "dead-letters"] : "engagement-${name}"])
@@ -67,12 +67,12 @@ run "silence_of_replicators_alarms_only_while_they_replicate" {
   expect_failures = [var.replicating]
 }
 
-run "legacy_writes_are_not_revoked_before_there_is_a_new_table" {
+run "source_writes_are_not_revoked_before_there_is_a_target_table" {
   variables {
-    legacy_writes_revoked = true
+    source_writes_revoked = true
   }
   command         = plan
-  expect_failures = [var.legacy_writes_revoked]
+  expect_failures = [var.source_writes_revoked]
 }
 
 run "forward_may_run_as_lambda" {

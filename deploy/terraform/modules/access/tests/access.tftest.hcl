@@ -12,8 +12,8 @@ mock_provider "aws" {
 
 variables {
   migration           = "engagement"
-  tables              = { legacy = "wallet", new = "engagement" }
-  streams             = { legacy = "wallet-changes", new = "engagement-changes", feed = "engagement-events" }
+  tables              = { source = "wallet", target = "engagement" }
+  streams             = { source = "wallet-changes", target = "engagement-changes", feed = "engagement-events" }
   bucket              = "crossfade-demo"
   oidc_provider_arn   = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.us-east-1.amazonaws.com/id/EXAMPLE"
   operator_principals = ["arn:aws:iam::111122223333:role/sre"]
@@ -57,20 +57,20 @@ run "the_api_writes_both_tables_until_complete" {
   command = plan
 
   assert {
-    condition     = contains(one([for statement in jsondecode(output.policies["engagement-api"]).Statement : statement.Action if statement.Sid == "LegacyTable"]), "dynamodb:UpdateItem")
-    error_message = "the API can't write its legacy table"
+    condition     = contains(one([for statement in jsondecode(output.policies["engagement-api"]).Statement : statement.Action if statement.Sid == "SourceTable"]), "dynamodb:UpdateItem")
+    error_message = "the API can't write its source table"
   }
 }
 
-run "and_only_reads_the_legacy_table_after_it" {
+run "and_only_reads_the_source_table_after_it" {
   command = plan
   variables {
-    legacy_writes_revoked = true
+    source_writes_revoked = true
   }
 
   assert {
-    condition     = one([for statement in jsondecode(output.policies["engagement-api"]).Statement : statement.Action if statement.Sid == "LegacyTable"]) == ["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"]
-    error_message = "the API may still write the legacy table"
+    condition     = one([for statement in jsondecode(output.policies["engagement-api"]).Statement : statement.Action if statement.Sid == "SourceTable"]) == ["dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem"]
+    error_message = "the API may still write the source table"
   }
 }
 
@@ -107,7 +107,7 @@ run "a_replicator_on_lambda_is_lambdas" {
   }
   assert {
     condition     = one([for statement in jsondecode(output.policies["forward"]).Statement : statement.Resource if statement.Sid == "EventSource"]) == ["arn:aws:kinesis:us-east-1:111122223333:stream/wallet-changes"]
-    error_message = "forward reads another stream than the legacy table's"
+    error_message = "forward reads another stream than the source table's"
   }
   assert {
     condition     = !strcontains(output.policies["forward"], "engagement-leases") && strcontains(output.policies["reverse"], "engagement-leases")
@@ -140,7 +140,7 @@ run "nobody_operates_by_wildcard_and_unknown_services_are_named" {
     oidc_provider_arn   = "https://oidc.example"
     service_accounts    = { api = "x" }
     lambda_roles        = { verifier = { function_name = "f", on_failure_arn = "a" } }
-    tables              = { legacy = "wallet", new = "wallet" }
+    tables              = { source = "wallet", target = "wallet" }
   }
   expect_failures = [var.operator_principals, var.oidc_provider_arn, var.service_accounts, var.lambda_roles, var.tables]
 }

@@ -2,8 +2,8 @@ mock_provider "aws" {}
 
 variables {
   migration     = "engagement"
-  tables        = { legacy = "wallet", new = "engagement" }
-  streams       = { legacy = "wallet-changes", new = "engagement-changes", feed = "engagement-events" }
+  tables        = { source = "wallet", target = "engagement" }
+  streams       = { source = "wallet-changes", target = "engagement-changes", feed = "engagement-events" }
   alarm_actions = ["arn:aws:sns:us-east-1:111122223333:pager"]
 }
 
@@ -13,16 +13,16 @@ run "every_subject_of_the_issue_is_watched" {
   assert {
     condition = alltrue([for name in [
       "iterator-age-forward", "iterator-age-reverse", "iterator-age-feed", "table-to-stream-age", "throttles-forward", "dead-letters",
-      "lag", "gates", "ramp-halted", "api-errors", "dual-write-failing", "checkpoints-stopped-feed-new", "no-controller", "parity-drift-diverged", "two-owners", "foreign-writes-reverse",
+      "lag", "gates", "ramp-halted", "api-errors", "dual-write-failing", "checkpoints-stopped-feed-target", "no-controller", "parity-drift-diverged", "two-owners", "stray-writes-reverse",
     ] : contains(keys(aws_cloudwatch_metric_alarm.own), name)])
     error_message = "an alarm on Crossfade's metrics is missing"
   }
   assert {
-    condition     = toset(keys(aws_cloudwatch_metric_alarm.first_hop)) == toset(flatten([for side in ["legacy", "new"] : ["table-to-stream-age-${side}", "failed-replication-${side}", "throttled-replication-${side}"]]))
+    condition     = toset(keys(aws_cloudwatch_metric_alarm.first_hop)) == toset(flatten([for side in ["source", "target"] : ["table-to-stream-age-${side}", "failed-replication-${side}", "throttled-replication-${side}"]]))
     error_message = "an alarm on the first hop is missing"
   }
   assert {
-    condition     = alltrue([for name in ["stream-iterator-age-legacy", "stream-expiry-new", "stream-write-throttles-feed", "stream-read-throttles-legacy", "table-write-throttles-new", "table-read-throttles-legacy"] : contains(keys(aws_cloudwatch_metric_alarm.aws), name)])
+    condition     = alltrue([for name in ["stream-iterator-age-source", "stream-expiry-target", "stream-write-throttles-feed", "stream-read-throttles-source", "table-write-throttles-target", "table-read-throttles-source"] : contains(keys(aws_cloudwatch_metric_alarm.aws), name)])
     error_message = "an alarm on AWS's metrics is missing"
   }
 }
@@ -42,11 +42,11 @@ run "rule_12_the_first_hop_is_asked_by_table_whatever_the_other_dimension_is" {
   command = plan
 
   assert {
-    condition     = one(aws_cloudwatch_metric_alarm.first_hop["table-to-stream-age-legacy"].metric_query).expression == "SELECT MAX(AgeOfOldestUnreplicatedRecord) FROM SCHEMA(\"AWS/DynamoDB\", DelegatedOperation, TableName) WHERE TableName = 'wallet'"
+    condition     = one(aws_cloudwatch_metric_alarm.first_hop["table-to-stream-age-source"].metric_query).expression == "SELECT MAX(AgeOfOldestUnreplicatedRecord) FROM SCHEMA(\"AWS/DynamoDB\", DelegatedOperation, TableName) WHERE TableName = 'wallet'"
     error_message = "another metric, or another table"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.first_hop["failed-replication-new"].threshold == 0
+    condition     = aws_cloudwatch_metric_alarm.first_hop["failed-replication-target"].threshold == 0
     error_message = "a lost record would go unseen"
   }
 }
@@ -55,15 +55,15 @@ run "records_near_their_expiry_page_a_day_before" {
   command = plan
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.aws["stream-expiry-legacy"].threshold == (168 - 24) * 3600 * 1000
+    condition     = aws_cloudwatch_metric_alarm.aws["stream-expiry-source"].threshold == (168 - 24) * 3600 * 1000
     error_message = "the margin is not a day"
   }
 }
 
-run "before_the_import_the_new_table_is_not_watched" {
+run "before_the_import_the_target_table_is_not_watched" {
   command = plan
   variables {
-    tables = { legacy = "wallet" }
+    tables = { source = "wallet" }
   }
 
   assert {
@@ -87,15 +87,15 @@ run "silence_alarms_for_those_who_must_run_and_what_they_said_last_stays" {
 run "a_captured_stream_that_nobody_reads_pages_within_a_day" {
   command = plan
   variables {
-    captured = ["legacy"]
+    captured = ["source"]
   }
 
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.unread) == ["legacy"] && aws_cloudwatch_metric_alarm.unread["legacy"].treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.unread["legacy"].dimensions == tomap({ StreamName = "wallet-changes" })
+    condition     = keys(aws_cloudwatch_metric_alarm.unread) == ["source"] && aws_cloudwatch_metric_alarm.unread["source"].treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.unread["source"].dimensions == tomap({ StreamName = "wallet-changes" })
     error_message = "records could wait until they expire"
   }
   assert {
-    condition     = alltrue([for name in ["stream-iterator-age-legacy", "stream-expiry-new"] : aws_cloudwatch_metric_alarm.aws[name].treat_missing_data == "ignore"])
+    condition     = alltrue([for name in ["stream-iterator-age-source", "stream-expiry-target"] : aws_cloudwatch_metric_alarm.aws[name].treat_missing_data == "ignore"])
     error_message = "an alarm on a stream's age would be over as soon as nobody reads"
   }
 }

@@ -6,8 +6,8 @@ mock_provider "aws" {
 
 variables {
   migration  = "engagement"
-  tables     = { legacy = "wallet" }
-  streams    = { legacy = "wallet-changes", new = "engagement-changes", feed = "engagement-events" }
+  tables     = { source = "wallet" }
+  streams    = { source = "wallet-changes", target = "engagement-changes", feed = "engagement-events" }
   alarm_arns = ["arn:aws:cloudwatch:us-east-1:111122223333:alarm:a"]
 }
 

@@ -9,9 +9,9 @@ mock_provider "aws" {
 
 variables {
   name        = "forward"
-  role        = "forward"
+  consumer    = "forward"
   role_arn    = "arn:aws:iam::111122223333:role/engagement-crossfade-forward"
-  stream_arns = { legacy = "arn:aws:kinesis:us-east-1:111122223333:stream/wallet-changes" }
+  stream_arns = { source = "arn:aws:kinesis:us-east-1:111122223333:stream/wallet-changes" }
   retention_h = 168
   package     = { bucket = "code", key = "replicator.zip" }
   concurrency = 8
@@ -19,42 +19,42 @@ variables {
 
 run "the_mapping_keeps_the_order_and_drops_nothing" {
   assert {
-    condition     = aws_lambda_event_source_mapping.this["legacy"].function_response_types == toset(["ReportBatchItemFailures"])
+    condition     = aws_lambda_event_source_mapping.this["source"].function_response_types == toset(["ReportBatchItemFailures"])
     error_message = "a failed record would send the whole batch again, or count as done"
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.this["legacy"].bisect_batch_on_function_error
+    condition     = aws_lambda_event_source_mapping.this["source"].bisect_batch_on_function_error
     error_message = "a poison record would hold up its batch"
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.this["legacy"].starting_position == "TRIM_HORIZON"
+    condition     = aws_lambda_event_source_mapping.this["source"].starting_position == "TRIM_HORIZON"
     error_message = "records before the first call would be left out"
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.this["legacy"].parallelization_factor == 1
+    condition     = aws_lambda_event_source_mapping.this["source"].parallelization_factor == 1
     error_message = "two batches of a shard at once would overwrite each other's reports, and disorder the feed"
   }
   assert {
-    condition     = length(aws_lambda_event_source_mapping.this["legacy"].filter_criteria) == 0
+    condition     = length(aws_lambda_event_source_mapping.this["source"].filter_criteria) == 0
     error_message = "records that are filtered out are gone without a word"
   }
   assert {
-    condition     = coalesce(aws_lambda_event_source_mapping.this["legacy"].tumbling_window_in_seconds, 0) == 0
+    condition     = coalesce(aws_lambda_event_source_mapping.this["source"].tumbling_window_in_seconds, 0) == 0
     error_message = "a tumbling window changes what a checkpoint means"
   }
 }
 
 run "lambda_gives_up_in_time_and_says_so" {
   assert {
-    condition     = aws_lambda_event_source_mapping.this["legacy"].maximum_record_age_in_seconds == (168 - 24) * 3600
+    condition     = aws_lambda_event_source_mapping.this["source"].maximum_record_age_in_seconds == (168 - 24) * 3600
     error_message = "what Lambda gives up on must be in the stream for another day"
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.this["legacy"].maximum_retry_attempts == 10000
+    condition     = aws_lambda_event_source_mapping.this["source"].maximum_retry_attempts == 10000
     error_message = "retries are not bounded high"
   }
   assert {
-    condition     = one(one(aws_lambda_event_source_mapping.this["legacy"].destination_config).on_failure).destination_arn == aws_sqs_queue.on_failure.arn
+    condition     = one(one(aws_lambda_event_source_mapping.this["source"].destination_config).on_failure).destination_arn == aws_sqs_queue.on_failure.arn
     error_message = "nobody is told of what Lambda gave up on"
   }
   assert {
@@ -62,7 +62,7 @@ run "lambda_gives_up_in_time_and_says_so" {
     error_message = "messages go before anybody looks"
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.this["legacy"].metrics_config[0].metrics == toset(["EventCount"])
+    condition     = aws_lambda_event_source_mapping.this["source"].metrics_config[0].metrics == toset(["EventCount"])
     error_message = "dropped records are not counted"
   }
 }
@@ -72,7 +72,7 @@ run "the_age_limit_follows_a_shorter_retention" {
     retention_h = 48
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.this["legacy"].maximum_record_age_in_seconds == 86400
+    condition     = aws_lambda_event_source_mapping.this["source"].maximum_record_age_in_seconds == 86400
     error_message = "the age limit is not retention less a day"
   }
 }
@@ -82,18 +82,18 @@ run "and_never_exceeds_what_lambda_takes" {
     retention_h = 8760
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.this["legacy"].maximum_record_age_in_seconds == 604800
+    condition     = aws_lambda_event_source_mapping.this["source"].maximum_record_age_in_seconds == 604800
     error_message = "Lambda takes at most 604800 s"
   }
 }
 
-run "the_function_knows_its_role_and_keeps_its_logs" {
+run "the_function_knows_its_consumer_and_keeps_its_logs" {
   variables {
-    environment = { CROSSFADE_ROLE = "reverse" }
+    environment = { CROSSFADE_CONSUMER = "reverse" }
   }
   assert {
-    condition     = aws_lambda_function.this.environment[0].variables["CROSSFADE_ROLE"] == "forward"
-    error_message = "the role can be overridden by mistake"
+    condition     = aws_lambda_function.this.environment[0].variables["CROSSFADE_CONSUMER"] == "forward"
+    error_message = "the consumer can be overridden by mistake"
   }
   assert {
     condition     = aws_lambda_function.this.environment[0].variables["CROSSFADE_PARTIAL_RESPONSES"] == "true"
@@ -121,18 +121,18 @@ run "a_function_that_is_off_reads_nothing_and_reports_nothing" {
     enabled = false
   }
   assert {
-    condition     = !aws_lambda_event_source_mapping.this["legacy"].enabled && aws_cloudwatch_event_rule.report.state == "DISABLED"
+    condition     = !aws_lambda_event_source_mapping.this["source"].enabled && aws_cloudwatch_event_rule.report.state == "DISABLED"
     error_message = "it goes on"
   }
 }
 
 run "the_feed_reads_both_streams" {
   variables {
-    role        = "feed"
-    stream_arns = { legacy = "arn:aws:kinesis:us-east-1:111122223333:stream/a", new = "arn:aws:kinesis:us-east-1:111122223333:stream/b" }
+    consumer    = "feed"
+    stream_arns = { source = "arn:aws:kinesis:us-east-1:111122223333:stream/a", target = "arn:aws:kinesis:us-east-1:111122223333:stream/b" }
   }
   assert {
-    condition     = toset(keys(aws_lambda_event_source_mapping.this)) == toset(["legacy", "new"])
+    condition     = toset(keys(aws_lambda_event_source_mapping.this)) == toset(["source", "target"])
     error_message = "the feed misses a table"
   }
 }
@@ -152,7 +152,7 @@ run "endless_retries_would_stop_a_shard" {
 run "a_replicator_reads_one_stream" {
   command = plan
   variables {
-    stream_arns = { legacy = "arn:a", new = "arn:b" }
+    stream_arns = { source = "arn:a", target = "arn:b" }
   }
   expect_failures = [var.stream_arns]
 }

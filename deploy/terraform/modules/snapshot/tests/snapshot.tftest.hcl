@@ -13,7 +13,7 @@ mock_provider "aws" {
 }
 
 variables {
-  legacy_table = "wallet"
+  source_table = "wallet"
   bucket       = "example-crossfade"
 }
 
@@ -38,8 +38,8 @@ run "the_bucket_is_private_and_encrypted" {
     error_message = "a bucket with files could be destroyed"
   }
   assert {
-    condition     = output.legacy_key == tolist(["pk", "sk"])
-    error_message = "the legacy table's key is not passed on"
+    condition     = output.source_key == tolist(["pk", "sk"])
+    error_message = "the source table's key is not passed on"
   }
 }
 
@@ -71,11 +71,11 @@ run "a_prefix_is_needed" {
   expect_failures = [var.prefix, var.bucket]
 }
 
-run "without_point_in_time_recovery_of_the_legacy_table_nothing_goes_on" {
+run "without_point_in_time_recovery_of_the_source_table_nothing_goes_on" {
   command = plan
   override_data {
-    target = data.aws_dynamodb_table.legacy
+    target = data.aws_dynamodb_table.source
     values = { point_in_time_recovery = [{ enabled = false, recovery_period_in_days = 0 }] }
   }
-  expect_failures = [data.aws_dynamodb_table.legacy]
+  expect_failures = [data.aws_dynamodb_table.source]
 }

@@ -253,7 +253,7 @@ def _reseal(write: Reseal, to: Expression) -> None:
 def _fence(write: Fence, to: Expression) -> None:
     """On a row: `render_stub` is the other half, for a key that is absent."""
     to.where_exists()
-    to.where_standby(write.complete and to.shape.side is Side.NEW)
+    to.where_standby(write.complete and to.shape.side is Side.TARGET)
     to.where_older_generation(write.generation)
     to.set(GEN, to.number(write.generation))
     to.set(ROLE, f"if_not_exists({ROLE}, {to.value(_STANDBY)})")

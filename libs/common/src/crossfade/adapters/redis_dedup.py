@@ -72,7 +72,7 @@ class RedisMarks:
             url: "redis://127.0.0.1:6379/0".
             migration: name of the mapping.
             ttl_s: how long a mark is kept after it was last raised.
-            table_ids: `TableId` of the target table of each direction, as far as known; see `name_target`.
+            table_ids: `TableId` of the destination table of each direction, as far as known; see `name_destination`.
             timeout_s: for one call.
             cooldown_s: how long to leave the store alone after a failure.
             now: monotonic clock in seconds.
@@ -88,15 +88,15 @@ class RedisMarks:
         self.failures = 0
         self._failing: set[str] = set()
         for direction, table_id in (table_ids or {}).items():
-            self.name_target(direction, table_id)
+            self.name_destination(direction, table_id)
 
     @property
     def is_usable(self) -> bool:
         """Whether marks are found and made: the last call for each of the two went well."""
         return not self._failing
 
-    def name_target(self, direction: Direction, table_id: str) -> None:
-        """Tell the target table's `TableId`. Until it is known there are no marks for the direction."""
+    def name_destination(self, direction: Direction, table_id: str) -> None:
+        """Tell the destination table's `TableId`. Until it is known there are no marks for the direction."""
         self._prefixes[direction] = mark_prefix(self._migration, table_id, direction)
 
     async def seen(self, direction: Direction, keys: Sequence[Key]) -> list[int | None]:

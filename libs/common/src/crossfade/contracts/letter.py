@@ -18,8 +18,8 @@ class DeadLetter(Document, frozen=True):
     """A record that couldn't be applied, or that no pod wrote (a stray, ADR 0016), with its payload.
 
     Attributes:
-        role: the consumer that parked it, named as in `Report`.
-        sequence: opaque; identifies the letter together with the role. Either the position in the stream,
+        consumer: the consumer that parked it, named as in `Report`.
+        sequence: opaque; identifies the letter together with the consumer. Either the position in the stream,
             "shard:sequence number", or for a stray "stray:…", derived from the write, so that a record read twice
             makes one letter.
         key: the encoded key; empty if the record couldn't be decoded.
@@ -37,7 +37,7 @@ class DeadLetter(Document, frozen=True):
 
     NAME: ClassVar[str] = "dead letter"
 
-    role: str
+    consumer: str
     sequence: str
     key: Key
     version: int | None

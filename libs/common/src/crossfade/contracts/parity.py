@@ -132,7 +132,7 @@ class ParityReport(Document, frozen=True):
         buckets: buckets whose digests differ.
         verified: number of keys that the last pass found equal.
         left_out: number of rows in the last pass that don't belong to the migration.
-        strangers_in_new: number of rows in the new table that don't belong to the migration.
+        not_ours_in_target: number of rows in the target table that don't belong to the migration.
         differences: differences by class.
         lags: the verifier's own lag, by the name of the side.
         last_pass, last_clean_pass, running_pass: the passes; null if there is none.
@@ -152,7 +152,7 @@ class ParityReport(Document, frozen=True):
     buckets: BucketReport
     verified: int
     left_out: int
-    strangers_in_new: int
+    not_ours_in_target: int
     differences: Mapping[str, DifferenceReport]
     lags: Mapping[str, LagReport]
     last_pass: PassReport | None

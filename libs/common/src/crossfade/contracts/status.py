@@ -19,8 +19,8 @@ class Flags(msgspec.Struct, forbid_unknown_fields=True):
     """The flag document; `share` counts basis points."""
 
     share: int
-    new_gen: str
-    legacy_gen: str
+    target_gen: str
+    source_gen: str
     complete: bool
 
 
@@ -103,7 +103,7 @@ class Named(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HeldOut(msgspec.Struct, forbid_unknown_fields=True):
-    """Keys that can't move to the new table: how many, and the first few."""
+    """Keys that can't move to the target table: how many, and the first few."""
 
     keys: int
     named: list[Named]
@@ -182,7 +182,7 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         at_us: when the controller wrote this status, by its clock.
         driver: the controller that wrote it.
         door: URL at which that controller takes commands.
-        revokes: whether it has a program that revokes the API's right to write the legacy table.
+        revokes: whether it has a program that revokes the API's right to write the source table.
         journal: number of the last journal entry it has read.
         paused, pause: whether the migration is paused, by whom, and what that holds up.
         halted: why the migration has halted; empty if it hasn't.
@@ -190,14 +190,14 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         intents: all commands without an outcome, oldest first.
         document, dual_write: the flags in force.
         generation_counter: the highest generation ever given out.
-        share_percent: share of the keys that aim at the new table.
+        share_percent: share of the keys that aim at the target table.
         gates: the gates before the next step.
         clock: what is wrong with the controller's clock; empty if nothing is.
         lag: lag of both directions.
         unread: what waits unread in the streams, by consumer.
         throughput_per_s: records applied per second, by consumer.
         keys: number of mapped keys, by the last full pass.
-        percent_on_new: share of the keys that the new table owns, by the last full pass.
+        percent_on_target: share of the keys that the target table owns, by the last full pass.
         held_out: keys that can't move.
         in_handover: number of keys that have been standby on both sides for too long.
         helped: number of handovers that the sweeper has completed for others.
@@ -238,7 +238,7 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     unread: dict[str, Unread] = {}
     throughput_per_s: dict[str, float] = {}
     keys: int | None = None
-    percent_on_new: float | None = None
+    percent_on_target: float | None = None
     held_out: HeldOut | None = None
     in_handover: int | None = None
     helped: int | None = None

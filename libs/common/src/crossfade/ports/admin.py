@@ -149,7 +149,7 @@ class TableAdmin(Protocol):
         """Start an import that creates a table, and return its ARN.
 
         Args:
-            name: of the new table.
+            name: of the target table.
             key: (name, type) of its key attributes, in the order of the key schema.
             bucket: S3 bucket with the import files (DynamoDB JSON, gzip).
             prefix: of their keys.

@@ -84,11 +84,11 @@ class Reports(Protocol):
     """The consumers' reports."""
 
     async def put(self, reports: Sequence[Report]) -> None:
-        """Replace the reports of these roles and shards."""
+        """Replace the reports of these consumers and shards."""
         ...
 
     async def all(self) -> list[Report]:
-        """Return the last report of each role and shard."""
+        """Return the last report of each consumer and shard."""
         ...
 
 

@@ -61,5 +61,5 @@ class Mover(Protocol):
     async def hold_out_many(self, causes: Mapping[Key, str], aim: Aim) -> Sequence[Moved | Exception]:
         """Mark in their rows the keys that can't move, with the cause of each."""
 
-    def why_held_out(self, key: Key, item: Any, target: Side) -> str:
+    def why_held_out(self, key: Key, item: Any, destination: Side) -> str:
         """Say why a key that was held out stays."""

@@ -25,8 +25,8 @@ from crossfade.runtime.telemetry.contract import CANCELLED, FAILED, OK, REFUSED
 
 log = structlog.get_logger()
 
-ROLE: Final = "api"
-"""Role under which a pod reports; its shard is the pod's name."""
+CONSUMER: Final = "api"
+"""Consumer under which a pod reports; its shard is the pod's name."""
 
 WINDOW_S: Final = 10.0
 MOST: Final = 20_000
@@ -151,7 +151,7 @@ async def tell(
     while True:
         await asyncio.sleep(every_s)
         report = Report(
-            role=ROLE,
+            consumer=CONSUMER,
             shard=pod,
             at_us=wall_us(),
             iterator_age_ms=0,

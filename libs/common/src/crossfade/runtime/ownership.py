@@ -86,8 +86,8 @@ class Ownership:
 
     def __init__(
         self,
-        legacy: OwnedTable,
-        new: OwnedTable,
+        source: OwnedTable,
+        target: OwnedTable,
         mapping: MigrationMapping,
         *,
         excluded: Callable[[Key], bool] = _never,
@@ -99,15 +99,15 @@ class Ownership:
         """Take the two tables.
 
         Args:
-            legacy: the legacy table.
-            new: the new one.
+            source: the source table.
+            target: the target table.
             mapping: of the migration.
             excluded: keys that an operator took out of the migration: they stay where they are.
             wall_us: wall clock, µs since the epoch: seeds versions and ages transaction ids.
             jitter: random, 0 to 1.
             sleep, attempt_s: waits between tries; see `ATTEMPT_S`.
         """
-        self._tables = {Side.LEGACY: legacy, Side.NEW: new}
+        self._tables = {Side.SOURCE: source, Side.TARGET: target}
         self._mapping = mapping
         self._rules = OwnershipRules(mapping)
         self._excluded = excluded
@@ -209,15 +209,15 @@ class Ownership:
         tasks = [(self._task(key, aim, None, False)._replace(hold_out=cause), None) for key, cause in causes.items()]
         return await self._run_many(tasks, self._deadline(None))
 
-    def why_held_out(self, key: Key, item: Item, target: Side) -> str:
+    def why_held_out(self, key: Key, item: Item, destination: Side) -> str:
         """Say why a key stays that was held out: what speaks against it now, or that the other table refused it.
 
         Args:
             key: the encoded key.
             item: its owner's.
-            target: the side that it can't move to.
+            destination: the side that it can't move to.
         """
-        return why_it_stays(self._mapping, self._task(key, Aim(target, item.generation), None, False), item)
+        return why_it_stays(self._mapping, self._task(key, Aim(destination, item.generation), None, False), item)
 
     async def owner_read(
         self,
@@ -240,7 +240,7 @@ class Ownership:
         Raises:
             Throttled, StoreUnavailable: a table did not answer.
             OwnershipAmbiguous: both sides stay standby in one generation.
-            KeyNotServed: the key was left behind in the legacy table, which is gone or denied.
+            KeyNotServed: the key was left behind in the source table, which is gone or denied.
         """
         task = self._task(key, aim, None, complete)._replace(reads=True)
         done = await self._run(self._rules.begin(task), self._deadline(deadline), consistent=consistent)
@@ -438,8 +438,8 @@ def _answered_by(done: Done, owner: OwnerImage) -> Done:
 
 
 def _left_behind(task: Task, request: Read | Perform, error: StoreRefused) -> Unfit | StoreRefused:
-    """After `complete` the legacy table may be denied to us, or gone: only a key that was left behind asks for it."""
-    return Unfit(str(error)) if task.complete and request.side is Side.LEGACY else error
+    """After `complete` the source table may be denied to us, or gone: only a key that was left behind asks for it."""
+    return Unfit(str(error)) if task.complete and request.side is Side.SOURCE else error
 
 
 def _error_of(done: Done) -> CrossfadeError | None:

@@ -57,11 +57,11 @@ class ServiceSettings(BaseSettings):
         "copy is written.",
     )
     flag_file: Path | None = Field(None, description="The flagd file with the flags `ownership` and `dual-write`.")
-    legacy_stream: str = Field(
-        "wallet-changes", pattern=STREAM, description="Kinesis stream with the legacy table's change records."
+    source_stream: str = Field(
+        "wallet-changes", pattern=STREAM, description="Kinesis stream with the source table's change records."
     )
-    new_stream: str = Field(
-        "engagement-changes", pattern=STREAM, description="Kinesis stream with the new table's change records."
+    target_stream: str = Field(
+        "engagement-changes", pattern=STREAM, description="Kinesis stream with the target table's change records."
     )
     feed_stream: str = Field(
         "engagement-events", pattern=STREAM, description="Kinesis stream that the feed publishes to."
@@ -89,9 +89,9 @@ class ServiceSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _streams_differ(self) -> Self:
-        if len({self.legacy_stream, self.new_stream, self.feed_stream}) < 3:
+        if len({self.source_stream, self.target_stream, self.feed_stream}) < 3:
             raise ValueError(
-                "CROSSFADE_LEGACY_STREAM, CROSSFADE_NEW_STREAM and CROSSFADE_FEED_STREAM must name three streams"
+                "CROSSFADE_SOURCE_STREAM, CROSSFADE_TARGET_STREAM and CROSSFADE_FEED_STREAM must name three streams"
             )
         return self
 
@@ -202,11 +202,11 @@ def load_mapping(reference: str) -> Mapping:
         kind = type(found).__name__
         raise ConfigError(f"{PREFIX}MIGRATION_MAPPING={reference} is a {kind}, no mapping: it has no {missing[0]}")
     mapping = cast("Mapping", found)
-    legacy, new = (mapping.shape(side).table for side in (Side.LEGACY, Side.NEW))
-    if same_table(legacy, new):
+    source, target = (mapping.shape(side).table for side in (Side.SOURCE, Side.TARGET))
+    if same_table(source, target):
         raise ConfigError(
-            f"{PREFIX}MIGRATION_MAPPING={reference}: source {legacy} and target {new} are one table: each key would be "
-            "sealed and activated in the same row. Name the new table differently"
+            f"{PREFIX}MIGRATION_MAPPING={reference}: source {source} and target {target} are one table: each key would "
+            "be sealed and activated in the same row. Name the target table differently"
         )
     return mapping
 

@@ -1,6 +1,6 @@
 """ImportTable: the table cannot be used before it is complete, and loading leaves room for requests.
 
-ministack 1.5.33 shows the new table as ACTIVE at once and takes reads and writes of it, waits a second
+ministack 1.5.33 shows the target table as ACTIVE at once and takes reads and writes of it, waits a second
 before it begins, and loads it in a thread that holds the interpreter from the requests.
 
 Source: Amazon DynamoDB developer guide, "DynamoDB data import from Amazon S3": the table is in CREATING and

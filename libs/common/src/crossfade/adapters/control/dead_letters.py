@@ -18,7 +18,7 @@ from crossfade.adapters.control.rows import (
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import ConditionFailed
 from crossfade.contracts.letter import STRAY, DeadLetter
-from crossfade.core.migration.control import ROLES, letters_pk, parts_pk, strays_pk
+from crossfade.core.migration.control import CONSUMERS, letters_pk, parts_pk, strays_pk
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.image import Image
@@ -40,7 +40,7 @@ class DynamoDeadLetters:
         """
         row, parts = letter_row(letter)
         for number, part in enumerate(parts, start=1):
-            piece = key_of(parts_pk(letter.role), f"{letter.sequence}#{number}") | {"payload": wire.of_binary(part)}
+            piece = key_of(parts_pk(letter.consumer), f"{letter.sequence}#{number}") | {"payload": wire.of_binary(part)}
             await self._db.put_item(put_request(self._table, piece))
         with contextlib.suppress(ConditionFailed):
             newer = "committed_us" if letter.settled else ""
@@ -50,7 +50,7 @@ class DynamoDeadLetters:
         """Return the letters that wait for a person, oldest first."""
         found: list[DeadLetter] = []
         if code != STRAY:
-            rows = [row for role in ROLES for row in await self._rows(letters_pk(role))]
+            rows = [row for consumer in CONSUMERS for row in await self._rows(letters_pk(consumer))]
             heads = [(head_of(row), row) for row in rows]
             heads = [each for each in heads if code in ("", each[0].code)]
             heads.sort(key=lambda each: each[0].at_us)
@@ -67,7 +67,11 @@ class DynamoDeadLetters:
     async def count(self) -> int:
         """Return how many wait for a person. From `COUNT_AT_MOST` of a kind on it counts no further."""
         return sum(
-            [await self._count(pk) for role in ROLES for pk in (letters_pk(role), strays_pk(role, settled=False))]
+            [
+                await self._count(pk)
+                for consumer in CONSUMERS
+                for pk in (letters_pk(consumer), strays_pk(consumer, settled=False))
+            ]
         )
 
     async def remove(self, letter: DeadLetter) -> None:
@@ -75,11 +79,11 @@ class DynamoDeadLetters:
         _, parts = letter_row(letter)
         await self._db.delete_item(delete_request(self._table, letter_key(letter)))
         for number in range(1, len(parts) + 1):
-            piece = key_of(parts_pk(letter.role), f"{letter.sequence}#{number}")
+            piece = key_of(parts_pk(letter.consumer), f"{letter.sequence}#{number}")
             await self._db.delete_item(delete_request(self._table, piece))
 
     async def _strays(self, limit: int, *, settled: bool) -> list[DeadLetter]:
-        rows = [row for role in ROLES for row in await self._rows(strays_pk(role, settled=settled), limit)]
+        rows = [row for consumer in CONSUMERS for row in await self._rows(strays_pk(consumer, settled=settled), limit)]
         return [await self._whole(row) for row in rows]
 
     async def _count(self, pk: str) -> int:
@@ -106,10 +110,10 @@ class DynamoDeadLetters:
 
     async def _whole(self, row: Image) -> DeadLetter:
         head = head_of(row)
-        letter_role, sequence = head.role, head.sequence
+        letter_consumer, sequence = head.consumer, head.sequence
         parts = []
         for number in range(1, parts_of(row) + 1):
-            piece = await self._db.get_item(self._table, key_of(parts_pk(letter_role), f"{sequence}#{number}"))
+            piece = await self._db.get_item(self._table, key_of(parts_pk(letter_consumer), f"{sequence}#{number}"))
             if piece is None:
                 raise StoreUnavailable(f"letter {sequence}: part {number} of its payload is missing")
             parts.append(wire.binary(piece["payload"]))

@@ -46,21 +46,21 @@ class DynamoReports:
         self._table = table
 
     async def put(self, reports: Sequence[Report]) -> None:
-        """Replace the reports of these roles and shards."""
+        """Replace the reports of these consumers and shards."""
         for first in range(0, len(reports), AT_ONCE):
             batch = reports[first : first + AT_ONCE]
             await asyncio.gather(*(self._db.put_item(put_request(self._table, report_row(each))) for each in batch))
 
-    async def held(self, role: str, shard: str) -> Held | None:
-        """Return the last report of a role on a shard; None when there is none."""
-        row = await self._db.get_item(self._table, key_of(REPORT_PK, report_sk(role, shard)))
+    async def held(self, consumer: str, shard: str) -> Held | None:
+        """Return the last report of a consumer on a shard; None when there is none."""
+        row = await self._db.get_item(self._table, key_of(REPORT_PK, report_sk(consumer, shard)))
         return None if row is None else Held(report_of(row), row["body"])
 
     async def replace(self, held: Held | None, report: Report) -> bool:
         """Replace a report, unless another writer came between.
 
         Args:
-            held: what `held` returned for its role and shard.
+            held: what `held` returned for its consumer and shard.
             report: the new one.
 
         Returns:
@@ -74,7 +74,7 @@ class DynamoReports:
         return True
 
     async def all(self) -> list[Report]:
-        """Return the last report of each role and shard."""
+        """Return the last report of each consumer and shard."""
         found: list[Report] = []
         start = None
         while True:

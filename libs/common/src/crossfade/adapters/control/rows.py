@@ -92,7 +92,7 @@ def beat_of(row: Mapping[str, Raw]) -> tuple[str, int]:
 
 def report_row(report: Report) -> Image:
     """Return a consumer's report as an item."""
-    return key_of(REPORT_PK, report_sk(report.role, report.shard)) | {BODY: wire.of_string(report.to_text())}
+    return key_of(REPORT_PK, report_sk(report.consumer, report.shard)) | {BODY: wire.of_string(report.to_text())}
 
 
 def report_of(row: Mapping[str, Raw]) -> Report:
@@ -103,8 +103,8 @@ def report_of(row: Mapping[str, Raw]) -> Report:
 def letter_key(letter: DeadLetter) -> Image:
     """Return the key of a letter's item."""
     if letter.code == STRAY:
-        return key_of(strays_pk(letter.role, settled=letter.settled), letter.sequence)
-    return key_of(letters_pk(letter.role), letter.sequence)
+        return key_of(strays_pk(letter.consumer, settled=letter.settled), letter.sequence)
+    return key_of(letters_pk(letter.consumer), letter.sequence)
 
 
 def letter_row(letter: DeadLetter) -> tuple[Image, list[bytes]]:

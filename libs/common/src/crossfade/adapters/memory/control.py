@@ -19,7 +19,7 @@ from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.contracts.journal import Entry
 from crossfade.contracts.letter import DeadLetter
 from crossfade.contracts.report import Report
-from crossfade.core.migration.control import ROLES
+from crossfade.core.migration.control import CONSUMERS
 from crossfade.core.values.errors import ConfigError, LeaseLost
 
 
@@ -177,11 +177,11 @@ class MemoryReports:
         self._rows = (store or ControlStore()).reports
 
     async def put(self, reports: Sequence[Report]) -> None:
-        """Replace the reports of these roles and shards."""
-        self._rows.update({(each.role, each.shard): each for each in reports})
+        """Replace the reports of these consumers and shards."""
+        self._rows.update({(each.consumer, each.shard): each for each in reports})
 
     async def all(self) -> list[Report]:
-        """Return the last report of each role and shard."""
+        """Return the last report of each consumer and shard."""
         return [self._rows[each] for each in sorted(self._rows)]
 
 
@@ -194,11 +194,11 @@ class MemoryDeadLetters:
 
     async def park(self, letter: DeadLetter) -> None:
         """Keep a letter; parking the same one again changes nothing. A settled one takes the place of an older one."""
-        if letter.role not in ROLES:
-            raise ConfigError(f"unknown role {letter.role!r}: one of {', '.join(ROLES)}")
-        held = self._rows.setdefault((letter.role, letter.sequence), letter)
+        if letter.consumer not in CONSUMERS:
+            raise ConfigError(f"unknown consumer {letter.consumer!r}: one of {', '.join(CONSUMERS)}")
+        held = self._rows.setdefault((letter.consumer, letter.sequence), letter)
         if letter.settled and held.committed_us < letter.committed_us:
-            self._rows[letter.role, letter.sequence] = letter
+            self._rows[letter.consumer, letter.sequence] = letter
 
     async def all(self, *, limit: int = 1000, code: str = "") -> list[DeadLetter]:
         """Return the letters that wait for a person, oldest first."""
@@ -215,7 +215,7 @@ class MemoryDeadLetters:
 
     async def remove(self, letter: DeadLetter) -> None:
         """Take a letter out."""
-        self._rows.pop((letter.role, letter.sequence), None)
+        self._rows.pop((letter.consumer, letter.sequence), None)
 
 
 class MemoryStatusBoard:

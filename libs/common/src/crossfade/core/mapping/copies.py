@@ -38,31 +38,31 @@ def transfer_of(mapping: Mapping, owner: Side, key: Key, item: Row, *, repair: b
     return Transfer(key, condition.version, image, condition.first_standing, repair)
 
 
-def carried(mapping: Mapping, key: Key, target: Side, item: RowT, standing: Row | None = None) -> RowT:
+def carried(mapping: Mapping, key: Key, destination: Side, item: RowT, standing: Row | None = None) -> RowT:
     """Return a row in the names of the other side, if it can be carried there as far as that is known.
 
     Args:
         mapping: of the migration.
         key: the encoded key.
-        target: the side it is to be carried to.
+        destination: the side it is to be carried to.
         item: as it stands on the other one.
-        standing: what stands on `target`, as far as known: what isn't mapped there stays, and counts.
+        standing: what stands on `destination`, as far as known: what isn't mapped there stays, and counts.
 
     Raises:
-        PoisonRecord: it doesn't map, or it is known that `target` would refuse it for good; the message says why.
+        PoisonRecord: it doesn't map, or it is known that `destination` would refuse it for good; the message says why.
     """
     if item.ttl:
         wire.number(Raw(item.ttl))  # it travels as `cf_ttl`, where it has to be an integer
-    mapped = mapping.map_item(direction_to(target), item)
-    if because := mapping.protocol.unfit(key, mapped, mapping.shape(target), standing=standing):
+    mapped = mapping.map_item(direction_to(destination), item)
+    if because := mapping.protocol.unfit(key, mapped, mapping.shape(destination), standing=standing):
         raise PoisonRecord(because)
     return mapped
 
 
-def why_not(mapping: Mapping, key: Key, target: Side, item: Row, standing: Row | None = None) -> str:
-    """Say why a row can't be carried to `target`; empty when nothing speaks against it. See `carried`."""
+def why_not(mapping: Mapping, key: Key, destination: Side, item: Row, standing: Row | None = None) -> str:
+    """Say why a row can't be carried to `destination`; empty when nothing speaks against it. See `carried`."""
     try:
-        carried(mapping, key, target, item, standing)
+        carried(mapping, key, destination, item, standing)
     except PoisonRecord as error:
         return str(error)
     return ""

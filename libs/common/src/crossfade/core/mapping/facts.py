@@ -18,7 +18,7 @@ _SHORT: Final = re.compile(rb'\{"N":"-?[0-9]{1,18}"\}')
 
 INEXACT_CURE: Final = (
     "they are moved unchanged, and operations on them count exactly, but answers round them: correct the rows in the "
-    "source table before DUAL_WRITE (later that is a stray), or leave them if clients can take a rounded answer"
+    "source table before BOTH_WAYS (later that is a stray), or leave them if clients can take a rounded answer"
 )
 """What an operator does about such rows."""
 

@@ -27,7 +27,7 @@ class Mapping(Protocol):
 
     @property
     def wholes(self) -> Sequence[str]:
-        """Attributes, in the source's names, that the domain answers as integers of 64 bits; see `facts`."""
+        """Attributes, in the origin's names, that the domain answers as integers of 64 bits; see `facts`."""
         ...
 
     def shape(self, side: Side) -> TableShape:
@@ -39,7 +39,7 @@ class Mapping(Protocol):
         ...
 
     def carry(self, direction: Direction, image: Image) -> Image:
-        """Map a source row for a transfer: mapped attributes in the target's names, and what the protocol carries.
+        """Map a origin row for a transfer: mapped attributes in the destination's names, and what the protocol carries.
 
         A TTL value travels as `cf_ttl`. No key, `cf_mv`, `cf_role` or `cf_gen` in the result. A tombstone or stub
         carries no mapped attribute. Values of kept and renamed attributes are the same `Raw` objects.
@@ -50,7 +50,7 @@ class Mapping(Protocol):
         ...
 
     def map_item(self, direction: Direction, item: RowT) -> RowT:
-        """Map a decoded item: content in the target's names, everything else as it is.
+        """Map a decoded item: content in the destination's names, everything else as it is.
 
         Raises:
             PoisonRecord: as `carry`.

@@ -41,8 +41,8 @@ class Keep(NamedTuple):
 class Rename(NamedTuple):
     """An attribute of the same value under two names; it may be missing."""
 
-    legacy: str
-    new: str
+    source: str
+    target: str
 
 
 class Constant(NamedTuple):
@@ -60,14 +60,14 @@ class Compute(NamedTuple):
     attributes of the other side, or raises (anything) when it can't.
 
     Attributes:
-        legacy: names in the legacy table.
-        new: names in the new table.
-        forward: from legacy to new.
-        reverse: from new to legacy; the inverse of `forward`.
+        source: names in the source table.
+        target: names in the target table.
+        forward: from source to target.
+        reverse: from target to source; the inverse of `forward`.
     """
 
-    legacy: tuple[str, ...]
-    new: tuple[str, ...]
+    source: tuple[str, ...]
+    target: tuple[str, ...]
     forward: Callable[[Image], Image]
     reverse: Callable[[Image], Image]
 
@@ -82,7 +82,7 @@ class Table(NamedTuple):
         name: of the table.
         key: names of its key attributes, in the order of the key schema. The values of a key are the same on both
             sides; the names may differ.
-        ttl: the attribute that the table's TTL reads. Only the legacy table may have one; its value travels as
+        ttl: the attribute that the table's TTL reads. Only the source table may have one; its value travels as
             `cf_ttl`, so no rule names it.
         index_keys: attributes that are keys of its secondary indexes; none by default. `plan` compares them with the
             table that is there.
@@ -103,7 +103,7 @@ _FIXED: Final = {name: name for name in CARRIED}
 class _Course:
     """One direction, compiled."""
 
-    def __init__(self, source: Table, target: Table, side: Side, rules: Sequence[Rule], *, is_open: bool) -> None:
+    def __init__(self, origin: Table, destination: Table, side: Side, rules: Sequence[Rule], *, is_open: bool) -> None:
         names = dict(_FIXED)
         self._checked: list[tuple[str, Raw]] = []
         self._added: list[tuple[str, Raw]] = []
@@ -112,20 +112,20 @@ class _Course:
             match rule:
                 case Keep(name):
                     names[name] = name
-                case Rename(legacy, new):
-                    names |= {legacy: new} if side is Side.LEGACY else {new: legacy}
+                case Rename(source, target):
+                    names |= {source: target} if side is Side.SOURCE else {target: source}
                 case Constant(where, name, value):
                     (self._checked if where is side else self._added).append((name, value))
-                case Compute(legacy, new, forward, _) if side is Side.LEGACY:
-                    self._computed.append((legacy, frozenset(new), forward))
-                case Compute(legacy, new, _, reverse):
-                    self._computed.append((new, frozenset(legacy), reverse))
-        self._ttl = source.ttl
-        self._written = frozenset(names.values()) | {name for name, _ in self._added} | frozenset(target.key)
+                case Compute(source, target, forward, _) if side is Side.SOURCE:
+                    self._computed.append((source, frozenset(target), forward))
+                case Compute(source, target, _, reverse):
+                    self._computed.append((target, frozenset(source), reverse))
+        self._ttl = origin.ttl
+        self._written = frozenset(names.values()) | {name for name, _ in self._added} | frozenset(destination.key)
         self._written |= {name for _, to, _ in self._computed for name in to}
         consumed = {name for name, _ in self._checked} | {name for from_, _, _ in self._computed for name in from_}
-        own = {source.ttl} if source.ttl else set()
-        self._names = dict.fromkeys(_NOT_CARRIED | consumed | own | frozenset(source.key), _ASIDE) | names
+        own = {origin.ttl} if origin.ttl else set()
+        self._names = dict.fromkeys(_NOT_CARRIED | consumed | own | frozenset(origin.key), _ASIDE) | names
         self._open = is_open
 
     def check_deleted(self, names: Iterable[str]) -> None:
@@ -210,8 +210,8 @@ class RuleMapping:
         self,
         name: str,
         *,
-        legacy: Table,
-        new: Table,
+        source: Table,
+        target: Table,
         rules: Sequence[Rule],
         belongs: Callable[[Key], bool],
         zero: Mapping[str, Raw] | None = None,
@@ -222,13 +222,13 @@ class RuleMapping:
 
         Args:
             name: of the migration; part of control table names and marks.
-            legacy: the table moved from.
-            new: the table moved to.
+            source: the table moved from.
+            target: the table moved to.
             rules: one for each mapped attribute.
             belongs: which rows belong, by their encoded key; `key_prefixes` makes one.
-            zero: attributes, in legacy names, of a row with nothing in it, from which operations create one; the
+            zero: attributes, in source names, of a row with nothing in it, from which operations create one; the
                 constants are added.
-            wholes: attributes, in legacy names, that the domain answers as integers of 64 bits: `plan` and the snapshot
+            wholes: attributes, in source names, that the domain answers as integers of 64 bits: `plan` and the snapshot
                 name rows with another number.
             is_open: attributes without a rule are kept under their names instead of refused.
 
@@ -236,24 +236,27 @@ class RuleMapping:
             ConfigError: the rules contradict each other; the message names the attribute.
         """
         self._name, self.belongs, self._open = name, belongs, is_open
-        self._tables, self._rules = {Side.LEGACY: legacy, Side.NEW: new}, tuple(rules)
+        self._tables, self._rules = {Side.SOURCE: source, Side.TARGET: target}, tuple(rules)
         self._zero = dict(zero or {})
-        names = _checked_names(legacy, new, rules)
+        names = _checked_names(source, target, rules)
         self.wholes: Final = tuple(wholes)
-        if strange := [] if is_open else sorted(set(wholes) - set(names[Side.LEGACY])):
-            raise ConfigError(f"no rule has the legacy attribute {', '.join(strange)}, which is declared whole")
-        _check_index_keys(*legacy.index_keys, *new.index_keys)
-        self._forward = _Course(legacy, new, Side.LEGACY, rules, is_open=is_open)
-        self._reverse = _Course(new, legacy, Side.NEW, rules, is_open=is_open)
+        if strange := [] if is_open else sorted(set(wholes) - set(names[Side.SOURCE])):
+            raise ConfigError(f"no rule has the source attribute {', '.join(strange)}, which is declared whole")
+        _check_index_keys(*source.index_keys, *target.index_keys)
+        self._forward = _Course(source, target, Side.SOURCE, rules, is_open=is_open)
+        self._reverse = _Course(target, source, Side.TARGET, rules, is_open=is_open)
         self._shapes = self._build_shapes(names)
 
     def _build_shapes(self, names: dict[Side, tuple[str, ...]]) -> dict[Side, TableShape]:
-        renamed = {Side.LEGACY: (), Side.NEW: tuple((r.legacy, r.new) for r in self._rules if isinstance(r, Rename))}
-        constants = {r.name: r.value for r in self._rules if isinstance(r, Constant) and r.side is Side.LEGACY}
+        renamed = {
+            Side.SOURCE: (),
+            Side.TARGET: tuple((r.source, r.target) for r in self._rules if isinstance(r, Rename)),
+        }
+        constants = {r.name: r.value for r in self._rules if isinstance(r, Constant) and r.side is Side.SOURCE}
         zero = constants | self._zero
         try:
-            zeros = {Side.LEGACY: zero, Side.NEW: self._forward.attributes(zero)}
-            back = self._reverse.attributes(zeros[Side.NEW])
+            zeros = {Side.SOURCE: zero, Side.TARGET: self._forward.attributes(zero)}
+            back = self._reverse.attributes(zeros[Side.TARGET])
         except PoisonRecord as error:
             raise ConfigError(f"the zero item can't be mapped: {error}") from error
         if differing := _differing(zero, back):
@@ -302,12 +305,12 @@ class RuleMapping:
         mapped = course.attributes({name: Raw(raw) for name, raw in item.content})
         return item.holding(tuple(sorted((name, bytes(raw)) for name, raw in mapped.items())))
 
-    def with_tables(self, *, legacy: str, new: str, name: str = "") -> RuleMapping:
+    def with_tables(self, *, source: str, target: str, name: str = "") -> RuleMapping:
         """Return the same mapping over tables of other names; a migration of another name, too, if one is given."""
         return RuleMapping(
             name or self._name,
-            legacy=self._tables[Side.LEGACY]._replace(name=legacy),
-            new=self._tables[Side.NEW]._replace(name=new),
+            source=self._tables[Side.SOURCE]._replace(name=source),
+            target=self._tables[Side.TARGET]._replace(name=target),
             rules=self._rules,
             belongs=self.belongs,
             zero=self._zero,
@@ -316,27 +319,27 @@ class RuleMapping:
         )
 
 
-def _checked_names(legacy: Table, new: Table, rules: Sequence[Rule]) -> dict[Side, tuple[str, ...]]:
+def _checked_names(source: Table, target: Table, rules: Sequence[Rule]) -> dict[Side, tuple[str, ...]]:
     """Return the mapped names of each side; refuse what can't be meant."""
-    if len(legacy.key) != len(new.key):
-        raise ConfigError(f"keys of {len(legacy.key)} and {len(new.key)} attributes: a key keeps its values")
-    if new.ttl:
-        raise ConfigError(f"the new table has no TTL before COMPLETE, so it can't name {new.ttl!r}")
-    names: dict[Side, list[str]] = {Side.LEGACY: [], Side.NEW: []}
+    if len(source.key) != len(target.key):
+        raise ConfigError(f"keys of {len(source.key)} and {len(target.key)} attributes: a key keeps its values")
+    if target.ttl:
+        raise ConfigError(f"the target table has no TTL before COMPLETE, so it can't name {target.ttl!r}")
+    names: dict[Side, list[str]] = {Side.SOURCE: [], Side.TARGET: []}
     for rule in rules:
         match rule:
             case Keep(name):
-                names[Side.LEGACY].append(name)
-                names[Side.NEW].append(name)
+                names[Side.SOURCE].append(name)
+                names[Side.TARGET].append(name)
             case Rename(old, fresh):
-                names[Side.LEGACY].append(old)
-                names[Side.NEW].append(fresh)
+                names[Side.SOURCE].append(old)
+                names[Side.TARGET].append(fresh)
             case Constant(side, name, _):
                 names[side].append(name)
             case Compute(old_names, fresh_names, _, _):
-                names[Side.LEGACY] += old_names
-                names[Side.NEW] += fresh_names
-    for side, table in ((Side.LEGACY, legacy), (Side.NEW, new)):
+                names[Side.SOURCE] += old_names
+                names[Side.TARGET] += fresh_names
+    for side, table in ((Side.SOURCE, source), (Side.TARGET, target)):
         taken = {*table.key, table.ttl}
         for name in names[side]:
             if name in taken:
@@ -383,7 +386,7 @@ def prove_round_trip(mapping: MappingProtocol, direction: Direction, row: Mappin
     """
     image = image_of_row(row)
     back = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
-    source, target = mapping.shape(direction.source), mapping.shape(direction.target)
+    source, target = mapping.shape(direction.origin), mapping.shape(direction.destination)
     there = mapping.carry(direction, image)
     key = {to: image[from_] for from_, to in zip(source.key, target.key, strict=True)}
     returned = mapping.carry(back, key | there)

@@ -1,6 +1,6 @@
 """Mapping a snapshot: one line of an export file to one line of an import file (design.md, section 3, Snapshot).
 
-The legacy table is shared, so a row that doesn't belong must not leave it. What an imported row carries beside its
+The source table is shared, so a row that doesn't belong must not leave it. What an imported row carries beside its
 mapped attributes, the protocol says.
 """
 
@@ -64,8 +64,8 @@ class LineMapper:
         """Take the mapping and the keys that the operator left out."""
         self._mapping = mapping
         self._excluded = excluded
-        self._from = mapping.shape(Side.LEGACY).key
-        self._shape = mapping.shape(Side.NEW)
+        self._from = mapping.shape(Side.SOURCE).key
+        self._shape = mapping.shape(Side.TARGET)
 
     def map_line(self, line: bytes) -> MappedLine:
         """Map one line, `{"Item": {…}}`."""

@@ -226,7 +226,7 @@ def document_json(document: FlagDocument) -> dict[str, Any]:
     """
     return {
         "share": document.share,
-        "new_gen": str(document.new_gen),
-        "legacy_gen": str(document.legacy_gen),
+        "target_gen": str(document.target_gen),
+        "source_gen": str(document.source_gen),
         "complete": document.complete,
     }

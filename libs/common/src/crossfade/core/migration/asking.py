@@ -18,10 +18,10 @@ ENTRY: Final = "entry"
 """Argument of `withdraw`: the number of the command's journal entry."""
 
 POINT_OF_NO_RETURN: Final = "publish-complete"
-"""The step of COMPLETE from which on absent rows belong to the new table."""
+"""The step of COMPLETE from which on absent rows belong to the target table."""
 
 NO_WAY_BACK: Final = (
-    "the migration is being completed: absent rows already belong to the new table, so there is no way back"
+    "the migration is being completed: absent rows already belong to the target table, so there is no way back"
 )
 
 
@@ -49,7 +49,7 @@ def refusal(
             return NO_WAY_BACK
         case Intent.COMPLETE if revokes is False and not arguments.get("revoked"):
             return (
-                "complete can't be undone, so it must know beforehand how the API loses its right to write the legacy "
+                "complete can't be undone, so it must know beforehand how the API loses its right to write the source "
                 "table: set the controller's CROSSFADE_REVOKE_COMMAND, or revoke the right yourself and say so: "
                 f"crossfade complete --confirm {migration} --revoked --execute"
             )
@@ -65,8 +65,8 @@ def _no_fresh_export(state: Migration) -> str:
         return "there is no export yet: leave out --fresh-export"
     if "import" in state.begun:
         return (
-            "the new table is already being made from the export. Corrections reach it by replication; if the import "
-            "fails: crossfade abort, and another migration with another new table"
+            "the target table is already being made from the export. Corrections reach it by replication; if the "
+            "import fails: crossfade abort, and another migration with another target table"
         )
     return ""
 
@@ -100,16 +100,16 @@ def left_by_abort(setup: Setup, state: Migration) -> list[str]:
     """List what stays after an abort, for somebody to remove or to keep."""
     document, name = state.document, setup.migration
     left = [
-        f"the name {name}, which can't be used again: another try needs another name and another new table",
+        f"the name {name}, which can't be used again: another try needs another name and another target table",
         f"the control tables of {name}, with the journal",
-        f"the flags in place: share {document.share / 100:g} %, new_gen {document.new_gen}, legacy_gen "
-        f"{document.legacy_gen}",
+        f"the flags in place: share {document.share / 100:g} %, target_gen {document.target_gen}, source_gen "
+        f"{document.source_gen}",
     ]
     if "streams" in state.facts:
         left.append(f"the streams {', '.join(setup.streams)}, and what the tables send to them")
     if "export" in state.facts:
         left.append("the files of export and import in the bucket")
     if "import" in state.facts:
-        left.append(f"the table {setup.tables[Side.NEW]}, which owns nothing")
-        left.append(f"attributes cf_* in rows of {setup.tables[Side.LEGACY]}")
+        left.append(f"the table {setup.tables[Side.TARGET]}, which owns nothing")
+        left.append(f"attributes cf_* in rows of {setup.tables[Side.SOURCE]}")
     return left

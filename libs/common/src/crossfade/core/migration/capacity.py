@@ -43,7 +43,7 @@ class Load(NamedTuple):
     Attributes:
         items: rows of the migration.
         item_bytes: mean size of one.
-        table_bytes: of the whole legacy table: the export has all of it.
+        table_bytes: of the whole source table: the export has all of it.
         writes_per_s: owner writes at the peak; None when nobody gave one.
     """
 

@@ -25,7 +25,7 @@ from crossfade.core.migration.state import Migration, Pending
 from crossfade.core.values.shape import Side
 
 LEAVE_BEHIND: Final = "leave_behind"
-"""Argument of `complete`: how many keys that can't move are left in the legacy table."""
+"""Argument of `complete`: how many keys that can't move are left in the source table."""
 
 
 def baking(state: Migration, seen: Seen) -> Decision[Answer]:
@@ -57,7 +57,7 @@ def _before_the_point_of_no_return(state: Migration, seen: Seen, intent: Pending
         return answer
     swept = f"swept-{intent.number}"
     if swept not in state.done:
-        return (yield from all_moved(state, seen, Side.NEW, swept))
+        return (yield from all_moved(state, seen, Side.TARGET, swept))
     found = state.done[swept]["pass"]
     wanted = int(intent.arguments.get(LEAVE_BEHIND) or 0)
     if int(found["held_out"]) != wanted:
@@ -72,11 +72,11 @@ def _before_the_point_of_no_return(state: Migration, seen: Seen, intent: Pending
 def _left_behind(found: Mapping[str, Any], wanted: int) -> str:
     count = int(found["held_out"])
     if not count:
-        return f"--leave-behind says {wanted}, but all keys are in the new table: drop the option"
+        return f"--leave-behind says {wanted}, but all keys are in the target table: drop the option"
     return (
-        f"{count} keys can't move to the new table, but --leave-behind says {wanted}: {named(found['held'])}. Correct "
-        "the rows or the mapping, then: crossfade cutover --execute; or leave them in the legacy table, where they "
-        f"can no longer be written: --leave-behind {count}"
+        f"{count} keys can't move to the target table, but --leave-behind says {wanted}: {named(found['held'])}. "
+        "Correct the rows or the mapping, then: crossfade cutover --execute; or leave them in the source table, where "
+        f"they can no longer be written: --leave-behind {count}"
     )
 
 
@@ -93,7 +93,7 @@ def _at_complete(_state: Migration, seen: Seen, _intent: Pending) -> Decision[An
 
 
 def _scans_again(state: Migration, seen: Seen, _intent: Pending) -> Decision[Answer]:
-    return (yield from all_moved(state, seen, Side.NEW))
+    return (yield from all_moved(state, seen, Side.TARGET))
 
 
 def _revoke(state: Migration, seen: Seen, intent: Pending) -> Decision[Answer]:
@@ -101,7 +101,7 @@ def _revoke(state: Migration, seen: Seen, intent: Pending) -> Decision[Answer]:
     if not command:
         if not intent.arguments.get("revoked"):  # the hook was there when the command was taken
             cure = f"crossfade complete --confirm {seen.setup.migration} --revoked --execute"
-            told = f"the API's right to write the legacy table to be revoked; then say so: {cure}"
+            told = f"the API's right to write the source table to be revoked; then say so: {cure}"
             return Wait("revoked", told, cure)
         # Nothing here can check it: the journal says whose word it is.
         return Finish("revoked", {"by": "the operator's word", "who": intent.who})
@@ -148,7 +148,7 @@ def abort(state: Migration, seen: Seen, intent: Pending) -> Decision[Answer]:
         return (yield from rolled_back(state, seen))
     if state.dual_write:
         return Publish(state.document, dual_write=False)
-    if state.phase is Phase.DUAL_WRITE and "canary-home" not in state.done:
+    if state.phase is Phase.BOTH_WAYS and "canary-home" not in state.done:
         yield from done(BringCanaryHome())
         return Finish("canary-home", {})
     told = {"intent": intent.number, "who": intent.who, "left_behind": left_by_abort(seen.setup, state)}

@@ -15,7 +15,7 @@ from crossfade.core.values.errors import ConfigError
 PK: Final = "pk"
 SK: Final = "sk"
 
-ROLES: Final = ("forward", "reverse", "feed-legacy", "feed-new")
+CONSUMERS: Final = ("forward", "reverse", "feed-source", "feed-target")
 """The stream consumers that report and park."""
 
 JOURNAL_PK: Final = "journal"
@@ -133,23 +133,23 @@ def journal_sk(number: int) -> str:
     return f"{number:020d}"
 
 
-def report_sk(role: str, shard: str) -> str:
+def report_sk(consumer: str, shard: str) -> str:
     """Return the sort key of a consumer's report on one shard."""
-    return f"{role}#{shard}"
+    return f"{consumer}#{shard}"
 
 
-def letters_pk(role: str) -> str:
+def letters_pk(consumer: str) -> str:
     """Return the partition of a consumer's dead letters; the sort key is the letter's sequence.
 
     Raises:
-        ConfigError: no consumer has that role, so nobody would find the letter again.
+        ConfigError: no consumer has that consumer, so nobody would find the letter again.
     """
-    if role not in ROLES:
-        raise ConfigError(f"unknown role {role!r}: one of {', '.join(ROLES)}")
-    return f"letter#{role}"
+    if consumer not in CONSUMERS:
+        raise ConfigError(f"unknown consumer {consumer!r}: one of {', '.join(CONSUMERS)}")
+    return f"letter#{consumer}"
 
 
-def strays_pk(role: str, *, settled: bool) -> str:
+def strays_pk(consumer: str, *, settled: bool) -> str:
     """Return the partition of a consumer's letters about strays: those that wait for a person, or the settled ones.
 
     They have partitions of their own, since a writer outside the protocol can make very many of them.
@@ -157,9 +157,9 @@ def strays_pk(role: str, *, settled: bool) -> str:
     Raises:
         ConfigError: as `letters_pk`.
     """
-    return ("settled#" if settled else "stray#") + letters_pk(role)
+    return ("settled#" if settled else "stray#") + letters_pk(consumer)
 
 
-def parts_pk(role: str) -> str:
+def parts_pk(consumer: str) -> str:
     """Return the partition of payload parts that don't fit a letter's own item; sort key "<sequence>#<part>"."""
-    return f"part#{role}"
+    return f"part#{consumer}"

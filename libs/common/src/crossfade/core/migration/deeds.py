@@ -114,7 +114,7 @@ class MapFiles(Deed[Mapped]):
     """Map the export's files; a file of the rows that can't be mapped is left under `unmappable`."""
 
     manifest: str
-    target: str
+    destination: str
     unmappable: str
 
 
@@ -152,7 +152,7 @@ class HoldOut(Deed[str]):
 
 
 class HeldOut(NamedTuple):
-    """A key that can't move to the new table, and why."""
+    """A key that can't move to the target table, and why."""
 
     key: str
     because: str
@@ -162,20 +162,20 @@ class PassResult(NamedTuple):
     """What a pass over both tables found.
 
     Attributes:
-        target: the side that is to own all keys.
+        destination: the side that is to own all keys.
         generation: of that wish.
-        begun_us: a commit time of the source table before it began.
+        begun_us: a commit time of the origin table before it began.
         rows: read, others' included.
-        keys: mapped rows of the source table.
-        moved: active in the source, or absent there while the target had a row.
+        keys: mapped rows of the origin table.
+        moved: active in the origin, or absent there while the destination had a row.
         helped: standby on both sides, or without a counterpart.
         stuck: keys that could not be moved, with the reason; the first ones.
-        held_out: keys that stay with the source, since the target refuses them for good or an operator excluded them.
-        held: the first of them, with the cause.
-        diverged: keys that stay where they are, since the target's row differs at the same version.
+        held_out: keys that stay with the origin, since the destination refuses them for good or an operator excluded
+        them. held: the first of them, with the cause.
+        diverged: keys that stay where they are, since the destination's row differs at the same version.
     """
 
-    target: Side
+    destination: Side
     generation: int
     begun_us: CommitUs
     rows: int = 0
@@ -191,16 +191,16 @@ class PassResult(NamedTuple):
     def is_clean(self) -> bool:
         """Whether there was nothing to do.
 
-        A key that the new table refuses is at home in the legacy one. On the way back there is no other home: a key
-        that the legacy table refuses needs a human decision.
+        A key that the target table refuses is at home in the source one. On the way back there is no other home: a key
+        that the source table refuses needs a human decision.
         """
-        at_home = self.target is Side.NEW or not self.held_out
+        at_home = self.destination is Side.TARGET or not self.held_out
         return at_home and not (self.moved or self.helped or self.stuck or self.diverged)
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as evidence."""
         held = [each._asdict() for each in self.held]
-        return {**self._asdict(), "target": self.target.value, "stuck": list(self.stuck), "held": held}
+        return {**self._asdict(), "destination": self.destination.value, "stuck": list(self.stuck), "held": held}
 
 
 class Swept(NamedTuple):
@@ -214,7 +214,7 @@ class Swept(NamedTuple):
 class Sweep(Deed[Swept]):
     """Hand all keys over; a pass that finds nothing to do is the proof."""
 
-    target: Side
+    destination: Side
     generation: int
     complete: bool
     begun_us: CommitUs
@@ -249,9 +249,9 @@ class AftermathSeen(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadAftermath(Deed[AftermathSeen]):
-    """Read the source's stream past the end of the pass."""
+    """Read the origin's stream past the end of the pass."""
 
-    source: Side
+    origin: Side
     since_us: CommitUs
     complete: bool
 
@@ -282,7 +282,7 @@ class DiscardLetters(Deed[None]):
 
 @dataclass(frozen=True)
 class BringCanaryHome(Deed[None]):
-    """Hand the canary back to the legacy table."""
+    """Hand the canary back to the source table."""
 
 
 @dataclass(frozen=True)

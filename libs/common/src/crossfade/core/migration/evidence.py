@@ -93,7 +93,7 @@ class Probe(NamedTuple):
     """The canary's record.
 
     Attributes:
-        proven_s: since a write of the canary on the new table was last seen in the legacy one; None when never.
+        proven_s: since a write of the canary on the target table was last seen in the source one; None when never.
         writes: canary writes in the window.
         failed: those that failed.
         p99_ms: of those that succeeded; None when there were none.
@@ -150,7 +150,7 @@ class Strays(NamedTuple):
     """What is known of writers outside the protocol (ADR 0016).
 
     Attributes:
-        watched: whether the journal has an entry into DUAL_WRITE: until then such writers are normal.
+        watched: whether the journal has an entry into BOTH_WAYS: until then such writers are normal.
         age_s: time since the last stray was committed, at least; None when there was none.
         last_us: its commit time; 0 when there was none.
         waiting: letters of strays and of diverged keys that wait for a person; None when they could not be read.
@@ -168,8 +168,8 @@ class Evidence(NamedTuple):
     """All that gates look at, of one moment.
 
     Attributes:
-        forward: legacy to new.
-        reverse: new to legacy.
+        forward: source to target.
+        reverse: target to source.
         feed: from each table's changes to the feed's stream, by the table's consumer.
         quiet_s: how long both directions' lags have stayed below the bound, on the controller's own clock.
         dead_letters: how many there are; None when unknown.

@@ -55,12 +55,12 @@ def _lag(name: str, lag: Lag, bound_s: float) -> GateResult:
 
 
 def forward_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
-    """Both hops from the legacy table to the new one."""
+    """Both hops from the source table to the new one."""
     return _lag("forward_lag", evidence.forward, bounds.lag_s)
 
 
 def reverse_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
-    """Both hops from the new table to the legacy one."""
+    """Both hops from the target table to the source one."""
     return _lag("reverse_lag", evidence.reverse, bounds.lag_s)
 
 
@@ -72,14 +72,14 @@ def feed(evidence: Evidence, bounds: Bounds) -> GateResult:
     bound_s = bounds.lag_s
     if not bounds.feed:
         return GateResult("feed", True, None, None, "off: CROSSFADE_GATE_FEED says that nobody takes events")
-    value = {role: lag.worst_s for role, lag in evidence.feed.items()}
-    silent = {role: lag for role, lag in evidence.feed.items() if lag.worst_s is None}
-    unknown = [f"{role}: {lag.why or 'no consumer reports'}" for role, lag in silent.items()]
+    value = {name: lag.worst_s for name, lag in evidence.feed.items()}
+    silent = {name: lag for name, lag in evidence.feed.items() if lag.worst_s is None}
+    unknown = [f"{name}: {lag.why or 'no consumer reports'}" for name, lag in silent.items()]
     if unknown or not value:
         return GateResult("feed", False, value, bound_s, "; ".join(unknown) or "no consumer of the feed is known")
-    behind = {role: worst_s for role, worst_s in value.items() if worst_s is not None and worst_s >= bound_s}
+    behind = {name: worst_s for name, worst_s in value.items() if worst_s is not None and worst_s >= bound_s}
     if behind:
-        named = ", ".join(f"{role} is {worst_s:.1f} s behind" for role, worst_s in behind.items())
+        named = ", ".join(f"{name} is {worst_s:.1f} s behind" for name, worst_s in behind.items())
         return GateResult("feed", False, value, bound_s, f"{named}, it must be less than {bound_s:g} s")
     return GateResult("feed", True, value, bound_s, "both tables' events keep up")
 
@@ -169,16 +169,16 @@ def no_stray(evidence: Evidence, bounds: Bounds) -> GateResult:
         )
         return GateResult("no_stray", False, value, bound_s, because)
     if not strays.watched:
-        return GateResult("no_stray", True, value, bound_s, "writers outside the protocol are normal until DUAL_WRITE")
+        return GateResult("no_stray", True, value, bound_s, "writers outside the protocol are normal until BOTH_WAYS")
     because = "none seen" if age_s is None else f"the last one was {age_s:.0f} s ago or more; none needs a decision"
     return GateResult("no_stray", True, value, bound_s, because)
 
 
 def reverse_proven(evidence: Evidence, bounds: Bounds) -> GateResult:
-    """A write of the canary on the new table arrived in the legacy one."""
+    """A write of the canary on the target table arrived in the source one."""
     proven_s, bound_s, key = evidence.probe.proven_s, bounds.probe_age_s, evidence.probe.key
     if proven_s is None:
-        because = f"canary {key} was never seen to come back from the new table"
+        because = f"canary {key} was never seen to come back from the target table"
         return GateResult("reverse_proven", False, None, bound_s, because)
     because = f"canary {key} came back {proven_s:.1f} s ago"
     return GateResult("reverse_proven", proven_s < bound_s, round(proven_s, 3), bound_s, because)

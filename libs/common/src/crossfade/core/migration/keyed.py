@@ -37,24 +37,24 @@ _TRANSITIONS: Final = {
     Phase.PLANNED: frozenset({Phase.CAPTURING, Phase.ABORTED}),
     Phase.CAPTURING: frozenset({Phase.SNAPSHOT, Phase.ABORTED}),
     Phase.SNAPSHOT: frozenset({Phase.CATCHING_UP, Phase.ABORTED}),
-    Phase.CATCHING_UP: frozenset({Phase.DUAL_WRITE, Phase.ABORTED}),
-    Phase.DUAL_WRITE: frozenset({Phase.RAMPING, Phase.ABORTED}),
+    Phase.CATCHING_UP: frozenset({Phase.BOTH_WAYS, Phase.ABORTED}),
+    Phase.BOTH_WAYS: frozenset({Phase.RAMPING, Phase.ABORTED}),
     Phase.RAMPING: frozenset({Phase.CUT_OVER, Phase.ROLLED_BACK}),
     Phase.CUT_OVER: frozenset({Phase.BAKING, Phase.ROLLED_BACK}),
     Phase.BAKING: frozenset({Phase.COMPLETE, Phase.CUT_OVER, Phase.ROLLED_BACK}),
     Phase.COMPLETE: frozenset[Phase](),
-    Phase.ROLLED_BACK: frozenset({Phase.DUAL_WRITE, Phase.ABORTED}),
+    Phase.ROLLED_BACK: frozenset({Phase.BOTH_WAYS, Phase.ABORTED}),
     Phase.ABORTED: frozenset[Phase](),
 }
 _UNFINISHED: Final = frozenset(phase for phase, onward in _TRANSITIONS.items() if onward)
 _MOVING: Final = frozenset({Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK})
-_REPLICATING: Final = _MOVING | {Phase.DUAL_WRITE}
+_REPLICATING: Final = _MOVING | {Phase.BOTH_WAYS}
 
 STARTING_GATES: Final[tuple[Gate, ...]] = (clock_skew,)
 """Before CAPTURING, SNAPSHOT and CATCHING_UP."""
 
 CATCHING_UP_GATES: Final[tuple[Gate, ...]] = (forward_lag, expiry, precision, clock_skew)
-"""Before DUAL_WRITE."""
+"""Before BOTH_WAYS."""
 
 RAMPING_GATES: Final[tuple[Gate, ...]] = (
     forward_lag,
@@ -90,12 +90,12 @@ DRAINED_GATES: Final[tuple[Gate, ...]] = (
 
 KEYED_PHASES: Final = PhaseTable(
     transitions=_TRANSITIONS,
-    # START in SNAPSHOT adds to the rows that are left out. RAMP in ROLLED_BACK goes on to DUAL_WRITE first, once all
+    # START in SNAPSHOT adds to the rows that are left out. RAMP in ROLLED_BACK goes on to BOTH_WAYS first, once all
     # keys are back. CUTOVER in CUT_OVER and BAKING takes up again the keys that were held out. ROLLBACK in ROLLED_BACK
     # says what is to become of the strays that its end waits for.
     allowed={
         Intent.START: frozenset({Phase.PLANNED, Phase.SNAPSHOT}),
-        Intent.RAMP: frozenset({Phase.DUAL_WRITE, Phase.RAMPING, Phase.ROLLED_BACK}),
+        Intent.RAMP: frozenset({Phase.BOTH_WAYS, Phase.RAMPING, Phase.ROLLED_BACK}),
         Intent.CUTOVER: frozenset({Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING}),
         Intent.ROLLBACK: _MOVING,
         Intent.COMPLETE: frozenset({Phase.BAKING}),
@@ -111,7 +111,7 @@ KEYED_PHASES: Final = PhaseTable(
         Phase.CAPTURING: STARTING_GATES,
         Phase.SNAPSHOT: STARTING_GATES,
         Phase.CATCHING_UP: CATCHING_UP_GATES,
-        Phase.DUAL_WRITE: RAMPING_GATES,
+        Phase.BOTH_WAYS: RAMPING_GATES,
         Phase.RAMPING: RAMPING_GATES,
         Phase.CUT_OVER: DRAINED_GATES,
         Phase.BAKING: DRAINED_GATES,
@@ -130,7 +130,7 @@ KEYED_PHASES: Final = PhaseTable(
         Phase.CAPTURING: capturing,
         Phase.SNAPSHOT: snapshot,
         Phase.CATCHING_UP: catching_up,
-        Phase.DUAL_WRITE: dual_write,
+        Phase.BOTH_WAYS: dual_write,
         Phase.RAMPING: ramping,
         Phase.CUT_OVER: cut_over,
         Phase.BAKING: baking,

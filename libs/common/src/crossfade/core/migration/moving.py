@@ -1,4 +1,4 @@
-"""DUAL_WRITE, RAMPING, CUT_OVER and ROLLED_BACK: keys move to the new table, and back."""
+"""BOTH_WAYS, RAMPING, CUT_OVER and ROLLED_BACK: keys move to the target table, and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crossfade.core.migration.acts import (
 from crossfade.core.migration.gates import GateResult, heartbeats, pass_since, shut
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.migration.seen import Decided, Decision, Seen, done
-from crossfade.core.migration.starting import enter_dual_write, open_dual_write, settle
+from crossfade.core.migration.starting import enter_both_ways, open_both_ways, settle
 from crossfade.core.migration.state import Migration, Pending
 from crossfade.core.ownership.ramp import FULL_SHARE, next_generation, raised, renewed
 from crossfade.core.values.clocks import CommitUs
@@ -34,9 +34,9 @@ NAMED: Final = 3
 
 
 def dual_write(state: Migration, seen: Seen) -> Decided:
-    """DUAL_WRITE: wait for `ramp`, and for the gates before RAMPING."""
+    """BOTH_WAYS: wait for `ramp`, and for the gates before RAMPING."""
     if "dual-write" not in state.done:
-        return open_dual_write(state, seen)
+        return open_both_ways(state, seen)
     intent = state.asked(Intent.RAMP)
     if intent is None:
         return Wait("command", "crossfade ramp PERCENT")
@@ -85,38 +85,38 @@ def _allocated(state: Migration, counter: int, purpose: str) -> Allocate | None:
     return Allocate(counter, purpose) if counter > state.counter else None
 
 
-def all_moved(state: Migration, seen: Seen, target: Side, name: str = "all-moved") -> Decision[Answer]:
-    """Hand all keys over to `target`, and prove it.
+def all_moved(state: Migration, seen: Seen, destination: Side, name: str = "all-moved") -> Decision[Answer]:
+    """Hand all keys over to `destination`, and prove it.
 
     The proof: while every pod worked under the document, a whole pass over both tables found nothing to do, and the
-    source's stream, read past the end of that pass, shows no owner write committed since it began. Keys that the new
+    origin's stream, read past the end of that pass, shows no owner write committed since it began. Keys that the new
     table refuses for good stay where they are: they are in the evidence, and no owner write to them counts.
     """
     waits = seen.shut(heartbeats)
     if waits is not None:
         yield from done(deeds.ForgetPass())
         return waits
-    document, source = state.document, target.other
-    generation = document.new_gen if target is Side.NEW else document.legacy_gen
+    document, origin = state.document, destination.other
+    generation = document.target_gen if destination is Side.TARGET else document.source_gen
     at = seen.sweep
-    if at is not None and (at.target, at.generation) == (target, generation):
+    if at is not None and (at.destination, at.generation) == (destination, generation):
         begun_us = at.begun_us
     else:
-        begun_us = yield from done(deeds.TakeMoment(source, f"a pass, generation {generation}"))
-    result, has_ended = yield from done(deeds.Sweep(target, generation, document.complete, begun_us))
+        begun_us = yield from done(deeds.TakeMoment(origin, f"a pass, generation {generation}"))
+    result, has_ended = yield from done(deeds.Sweep(destination, generation, document.complete, begun_us))
     if not has_ended:
         told = f"{result.keys} keys seen, {result.moved} moved, {result.helped} helped"
-        return Wait("sweep", f"the sweeper's pass to the {target.value} table: {told}")
+        return Wait("sweep", f"the sweeper's pass to the {destination.value} table: {told}")
     if not result.is_clean:
         return Wait("sweep", f"a pass that finds nothing to do; {_left_to_do(result)}")
-    ended_us, aftermath, unknown = yield from done(deeds.ReadAftermath(source, result.begun_us, document.complete))
+    ended_us, aftermath, unknown = yield from done(deeds.ReadAftermath(origin, result.begun_us, document.complete))
     if unknown:
         return Wait("aftermath", unknown)
     if aftermath.active:
         told = f"{aftermath.active} came during the last pass"
-        return Wait("aftermath", f"no more owner writes to the {source.value} table; {told}")
+        return Wait("aftermath", f"no more owner writes to the {origin.value} table; {told}")
     evidence = {
-        "source": source.value,
+        "origin": origin.value,
         "ended_us": ended_us,
         "pass": result.as_json(),
         "aftermath": aftermath._asdict(),
@@ -128,7 +128,7 @@ def all_moved(state: Migration, seen: Seen, target: Side, name: str = "all-moved
 def _left_to_do(result: deeds.PassResult) -> str:
     stuck = f"; can't be moved: {'; '.join(result.stuck[:3])}" if result.stuck else ""
     held = [each._asdict() for each in result.held]
-    refused = f"; refused by the legacy table: {named(held)}" if held and result.target is Side.LEGACY else ""
+    refused = f"; refused by the source table: {named(held)}" if held and result.destination is Side.SOURCE else ""
     differ = f"; their rows differ: {result.diverged}" if result.diverged else ""
     return f"the last one moved {result.moved}, helped {result.helped}{stuck}{refused}{differ}"
 
@@ -144,7 +144,7 @@ def drained(state: Migration, seen: Seen, name: str = "all-moved") -> Decision[l
     """
     results = seen.judge(state.table.gates[state.phase])
     moved = state.done[name]
-    since_s = yield from done(deeds.Elapsed(Side(moved["source"]), CommitUs(int(moved["ended_us"]))))
+    since_s = yield from done(deeds.Elapsed(Side(moved["origin"]), CommitUs(int(moved["ended_us"]))))
     results = pass_since(results, seen.pass_began_s, since_s, "all keys were moved")
     if seen.stray_age_s is not None:
         results = pass_since(results, seen.pass_began_s, seen.stray_age_s, "the last write outside the protocol")
@@ -162,7 +162,7 @@ def cut_over(state: Migration, seen: Seen) -> Decision[Answer]:
         if taken is not None:
             return taken
     if "all-moved" not in state.done:
-        return halt_to_clear(state) or (yield from all_moved(state, seen, Side.NEW))
+        return halt_to_clear(state) or (yield from all_moved(state, seen, Side.TARGET))
     results = yield from drained(state, seen)
     moved = state.done["all-moved"]["pass"]
     held_out = {name: moved[name] for name in ("held_out", "held")}
@@ -182,10 +182,10 @@ def _taken_up(state: Migration, intent: Pending) -> Answer | None:
         return None
     if name not in state.begun:
         document = renewed(state.document, state.given_out(name))
-        return _allocated(state, document.new_gen, name) or Begin(name, {"new_gen": str(document.new_gen)})
-    wanted = int(state.begun[name]["new_gen"])
-    if state.document.new_gen < wanted:
-        return Publish(state.document._replace(new_gen=wanted), state.dual_write)
+        return _allocated(state, document.target_gen, name) or Begin(name, {"target_gen": str(document.target_gen)})
+    wanted = int(state.begun[name]["target_gen"])
+    if state.document.target_gen < wanted:
+        return Publish(state.document._replace(target_gen=wanted), state.dual_write)
     return Finish(name, {})
 
 
@@ -200,7 +200,7 @@ def rolled_back(state: Migration, seen: Seen) -> Decision[Answer]:
     if "back" not in state.done:
         return _flags_back(state)
     if "all-moved" not in state.done:
-        answer = yield from all_moved(state, seen, Side.LEGACY)
+        answer = yield from all_moved(state, seen, Side.SOURCE)
         last = seen.last_pass
         if isinstance(answer, Wait) and last is not None and last.diverged and not last.moved:
             # All but those are home: what becomes of them needs a human decision.
@@ -214,15 +214,15 @@ def rolled_back(state: Migration, seen: Seen) -> Decision[Answer]:
     results = yield from drained(state, seen)
     waits = waits_for(results)
     if waits is None and state.asked(Intent.RAMP) is not None:
-        return (yield from enter_dual_write(state, results))
+        return (yield from enter_both_ways(state, results))
     return waits or Wait("command", "crossfade ramp PERCENT (forward again), or crossfade abort")
 
 
 def _flags_back(state: Migration) -> Answer:
     document, counter = raised(state.document, 0, state.given_out("rollback"))
-    if document.legacy_gen < counter:  # the share is 0 already, but the canary is ahead at a later generation
+    if document.source_gen < counter:  # the share is 0 already, but the canary is ahead at a later generation
         counter = next_generation(counter)
-        document = document._replace(legacy_gen=counter)
+        document = document._replace(source_gen=counter)
     if document == state.document:
         return _allocated(state, counter, "rollback") or Finish("back", {"document": document_json(document)})
     return _allocated(state, counter, "rollback") or Publish(document, state.dual_write)

@@ -11,13 +11,13 @@ class Phase(Enum):
     """Where a migration stands."""
 
     PLANNED = "PLANNED"
-    CAPTURING = "CAPTURING"  # the legacy table's stream is being enabled
+    CAPTURING = "CAPTURING"  # the source table's stream is being enabled
     SNAPSHOT = "SNAPSHOT"  # export, map and filter, import
     CATCHING_UP = "CATCHING_UP"  # the stream is applied from before the export's moment
-    DUAL_WRITE = "DUAL_WRITE"  # the API copies its writes; replication runs both ways
-    RAMPING = "RAMPING"  # keys move to the new table as they are used
+    BOTH_WAYS = "BOTH_WAYS"  # the API copies its writes; replication runs both ways
+    RAMPING = "RAMPING"  # keys move to the target table as they are used
     CUT_OVER = "CUT_OVER"  # the sweeper moves the keys nobody touched
-    BAKING = "BAKING"  # all keys are on the new table; reverse replication keeps the way back open
+    BAKING = "BAKING"  # all keys are on the target table; reverse replication keeps the way back open
     COMPLETE = "COMPLETE"
     ROLLED_BACK = "ROLLED_BACK"  # keys move back; left when all are
     ABORTED = "ABORTED"

@@ -19,11 +19,11 @@ class Setup(NamedTuple):
     Attributes:
         migration: its name.
         tables: their names.
-        streams: of the legacy table, the new table and the feed.
+        streams: of the source table, the target table and the feed.
         retention_h: of the streams.
         settling_s: how long a stream carries records before the export's moment.
         bucket, bucket_prefix: where export and import files go.
-        revoke: the command that takes away the API's right to write the legacy table; empty when there is none.
+        revoke: the command that takes away the API's right to write the source table; empty when there is none.
         stop: the command that stops replication; empty when there is none.
     """
 

@@ -1,4 +1,4 @@
-"""SNAPSHOT: export at a moment, map and filter, import into a new table."""
+"""SNAPSHOT: export at a moment, map and filter, import into a target table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEPS: Final = ("export-arn", "export", "map")
 
 
 def snapshot(state: Migration, seen: Seen) -> Decision[Answer]:
-    """SNAPSHOT: export at a moment, map and filter, import into a new table."""
+    """SNAPSHOT: export at a moment, map and filter, import into a target table."""
     intent = state.asked(Intent.START)
     if intent is not None and intent.arguments.get(FRESH) and state.exported_again < intent.number:
         return (yield from _export_again(intent))
@@ -59,7 +59,7 @@ def _export_again(intent: Pending) -> Decision[Answer]:
     refused = yield from not_excluded(intent)
     if refused is not None:
         return refused
-    moment_us = yield from done(deeds.TakeMoment(Side.LEGACY, f"export {intent.number}"))
+    moment_us = yield from done(deeds.TakeMoment(Side.SOURCE, f"export {intent.number}"))
     told = {"intent": intent.number, "steps": STEPS, "moment_us": moment_us, "exclude": sorted(wanted)}
     return Again({**told, "who": intent.who})
 
@@ -80,7 +80,7 @@ def _export(state: Migration, seen: Seen) -> Decision[Answer]:
     if found.status == "FAILED":
         return failed(SnapshotBroken(f"the export {arn} failed: {found.failure}"))
     if found.status != "COMPLETED":
-        return Wait("export", f"the export of {seen.setup.tables[Side.LEGACY]}, which is {found.status}")
+        return Wait("export", f"the export of {seen.setup.tables[Side.SOURCE]}, which is {found.status}")
     told = {"arn": arn, "at_s": at_s, "replay_from_s": at_s - MARGIN_S, "manifest": found.manifest}
     return Finish("export", told)
 
@@ -106,10 +106,10 @@ def _map(state: Migration, seen: Seen) -> Decision[Answer]:
 
 
 def _import(state: Migration, seen: Seen) -> Decision[Answer]:
-    mapped, name = state.done["map"], seen.setup.tables[Side.NEW]
+    mapped, name = state.done["map"], seen.setup.tables[Side.TARGET]
     if not mapped["mapped"]:
         because = (
-            f"the export of {seen.setup.tables[Side.LEGACY]} has no row to move: of {mapped['read']} rows "
+            f"the export of {seen.setup.tables[Side.SOURCE]} has no row to move: of {mapped['read']} rows "
             f"{mapped['not_ours']} belong to others, {mapped['excluded']} are left out. When there are some: crossfade "
             "start --fresh-export --execute; to give up: crossfade abort"
         )
@@ -125,7 +125,7 @@ def _import(state: Migration, seen: Seen) -> Decision[Answer]:
     if found.status in {"FAILED", "CANCELLED"} or found.errors:
         told = (
             f"the import {arn} is {found.status} with {found.errors} errors: {found.failure}. "
-            f"{name} holds a part of the rows and owns none. Abort, and give the next migration another new table"
+            f"{name} holds a part of the rows and owns none. Abort, and give the next migration another target table"
         )
         return failed(SnapshotBroken(told))
     if found.status != "COMPLETED":

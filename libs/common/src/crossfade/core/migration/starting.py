@@ -1,4 +1,4 @@
-"""From PLANNED to DUAL_WRITE, with `snapshotting` between: capture and catching up."""
+"""From PLANNED to BOTH_WAYS, with `snapshotting` between: capture and catching up."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def planned(state: Migration, seen: Seen) -> Decision[Answer]:
 
 
 def capturing(state: Migration, seen: Seen) -> Decision[Answer]:
-    """CAPTURING: streams, then the legacy table's change records, then a settling time."""
+    """CAPTURING: streams, then the source table's change records, then a settling time."""
     setup = seen.setup
     if "streams" not in state.done:
         if "streams" not in state.begun:
@@ -53,11 +53,11 @@ def capturing(state: Migration, seen: Seen) -> Decision[Answer]:
         waiting = yield from done(deeds.CreateStreams(setup.streams))
         return Wait("streams", waiting) if waiting else Finish("streams", {})
     if "capture" not in state.done:
-        waits = yield from _captured(state, seen, "capture", Side.LEGACY)
+        waits = yield from _captured(state, seen, "capture", Side.SOURCE)
         if waits is not None:
             return waits
         # ACTIVE is what the control plane says; a record that came is what surely flows.
-        return Finish("capture", {"flows_us": (yield from done(deeds.TakeMoment(Side.LEGACY, "capture")))})
+        return Finish("capture", {"flows_us": (yield from done(deeds.TakeMoment(Side.SOURCE, "capture")))})
     if "settled" not in state.done:
         return (yield from _settled(CommitUs(int(state.done["capture"]["flows_us"])), setup.settling_s))
     return seen.shut(clock_skew) or Enter(state.phase, Phase.SNAPSHOT, evidence={"settling_s": setup.settling_s})
@@ -77,37 +77,37 @@ def _settled(flows_us: CommitUs, settling_s: float) -> Decision[Answer]:
     What was committed before it is in the export, and what was committed since `flows_us` is in the stream. The
     export's moment has whole seconds, so it lies in a later second than `flows_us`, too.
     """
-    left_s = settling_s - (yield from done(deeds.Elapsed(Side.LEGACY, flows_us)))
+    left_s = settling_s - (yield from done(deeds.Elapsed(Side.SOURCE, flows_us)))
     if left_s > 0:
         return Wait("settling", f"the stream to settle, {left_s:.0f} s more")
-    moment_us = yield from done(deeds.TakeMoment(Side.LEGACY, "export"))
+    moment_us = yield from done(deeds.TakeMoment(Side.SOURCE, "export"))
     if moment_us - flows_us < settling_s * 1e6 or moment_us // 1_000_000 * 1_000_000 <= flows_us:
         return Wait("settling", f"a moment of the export {settling_s:g} s after the stream began to carry records")
     return Finish("settled", {"moment_us": moment_us})
 
 
 def catching_up(state: Migration, seen: Seen) -> Decision[Answer]:
-    """CATCHING_UP: the new table's change records, then the gates, then the API may copy its writes."""
+    """CATCHING_UP: the target table's change records, then the gates, then the API may copy its writes."""
     if "capture-new" not in state.done:
-        waits = yield from _captured(state, seen, "capture-new", Side.NEW)
+        waits = yield from _captured(state, seen, "capture-new", Side.TARGET)
         return waits or Finish("capture-new", {"active_us": seen.now_us})
     results = seen.judge(state.table.gates[state.phase])
-    return waits_for(results) or (yield from enter_dual_write(state, results))
+    return waits_for(results) or (yield from enter_both_ways(state, results))
 
 
-def enter_dual_write(state: Migration, results: list[GateResult]) -> Decision[Enter]:
-    """Enter DUAL_WRITE, and journal since when writers outside the protocol are strays: a commit time of each side
+def enter_both_ways(state: Migration, results: list[GateResult]) -> Decision[Enter]:
+    """Enter BOTH_WAYS, and journal since when writers outside the protocol are strays: a commit time of each side
     (ADR 0016).
     """
     since_us = dict(state.strays_since_us)
     if not since_us:
         for side in Side:
             since_us[side.value] = yield from done(deeds.TakeMoment(side, "dual-write"))
-    return Enter(state.phase, Phase.DUAL_WRITE, results, {"strays_since_us": since_us})
+    return Enter(state.phase, Phase.BOTH_WAYS, results, {"strays_since_us": since_us})
 
 
-def open_dual_write(state: Migration, seen: Seen) -> Decision[Answer]:
-    """DUAL_WRITE begins: publish the flag, see every pod work under it, and mark what is left out."""
+def open_both_ways(state: Migration, seen: Seen) -> Decision[Answer]:
+    """BOTH_WAYS begins: publish the flag, see every pod work under it, and mark what is left out."""
     if not state.dual_write:
         return Publish(state.document, dual_write=True)
     shut = seen.shut(heartbeats)

@@ -7,7 +7,7 @@ Kinds of entries, and what their bodies hold:
 | intent | `verb`, `arguments`: what an operator asked for; `who` did; `expires_us`, when it is none any more |
 | admitted | `intent`: the controller has taken it up |
 | outcome | `intent`, `outcome` (done, refused, superseded, withdrawn, expired), `because` |
-| phase | `from`, `to`, `gates`: the evidence; into DUAL_WRITE `strays_since_us`, a commit time of each side |
+| phase | `from`, `to`, `gates`: the evidence; into BOTH_WAYS `strays_since_us`, a commit time of each side |
 | begun, step | `step` and its evidence: before and after an effect on the world |
 | again | `steps` that are to be taken once more, for a fresh export at `moment_us`; `exclude`, `intent`, `who` |
 | generation | `counter`: the highest generation ever given out, `for` what |
@@ -93,8 +93,8 @@ class Migration(NamedTuple):
         entered: number of the entry that began the phase.
         came_from: the phase before.
         since_us: when the phase began, wall clock of the controller then.
-        strays_since_us: by side ("legacy", "new"), the commit time from which on writers outside the protocol are
-            strays; empty before the first entry into DUAL_WRITE.
+        strays_since_us: by side ("source", "target"), the commit time from which on writers outside the protocol are
+            strays; empty before the first entry into BOTH_WAYS.
         begun: steps of this phase that were begun, with their evidence.
         done: steps of this phase that are done, with theirs.
         facts: each step's last evidence, of any phase.
@@ -220,7 +220,7 @@ def _acted(state: Migration) -> tuple[Pending, ...]:
 def _phase(state: Migration, entry: Entry) -> Migration:
     there = Phase(entry.body["to"])
     state.table.check_transition(state.phase, there)
-    # The first entry into DUAL_WRITE says it; a rollback comes by there again, and changes nothing.
+    # The first entry into BOTH_WAYS says it; a rollback comes by there again, and changes nothing.
     strays_since_us = state.strays_since_us or entry.body.get("strays_since_us", {})
     return state._replace(
         phase=there,
@@ -340,5 +340,5 @@ def document_of(body: Mapping[str, Any]) -> FlagDocument:
     Raises:
         ConfigError: version 0.1 wrote it.
     """
-    document = FlagDocument(body["share"], int(body["new_gen"]), int(body["legacy_gen"]), body["complete"])
+    document = FlagDocument(body["share"], int(body["target_gen"]), int(body["source_gen"]), body["complete"])
     return check_generations(document)

@@ -106,17 +106,17 @@ def _is_expired(pending: Pending, seen: Seen) -> bool:
 def _reached(state: Migration, asked: Pending) -> str:
     """Say what an intent has brought about, when it has; by the journal, so that a kill in between is no matter."""
     match asked.intent, state.phase:
-        case (Intent.START, Phase.DUAL_WRITE) if "dual-write" in state.done:
+        case (Intent.START, Phase.BOTH_WAYS) if "dual-write" in state.done:
             return "dual writes are on"
         case (Intent.CUTOVER, Phase.BAKING) if state.entered > asked.number:
             held_out = int(state.facts["all-moved"]["pass"]["held_out"])
-            return "all keys are in the new table" + (f", but {held_out} that can't move" if held_out else "")
+            return "all keys are in the target table" + (f", but {held_out} that can't move" if held_out else "")
         case (Intent.COMPLETE, Phase.COMPLETE):
-            return "the new table is the only owner"
+            return "the target table is the only owner"
         case (Intent.ABORT, Phase.ABORTED):
-            return f"every key is the legacy table's. What stays: {'; '.join(state.left_behind)}"
+            return f"every key is the source table's. What stays: {'; '.join(state.left_behind)}"
         case (Intent.ROLLBACK, Phase.ROLLED_BACK) if "settled" in state.done:
-            return "all keys are on the legacy table"
+            return "all keys are on the source table"
     return ""
 
 

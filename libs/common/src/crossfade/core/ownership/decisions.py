@@ -28,7 +28,7 @@ class Task(NamedTuple):
         now_ms: wall clock, ms since the epoch; decides which transaction ids are old enough to trim.
         seed: of the version of a seal, wall clock in µs << 10; used only when the item has none.
         soft: size of the id set from which on a write trims; the pod's hint for this key.
-        complete: of the flag document: absent or missing role in the new table means active.
+        complete: of the flag document: absent or missing role in the target table means active.
         may_hand_over: False for a key that an operator excluded: it stays where it is.
         reads: only find the image that answers; nothing is written.
         hold_out: the cause for which the sweeper marks a key that can't move, in its row: it is sealed and given back
@@ -213,38 +213,38 @@ class ReadingFar(NamedTuple):
 
 
 class Sealing(NamedTuple):
-    """A seal was sent to `source`."""
+    """A seal was sent to `origin`."""
 
-    source: Side
+    origin: Side
     absent: bool = False
 
 
 class Activating(NamedTuple):
-    """The other side is to take over with what was sealed in `source` (in the names of `source`)."""
+    """The other side is to take over with what was sealed in `origin` (in the names of `origin`)."""
 
-    source: Side
+    origin: Side
     sealed: Item
 
 
 class Resealing(NamedTuple):
-    """`source` is lifted above the other side; `sealed` is what stood there before."""
+    """`origin` is lifted above the other side; `sealed` is what stood there before."""
 
-    source: Side
+    origin: Side
     sealed: Item
 
 
 class Fencing(NamedTuple):
-    """The other side, which refuses what was sealed in `source`, is to be shut to this handover."""
+    """The other side, which refuses what was sealed in `origin`, is to be shut to this handover."""
 
-    source: Side
+    origin: Side
     sealed: Item
     because: str
 
 
 class TakingBack(NamedTuple):
-    """`source` is to own the key again, since the other side is shut."""
+    """`origin` is to own the key again, since the other side is shut."""
 
-    source: Side
+    origin: Side
     because: str
 
 

@@ -84,12 +84,12 @@ class _HalfWay(NamedTuple):
     """A handover that left both sides standby.
 
     Attributes:
-        source: the side that was sealed: its image is the key's.
+        origin: the side that was sealed: its image is the key's.
         sealed: that image.
-        fence: what stands on the other side, if that was shut: then the source is to be taken back.
+        fence: what stands on the other side, if that was shut: then the origin is to be taken back.
     """
 
-    source: Side
+    origin: Side
     sealed: Item | None
     fence: Item | None
 
@@ -152,24 +152,24 @@ class OwnershipRules:
                 return self._done(state, Outcome.APPLIED, side, item)
             case Trimming(side, soft):
                 return self._done(state, Outcome.APPLIED, side, item, soft=soft)
-            case Sealing(source, absent):
+            case Sealing(origin, absent):
                 aim = state.task.aim
                 reason = f"aims at {aim.side.value} with generation {aim.generation}"
                 kind = StepKind.STUBBED if absent else StepKind.SEALED
-                return self._activate(self._noted(state, kind, source, item, reason), source, item)
-            case Resealing(source):
-                reason = f"{source.other.value} was ahead"
-                return self._activate(self._noted(state, StepKind.RESEALED, source, item, reason), source, item)
-            case Activating(source):
-                reason = f"with the image of {source.value}"
-                state = self._noted(state, StepKind.ACTIVATED, source.other, item, reason)
-                return self._settled(state, source.other, item)
-            case Fencing(source, sealed, because):
-                state = self._noted(state, StepKind.FENCED, source.other, item, because)
-                return self._take_back(state, source, sealed, item, because)
-            case TakingBack(source, because):
-                state = self._noted(state, StepKind.GIVEN_BACK, source, item, because)
-                return self._settled(state, source, item, because)
+                return self._activate(self._noted(state, kind, origin, item, reason), origin, item)
+            case Resealing(origin):
+                reason = f"{origin.other.value} was ahead"
+                return self._activate(self._noted(state, StepKind.RESEALED, origin, item, reason), origin, item)
+            case Activating(origin):
+                reason = f"with the image of {origin.value}"
+                state = self._noted(state, StepKind.ACTIVATED, origin.other, item, reason)
+                return self._settled(state, origin.other, item)
+            case Fencing(origin, sealed, because):
+                state = self._noted(state, StepKind.FENCED, origin.other, item, because)
+                return self._take_back(state, origin, sealed, item, because)
+            case TakingBack(origin, because):
+                state = self._noted(state, StepKind.GIVEN_BACK, origin, item, because)
+                return self._settled(state, origin, item, because)
         return None
 
     def _refused(self, state: State, item: Item | None) -> Next | None:
@@ -178,16 +178,16 @@ class OwnershipRules:
                 return self._tried(state, side, opposite, item)
             case Trimming(side):
                 return self._tried(state._replace(round=state.round + 1), side, None, item)
-            case Sealing(source):
-                return self._again(state, f"{source.value} changed before the seal")
-            case Resealing(source):
-                return self._again(state, f"{source.value} changed before the re-seal")
-            case Activating(source, sealed):
-                return self._not_activated(state, source, sealed, item)
-            case Fencing(source):
-                return self._again(state, f"{source.other.value} changed before the fence")
-            case TakingBack(source):
-                return self._again(state, f"{source.value} changed before it was taken back")
+            case Sealing(origin):
+                return self._again(state, f"{origin.value} changed before the seal")
+            case Resealing(origin):
+                return self._again(state, f"{origin.value} changed before the re-seal")
+            case Activating(origin, sealed):
+                return self._not_activated(state, origin, sealed, item)
+            case Fencing(origin):
+                return self._again(state, f"{origin.other.value} changed before the fence")
+            case TakingBack(origin):
+                return self._again(state, f"{origin.value} changed before it was taken back")
         return None
 
     def _unfit(self, state: State, because: str) -> Next:
@@ -195,12 +195,12 @@ class OwnershipRules:
         match state.phase:
             case Trying(side) | Trimming(side):
                 return self._done(state, Outcome.REFUSED, side, None, because=because)
-            case Sealing(source):
-                return self._stays(self._noted(state, StepKind.HELD_OUT, source, None, because), None, None, because)
-            case Activating(source, sealed) | Resealing(source, sealed):
-                return self._give_back(state, source, sealed, because)
-            case Fencing(source) | TakingBack(source):
-                return self._done(state, Outcome.REFUSED, source, None, because=f"nobody owns it: {because}")
+            case Sealing(origin):
+                return self._stays(self._noted(state, StepKind.HELD_OUT, origin, None, because), None, None, because)
+            case Activating(origin, sealed) | Resealing(origin, sealed):
+                return self._give_back(state, origin, sealed, because)
+            case Fencing(origin) | TakingBack(origin):
+                return self._done(state, Outcome.REFUSED, origin, None, because=f"nobody owns it: {because}")
             case _:  # a read, of a table that is there no more
                 return self._done(state, Outcome.REFUSED, state.task.aim.side.other, None, because=because)
 
@@ -307,14 +307,14 @@ class OwnershipRules:
         if isinstance(half, str):
             # A fence against another handover: the two sides were read at two moments, and what was seen is past.
             return self._again(state, half, ambiguous=generation_of(near) == generation_of(far))
-        source, sealed, fence = half
+        origin, sealed, fence = half
         if sealed is None or sealed.version is None:
-            return self._again(state, f"{source.value} is standby without a version", ambiguous=True)
-        state = self._noted(state, StepKind.HELPED, source, sealed, "both sides were standby")
+            return self._again(state, f"{origin.value} is standby without a version", ambiguous=True)
+        state = self._noted(state, StepKind.HELPED, origin, sealed, "both sides were standby")
         if fence is None:
-            return self._activate(state, source, sealed)
-        because = why_not(self._mapping, state.task.key, source.other, sealed) or GIVEN_BACK
-        return self._take_back(state, source, sealed, fence, because)
+            return self._activate(state, origin, sealed)
+        because = why_not(self._mapping, state.task.key, origin.other, sealed) or GIVEN_BACK
+        return self._take_back(state, origin, sealed, fence, because)
 
     def _half_way(self, side: Side, near: Item | None, far: Item | None) -> _HalfWay | str:
         """Say where a handover stands that left both sides standby; a reason where that can't be told."""
@@ -339,44 +339,44 @@ class OwnershipRules:
         """Say whether the image with the last word is a fence: then the handover goes back, on the other side."""
         return is_fence(top)
 
-    def _activate(self, state: State, source: Side, sealed: Item) -> Next:
-        if state.task.hold_out and source is not state.task.aim.side:
-            return self._give_back(state, source, sealed, state.task.hold_out)
+    def _activate(self, state: State, origin: Side, sealed: Item) -> Next:
+        if state.task.hold_out and origin is not state.task.aim.side:
+            return self._give_back(state, origin, sealed, state.task.hold_out)
         try:
-            mapped = carried(self._mapping, state.task.key, source.other, sealed)
+            mapped = carried(self._mapping, state.task.key, origin.other, sealed)
         except PoisonRecord as error:
-            return self._give_back(state, source, sealed, str(error))
+            return self._give_back(state, origin, sealed, str(error))
         write = Activate(state.task.key, mapped, state.task.complete)
-        return self._ask(state, Activating(source, sealed), Perform(source.other, write))
+        return self._ask(state, Activating(origin, sealed), Perform(origin.other, write))
 
-    def _not_activated(self, state: State, source: Side, sealed: Item, met: Item | None) -> Next:
-        target, task = source.other, state.task
-        if is_active(met, target, complete=task.complete):
-            state = self._noted(state, StepKind.OVERTAKEN, target, met, f"{target.value} is active already")
-            return self._settled(state, target, met)
+    def _not_activated(self, state: State, origin: Side, sealed: Item, met: Item | None) -> Next:
+        destination, task = origin.other, state.task
+        if is_active(met, destination, complete=task.complete):
+            state = self._noted(state, StepKind.OVERTAKEN, destination, met, f"{destination.value} is active already")
+            return self._settled(state, destination, met)
         ahead = version_of(met) > version_of(sealed)
         if generation_of(met) < sealed.generation and ahead and state.round < self._rounds:
             state = state._replace(round=state.round + 1)
-            return self._reseal(state, source, sealed, above(met))
-        return self._again(state, f"{target.value} refused the activation")
+            return self._reseal(state, origin, sealed, above(met))
+        return self._again(state, f"{destination.value} refused the activation")
 
-    def _reseal(self, state: State, source: Side, sealed: Item, version: int) -> Next:
+    def _reseal(self, state: State, origin: Side, sealed: Item, version: int) -> Next:
         """The standby is ahead of the seal: lift the sealed item above it."""
         write = Reseal(state.task.key, sealed.generation, version_of(sealed), version)
-        return self._ask(state, Resealing(source, sealed), Perform(source, write))
+        return self._ask(state, Resealing(origin, sealed), Perform(origin, write))
 
     # The way back: fence, then take back.
 
-    def _give_back(self, state: State, source: Side, sealed: Item, because: str) -> Next:
+    def _give_back(self, state: State, origin: Side, sealed: Item, because: str) -> Next:
         """The other side refuses the sealed image for good: shut it, so that no activation on the wire can win."""
-        state = self._noted(state, StepKind.HELD_OUT, source, sealed, because)
+        state = self._noted(state, StepKind.HELD_OUT, origin, sealed, because)
         write = Fence(state.task.key, sealed.generation + 1, state.task.complete)
-        return self._ask(state, Fencing(source, sealed, because), Perform(source.other, write))
+        return self._ask(state, Fencing(origin, sealed, because), Perform(origin.other, write))
 
-    def _take_back(self, state: State, source: Side, sealed: Item, fence: Item, because: str) -> Next:
+    def _take_back(self, state: State, origin: Side, sealed: Item, fence: Item, because: str) -> Next:
         """The other side is shut: the sealed side owns the key again, above both versions."""
         write = TakeBack(state.task.key, sealed, fence.generation, above(sealed, fence))
-        return self._ask(state, TakingBack(source, because), Perform(source, write))
+        return self._ask(state, TakingBack(origin, because), Perform(origin, write))
 
     def _settled(self, state: State, owner: Side, item: Item | None, because: str = "") -> Next:
         """The key has an owner: the operation goes there, the sweeper is done."""
@@ -402,7 +402,7 @@ class OwnershipRules:
         half = self._half_way(task.aim.side, near, far)
         if isinstance(half, str):
             return self._again(state, half, ambiguous=True)
-        return self._done(state, Outcome.READ, half.source, half.sealed)
+        return self._done(state, Outcome.READ, half.origin, half.sealed)
 
     # How every step ends.
 

@@ -27,15 +27,15 @@ class FlagDocument(NamedTuple):
     """What every pod should know; published whole, always as a new file.
 
     Attributes:
-        share: keys that aim at the new table, in basis points (0 to 10,000).
-        new_gen: generation of the keys within the share; even, as every generation that a flag carries.
-        legacy_gen: generation of the others; even.
-        complete: absent or missing role in the new table means active.
+        share: keys that aim at the target table, in basis points (0 to 10,000).
+        target_gen: generation of the keys within the share; even, as every generation that a flag carries.
+        source_gen: generation of the others; even.
+        complete: absent or missing role in the target table means active.
     """
 
     share: int = 0
-    new_gen: int = 0
-    legacy_gen: int = 0
+    target_gen: int = 0
+    source_gen: int = 0
     complete: bool = False
 
 
@@ -47,8 +47,8 @@ def ramp_point(key: Key) -> int:
 def aim(document: FlagDocument, key: Key) -> Aim:
     """Say where a pod with this document aims for a key."""
     if ramp_point(key) < document.share:
-        return Aim(Side.NEW, document.new_gen)
-    return Aim(Side.LEGACY, document.legacy_gen)
+        return Aim(Side.TARGET, document.target_gen)
+    return Aim(Side.SOURCE, document.source_gen)
 
 
 def next_generation(highest: int) -> int:
@@ -89,15 +89,15 @@ def document_of_flag(value: object) -> FlagDocument:
     missing = [name for name in FlagDocument._fields if name not in value]
     if missing:
         raise ConfigError(f"ownership has no {', '.join(missing)}")
-    share, new_gen, legacy_gen, complete = (value[name] for name in FlagDocument._fields)
+    share, target_gen, source_gen, complete = (value[name] for name in FlagDocument._fields)
     if type(share) is not int or not 0 <= share <= FULL_SHARE:
         raise ConfigError(f"ownership.share is {share!r}: a whole number from 0 to {FULL_SHARE} is needed")
-    for name, generation in (("new_gen", new_gen), ("legacy_gen", legacy_gen)):
+    for name, generation in (("target_gen", target_gen), ("source_gen", source_gen)):
         if type(generation) is not int or generation < 0:
             raise ConfigError(f"ownership.{name} is {generation!r}: a whole number from 0 up is needed")
     if type(complete) is not bool:
         raise ConfigError(f"ownership.complete is {complete!r}: true or false is needed")
-    return FlagDocument(share, new_gen, legacy_gen, complete)
+    return FlagDocument(share, target_gen, source_gen, complete)
 
 
 def check_generations(document: FlagDocument) -> FlagDocument:
@@ -108,7 +108,7 @@ def check_generations(document: FlagDocument) -> FlagDocument:
     Raises:
         ConfigError: one is odd: version 0.1 published it.
     """
-    odd = [each for each in (document.new_gen, document.legacy_gen) if each % 2]
+    odd = [each for each in (document.target_gen, document.source_gen) if each % 2]
     if odd:
         raise ConfigError(
             f"the flag document carries generation {odd[0]}, which is odd: its migration was begun by version 0.1; "
@@ -118,18 +118,18 @@ def check_generations(document: FlagDocument) -> FlagDocument:
 
 
 def renewed(document: FlagDocument, counter: int) -> FlagDocument:
-    """Return the document with a higher generation of the new table: keys that were held out are taken up again."""
-    highest = max(counter, document.new_gen, document.legacy_gen)
-    return document._replace(new_gen=next_generation(highest))
+    """Return the document with a higher generation of the target table: keys that were held out are taken up again."""
+    highest = max(counter, document.target_gen, document.source_gen)
+    return document._replace(target_gen=next_generation(highest))
 
 
 def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocument, int]:
     """Return the document that moves the share, and the counter of generations after it.
 
-    Raising keeps both generations, unless the last move went down: then `new_gen` is lifted above `legacy_gen`.
-    Lowering lifts `legacy_gen` above `new_gen`, so that keys outside the new share are handed back. One generation has
-    one target forever, so each lift takes a new number from the counter, which the caller stores durably before it
-    publishes.
+    Raising keeps both generations, unless the last move went down: then `target_gen` is lifted above `source_gen`.
+    Lowering lifts `source_gen` above `target_gen`, so that keys outside the target share are handed back. One
+    generation has one target forever, so each lift takes a new number from the counter, which the caller stores durably
+    before it publishes.
 
     Args:
         document: the document in force.
@@ -141,12 +141,12 @@ def raised(document: FlagDocument, share: int, counter: int) -> tuple[FlagDocume
     """
     if not 0 <= share <= FULL_SHARE:
         raise ConfigError(f"share must be 0 to {FULL_SHARE} basis points, not {share}")
-    highest = max(counter, document.new_gen, document.legacy_gen)
+    highest = max(counter, document.target_gen, document.source_gen)
     following = next_generation(highest)
     if share < document.share:
-        return document._replace(share=share, legacy_gen=following), following
-    if share > document.share and document.new_gen <= document.legacy_gen:
-        return document._replace(share=share, new_gen=following), following
+        return document._replace(share=share, source_gen=following), following
+    if share > document.share and document.target_gen <= document.source_gen:
+        return document._replace(share=share, target_gen=following), following
     return document._replace(share=share), highest
 
 
@@ -162,7 +162,7 @@ def lost_by(document: FlagDocument, in_place: FlagDocument) -> str:
     """
     if in_place.complete and not document.complete:
         return "complete would be taken back"
-    for name in ("new_gen", "legacy_gen"):
+    for name in ("target_gen", "source_gen"):
         wanted, found = getattr(document, name), getattr(in_place, name)
         if wanted < found:
             return f"{name} would fall from {found} to {wanted}"

@@ -24,7 +24,7 @@ def item_digest(key: Key, item: Row) -> int:
 
     Args:
         key: the encoded key.
-        item: in the names of the new table, whichever table it stands in.
+        item: in the names of the target table, whichever table it stands in.
     """
     digest: int = xxhash.xxh3_128_intdigest(b"%d:%b%b" % (len(key), key, canonical_content(item)))
     return digest

@@ -9,7 +9,7 @@ goes on a follow list instead, and two things can happen:
   who the owner is. Until then the key is *in flight*, and its bucket is left out.
 
 What a row says of owner, version and state, the writer protocol answers (`crossfade.core.protocol.seam`). All items
-here are in the names of the new table. Time is the caller's, in seconds of any monotonic clock.
+here are in the names of the target table. Time is the caller's, in seconds of any monotonic clock.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ SETTLED: Final = FINAL | {Difference.EQUAL, Difference.HELD_OUT}
 
 
 class Pair(NamedTuple):
-    """One key as both tables have it, in the names of the new one."""
+    """One key as both tables have it, in the names of the target one."""
 
-    legacy: Row | None
-    new: Row | None
+    source: Row | None
+    target: Row | None
 
     def of(self, side: Side) -> Row | None:
         """Return one side's item."""
-        return self.legacy if side is Side.LEGACY else self.new
+        return self.source if side is Side.SOURCE else self.target
 
 
 class Reading(NamedTuple):
@@ -143,7 +143,7 @@ def classify(reading: Reading, rows: RowReader, *, reached: int, late: bool) -> 
 
 
 def _pair(side: Side, owner: Row | None, standby: Row | None) -> Pair:
-    return Pair(owner, standby) if side is Side.LEGACY else Pair(standby, owner)
+    return Pair(owner, standby) if side is Side.SOURCE else Pair(standby, owner)
 
 
 def _late(first: Row | None, standby: Row | None, again: Row | None, reached: int, rows: RowReader) -> Difference:
@@ -193,7 +193,7 @@ class Followed:
 
         Args:
             side: the table that it stands in.
-            item: the image, in the names of the new table; an unstamped one at its commit time in µs.
+            item: the image, in the names of the target table; an unstamped one at its commit time in µs.
             rows: reads it.
         """
         if self.verified or item.version is None or item.version < self.first:
@@ -261,7 +261,7 @@ def follow(pair: Pair, now_s: float, rows: RowReader) -> Followed:
         now_s: monotonic clock.
         rows: reads it.
     """
-    reached = max(rows.version_of(pair.legacy), rows.version_of(pair.new))
+    reached = max(rows.version_of(pair.source), rows.version_of(pair.target))
     owner = rows.owner_of(*pair)
     if owner is not None:
         reached = rows.version_of(pair.of(owner))

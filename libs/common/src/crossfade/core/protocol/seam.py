@@ -219,10 +219,10 @@ class RowReader(Protocol):
     def owns(self, item: Row | None, side: Side) -> bool:
         """Say whether `side` owns the key, as far as its row tells."""
 
-    def owner_of(self, legacy: Row | None, new: Row | None) -> Side | None:
+    def owner_of(self, source: Row | None, target: Row | None) -> Side | None:
         """Return the side that owns the key; None when both or neither do."""
 
-    def is_contested(self, legacy: Row | None, new: Row | None) -> bool:
+    def is_contested(self, source: Row | None, target: Row | None) -> bool:
         """Say whether both rows are there and claim the key: must never happen, and needs a human decision."""
 
     def is_held_out(self, item: Row | None) -> bool:
@@ -342,7 +342,7 @@ class WriterProtocol(Protocol):
     def reader(self, shape: TableShape) -> RecordReader:
         """Return what reads the change records of a table."""
 
-    def condition(self, item: Row, target: Side) -> Condition:
+    def condition(self, item: Row, destination: Side) -> Condition:
         """Return under which condition an owner's row may be copied to a table."""
 
     def image(self, item: Row, shape: TableShape, key: Image) -> Image:
@@ -358,7 +358,7 @@ class WriterProtocol(Protocol):
         """Write into a mapped row what the protocol gives one that is imported as a standby.
 
         Args:
-            image: the row of the source.
+            image: the row of the origin.
             mapped: its mapped image, to be completed.
 
         Returns:

@@ -17,13 +17,13 @@ from crossfade.core.values.keys import Key
 
 
 class Transfer(Struct, frozen=True, gc=False):
-    """One state transfer, in the target's names. A struct: made of each record, and a tuple costs four times as much.
+    """One state transfer, in the destination's names. A struct, since a tuple costs four times as much a record.
 
     Attributes:
         key: the encoded key.
         version: of the owner write it copies.
         image: mapped attributes plus what the protocol carries along, those present, raw. No key attribute, and nothing
-            that only the target itself may write.
+            that only the destination itself may write.
         first_standing: of a row that the transfer creates; see `crossfade.core.protocol.seam.Condition`.
         repair: fence by `<=` instead of `<`: a repair rewrites the same version with the owner's content.
     """

@@ -4,7 +4,7 @@ Whether a record is of a migrated row the mapping says; what it tells, the write
 (`crossfade.core.protocol.seam`): an owner write is mapped, and travels under the protocol's condition; an echo is left;
 a stray is handed to `crossfade_replicator.interventions`.
 
-Strays are looked for from one moment on, the journalled entry into DUAL_WRITE, and a record is judged by its commit
+Strays are looked for from one moment on, the journalled entry into BOTH_WAYS, and a record is judged by its commit
 time: an old duplicate of an earlier write is none (ADR 0016).
 
 Nothing here reads a table or a clock. A record that maps to nothing raises `PoisonRecord` and is parked.
@@ -54,10 +54,10 @@ class ApplyRule:
 
         Args:
             mapping: of the migration.
-            direction: which way the records are applied; its source is the table they come from.
+            direction: which way the records are applied; its origin is the table they come from.
         """
         self._direction = direction
-        shape = mapping.shape(direction.source)
+        shape = mapping.shape(direction.origin)
         self._table = shape.table
         self._reader = mapping.protocol.reader(shape)
         self._belongs = mapping.belongs

@@ -1,7 +1,7 @@
 """The marks of applied writes, as API and replicator both spell them (design.md, section 3, rule 7).
 
-A mark says: the target table holds this key at this version or a higher one. Its version is text of 20 digits and is
-compared as bytes, because Lua, sorted sets and JavaScript round numbers of 19 digits. The name holds the table's id,
+A mark says: the destination table holds this key at this version or a higher one. Its version is text of 20 digits and
+is compared as bytes, because Lua, sorted sets and JavaScript round numbers of 19 digits. The name holds the table's id,
 not its name: a table that was dropped and imported again starts without marks.
 """
 
@@ -22,7 +22,7 @@ def mark_prefix(migration: str, table_id: str, direction: Direction) -> bytes:
 
     Args:
         migration: name of the mapping.
-        table_id: DynamoDB's `TableId` of the target table.
+        table_id: DynamoDB's `TableId` of the destination table.
         direction: which way the marked writes went.
     """
     return f"cf:{migration}:{table_id}:{direction.value}:".encode()

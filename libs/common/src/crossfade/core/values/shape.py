@@ -9,35 +9,35 @@ from typing import NamedTuple
 class Side(Enum):
     """One of the two tables."""
 
-    LEGACY = "legacy"
-    NEW = "new"
+    SOURCE = "source"
+    TARGET = "target"
 
     @property
     def other(self) -> Side:
         """The other table."""
-        return Side.NEW if self is Side.LEGACY else Side.LEGACY
+        return Side.TARGET if self is Side.SOURCE else Side.SOURCE
 
 
 class Direction(Enum):
     """Which way state travels."""
 
-    FORWARD = "forward"  # legacy to new
-    REVERSE = "reverse"  # new to legacy
+    FORWARD = "forward"  # source to target
+    REVERSE = "reverse"  # target to source
 
     @property
-    def source(self) -> Side:
+    def origin(self) -> Side:
         """The table the state comes from."""
-        return Side.LEGACY if self is Direction.FORWARD else Side.NEW
+        return Side.SOURCE if self is Direction.FORWARD else Side.TARGET
 
     @property
-    def target(self) -> Side:
+    def destination(self) -> Side:
         """The table the state goes to."""
-        return self.source.other
+        return self.origin.other
 
 
-def direction_to(target: Side) -> Direction:
-    """Return the direction whose target is `target`."""
-    return Direction.FORWARD if target is Side.NEW else Direction.REVERSE
+def direction_to(destination: Side) -> Direction:
+    """Return the direction whose destination is `destination`."""
+    return Direction.FORWARD if destination is Side.TARGET else Direction.REVERSE
 
 
 class IndexKey(NamedTuple):
@@ -66,7 +66,7 @@ class TableShape(NamedTuple):
         zero: a complete mapped item with nothing in it, as (name, raw value) pairs: what operations create rows
             from.
         names: how this table calls attributes that it has under another name than the source.
-        ttl: the attribute that the table's TTL reads, if it has one; only the legacy table may.
+        ttl: the attribute that the table's TTL reads, if it has one; only the source table may.
         index_keys: attributes that are keys of its secondary indexes.
     """
 
@@ -88,8 +88,8 @@ class TableShape(NamedTuple):
 
     @property
     def is_shared(self) -> bool:
-        """Whether others write to its rows, too: the legacy table is somebody's, the new one is the migration's own."""
-        return self.side is Side.LEGACY
+        """Whether others write to its rows, too: the source table is somebody's, the new one is the migration's own."""
+        return self.side is Side.SOURCE
 
     @property
     def may_put(self) -> bool:
@@ -104,13 +104,13 @@ class TableShape(NamedTuple):
 def absent_is_active(side: Side, *, complete: bool = False) -> bool:
     """Say what an absent item or a missing role means on a side (design.md, section 4).
 
-    Active in the legacy table, so that it needs no back-filling; after COMPLETE, active in the new one.
+    Active in the source table, so that it needs no back-filling; after COMPLETE, active in the new one.
 
     Args:
         side: the table.
         complete: whether the flag document says `complete`.
     """
-    return side is (Side.NEW if complete else Side.LEGACY)
+    return side is (Side.TARGET if complete else Side.SOURCE)
 
 
 def table_name(reference: str) -> str:

@@ -5,7 +5,7 @@ running system to it. Names follow OpenTelemetry's semantic conventions (rpc, me
 what is our own begins with "crossfade.".
 
     caller ─▶ RPC ─┬▶ DB                                      (the owner's write)
-                   ├▶ DUAL_WRITE ─▶ DB                        (the copy)
+                   ├▶ BOTH_WAYS ─▶ DB                        (the copy)
                    ╎ traceparent in the item's event
                    ├▶ RECEIVE ─▶ APPLY                        (replicator)       BATCH ─▶ DB, linked with each APPLY
                    ├▶ RECEIVE ─▶ PUBLISH                      (feed)
@@ -47,7 +47,7 @@ GROUP = Attribute(
     "messaging.consumer.group.name",
     "string",
     "the consumer",
-    ("forward", "reverse", "feed-legacy", "feed-new"),
+    ("forward", "reverse", "feed-source", "feed-target"),
     short="Consumer",
 )
 STREAM_OPERATION = Attribute(
@@ -92,7 +92,7 @@ RECORD_OUTCOMES: Final = (
     "echo",
     "not_ours",
     "tombstone_removed",
-    "foreign",
+    "stray",
     "parked",
     "held_out",
 )
@@ -104,8 +104,8 @@ RECORD_OUTCOME = Attribute(
 COPY_OUTCOME = Attribute(
     "crossfade.copy.outcome", "string", "what became of a dual write's copy", ("copied", "skipped", "failed", "late")
 )
-DIRECTION = Attribute("crossfade.direction", "string", "which side became the owner", ("to-legacy", "to-new"))
-SIDE = Attribute("crossfade.side", "string", "which table", ("legacy", "new"))
+DIRECTION = Attribute("crossfade.direction", "string", "which side became the owner", ("to-source", "to-target"))
+SIDE = Attribute("crossfade.side", "string", "which table", ("source", "target"))
 STEP = Attribute(
     "crossfade.step",
     "string",
@@ -150,7 +150,7 @@ PHASE = Attribute(
         "CAPTURING",
         "SNAPSHOT",
         "CATCHING_UP",
-        "DUAL_WRITE",
+        "BOTH_WAYS",
         "RAMPING",
         "CUT_OVER",
         "BAKING",
@@ -164,7 +164,7 @@ WHO = Attribute("crossfade.who", "string", "whose wish it was")
 GATE = Attribute("crossfade.gate", "string", "name of a gate")
 ENTRY = Attribute("crossfade.journal.kind", "string", "kind of a journal entry: phase, share, pause, step …")
 NUMBER = Attribute("crossfade.journal.number", "int", "number of a journal entry")
-PERCENT = Attribute("crossfade.percent", "string", "share of the keys aimed at the new table, in percent")
+PERCENT = Attribute("crossfade.percent", "string", "share of the keys aimed at the target table, in percent")
 
 # ---- metrics -----------------------------------------------------------------------------------------------------
 
@@ -309,9 +309,9 @@ PARITY = Metric(
     "crossfade.parity.keys", Kind.GAUGE, "{key}", "keys by class in the last pass", (VERIFIER,), (CLASS,),
     cloudwatch="ParityKeys",
 )  # fmt: skip
-STRANGERS = Metric(
-    "crossfade.parity.strangers", Kind.GAUGE, "{item}", "rows of the new table that don't belong to the migration",
-    (VERIFIER,), cloudwatch="ParityStrangers",
+NOT_OURS = Metric(
+    "crossfade.parity.not_ours", Kind.GAUGE, "{item}", "rows of the target table that don't belong to the migration",
+    (VERIFIER,), cloudwatch="ParityNotOurs",
 )  # fmt: skip
 CLEAN_AGE = Metric(
     "crossfade.parity.clean_pass.age", Kind.GAUGE, "s", "since the last clean pass; missing while there was none",
@@ -351,11 +351,11 @@ MIGRATION_PHASE = Metric(
     (CONTROLLER,), (PHASE,), cloudwatch="Phase",
 )  # fmt: skip
 RAMP = Metric(
-    "crossfade.ramp", Kind.GAUGE, "%", "share of the keys aimed at the new table", (CONTROLLER,),
+    "crossfade.ramp", Kind.GAUGE, "%", "share of the keys aimed at the target table", (CONTROLLER,),
     cloudwatch="RampPercent",
 )  # fmt: skip
-ON_NEW = Metric(
-    "crossfade.keys.on_new", Kind.GAUGE, "%", "share of the keys that the new table owns, by the last whole look",
+ON_TARGET = Metric(
+    "crossfade.keys.on_target", Kind.GAUGE, "%", "share of the keys that the target table owns, by the last whole look",
     (CONTROLLER,), cloudwatch="KeysOnNewPercent", occasional=True,
 )  # fmt: skip
 GATE_OPEN = Metric(

@@ -55,7 +55,7 @@ SWEEP_EVENT = Event("handover", "keys of one page that were handed over or helpe
 JOURNAL_EVENT = Event(
     "journal", "an entry of the journal: a phase, a new share, a halt, a step", (ENTRY, NUMBER, REASON)
 )
-RAMP_EVENT = Event("ramp", "the share of the keys aimed at the new table changed", (PERCENT, REASON))
+RAMP_EVENT = Event("ramp", "the share of the keys aimed at the target table changed", (PERCENT, REASON))
 REPAIR_EVENT = Event("repair", "one key of a repair", (CLASS, REPAIR, REASON, OUTCOME))
 
 CALLER = Span(

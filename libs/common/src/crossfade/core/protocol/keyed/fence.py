@@ -17,13 +17,13 @@ from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values.shape import Side, TableShape
 
 
-def takes_generation(target: Side) -> bool:
+def takes_generation(destination: Side) -> bool:
     """Say whether a row that a transfer creates takes the generation of the image that it copies.
 
-    It does in the legacy table, where an absent row would read as active at generation 0 (rule 2). A row of the new
+    It does in the source table, where an absent row would read as active at generation 0 (rule 2). A row of the target
     table begins at generation 0, as an imported one does.
     """
-    return target is Side.LEGACY
+    return destination is Side.SOURCE
 
 
 class Judgement(NamedTuple):
@@ -56,7 +56,7 @@ def judge(transfer: Transfer, item: Item | None, shape: TableShape) -> Judgement
     if item is None:
         created = incoming._replace(role=Role.STANDBY, generation=transfer.first_standing)
         return Judgement(Verdict.APPLIED, created)
-    # Replication has ended before the new table reads a missing role as active, so `complete` is no question here.
+    # Replication has ended before the target table reads a missing role as active, so `complete` is no question here.
     if is_active(item, shape.side):
         return Judgement(Verdict.OWNED, item)
     if item.version is None or item.role is None:

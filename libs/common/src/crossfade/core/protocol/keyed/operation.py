@@ -1,7 +1,7 @@
 """What a client's operation does to a row, in DynamoDB's terms (ADR 0023).
 
 The core knows no points and no stock: a domain says once what each of its verbs does (`Verb`), and each call brings the
-amounts (`build_operation`). Attributes go by the source's names; `TableShape.own` says how a table calls them.
+amounts (`build_operation`). Attributes go by the origin's names; `TableShape.own` says how a table calls them.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def counted(name: str, item: Item | None, shape: TableShape) -> Decimal:
     """Return the number that an attribute counts as: what is there, or in `zero`, or 0.
 
     Args:
-        name: in the source's names.
+        name: in the origin's names.
         item: as it stands; None when there is none.
         shape: of its table.
 

@@ -133,11 +133,11 @@ def _after(
         event_version=version,
         deleted=deletes,
         ttl=b"" if deletes else before.ttl,
-        content=_foreign(before.content, shape) if deletes else changed(op, before, shape),
+        content=_kept(before.content, shape) if deletes else changed(op, before, shape),
     )
 
 
-def _foreign(content: Content, shape: TableShape) -> Content:
+def _kept(content: Content, shape: TableShape) -> Content:
     """What the mapping does not name is never touched; an open shape names all."""
     if shape.attributes is None:
         return ()
@@ -152,7 +152,7 @@ def replaced(content: Content, new: Content, shape: TableShape) -> Content:
         new: the mapped content to stand there.
         shape: of the table; attributes outside its closed list stay.
     """
-    return tuple(sorted({**dict(_foreign(content, shape)), **dict(new)}.items()))
+    return tuple(sorted({**dict(_kept(content, shape)), **dict(new)}.items()))
 
 
 def _seal(write: Seal, item: Item | None, shape: TableShape) -> Outcome:
@@ -187,8 +187,8 @@ def _reseal(write: Reseal, item: Item | None, _shape: TableShape) -> Outcome:
 
 
 def _fence(write: Fence, item: Item | None, shape: TableShape) -> Outcome:
-    # A legacy row without a role has its TTL value where it fires, whatever the flag document says: it is left alone.
-    active = is_active(item, shape.side, complete=write.complete and shape.side is Side.NEW)
+    # A source row without a role has its TTL value where it fires, whatever the flag document says: it is left alone.
+    active = is_active(item, shape.side, complete=write.complete and shape.side is Side.TARGET)
     if active or generation_of(item) >= write.generation:
         return Refused(item)
     if item is None:
@@ -250,7 +250,7 @@ def _reinstate(write: Reinstate, item: Item | None, _shape: TableShape) -> Outco
 def _bury(write: Bury, item: Item | None, shape: TableShape) -> Outcome:
     if item is None or item.role is not Role.STANDBY or item.version != write.seen:
         return Refused(item)
-    content = _foreign(item.content, shape)
+    content = _kept(item.content, shape)
     return Applied(item._replace(version=write.seen + 1, deleted=True, ttl=b"", content=content))
 
 

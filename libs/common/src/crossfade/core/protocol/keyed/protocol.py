@@ -43,22 +43,27 @@ class KeyedRows(NamedTuple):
         """An active row does; an absent one where `absent_is_active` says so."""
         return is_active(item, side, complete=self.complete)
 
-    def owner_of(self, legacy: Item | None, new: Item | None) -> Side | None:
+    def owner_of(self, source: Item | None, target: Item | None) -> Side | None:
         """An absent item never counts against one that says it is active.
 
         A row that somebody removed from under the protocol is missing, it does not own anything.
         """
-        owns_legacy = is_active(legacy, Side.LEGACY, complete=self.complete)
-        owns_new = is_active(new, Side.NEW, complete=self.complete)
-        if owns_legacy and owns_new:
-            owns_legacy, owns_new = legacy is not None, new is not None
-        if owns_legacy == owns_new:
+        owns_source = is_active(source, Side.SOURCE, complete=self.complete)
+        owns_target = is_active(target, Side.TARGET, complete=self.complete)
+        if owns_source and owns_target:
+            owns_source, owns_target = source is not None, target is not None
+        if owns_source == owns_target:
             return None
-        return Side.LEGACY if owns_legacy else Side.NEW
+        return Side.SOURCE if owns_source else Side.TARGET
 
-    def is_contested(self, legacy: Item | None, new: Item | None) -> bool:
+    def is_contested(self, source: Item | None, target: Item | None) -> bool:
         """Both are there, and active."""
-        return legacy is not None and new is not None and self.owns(legacy, Side.LEGACY) and self.owns(new, Side.NEW)
+        return (
+            source is not None
+            and target is not None
+            and self.owns(source, Side.SOURCE)
+            and self.owns(target, Side.TARGET)
+        )
 
     def is_held_out(self, item: Item | None) -> bool:
         """Active at an odd generation (ADR 0014)."""
@@ -85,7 +90,7 @@ class KeyedRows(NamedTuple):
         return generation_of(item)
 
     def is_settled(self, item: Item | None) -> bool:
-        """A row with a role does: without one the new table's is read otherwise once the migration is complete."""
+        """A row with a role does: without one the target table's is read otherwise once the migration is complete."""
         return item is not None and item.role is not None
 
     def is_merged(self, item: Item | None, identity: bytes) -> bool:
@@ -155,19 +160,19 @@ class Keyed:
         """Return what reads the change records of a table."""
         return KeyedReader(shape)
 
-    def condition(self, item: Item, target: Side) -> Condition:
-        """Only over a lower version; a row that it creates in the legacy table takes the generation along."""
-        return Condition(version_of(item), item.generation if takes_generation(target) else 0)
+    def condition(self, item: Item, destination: Side) -> Condition:
+        """Only over a lower version; a row that it creates in the source table takes the generation along."""
+        return Condition(version_of(item), item.generation if takes_generation(destination) else 0)
 
     def widest(self, item: Item) -> Item:
         """A version of 19 digits, and a generation of nine."""
         return item._replace(version=max(version_of(item), FIRST_STAMPED * 10), generation=_A_GENERATION)
 
     def imported(self, image: Image, mapped: Image) -> int:
-        """Standby, of generation 0, and with a version even when the source has none (rule 6)."""
+        """Standby, of generation 0, and with a version even when the origin has none (rule 6)."""
         if raw_role(image) is Role.STANDBY:
             # Its owner would be a table that doesn't exist yet.
-            raise PoisonRecord("the row is standby in the legacy table before anything was handed over")
+            raise PoisonRecord("the row is standby in the source table before anything was handed over")
         mapped[MV], mapped[ROLE], mapped[GEN] = image.get(MV, _UNSTAMPED), _STANDBY, _GENERATION
         return raw_generation(image)
 

@@ -18,7 +18,7 @@ from crossfade.core.values.keys import Key
 class Operate(NamedTuple):
     """Apply an operation blindly: active, id above the floor and not in the set, set below `soft`, values in bounds.
 
-    `generation` is that of an item which has no role yet: one that the write creates, or a legacy row that no owner
+    `generation` is that of an item which has no role yet: one that the write creates, or a source row that no owner
     write has touched. A role that is there stays, and so does its generation.
     """
 

@@ -27,13 +27,13 @@ from system_parts import (
 )
 
 
-class Foreign(ABC):
+class Strays(ABC):
     """What a `World` has done to it by others; first, what they need of it."""
 
     imported: bool
     strays_since_us: int
-    strangers_wrote: bool
-    legacy: MemoryTable
+    strays_wrote: bool
+    source: MemoryTable
     tables: dict[Side, MemoryTable]
     ops: list[Operation]
     running: list[Running]
@@ -56,31 +56,31 @@ class Foreign(ABC):
     @abstractmethod
     def deliver(self, side: Side, picks: Sequence[int]) -> None: ...
 
-    def put_foreign(self, image: Image) -> None:
-        """Write a legacy row whole; the truth is what it says."""
+    def put_stray(self, image: Image) -> None:
+        """Write a source row whole; the truth is what it says."""
         key = encode_key(image, ("pk", "sk"))
-        before = self.legacy.item(key)
-        if before is not None and "cf_recent" in self.legacy.images[key] and "cf_recent" not in image:
+        before = self.source.item(key)
+        if before is not None and "cf_recent" in self.source.images[key] and "cf_recent" not in image:
             self._forget(key)
-        self.strangers_wrote |= self.imported or (before is not None and before.version is not None)
-        records = len(self.legacy.changes)
-        self.legacy.put(image)
-        self._strayed(self.owner_strays, Side.LEGACY, records)
-        shape = MAPPING.shape(Side.LEGACY)
-        item = self.legacy.item(key)
+        self.strays_wrote |= self.imported or (before is not None and before.version is not None)
+        records = len(self.source.changes)
+        self.source.put(image)
+        self._strayed(self.owner_strays, Side.SOURCE, records)
+        shape = MAPPING.shape(Side.SOURCE)
+        item = self.source.item(key)
         assert item is not None
         assert is_active(item, shape.side)
         self.truth[key] = Truth(MAPPING.map_item(Direction.FORWARD, item).content, item.ttl)
-        self.versions.pop((Side.LEGACY, key), None)
+        self.versions.pop((Side.SOURCE, key), None)
 
-    def earn_foreign(self, key: Key, amount: int) -> bool:
-        """Add to an active legacy row as the old release does; False when there is none."""
-        item = self.legacy.item(key)
-        if item is None or not is_active(item, Side.LEGACY) or item.deleted:
+    def earn_stray(self, key: Key, amount: int) -> bool:
+        """Add to an active source row as the old release does; False when there is none."""
+        item = self.source.item(key)
+        if item is None or not is_active(item, Side.SOURCE) or item.deleted:
             return False
-        shape = MAPPING.shape(Side.LEGACY)
-        balance = wire.number(self.legacy.images[key][shape.own(BALANCE)])
-        self.put_foreign(self.legacy.images[key] | {shape.own(BALANCE): wire.of_number(balance + amount)})
+        shape = MAPPING.shape(Side.SOURCE)
+        balance = wire.number(self.source.images[key][shape.own(BALANCE)])
+        self.put_stray(self.source.images[key] | {shape.own(BALANCE): wire.of_number(balance + amount)})
         return True
 
     def _strayed(self, strays: list[tuple[Side, bytes]], side: Side, before: int) -> None:
@@ -88,43 +88,43 @@ class Foreign(ABC):
             strays += [(side, record) for record in self.tables[side].changes[before:]]
 
     def _forget(self, key: Key) -> None:
-        """What a stranger takes away: who asked before can't be told any more, and the feed's chain starts anew."""
+        """What a stray takes away: who asked before can't be told any more, and the feed's chain starts anew."""
         self.ops = [op for op in self.ops if op.key != key]
         self.forgotten.add(key)
 
-    def replace_foreign(self, key: Key, balance: int) -> bool:
-        """Put a legacy row whole, without any protocol attribute, where the legacy table owns the key."""
-        item = self.legacy.item(key)
-        if not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
+    def replace_stray(self, key: Key, balance: int) -> bool:
+        """Put a source row whole, without any protocol attribute, where the source table owns the key."""
+        item = self.source.item(key)
+        if not is_active(item, Side.SOURCE) or any(pod.task.key == key for pod in self.running):
             return False
-        row = legacy_wallet("7" if key == OLD_KEY else "8", "old" if key == OLD_KEY else "new", balance)
-        self.strangers_wrote = True
-        self.put_foreign(row)
+        row = legacy_wallet("7" if key == OLD_KEY else "8", "old" if key == OLD_KEY else "target", balance)
+        self.strays_wrote = True
+        self.put_stray(row)
         return True
 
-    def delete_foreign(self, key: Key, *, at_once: bool) -> bool:
-        """Remove an active legacy row. `at_once` lets its record arrive before anything else happens."""
-        item = self.legacy.item(key)
-        if item is None or not is_active(item, Side.LEGACY) or any(pod.task.key == key for pod in self.running):
+    def delete_stray(self, key: Key, *, at_once: bool) -> bool:
+        """Remove an active source row. `at_once` lets its record arrive before anything else happens."""
+        item = self.source.item(key)
+        if item is None or not is_active(item, Side.SOURCE) or any(pod.task.key == key for pod in self.running):
             return False
         if item.version is None and key in self.stamped:
             return False  # such a delete tells no version above the standby's: the verifier finds the row as an extra
-        self.strangers_wrote = True
+        self.strays_wrote = True
         self._forget(key)
         self.truth[key] = None
-        self.versions.pop((Side.LEGACY, key), None)
-        records = len(self.legacy.changes)
-        self.legacy.delete(key)
+        self.versions.pop((Side.SOURCE, key), None)
+        records = len(self.source.changes)
+        self.source.delete(key)
         if not item.deleted:
-            self._strayed(self.owner_strays, Side.LEGACY, records)
+            self._strayed(self.owner_strays, Side.SOURCE, records)
         if at_once:
-            self.deliver(Side.LEGACY, [-1])
+            self.deliver(Side.SOURCE, [-1])
         return True
 
     def delete_standby(self, side: Side, key: Key) -> bool:
         """Remove a standby row.
 
-        Until it is put back, the fence of its generation is gone, and an absent legacy row reads as active. So where
+        Until it is put back, the fence of its generation is gone, and an absent source row reads as active. So where
         the row had a generation its record arrives at once; what could happen before is why a person is called.
         """
         item = self.tables[side].item(key)
@@ -140,7 +140,7 @@ class Foreign(ABC):
         return True
 
     def overwrite_standby(self, side: Side, key: Key, *, ahead: int) -> bool:
-        """Change a standby row: as a zombie that gets ahead, or as a stranger who knows no versions."""
+        """Change a standby row: as a zombie that gets ahead, or as a writer who knows no versions."""
         item = self.tables[side].item(key)
         owned = self.owner(key) == (side.other, self.tables[side.other].item(key), True)
         if item is None or item.version is None or item.deleted or not owned:
@@ -150,5 +150,5 @@ class Foreign(ABC):
         self.tables[side].put(image | {"cf_mv": wire.of_number(item.version + ahead)})
         if ahead == 0:
             self._strayed(self.standby_strays, side, records)
-        self.pages.add("foreign_standby" if ahead == 0 and records < len(self.tables[side].changes) else "")
+        self.pages.add("stray_standby" if ahead == 0 and records < len(self.tables[side].changes) else "")
         return True
