@@ -103,14 +103,14 @@ clean: ## remove what was built; the environment too
 proto: $(READY) ## generated code from proto/
 	tools/proto.sh
 
-dashboards: $(READY) ## dashboards and alert rules, regenerated from the contract
-	@$(PY) -m tools.observability
+dashboards: $(READY) ## Grafana's JSON, from the panels in deploy/dashboards/*.yaml
+	@$(PY) -m tools.dashboards
 
 test-alerts: $(READY) ## promtool: every alert fires, and stays silent (needs Debian's prometheus)
-	@$(PY) -m tools.observability.promtool
+	@$(PY) -m pytest -q -rs tests/deploy/test_alerts_promtool.py
 
 test-alerts-killed: $(READY) ## real services killed in pairs under a real Prometheus: something fires, nothing stops (needs it, too)
-	@$(PY) -m tools.observability.killed
+	@$(PY) -m pytest -q -rs tests/deploy/test_alerts_killed.py
 
 test-dashboards: test-alerts ## every panel's query against a Prometheus that scrapes the demo (needs it, too)
-	@$(PY) -m tools.observability.live
+	@$(PY) -m tools.live

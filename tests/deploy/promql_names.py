@@ -6,11 +6,11 @@ import re
 from typing import Any, Final
 
 import promql_parser
+from alert_rules import INFO, RECORDED
 
 from crossfade.runtime.telemetry.contract import METRICS
 from crossfade.runtime.telemetry.openmetrics import RESOURCE_LABELS
 from crossfade.runtime.telemetry.schema import Attribute, Kind, Metric
-from tools.observability.presence import INFO, RECORDED
 
 COMMON: Final = frozenset(RESOURCE_LABELS.values())
 """Labels of every sample."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import alert_killed as killed
 import pytest
-
-from tools.observability import killed
-from tools.observability.__main__ import DEPLOY
-from tools.observability.deaths import TABLE
-from tools.observability.rules import RULES
+from alert_deaths import TABLE
+from alert_rules import RULES
 
 LONGEST_RUN_S = 1800
 """Against a hang only: each wait has a bound of its own. Three to six minutes, as busy as the machine is."""
@@ -26,7 +24,7 @@ def test_something_fires_for_each_killed_pair_and_nothing_stops_because_more_die
 
 def test_each_service_is_killed_in_a_pair_and_only_waits_are_shortened() -> None:
     assert {service for pair in killed.PAIRS for service in pair} == set(TABLE)
-    shipped = (DEPLOY / "alerts" / RULES).read_text()
+    shipped = RULES.read_text()
     changed = [(a, b) for a, b in zip(shipped.splitlines(), killed.quick(shipped).splitlines(), strict=True) if a != b]
     assert changed
     assert all(b == a.removesuffix("m") + "s" and a.startswith("    for: ") for a, b in changed)

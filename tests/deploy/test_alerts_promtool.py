@@ -7,44 +7,49 @@ import subprocess
 from itertools import combinations
 from pathlib import Path
 
+import alert_cases
+import alert_deaths
 import pytest
+from alert_rules import EVERYBODY, RULES
 
+from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.runtime.telemetry.schema import Service
-from tools.observability import deaths
-from tools.observability.presence import EVERYBODY
 
-ALERTS = Path(__file__).resolve().parents[2] / "deploy" / "alerts"
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not on the PATH; Debian, Ubuntu: apt-get install prometheus"
 )
 
 
-def promtool(*arguments: str, folder: Path) -> str:
-    """Run it; return what it says, empty when all holds."""
-    program = shutil.which("promtool") or ""
-    done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+def promtool(what: str, file: Path) -> str:
+    """Check or test a file of rules; return what promtool says, empty when all holds."""
+    command = [shutil.which("promtool") or "", what, "rules", file.name]
+    done = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, check=False, timeout=600)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 @needs_promtool
 def test_the_rules_are_well_formed() -> None:
-    assert not promtool("check", "rules", "crossfade.rules.yaml", folder=ALERTS)
+    assert not promtool("check", RULES)
 
 
 @needs_promtool
-def test_each_alert_fires_stays_silent_and_is_kept_while_its_reporter_is_dead() -> None:
-    assert not promtool("test", "rules", "crossfade.test.yaml", folder=ALERTS)
+def test_each_alert_fires_stays_silent_and_is_kept_while_its_reporter_is_dead(tmp_path: Path) -> None:
+    assert not promtool("test", alert_cases.write(tmp_path))
 
 
 @needs_promtool
 def test_whoever_dies_in_whichever_phase_something_fires_and_nothing_stops_because_more_died(tmp_path: Path) -> None:
     """All pairs, at once and one after the other, five of six, and all; a migration in each phase."""
-    assert not promtool("test", "rules", deaths.write(tmp_path).name, folder=tmp_path)
+    assert not promtool("test", alert_deaths.write(tmp_path))
+
+
+def test_the_phases_with_replication_both_ways_are_the_phase_table_s() -> None:
+    assert set(alert_deaths.BOTH_WAYS) == {each.value for each in KEYED_PHASES.replicating}
 
 
 def test_what_is_expected_of_two_deaths_is_more_than_of_one() -> None:
     def names(dead: dict[Service, int]) -> set[tuple[tuple[str, str], ...]]:
-        return {tuple(sorted(each.items())) for each in deaths.expected(dead, 70)}
+        return {tuple(sorted(each.items())) for each in alert_deaths.expected(dead, 70)}
 
     for first, second in combinations(EVERYBODY, 2):
         for one, other in ((first, second), (second, first)):

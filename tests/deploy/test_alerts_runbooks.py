@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import shlex
@@ -12,7 +11,7 @@ from typing import Any
 
 import botocore.session
 import pytest
-import yaml
+from alert_rules import DEPLOY, rules
 
 from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.parity.classes import FINAL, Difference
@@ -24,20 +23,11 @@ from crossfade_verifier import settings as verifier_settings
 from crossfade_verifier.endpoints import routes
 from engagement_api import settings as api_settings
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 RUNBOOKS = sorted(path for path in (DEPLOY / "runbooks").glob("*.md") if path.name != "README.md")
 SECTIONS = ["Look", "Do", "Roll back when"]
 HURT = {"yes": "clients are hurt", "some": "some clients", "no": "clients are not hurt"}
 PROGRAMS = ("crossfade", "replicator", "curl", "kubectl", "aws")
 KUBECTL = {"get", "logs", "delete", "top", "exec", "port-forward"}
-
-
-@functools.cache
-def clients_hurt() -> dict[str, str]:
-    groups = yaml.safe_load((DEPLOY / "alerts" / "crossfade.rules.yaml").read_text())["groups"]
-    return {
-        rule["alert"]: rule["labels"]["clients_hurt"] for group in groups for rule in group["rules"] if "alert" in rule
-    }
 
 
 def commands(path: Path) -> list[str]:
@@ -59,7 +49,7 @@ def of(program: str) -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
 def test_the_first_line_says_whether_clients_are_hurt(path: Path) -> None:
     alert, _, says = path.read_text().splitlines()[0].removeprefix("# ").partition(": ")
-    assert says.startswith(HURT[clients_hurt()[alert]])
+    assert says.startswith(HURT[rules()[alert]["labels"]["clients_hurt"]])
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)

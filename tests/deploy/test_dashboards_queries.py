@@ -10,13 +10,16 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from alert_rules import rules
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
-from promql_names import LABELS, SERIES, plain, selectors_in, series_in, wrong_names
+from promql_names import LABELS, SERIES, metrics_in, plain, selectors_in, series_in, wrong_names
 
+from crossfade.core.migration.evidence import Bounds
 from crossfade.runtime.telemetry.contract import METRICS, RPC_DURATION
 from crossfade.runtime.telemetry.openmetrics import ScrapeReader, render
-from crossfade.runtime.telemetry.schema import Kind
+from crossfade.runtime.telemetry.schema import Kind, Metric
+from tools import dashboards
 
 DASHBOARDS = Path(__file__).resolve().parents[2] / "deploy" / "dashboards"
 RUNBOOKS = DASHBOARDS.parent / "runbooks"
@@ -152,6 +155,28 @@ def test_panels_link_runbooks_that_exist_and_every_runbook_is_linked() -> None:
                 assert link["title"].startswith("Runbook: ")
                 linked.add(name)
     assert linked == {path.name for path in RUNBOOKS.glob("*.md")} - {"README.md"}
+
+
+def test_a_panel_turns_red_where_a_gate_or_an_alert_has_its_bound() -> None:
+    """What must not be at all is red from one on, and so is a yes or no."""
+    gates = Bounds()
+    known = {None, 1, gates.clean_pass_s, gates.api_errors, gates.api_p99_ms / 1000}
+    known |= {float(each) for rule in rules().values() for each in re.findall(r"> ([\d.]+)", rule["expr"])}
+    for name in dashboards.NAMES:
+        for panel in dashboards.panels(name):
+            assert panel.get("red_from", panel.get("red_below")) in known, f"{name}, {panel['title']}"
+
+
+def test_each_alert_on_a_metric_is_linked_from_a_panel_that_shows_it() -> None:
+    shown: dict[str, set[Metric]] = {}
+    for name in dashboards.NAMES:
+        for panel in dashboards.panels(name):
+            parsed = [promql_parser.parse(plain(expr)) for expr in panel["queries"].values()]
+            for alert in panel.get("runbooks", ()):
+                shown.setdefault(f"Crossfade{alert}", set()).update(*map(metrics_in, parsed))
+    for name, rule in rules().items():
+        about = metrics_in(promql_parser.parse(rule["expr"]))
+        assert not about or about & shown[name], name
 
 
 def test_exemplars_are_asked_for_only_where_there_are_some(board: dict[str, Any]) -> None:

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
+import yaml
+from alert_rules import rules
 from botocore.session import Session
 from cloudwatch_alarms import computed
+from promql_names import metrics_in
 from terraform_runs import MODULES, ROOT, Terraform
 
-from crossfade.runtime.telemetry.contract import CALL_COUNTS, CLOUDWATCH_NAMESPACE, METRICS
-from tools.observability.alerts import GROUPS
-from tools.terraform import alarms as made
+from crossfade.runtime.telemetry.contract import API_OPERATIONS, CALL_COUNTS, CLOUDWATCH_NAMESPACE, GROUP, METRICS
 
 ALARMS = next(each for each in MODULES if each.name == "alarms")
-OWN = json.loads((ALARMS / "alarms.json").read_text())
+UNSAID: Mapping[str, Any] = {
+    "dimensions": {}, "statistic": "Maximum", "percentile": None, "below": False, "expression": None, "parts": {},
+    "period_s": 60, "minutes": 5, "silence": False,
+}  # fmt: skip
+"""What main.tf has for an alarm that doesn't say it."""
+
+
+def whole(alarm: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an alarm with what main.tf has for it."""
+    found = {**UNSAID, "alarm": alarm["name"], "watches": [alarm["service"]], **alarm}
+    found["runbook"] = Path(rules()[alarm["alert"]]["annotations"]["runbook_url"]).name
+    found["parts"] = {key: {"dimensions": {}, "statistic": "Sum"} | part for key, part in found["parts"].items()}
+    return found
+
+
+OWN = [whole(each) for each in yaml.safe_load((ALARMS / "alarms.yaml").read_text())]
 
 IN_CLOUDWATCH = (*METRICS, *CALL_COUNTS)
 SENT = {(each.cloudwatch, service.value) for each in IN_CLOUDWATCH if each.cloudwatch for service in each.services}
@@ -43,27 +61,63 @@ OF_AWS = {
 """Metrics as AWS's guides spell them."""
 
 
-def test_the_alarms_are_made_from_the_alert_rules_of_today() -> None:
-    assert (ALARMS / "alarms.json").read_text() == made.text(), "run: python -m tools.terraform.alarms"
+ON_SILENCE = {"api-silent", "no-pods", "unread-shards", "verifier-silent", "no-controller"}
+"""On the figure by which a death shows in CloudWatch; their alerts fire on what isn't heard."""
+OTHER_BOUNDS = {"throttles": "a sum of ten minutes, where the rule has a share of what was sent"}
 
 
-def test_every_alert_with_alarms_has_them_and_their_names_are_unique() -> None:
+@pytest.mark.parametrize("alarm", OWN, ids=lambda each: each["name"])
+def test_an_alarm_has_its_alert_s_severity_bound_and_one_of_its_metrics(alarm: dict[str, Any]) -> None:
+    rule = rules()[alarm["alert"]]
+    assert alarm["severity"] == rule["labels"]["severity"]
+    own = rule["expr"].partition(" or (NaN * ")[0]
+    about = metrics_in(promql_parser.parse(own))
+    sent = [each for each in IN_CLOUDWATCH if each in about or (each in CALL_COUNTS and API_OPERATIONS in about)]
+    for part in list(alarm["parts"].values()) or [alarm]:
+        meant = [each for each in sent if each.cloudwatch == part["metric"]]
+        assert meant or alarm["alarm"] in ON_SILENCE
+        if not alarm["below"] and not alarm["parts"] and meant and alarm["alarm"] not in OTHER_BOUNDS:
+            bounds = {float(each) for each in re.findall(r"[<>]=? ([\d.]+)", own)}
+            assert alarm["bound"] / meant[0].cloudwatch_scale in bounds
+    if alarm["parts"] and "/" in alarm["expression"]:
+        assert own.endswith(f" > {alarm['bound']:g})")
+
+
+def test_each_service_and_consumer_that_sends_a_watched_metric_has_its_alarm() -> None:
+    for name in {each["alarm"] for each in OWN if not each["parts"]}:
+        of = [each for each in OWN if each["alarm"] == name]
+        about = metrics_in(promql_parser.parse(rules()[of[0]["alert"]]["expr"])) or set(METRICS)
+        senders = {
+            service.value
+            for each in METRICS
+            for service in each.services
+            if each.cloudwatch == of[0]["metric"] and (each in about or name in ON_SILENCE)
+        }
+        assert {each["service"] for each in of} <= senders
+        if not any(each["dimensions"] for each in of):
+            assert {each["service"] for each in of} == senders, name
+        elif set(of[0]["dimensions"]) == {GROUP.cloudwatch}:
+            assert [each["dimensions"][GROUP.cloudwatch] for each in of] == list(GROUP.values), name
+
+
+def test_who_is_watched_is_who_sends_the_metric() -> None:
+    """Of a replicator's, the consumers that the alarm names; without a name all that the process is."""
+    consumers = {name: f"replicator-{name.partition('-')[0]}" for name in GROUP.values}
+    for each in OWN:
+        named = {part["dimensions"].get(GROUP.cloudwatch) for part in (each, *each["parts"].values())}
+        own = [name for name, service in consumers.items() if service == each["service"]]
+        assert each["watches"] == ([name for name in own if name in named] or own or [each["service"]]), each["name"]
+
+
+def test_alarms_have_names_of_their_own_and_the_failed_first_hop_is_watched() -> None:
     names = [each["name"] for each in OWN]
     assert len(names) == len(set(names))
-    expected = {
-        alarm.name
-        for alerts in GROUPS.values()
-        for alert in alerts
-        for alarm in alert.alarms
-        if alarm.namespace == CLOUDWATCH_NAMESPACE
-    }
-    assert {each["alarm"] for each in OWN} == expected
     assert "failed-replication" in (ALARMS / "aws.tf").read_text()
 
 
 @pytest.mark.parametrize("alarm", OWN, ids=lambda each: each["name"])
 def test_an_alarm_is_on_a_metric_that_its_service_sends_with_these_dimensions(alarm: dict[str, Any]) -> None:
-    for part in [alarm, *alarm["parts"].values()]:
+    for part in list(alarm["parts"].values()) or [alarm]:
         assert (part["metric"], alarm["service"]) in SENT
         by_name = [each for each in IN_CLOUDWATCH if each.cloudwatch == part["metric"]]
         dimensions = [{attribute.cloudwatch: attribute for attribute in each.attributes} for each in by_name]
@@ -106,11 +160,11 @@ def test_a_computed_alarm_goes_off_when_its_rule_fires(alarm: str, sums: dict[st
 
 def test_a_consumer_s_checkpoints_are_set_against_what_the_same_consumer_read() -> None:
     computed = {each["name"]: each for each in OWN if each["alarm"].startswith("checkpoints-stopped")}
-    assert set(computed) == {f"checkpoints-stopped-{each}" for each in made.SERVICE_OF}
+    assert set(computed) == {f"checkpoints-stopped-{each}" for each in GROUP.values}
     for name, each in computed.items():
         consumers = {part["dimensions"]["Consumer"] for part in each["parts"].values()}
         assert consumers == {name.removeprefix("checkpoints-stopped-")}
-        assert each["service"] == made.SERVICE_OF[consumers.pop()].value
+        assert each["service"] == f"replicator-{consumers.pop().partition('-')[0]}"
 
 
 def test_each_alarm_s_runbook_is_there() -> None:

@@ -34,8 +34,19 @@ def test_blank_lines_and_comments_are_not_counted(name: str, text: str, lines: i
 
 
 def test_generated_files_and_prose_have_no_area() -> None:
-    for name in ("libs/common/src/crossfade/gen/engagement/v1/errors_pb2.py", "README.md", "deploy/alerts/rules.yaml"):
+    for name in (
+        "libs/common/src/crossfade/gen/engagement/v1/errors_pb2.py",
+        "README.md",
+        "deploy/dashboards/api.json",
+    ):
         assert loc.area_of(name) is None
+
+
+def test_what_people_write_as_data_counts_as_written_and_what_was_generated_once_does_not() -> None:
+    for name in ("deploy/dashboards/api.yaml", "deploy/alerts/a.yaml", "deploy/terraform/modules/alarms/alarms.yaml"):
+        assert loc.area_of(name) == "dashboards and alerts"
+    assert loc.area_of("deploy/terraform/modules/alarms/main.tf") == "deploy"
+    assert loc.count(iter([("deploy/alerts/a.yaml", "# Made by `make dashboards`\ngroups:\n")])) == {}
 
 
 def test_a_fake_is_not_production() -> None:

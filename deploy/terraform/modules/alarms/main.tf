@@ -1,8 +1,11 @@
 locals {
   actions = { page = var.alarm_actions, ticket = length(var.ticket_actions) > 0 ? var.ticket_actions : var.alarm_actions }
 
-  # Made from the alert rules: one source for Prometheus and CloudWatch (tools/terraform/alarms.py).
-  own = { for each in jsondecode(file("${path.module}/alarms.json")) : each.name => each }
+  own = { for each in yamldecode(file("${path.module}/alarms.yaml")) : each.name => merge(
+    { alarm = each.name, metric = null, watches = [each.service], dimensions = {}, statistic = "Maximum", percentile = null, below = false, expression = null, parts = {}, period_s = 60, minutes = 5, silence = false },
+    { runbook = "${lower(replace(trimprefix(each.alert, "Crossfade"), "/([a-z])([A-Z])/", "$1-$2"))}.md" },
+    each,
+  ) }
 }
 
 # On Crossfade's own metrics, which come in the logs (embedded metric format).
@@ -18,15 +21,15 @@ resource "aws_cloudwatch_metric_alarm" "own" {
 
   # Shares and the like: metric math. Where a part is missing there is nothing to compute, and so no data.
   dynamic "metric_query" {
-    for_each = each.value.expression == null ? {} : each.value.parts
+    for_each = each.value.parts
     content {
       id          = metric_query.key
       return_data = false
       metric {
         namespace   = "Crossfade"
         metric_name = metric_query.value.metric
-        dimensions  = merge({ Service = each.value.service, Migration = var.migration }, metric_query.value.dimensions)
-        stat        = metric_query.value.statistic
+        dimensions  = merge({ Service = each.value.service, Migration = var.migration }, try(metric_query.value.dimensions, {}))
+        stat        = try(metric_query.value.statistic, "Sum")
         period      = each.value.period_s
       }
     }
@@ -41,7 +44,7 @@ resource "aws_cloudwatch_metric_alarm" "own" {
     }
   }
 
-  statistic           = each.value.expression == null ? each.value.statistic : null
+  statistic           = each.value.expression == null && each.value.percentile == null ? each.value.statistic : null
   extended_statistic  = each.value.percentile
   comparison_operator = each.value.below ? "LessThanThreshold" : "GreaterThanThreshold"
   threshold           = lookup(var.bounds, each.value.alarm, each.value.bound)

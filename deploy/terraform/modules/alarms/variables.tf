@@ -96,8 +96,8 @@ variable "bounds" {
   default     = {}
 
   validation {
-    condition     = length(setsubtract(keys(var.bounds), [for each in jsondecode(file("${path.module}/alarms.json")) : each.alarm])) == 0
-    error_message = "bounds names an alarm that there is not; alarms.json has them under alarm: iterator-age, lag, dead-letters, gates …"
+    condition     = length(setsubtract(keys(var.bounds), [for each in yamldecode(file("${path.module}/alarms.yaml")) : try(each.alarm, each.name)])) == 0
+    error_message = "bounds names an alarm that there is not; alarms.yaml has them under alarm, or else under name: iterator-age, lag, dead-letters, gates …"
   }
 }
 

@@ -11,12 +11,11 @@ from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from alert_rules import EVERYBODY, GROUP, RULES, as_yaml, expecting
+
 from crossfade.core.migration.phases import Phase
 from crossfade.runtime.telemetry.schema import Service
-from tools.observability.presence import EVERYBODY
-from tools.observability.rules import RULES, as_yaml, rules_yaml
 
-GROUP: Final = "messaging_consumer_group_name"
 STEP_MIN: Final = 2
 MINUTES: Final = 72
 FIRST_MIN, SECOND_MIN = 4, 44
@@ -78,11 +77,6 @@ SEEN_BY_GATES: Final[Mapping[Service, str]] = {FORWARD: "forward_lag", REVERSE: 
 """The gate that a living controller finds shut when a service is dead, in phases with replication both ways."""
 
 
-def running() -> dict[str, tuple[Service, ...]]:
-    """Return who must run: a migration in each phase, all watched at once."""
-    return dict.fromkeys(PHASES, EVERYBODY)
-
-
 def expected(dead: Mapping[Service, int], at_min: int) -> list[dict[str, str]]:
     """Return what must fire, as labels of `SHOWN`.
 
@@ -119,9 +113,11 @@ def tests() -> Iterator[dict[str, Any]]:
 
 def write(folder: Path) -> Path:
     """Write the rules, with a migration in each phase, and the tests; return the tests' file."""
-    (folder / RULES).write_text(rules_yaml("deploy/runbooks", running()))
+    (folder / RULES.name).write_text(expecting(PHASES))
     file = folder / "deaths.test.yaml"
-    file.write_text(as_yaml({"rule_files": [RULES], "evaluation_interval": f"{STEP_MIN}m", "tests": list(tests())}))
+    file.write_text(
+        as_yaml({"rule_files": [RULES.name], "evaluation_interval": f"{STEP_MIN}m", "tests": list(tests())})
+    )
     return file
 
 

@@ -1,4 +1,4 @@
-"""Runs every panel's query against a real Prometheus that scrapes the demo: python -m tools.observability.live.
+"""Runs every panel's query against a real Prometheus that scrapes the demo: python -m tools.live.
 
 The demo plays a whole migration; Prometheus scrapes its seven processes every second and evaluates the alert rules.
 Afterwards each query is asked over the time of the demo, and has to give data; asked about a migration that there
@@ -24,12 +24,11 @@ from typing import Any, Final
 from crossfade.runtime.telemetry.contract import METRICS
 from crossfade.runtime.telemetry.openmetrics import RESOURCE_LABELS
 from crossfade.runtime.telemetry.schema import Kind
-from tools.observability.__main__ import DEPLOY
-from tools.observability.boards import BOARDS
-from tools.observability.promtool import MISSING, needed
-from tools.observability.rules import RULES
+from tools import dashboards
 
-WORK: Final = DEPLOY.parent / "build" / "test-dashboards"
+ROOT: Final = Path(__file__).parents[1]
+RULES: Final = ROOT / "deploy" / "alerts" / "crossfade.rules.yaml"
+WORK: Final = ROOT / "build" / "test-dashboards"
 TARGETS: Final = WORK / "build" / "demo" / "prometheus-targets.json"
 CHOSEN: Final = {"migration": "engagement", "consumer": ".*", "stream": ".*", "method": ".*"}
 NOBODY: Final = CHOSEN | {"migration": "nobody"}
@@ -150,22 +149,19 @@ def play_demo() -> tuple[int, tuple[float, float]]:
 def check_panels(prometheus: Prometheus, span: tuple[float, float]) -> list[str]:
     """Ask every panel's queries; return what is wrong."""
     wrong = []
-    asked = 0
-    for board in BOARDS:
-        for panel in board.panels:
-            for query in panel.queries:
-                asked += 1
-                place = f"{board.uid}, {panel.title}: {query.expr}"
-                found = prometheus.series(filled(query.expr, CHOSEN), span)
-                if not found and not panel.rare:
+    for board in dashboards.NAMES:
+        for panel in dashboards.panels(board):
+            for number, expr in enumerate(panel["queries"].values()):
+                place = f"{board}, {panel['title']}: {expr}"
+                found = prometheus.series(filled(expr, CHOSEN), span)
+                if not found and "rare" not in panel:
                     wrong.append(f"no data: {place}")
-                if prometheus.series(filled(query.expr, NOBODY), span) and "vector(0)" not in query.expr:
+                if prometheus.series(filled(expr, NOBODY), span) and "vector(0)" not in expr:
                     wrong.append(f"data about a migration that there isn't: {place}")
-                if query.exemplars and not prometheus.exemplars(filled(query.expr, CHOSEN), span):
+                if dashboards.traced(panel, number) and not prometheus.exemplars(filled(expr, CHOSEN), span):
                     wrong.append(f"no exemplars: {place}")
-                seen = f"{len(found)} series" if found else f"none: {panel.rare}"
-                sys.stdout.write(f"{board.uid:22} {panel.title:30} {seen}\n")
-    sys.stdout.write(f"{asked} queries of {sum(len(board.panels) for board in BOARDS)} panels\n")
+                seen = f"{len(found)} series" if found else f"none: {panel.get('rare')}"
+                sys.stdout.write(f"{board:12} {panel['title']:30} {seen}\n")
     return wrong
 
 
@@ -209,11 +205,11 @@ def check_alerts(prometheus: Prometheus, span: tuple[float, float]) -> list[str]
 
 def main() -> int:
     """Play the demo under Prometheus and check; return 0 only if all holds."""
-    if needed("prometheus"):
-        return MISSING
+    if shutil.which("prometheus") is None:
+        sys.exit("prometheus not found. Debian, Ubuntu: apt-get install prometheus")
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
-    with running_prometheus(WORK, DEPLOY / "alerts" / RULES, TARGETS) as prometheus:
+    with running_prometheus(WORK, RULES, TARGETS) as prometheus:
         sys.stdout.write("playing the demo\n")
         code, span = play_demo()
         wrong = [f"the demo ended with {code}: see {WORK / 'demo.log'}"] if code else []

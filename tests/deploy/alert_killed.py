@@ -1,4 +1,4 @@
-"""Kills real services under a real Prometheus with the shipped rules: python -m tools.observability.killed.
+"""Kills real services under a real Prometheus with the shipped rules.
 
 The demo's services run with a migration in BOTH_WAYS and live traffic. Pairs of them are ended with SIGKILL, one after
 the other, and started again; at last five of six are, and then all. What must fire does, and from the first death to
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,18 +16,18 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from alert_cases import reporters
+from alert_deaths import TABLE
+from alert_rules import GROUP, RULES
+from alert_rules import rules as shipped
+
 from crossfade.runtime.telemetry.schema import Service
 from crossfade_demo.options import Options
 from crossfade_demo.processes import Service as Process
 from crossfade_demo.report import Report
 from crossfade_demo.screen import Screen, View
 from crossfade_demo.story import Failure, Story
-from tools.observability.__main__ import DEPLOY
-from tools.observability.alerts import ALERTS
-from tools.observability.deaths import GROUP, TABLE
-from tools.observability.live import Prometheus, running_prometheus
-from tools.observability.promtool import MISSING, needed
-from tools.observability.rules import RULES
+from tools.live import Prometheus, running_prometheus
 
 PHASE: Final = "BOTH_WAYS"
 PAIRS: Final = (
@@ -71,8 +70,8 @@ def firing(prometheus: Prometheus) -> Firing:
 
 
 def _may_not_stop(name: str, dead: Sequence[Service]) -> bool:
-    (alert,) = [each for each in ALERTS if each.full_name == name]
-    return not alert.reporters or bool(set(alert.reporters) & set(dead))
+    tell = reporters(shipped()[name])
+    return not tell or bool(tell & {each.value for each in dead})
 
 
 class Killed(Story):
@@ -164,26 +163,9 @@ def run(work: Path) -> list[str]:
     build = work / "build"
     for folder in (build / "logs", build / "flags"):
         folder.mkdir(parents=True)
-    rules = work / RULES
-    rules.write_text(quick((DEPLOY / "alerts" / RULES).read_text()))
+    rules = work / RULES.name
+    rules.write_text(quick(RULES.read_text()))
     with running_prometheus(work, rules, build / "prometheus-targets.json") as prometheus:
         story = Killed(build, prometheus)
         asyncio.run(story.play())
     return story.wrong
-
-
-def main() -> int:
-    """Run it; return 0 only if all holds."""
-    if needed("prometheus"):
-        return MISSING
-    work = DEPLOY.parent / "build" / "test-alerts-killed"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    wrong = run(work)
-    for each in wrong:
-        sys.stdout.write(f"WRONG: {each}\n")
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Makes the Grafana dashboards and the Prometheus alert rules from the telemetry contract."""
