@@ -129,7 +129,7 @@ def pack(folder: Path, target: Path) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of constant sets in bytecode hangs on it
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of constant sets in bytecode depends on it
         command = [sys.executable, "-m", "tools.lambda_zip", *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606  # ourselves, once
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

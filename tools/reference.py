@@ -131,7 +131,7 @@ def pages() -> dict[str, str]:
 
 
 def settings_page() -> str:
-    """Return the page on settings: what every process is told, and what only one program is."""
+    """Return the page on settings: those of every process, and those of only one program."""
     lines = [SETTINGS_HEAD]
     told: set[str] = set()
     for title, settings in (SHARED | PROGRAMS).items():

@@ -130,12 +130,12 @@ def reached(entries: Iterable[str]) -> tuple[set[str], set[str]]:
         Our own modules that are reached, and the stray ones.
 
     Raises:
-        Unknown: an entry is no module of ours.
+        Unknown: an entry is not a module of ours.
     """
     queue, own, stray = deque(entries), set[str](), set[str]()
     for entry in list(queue):
         if module_file(entry) is None:
-            raise Unknown(f"{entry} is no module of this workspace")
+            raise Unknown(f"{entry} is not a module of this workspace")
     while queue:
         module = queue.popleft()
         file = module_file(module)

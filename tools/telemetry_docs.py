@@ -26,7 +26,7 @@ Nothing is on until the environment asks for it, and what is off costs a compari
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces and metrics go by OTLP gRPC, `http://127.0.0.1:4317` |
 | `OTEL_TRACES_EXPORTER` | `otlp` or `none`; unset: `otlp` where an endpoint is named |
 | `OTEL_METRICS_EXPORTER` | a list of `otlp`, `prometheus`, `emf`, `none`; unset: as for traces |
-| `OTEL_EXPORTER_PROMETHEUS_HOST`, `_PORT` | of `/metrics`: localhost, 9464; port 0 for any free one, told by the log |
+| `OTEL_EXPORTER_PROMETHEUS_HOST`, `_PORT` | of `/metrics`: localhost, 9464; port 0: a free one, printed in the log |
 | `OTEL_METRIC_EXPORT_INTERVAL` | ms, of `otlp` and `emf`: 60000 |
 | `OTEL_TRACES_SAMPLER`, `_ARG` | `parentbased_always_on`; `parentbased_traceidratio` and `0.01` for 1 % |
 | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | another name, more attributes |

@@ -13,7 +13,7 @@ from crossfade_demo.latency import Latency
 from crossfade_demo.report import Report
 from crossfade_demo.screen import NOTES, PANEL_LINES, Screen, View
 
-LONG = "waiting: a table is not there yet: BatchGetItem: ResourceNotFoundException"
+LONG = "waiting: a table doesn't exist yet: BatchGetItem: ResourceNotFoundException"
 
 
 def printed(report: Report, width: int = 100) -> str:

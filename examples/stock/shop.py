@@ -60,7 +60,7 @@ def rows_of(shop: str) -> list[Key]:
 
 
 class Settings(ServiceSettings):
-    """What a shop is told beside what every process of a migration is."""
+    """Settings of a shop, beside those of every process of a migration."""
 
     lease_s: float = Field(15.0, gt=0, description="How long the shop's heartbeat counts.")
     operation_s: float = Field(5.0, gt=0, description="Longest time of one operation; at most half of the lease.")

@@ -239,7 +239,7 @@ async def test_what_grpcs_core_turns_away_is_as_the_contract_says(served: Served
         call = EngagementServiceStub(channel).EarnPoints(pb.EarnPointsRequest(user="x" * READ_TIMES * MAX_BYTES))
         assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await rpc_status.aio.from_call(call) is None
-    assert "without details: the message has more than four times the bytes" in CONTRACT.read_text()
+    assert "without details: the message is more than four times as long" in CONTRACT.read_text()
 
 
 async def test_a_response_longer_than_the_longest_request_is_sent() -> None:

@@ -28,7 +28,7 @@ async def test_a_certificate_says_who_asks_and_one_that_may_not_is_refused(tmp_p
         for name in ("ann", "replicator"):
             told[name] = await _asked_by(store, f"https://{address}", client_context(files[name]))
     assert told["ann"] == "ann (root@desk)"
-    assert "the certificate of replicator may give no commands" in told["replicator"]
+    assert "the certificate of replicator may not give commands" in told["replicator"]
     assert len(store.journal) == 1
 
 
@@ -42,7 +42,7 @@ async def test_with_nobody_named_no_certificate_gives_commands_and_all_do_by_an_
         if who in taken:
             await knocker.ask(Intent.PAUSE, {})
         else:
-            with pytest.raises(Refused, match=f"the certificate of {who} may give no commands: CROSSFADE_OPERATORS"):
+            with pytest.raises(Refused, match=f"the certificate of {who} may not give commands: CROSSFADE_OPERATORS"):
                 await knocker.ask(Intent.PAUSE, {})
         assert bool(store.journal) == (who in taken)
 
@@ -55,7 +55,7 @@ async def test_a_certificate_without_a_name_gives_no_commands(tmp_path: Path) ->
         "tls_client_ca_file": files.client_ca,
     }
     store = ControlStore()
-    with pytest.raises(Refused, match="the certificate of no name may give no commands"):
+    with pytest.raises(Refused, match="the certificate of no name may not give commands"):
         await knocker_of(store, door_of(store, operators=["ann"], **given), who="").ask(Intent.PAUSE, {})
     assert store.journal == []
 

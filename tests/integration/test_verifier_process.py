@@ -158,7 +158,7 @@ async def test_before_the_target_table_exists_it_waits_and_says_so(world: World)
     await world.call(world.wire, "DeleteTable", {"TableName": world.mapping.shape(Side.TARGET).table})
     verifier = Verifier(world)
     await verifier.ready()
-    body = await verifier.until(lambda body: "not there yet" in body["reason"])
+    body = await verifier.until(lambda body: "doesn't exist yet" in body["reason"])
     assert body["verdict"] == "waiting"
     assert not is_safe(body)
     assert (await verifier.call("/readyz"))["status"] == "ready"

@@ -38,7 +38,7 @@ GROWING: Final = frozenset(
 don't grow: longer ones would be harder to keep, not easier."""
 
 API: Final = {"CROSSFADE_LEASE_S": "4", "CROSSFADE_OPERATION_S": "1.5"}
-"""What the demo's API processes are told beside their ports."""
+"""Settings of the demo's API processes, beside their ports."""
 
 CONTROLLER: Final = {
     "CROSSFADE_BUCKET": BUCKET,
@@ -62,7 +62,7 @@ CONTROLLER: Final = {
     "CROSSFADE_GATE_API_P99_MS": "2000",  # all of it shares two cores: a stall here says little
     "CROSSFADE_GATE_PROBE_P99_MS": "2000",
 }
-"""What the demo's controller is told beside its endpoints."""
+"""Settings of the demo's controller, beside its endpoints."""
 
 VERIFIER: Final = {
     "CROSSFADE_READS_PER_S": "5000",
@@ -72,7 +72,7 @@ VERIFIER: Final = {
     "CROSSFADE_CLOUDWATCH": "1",
     "CROSSFADE_CLOUDWATCH_EVERY_S": "5",
 }
-"""What the demo's verifier is told beside its endpoints."""
+"""Settings of the demo's verifier, beside its endpoints."""
 
 OPERATOR: Final = "operator"
 """Access key id of the CLI. Every service has its own, so that the embedded AWS can tell who called what."""
@@ -183,5 +183,5 @@ def make_fleet(
 
 
 def controller_settings(ports: dict[str, int]) -> dict[str, str]:
-    """Return what the controller and the CLI are told alike."""
+    """Return the settings that the controller and the CLI share."""
     return CONTROLLER | {"CROSSFADE_VERIFIER_URL": f"http://127.0.0.1:{ports['verifier']}"}

@@ -74,7 +74,7 @@ class Traces:
         return Calls(self._telemetry, self._seed, self._share)
 
     def environment(self) -> dict[str, str]:
-        """Return what the services are told: traces to the receiver, and only those that a client began."""
+        """Return the services' settings: traces to the receiver, and only those that a client began."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{self.receiver.address}",
             "OTEL_TRACES_EXPORTER": "otlp",

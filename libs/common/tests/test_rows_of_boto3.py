@@ -68,8 +68,8 @@ def test_a_map_that_looks_like_a_type_is_a_map_in_a_resources_row() -> None:
         (set(), "price: a set holds one or more"),
         ({"a", Decimal(1)}, "price: a set holds one or more"),
         ({1.5}, "price: a set holds one or more"),
-        (Decimal("NaN"), "price: Decimal 'NaN' is no number of DynamoDB"),
-        (datetime.date(2026, 1, 2), "price: date '2026-01-02' is no value of DynamoDB; give the row as boto3 reads it"),
+        (Decimal("NaN"), "price: Decimal 'NaN' is not a DynamoDB number"),
+        (datetime.date(2026, 1, 2), "price: date '2026-01-02' is not a DynamoDB value; give the row as boto3 reads it"),
         (Raw(b'{"N":"1"}'), "price: is raw, other values of the row are not; give the whole row in one form"),
     ],
 )
@@ -82,7 +82,7 @@ def test_what_no_resource_gives_is_refused_by_attribute(value: Any, said: str) -
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ({"N": "twelve"}, "price: str 'twelve' is no number of DynamoDB"),
+        ({"N": "twelve"}, "price: str 'twelve' is not a DynamoDB number"),
         ({"L": [{"S": "a"}, "b"]}, "price[1]: str 'b' has no type"),
         ({"M": {"cents": 5}}, "price.cents: int '5' has no type"),
         ({"SS": []}, "price: is an empty set"),

@@ -47,7 +47,7 @@ def test_an_address_without_its_scheme_is_refused_and_its_value_not_told(
 ) -> None:
     monkeypatch.setenv(PREFIX + name, wrong)
     said = refused(ServiceSettings)
-    assert said.startswith(f"CROSSFADE_{name}: no URL that begins with ")
+    assert said.startswith(f"CROSSFADE_{name}: must begin with ")
     assert wrong not in said
 
 
@@ -64,7 +64,7 @@ def test_a_rule_between_two_settings_names_both_and_nothing_else(monkeypatch: py
 def test_a_list_that_is_no_json_is_refused_with_the_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSFADE_REVOKE_COMMAND", "aws iam detach")
     said = refused(ControllerSettings)
-    assert said.startswith("CROSSFADE_REVOKE_COMMAND: is no JSON")
+    assert said.startswith("CROSSFADE_REVOKE_COMMAND: is not JSON")
     assert '["one","two"]' in said
 
 
@@ -84,7 +84,7 @@ def test_help_says_unset_where_a_setting_has_no_value() -> None:
 
 
 def test_what_is_no_mapping_is_refused_as_one() -> None:
-    with pytest.raises(ConfigError, match="CROSSFADE_MIGRATION_MAPPING=json:dumps is a function, no mapping"):
+    with pytest.raises(ConfigError, match="CROSSFADE_MIGRATION_MAPPING=json:dumps is a function, not a mapping"):
         load_mapping("json:dumps")
 
 

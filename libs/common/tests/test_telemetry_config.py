@@ -57,8 +57,8 @@ def test_address_port_and_interval_are_read() -> None:
     [
         ("OTEL_TRACES_EXPORTER", "zipkin", "zipkin is not one of none, otlp"),
         ("OTEL_METRICS_EXPORTER", "otlp,statsd", "statsd is not one of emf, none, otlp, prometheus"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "only grpc is spoken"),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "only grpc is spoken"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "only grpc is supported"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "only grpc is supported"),
         ("OTEL_TRACES_SAMPLER", "jaeger_remote", "jaeger_remote is not one of"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "soon", "must be a number, not 'soon'"),
     ],

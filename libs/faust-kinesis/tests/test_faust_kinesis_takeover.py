@@ -155,7 +155,7 @@ def test_a_write_of_an_earlier_term_is_refused_by_the_lease_itself() -> None:
 
 
 def test_a_shard_lost_while_a_batch_is_in_work_is_not_retaken_before_that_is_over() -> None:
-    """Else two batches of one shard would be in work in one process, and their order would be chance."""
+    """Else two batches of one shard would be in progress in one process, and their order would be chance."""
 
     async def scenario() -> None:
         kinesis, backend = filled(100, shards=1), MemoryBackend()

@@ -94,7 +94,7 @@ async def test_a_status_tells_how_old_the_controllers_word_is(capsys: pytest.Cap
     town = Town()
     ctx, driver = await town.start()
     told = {**status_of(ctx, driver.wait), "driver": "pod-7"}
-    for age_s, says in ((4.0, r"reported 4\.\d s ago by pod-7"), (4_000.0, r"is OLD, pod-7 told it 4,00\d s ago")):
+    for age_s, says in ((4.0, r"reported 4\.\d s ago by pod-7"), (4_000.0, r"is OLD, pod-7 reported it 4,00\d s ago")):
         await MemoryStatusBoard(town.store).put({**told, "at_us": int((time.time() - age_s) * 1e6)})
         assert await status(console_of(town.store), patience_s=0.0) == DONE
         body = printed(capsys)
@@ -209,7 +209,7 @@ async def test_ctrl_c_on_a_wait_says_that_the_command_goes_on(capsys: pytest.Cap
     waiting.cancel()  # what asyncio.run does at SIGINT
     assert await waiting == INTERRUPTED
     told = capsys.readouterr()
-    assert "start goes on without this terminal, as entry 1" in told.err
+    assert "start continues without this terminal, as entry 1" in told.err
     assert "crossfade withdraw 1 --execute" in told.err
     body = json.loads(told.out)
     assert (body["code"], body["exit_code"], body["entry"]) == ("interrupted", 130, 1)

@@ -50,7 +50,7 @@ async def test_an_intent_of_the_wrong_phase_is_refused_before_it_is_written(caps
     store = ControlStore()
     assert await ask(console_of(store), Intent.CUTOVER, {}, execute=True) == REFUSED
     assert store.journal == []
-    assert answer(capsys)["because"] == "cutover is not possible in PLANNED; it is in: RAMPING, CUT_OVER, BAKING"
+    assert answer(capsys)["because"] == "cutover is not possible in PLANNED, only in: RAMPING, CUT_OVER, BAKING"
 
 
 async def test_execute_appends_the_intent_and_wait_ends_with_its_outcome(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +156,7 @@ async def test_status_spells_a_running_command_as_it_was_typed() -> None:
     ctx, driver = await town.start()
     await driver.tick()
     told = status_of(ctx, driver.wait)
-    assert "asked for: ramp 12.34 by " in status_text({**told, "last_outcome": None})
+    assert "requested: ramp 12.34 by " in status_text({**told, "last_outcome": None})
 
 
 async def test_a_halt_says_how_it_ends_and_what_goes_through_meanwhile() -> None:

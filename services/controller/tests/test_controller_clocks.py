@@ -1,4 +1,4 @@
-"""Clocks that are off, and clocks that jump: no proof hangs on them, and what is wrong is named (ADR 0019)."""
+"""Clocks that are off, and clocks that jump: no proof depends on them, and what is wrong is named (ADR 0019)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
 
 ANY_CLOCK: dict[str, Any] = {"gate_skew_s": 1e6}
-"""With the gate wide open, to show that nothing else hangs on the wall clock."""
+"""With the gate wide open, to show that nothing else depends on the wall clock."""
 
 
 def step(town: Town, name: str) -> dict[str, int]:

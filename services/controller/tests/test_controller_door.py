@@ -35,7 +35,7 @@ async def test_a_start_without_a_controller_is_refused_at_once_and_leaves_nothin
     console = console_of(store)._replace(door=knocker_of(store, None))
     with pytest.raises(NotTaken) as refused:
         await ask(console, Intent.START, {"exclude": []}, execute=True)
-    assert "will not happen later" in str(refused.value)
+    assert "will not be carried out later" in str(refused.value)
     assert "python -m crossfade_controller.main" in str(refused.value)
     assert store.journal == []
 
@@ -61,7 +61,7 @@ async def _refused_connection(url: str, _body: Any) -> Any:
 
 async def test_a_controller_that_does_not_drive_takes_nothing() -> None:
     store = ControlStore()
-    with pytest.raises(NotTaken, match="another has the lease"):
+    with pytest.raises(NotTaken, match="another one holds the lease"):
         await knocker_of(store, door_of(store, drives=False)).ask(Intent.PAUSE, {})
     assert store.journal == []
 
@@ -168,7 +168,7 @@ async def test_the_journal_says_who_asked_not_which_pod_wrote_it() -> None:
     [
         ({"verb": "fly"}, 400, "verb: must be one of start"),
         ({"arguments": []}, 400, "arguments: must be an object"),
-        ({"operator": ""}, 400, "operator: must be a text"),
+        ({"operator": ""}, 400, "operator: must be a non-empty string"),
         ({"expires_s": -1}, 400, "expires_s"),
         ({"expires_s": True}, 400, "expires_s"),
         ({"migration": "wallets"}, 409, "this controller drives engagement, not wallets"),
@@ -198,7 +198,7 @@ async def test_a_command_that_waits_is_in_the_status_with_the_way_to_take_it_bac
     console = console_of(town.store, door=door_of(town.store, now_us=town.now_us))
     await ask(console, Intent.RAMP, {"share": 1_000}, execute=True)
     ctx, driver = await town.start()
-    for seen in ("not taken up yet", "asked for"):
+    for seen in ("not accepted yet", "requested"):
         capsys.readouterr()
         await MemoryStatusBoard(town.store).put(status_of(ctx, driver.wait))
         await status(console, patience_s=0.0)

@@ -97,7 +97,7 @@ async def test_a_cutover_ends_with_excluded_keys_which_the_journal_and_status_na
     assert body["held_out"]["keys"] == 2
     assert {each["because"] for each in body["held_out"]["named"]} == {EXCLUDED}
     text = status_text(body)
-    assert "held out, since they can't move to the target table: 2" in text
+    assert "held out (can't move to the target table): 2" in text
     assert "crossfade complete --leave-behind N" in text
     assert town.owners()[Side.SOURCE] == 2
 

@@ -69,8 +69,8 @@ async def sealed_only(town: Town) -> None:
 LOSSES = [
     (rows_only, "table engagement owns keys"),
     (sealed_only, "keys of table wallet are handed over"),
-    (flags_only, "the flags in place carry share 100 %, target_gen"),
-    (status_only, "its last status knew journal entry 40"),
+    (flags_only, "the published flags have share 100 %, target_gen"),
+    (status_only, "its last status had seen journal entry 40"),
 ]
 
 
@@ -93,7 +93,7 @@ async def test_a_journal_that_ends_before_what_a_status_knew_is_refused() -> Non
     town = await in_baking()
     await MemoryStatusBoard(town.store).put({"journal": len(town.store.journal)})
     del town.store.journal[-2:]
-    with pytest.raises(StateMissing, match=r"ends at entry \d+, a status knew entry \d+"):
+    with pytest.raises(StateMissing, match=r"ends at entry \d+, but a status had seen entry \d+"):
         await town.start()
 
 
@@ -175,7 +175,8 @@ def test_what_is_missing_is_named_with_its_cure() -> None:
 
 
 ADVICE = re.compile(
-    r"\b(?:delete|drop|remove) (?:(?:the |this |that |your )?(?:new |target |old )?table\b|it\b(?! by the API))", re.I
+    r"\b(?:delete|drop|remove) (?:(?:the |this |that |your )?(?:new |target |old )?table\b|it\b(?! through the API))",
+    re.I,
 )
 
 

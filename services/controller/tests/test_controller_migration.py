@@ -232,7 +232,7 @@ async def test_an_intent_of_the_wrong_phase_is_refused_with_the_phases_that_woul
         "intent": number,
         "verb": "cutover",
         "outcome": "refused",
-        "because": "cutover is not possible in PLANNED; it is in: RAMPING, CUT_OVER, BAKING",
+        "because": "cutover is not possible in PLANNED, only in: RAMPING, CUT_OVER, BAKING",
     }
 
 
@@ -265,7 +265,7 @@ async def test_an_unmappable_row_blocks_the_snapshot_until_it_is_excluded() -> N
     for _ in range(3):
         await town.live()
         await driver.tick()
-    assert "1 rows that can't be mapped" in driver.waiting_for
+    assert "1 rows can't be mapped" in driver.waiting_for
     assert "surprise" in driver.waiting_for
     assert "import" not in town.aws.calls
     key = key_of_strings("USER#w0", "POINTS#chan").decode()
@@ -349,7 +349,7 @@ async def test_a_ramp_waits_for_a_feed_that_never_ran_and_names_it() -> None:
     number = await town.ask("ramp", share=1000)
     _, driver = await run(town, lambda: town.now_s > 1_764_000_060)
     assert town.outcome(number) is None
-    assert "feed: feed-source: no living feed-source consumer reports on shardId-000000000000" in driver.waiting_for
+    assert "feed: feed-source: no live feed-source consumer reports on shardId-000000000000" in driver.waiting_for
     assert town.flags.current().document.share == 0
     town.silent_consumers = set()
     await run(town, lambda: town.outcome(number) is not None)

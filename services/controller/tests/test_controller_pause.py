@@ -135,5 +135,5 @@ async def test_status_says_what_rests_and_what_goes_on() -> None:
     assert body["pause"] == {"by": "ann", "rests": PAUSE_RESTS, "goes_on": PAUSE_GOES_ON}
     text = status_text(body)
     assert "PAUSED by ann" in text
-    assert all(f"at rest: {each}" in text for each in PAUSE_RESTS)
-    assert all(f"goes on: {each}" in text for each in PAUSE_GOES_ON)
+    assert all(f"on hold: {each}" in text for each in PAUSE_RESTS)
+    assert all(f"continues: {each}" in text for each in PAUSE_GOES_ON)

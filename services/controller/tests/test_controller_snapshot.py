@@ -75,7 +75,7 @@ async def test_all_rows_that_can_not_be_mapped_are_in_one_file_that_the_status_n
     town = Town(wallets=500)
     _, _, driver = await stopped(town, *users)
     said = driver.waiting_for
-    assert said.startswith("500 rows that can't be mapped: ")
+    assert said.startswith("500 rows can't be mapped: ")
     rows = listed(town, said)
     assert sorted(each["key"] for each in rows) == sorted(map(key_of, users))
     assert all("surprise" in each["reason"] for each in rows)
@@ -157,15 +157,15 @@ async def test_a_fresh_export_is_refused_once_the_import_has_begun() -> None:
     outcome = town.outcome(again)
     assert outcome is not None
     assert outcome["outcome"] == "refused"
-    assert "the target table is already being made from the export" in outcome["because"]
+    assert "the target table is already being created from the export" in outcome["because"]
     await run(town, lambda: town.outcome(start) is not None)  # which goes on
 
 
 WRONG_KEYS = [
     (key_of("nobody"), "has no row in wallet"),
     ('[{"S":"WALLET#1"},{"S":"BALANCE"}]', "doesn't belong to the mapping engagement"),
-    ('[{"S":"USER#w1"}]', "is no encoded key, as in"),
-    ("w1", "is no encoded key, as in"),
+    ('[{"S":"USER#w1"}]', "is not an encoded key, such as"),
+    ("w1", "is not an encoded key, such as"),
 ]
 
 

@@ -117,4 +117,4 @@ def test_what_acts_on_one_letter_wants_its_name_and_nothing_else_does(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["dead-letters", *wrong])
-    assert "show, merge, discard want the names of letters" in capsys.readouterr().err
+    assert "show, merge, discard need the names of letters" in capsys.readouterr().err

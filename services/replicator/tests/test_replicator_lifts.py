@@ -189,7 +189,7 @@ async def test_rule_3_a_removed_standby_is_put_back_and_leaves_a_letter() -> Non
     assert bench.target.item(KEY) == before
     [letter] = await bench.letters.all()
     assert (letter.consumer, letter.code, letter.table, letter.settled) == ("reverse", "stray", "engagement", False)
-    assert "put back" in letter.reason
+    assert "restored" in letter.reason
     owner = bench.source.item(KEY)
     assert owner is not None
     assert not owner.deleted, "the removal must not be applied"

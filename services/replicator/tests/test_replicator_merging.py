@@ -148,7 +148,7 @@ async def test_what_a_helper_took_along_is_not_merged_a_second_time() -> None:
     await bench.target.perform(Activate(KEY, MAPPING.map_item(Direction.FORWARD, found)))
     [outcome] = await merging(bench).merge([name_of(letter)], execute=True)
     assert not outcome.done
-    assert "taken the change along" in outcome.shown.because
+    assert "carried the change along" in outcome.shown.because
     assert balance(bench, Side.TARGET) == 10
 
 

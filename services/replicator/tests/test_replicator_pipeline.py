@@ -210,7 +210,7 @@ async def test_rule_1_a_conflict_leaves_by_itself_once_the_target_has_passed_it(
     await bench.forward([owned(V + 1, 7)])
     assert await drop_answered(bench.letters, MAPPING, Direction.REVERSE, bench.source) == 0
     assert await drop_answered(bench.letters, MAPPING, Direction.FORWARD, bench.target) == 1
-    assert [each.code for each in await bench.letters.all()] == ["poison_record"], "poison waits for a person"
+    assert [each.code for each in await bench.letters.all()] == ["poison_record"], "poison waits for humans"
 
 
 async def answered(bench: Bench) -> list[str]:

@@ -63,7 +63,7 @@ async def test_an_unstamped_write_on_an_unstamped_row_is_counted_named_carried_a
     assert standby is not None
     assert (standby.version, standby.role) == (owner.version, Role.STANDBY)
     assert dict(standby.content)["points"] == b'{"N":"9"}'
-    assert await bench.letters.count() == 0, "nothing is left for a person to do"
+    assert await bench.letters.count() == 0, "nothing is left for humans to do"
     [letter] = await bench.letters.settled()
     assert (letter.key, letter.table, letter.code, letter.consumer) == (KEY, "wallet", "stray", "forward")
     assert letter.committed_us == bench.tallies[FORWARD].stray_last_us

@@ -119,7 +119,7 @@ async def test_the_first_hop_is_told_or_says_why_it_is_unknown() -> None:
         await watch(Metric([1.5, None, OSError("no route")]), {Side.TARGET: "t"}, told, every_s=1.0, sleep=sleep)
     assert seen[0] == Unreplicated(1.5, "")
     assert seen[1].age_s is None
-    assert "no value" in seen[1].why
+    assert "no recent value" in seen[1].why
     assert "no route" in seen[2].why
 
 

@@ -185,7 +185,7 @@ async def test_before_a_pass_is_done_nothing_is_safe() -> None:
 async def test_a_table_that_is_not_there_yet_is_waited_for() -> None:
     async with running() as service:
         service.target.error = StoreRefused("no table engagement", reason="ResourceNotFoundException")
-        body = await service.until(lambda body: "not there yet" in body["reason"])
+        body = await service.until(lambda body: "doesn't exist yet" in body["reason"])
         assert body["verdict"] == "waiting"
         assert (await service.get("/readyz")).json()["waiting"]
         service.target.error = None
@@ -265,7 +265,7 @@ async def test_streams_that_are_not_read_are_a_reason_not_to_cut_over() -> None:
     async with running(reads_streams=False) as service:
         body = await service.until(lambda body: body["verdict"] == "clean")
     assert not is_safe(body)
-    assert any("stream is not read" in each for each in body["because"])
+    assert any("stream is not being read" in each for each in body["because"])
     assert body["lags"]["source"]["stream_read_s"] is None
     assert body["lags"]["source"]["table_to_stream_unknown"] == "off"
 
@@ -314,7 +314,7 @@ async def test_a_pass_that_was_promised_is_made_when_the_table_is_there() -> Non
     async with running(continuous=False) as service:
         service.target.error = StoreRefused("no table", reason="ResourceNotFoundException")
         asked = (await service.post("/passes")).json()["id"]
-        await service.until(lambda body: "not there yet" in body["reason"])
+        await service.until(lambda body: "doesn't exist yet" in body["reason"])
         assert (await service.get(f"/passes/{asked}")).json()["state"] in ("waiting", "running")
         service.target.error = None
         await service.until(lambda body: body["last_pass"] and body["last_pass"]["id"] == asked)

@@ -65,7 +65,7 @@ def plan(
         leases: all leases of the group.
         me: this worker.
         held: shards this worker is reading.
-        busy: shards it has lost while a batch of them is still in work here; not to be taken before that is over.
+        busy: shards it has lost while a batch of them is still in progress here; not to be taken before that is over.
         expired: shards whose holder was silent for too long.
         listed: shard ids that the stream lists.
     """

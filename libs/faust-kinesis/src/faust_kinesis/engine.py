@@ -78,10 +78,10 @@ class Engine:
         await self._member.start()
 
     async def stop(self, *, grace_s: float | None = None) -> None:
-        """Read no more, wait for the batches in work, store checkpoints and release the leases.
+        """Read no more, wait for the batches in progress, store checkpoints and release the leases.
 
         Args:
-            grace_s: how long to wait for the batches in work; None for the option of that name.
+            grace_s: how long to wait for the batches in progress; None for the option of that name.
         """
         self._stopping = True
         for held in self._member.held.values():
@@ -145,7 +145,7 @@ class Engine:
             LeaseLost: the shard is somebody else's by now; what was applied will be applied again.
         """
         if not self.acknowledge(batch, count):
-            raise LeaseLost(f"{self.stream} {batch.shard_id}: lost while a batch was in work")
+            raise LeaseLost(f"{self.stream} {batch.shard_id}: lost while a batch was in progress")
         if durable:
             await self.flush()
 

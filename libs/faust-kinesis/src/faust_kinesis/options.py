@@ -41,7 +41,7 @@ class Options:
         shard_refresh_s: time between two looks at the list of shards. The end of a shard is one, too.
         retention_s: what is younger is certainly still in the stream. An older checkpoint is proven
             against the oldest record before it is used. 24 h is the least that Kinesis has.
-        grace_s: time for the batches in work when the worker stops.
+        grace_s: time for the batches in progress when the worker stops.
         lanes: Faust partitions per stream. Shards spread over them; each is worked on independently
             when the agent has `isolated_partitions`.
         now_s: the time that Kinesis dates arrivals by, as far as the caller knows it: seconds since the epoch. The

@@ -60,7 +60,7 @@ class ShardReport(NamedTuple):
         fetched_s: time of the last read, seconds since the epoch; None before the first.
         oldest_unacked_s: arrival of the oldest record that was read and not acknowledged; None when there is none.
         checkpoint: sequence number of the last acknowledged record.
-        age_s: from arrival in the stream to applied, in seconds: of the oldest record in work, else of
+        age_s: from arrival in the stream to applied, in seconds: of the oldest record in progress, else of
             the tip; None before the first read.
         trouble: the error while reading fails, else None.
     """

@@ -115,7 +115,7 @@ class Consumer(base.Consumer):  # type: ignore[misc] # faust ships no types that
         await self.transport.close()
 
     async def wait_empty(self) -> None:
-        """Wait for the batches in work, but no longer than `grace_s`, and not for those of a crashed agent."""
+        """Wait for the batches in progress, but no longer than `grace_s`, and not for those of a crashed agent."""
         deadline = time.monotonic() + self._options.grace_s
         self._clean_unacked_messages()
         while self._unacked_messages and time.monotonic() < deadline and not self.app.crashed:

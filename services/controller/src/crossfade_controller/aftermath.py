@@ -71,5 +71,5 @@ async def read_aftermath(
             if fetched.behind_ms == 0 and len(fetched.records) < PAGE:
                 break
         else:
-            raise StoreUnavailable(f"{stream} {shard.shard_id}: no end after {max_calls} reads")
+            raise StoreUnavailable(f"{stream} {shard.shard_id}: end not reached after {max_calls} reads")
     return Aftermath(records, active, tuple(samples[:10]))

@@ -52,7 +52,7 @@ class Console(NamedTuple):
         sys.stdout.write((msgspec.json.encode(body).decode() if self.json else text) + "\n")
 
     def fail(self, text: str, body: Mapping[str, Any]) -> None:
-        """Say on stderr why the command did not succeed; the answer in JSON says it, too."""
+        """Say on stderr why the command failed; the answer in JSON says so, too."""
         self.say(text)
         if self.json:
             self.answer(text, body)

@@ -1,4 +1,4 @@
-"""Puts the real ports together, from settings. What is dear to import is made at first use."""
+"""Assembles the real ports from settings. What is slow to import is created at first use."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ exit codes:
   2  wrong usage, settings or mapping
   3  refused; superseded by another command; withdrawn or expired
   4  for a dry run and for plan: something stands in the way now
-  5  --timeout passed; the command goes on, see `crossfade status`
-  130  Ctrl-C; a command that was accepted goes on
+  5  --timeout passed; the command continues, see `crossfade status`
+  130  Ctrl-C; a command that was accepted continues
 with --json, every failure is one object with error, code, cure and exit_code
 """
 
@@ -54,7 +54,7 @@ _COMMANDS: Final = {
     "status": "show the phase, gates, lags and progress, and what the migration is waiting for",
     "journal": "list what happened, entry by entry: commands and who gave them, phases with their gates, steps",
     "pause": "hold the migration in any phase: no phase change, flags, sweep, snapshot step or repair; "
-    "clients, replication and the help for half-moved keys go on",
+    "clients, replication and the help for half-moved keys continue",
     "resume": "resume a paused migration",
     "ramp": "set the share of keys that aim at the target table; lowering it hands keys back",
     "cutover": "move all keys, including those that no client touches; ends in BAKING. Run in CUT_OVER or BAKING, "
@@ -68,7 +68,7 @@ _COMMANDS: Final = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose refusals are JSON if that is asked.
+    """A parser whose refusals are JSON on request.
 
     Attributes:
         as_json: whether it is.
@@ -169,8 +169,8 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
             type=_keys_of,
             default=[],
             metavar="FILE",
-            help="leave out each key of a file: one encoded key a line, or JSON with `key`, as in the file of rows "
-            "that can't be mapped; gzip if its name ends so",
+            help="leave out each key listed in a file: one encoded key per line, or JSON with `key`, "
+            "as in the file of rows that can't be mapped; a name ending in .gz means gzip",
         )
         one.add_argument("--exclude-unknown", action="store_true", help="also accept keys that have no row now")
         one.add_argument(
@@ -209,7 +209,7 @@ def _since(text: str) -> tuple[int, int]:
     try:
         return since_of(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no entry, no duration like 2h, and no time") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not an entry number, a duration like 2h, or a time") from None
 
 
 def _rate(text: str) -> float:
@@ -218,7 +218,7 @@ def _rate(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
     if not 0 < rate < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate above 0 and below a billion")
+        raise argparse.ArgumentTypeError(f"{text!r} must be above 0 and below a billion")
     return rate
 
 
@@ -229,7 +229,7 @@ def _hours(text: str) -> float:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of 1 or more")
     return int(text)
 
 
@@ -250,7 +250,7 @@ def _keys_of(name: str) -> list[str]:
             read = None
         key = read.get("key") if isinstance(read, dict) else line.strip() if isinstance(read, list) else None
         if not isinstance(key, str) or not key:
-            raise argparse.ArgumentTypeError(f"{name}, line {number}: no encoded key, and no JSON with `key`")
+            raise argparse.ArgumentTypeError(f"{name}, line {number}: neither an encoded key nor JSON with `key`")
         found.append(key)
     if sum(map(len, found)) > MAX_KEYS_CHARS:
         raise argparse.ArgumentTypeError(
@@ -267,7 +267,7 @@ def _percent(text: str) -> int:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
     if not (0 <= share <= 10_000) or abs(share - round(share)) > 1e-6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 0 to 100 in steps of 0.01")
+        raise argparse.ArgumentTypeError(f"{text!r} must be 0 to 100, in steps of 0.01")
     return round(share)
 
 

@@ -63,9 +63,9 @@ MEANING: Final = {
     Intent.ROLLBACK: "publish share 0 % with a higher generation, and hand every key back",
     Intent.COMPLETE: "declare the target table the only owner; there is no way back after that",
     Intent.ABORT: "switch dual writes off and end the migration permanently: its name can't be used again",
-    Intent.PAUSE: "hold phases, flags, sweeper, snapshot and repairs; clients, replication and help go on",
+    Intent.PAUSE: "hold phases, flags, sweeper, snapshot and repairs; clients, replication and help continue",
     Intent.WITHDRAW: "withdraw a command that is waiting; nothing that it has begun is undone",
-    Intent.RESUME: "let the migration go on, and the command that is waiting for it",
+    Intent.RESUME: "resume the migration, and carry out the command that is waiting for it",
 }
 
 
@@ -73,8 +73,8 @@ READS: Final = {"plan": "tables, streams and bucket", "control": "the control ta
 """What is read by the commands that need more than the journal and the status."""
 
 REVOKED: Final = (
-    "before the point of no return, complete must know how the API loses its right to write the source table: by the "
-    "controller's CROSSFADE_REVOKE_COMMAND, or by you, and --revoked says so"
+    "complete must know before its point of no return how the API loses its right to write the source table: set the "
+    "controller's CROSSFADE_REVOKE_COMMAND, or revoke the right yourself and say so with --revoked"
 )
 
 
@@ -288,10 +288,10 @@ async def ask(
     except Refused as error:
         return _refused(console, str(error), body)
     body |= {"who": taken.who, "expires_us": taken.expires_us}
-    console.say(f"{intent.value}: journal entry {taken.entry}, asked for by {taken.who}")
+    console.say(f"{intent.value}: journal entry {taken.entry}, requested by {taken.who}")
     if not wait:
         text = (
-            f"asked for {intent.value}; `crossfade status` shows its progress, `crossfade withdraw {taken.entry} "
+            f"requested {intent.value}; `crossfade status` shows its progress, `crossfade withdraw {taken.entry} "
             f"--execute` withdraws it; it expires unless it has begun by {utc(taken.expires_us)}"
         )
         console.answer(text, {**body, "entry": taken.entry, "outcome": "asked", "because": ""})
@@ -322,7 +322,7 @@ def _dry_run(
     if isinstance(told.end, Settle) and told.end.outcome == "refused":
         lines.append(f"  would be refused: {told.end.because}")
     if not last:
-        lines.append("  the controller has never told its status: is it running?")
+        lines.append("  the controller has never reported a status: is it running?")
     if intent is Intent.COMPLETE and not body["arguments"].get("revoked"):
         lines.append(f"  {REVOKED}")
     pending = [pending_json(each) for each in state.pending]

@@ -112,7 +112,7 @@ class Deeds:
             if isinstance(done, Exception):
                 raise done
             if done.item is not None and not world.mapping.protocol.rows().is_held_out(done.item):
-                return f"the excluded row {key.decode()} to take a mark: {done.because or done.outcome.value}"
+                return f"the excluded row {key.decode()} to be marked: {done.because or done.outcome.value}"
         return ""
 
     # Moving all keys.
@@ -124,7 +124,7 @@ class Deeds:
         )
         at = result or sweeper.current
         if at is None:
-            raise RuntimeError("a pass that has not ended is under way")
+            raise RuntimeError("a pass is still running")
         return Swept(at, result is not None)
 
     async def _read_aftermath(self, deed: deeds.ReadAftermath) -> AftermathSeen:

@@ -2,8 +2,8 @@
 
 A plain writer that knows no versions leaves the standby at its owner's version with another content. The sweeper looks
 before it hands such a key over: the key stays where it is, and both images are parked in a letter, until the rows agree
-again or a person discards the letter. What is written between this look and the activation is in the stream, where its
-consumer parks it.
+again or an operator discards the letter. What is written between this look and the activation is in the stream, where
+its consumer parks it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ NAME: Final = "diverged"
 CONSUMERS: Final = {Side.SOURCE: "forward", Side.TARGET: "reverse"}
 """The consumer of each table's stream: it parks strays on the table, and so are these parked."""
 
-REASON: Final = "both rows have one version and different content: a writer outside the protocol changed one of them"
+REASON: Final = (
+    "both rows have the same version but different content: a writer outside the protocol changed one of them"
+)
 CURE: Final = (
-    "Stop the writer, then look at both images: `replicator dead-letters show {name}`. Write what is right by the API, "
-    "or discard the letter: then the owner's row overwrites the other one."
+    "Stop the writer, then look at both images: `replicator dead-letters show {name}`. Write the correct values "
+    "through the API, or discard the letter; the owner's row then overwrites the other one."
 )
 
 
@@ -84,7 +86,7 @@ class DivergedKeys:
             tables: both sides.
             mapping: of the migration.
             letters: where such keys are parked.
-            is_discarded: whether a person discarded the letter of this name: then the owner's row may overwrite the
+            is_discarded: whether an operator discarded the letter of this name: then the owner's row may overwrite the
                 other one, as long as both are what the letter shows.
             now_us: wall clock, µs: dates the letters.
         """

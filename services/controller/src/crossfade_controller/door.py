@@ -3,7 +3,7 @@
 POST /intents, {"migration", "verb", "arguments", "operator", "expires_s", "nonce"}:
 
 202  it is journaled: {"entry", "who", "expires_us"}
-400  it is no command
+400  it is not a command
 403  this certificate may give no commands
 409  it is refused: the message says why and what to do
 503  `not_driving`: another controller has the lease, nothing was journaled; else whether it was can't be told
@@ -25,7 +25,7 @@ from crossfade.runtime.http import Answer, HttpRefused, Request, told
 from crossfade_controller.settings import ControllerSettings
 
 KNOWN_NONCES: Final = 1_000
-"""Commands that are recognized when they come again, since their answer was lost."""
+"""Commands that are recognized when they are sent again because their answer was lost."""
 
 NOT_DRIVING: Final = "not_driving"
 """Code of the answer of a controller that takes nothing, but may in a moment."""
@@ -123,7 +123,7 @@ class Door:
             raise HttpRefused(
                 HTTPStatus.FORBIDDEN,
                 "no_operator",
-                f"the certificate of {request.who or 'no name'} may give no commands: CROSSFADE_OPERATORS names those "
+                f"the certificate of {request.who or 'no name'} may not give commands: CROSSFADE_OPERATORS names those "
                 "that may",
             )
         return request.who
@@ -131,7 +131,7 @@ class Door:
     def _read(self, fields: dict[str, Any]) -> Asked:
         for name, kind in FIELDS.items():
             if not isinstance(fields.get(name), kind) or not (fields[name] or kind is dict):
-                raise _bad(f"{name}: must be {'an object' if kind is dict else 'a text that is not empty'}")
+                raise _bad(f"{name}: must be {'an object' if kind is dict else 'a non-empty string'}")
         expires_s = fields.get("expires_s")
         if expires_s is not None and (isinstance(expires_s, bool) or not isinstance(expires_s, int | float)):
             raise _bad("expires_s: must be a number")
@@ -152,7 +152,7 @@ class Door:
 
 
 def _not_driving() -> HttpRefused:
-    message = "this controller doesn't drive: another has the lease"
+    message = "this controller isn't driving: another one holds the lease"
     return HttpRefused(HTTPStatus.SERVICE_UNAVAILABLE, NOT_DRIVING, message)
 
 

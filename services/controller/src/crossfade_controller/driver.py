@@ -87,7 +87,8 @@ class Driver:
             await ctx.sweeper.help(complete=ctx.state.document.complete, budget_s=BUDGET_S)
 
     async def _note_stray(self) -> None:
-        """Journal the last stray's commit time, so that no restart of a consumer or of ours forgets it. A plain writer
+        """Journal the last stray's commit time, so that no restart, of a consumer or of ours, forgets it. A plain
+        writer
         makes thousands a second: several a quiet window are enough.
         """
         ctx, now_s = self._ctx, self._ctx.world.monotonic()
@@ -108,10 +109,10 @@ class Driver:
         try:
             gone = await let_go(ctx)
         except CrossfadeError as error:
-            log.warning("letters can't be let go", error=str(error))
+            log.warning("letters could not be released", error=str(error))
         else:
             if gone:
-                log.info("letters let go", letters=gone)
+                log.info("letters released", letters=gone)
 
     async def _publish_again(self) -> None:
         """Put the flags in place again while pods stay behind: a controller that was replaced may have overwritten
@@ -129,7 +130,7 @@ class Driver:
         self._behind = self._behind.observe(True, now_s)
         if self._behind.lasted_s(now_s) >= PUBLISH_AGAIN_S:
             self._behind = Quiet()
-            log.warning("pods stay behind: flags published again", journal=ctx.state.number)
+            log.warning("pods are behind: flags published again", journal=ctx.state.number)
             await self._publish()
 
     async def _round(self) -> Wait | None:

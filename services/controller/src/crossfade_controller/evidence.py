@@ -1,4 +1,4 @@
-"""Collects the evidence that gates look at. Whatever can't be had is unknown, and an unknown shuts its gate."""
+"""Collects the evidence that gates look at. Whatever can't be read is unknown, and an unknown shuts its gate."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ class Observer:
     def _read_past(self, side: Side, since_s: float) -> str:
         table, lag = self._world.mapping.shape(side).table, self._lags[side]
         if lag.worst_s is None:
-            return f"{table}'s changes to be read past the last handover; that can't be told: {lag.why}"
+            return f"{table}'s changes to be read past the last handover; how far they are is unknown: {lag.why}"
         known = self._in_stream.get(side)
         if known is None or known[0] != since_s:
             unreplicated_s = self._facts.unreplicated_s.get(side)
@@ -308,12 +308,12 @@ class Observer:
         heard = {each.shard.rpartition("/")[2] for each in reports}
         why = []
         if unreplicated_s is None:
-            why.append(f"no AgeOfOldestUnreplicatedRecord of {self._world.mapping.shape(side).table}")
+            why.append(f"CloudWatch has no AgeOfOldestUnreplicatedRecord for {self._world.mapping.shape(side).table}")
         iterator_s: float | None = None
         if stream is None:
             why.append(f"stream {self._world.stream_of(side)} is unknown")
         elif missing := sorted(set(stream.open_shards) - heard):
-            why.append(f"no living {consumer} consumer reports on {', '.join(missing[:3])}")
+            why.append(f"no live {consumer} consumer reports on {', '.join(missing[:3])}")
         elif reports:
             iterator_s = max(each.iterator_age_ms for each in reports) / 1000
         return Lag(unreplicated_s, iterator_s, "; ".join(why))
@@ -393,5 +393,5 @@ async def _told(table: str, asking: Awaitable[T | None]) -> T | None:
     try:
         return await asking
     except Exception as error:  # a target table may not exist yet, and botocore has errors of its own
-        log.debug("AWS can't tell", table=table, error=str(error))
+        log.debug("AWS didn't answer", table=table, error=str(error))
         return None

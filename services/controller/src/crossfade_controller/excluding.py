@@ -36,7 +36,7 @@ async def why_not_excluded(mapping: Mapping, table: RowTable, state: Migration, 
             key = encode_key(key_image(Key(text.encode()), names), names)
         except (PoisonRecord, ValueError):
             form = ",".join(f'{{"S":"{name}"}}' for name in names).join("[]")
-            wrong.append(f"{text[:80]} is no encoded key, as in {form}")
+            wrong.append(f"{text[:80]} is not an encoded key, such as {form}")
             continue
         if not mapping.belongs(key):
             wrong.append(f"{text} doesn't belong to the mapping {mapping.name}: such rows stay anyway")

@@ -29,8 +29,8 @@ CURES: Final[dict[str, str]] = {
     "no_controller": "start the controller, then run the command again; runbook no-controller",
     "outcome_unknown": "crossfade journal shows whether it was accepted",
     "refused": "crossfade status shows the phase and what is possible",
-    "timeout": "the command goes on: see crossfade status; crossfade withdraw stops it",
-    "interrupted": "the command goes on: see crossfade status; crossfade withdraw stops it",
+    "timeout": "the command continues: see crossfade status; crossfade withdraw stops it",
+    "interrupted": "the command continues: see crossfade status; crossfade withdraw stops it",
     "internal": "a bug in Crossfade: report it with the trace on stderr; crossfade status shows the state",
 }
 """By code, what helps where the message says no more."""

@@ -60,7 +60,7 @@ async def indexes(world: World, side: Side) -> GateResult:
     wrong = sorted(set(found) - set(shape.index_keys))
     if wrong:
         because = (
-            f"{shape.table} has index keys that the mapping doesn't declare so: {_named(wrong)}. A value that is "
+            f"{shape.table} has index keys that the mapping doesn't declare that way: {_named(wrong)}. A value that is "
             "empty, too long or of another type would be refused after its key is sealed. Declare them: "
             f"Table({shape.table!r}, …, index_keys=({', '.join(map(_declared, found))},))"
         )

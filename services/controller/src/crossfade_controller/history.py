@@ -80,11 +80,11 @@ async def traces(world: World, *, knew: int = 0) -> list[str]:
         document = flags.document
         more = f"{', complete' if document.complete else ''}{', dual-write' if flags.dual_write else ''}"
         found.append(
-            f"the flags in place carry share {document.share / 100:g} %, target_gen {document.target_gen}, source_gen "
+            f"the published flags have share {document.share / 100:g} %, target_gen {document.target_gen}, source_gen "
             f"{document.source_gen}{more}"
         )
     if knew:
-        found.append(f"its last status knew journal entry {knew}")
+        found.append(f"its last status had seen journal entry {knew}")
     return found
 
 
@@ -116,7 +116,9 @@ async def check_history(world: World, state: Migration) -> None:
     knew = int((await world.board.get() or {}).get("journal", 0))
     if state.has_begun:
         if knew > state.number:
-            raise StateMissing(begun_before(journal, [f"it ends at entry {state.number}, a status knew entry {knew}"]))
+            raise StateMissing(
+                begun_before(journal, [f"it ends at entry {state.number}, but a status had seen entry {knew}"])
+            )
         return
     found = await traces(world, knew=knew if knew > state.number else 0)
     if found:

@@ -29,8 +29,8 @@ NOTHING_SENT: Final = (ConnectionRefusedError, socket.gaierror, ssl.SSLError)
 """Failures before a command has left."""
 
 NO_CONTROLLER: Final = (
-    "start the controller (python -m crossfade_controller.main), or look at why it doesn't drive: runbook "
-    "no-controller; CROSSFADE_CONTROLLER_URL names it where its status doesn't"
+    "start the controller (python -m crossfade_controller.main), or find out why it isn't driving: runbook "
+    "no-controller; if its status has no address, set CROSSFADE_CONTROLLER_URL"
 )
 
 Send = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
@@ -123,7 +123,9 @@ class Knocker:
             if taken is not None:
                 return taken
             if time.monotonic() >= ends_s:
-                raise NotTaken(f"{intent.value} was not taken, and will not happen later: {why}. {NO_CONTROLLER}")
+                raise NotTaken(
+                    f"{intent.value} was not accepted, and will not be carried out later: {why}. {NO_CONTROLLER}"
+                )
             await asyncio.sleep(LOOK_S)
 
     async def _knock(self, body: Mapping[str, Any]) -> tuple[Taken | None, str]:

@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"controller {code_version()}")
-    parser.add_argument("--check", action="store_true", help="check settings, mapping and files, and end")
+    parser.add_argument("--check", action="store_true", help="check settings, mapping and files, then exit")
     asked = parser.parse_args(arguments)
     settings = load_checked(ControllerSettings)
     if asked.check:

@@ -137,7 +137,7 @@ class Markers:
         waited_s = world.monotonic() - marker.since_s
         raise StoreUnavailable(
             f"the record of the canary's version {marker.version} in {world.stream_of(side)}: it was written to "
-            f"{world.mapping.shape(side).table} {waited_s:.0f} s ago and has not come; see that table's "
+            f"{world.mapping.shape(side).table} {waited_s:.0f} s ago and has not arrived; see that table's "
             "AgeOfOldestUnreplicatedRecord"
         )
 
@@ -190,7 +190,7 @@ class Markers:
                 continue
             if owner is side or await self._copied(side, answer.item):
                 return _Marker(tail, lift.version, self._world.monotonic())
-        raise OwnershipAmbiguous(f"canary {self._key.decode()} did not stand still for {TRIES} markers")
+        raise OwnershipAmbiguous(f"canary {self._key.decode()} was changed by others during each of {TRIES} markers")
 
     async def _copied(self, side: Side, item: Row) -> bool:
         """Copy the owner's item to `side`; say whether its version stands there."""
@@ -219,7 +219,7 @@ class Markers:
             if new is not None and rows.owns(new, Side.TARGET):
                 return Side.TARGET, new
             await self._world.ownership.hand_over_many([key], Aim(Side.TARGET, 0))  # helps whoever began it
-        raise OwnershipAmbiguous(f"nobody can tell which table owns the canary {key.decode()}")
+        raise OwnershipAmbiguous(f"can't determine which table owns the canary {key.decode()}")
 
 
 def _hint(key: Key) -> bytes:

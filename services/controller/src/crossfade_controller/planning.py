@@ -126,7 +126,7 @@ async def check_plan(world: World, *, writes_per_s: float | None = None) -> Plan
     missing = await missing_state(world)
     entries = [] if missing else await world.journal.entries()
     checks = [
-        GateResult("control_tables", not missing, None, None, missing or "they are there"),
+        GateResult("control_tables", not missing, None, None, missing or "they exist"),
         await _history(world, entries),
         _source_exists(world, source),
         _key_schema(world, source),
@@ -187,7 +187,7 @@ def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
             broken.append(f"{key.decode()}: {error}")
             continue
         if changed:
-            broken.append(f"{key.decode()}: comes back with other {', '.join(changed)}")
+            broken.append(f"{key.decode()}: comes back with different {', '.join(changed)}")
         if cause:
             unfit.append(f"{key.decode()}: {cause}")
         if cause := why_inexact(world.mapping.wholes, row):
@@ -220,7 +220,9 @@ def _source_exists(world: World, source: TableFacts | None) -> GateResult:
 def _key_schema(world: World, source: TableFacts | None) -> GateResult:
     wanted = list(world.mapping.shape(Side.SOURCE).key)
     found = [name for name, _ in source.key] if source else None
-    because = "the mapping's key is the table's" if found == wanted else f"the mapping says {wanted}, it is {found}"
+    because = (
+        "the mapping's key matches the table's" if found == wanted else f"the mapping says {wanted}, it is {found}"
+    )
     if source is None:
         because = "there is no source table"
     return GateResult("key_schema", found == wanted, found, wanted, because)
@@ -228,14 +230,17 @@ def _key_schema(world: World, source: TableFacts | None) -> GateResult:
 
 def _recoverable(source: TableFacts | None) -> GateResult:
     on = source is not None and source.recoverable
-    because = "on" if on else "off: an export needs point-in-time recovery; turn it on, then wait some minutes"
+    because = "on" if on else "off: an export needs point-in-time recovery; turn it on, then wait a few minutes"
     return GateResult("point_in_time_recovery", on, on, True, because)
 
 
 def _ttl(world: World, source: TableFacts | None) -> GateResult:
     wanted, found = world.mapping.shape(Side.SOURCE).ttl, source.ttl if source else None
     if found is not None and found != wanted:
-        because = f"the table expires rows by {found!r}, the mapping knows {wanted!r}: handed-over rows would vanish"
+        because = (
+            f"the table expires rows by {found!r}, the mapping knows {wanted!r}: rows that were "
+            "handed over would vanish"
+        )
         return GateResult("ttl", False, found, wanted, because)
     because = f"expires by {found!r}, which travels as cf_ttl" if found else "off"
     return GateResult("ttl", True, found, wanted, because)
@@ -251,8 +256,8 @@ async def _new_is_free(world: World) -> GateResult:
         f"{name} exists, and this table owns keys ({owned}): it may hold the only copy of them. Finish or roll back "
         "the migration that it belongs to"
         if owned.owned
-        else f"{name} exists ({owned.read} sampled rows, none of which it owns), and an import makes its table: give "
-        "the mapping's target table another name"
+        else f"{name} exists ({owned.read} sampled rows, none of which it owns), and an import creates "
+        "its own table: give the mapping's target table another name"
     )
     return GateResult("target_table", False, facts.status, None, because)
 
@@ -263,7 +268,7 @@ async def _history(world: World, entries: Sequence[Entry]) -> GateResult:
     if state.has_begun:
         return GateResult("history", True, state.number, None, f"the journal has {state.number} entries")
     found = await traces(world)
-    because = begun_before(control_tables(world.mapping.name).journal, found) if found else "nothing has begun before"
+    because = begun_before(control_tables(world.mapping.name).journal, found) if found else "no migration has begun"
     return GateResult("history", not found, state.number, None, because)
 
 
@@ -300,14 +305,16 @@ def _round_trip(sample: Sample) -> GateResult:
         return GateResult("round_trip", False, 0, 0, because)
     if not sample.ours:
         because = (
-            f"unproven: none of the {sample.looked_at} that were looked at, all over the table, belongs to the mapping."
-            " The snapshot maps every row, and stops at those that can't be; CROSSFADE_PLAN_UNITS looks at more now"
+            f"unproven: none of the {sample.looked_at} that were looked at, across the whole table, belongs to the "
+            "mapping. The snapshot maps every row, and stops if any can't be mapped; raise CROSSFADE_PLAN_UNITS to "
+            "look at more now"
         )
         return GateResult("round_trip", True, 0, 0, because)
     because = (
-        f"{sample.broken_count} of {sample.ours} sampled rows don't come back as they went: {'; '.join(sample.broken)}"
+        f"{sample.broken_count} of {sample.ours} sampled rows don't survive the round trip: {'; '.join(sample.broken)}"
         if sample.broken_count
-        else f"{sample.ours} sampled rows come back as they went; {sample.looked_at} were looked at, all over the table"
+        else f"{sample.ours} sampled rows survive the round trip; {sample.looked_at} were looked at, "
+        "across the whole table"
     )
     return GateResult("round_trip", not sample.broken_count, sample.broken_count, 0, because)
 
@@ -343,7 +350,7 @@ def _generations(entries: Sequence[Entry], sample: Sample) -> GateResult:
 
 def _retention(world: World) -> GateResult:
     hours = world.settings.retention_h
-    return GateResult("retention", hours >= 48, hours, 48, f"{hours} h; 168 are advised, less than 48 are refused")
+    return GateResult("retention", hours >= 48, hours, 48, f"{hours} h; 168 is recommended, less than 48 is refused")
 
 
 def _canary(world: World) -> tuple[str, GateResult]:
@@ -380,4 +387,4 @@ async def _verifier(world: World) -> GateResult:
             "CROSSFADE_VERIFIER_URL; the gates before RAMPING would stay shut"
         )
         return GateResult("verifier", False, url, None, because)
-    return GateResult("verifier", True, url, None, f"{url} answers: {parity.detail or 'no word yet'}")
+    return GateResult("verifier", True, url, None, f"{url} answers: {parity.detail or 'no verdict yet'}")

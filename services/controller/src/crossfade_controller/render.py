@@ -51,7 +51,8 @@ def status_text(body: Mapping[str, Any]) -> str:
         )
     elif body.get("is_old"):
         lines.append(
-            f"  this status is OLD, {teller} told it {age_s:,.0f} s ago: the controller may not be running (runbook "
+            f"  this status is OLD, {teller} reported it {age_s:,.0f} s ago: the controller may not be running "
+            "(runbook "
             "no-controller)"
         )
     else:
@@ -60,13 +61,13 @@ def status_text(body: Mapping[str, Any]) -> str:
         lines += _pause_lines(body.get("pause") or {})
     if body.get("halted"):
         lines.append(f"  HALTED: {body['halted']}")
-        lines.append("    clears automatically when its gate opens, and a waiting command goes on;")
+        lines.append("    clears automatically when its gate opens, and a waiting command continues;")
         lines.append("    a lower share and a rollback are carried out anyway")
     if body.get("clock"):
         lines.append(f"  CLOCK: {body['clock']}")
     intent = body.get("intent")
     for each in body.get("intents") or ([intent] if intent else []):
-        lines.append(f"  {'asked for' if each['taken_up'] else 'not taken up yet'}: {intent_text(each)}")
+        lines.append(f"  {'requested' if each['taken_up'] else 'not accepted yet'}: {intent_text(each)}")
         lines.append(f"    to withdraw it: crossfade withdraw {each['number']} --execute")
     last = body.get("last_outcome")
     if last and not intent:
@@ -118,15 +119,15 @@ def _gate_lines(gates: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _pause_lines(pause: Mapping[str, Any]) -> list[str]:
     lines = [f"  PAUSED by {pause.get('by') or 'an operator'}; to go on: crossfade resume --execute"]
-    lines += [f"    at rest: {each}" for each in pause.get("rests", ())]
-    return lines + [f"    goes on: {each}" for each in pause.get("goes_on", ())]
+    lines += [f"    on hold: {each}" for each in pause.get("rests", ())]
+    return lines + [f"    continues: {each}" for each in pause.get("goes_on", ())]
 
 
 def _held_out_lines(held: Mapping[str, Any]) -> list[str]:
     """Name the keys that can't move to the target table."""
     if not held.get("keys"):
         return []
-    lines = [f"  held out, since they can't move to the target table: {held['keys']}"]
+    lines = [f"  held out (can't move to the target table): {held['keys']}"]
     lines += [f"    {each['key']}: {each['because']}" for each in held["named"]]
     return [*lines, f"    {held['cure']}"]
 
@@ -157,7 +158,7 @@ def plan_text(plan: Plan) -> str:
     lines += [
         "one key:",
         f"  at most {window.calls_per_s:.1f} operations a second, sustained",
-        f"  write units of an operation: {window.units_idle} idle, {window.units_soft} busy, "
+        f"  write units per operation: {window.units_idle} idle, {window.units_soft} busy, "
         f"{window.units_full} with a full set of ids",
         f"canary: {plan.canary or 'none'}",
         "possible" if not plan.blocking else "NOT possible: " + ", ".join(each.name for each in plan.blocking),

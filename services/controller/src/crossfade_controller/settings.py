@@ -1,4 +1,4 @@
-"""What the controller is told."""
+"""Settings of the controller and the CLI."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ControllerSettings(ListeningSettings):
         0,
         ge=0,
         le=65535,
-        description="Port of GET /status, /healthz and /readyz; 0 for any free one, told by the ready line.",
+        description="Port of GET /status, /healthz and /readyz; 0 picks a free one, printed in the ready line.",
     )
     controller_url: str = Field(
         "",
@@ -52,7 +52,7 @@ class ControllerSettings(ListeningSettings):
     operators: list[str] = Field(
         [],
         description="Names (common names) of the certificates that may give commands, a JSON list; needed with TLS. "
-        '["*"]: each certificate of the authority may.',
+        '["*"] allows every certificate of the authority.',
     )
     verifier_url: str = Field(
         "",
@@ -62,10 +62,10 @@ class ControllerSettings(ListeningSettings):
     bucket: str = Field(
         "",
         pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$",
-        description="Name of the S3 bucket of export and import; it must exist.",
+        description="Name of the S3 bucket for export and import; it must exist.",
     )
     bucket_prefix: str = Field(
-        "crossfade", pattern=_PREFIX, max_length=512, description="Prefix of all keys in it, as in crossfade or a/b."
+        "crossfade", pattern=_PREFIX, max_length=512, description="Prefix of all keys in it, such as crossfade or a/b."
     )
     shards: int = Field(1, ge=1, description="Shards of a stream that the controller creates.")
     retention_h: int = Field(168, ge=48, le=8760, description="Retention of the streams during the migration.")
@@ -73,23 +73,29 @@ class ControllerSettings(ListeningSettings):
         '[{"S":"USER#cf-canary"},{"S":"POINTS#cf-canary"}]',
         description="Encoded key of the canary; it must belong to the mapping, and no client may use it.",
     )
-    marker_s: float = Field(10.0, gt=0, description="How long a marker's change record is waited for in one go.")
+    marker_s: float = Field(10.0, gt=0, description="How long to wait for a marker's change record at a time.")
     marker_poll_s: float = Field(0.5, gt=0, description="How often the stream is read for it.")
     settling_s: float = Field(120.0, ge=0, description="Wait after the stream is ACTIVE, before the snapshot's moment.")
     map_at_once: int = Field(2, ge=1, description="Export files mapped at the same time.")
     tick_s: float = Field(0.25, gt=0, description="How often the controller looks for something to do.")
     evidence_s: float = Field(1.0, gt=0, description="How often it collects evidence.")
-    facts_s: float = Field(10.0, gt=0, description="How often it asks the control plane of AWS.")
-    metric_period_s: int = Field(60, ge=1, description="Period of CloudWatch's metrics; AWS publishes them a minute.")
+    facts_s: float = Field(10.0, gt=0, description="How often it queries AWS's control plane.")
+    metric_period_s: int = Field(
+        60, ge=1, description="Period of CloudWatch's metrics; AWS publishes them once a minute."
+    )
     probe_s: float = Field(5.0, gt=0, description="How often the canary writes.")
-    probe_window: int = Field(60, ge=1, description="Canary writes that error rate and latency are taken over.")
+    probe_window: int = Field(
+        60, ge=1, description="Number of canary writes that error rate and latency are computed over."
+    )
     lease_s: float = Field(15.0, gt=0, description="How long a dead controller keeps the lease.")
-    report_s: float = Field(10.0, gt=0, description="A consumer's report that stood still so long means unknown lag.")
-    helped_after_s: float = Field(5.0, ge=0, description="A key standby on both sides for longer is helped.")
-    sweep_rows_per_s: int = Field(2000, ge=1, description="Rows of either table that the sweeper reads a second.")
-    sweep_moves_per_s: int = Field(500, ge=1, description="Keys that the sweeper hands over a second.")
-    sweep_page: int = Field(200, ge=1, le=1000, description="Rows of one scan page.")
-    sweep_rest_s: float = Field(10.0, ge=0, description="Rest between two passes of the sweeper.")
+    report_s: float = Field(
+        10.0, gt=0, description="If a consumer's report hasn't changed for this long, its lag is unknown."
+    )
+    helped_after_s: float = Field(5.0, ge=0, description="A key that is standby on both sides for longer is helped.")
+    sweep_rows_per_s: int = Field(2000, ge=1, description="Rows of either table that the sweeper reads per second.")
+    sweep_moves_per_s: int = Field(500, ge=1, description="Keys that the sweeper hands over per second.")
+    sweep_page: int = Field(200, ge=1, le=1000, description="Rows per scan page.")
+    sweep_rest_s: float = Field(10.0, ge=0, description="Pause between two passes of the sweeper.")
     stream_margin_s: float = Field(2.0, ge=0, description="Clock difference that reading the stream's end allows for.")
     revoke_command: list[str] = Field(
         [],
@@ -102,13 +108,15 @@ class ControllerSettings(ListeningSettings):
     gate_lag_s: float = Field(5.0, gt=0, description="Gate: highest lag of either hop.")
     gate_quiet_s: float = Field(60.0, ge=0, description="Gate: quiet window.")
     gate_clean_pass_s: float = Field(600.0, gt=0, description="Gate: oldest clean verifier pass.")
-    gate_expiry_margin_s: float = Field(86_400.0, ge=0, description="Gate: oldest unapplied record to its expiry.")
-    gate_min_pods: int = Field(1, ge=0, description="Gate: API pods that must be heard of.")
+    gate_expiry_margin_s: float = Field(
+        86_400.0, ge=0, description="Gate: least time until the oldest unapplied record expires."
+    )
+    gate_min_pods: int = Field(1, ge=0, description="Gate: API pods that must report.")
     gate_probe_errors: float = Field(0.01, ge=0, le=1, description="Gate: share of failed canary writes.")
     gate_probe_p99_ms: float = Field(500.0, gt=0, description="Gate: p99 of canary writes.")
     gate_probe_age_s: float = Field(60.0, gt=0, description="Gate: age of the reverse path's proof.")
     gate_feed: bool = Field(
-        True, description="Gate: the feed keeps up. Off only where nobody takes domain events and no feed runs."
+        True, description="Gate: the feed keeps up. Turn it off only if nobody consumes domain events and no feed runs."
     )
     gate_api_errors: float = Field(0.01, ge=0, le=1, description="Gate: share of failed API calls.")
     gate_api_p99_ms: float = Field(250.0, gt=0, description="Gate: p99 of API calls.")
@@ -118,11 +126,9 @@ class ControllerSettings(ListeningSettings):
     plan_sample: int = Field(
         2000,
         ge=1,
-        description="Rows of the mapping that `plan` looks for all over the table, to prove its round trip.",
+        description="Rows of the mapping that `plan` looks for across the whole table, to prove the round trip.",
     )
-    plan_units: int = Field(
-        2000, ge=1, description="Read units that `plan` spends on a table at most; 2,000 read 16 MB."
-    )
+    plan_units: int = Field(2000, ge=1, description="Most read units that `plan` spends on a table; 2,000 read 16 MB.")
 
     @field_validator("verifier_url", "controller_url")
     @classmethod
@@ -166,7 +172,7 @@ class ControllerSettings(ListeningSettings):
         """Return the canary's key.
 
         Raises:
-            ConfigError: it is no key, or doesn't belong to the mapping.
+            ConfigError: it is not a key, or doesn't belong to the mapping.
         """
         names = mapping.shape(Side.SOURCE).key
         form = "as in " + ",".join(f'{{"S":"{name}"}}' for name in names).join("[]")
@@ -178,7 +184,9 @@ class ControllerSettings(ListeningSettings):
                 raise PoisonRecord("a value is one of S, N and B, and not empty")
             key = key_of_values(dict(zip(names, values, strict=True)), names)
         except (msgspec.MsgspecError, PoisonRecord) as error:
-            raise ConfigError(f"CROSSFADE_CANARY_KEY={self.canary_key} is no encoded key, {form}: {error}") from error
+            raise ConfigError(
+                f"CROSSFADE_CANARY_KEY={self.canary_key} is not an encoded key, {form}: {error}"
+            ) from error
         if not mapping.belongs(key):
             raise ConfigError(
                 f"CROSSFADE_CANARY_KEY={self.canary_key} doesn't belong to the mapping {mapping.name}: name a key that "
@@ -209,7 +217,8 @@ class ControllerSettings(ListeningSettings):
             in_cluster()
         elif self.flag_file is None:
             raise ConfigError(
-                "CROSSFADE_FLAG_FILE: not set, nor is CROSSFADE_FLAG_CONFIG_MAP; flags are published there"
+                "CROSSFADE_FLAG_FILE: neither this nor CROSSFADE_FLAG_CONFIG_MAP is set; flags are published to one "
+                "of them"
             )
         else:
             check_writable(self.flag_file)

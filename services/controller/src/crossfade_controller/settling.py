@@ -37,7 +37,7 @@ async def _letters(ctx: Context) -> list[DeadLetter]:
 
 
 async def _drop_discarded(ctx: Context) -> int:
-    """Take out the letters that a person discarded: we died before we could, or a consumer read the record again."""
+    """Take out the letters that an operator discarded: we died before we could, or a consumer read the record again."""
     gone = [each for each in await _letters(ctx) if name_of(each) in ctx.state.discarded]
     for letter in gone:
         await ctx.world.letters.remove(letter)

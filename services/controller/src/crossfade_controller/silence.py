@@ -29,7 +29,7 @@ async def narrated(say: Callable[[str], None], what: str, *, slow_s: float = SLO
     async def tell() -> None:
         await asyncio.sleep(slow_s)
         given_up_s = ATTEMPTS * ATTEMPT_S
-        say(f"still {what} after {slow_s:g} s; what isn't answered within {given_up_s:g} s is given up")
+        say(f"still {what} after {slow_s:g} s; requests are given up after {given_up_s:g} s is given up")
 
     telling = asyncio.create_task(tell())
     try:

@@ -101,7 +101,7 @@ async def _unmappable(world: World, counts: FileCounts, listed: bytes, key: str)
     """Write a file of all rows that can't be mapped, over the one of an earlier try; say where it is, and the cures."""
     await world.objects.put(key, listed)
     return (
-        f"{counts.unmappable} rows that can't be mapped: {'; '.join(counts.samples[:NAMED])}. All of them, with their "
+        f"{counts.unmappable} rows can't be mapped: {'; '.join(counts.samples[:NAMED])}. All of them, with their "
         f"reasons: s3://{world.settings.bucket}/{key}. Correct the rows, then: crossfade start --fresh-export "
         "--execute; or correct the mapping and restart the controller; or leave rows out: crossfade start "
         "--exclude-from FILE --execute"

@@ -1,4 +1,4 @@
-"""The operator's wishes as spans: from taking one up to its outcome, with what the journal says meanwhile.
+"""The operator's commands as spans, from acceptance to outcome, with what the journal says meanwhile.
 
 The journal is what must be right; the spans only show it where traces are looked at.
 """
@@ -27,8 +27,8 @@ class IntentSpans:
 
         Args:
             telemetry: of the process.
-            pending: wishes without an outcome, as the journal has them when this controller begins to drive: the rest
-                of their way is told by new spans.
+            pending: commands without an outcome, as the journal has them when this controller begins to drive: new
+                spans show the rest of their way.
         """
         self._telemetry = telemetry
         self._asked: dict[int, tuple[str, str]] = {}
@@ -99,7 +99,7 @@ def _reason(entry: Entry) -> str:
             change = f"{body['from']} to {body['to']}"
             return f"{change} ({gates})" if gates else change
         case "share":
-            return gates or "the journal's wish"
+            return gates or "as journalled"
         case "halt":
             return str(body["because"]) or "all gates are open again"
         case "begun" | "step":

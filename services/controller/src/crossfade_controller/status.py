@@ -92,7 +92,8 @@ def _strays(strays: Strays, since_us: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _held_out(ctx: Context) -> dict[str, Any]:
-    """Tell which keys can't move to the target table: by the last whole look, else by the last proof in the journal."""
+    """Tell which keys can't move to the target table: by the last complete look, else by the last proof in the
+    journal."""
     progress, last = ctx.sweeper.progress, ctx.sweeper.last
     if last is not None and last.destination is Side.TARGET:
         count, held = last.held_out, [each._asdict() for each in last.held]

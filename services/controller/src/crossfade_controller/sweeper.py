@@ -36,7 +36,7 @@ SAMPLES = 10
 
 
 class Progress(NamedTuple):
-    """What the last whole look at the source table told.
+    """What the last complete look at the source table told.
 
     Attributes:
         on_target: mapped keys that the source table doesn't own any more.
@@ -66,7 +66,7 @@ class Sweeper:
 
     Attributes:
         last: the last pass that ended; None when there was none, or it was forgotten.
-        progress: what the last whole look told; None before the first.
+        progress: what the last complete look told; None before the first.
         helped: keys whose handover was completed.
         handed_over: keys handed over or helped, by the side that owns them since.
     """

@@ -23,7 +23,8 @@ READS: Final[Mapping[str, Side]] = {
 """By consumer, the side whose changes it reads."""
 
 _CAPTURE: Final = {Side.SOURCE: ("capture", "flows_us"), Side.TARGET: ("capture-target", "active_us")}
-"""The step that turned capture on, and its evidence of when. Hours are at stake, so whose clock it was is no matter."""
+"""The step that turned capture on, and its evidence of when. Hours are at stake, so it doesn't matter whose clock it
+was."""
 
 
 def _must_read(consumer: str, table: PhaseTable) -> frozenset[Phase]:
@@ -57,7 +58,7 @@ def unread(
         state: of the migration; its journal knows when capture began.
         reports: the last one of each consumer and shard, of the dead, too.
         living: consumer and shard of those whose process lives.
-        open_shards: of each side's stream; a side is missing while AWS can't tell.
+        open_shards: of each side's stream; a side is missing while AWS didn't answer.
         now_us: wall clock, µs.
     """
     found = {}

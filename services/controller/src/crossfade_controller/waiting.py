@@ -110,8 +110,8 @@ class Waiting:
 
     def _interrupted(self) -> int:
         text = (
-            f"{self._verb} goes on without this terminal, as entry {self._number}: crossfade status shows how; to "
-            f"withdraw it: crossfade withdraw {self._number} --execute"
+            f"{self._verb} continues without this terminal, as entry {self._number}: crossfade status shows its "
+            f"progress; to withdraw it: crossfade withdraw {self._number} --execute"
         )
         result = {**self._body, "outcome": "interrupted", "because": self._said}
         self._console.fail(text, result | failure("interrupted", text, INTERRUPTED))

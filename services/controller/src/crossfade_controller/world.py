@@ -77,7 +77,7 @@ class World:
         command: runs a hook; returns its exit code and the end of its output.
         excluded: keys that stay where they are; the ownership driver asks it.
         skew: of our wall clock against AWS's; None when it is unknown.
-        now_us, monotonic, sleep: the clocks. A wall clock dates what a person reads and seeds versions, nothing else.
+        now_us, monotonic, sleep: the clocks. A wall clock dates what people read and seeds versions, nothing else.
     """
 
     settings: ControllerSettings

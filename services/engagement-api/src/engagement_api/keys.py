@@ -24,5 +24,5 @@ def wallet_of(key: Key) -> tuple[str, str]:
     """
     user, channel = (value.get("S", "") for value in json.loads(key))
     if not (user.startswith(USER) and channel.startswith(POINTS)):
-        raise ValueError(f"no wallet's key: {key.decode()}")
+        raise ValueError(f"not a wallet's key: {key.decode()}")
     return user.removeprefix(USER), channel.removeprefix(POINTS)

@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {version('crossfade-engagement-api')}")
-    parser.add_argument("--check", action="store_true", help="check settings, mapping and flag file, and end")
+    parser.add_argument("--check", action="store_true", help="check settings, mapping and flag file, then exit")
     wanted = parser.parse_args(arguments)
     settings = load_checked(Settings)
     if wanted.check:

@@ -47,7 +47,7 @@ def observed(
 
     Args:
         tally: of the operations.
-        figures: whose affair their ends are.
+        figures: who is responsible for their outcomes.
         epochs: knows the age of the flags.
         pulse: knows whether owner writes are allowed.
         mirrored: counts of the dual write.

@@ -185,7 +185,7 @@ class Mirror:
             self._failed(destination, breaker, len(transfers), str(error) or "no answer in time")
             return {}
         except Exception:
-            log.exception("dual write broken", destination=destination.value)
+            log.exception("dual write failed unexpectedly", destination=destination.value)
             self._failed(destination, breaker, len(transfers), "error")
             return {}
         except asyncio.CancelledError:

@@ -74,6 +74,6 @@ def balance_of(item: Item | None, shape: TableShape) -> Decimal:
     What our writes make of a whole number within 64 bits is one again; other writers may have left any number.
 
     Raises:
-        PoisonRecord: it is no number.
+        PoisonRecord: it is not a number.
     """
     return counted(BALANCE, item, shape)

@@ -244,12 +244,12 @@ class Points:
                 wait_s = BUSY_RETRY_S if done.retry_after_s is None else done.retry_after_s
                 raise TooManyOperations(remembered=FULL_SIZE, window_ms=WINDOW_MS, retry_after_s=wait_s)
             case Outcome.BUSY:
-                raise Unavailable("the wallet moves between the tables", retry_after_s=BUSY_RETRY_S)
+                raise Unavailable("the wallet is moving between the tables", retry_after_s=BUSY_RETRY_S)
         raise AssertionError(f"no operation ends {done.outcome.value}")
 
 
 def _named(key: Key, error: Exception) -> Exception:
-    """Name the wallet in an error that is about it alone: it is refused, and others are served."""
+    """Name the wallet in an error that is about it alone: it is refused, and the others are served."""
     if isinstance(error, KeyNotServed | OwnershipAmbiguous | PoisonRecord):
         refusal = WalletNotServed(key, str(error))
         refusal.__cause__ = error

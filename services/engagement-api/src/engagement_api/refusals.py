@@ -31,7 +31,7 @@ class InsufficientPoints(Refusal):
     reason = "INSUFFICIENT_POINTS"
 
     def __init__(self, balance: Decimal, asked: int) -> None:
-        super().__init__(f"the wallet holds {balance:f} points, {asked} were asked for")
+        super().__init__(f"the wallet holds {balance:f} points, {asked} were requested")
         self.balance = balance
         self.asked = asked
 
@@ -112,7 +112,7 @@ class TransactionMismatch(Refusal):
     def __init__(self, transaction_id: str, applied: Payload, asked: Payload) -> None:
         super().__init__(
             f"transaction id {transaction_id} was applied as {applied.kind} of {applied.amount}, "
-            f"and can't be used for {asked.kind} of {asked.amount}: send that under an id of its own"
+            f"and can't be used for {asked.kind} of {asked.amount}: send it under an id of its own"
         )
         self.transaction_id, self.applied, self.asked = transaction_id, applied, asked
 

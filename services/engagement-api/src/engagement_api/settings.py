@@ -17,7 +17,7 @@ from engagement_api.keys import wallet_key
 
 
 class Settings(ListeningSettings, MarksSettings):
-    """What the Engagement API is told."""
+    """Settings of the Engagement API."""
 
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
     lease_s: float = Field(10.0, gt=0, le=60, description="How long a heartbeat counts. It is renewed every third.")
@@ -29,18 +29,18 @@ class Settings(ListeningSettings, MarksSettings):
         20,
         ge=0,
         le=1000,
-        description="Longest wait of a caller for the copy to the other table, ms; 0: no wait.",
+        description="Longest time that a caller waits for the copy to the other table, in ms; 0: doesn't wait.",
     )
     dual_write_call_s: float = Field(1.0, gt=0, le=30, description="Longest time of one request of copies.")
-    connections: int = Field(32, ge=1, le=1024, description="Most connections to DynamoDB.")
+    connections: int = Field(32, ge=1, le=1024, description="Maximum number of connections to DynamoDB.")
     max_concurrent_calls: int = Field(
-        2_000, ge=1, description="More calls at a time are refused with RESOURCE_EXHAUSTED and a retry-after."
+        2_000, ge=1, description="More concurrent calls are refused with RESOURCE_EXHAUSTED and a retry-after."
     )
     connection_age_s: float = Field(
         300.0,
         ge=0,
         le=86_400,
-        description="Clients are asked to reconnect after about so long, to spread over new pods. 0: never.",
+        description="Clients are asked to reconnect after about this long, to spread over new pods. 0: never.",
     )
     max_message_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 26, description="Longest request.")
     trace_per_million: int = Field(
@@ -51,9 +51,12 @@ class Settings(ListeningSettings, MarksSettings):
     )
     report_s: float = Field(60.0, gt=0, description="Interval of the report in the log.")
     drain_notice_s: float = Field(
-        2.0, ge=0, le=120, description="How long calls are still taken after NOT_SERVING, for clients to turn away."
+        2.0,
+        ge=0,
+        le=120,
+        description="How long calls are still accepted after NOT_SERVING, so that clients can turn away.",
     )
-    drain_s: float = Field(10.0, gt=0, le=300, description="How long running calls may take at the end.")
+    drain_s: float = Field(10.0, gt=0, le=300, description="How long running calls may take to finish at the end.")
 
     @model_validator(mode="after")
     def _fits_the_lease(self) -> Self:

@@ -142,7 +142,7 @@ class Consumer:
         log.info("consuming", consumer=self.name, stream=self._source.stream)
 
     async def stop(self) -> None:
-        """Finish the batches in work, store the checkpoints, release the leases."""
+        """Finish the batches in progress, store the checkpoints, release the leases."""
         await self._app.stop()
         self._state.cleanup()
 

@@ -53,7 +53,7 @@ class Clock:
 
 
 async def nothing() -> int:
-    """Let no letters go: the feed's wait for a person."""
+    """Let no letters go: the feed's need a human decision."""
     return 0
 
 
@@ -137,7 +137,7 @@ class Function:
         if source is None:
             known = ", ".join(sorted(self._sources))
             raise ConfigError(
-                f"the function is behind the stream {batch.stream}, and reads {known}: see CROSSFADE_CONSUMER"
+                f"the function's event source is the stream {batch.stream}, and reads {known}: see CROSSFADE_CONSUMER"
             )
         if waiting_for := await self._waiting_for(source):
             log.info("waiting", consumer=source.name, waiting_for=waiting_for)
@@ -147,7 +147,7 @@ class Function:
 
     def _answer(self, batch: EventBatch, left: int | None, why: str) -> dict[str, Any]:
         if left is not None and not self._partial:
-            raise StoreUnavailable(f"the whole batch is to come again: {why}")
+            raise StoreUnavailable(f"the whole batch must be delivered again: {why}")
         return done_up_to(batch, left)
 
     async def _refresh(self) -> int:
@@ -156,7 +156,7 @@ class Function:
             try:
                 await source.tidy()
             except CrossfadeError as error:
-                log.warning("letters not looked at", error=str(error))  # the next schedule's event will
+                log.warning("letters not checked", error=str(error))  # the next schedule's event will
         return reported
 
     async def _waiting_for(self, source: Source) -> str:
@@ -178,7 +178,9 @@ class Function:
             outcome = await source.pipeline.apply(batch.shard_id, batch.records)
         left = outcome.again[0] if outcome.again else None
         if cut():
-            log.warning("out of time: the batch comes again", consumer=source.name, records=len(batch.records))
+            log.warning(
+                "out of time: the batch will be delivered again", consumer=source.name, records=len(batch.records)
+            )
             left = 0
         self._tell(source, batch, outcome, left, self._monotonic() - began_s, throttled())
         await self._report(source, batch, outcome, left)
@@ -237,4 +239,4 @@ class Function:
         try:
             await self._reports.add(source.name, batch.stream, batch.shard_id, outcome, self._reach(batch, left))
         except CrossfadeError as error:
-            log.warning("not reported", error=str(error))  # serves operators: applying doesn't hang on it
+            log.warning("not reported", error=str(error))  # serves operators: applying doesn't depend on it

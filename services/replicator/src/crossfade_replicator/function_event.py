@@ -62,7 +62,7 @@ def read_event(event: Mapping[str, Any]) -> EventBatch:
             for each in found
         ]
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise ConfigError(f"this is no event of a Kinesis event source mapping: {error!r}") from error
+        raise ConfigError(f"this is not an event of a Kinesis event source mapping: {error!r}") from error
     return EventBatch(stream, shard_id, records)
 
 

@@ -8,16 +8,17 @@ from crossfade_replicator.settings import Settings
 
 
 class FunctionSettings(Settings):
-    """What the function is told: as the service, and what only a function must know."""
+    """Settings of the function: the service's, and some of its own."""
 
     partial_responses: bool = Field(
         False,
-        description="The event source mapping has FunctionResponseTypes ReportBatchItemFailures. Unset, a batch that "
-        "isn't wholly applied fails whole: a mapping without it would take the rest for done.",
+        description="The event source mapping has FunctionResponseTypes ReportBatchItemFailures. Unset: a "
+        "batch that isn't fully applied fails as a whole, because a mapping without it would "
+        "consider the rest done.",
     )
     reserve_s: float = Field(
         3.0,
         gt=0,
-        description="Time before the function's timeout that is kept for parking, marking and reporting; at most a "
-        "third of what there is.",
+        description="Time reserved before the function's timeout for parking, marking and reporting; at most "
+        "a third of the timeout.",
     )

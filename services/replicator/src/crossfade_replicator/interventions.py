@@ -48,15 +48,17 @@ NAMED: Final = 3
 CARRIED: Final = "a writer outside the protocol changed a row that its table owns; the change was carried over"
 HIDDEN: Final = "a writer outside the protocol wrote to a deleted row; no reader will see what it wrote"
 REMOVED: Final = "a writer outside the protocol deleted a row that its table owns"
-REMOVED_STANDBY: Final = "a writer outside the protocol deleted a row whose key the other table owns; it was put back"
+REMOVED_STANDBY: Final = "a writer outside the protocol deleted a row whose key the other table owns; it was restored"
 STANDBY: Final = "a writer outside the protocol changed a row whose key the other table owns"
-OWNER_ERASED: Final = "a writer outside the protocol replaced a row of an owner, which took its role and version away"
-IN_HANDOVER: Final = "a writer outside the protocol changed a row in handover: its key may have taken the change along"
+OWNER_ERASED: Final = "a writer outside the protocol replaced an owner's row, erasing its role and version"
+IN_HANDOVER: Final = (
+    "a writer outside the protocol changed a row in handover, and the handover may have carried the change along"
+)
 
 _LOOK: Final = "Stop the writer, then look: `replicator dead-letters show {name}`. "
-CURE_CARRIED: Final = "Stop the writer. Nothing is lost, and nothing else is to be done."
+CURE_CARRIED: Final = "Stop the writer. Nothing is lost, and there is nothing else to do."
 CURE_PARKED: Final = _LOOK + "Merge the change into the owner, or discard it."
-CURE_REMOVED: Final = _LOOK + "If the key is to be deleted, delete it by the API; then discard the letter."
+CURE_REMOVED: Final = _LOOK + "If the key is to be deleted, delete it through the API; then discard the letter."
 
 
 def _wall_us() -> int:
@@ -259,7 +261,7 @@ class Interventions:
 
 
 async def at_once(works: Iterable[Callable[[], Awaitable[None]]], *, limit: int = AT_ONCE) -> None:
-    """Do works side by side, so many at a time.
+    """Do works in parallel, so many at a time.
 
     Raises:
         Exception: what the first one to fail raised; the others are cancelled.

@@ -31,7 +31,7 @@ class KillPoints:
         """
         self._name, _, count = armed.partition(":")
         if self._name and self._name not in POINTS:
-            raise ConfigError(f"CROSSFADE_KILL_AT={armed}: no such point; there are: {', '.join(POINTS)}")
+            raise ConfigError(f"CROSSFADE_KILL_AT={armed}: no such point; choose one of: {', '.join(POINTS)}")
         if count and not count.isdigit():
             raise ConfigError(f"CROSSFADE_KILL_AT={armed}: what follows the colon must be a number")
         self._left = int(count or 1)

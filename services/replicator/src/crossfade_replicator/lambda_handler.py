@@ -200,7 +200,7 @@ def lambda_handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]
         The partial batch response.
 
     Raises:
-        CrossfadeError: the whole batch is to come again.
+        CrossfadeError: the whole batch must be delivered again.
     """
     return _container().work(event, context)
 

@@ -36,7 +36,7 @@ UNMAPPABLE: Final = "unmappable"
 UNVERSIONED: Final = "unversioned"
 
 _REASONS: Final[dict[Verdict | NotSent, tuple[str, str]]] = {
-    Verdict.CONFLICT: (CONFLICT, "the standby has this version with another content"),
+    Verdict.CONFLICT: (CONFLICT, "the standby has the same version with different content"),
     Verdict.UNVERSIONED: (UNVERSIONED, "the row there was neither imported nor transferred"),
 }
 
@@ -56,8 +56,8 @@ def parks(sent: Sent) -> tuple[str, str] | None:
 
 
 TWO_ROWS: Final = (
-    "it shows two rows, not one change: write what is right by the API, and the letter leaves when the rows agree; or "
-    "discard it, and the owner's row overwrites the other one"
+    "it shows two rows, not one change: write the correct values through the API, and the letter is removed once the "
+    "rows agree; or discard it, and the owner's row overwrites the other one"
 )
 """Why the letter of a diverged key is neither merged nor redriven."""
 
@@ -93,7 +93,7 @@ def letter(
         record: with its payload.
         change: decoded; None when that failed.
         code: for machines.
-        reason: for a person.
+        reason: for humans.
         version: of the transfer that was refused; None when there is none.
         now_us: wall clock, µs.
     """
@@ -121,8 +121,8 @@ def stray_letter(
         consumer: the consumer.
         data: the record as it came, both images in it.
         change: decoded.
-        reason: what was found, for a person.
-        cure: what a person does about it.
+        reason: what was found, for humans.
+        cure: what an operator can do about it.
         settled: it was carried over: then a key has one letter, the latest.
         now_us: wall clock, µs.
     """
@@ -175,7 +175,7 @@ async def drop_answered(letters: DeadLetters, mapping: Mapping, direction: Direc
         destination: the table that they could not be applied to.
 
     Returns:
-        How many were let go.
+        How many were removed.
     """
     found = [each for code in SETTLING for each in await letters.all(code=code)]
     waiting = [each for each in found if each.consumer == direction.value and each.version is not None]
@@ -259,7 +259,7 @@ async def discard(letters: DeadLetters, journal: Journal, names: Sequence[str], 
         execute: do it; otherwise only find them.
 
     Raises:
-        ConfigError: there is no letter of such a name; none was let go.
+        ConfigError: there is no letter of such a name; none was removed.
     """
     gone = await chosen(letters, names)
     for each in gone if execute else ():

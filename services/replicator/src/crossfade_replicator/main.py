@@ -1,7 +1,7 @@
 """The replicator's command line.
 
 replicator                                   run the consumer CROSSFADE_CONSUMER=forward | reverse | feed
-replicator --check                           check settings, mapping and files, and end
+replicator --check                           check settings, mapping and files, then exit
 replicator replay FILE.jsonl [--direction forward] [--execute] [--json]
 replicator dead-letters list [--json]
 replicator dead-letters show LETTER… [--json]
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "dead-letters" and (options.action in NAMING) is not bool(options.letters):
         parser.error(
-            f"{', '.join(NAMING)} want the names of letters, as `replicator dead-letters list` says; nothing else does"
+            f"{', '.join(NAMING)} need the names of letters, as `replicator dead-letters list` shows them; no other "
+            "command takes any"
         )
     if options.command is None:
         return _serve(check=options.check)
@@ -77,14 +78,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {lifecycle.code_version()}")
-    parser.add_argument("--check", action="store_true", help="check settings, mapping and files, and end")
+    parser.add_argument("--check", action="store_true", help="check settings, mapping and files, then exit")
     commands = parser.add_subparsers(dest="command", metavar="command")
-    replay = commands.add_parser("replay", help="apply recorded change records, one JSON document a line")
+    replay = commands.add_parser("replay", help="apply recorded change records, one JSON document per line")
     replay.add_argument("file")
     replay.add_argument("--direction", choices=[each.value for each in Direction], default=Direction.FORWARD.value)
     letters = commands.add_parser("dead-letters", help="what could not be applied")
     letters.add_argument("action", choices=["list", "show", "redrive", "merge", "discard"])
-    letters.add_argument("letters", nargs="*", metavar="LETTER", help="a letter's name, as `list` says it")
+    letters.add_argument("letters", nargs="*", metavar="LETTER", help="a letter's name, as `list` shows it")
     for each in (replay, letters):
         each.add_argument("--execute", action="store_true", help="write; without it nothing is written")
         each.add_argument("--json", action="store_true", help="print JSON")

@@ -1,4 +1,4 @@
-"""Letters about strays, for a person: what was written, what the owner has now, and the merge of the two (ADR 0016).
+"""Letters about strays, for humans: what was written, what the owner has now, and the merge of the two (ADR 0016).
 
     read both tables → who owns the key → what the stray changed → journal → one conditional write → the letter goes
 
@@ -36,8 +36,8 @@ _AHEAD: Final = b"\xff" * 6
 """The time of a merge's identity: later than any transaction id's, so above every floor and never trimmed."""
 
 TAKEN_ALONG: Final = (
-    "the owner has just these values: whoever completed the key's handover may have taken the change along. "
-    "If so, discard the letter; if not, bring the change in by the API"
+    "the owner already has these values: whoever completed the key's handover may have carried the change along. If "
+    "so, discard the letter; if not, make the change through the API"
 )
 
 JOURNALED_BYTES: Final = 100_000
@@ -144,7 +144,9 @@ class Merging:
             if each.code == DIVERGED and DIVERGED not in codes:
                 raise ConfigError(f"{name_of(each)} is not merged: {TWO_ROWS}")
             if each.code not in codes:
-                raise ConfigError(f"{name_of(each)} is about no stray ({each.code}): `replicator dead-letters redrive`")
+                raise ConfigError(
+                    f"{name_of(each)} is not about a stray ({each.code}): `replicator dead-letters redrive`"
+                )
         return found
 
     async def _one(self, letter: DeadLetter, *, execute: bool) -> Outcome:
@@ -156,7 +158,7 @@ class Merging:
                 continue
             await self._letters.remove(letter)
             return Outcome(shown, True)
-        raise Throttled(f"{name_of(letter)}: the owner changed under {TRIES} merges in a row; run it again")
+        raise Throttled(f"{name_of(letter)}: the owner changed during each of {TRIES} attempts to merge; run it again")
 
     async def _written(self, shown: Shown, side: Side, item: Row, plan: Merged) -> bool:
         """Write a merge; False when the owner has moved on."""
@@ -198,9 +200,11 @@ class Merging:
         if owner is not None:
             shown = shown._replace(owner=(owners[0], owner))
         if any(rows.is_merged(item, identity_of(letter)) for item in items.values()):
-            shown = shown._replace(merged=True, because="it was merged before: only its letter is left to go")
+            shown = shown._replace(merged=True, because="it is already merged: only its letter is left to remove")
         if not letter.payload:
-            return shown._replace(because="its record was too large to be kept, and it was carried over: discard it")
+            return shown._replace(
+                because="its record was too large to keep, and the change was carried over: discard it"
+            )
         if letter.code == DIVERGED:
             return shown._replace(because=TWO_ROWS)
         direction = Direction(letter.consumer)
@@ -222,11 +226,14 @@ class Merging:
             return shown._replace(because=f"the key has {which}: try again when it has one")
         if shown.owner is None or shown.owner[1].deleted:
             return shown._replace(
-                because="the owner is deleted or was never written: let its service do it, or discard it"
+                because="the owner is deleted or was never written: make the change through its service, or discard it"
             )
         side, owner = shown.owner
         if change.new is None:
-            return shown._replace(because="it deleted a row, which is not merged: delete by the API, or discard it")
+            return shown._replace(
+                because="it deleted a row, and deletes are not merged: delete the row through the API, or "
+                "discard the letter"
+            )
         shape = self._table(side).shape
         old = None if change.old is None else self._item(change.old, direction, side)
         new = self._item(change.new, direction, side)
@@ -241,7 +248,7 @@ class Merging:
             f"{each.name}: {_said(each.old)} became {_said(each.new)}, the owner has {_said(each.owner)}"
             for each in planned
         )
-        return shown._replace(because=f"the owner has other values, so a person has to choose: {values}")
+        return shown._replace(because=f"the owner has other values, so this needs a human decision: {values}")
 
     def _item(self, image: Image, direction: Direction, side: Side) -> Row:
         """Return a row of the stray's table in the names of a side."""
@@ -311,7 +318,7 @@ def _row(item: Row | None, standing: Mapped[str, str | None]) -> dict[str, Any] 
 
 
 def lines_of(shown: Shown) -> list[str]:
-    """Return what is shown of a letter, for a person."""
+    """Return what is shown of a letter, for humans."""
     told = described(shown)
     lines = [told["name"], f"    {told['key']} in {told['table']}: {told['reason']}"]
     if shown.letter.code == STRAY and not shown.found and shown.change is not None:
@@ -328,9 +335,9 @@ def lines_of(shown: Shown) -> list[str]:
             f"    {side} ({where}): {'no row' if row is None else row['attributes'] | {'version': row['version']}}"
         )
     if told["because"]:
-        lines.append(f"    not to be merged: {told['because']}")
+        lines.append(f"    can't be merged: {told['because']}")
     elif told["merge"]:
         lines += [f"    a merge sets {name} to {raw}" for name, raw in told["merge"]["sets"].items()]
         lines += [f"    a merge removes {name}" for name in told["merge"]["removes"]]
-        lines += [] if any(told["merge"].values()) else ["    the owner has all of it: a merge only lets the letter go"]
+        lines += [] if any(told["merge"].values()) else ["    the owner has all of it: a merge only removes the letter"]
     return lines

@@ -17,8 +17,9 @@ class BatchOutcome(NamedTuple):
         applied_commit_us: highest commit time seen, µs; 0 when there was none.
         stray_last_us: commit time of the last stray; 0 when there was none.
         imprecise_last_us: commit time of the last record without µs; 0 when there was none.
-        parked: letters that wait for a person, in the order in which they were stored.
-        again: places of the records that could not be applied in the time allowed, ascending: they must come again.
+        parked: letters that need a human decision, in the order in which they were stored.
+        again: places of the records that could not be applied in the time allowed, ascending: they must be delivered
+            again.
     """
 
     counts: Mapping[str, int] = {}

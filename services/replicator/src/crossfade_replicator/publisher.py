@@ -113,7 +113,7 @@ class FeedPipeline:
             done = await self._publisher.put_records(self._stream, left)
             left = [each for each, taken in zip(left, done, strict=True) if not taken]
             if left:
-                raise Throttled(f"{self._stream}: {len(left)} events not taken")
+                raise Throttled(f"{self._stream}: {len(left)} events not accepted")
 
         await persist(attempt)
 

@@ -37,7 +37,7 @@ from crossfade_replicator.tally import Tally
 BATCH: Final = 500
 """Records of a file applied together."""
 
-LEFT_ALONE: Final = "a stray is never written as it stands, its owner may have moved on: merge or discard it"
+LEFT_ALONE: Final = "a stray is never written as it is, because its owner may have moved on: merge or discard it"
 """Why a redrive lets the letter of a stray lie."""
 
 
@@ -160,7 +160,7 @@ class Parked(NamedTuple):
     Attributes:
         sequence: its place: line, or position in the stream.
         code: for machines.
-        reason: for a person.
+        reason: for humans.
         key: of the item; empty when unreadable.
     """
 

@@ -2,7 +2,7 @@
 
 Throttling makes requests smaller and rarer: what was throttled goes back to the queue, each sender waits with jitter,
 and the size of the requests is halved; it grows by one with each request that went through. Nothing is ever dropped:
-where time is bounded (AWS Lambda), what it did not suffice for is told, and comes again.
+where time is bounded (AWS Lambda), what it did not suffice for is reported, and delivered again.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class Service:
         consumer = self._consumer(Source(name, stream, looked_on))
 
         async def watch() -> None:
-            """Return when the migration needs this direction no more."""
+            """Return when the migration no longer needs this direction."""
             complete_s: float | None = None  # by our own clock: it is later than the journal's entry, whoever wrote it
             while True:
                 await asyncio.sleep(self._settings.watch_s)
@@ -282,7 +282,7 @@ class Service:
 
 
 async def _patient(work: Callable[[], Awaitable[None]], pause_s: float) -> None:
-    """Do work that serves operators, again after a pause when the store fails: applying doesn't hang on it."""
+    """Do work that serves operators, again after a pause when the store fails: applying doesn't depend on it."""
     while True:
         try:
             await work()

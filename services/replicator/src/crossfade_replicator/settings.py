@@ -21,28 +21,30 @@ class ConsumerKind(Enum):
 
 
 class Settings(MarksSettings):
-    """What a replicator is told."""
+    """Settings of a replicator."""
 
     consumer: ConsumerKind = Field(description="forward, reverse or feed.")
     worker: str = Field(
         "",
         pattern=f"{NAME}|^$",
-        description="Lasting name of this worker, unique for its consumer: after a crash it gets its shards back. "
-        "Unset: the pod's name, and the old leases have to expire first.",
+        description="Lasting name of this worker, unique within its consumer: after a crash it gets its "
+        "shards back at once. Unset: the pod's name; then the old leases have to expire first.",
     )
     mark_ttl_s: float = Field(86_400.0, gt=0, description="How long a mark of an applied write is kept in Redis.")
-    fetch_limit: int = Field(2000, ge=1, le=10_000, description="Most records of one read, and so of one batch.")
+    fetch_limit: int = Field(2000, ge=1, le=10_000, description="Most records per read, and so per batch.")
     poll_interval_s: float = Field(0.4, ge=0.2, description="Pause between reads of a shard that has nothing new.")
-    in_flight: int = Field(8, ge=1, le=64, description="Write requests of one batch at the same time.")
-    lease_s: float = Field(4.5, ge=1.5, description="A worker that was silent for so long has lost its shards.")
+    in_flight: int = Field(8, ge=1, le=64, description="Concurrent write requests per batch.")
+    lease_s: float = Field(4.5, ge=1.5, description="After this much silence, a worker has lost its shards.")
     cycle_s: float = Field(1.2, gt=0, description="Time between checkpoints, and between renewals of leases.")
-    lanes: int = Field(8, ge=1, description="Shards of one process that are worked on at the same time.")
+    lanes: int = Field(8, ge=1, description="Shards that one process works on at the same time.")
     report_s: float = Field(1.0, gt=0, description="Time between two reports to the controller.")
     log_report_s: float = Field(30.0, gt=0, description="Time between two reports in the log.")
     watch_s: float = Field(2.0, gt=0, description="Time between two looks at the journal and at overtaken conflicts.")
-    grace_s: float = Field(20.0, gt=0, description="Longest time that a batch in work may take when asked to stop.")
+    grace_s: float = Field(
+        20.0, gt=0, description="How long a running batch may take to finish after a request to stop."
+    )
     stuck_s: float = Field(
-        300.0, gt=0, description="A batch in work for longer, back-offs included, makes /healthz call for a restart."
+        300.0, gt=0, description="If a batch takes longer, back-off included, /healthz calls for a restart."
     )
     kill_at: str = Field("", description="Point at which the process kills itself; for tests, with CROSSFADE_INSECURE.")
 
@@ -62,6 +64,6 @@ class Settings(MarksSettings):
 
 
 class ToolSettings(Settings):
-    """What the operator's tools are told: as the service, but they need no consumer."""
+    """Settings of the operator's tools: the service's, but they need no consumer."""
 
     consumer: ConsumerKind = Field(ConsumerKind.FORWARD, description="Not used by tools.")

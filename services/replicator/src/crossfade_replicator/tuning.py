@@ -1,4 +1,4 @@
-"""Process-wide settings that the apply path's speed hangs on."""
+"""Process-wide settings that the apply path's speed depends on."""
 
 from __future__ import annotations
 

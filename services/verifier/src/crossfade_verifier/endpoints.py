@@ -94,7 +94,9 @@ class _Endpoints:
         try:
             key = encode_key(key_image(Key(text.encode()), names), names)
         except (PoisonRecord, ValueError) as error:
-            raise _bad(f'keys: {text[:80]!r} is no encoded key, as in [{{"S":"ART#7"}},{{"S":"SHOP#1"}}]') from error
+            raise _bad(
+                f'keys: {text[:80]!r} is not an encoded key, such as [{{"S":"ART#7"}},{{"S":"SHOP#1"}}]'
+            ) from error
         if not self._mapping.belongs(key):
             raise _bad(f"keys: {text[:80]!r} does not belong to the migration")
         return key

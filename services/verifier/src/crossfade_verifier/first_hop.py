@@ -18,7 +18,7 @@ class Metrics(Protocol):
     """The part of `crossfade.ports.admin.Metrics` that is asked here."""
 
     async def unreplicated_s(self, table: str) -> float | None:
-        """Return the age of a table's oldest record that is not in its stream; None when there is no value of late."""
+        """Return the age of a table's oldest record that is not in its stream; None when there is no recent value."""
         ...
 
 
@@ -51,4 +51,4 @@ async def _ask(metrics: Metrics, table: str) -> Unreplicated:
     except Exception as error:  # whatever the client raises: the lag is unknown, and the verifier goes on
         log.warning("metric not read", table=table, error=str(error))
         return Unreplicated(None, f"CloudWatch: {error}")
-    return Unreplicated(age_s, "" if age_s is not None else "CloudWatch has no value of late")
+    return Unreplicated(age_s, "" if age_s is not None else "CloudWatch has no recent value")

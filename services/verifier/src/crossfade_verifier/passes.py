@@ -180,9 +180,9 @@ class Passes:
 
     def _why_resting(self) -> str:
         if not self._settings.continuous:
-            return "passes are made on demand only"
+            return "passes run only on demand"
         if self._complete():
-            return "the flag document says complete: replication may have ended, so passes are made on demand only"
+            return "the flag document says complete: replication may have ended, so passes run only on demand"
         return ""
 
     async def _pause(self, pause_s: float) -> None:
@@ -287,5 +287,5 @@ class Passes:
 
 def _why(error: StoreRefused) -> str:
     if error.reason in NOT_THERE:
-        return f"a table is not there yet: {error}"
+        return f"a table doesn't exist yet: {error}"
     return f"a table can't be read: {error}"

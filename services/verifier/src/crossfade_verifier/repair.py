@@ -3,7 +3,7 @@
     ahead                       lift the owner above its standby; the write comes down the stream like any other
     stuck, diverged, missing    transfer the owner's image, at most at its version, to a standby only
     extra                       turn the row into a tombstone at its version + 1
-    in handover                 left to the sweeper; two owners: left to a person
+    in handover                 left to the sweeper; two owners: left for a human decision
     held out                    left where it is: the other table refuses it
 
 Whoever owns the key by the time of the write, the conditions decide. A repair counts only after a later clean pass.
@@ -52,7 +52,7 @@ class Step(NamedTuple):
         found: its class, by reads of this moment.
         side: the table to be written; None when nothing is.
         write: a lift, a transfer or a burial; None when the key is left alone.
-        why: for a person.
+        why: for humans.
         shown: the pair as it was read.
     """
 
@@ -140,14 +140,14 @@ class Repairer:
         return done
 
     async def _heed_pause(self, begun: Entry) -> None:
-        """Stop before the first write if the journal has a pause before this repair: one that comes later finds it
-        under way, and which came first is the journal's to say.
+        """Stop before the first write if the journal has a pause before this repair: a later one finds it in progress,
+        and only the journal says which came first.
         """
         pauses = [each for each in await self._journal.entries() if each.kind == "pause" and each.number < begun.number]
         if pauses and pauses[-1].body["paused"]:
             because = f"{pauses[-1].body.get('who', 'an operator')} paused the migration"
             await self._journal.append("repair", {"stage": "refused", "because": because})
-            raise MigrationPaused(f"{because}; nothing was repaired. First: crossfade resume --execute")
+            raise MigrationPaused(f"{because}; nothing was repaired. First run: crossfade resume --execute")
 
     async def _told(self, step: Step, span: telemetry.Started | None) -> dict[str, Any]:
         """Write a step, count it, and record it in the repair's span."""
@@ -174,7 +174,7 @@ class Repairer:
             raw, standby = owners.get(key), standbys.get(key)
             owner = None if raw is None else self._both.seen(side, raw)
             reading = Reading(side, owner, standby, again.get(key))
-            # Asked for by a person, so the bound counts as passed: what is in flight only arrives earlier.
+            # Requested by an operator, so the bound counts as passed: what is in flight only arrives earlier.
             found = classify(reading, rows, reached=rows.version_of(owner), late=True)
             pair = Pair(owner, standby) if side is Side.SOURCE else Pair(standby, owner)
             shown = sample(key, pair, rows)

@@ -52,7 +52,7 @@ class Reporter:
             settings: bounds.
             tails: the verifier's reading of both streams.
             crossings: measured times between the tables.
-            unreplicated: the first hop, as CloudWatch tells it.
+            unreplicated: the first hop, as CloudWatch reports it.
             now_s: monotonic clock.
             wall_s: wall clock.
         """
@@ -120,7 +120,7 @@ class Reporter:
             return "waiting", passes.waiting
         last = passes.last
         if last is None or last.findings is None:
-            return "waiting", passes.resting or "the first pass is not done"
+            return "waiting", passes.resting or "the first pass has not finished"
         if last.clean:
             held_out = last.findings.book.by_class.get(Difference.HELD_OUT, 0)
             but = f"; {held_out} are held out" if held_out else ""
@@ -139,16 +139,18 @@ class Reporter:
         if passes.repaired_since_clean:
             because.append(f"{passes.repaired_since_clean} keys were repaired: only a later clean pass counts")
         elif clean is None:
-            because.append("there was no clean pass yet")
+            because.append("there has been no clean pass yet")
         age_s = self._now_s() - clean.ended_s if clean and clean.ended_s is not None else 0.0
         if age_s > settings.clean_pass_bound_s:
             because.append(f"the last clean pass is {age_s:.0f} s old, bound {settings.clean_pass_bound_s:g} s")
         if over:
-            because.append(f"{over} keys are in handover for more than {settings.handover_bound_s:g} s")
+            because.append(f"{over} keys have been in handover for more than {settings.handover_bound_s:g} s")
         for side, tail in self._tails.items():
             behind_s = tail.behind_s()
             if behind_s is None:
-                because.append(f"the {side.value} stream is not read: {tail.trouble or 'its first read is under way'}")
+                because.append(
+                    f"the {side.value} stream is not being read: {tail.trouble or 'its first read is under way'}"
+                )
             elif behind_s > settings.lag_bound_s:
                 because.append(f"the {side.value} stream is read {behind_s:.1f} s late")
             first_hop_s = self._unreplicated[side].age_s
@@ -163,7 +165,7 @@ class Reporter:
         return [
             f"pass {clean.id} was clean {self._now_s() - clean.ended_s:.1f} s ago, without repairs",
             "both streams are read to their tips",
-            f"no key is in handover for more than {self._settings.handover_bound_s:g} s",
+            f"no key has been in handover for more than {self._settings.handover_bound_s:g} s",
         ]
 
     def _lags(self, side: Side) -> LagReport:

@@ -1,4 +1,4 @@
-"""What the verifier is told."""
+"""Settings of the verifier."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ class Settings(ListeningSettings):
     """Settings of the verifier."""
 
     http_port: int = Field(
-        0, ge=0, le=65535, description="Port of its HTTP; 0 for any free one, told by the ready line."
+        0, ge=0, le=65535, description="Port of its HTTP; 0 picks a free one, printed in the ready line."
     )
-    continuous: bool = Field(True, description="Pass over both tables again and again; else only when asked.")
+    continuous: bool = Field(True, description="Keep passing over both tables; otherwise only on request.")
     pause_s: float = Field(15.0, ge=0, description="Pause after a clean pass.")
-    reads_per_s: int = Field(2000, ge=10, le=10_000_000, description="Items read a second, both tables together.")
-    segments: int = Field(4, ge=1, le=10_000, description="Segments of a table that are scanned side by side.")
-    page: int = Field(200, ge=1, le=10_000, description="Items of one scan page.")
+    reads_per_s: int = Field(2000, ge=10, le=10_000_000, description="Items read per second, both tables together.")
+    segments: int = Field(4, ge=1, le=10_000, description="Segments of a table that are scanned in parallel.")
+    page: int = Field(200, ge=1, le=10_000, description="Items per scan page.")
     buckets: int = Field(256, ge=1, le=1_048_576, description="Buckets of the digests.")
     in_flight_bound_s: float = Field(10.0, gt=0, description="A key that is behind for longer is stuck.")
     settle_every_s: float = Field(1.0, gt=0, description="How often followed keys are read again.")
-    follow_limit_s: float = Field(60.0, gt=0, description="A pass gives up on keys that it followed for so long.")
-    poll_s: float = Field(1.0, ge=0.2, description="Pause between two reads of a shard; they share 5 a second.")
+    follow_limit_s: float = Field(60.0, gt=0, description="A pass gives up on a key after following it for this long.")
+    poll_s: float = Field(
+        1.0, ge=0.2, description="Pause between two reads of a shard; all its readers share 5 reads per second."
+    )
     handover_bound_s: float = Field(5.0, gt=0, description="A key standby on both sides for longer is named.")
     lag_bound_s: float = Field(5.0, gt=0, description="Highest lag at which it is safe to cut over.")
     clean_pass_bound_s: float = Field(600.0, gt=0, description="Oldest clean pass with which it is safe to cut over.")
@@ -35,4 +37,6 @@ class Settings(ListeningSettings):
     cloudwatch_every_s: float = Field(60.0, ge=1, description="How often.")
     samples: int = Field(10, ge=0, le=1000, description="Keys shown of each class of difference.")
     repairs_at_once: int = Field(1000, ge=1, le=10_000, description="Keys that one repair may name.")
-    retry_s: float = Field(2.0, gt=0, description="Wait before trying again what failed, or a pass that was not clean.")
+    retry_s: float = Field(
+        2.0, gt=0, description="Wait before retrying what failed, or repeating a pass that was not clean."
+    )

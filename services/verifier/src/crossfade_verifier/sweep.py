@@ -49,7 +49,7 @@ class Findings:
         book: verified keys and classes.
         digests: per side, over what is verified or called; keys still open count on neither side.
         left_out: keys that count on neither side.
-        samples: some keys of each class, for a person.
+        samples: some keys of each class, for humans.
         keys: more keys of each class.
     """
 
@@ -131,7 +131,7 @@ def _bytes_of(item: Row) -> tuple[object, ...]:
 
 
 def sample(key: Key, pair: Pair, rows: RowReader) -> dict[str, Any]:
-    """Describe a pair for a person; versions are text, since JSON readers round 64-bit numbers."""
+    """Describe a pair for humans; versions are text, since JSON readers round 64-bit numbers."""
     shown: dict[str, Any] = {"key": key.decode()}
     owner = rows.owner_of(*pair)
     shown["owner"] = owner.value if owner else None
@@ -171,7 +171,7 @@ class Sweep:
             findings: where it counts.
             followed: its follow list, which tells `findings` of each key.
             pace: of all reads.
-            segments: scanned side by side.
+            segments: scanned in parallel.
             page: items of one scan page.
             rows: reads them, as the flag document says.
         """
@@ -227,7 +227,7 @@ class Sweep:
 
 
 async def _all_or_first(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do it side by side; of several errors, raise one, which says as much as all."""
+    """Do it in parallel; of several errors, raise one, which says as much as all."""
     try:
         async with asyncio.TaskGroup() as group:
             for each in work:

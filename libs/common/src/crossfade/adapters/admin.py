@@ -40,7 +40,7 @@ class DynamoAdmin:
         self._kinesis = kinesis
 
     async def table(self, name: str) -> TableFacts | None:
-        """Describe a table; None when there is none."""
+        """Describe a table; None if it doesn't exist."""
         request = {"TableName": name}
         try:
             described = await _call(self._dynamodb, "DescribeTable", request)
@@ -72,7 +72,7 @@ class DynamoAdmin:
         )
 
     async def stream(self, name: str) -> StreamFacts | None:
-        """Describe a stream; None when there is none."""
+        """Describe a stream; None if it doesn't exist."""
         try:
             described = await _call(self._kinesis, "DescribeStreamSummary", {"StreamName": name})
         except ServiceError as error:
@@ -128,7 +128,7 @@ class DynamoAdmin:
         ]
 
     async def enable_destination(self, table: str, stream_arn: str) -> None:
-        """Send a table's change records to a stream, with MICROSECOND precision; no error when it does already."""
+        """Send a table's change records to a stream, with MICROSECOND precision; no error if it already does."""
         found = [each for each in await self.destinations(table) if each.stream_arn == stream_arn]
         target = {"TableName": table, "StreamArn": stream_arn}
         if any(each.status in {"ACTIVE", "ENABLING", "UPDATING"} for each in found):
@@ -146,7 +146,7 @@ class DynamoAdmin:
         await _call(self._dynamodb, "EnableKinesisStreamingDestination", request)
 
     async def disable_destination(self, table: str, stream_arn: str) -> None:
-        """Send no more change records; no error when it doesn't."""
+        """Stop sending change records; no error if it already has."""
         found = [each for each in await self.destinations(table) if each.stream_arn == stream_arn]
         if any(each.status not in OFF for each in found):
             request = {"TableName": table, "StreamArn": stream_arn}

@@ -109,17 +109,17 @@ def _flags(text: str) -> Mapping[str, Any]:
     try:
         file = json.loads(text)
     except ValueError as error:
-        raise FlagsRefused(f"no flag file of Crossfade: {error}") from error
+        raise FlagsRefused(f"not a flag file of Crossfade: {error}") from error
     flags = file.get("flags") if isinstance(file, Mapping) else None
     if not isinstance(flags, Mapping):
-        raise FlagsRefused("no flag file of Crossfade: it has no `flags`")
+        raise FlagsRefused("not a flag file of Crossfade: it has no `flags`")
     return flags
 
 
 def _check_form(name: str, flag: object) -> None:
     """Make sure that flagd takes a flag, ours or not: one that it does not take costs it the whole file, in silence."""
     if not isinstance(flag, Mapping):
-        raise ConfigError(f"the flag `{name}` is no object, so flagd refuses the whole file")
+        raise ConfigError(f"the flag `{name}` is not an object, so flagd refuses the whole file")
     if unknown := sorted(flag.keys() - _FIELDS):
         raise ConfigError(f"the flag `{name}` has {', '.join(unknown)}, so flagd refuses the whole file: leave it out")
     if flag.get("state") not in ("ENABLED", "DISABLED") or not flag.get("variants"):

@@ -59,7 +59,7 @@ class S3Objects:
         self._bucket = bucket
 
     async def exists(self) -> bool:
-        """Say whether the bucket is there and may be read."""
+        """Say whether the bucket exists and may be read."""
         client = await self._client.get()
         with _typed(f"HeadBucket {self._bucket}"):
             try:
@@ -69,7 +69,7 @@ class S3Objects:
         return True
 
     async def get(self, key: str) -> bytes | None:
-        """Return an object; None when there is none."""
+        """Return an object; None if it doesn't exist."""
         client = await self._client.get()
         with _typed(f"GetObject {key}"):
             try:
@@ -83,7 +83,7 @@ class S3Objects:
         return content
 
     async def put(self, key: str, body: bytes) -> None:
-        """Write an object, whole."""
+        """Write a whole object."""
         client = await self._client.get()
         with _typed(f"PutObject {key}"):
             await client.put_object(Bucket=self._bucket, Key=key, Body=body)
@@ -113,7 +113,7 @@ class CloudWatchMetrics:
         self._dimensions: dict[str, list[list[dict[str, str]]]] = {}
 
     async def unreplicated_s(self, table: str) -> float | None:
-        """Return the last value of AgeOfOldestUnreplicatedRecord, in seconds; None when there is none of late.
+        """Return the last value of AgeOfOldestUnreplicatedRecord, in seconds; None when there is no recent one.
 
         The metric is listed first: AWS documents that it has a dimension DelegatedOperation, but not its value.
         """

@@ -126,7 +126,7 @@ class DynamoTable:
             answer = await self._send(write, render_stub(write, self._shape), timeout_s)
             if not isinstance(answer, Refused):
                 return answer
-        raise Throttled(f"{self._shape.table}: the item came and went under {ROUNDS} writes in a row")
+        raise Throttled(f"{self._shape.table}: the item appeared and disappeared during {ROUNDS} writes in a row")
 
     async def _perform_seen(self, write: Write, timeout_s: float | None) -> Answer:
         """Read the item, and write only while it is the same.
@@ -150,7 +150,7 @@ class DynamoTable:
                 return expected
             except ConditionFailed as refused:
                 found = refused.item
-        raise Throttled(f"{self._shape.table}: the item changed under {ROUNDS} writes in a row")
+        raise Throttled(f"{self._shape.table}: the item changed during {ROUNDS} writes in a row")
 
     async def perform_many(self, writes: Sequence[Write]) -> list[Answer | Exception]:
         """Perform writes in as few requests as the store allows. Of one key, they are performed in order."""

@@ -9,7 +9,7 @@ from crossfade.core.values.shape import IndexKey
 
 
 class TableFacts(NamedTuple):
-    """What the service says of a table.
+    """What AWS reports about a table.
 
     Attributes:
         name: of the table.
@@ -35,7 +35,7 @@ class TableFacts(NamedTuple):
 
 
 class StreamFacts(NamedTuple):
-    """What the service says of a Kinesis stream.
+    """What AWS reports about a Kinesis stream.
 
     Attributes:
         name: of the stream.
@@ -67,7 +67,7 @@ class Destination(NamedTuple):
 
 
 class ExportFacts(NamedTuple):
-    """What the service says of an export.
+    """What AWS reports about an export.
 
     Attributes:
         status: "IN_PROGRESS", "COMPLETED" or "FAILED".
@@ -81,7 +81,7 @@ class ExportFacts(NamedTuple):
 
 
 class ImportFacts(NamedTuple):
-    """What the service says of an import.
+    """What AWS reports about an import.
 
     Attributes:
         status: "IN_PROGRESS", "COMPLETED", "CANCELLED" or "FAILED".
@@ -100,11 +100,11 @@ class TableAdmin(Protocol):
     """Tables and streams. All calls may be repeated; errors are those of the wire client."""
 
     async def table(self, name: str) -> TableFacts | None:
-        """Describe a table; None when there is none."""
+        """Describe a table; None if it doesn't exist."""
         ...
 
     async def stream(self, name: str) -> StreamFacts | None:
-        """Describe a stream; None when there is none."""
+        """Describe a stream; None if it doesn't exist."""
         ...
 
     async def create_stream(self, name: str, *, shards: int) -> None:
@@ -120,11 +120,11 @@ class TableAdmin(Protocol):
         ...
 
     async def enable_destination(self, table: str, stream_arn: str) -> None:
-        """Send a table's change records to a stream, with MICROSECOND precision; no error when it does already."""
+        """Send a table's change records to a stream, with MICROSECOND precision; no error if it already does."""
         ...
 
     async def disable_destination(self, table: str, stream_arn: str) -> None:
-        """Send no more change records; no error when it doesn't."""
+        """Stop sending change records; no error if it already has."""
         ...
 
     async def export(self, table_arn: str, *, at_s: int, bucket: str, prefix: str, token: str) -> str:
@@ -156,7 +156,7 @@ class TableAdmin(Protocol):
             token: the same token and arguments give the same import.
 
         Raises:
-            StoreRefused: among others when the table exists and isn't of this import.
+            StoreRefused: for example if the table exists and isn't from this import.
         """
         ...
 
@@ -169,15 +169,15 @@ class Objects(Protocol):
     """One bucket."""
 
     async def exists(self) -> bool:
-        """Say whether the bucket is there and may be read."""
+        """Say whether the bucket exists and may be read."""
         ...
 
     async def get(self, key: str) -> bytes | None:
-        """Return an object; None when there is none."""
+        """Return an object; None if it doesn't exist."""
         ...
 
     async def put(self, key: str, body: bytes) -> None:
-        """Write an object, whole."""
+        """Write a whole object."""
         ...
 
     async def keys(self, prefix: str) -> list[str]:

@@ -15,7 +15,7 @@ from crossfade.contracts.letter import DeadLetter
 from crossfade.contracts.report import Report
 
 COUNT_AT_MOST: Final = 10_000
-"""Letters of one consumer and kind that are counted; whoever reads a larger number needs no exact one."""
+"""Most letters of one consumer and kind that are counted; beyond that nobody needs the exact number."""
 
 
 class Journal(Protocol):
@@ -25,7 +25,7 @@ class Journal(Protocol):
         """Append an entry under the next free number.
 
         Raises:
-            LeaseLost: the writer's lease (if it writes under one) is another's by now.
+            LeaseLost: the writer's lease (if it writes under one) is held by another one by now.
         """
         ...
 
@@ -48,11 +48,11 @@ class Lease(Protocol):
         ...
 
     async def acquire(self) -> bool:
-        """Take it if it is free, ours, or stood still for a whole lease time; call again until True."""
+        """Take it if it is free, ours, or was not renewed for a whole lease time; call again until True."""
         ...
 
     async def renew(self) -> None:
-        """Beat once more.
+        """Renew it.
 
         Raises:
             LeaseLost: another took over.
@@ -60,7 +60,7 @@ class Lease(Protocol):
         ...
 
     async def release(self) -> None:
-        """Give it up at a clean stop; does nothing when it is another's."""
+        """Release it at a clean stop; does nothing if another holds it."""
         ...
 
 
@@ -68,7 +68,7 @@ class Heartbeats(Protocol):
     """Who works under which flag document."""
 
     async def beat(self, heartbeat: Heartbeat) -> None:
-        """Write the pod's word."""
+        """Write the pod's heartbeat."""
         ...
 
     async def leave(self, pod: str) -> None:
@@ -76,7 +76,7 @@ class Heartbeats(Protocol):
         ...
 
     async def all(self) -> list[Heartbeat]:
-        """Return every pod's last word."""
+        """Return every pod's last heartbeat."""
         ...
 
 
@@ -93,14 +93,14 @@ class Reports(Protocol):
 
 
 class DeadLetters(Protocol):
-    """The dead-letter store. Settled letters wait for nobody: they are neither listed nor counted with the others."""
+    """The dead-letter store. Settled letters need no decision: they are neither listed nor counted with the others."""
 
     async def park(self, letter: DeadLetter) -> None:
         """Keep a letter; parking the same one again changes nothing. A settled one takes the place of an older one."""
         ...
 
     async def all(self, *, limit: int = 1000, code: str = "") -> list[DeadLetter]:
-        """Return the letters that wait for a person, oldest first.
+        """Return the letters that need a human decision, oldest first.
 
         Args:
             limit: most letters.
@@ -109,11 +109,11 @@ class DeadLetters(Protocol):
         ...
 
     async def settled(self, *, limit: int = 1000) -> list[DeadLetter]:
-        """Return the settled letters, in no order: one a key."""
+        """Return the settled letters, one per key, in no order."""
         ...
 
     async def count(self) -> int:
-        """Return how many wait for a person. From `COUNT_AT_MOST` of a kind on it counts no further."""
+        """Return how many need a human decision. Counting stops at `COUNT_AT_MOST` of a kind."""
         ...
 
     async def remove(self, letter: DeadLetter) -> None:
@@ -122,12 +122,12 @@ class DeadLetters(Protocol):
 
 
 class StatusBoard(Protocol):
-    """The controller's last status, for whoever asks without reaching the controller itself."""
+    """The controller's last status, for readers that can't reach the controller itself."""
 
     async def put(self, status: Mapping[str, Any]) -> None:
         """Replace the status."""
         ...
 
     async def get(self) -> Mapping[str, Any] | None:
-        """Return the last status; None when there never was one."""
+        """Return the last status; None if there has never been one."""
         ...

@@ -23,7 +23,7 @@ class Flags(NamedTuple):
 
 
 def refuse_older(document: FlagDocument, in_place: FlagDocument, place: str) -> None:
-    """Refuse to publish a document over one that is ahead of it: every publisher asks this first.
+    """Refuse to publish a document over one that is ahead of it; every publisher calls this first.
 
     Args:
         document: to be published.

@@ -24,7 +24,7 @@ class Moved(Protocol):
 
     @property
     def arrived(self) -> bool:
-        """Whether it has an owner that it does not wait to leave."""
+        """Whether it has an owner and isn't waiting to leave it."""
 
     @property
     def stays(self) -> bool:
@@ -32,7 +32,7 @@ class Moved(Protocol):
 
     @property
     def was_moved(self) -> bool:
-        """Whether its owner changed by this."""
+        """Whether this changed its owner."""
 
     @property
     def because(self) -> str:
@@ -40,7 +40,7 @@ class Moved(Protocol):
 
     @property
     def why(self) -> str:
-        """What happened last, for a person."""
+        """What happened last, for humans."""
 
 
 class Mover(Protocol):

@@ -1,7 +1,7 @@
 """What became of sending a transfer: the table's judgement, or none.
 
 The core judges (`Verdict`); a table also refuses for good what it can't hold, and may not have written at all. That is
-no judgement of the transfer, so it is another type, which the core can't return.
+not a judgement of the transfer, so it has a type of its own, which the core can't return.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Overloaded(Refusal):
     is_fault = True
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"this pod has {most} calls in hand and takes no more", retry_after_s=BUSY_RETRY_S)
+        super().__init__(f"this pod has {most} calls in progress and accepts no more", retry_after_s=BUSY_RETRY_S)
 
 
 class Stopping(Refusal):

@@ -1,4 +1,5 @@
-"""The API's own figures: every operation on every path, whose affair its end is, and how long it took (ADR 0022).
+"""The API's own figures: every operation on every path, who is responsible for its outcome, and how long it took (ADR
+0022).
 
 The controller's gates, the alerts and CloudWatch are all told from here. An operation of a batch counts like a call of
 its own, reads count, and so does a call that its caller gave up on: a pod that hangs answers nothing, and must not look
@@ -33,8 +34,8 @@ MOST: Final = 20_000
 """Calls remembered at most; with more in the window, the latest ones are looked at."""
 
 PATIENCE_S: Final = 0.25
-"""A call that its caller gave up on after waiting longer than this failed by our fault, whoever set the deadline; one
-that was given up sooner is the caller's affair. It is the design's bound on p99, `Bounds.api_p99_ms`."""
+"""A call that its caller gave up on after waiting longer than this failed through our fault, whoever set the deadline;
+giving up sooner is the caller's own decision. It is the design's bound on p99, `Bounds.api_p99_ms`."""
 
 
 class _Ended(NamedTuple):

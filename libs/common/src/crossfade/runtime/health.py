@@ -54,7 +54,7 @@ class Health:
         """Have work in hand; the process is stuck if it is still there after so long.
 
         Args:
-            name: what it is, for a person.
+            name: what it is, for humans.
             longest_s: the longest time it may take, in seconds, back-offs included.
         """
         self._number += 1

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 JSON: Final = "application/json"
 STOP_S: Final = 2.0
-"""How long requests in work may take after a stop."""
+"""How long running requests may take after a stop."""
 
 
 class Limits(NamedTuple):
@@ -86,7 +86,7 @@ class Request(NamedTuple):
         try:
             body = json.loads(self.body or b"{}")
         except ValueError as error:
-            raise HttpRefused(HTTPStatus.BAD_REQUEST, "invalid_argument", "the body is no JSON") from error
+            raise HttpRefused(HTTPStatus.BAD_REQUEST, "invalid_argument", "the body is not JSON") from error
         if not isinstance(body, dict):
             raise HttpRefused(HTTPStatus.BAD_REQUEST, "invalid_argument", "the body must be an object")
         return body
@@ -169,12 +169,12 @@ class Door:
             raise HttpRefused(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "wrong_host",
-                f"Host: {host[:80]!r} is no name of loopback: ask 127.0.0.1 or localhost",
+                f"Host: {host[:80]!r} is not a loopback name: use 127.0.0.1 or localhost",
             )
         origin = request.headers.get("origin")
         site = request.headers.get("sec-fetch-site", "none")
         if origin not in (None, f"{self._scheme}://{host}") or site not in ("none", "same-origin"):
-            raise HttpRefused(HTTPStatus.FORBIDDEN, "wrong_origin", "pages of another origin may not ask this service")
+            raise HttpRefused(HTTPStatus.FORBIDDEN, "wrong_origin", "pages of another origin may not call this service")
         sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.method != "GET" and sent != JSON:
             raise HttpRefused(
@@ -198,7 +198,7 @@ class Door:
             raise HttpRefused(
                 HTTPStatus.METHOD_NOT_ALLOWED, "wrong_method", f"{request.path}: {', '.join(methods)} only"
             )
-        raise HttpRefused(HTTPStatus.NOT_FOUND, "not_found", f"there are: {', '.join(self.routes)}")
+        raise HttpRefused(HTTPStatus.NOT_FOUND, "not_found", f"available: {', '.join(self.routes)}")
 
 
 @asynccontextmanager

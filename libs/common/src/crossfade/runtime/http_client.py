@@ -97,7 +97,7 @@ async def _answer(connection: h11.Connection, reader: asyncio.StreamReader) -> t
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > MAX_BODY_BYTES:
-                raise ValueError(f"more than {MAX_BODY_BYTES} bytes are too many")
+                raise ValueError(f"the answer has more than {MAX_BODY_BYTES} bytes")
         elif isinstance(event, h11.EndOfMessage):
             return status, bytes(body)
         elif not isinstance(event, h11.InformationalResponse):

@@ -10,7 +10,7 @@ from crossfade.runtime.urls import ENCODED, redis_url
 
 
 class MarksSettings(ServiceSettings):
-    """What a service is told that reads or raises marks."""
+    """Settings of a service that reads or raises marks."""
 
     @field_validator("redis_url")
     @classmethod
@@ -31,5 +31,5 @@ def client_url(url: str) -> str:
     try:
         ConnectionPool.from_url(url).make_connection()  # opens nothing
     except Exception:  # whatever the client raises may repeat the address
-        raise ValueError(f"the Redis client can't take it, or an option after its ?; {ENCODED}") from None
+        raise ValueError(f"the Redis client doesn't accept it, or an option after its ?; {ENCODED}") from None
     return url

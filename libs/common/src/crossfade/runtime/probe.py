@@ -62,7 +62,7 @@ def _ask_http(url: str, timeout_s: float, tls: TlsFiles | None) -> str:
 
 
 def _ask_grpc(url: str, timeout_s: float, tls: TlsFiles | None) -> str:
-    import grpc  # dear to import, and not needed for HTTP
+    import grpc  # slow to import, and not needed for HTTP
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     target = urlsplit(url).netloc
@@ -96,8 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "crossfade.runtime.probe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("url", nargs="+")
-    parser.add_argument("--timeout", type=float, default=3.0, metavar="S", help="of one question; default 3")
-    parser.add_argument("--wait", type=float, default=0.0, metavar="S", help="ask again for so long; default: once")
+    parser.add_argument("--timeout", type=float, default=3.0, metavar="S", help="timeout of one request; default 3")
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="S", help="keep asking for this long; default: ask once"
+    )
     asked = parser.parse_args(arguments)
     until_s = time.monotonic() + asked.wait
     for url in asked.url:

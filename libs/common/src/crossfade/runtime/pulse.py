@@ -146,7 +146,7 @@ class Pulse:
             async with asyncio.timeout(self._lease_s / 3):
                 await self._heartbeats.leave(self._pod)
         except (CrossfadeError, TimeoutError) as error:
-            log.warning("could not leave", pod=self._pod, error=str(error))
+            log.warning("heartbeat not withdrawn", pod=self._pod, error=str(error))
 
     def _free(self) -> bool:
         """No control table and no migration in the flags: there is nothing that the pod could disturb."""

@@ -35,7 +35,7 @@ _MAPPING_NAMES: Final = sorted(name for name in vars(Mapping) if not name.starts
 
 
 class ServiceSettings(BaseSettings):
-    """What every service is told. A service subclasses it with settings of its own."""
+    """What every service can be set to. A service subclasses it with settings of its own."""
 
     # An error that shows its input would show a password; nan and inf are no durations.
     model_config = SettingsConfigDict(
@@ -46,7 +46,7 @@ class ServiceSettings(BaseSettings):
     region: str = Field(
         "us-east-1",
         pattern=r"^[a-z]{2,}(-[a-z]+)*-[0-9]{1,2}$",
-        description="AWS Region of both tables and all streams, as in us-east-1.",
+        description="AWS Region of both tables and all streams, such as us-east-1.",
     )
     aws_endpoint_url: str | None = Field(
         None, description="One endpoint for every AWS service; unset for the real ones."
@@ -66,7 +66,7 @@ class ServiceSettings(BaseSettings):
     feed_stream: str = Field(
         "engagement-events", pattern=STREAM, description="Kinesis stream that the feed publishes to."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
     pod: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
         pattern=NAME,
@@ -104,7 +104,7 @@ class ServiceSettings(BaseSettings):
 
     def checks(self) -> Iterator[Callable[[], object]]:
         """Yield what to try before anything starts, of what the values alone can't tell; each raises `ConfigError`."""
-        from crossfade.runtime.telemetry.config import read_config  # its package is dear to import
+        from crossfade.runtime.telemetry.config import read_config  # its package is slow to import
 
         yield self.mapping
         yield lambda: read_config(os.environ)
@@ -138,12 +138,12 @@ class ServiceSettings(BaseSettings):
 
 
 class ListeningSettings(ServiceSettings):
-    """What a service is told that others call. Beyond loopback it needs TLS, or the word that it needs none."""
+    """Settings of a service that others call. Beyond loopback it needs TLS, or to be told that it needs none."""
 
     tls_cert_file: Path | None = Field(None, description="Certificate chain, PEM. With it all connections are mTLS.")
     tls_key_file: Path | None = Field(None, description="Private key of it, PEM.")
     tls_client_ca_file: Path | None = Field(
-        None, validate_default=True, description="Authorities of the certificates that the others must show, PEM."
+        None, validate_default=True, description="Authorities that must have signed the peers' certificates, PEM."
     )
     host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback only with TLS.")
 
@@ -200,7 +200,7 @@ def load_mapping(reference: str) -> Mapping:
     missing = [name for name in _MAPPING_NAMES if not hasattr(found, name)]
     if missing:
         kind = type(found).__name__
-        raise ConfigError(f"{PREFIX}MIGRATION_MAPPING={reference} is a {kind}, no mapping: it has no {missing[0]}")
+        raise ConfigError(f"{PREFIX}MIGRATION_MAPPING={reference} is a {kind}, not a mapping: it has no {missing[0]}")
     mapping = cast("Mapping", found)
     source, target = (mapping.shape(side).table for side in (Side.SOURCE, Side.TARGET))
     if same_table(source, target):
@@ -242,7 +242,7 @@ def unknown_keys(cls: type[ServiceSettings], environment: dict[str, str]) -> lis
         if key.startswith(PREFIX) and key not in known:
             names = [each.removeprefix(PREFIX) for each in known]
             near = difflib.get_close_matches(key.removeprefix(PREFIX), names, n=1)
-            cure = f"did you mean {PREFIX}{near[0]}?" if near else "tell it only to the program that knows it"
+            cure = f"did you mean {PREFIX}{near[0]}?" if near else "set it only for the program that knows it"
             sentences.append(f"{key}: unknown setting; {cure}")
     return sentences
 
@@ -270,7 +270,7 @@ def read_settings(cls: type[SettingsT], **overrides: Any) -> SettingsT:
     return settings
 
 
-_AS_JSON: Final = ': is no JSON; a list is written as ["one","two"]'
+_AS_JSON: Final = ': is not JSON; write a list as ["one","two"]'
 
 
 def _field_of(cls: type[ServiceSettings], error: SettingsError) -> str:

@@ -67,7 +67,7 @@ class Unavailable(Refusal):
     """The call can't be served right now.
 
     Args:
-        why: for a person.
+        why: for humans.
         retry_after_s: when it may be worth another try, with the same transaction id.
     """
 

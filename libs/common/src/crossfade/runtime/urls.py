@@ -32,7 +32,7 @@ class Address(NamedTuple):
 def redis_url(url: str) -> str:
     """Return the address of a Redis if a client reads it as it was meant.
 
-    Clients ignore what they can't read (a path that is no number, a query without values), so an unencoded
+    Clients ignore what they can't read (a path that is not a number, a query without values), so an unencoded
     password would connect them elsewhere, or end up in an error message of theirs. What this doesn't know are a
     client's own options after the ?: see `crossfade.runtime.marks_settings`.
 
@@ -79,9 +79,9 @@ def http_url(url: str) -> str:
 def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
     """Split an address; `urlsplit` drops control characters in silence, and its errors repeat what they are about."""
     if not url.startswith(tuple(f"{each}://" for each in schemes)):
-        raise ValueError(f"no URL that begins with {' or '.join(f'{each}://' for each in schemes)}")
+        raise ValueError(f"must begin with {' or '.join(f'{each}://' for each in schemes)}")
     if any(each.isspace() or not each.isprintable() for each in url):
-        raise ValueError("has a space or a control character in it: is there a line end at its end?")
+        raise ValueError("contains a space or a control character: does it end in a line break?")
     try:
         split = urlsplit(url)
         port = split.port
@@ -90,5 +90,5 @@ def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
     if "#" in url:
         raise ValueError(f"has a # in it; {ENCODED}")
     if port == 0:
-        raise ValueError("port 0 is nobody's")
+        raise ValueError("nothing can listen on port 0")
     return split

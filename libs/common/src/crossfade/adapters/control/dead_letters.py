@@ -47,7 +47,7 @@ class DynamoDeadLetters:
             await self._db.put_item(put_request(self._table, row, if_absent=not newer, if_older=newer))
 
     async def all(self, *, limit: int = 1000, code: str = "") -> list[DeadLetter]:
-        """Return the letters that wait for a person, oldest first."""
+        """Return the letters that need a human decision, oldest first."""
         found: list[DeadLetter] = []
         if code != STRAY:
             rows = [row for consumer in CONSUMERS for row in await self._rows(letters_pk(consumer))]
@@ -61,11 +61,11 @@ class DynamoDeadLetters:
         return found[:limit]
 
     async def settled(self, *, limit: int = 1000) -> list[DeadLetter]:
-        """Return the settled letters, in no order: one a key."""
+        """Return the settled letters, one per key, in no order."""
         return await self._strays(limit, settled=True)
 
     async def count(self) -> int:
-        """Return how many wait for a person. From `COUNT_AT_MOST` of a kind on it counts no further."""
+        """Return how many need a human decision. Counting stops at `COUNT_AT_MOST` of a kind."""
         return sum(
             [
                 await self._count(pk)

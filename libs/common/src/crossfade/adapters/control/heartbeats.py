@@ -55,7 +55,7 @@ class DynamoHeartbeats:
         self._beat = 0
 
     async def beat(self, heartbeat: Heartbeat) -> None:
-        """Write the pod's word."""
+        """Write the pod's heartbeat."""
         self._beat += 1
         await self._db.put_item(put_request(self._table, heartbeat_row(heartbeat, self._beat)))
 
@@ -64,7 +64,7 @@ class DynamoHeartbeats:
         await self._db.delete_item(delete_request(self._table, key_of(HEARTBEAT_PK, pod)))
 
     async def all(self) -> list[Heartbeat]:
-        """Return every pod's last word."""
+        """Return every pod's last heartbeat."""
         found: list[tuple[Heartbeat, object]] = []
         start = None
         while True:

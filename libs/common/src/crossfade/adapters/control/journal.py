@@ -58,7 +58,7 @@ class DynamoJournal:
         """Append an entry under the next free number.
 
         Raises:
-            LeaseLost: the lease is another's by now; nothing was written.
+            LeaseLost: the lease is held by another one by now; nothing was written.
         """
         nonce = secrets.token_hex(16)
         number = await self._highest() + 1
@@ -113,7 +113,7 @@ class DynamoJournal:
             if await self._is_mine(entry.number, nonce):
                 return True  # an attempt whose answer was lost had done it
             if error.reasons[0][0] == "ConditionalCheckFailed":
-                raise LeaseLost(f"the journal of {self._table} is another controller's by now") from error
+                raise LeaseLost(f"the journal of {self._table} belongs to another controller by now") from error
             if error.reasons[1][0] == "ConditionalCheckFailed":
                 return False
             raise

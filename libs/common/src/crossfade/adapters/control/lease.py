@@ -102,7 +102,7 @@ class DynamoLease:
         return await self._take(counter, beat, asked_s)
 
     async def renew(self) -> None:
-        """Beat once more.
+        """Renew it.
 
         Raises:
             LeaseLost: another took over.
@@ -115,7 +115,7 @@ class DynamoLease:
             await self._db.update_item(encode(request))
         except ConditionFailed as error:
             self._renewed_s = None
-            raise LeaseLost(f"lease {self._name!r} is another's by now") from error
+            raise LeaseLost(f"lease {self._name!r} is held by another one by now") from error
         self._renewed_s = asked_s
 
     async def release(self) -> None:

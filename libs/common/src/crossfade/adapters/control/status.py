@@ -29,6 +29,6 @@ class DynamoStatusBoard:
         await self._db.put_item(put_request(self._table, {**_KEY, "body": wire.of_string(text_of(status))}))
 
     async def get(self) -> Mapping[str, Any] | None:
-        """Return the last status; None when there never was one."""
+        """Return the last status; None if there has never been one."""
         row = await self._db.get_item(self._table, _KEY)
         return None if row is None else _decode(wire.string(row["body"]))

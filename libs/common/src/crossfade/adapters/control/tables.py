@@ -89,7 +89,7 @@ class _Named:
             names = _tables_of(msgspec.json.decode(body))
             raise StateMissing(
                 f"control table {' or '.join(names)} does not exist. For a first start: {CREATE}. If the migration has "
-                f"run before, restore it, never make an empty one: {restoring(names[0])}"
+                f"run before, restore it; never create an empty one: {restoring(names[0])}"
             ) from error
 
     async def back_off(self, failures: int) -> None:

@@ -100,11 +100,11 @@ class MemoryLease:
         return True
 
     async def renew(self) -> None:
-        """Beat once more."""
+        """Renew it."""
         row = self._leases.get(self._name)
         if self._renewed_s is None or row is None or (row.holder, row.counter) != (self._holder, self._counter):
             self._renewed_s = None
-            raise LeaseLost(f"lease {self._name!r} is another's by now")
+            raise LeaseLost(f"lease {self._name!r} is held by another one by now")
         row.beat += 1
         self._renewed_s = self._monotonic()
 
@@ -157,7 +157,7 @@ class MemoryHeartbeats:
         self._beats = itertools.count()
 
     async def beat(self, heartbeat: Heartbeat) -> None:
-        """Write the pod's word."""
+        """Write the pod's heartbeat."""
         self._rows[heartbeat.pod] = (heartbeat.replace(expired=False), next(self._beats))
 
     async def leave(self, pod: str) -> None:
@@ -165,7 +165,7 @@ class MemoryHeartbeats:
         self._rows.pop(pod, None)
 
     async def all(self) -> list[Heartbeat]:
-        """Return every pod's last word."""
+        """Return every pod's last heartbeat."""
         return self._watch.judge([self._rows[pod] for pod in sorted(self._rows)])
 
 
@@ -201,16 +201,16 @@ class MemoryDeadLetters:
             self._rows[letter.consumer, letter.sequence] = letter
 
     async def all(self, *, limit: int = 1000, code: str = "") -> list[DeadLetter]:
-        """Return the letters that wait for a person, oldest first."""
+        """Return the letters that need a human decision, oldest first."""
         found = [each for each in self._rows.values() if not each.settled and code in ("", each.code)]
         return sorted(found, key=lambda letter: letter.at_us)[:limit]
 
     async def settled(self, *, limit: int = 1000) -> list[DeadLetter]:
-        """Return the settled letters, in no order: one a key."""
+        """Return the settled letters, one per key, in no order."""
         return [each for each in self._rows.values() if each.settled][:limit]
 
     async def count(self) -> int:
-        """Return how many wait for a person."""
+        """Return how many need a human decision."""
         return sum(not each.settled for each in self._rows.values())
 
     async def remove(self, letter: DeadLetter) -> None:

@@ -42,7 +42,7 @@ class CredentialSource(Protocol):
 
         Raises:
             ConfigError: there are none.
-            StoreUnavailable: they could not be had just now.
+            StoreUnavailable: they are not available just now.
         """
         ...
 
@@ -133,10 +133,10 @@ class BotocoreCredentials:
                 keys, expires_s = await _in_daemon_thread(self._ask)
         except TimeoutError as error:
             self._source = None  # whose lock the lost thread may hold
-            raise StoreUnavailable(f"AWS credentials can't be had: no answer within {HUNG_S:.0f} s") from error
+            raise StoreUnavailable(f"can't get AWS credentials: no answer within {HUNG_S:.0f} s") from error
         left_s = expires_s - self._wall()
         if left_s <= 0:
-            raise StoreUnavailable(f"AWS credentials can't be had: those found expired {-left_s:.0f} s ago")
+            raise StoreUnavailable(f"can't get AWS credentials: those found expired {-left_s:.0f} s ago")
         now_s = self._monotonic()
         kept = _Kept(keys, now_s + min(KEPT_S, left_s / 2), now_s + max(left_s - SPARE_S, left_s / 2))
         self._kept = kept
@@ -166,7 +166,7 @@ class BotocoreCredentials:
                 )
             frozen = source.get_frozen_credentials()
         except (BotoCoreError, RuntimeError) as error:  # the second: "refreshed credentials are still expired"
-            raise StoreUnavailable(f"AWS credentials can't be had: {error}") from error
+            raise StoreUnavailable(f"can't get AWS credentials: {error}") from error
         # botocore has no public name for it; a test holds this against its own class.
         expires = getattr(source, "_expiry_time", None)
         expires_s = math.inf if expires is None else float(expires.timestamp())
@@ -214,7 +214,8 @@ def default_credentials(environment: Mapping[str, str] = os.environ) -> Credenti
         credentials = Credentials(access_key, secret_key, environment.get("AWS_SESSION_TOKEN") or None)
         if any(part and not (part.isascii() and part.isprintable() and " " not in part) for part in credentials):
             raise ConfigError(
-                "an AWS key in the environment holds white space or worse: a line end copied along, perhaps"
+                "an AWS key in the environment contains white space or a control character: perhaps a line break was "
+                "copied along"
             )
         return StaticCredentials(credentials)
     return BotocoreCredentials()

@@ -17,7 +17,7 @@ _SHORT: Final = re.compile(rb'\{"N":"-?[0-9]{1,18}"\}')
 """A whole number that any 64 bits hold, as export files spell it: nearly every row's, so it is looked for first."""
 
 INEXACT_CURE: Final = (
-    "they are moved unchanged, and operations on them count exactly, but answers round them: correct the rows in the "
+    "they are moved unchanged, and operations on them are exact, but answers round them: correct the rows in the "
     "source table before BOTH_WAYS (later that is a stray), or leave them if clients can take a rounded answer"
 )
 """What an operator does about such rows."""
@@ -43,7 +43,7 @@ def _why(raw: Raw) -> str:
     try:
         value = wire.decimal(raw)
     except PoisonRecord as error:
-        return f"is no number: {error}"
+        return f"is not a number: {error}"
     shown = normal_number(str(value))
     if value != value.to_integral_value():
         return f"is {shown}, which has a fraction"

@@ -107,7 +107,7 @@ def _plain(where: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Raw):
         raise ConfigError(f"{where}: is raw, other values of the row are not; give the whole row in one form")
     raise ConfigError(
-        f"{where}: {_shown(value)} is no value of DynamoDB; give the row as boto3 reads it (str, Decimal, bytes, bool, "
+        f"{where}: {_shown(value)} is not a DynamoDB value; give the row as boto3 reads it (str, Decimal, bytes, bool, "
         "None, list, dict, set)"
     )
 
@@ -132,7 +132,7 @@ def _number(where: str, value: Any) -> str:
             raise ValueError(value)
     except (ArithmeticError, TypeError, ValueError):
         raise ConfigError(
-            f"{where}: {_shown(value)} is no number of DynamoDB; write digits, as in '12' or '-0.5'"
+            f"{where}: {_shown(value)} is not a DynamoDB number; write digits, as in '12' or '-0.5'"
         ) from None
     return str(value)
 

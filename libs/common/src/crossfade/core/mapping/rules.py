@@ -195,7 +195,7 @@ def _computed(
         raise PoisonRecord(f"can't compute from {', '.join(names)}: {said}") from error
     if not allowed.issuperset(found):
         undeclared = ", ".join(sorted(found.keys() - allowed))
-        raise PoisonRecord(f"computing from {', '.join(names)} gave undeclared attributes: {undeclared}")
+        raise PoisonRecord(f"computing from {', '.join(names)} returned undeclared attributes: {undeclared}")
     return found
 
 

@@ -48,7 +48,7 @@ def waits_for(results: Sequence[GateResult]) -> Wait | None:
 
 
 def failed(error: CrossfadeError) -> Wait:
-    """Return what an error makes wait: nothing was journaled, so the same deed comes again."""
+    """Return what an error makes wait: nothing was journaled, so the same deed is asked for again."""
     return Wait(error.code, f"{error.code}: {error}")
 
 

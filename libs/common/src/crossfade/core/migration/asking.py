@@ -1,4 +1,4 @@
-"""What is said of a command before it is taken: the same words in a dry run, at the door and in the driver."""
+"""What is said about a command before it is accepted: the same words in a dry run, at the door and in the driver."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def refusal(
             return NO_WAY_BACK
         case Intent.COMPLETE if revokes is False and not arguments.get("revoked"):
             return (
-                "complete can't be undone, so it must know beforehand how the API loses its right to write the source "
+                "complete can't be undone, so it must know in advance how the API loses its right to write the source "
                 "table: set the controller's CROSSFADE_REVOKE_COMMAND, or revoke the right yourself and say so: "
                 f"crossfade complete --confirm {migration} --revoked --execute"
             )
@@ -65,7 +65,7 @@ def _no_fresh_export(state: Migration) -> str:
         return "there is no export yet: leave out --fresh-export"
     if "import" in state.begun:
         return (
-            "the target table is already being made from the export. Corrections reach it by replication; if the "
+            "the target table is already being created from the export. Corrections reach it by replication; if the "
             "import fails: crossfade abort, and another migration with another target table"
         )
     return ""

@@ -103,8 +103,8 @@ def missing_because(tables: ControlTables, missing: Sequence[str], traces: Seque
         shown = f" ({'; '.join(traces)})" if traces else ""
         return (
             f"control table {names} is missing, {', '.join(there)} exist{shown}: an empty one would forget what was "
-            f"decided; {cure}. If an earlier `control create` was cut short, run it again: it makes no table that has "
-            "something to remember"
+            f"decided; {cure}. If an earlier `control create` was cut short, run it again: it never recreates a table "
+            "that has something to remember"
         )
     if traces:
         return (
@@ -123,8 +123,8 @@ def begun_before(journal: str, traces: Sequence[str]) -> str:
     """
     return (
         f"{journal} has no migration, but {'; '.join(traces)}. Either the migration's name is mistyped: check the "
-        f"mapping's; or {journal} was made again after it was lost: restore it, under another name first if it must "
-        f"stay: {restoring(journal)}"
+        f"mapping's; or {journal} was recreated after it was lost: restore it (under another name first if this one "
+        f"must stay): {restoring(journal)}"
     )
 
 
@@ -150,7 +150,7 @@ def letters_pk(consumer: str) -> str:
 
 
 def strays_pk(consumer: str, *, settled: bool) -> str:
-    """Return the partition of a consumer's letters about strays: those that wait for a person, or the settled ones.
+    """Return the partition of a consumer's letters about strays: those that need a human decision, or the settled ones.
 
     They have partitions of their own, since a writer outside the protocol can make very many of them.
 

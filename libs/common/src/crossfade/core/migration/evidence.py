@@ -16,7 +16,7 @@ class Bounds(NamedTuple):
         quiet_s: how long the lags must have stayed below it, and how far back no stray may lie.
         clean_pass_s: oldest clean verifier pass that counts.
         expiry_margin_s: least time from the oldest unapplied record to its expiry.
-        min_pods: API pods that must be heard of.
+        min_pods: API pods that must report.
         probe_errors: highest share of failed canary writes, 0 to 1.
         probe_p99_ms: highest p99 of canary writes.
         probe_age_s: oldest proof of the reverse path that counts.
@@ -45,7 +45,7 @@ class Lag(NamedTuple):
 
     Attributes:
         unreplicated_s: table to stream: age of the oldest record not in the stream yet; None when unknown.
-        iterator_s: stream to applied; None when a shard's consumer is silent or was never heard of.
+        iterator_s: stream to applied; None when a shard's consumer is silent or has never reported.
         why: what is unknown, for the operator; empty when both are known.
     """
 
@@ -112,7 +112,7 @@ class ApiCalls(NamedTuple):
 
     Attributes:
         calls: client operations, on every path; each one of a batch, and reads.
-        failed: those that failed by our fault.
+        failed: those that failed through our fault.
         p99_ms: the worst pod's; None while no call was timed.
         pods: who reports.
     """
@@ -153,7 +153,7 @@ class Strays(NamedTuple):
         watched: whether the journal has an entry into BOTH_WAYS: until then such writers are normal.
         age_s: time since the last stray was committed, at least; None when there was none.
         last_us: its commit time; 0 when there was none.
-        waiting: letters of strays and of diverged keys that wait for a person; None when they could not be read.
+        waiting: letters of strays and of diverged keys that need a human decision; None when they could not be read.
         named: the first of those, oldest first, then of the settled ones.
     """
 

@@ -50,7 +50,7 @@ def _lag(name: str, lag: Lag, bound_s: float) -> GateResult:
     if worst_s is None:
         return GateResult(name, False, value, bound_s, f"the lag is unknown: {lag.why or 'nobody measures it'}")
     if worst_s >= bound_s:
-        return GateResult(name, False, value, bound_s, f"{worst_s:.1f} s behind, it must be less than {bound_s:g} s")
+        return GateResult(name, False, value, bound_s, f"{worst_s:.1f} s behind; it must be less than {bound_s:g} s")
     return GateResult(name, True, value, bound_s, f"{worst_s:.1f} s behind")
 
 
@@ -71,7 +71,7 @@ def feed(evidence: Evidence, bounds: Bounds) -> GateResult:
     """
     bound_s = bounds.lag_s
     if not bounds.feed:
-        return GateResult("feed", True, None, None, "off: CROSSFADE_GATE_FEED says that nobody takes events")
+        return GateResult("feed", True, None, None, "off: CROSSFADE_GATE_FEED says that nobody consumes events")
     value = {name: lag.worst_s for name, lag in evidence.feed.items()}
     silent = {name: lag for name, lag in evidence.feed.items() if lag.worst_s is None}
     unknown = [f"{name}: {lag.why or 'no consumer reports'}" for name, lag in silent.items()]
@@ -80,7 +80,7 @@ def feed(evidence: Evidence, bounds: Bounds) -> GateResult:
     behind = {name: worst_s for name, worst_s in value.items() if worst_s is not None and worst_s >= bound_s}
     if behind:
         named = ", ".join(f"{name} is {worst_s:.1f} s behind" for name, worst_s in behind.items())
-        return GateResult("feed", False, value, bound_s, f"{named}, it must be less than {bound_s:g} s")
+        return GateResult("feed", False, value, bound_s, f"{named}; it must be less than {bound_s:g} s")
     return GateResult("feed", True, value, bound_s, "both tables' events keep up")
 
 
@@ -110,7 +110,7 @@ def clean_pass(evidence: Evidence, bounds: Bounds) -> GateResult:
     if age_s is None:
         return GateResult("clean_pass", False, None, bound_s, f"no clean pass yet: {parity.detail or 'none finished'}")
     if age_s >= bound_s:
-        because = f"the last clean pass is {age_s:.0f} s old, it must be younger than {bound_s:g} s"
+        because = f"the last clean pass is {age_s:.0f} s old; it must be younger than {bound_s:g} s"
         return GateResult("clean_pass", False, age_s, bound_s, because)
     return GateResult("clean_pass", True, age_s, bound_s, f"clean {age_s:.0f} s ago")
 
@@ -178,7 +178,7 @@ def reverse_proven(evidence: Evidence, bounds: Bounds) -> GateResult:
     """A write of the canary on the target table arrived in the source one."""
     proven_s, bound_s, key = evidence.probe.proven_s, bounds.probe_age_s, evidence.probe.key
     if proven_s is None:
-        because = f"canary {key} was never seen to come back from the target table"
+        because = f"canary {key} has not been seen coming back from the target table"
         return GateResult("reverse_proven", False, None, bound_s, because)
     because = f"canary {key} came back {proven_s:.1f} s ago"
     return GateResult("reverse_proven", proven_s < bound_s, round(proven_s, 3), bound_s, because)
@@ -223,7 +223,7 @@ def heartbeats(evidence: Evidence, bounds: Bounds) -> GateResult:
         because = f"{len(behind)} of {count} pods work under other flags: {', '.join(behind[:5])}"
         return GateResult("heartbeats", False, value, bounds.min_pods, because)
     if count < bounds.min_pods:
-        because = f"{count} pods are heard of, at least {bounds.min_pods} must be"
+        because = f"{count} pods report; at least {bounds.min_pods} must"
         return GateResult("heartbeats", False, value, bounds.min_pods, because)
     return GateResult("heartbeats", True, value, bounds.min_pods, f"all {count} pods are at the flag document")
 
@@ -278,12 +278,14 @@ def latency(evidence: Evidence, bounds: Bounds) -> GateResult:
 def clock_skew(evidence: Evidence, bounds: Bounds) -> GateResult:
     """The controller's wall clock agrees with AWS's, as far as the `Date` of AWS's answers tells (ADR 0019).
 
-    No proof hangs on it: what is compared with commit times is one, and durations are monotonic. But versions are
+    No proof depends on it: what is compared with commit times is one, and durations are monotonic. But versions are
     seeded with it, the journal is dated by it, and a step of it is to be named before its effects puzzle anybody.
     """
     skew, bound_s = evidence.skew, bounds.skew_s
     if skew is None:
-        because = "unknown: no answer of AWS carried a Date lately; see that nothing between here and AWS removes it"
+        because = (
+            "unknown: no recent answer from AWS carried a Date; make sure that nothing between here and AWS removes it"
+        )
         return GateResult("clock_skew", False, None, bound_s, because)
     value = {"low_s": round(skew.low_s, 3), "high_s": round(skew.high_s, 3)}
     off_s = skew.surely_s
@@ -320,6 +322,6 @@ def waiting_for(results: Sequence[GateResult]) -> str:
 
 
 def told(shut_gate: GateResult) -> str:
-    """Return a shut gate as a person reads it: name, reason, cure."""
+    """Return a shut gate as text for the operator: name, reason, cure."""
     cure = f" ({shut_gate.cure})" if shut_gate.cure else ""
     return f"{shut_gate.name}: {shut_gate.because}{cure}"

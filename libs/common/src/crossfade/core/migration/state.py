@@ -14,8 +14,8 @@ Kinds of entries, and what their bodies hold:
 | share | `document`, `dual_write`, `gates`: about to be published |
 | published | `share`: number of that entry |
 | pause | `paused`, `who` |
-| note | `discarded`: a letter that a person discarded, with its payload, by `intent` or by the replicator's tool; \
-`merging`: a letter that a person merges; `plan`: what `crossfade plan` found |
+| note | `discarded`: a letter that an operator discarded, with its payload, by `intent` or by the replicator's tool; \
+`merging`: a letter that an operator merges; `plan`: what `crossfade plan` found |
 | repair | `stage` (begun, done, refused), `steps` or `because`: the verifier's |
 | stray | `last_us`: commit times of the last strays, by side |
 | halt | `because`: empty when the ramp goes on |
@@ -103,7 +103,7 @@ class Migration(NamedTuple):
         paused: whether the migration is paused.
         paused_by: who paused it; empty when nobody did.
         halt: why the migration halted in this phase; empty when it did not.
-        discarded: names of the letters that a person discarded: of a diverged key, the owner's row may overwrite the
+        discarded: names of the letters that an operator discarded: of a diverged key, the owner's row may overwrite the
             other one; one that is still there, or there again, is taken out.
         discards: how many letters each intent has discarded, by its number.
         stray_last_us: commit times of the last strays known of, by side.
@@ -268,7 +268,7 @@ def _generation(state: Migration, entry: Entry) -> Migration:
 def _share(state: Migration, entry: Entry) -> Migration:
     document = document_of(entry.body["document"])
     done = state.done
-    if document != state.document:  # what was proven under another document is no proof any more
+    if document != state.document:  # what was proven under another document is no longer a proof
         done = {name: body for name, body in done.items() if name != "all-moved"}
     return state._replace(
         done=done,

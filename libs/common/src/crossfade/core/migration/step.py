@@ -93,18 +93,18 @@ def _admitted(state: Migration, seen: Seen, pending: Pending) -> Record:
 
 def _withdrawn(state: Migration, asked: Pending) -> Withdraw:
     target = next(each for each in state.pending if each.number == asked.arguments[ENTRY])
-    stays = "what it has begun goes on or stays" if target.acted else "nothing was done for it"
+    stays = "what it has begun continues or stays" if target.acted else "nothing was done for it"
     told = f"{target.intent.value}, entry {target.number}, is withdrawn; {stays}"
     return Withdraw(settle(target, "withdrawn", f"by {asked.who}; {stays}"), settle(asked, "done", told))
 
 
 def _is_expired(pending: Pending, seen: Seen) -> bool:
-    """Say whether nothing may be begun for a command any more: who asked for it reckons with it no longer."""
+    """Say whether a command has expired: whoever gave it no longer counts on it, so nothing may be begun for it."""
     return 0 < pending.expires_us <= seen.now_us and not pending.acted
 
 
 def _reached(state: Migration, asked: Pending) -> str:
-    """Say what an intent has brought about, when it has; by the journal, so that a kill in between is no matter."""
+    """Say what an intent has brought about, when it has; by the journal, so that a kill in between doesn't matter."""
     match asked.intent, state.phase:
         case (Intent.START, Phase.BOTH_WAYS) if "dual-write" in state.done:
             return "dual writes are on"
@@ -114,7 +114,7 @@ def _reached(state: Migration, asked: Pending) -> str:
         case (Intent.COMPLETE, Phase.COMPLETE):
             return "the target table is the only owner"
         case (Intent.ABORT, Phase.ABORTED):
-            return f"every key is the source table's. What stays: {'; '.join(state.left_behind)}"
+            return f"every key belongs to the source table. What stays: {'; '.join(state.left_behind)}"
         case (Intent.ROLLBACK, Phase.ROLLED_BACK) if "settled" in state.done:
             return "all keys are on the source table"
     return ""
@@ -124,7 +124,7 @@ def _reached(state: Migration, asked: Pending) -> str:
 
 
 def _halt(state: Migration, seen: Seen) -> Halt | None:
-    """Halt when a gate of this phase broke, go on when all are open again; None when neither is so."""
+    """Halt if a gate of this phase broke, continue if all are open again; None otherwise."""
     gates = state.table.halting.get(state.phase, ())
     results = seen.judge(gates)
     because = halting(results, halted=bool(state.halt)) if seen.gates else state.halt

@@ -1,4 +1,4 @@
-"""The phase table of a writer protocol: where a phase may go, what may be asked there, what stands before (ADR 0030).
+"""The phase table of a writer protocol: where a phase leads, which commands it accepts, which gates it has (ADR 0030).
 
 Each writer protocol brings one: the keyed protocol's is `crossfade.core.migration.keyed.KEYED_PHASES`, and
 `crossfade.core.migration.keyed.phases_of` finds a protocol's.
@@ -15,7 +15,7 @@ from crossfade.core.values.errors import IllegalTransition
 
 
 class PhaseTable(NamedTuple):
-    """All that a writer protocol says of phases.
+    """Everything that a writer protocol says about phases.
 
     Attributes:
         transitions: where each phase may go.
@@ -38,7 +38,7 @@ class PhaseTable(NamedTuple):
 
     @property
     def finished(self) -> frozenset[Phase]:
-        """Where nothing happens any more."""
+        """Where nothing more happens."""
         return frozenset(phase for phase, onward in self.transitions.items() if not onward)
 
     def all_gates(self) -> tuple[Gate, ...]:
@@ -57,8 +57,8 @@ class PhaseTable(NamedTuple):
             IllegalTransition: there is none; the message says what is possible.
         """
         if there not in self.transitions[here]:
-            onward = ", ".join(sorted(phase.value for phase in self.transitions[here])) or "nowhere"
-            raise IllegalTransition(f"{here.value} doesn't go to {there.value}; it goes to: {onward}")
+            onward = ", ".join(sorted(phase.value for phase in self.transitions[here])) or "nothing"
+            raise IllegalTransition(f"{here.value} can't be followed by {there.value}, only by: {onward}")
 
     def check_intent(self, intent: Intent, here: Phase) -> None:
         """Make sure that an intent makes sense in a phase.
@@ -68,4 +68,4 @@ class PhaseTable(NamedTuple):
         """
         if here not in self.allowed[intent]:
             phases = ", ".join(phase.value for phase in Phase if phase in self.allowed[intent])
-            raise IllegalTransition(f"{intent.value} is not possible in {here.value}; it is in: {phases}")
+            raise IllegalTransition(f"{intent.value} is not possible in {here.value}, only in: {phases}")

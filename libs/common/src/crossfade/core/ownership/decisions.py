@@ -87,7 +87,7 @@ class HandoverStep(NamedTuple):
     Attributes:
         kind: what happened.
         side: the table it happened in.
-        reason: why, for a person.
+        reason: why, for humans.
         version: of the item after it; 0 where there is none.
     """
 
@@ -110,7 +110,7 @@ class Done(NamedTuple):
             read the owner before answering.
         retry_after_s: of FULL: how long until an id may go.
         soft: of a trimming write: the new hint for `Task.soft`; None to keep the old one.
-        because: of HELD_OUT and REFUSED: the cause, for a person; empty otherwise.
+        because: of HELD_OUT and REFUSED: the cause, for humans; empty otherwise.
     """
 
     outcome: Outcome

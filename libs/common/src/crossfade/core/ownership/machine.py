@@ -201,7 +201,7 @@ class OwnershipRules:
                 return self._give_back(state, origin, sealed, because)
             case Fencing(origin) | TakingBack(origin):
                 return self._done(state, Outcome.REFUSED, origin, None, because=f"nobody owns it: {because}")
-            case _:  # a read, of a table that is there no more
+            case _:  # a read, of a table that no longer exists
                 return self._done(state, Outcome.REFUSED, state.task.aim.side.other, None, because=because)
 
     # The operation.

@@ -97,7 +97,7 @@ def changes_of(value: Raw) -> Changes:
     """Read `changes_value` back.
 
     Raises:
-        PoisonRecord: it is no map.
+        PoisonRecord: it is not a map.
     """
     return tuple((name, bytes(raw)) for name, raw in wire.map_of(value).items())
 
@@ -106,7 +106,7 @@ def decode_events(events: Raw) -> list[Event]:
     """Decode `cf_events`.
 
     Raises:
-        PoisonRecord: it is no list of events.
+        PoisonRecord: it is not a list of events.
     """
     return [_decode_event(each) for each in wire.list_of(events)]
 

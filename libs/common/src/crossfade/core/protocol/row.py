@@ -50,7 +50,7 @@ def canonical_content(row: Row) -> bytes:
     One that stands for a deleted row has none, so all of them are the same. Protocol attributes are not content.
 
     Raises:
-        PoisonRecord: a value is no attribute value.
+        PoisonRecord: a value is not an attribute value.
     """
     if row.deleted:
         return b"{}"
@@ -66,7 +66,7 @@ def same_content(one: Row, other: Row) -> bool:
     Two deleted ones have; a deleted and a live one never have, not even an empty one.
 
     Raises:
-        PoisonRecord: a value is no attribute value.
+        PoisonRecord: a value is not an attribute value.
     """
     if one.deleted or other.deleted:
         return one.deleted and other.deleted

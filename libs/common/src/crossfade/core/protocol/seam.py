@@ -1,8 +1,8 @@
-"""The seam: all that a writer protocol decides, and all that the rest of Crossfade asks of it (ADR 0027).
+"""The seam: everything that a writer protocol decides, and that the rest of Crossfade asks it (ADR 0027).
 
 Which side owns a key, which version orders a write, what a change record tells (an owner write, an echo, a stray, its
-events), under which condition an owner's image may be copied, and which write mends what went wrong. Whoever asks here
-knows no role and no generation: those are the keyed protocol's (`crossfade.core.protocol.keyed.protocol`), and
+events), under which condition an owner's image may be copied, and which write mends what went wrong. Callers know
+neither role nor generation: those are the keyed protocol's (`crossfade.core.protocol.keyed.protocol`), and
 `pyproject.toml` lists who may know that one.
 
 A row, a write and a standing are a protocol's own values. They are handed back to the protocol they came from, and to
@@ -253,7 +253,7 @@ class RowReader(Protocol):
         """Say whether the owner may have come by the standby's content when the key moved."""
 
     def described(self, item: Row) -> dict[str, str | None]:
-        """Return what the protocol has written into the row, for a person."""
+        """Return what the protocol has written into the row, for humans."""
 
     def state_of(self, item: Row) -> Hashable:
         """Return all that an owner and its standby must have in common at one version."""

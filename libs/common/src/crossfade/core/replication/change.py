@@ -120,7 +120,7 @@ class Change(Struct, gc=False):
         """Image before the change; None for an INSERT. Decoded at each use: most records need only its version.
 
         Raises:
-            PoisonRecord: it is no JSON object.
+            PoisonRecord: it is not a JSON object.
         """
         before = self.before
         if not isinstance(before, Raw):
@@ -135,7 +135,7 @@ class Change(Struct, gc=False):
         """Return `cf_mv`, the fence of every protocol, of the image after; None when it has none.
 
         Raises:
-            PoisonRecord: it is no integer.
+            PoisonRecord: it is not an integer.
         """
         return None if self.new is None or FENCE not in self.new else number(self.new[FENCE])
 
@@ -143,7 +143,7 @@ class Change(Struct, gc=False):
         """Return `cf_mv` of the image before; 0 when it has none, or when there was none.
 
         Raises:
-            PoisonRecord: it is no integer.
+            PoisonRecord: it is not an integer.
         """
         before = self.before
         if before is None:
@@ -165,7 +165,7 @@ def decode_change(payload: bytes, key_names: Sequence[str]) -> Change:
         key_names: the table's key attributes, in the order of its key schema.
 
     Raises:
-        PoisonRecord: it is no change record of this shape, or of no time that can be.
+        PoisonRecord: it is not a change record of this shape, or of no time that can be.
     """
     try:
         record = _decode(payload)

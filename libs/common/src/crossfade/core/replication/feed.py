@@ -56,7 +56,7 @@ def decode_published(payload: bytes) -> PublishedEvent:
     """Decode a record of the feed stream.
 
     Raises:
-        PoisonRecord: it is no event.
+        PoisonRecord: it is not an event.
     """
     try:
         found = msgspec.json.decode(payload, type=_Published)

@@ -3,7 +3,7 @@
 A stray changed a row that its table didn't own, and the owner has gone its own way since. So nothing of the stray's row
 is written over the owner's. A number is changed by the stray's difference, as an `ADD` would have been; any other
 attribute is taken over only if the owner still has what the stray replaced. What doesn't fit is returned with all three
-values, for a person.
+values, for humans.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def merge(found: list[Difference]) -> Merged | list[Difference]:
         The merge; or the attributes that need a human decision, and then nothing is to be written.
 
     Raises:
-        PoisonRecord: a value is no attribute value.
+        PoisonRecord: a value is not an attribute value.
     """
     sets: list[tuple[str, bytes]] = []
     removes: list[str] = []

@@ -24,7 +24,7 @@ def canonical_value(raw: Raw | bytes) -> bytes:
     """Return the canonical form of one attribute value: equal exactly when the values are equal.
 
     Raises:
-        PoisonRecord: it is no attribute value.
+        PoisonRecord: it is not an attribute value.
     """
     return encode(canonical(raw))
 
@@ -38,7 +38,7 @@ def canonical(raw: Raw | bytes) -> Any:
     """Return the canonical form of one attribute value, decoded; `encode` makes bytes of it.
 
     Raises:
-        PoisonRecord: it is no attribute value.
+        PoisonRecord: it is not an attribute value.
     """
     try:
         value = _decode(raw)
@@ -74,7 +74,7 @@ def _canonical(value: Any) -> Any:
                 return {kind: sorted(map(_base64, inner))}
     except (TypeError, ValueError, AttributeError) as error:
         raise PoisonRecord(f"not a value of type {kind}: {str(inner)[:80]!r}") from error
-    raise PoisonRecord(f"no value of a known type: {str(value)[:80]!r}")
+    raise PoisonRecord(f"not a value of a known type: {str(value)[:80]!r}")
 
 
 def _text(text: Any) -> str:

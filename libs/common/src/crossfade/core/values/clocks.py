@@ -3,7 +3,7 @@
     CommitUs     when a table took a write, µs since the epoch, read from the change record of that write. Only commit
                  times of the same table are compared: two tables, or two records of one key, are ordered by versions.
     monotonic    seconds of one process's own clock. Durations are differences of these, never of wall clocks.
-    wall clock   µs since the epoch, of some process. It dates what a person reads, and seeds a version that rises from
+    wall clock   µs since the epoch, of some process. It dates what people read, and seeds a version that rises from
                  there. Nothing is decided by comparing it with anything but AWS's `Date`.
 
 Where a moment of ours has to be compared with commit times, it is made one: by a marker, whose own record says when the
@@ -68,7 +68,7 @@ class LatestCommit(NamedTuple):
         return LatestCommit(committed_us, now_s) if committed_us > self.committed_us else self
 
     def age_s(self, reached_us: CommitUs, now_s: float) -> float | None:
-        """Return for how long, at least, there was none; None when there never was one.
+        """Return for how long, at least, there was none; None if there has never been one.
 
         Args:
             reached_us: the highest commit time that was seen in the same table, of any record.

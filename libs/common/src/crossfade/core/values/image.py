@@ -43,7 +43,7 @@ def decode_image(raw: bytes | Raw) -> Image:
     """Decode the frame of an item, leaving each value raw.
 
     Raises:
-        PoisonRecord: it is no JSON object.
+        PoisonRecord: it is not a JSON object.
     """
     try:
         return _decode_image(raw)
@@ -75,7 +75,7 @@ def decimal(value: Raw) -> Decimal:
     """Decode a number of up to 38 digits, exactly, whole or not.
 
     Raises:
-        PoisonRecord: it is no number.
+        PoisonRecord: it is not a number.
     """
     try:
         text = _decode_number(value).N

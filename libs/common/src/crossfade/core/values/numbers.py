@@ -26,7 +26,7 @@ def normal_number(text: str) -> str:
     """Return the one spelling of a number: `007.50`, `7.5` and `75e-1` are all `7.5`.
 
     Raises:
-        PoisonRecord: it is no number, or has more digits than DynamoDB keeps.
+        PoisonRecord: it is not a number, or has more digits than DynamoDB keeps.
     """
     if len(text) <= MAX_DIGITS and _CANONICAL.fullmatch(text):
         return text

@@ -140,7 +140,7 @@ def _check_protocol(environment: Mapping[str, str]) -> None:
     for variable in ("PROTOCOL", "TRACES_PROTOCOL", "METRICS_PROTOCOL"):
         name = f"OTEL_EXPORTER_OTLP_{variable}"
         if environment.get(name, "grpc") not in ("grpc", ""):
-            raise ConfigError(f"{name}: only grpc is spoken here, not {environment[name]}")
+            raise ConfigError(f"{name}: only grpc is supported, not {environment[name]}")
 
 
 def _check_addresses(environment: Mapping[str, str]) -> None:

@@ -34,7 +34,7 @@ ALL: Final = (API, *CONSUMERS, VERIFIER, CONTROLLER)
 RPC_SYSTEM = Attribute("rpc.system.name", "string", "always grpc", ("grpc",))
 RPC_METHOD = Attribute("rpc.method", "string", "full name of the method")
 RPC_STATUS = Attribute("rpc.response.status_code", "string", "gRPC status, OK or why not")
-ERROR_TYPE = Attribute("error.type", "string", "code of the error; only there when it failed")
+ERROR_TYPE = Attribute("error.type", "string", "code of the error; present only on failure")
 DB_SYSTEM = Attribute("db.system.name", "string", "always aws.dynamodb", ("aws.dynamodb",))
 DB_OPERATION = Attribute("db.operation.name", "string", "operation of DynamoDB's API, UpdateItem")
 DB_BATCH = Attribute("db.operation.batch.size", "int", "statements or keys of one request")
@@ -78,8 +78,9 @@ RESULTS: Final = (OK, REFUSED, CANCELLED, FAILED)
 RESULT = Attribute(
     "crossfade.result",
     "string",
-    "whose affair the end of an operation is: ok; refused, for a reason that the contract gives the caller; cancelled "
-    "by the caller before it had waited for long; failed by our fault, as is what a caller gave up on after that",
+    "who is responsible for the outcome of an operation: ok; refused, for a reason that the contract gives the "
+    "caller; cancelled by the caller before waiting long; failed, through our fault, including what a caller gave up "
+    "on later",
     RESULTS,
 )
 METHODS: Final = ("EarnPoints", "SpendPoints", "DeleteWallet", "GetBalance", "BatchGetBalances", "BatchEarnPoints")
@@ -123,7 +124,7 @@ STEP = Attribute(
         "restarted",
     ),
 )
-REASON = Attribute("crossfade.reason", "string", "why, for a person")
+REASON = Attribute("crossfade.reason", "string", "why, for humans")
 VERSION = Attribute("crossfade.version", "string", "cf_mv of the write; text, since readers round 64-bit numbers")
 MARK = Attribute("crossfade.mark", "string", "whether a mark in Redis spared the write", ("hit", "miss"))
 CLASS = Attribute(
@@ -159,8 +160,8 @@ PHASE = Attribute(
         "ABORTED",
     ),
 )
-VERB = Attribute("crossfade.verb", "string", "the operator's wish: start, ramp, cutover, rollback …")
-WHO = Attribute("crossfade.who", "string", "whose wish it was")
+VERB = Attribute("crossfade.verb", "string", "the operator's command: start, ramp, cutover, rollback …")
+WHO = Attribute("crossfade.who", "string", "who gave the command")
 GATE = Attribute("crossfade.gate", "string", "name of a gate")
 ENTRY = Attribute("crossfade.journal.kind", "string", "kind of a journal entry: phase, share, pause, step …")
 NUMBER = Attribute("crossfade.journal.number", "int", "number of a journal entry")
@@ -190,8 +191,8 @@ SERVER_FAULTS: Final = frozenset(
 
 
 API_OPERATIONS = Metric(
-    "crossfade.api.operations", Kind.COUNTER, "{operation}", "operations asked of the API, each one of a batch, reads "
-    "too, by method (its bare name) and by whose affair their end is: what errors are counted by",
+    "crossfade.api.operations", Kind.COUNTER, "{operation}", "operations requested of the API, including reads and "
+    "each one of a batch, by method (bare name) and by who is responsible for the outcome: basis of error rates",
     (API,), (RPC_METHOD, RESULT),
 )  # fmt: skip
 
@@ -203,7 +204,7 @@ class CallCounts(NamedTuple):
 
     Attributes:
         every: all operations.
-        failed: those that failed by our fault.
+        failed: those that failed through our fault.
     """
 
     every: Metric
@@ -212,7 +213,7 @@ class CallCounts(NamedTuple):
 
 CALL_COUNTS: Final = CallCounts(
     Metric("crossfade.calls", Kind.COUNTER, "{operation}", "operations", (API,), cloudwatch="Calls"),
-    Metric("crossfade.calls.failed", Kind.COUNTER, "{operation}", "operations that failed by our fault", (API,),
+    Metric("crossfade.calls.failed", Kind.COUNTER, "{operation}", "operations that failed through our fault", (API,),
            cloudwatch="FailedCalls"),
 )  # fmt: skip
 
@@ -222,7 +223,7 @@ HANDOVERS = Metric(
     (API, CONTROLLER), (DIRECTION,), cloudwatch="Handovers",
 )  # fmt: skip
 HANDOVER_STEPS = Metric(
-    "crossfade.handover.steps", Kind.COUNTER, "{step}", "steps of handovers, the unfinished ones too", (API,), (STEP,)
+    "crossfade.handover.steps", Kind.COUNTER, "{step}", "steps of handovers, including unfinished ones", (API,), (STEP,)
 )
 COPIES = Metric(
     "crossfade.dual_write.copies", Kind.COUNTER, "{item}", "copies that the dual write sent, and those it left to the "
@@ -289,8 +290,8 @@ LEASES = Metric(
     cloudwatch="Leases",
 )  # fmt: skip
 SHARDS = Metric(
-    "crossfade.shards", Kind.GAUGE, "{shard}", "shards that some process of this consumer has to hold now, as this one "
-    "last saw; the leases of all processes together are as many", CONSUMERS, (GROUP,), cloudwatch="Shards",
+    "crossfade.shards", Kind.GAUGE, "{shard}", "shards that the processes of this consumer have to hold now, as this "
+    "one last saw; equals the leases of all processes together", CONSUMERS, (GROUP,), cloudwatch="Shards",
 )  # fmt: skip
 LEASES_TAKEN = Metric(
     "crossfade.leases.taken", Kind.COUNTER, "{shard}", "shards that this process took: each a change of holder",
@@ -355,7 +356,8 @@ RAMP = Metric(
     cloudwatch="RampPercent",
 )  # fmt: skip
 ON_TARGET = Metric(
-    "crossfade.keys.on_target", Kind.GAUGE, "%", "share of the keys that the target table owns, by the last whole look",
+    "crossfade.keys.on_target", Kind.GAUGE, "%", "share of the keys that the target table owns, as of the last "
+    "complete look",
     (CONTROLLER,), cloudwatch="KeysOnNewPercent", occasional=True,
 )  # fmt: skip
 GATE_OPEN = Metric(
@@ -371,8 +373,8 @@ DEAD_LETTERS = Metric(
     cloudwatch="DeadLetters", occasional=True,
 )  # fmt: skip
 UNREPLICATED = Metric(
-    "crossfade.table_to_stream.age", Kind.GAUGE, "s", "age of a table's oldest record that is not in its stream, as "
-    "CloudWatch tells it (AgeOfOldestUnreplicatedRecord)", (CONTROLLER,), (SIDE,),
+    "crossfade.table_to_stream.age", Kind.GAUGE, "s", "age of a table's oldest record that is not in its "
+    "stream, as CloudWatch reports it (AgeOfOldestUnreplicatedRecord)", (CONTROLLER,), (SIDE,),
     cloudwatch="TableToStreamAge", cloudwatch_scale=MS, occasional=True,
 )  # fmt: skip
 UNREAD_SHARDS = Metric(
@@ -380,8 +382,8 @@ UNREAD_SHARDS = Metric(
     "which no living process reports", (CONTROLLER,), (GROUP,), cloudwatch="UnreadShards", occasional=True,
 )  # fmt: skip
 UNREAD_AGE = Metric(
-    "crossfade.unread.age", Kind.GAUGE, "s", "age of the oldest record that a consumer may not have applied: by the "
-    "last words of the dead, too, and since capture began while nobody ever read", (CONTROLLER,), (GROUP,),
+    "crossfade.unread.age", Kind.GAUGE, "s", "age of the oldest record that a consumer may not have applied: for a "
+    "dead consumer since its last report, for one that never read since capture began", (CONTROLLER,), (GROUP,),
     cloudwatch="UnreadAge", cloudwatch_scale=MS, occasional=True,
 )  # fmt: skip
 HALTED = Metric(

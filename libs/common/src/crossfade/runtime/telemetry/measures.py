@@ -121,7 +121,7 @@ class Measures:
         self._sources.append(source)
 
     def forget(self, source: Source) -> None:
-        """Ask a source no more."""
+        """Stop asking a source."""
         self._sources.remove(source)
 
     def _callback(self, metric: Metric) -> Callable[[Any], Sequence[Any]]:

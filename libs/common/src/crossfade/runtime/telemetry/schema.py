@@ -45,7 +45,7 @@ class Attribute:
     Attributes:
         name: as it is emitted.
         type: "string", "int", "bool" or "string[]".
-        meaning: for a person.
+        meaning: for humans.
         values: all there are; empty when they are open.
         short: the dimension's name in CloudWatch, where it isn't made of the name.
     """
@@ -77,7 +77,7 @@ class Metric:
         name: as OpenTelemetry has it.
         kind: counter, gauge or histogram.
         unit: UCUM, "s", "%", "1", or a thing that is counted, "{record}".
-        meaning: for a person.
+        meaning: for humans.
         services: who emits it.
         attributes: of each of its points.
         buckets: upper bounds of a histogram, in its unit.
@@ -116,7 +116,7 @@ class Event:
 
     Attributes:
         name: of the span event.
-        meaning: for a person.
+        meaning: for humans.
         attributes: always with the reason, where there is one.
     """
 
@@ -133,7 +133,7 @@ class Span:
         id: names it in the code, in the edges and in the docs.
         name: the span's name; what stands in braces is the value of that attribute.
         role: the span's kind.
-        meaning: for a person.
+        meaning: for humans.
         services: who emits it.
         attributes: that each such span has.
         optional: those that it may have.

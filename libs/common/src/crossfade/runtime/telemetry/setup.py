@@ -81,7 +81,7 @@ class Telemetry:
             self._measures.observe(source)
 
     def forget(self, source: Source) -> None:
-        """Ask a source no more."""
+        """Stop asking a source."""
         if self._measures is not None:
             self._measures.forget(source)
 

@@ -80,8 +80,9 @@ RECEIVE = Span(
     (STREAM_SYSTEM, STREAM, STREAM_OPERATION, VERSION), (SHARD, GROUP, MESSAGE_ID),
 )  # fmt: skip
 BATCH = Span(
-    "BATCH", "process {messaging.destination.name}", Role.CONSUMER, "one batch of a shard, in a trace of its own with "
-    "links to those of its sampled records; made only when it has some", CONSUMERS,
+    "BATCH", "process {messaging.destination.name}", Role.CONSUMER,
+    "one batch of a shard, in a trace of its own with links to those of its sampled records; created only if it has "
+    "any", CONSUMERS,
     (STREAM_SYSTEM, STREAM, STREAM_OPERATION, STREAM_BATCH, SHARD, GROUP), (ERROR_TYPE,),
 )  # fmt: skip
 APPLY = Span(
@@ -97,7 +98,7 @@ VERIFY = Span(
     "owner's stream to its copy in the other one, compared", (VERIFIER,), (DB_TABLE, VERDICT, VERSION),
 )  # fmt: skip
 INTENT = Span(
-    "INTENT", "crossfade {crossfade.verb}", Role.INTERNAL, "an operator's wish, from taking it up to its outcome",
+    "INTENT", "crossfade {crossfade.verb}", Role.INTERNAL, "an operator's command, from its acceptance to its outcome",
     (CONTROLLER,), (VERB,), (WHO, OUTCOME, REASON), (JOURNAL_EVENT, RAMP_EVENT), always=True, occasional=True,
 )  # fmt: skip
 SWEEP = Span(

@@ -55,7 +55,7 @@ def unfit(key: Key, item: Item, shape: TableShape, *, standing: Item | None = No
         standing: what stands there, as far as known: its unmapped attributes stay and count.
 
     Returns:
-        The cause, for a person; empty when nothing speaks against it.
+        The cause, for humans; empty when nothing speaks against it.
     """
     replacement = activation(item, shape, (name for name, _ in standing.content) if standing else ())
     content = replaced(standing.content if standing else (), item.content, shape)
@@ -72,7 +72,7 @@ def unfit_transfer(transfer: Transfer, shape: TableShape, *, standing: Item | No
         standing: what stands there, as far as known.
 
     Returns:
-        The cause, for a person; empty when nothing speaks against it.
+        The cause, for humans; empty when nothing speaks against it.
 
     Raises:
         PoisonRecord: a protocol attribute of the image can't be read.

@@ -163,7 +163,7 @@ def counted(name: str, item: Item | None, shape: TableShape) -> Decimal:
         shape: of its table.
 
     Raises:
-        PoisonRecord: it is no number.
+        PoisonRecord: it is not a number.
     """
     return _met(name, None if item is None or item.deleted else item, shape)
 
@@ -190,7 +190,7 @@ def is_below(op: Operation, item: Item | None, shape: TableShape) -> bool:
     """Say whether a value is below its limit.
 
     Raises:
-        PoisonRecord: it is no number.
+        PoisonRecord: it is not a number.
     """
     pairs = zip(op.verb.at_least, op.least, strict=True)
     return any(_met(name, item, shape) < limit for name, limit in pairs)
@@ -200,7 +200,7 @@ def is_above(op: Operation, item: Item | None, shape: TableShape) -> bool:
     """Say whether a value is above its limit.
 
     Raises:
-        PoisonRecord: it is no number.
+        PoisonRecord: it is not a number.
     """
     pairs = zip(op.verb.at_most, op.most, strict=True)
     return any(_met(name, item, shape) > limit for name, limit in pairs)
@@ -210,7 +210,7 @@ def changed(op: Operation, before: Item, shape: TableShape) -> Content:
     """Return the content after an operation that doesn't delete.
 
     Raises:
-        PoisonRecord: an attribute to add to is no number, or the sum has more digits than DynamoDB keeps.
+        PoisonRecord: an attribute to add to is not a number, or the sum has more digits than DynamoDB keeps.
     """
     verb = op.verb
     fields = dict(before.content)

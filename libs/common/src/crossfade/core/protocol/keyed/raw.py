@@ -20,7 +20,7 @@ def raw_version(image: Image) -> int:
     """Return the version; 0 when there is none.
 
     Raises:
-        PoisonRecord: it is no number.
+        PoisonRecord: it is not a number.
     """
     raw = image.get(MV)
     return 0 if raw is None else wire.number(raw)
@@ -30,7 +30,7 @@ def raw_generation(image: Image) -> int:
     """Return the generation; 0 when there is none.
 
     Raises:
-        PoisonRecord: it is no number.
+        PoisonRecord: it is not a number.
     """
     raw = image.get(GEN)
     return 0 if raw is None else wire.number(raw)
