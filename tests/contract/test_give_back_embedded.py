@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.owner_requests import render
@@ -239,7 +240,7 @@ async def test_issue_8_a_2_an_activation_of_an_older_release_that_the_engine_ref
     assert counted("points", owner, bench.mapping.shape(bench.source)) == 8
     assert await bench.owners() == [bench.source]
 
-    small = late._replace(sealed=image._replace(content=(("points", number(5)),)))  # as another release maps it
+    small = replace(late, sealed=image._replace(content=(("points", number(5)),)))  # as another release maps it
     assert isinstance(await bench.tables[bench.target].perform(small), Refused), "what was on the wire finds the fence"
     assert (await bench.earn(2, 4)).steps == (), "and no flag of before tries again"
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crossfade.core.mapping.rules import RuleMapping
 from crossfade.core.protocol.keyed.item import Role
@@ -99,7 +100,7 @@ async def test_only_a_verb_that_creates_makes_or_revives_a_row_from_the_zero_ite
     write = Operate(KEY, op, 32, generation=4)
     # A row that isn't there is active in the source table only, unless the migration is complete.
     answers = await check(
-        open_bench(side), [(each, write._replace(complete=side is Side.TARGET)) for each in befores], together=together
+        open_bench(side), [(each, replace(write, complete=side is Side.TARGET)) for each in befores], together=together
     )
     for answer in answers:
         assert isinstance(answer, Applied) is creates

@@ -8,6 +8,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from msgspec.structs import replace
 
 from crossfade.core.protocol.events import PublishedEvent, decode_events
 from crossfade.core.protocol.keyed.item import Role
@@ -31,7 +32,7 @@ ROW = stamped(Side.SOURCE, Role.ACTIVE, 2, content=tuple((name, number(ROOM)) fo
 
 def unbound(op: Operation) -> Operation:
     """The same operation without limits: what it does, and not whether it may."""
-    return op._replace(verb=op.verb._replace(at_least=(), at_most=()), least=(), most=())
+    return replace(op, verb=op.verb._replace(at_least=(), at_most=()), least=(), most=())
 
 
 def does(op: Operation) -> tuple[object, ...]:

@@ -25,7 +25,7 @@ OLD = frozenset(ulid(n, age_ms=100_000) for n in range(3))
 
 
 def pod(side: Side, generation: int, op: Operation | None, **more: Any) -> Task:
-    return Task(KEY, Aim(side, generation), op, NOW_MS, SEED)._replace(**more)
+    return Task(KEY, Aim(side, generation), op, NOW_MS, SEED, **more)
 
 
 ROW = live(L, ttl=number(4102444800))

@@ -24,7 +24,7 @@ from crossfade.core.replication.change import decode_change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.table import ScanPage
-from crossfade.runtime.ownership import Call, Ownership
+from crossfade.runtime.ownership import Ownership
 from engagement_api.operations import Kind, balance_of, points_of
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
@@ -104,7 +104,7 @@ class Run:
     async def writes(self, pod: Ownership, first: int) -> None:
         number = first
         while not self.over:
-            calls = [Call(self.earn(number + n), self.wish()) for n in range(self.dice.choice((1, 1, 3)))]
+            calls = [(self.earn(number + n), self.wish()) for n in range(self.dice.choice((1, 1, 3)))]
             number += len(calls)
             done = [await pod.operate(*calls[0])] if len(calls) == 1 else await pod.operate_many(calls)
             assert all(isinstance(each, Done) and each.outcome in (Outcome.APPLIED, Outcome.BUSY) for each in done)

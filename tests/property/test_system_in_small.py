@@ -380,7 +380,7 @@ class ForgetsIds(MemoryTable):
 
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
         if isinstance(write, Activate):
-            write = write._replace(sealed=write.sealed._replace(recent=frozenset()))
+            write = replace(write, sealed=write.sealed._replace(recent=frozenset()))
         return await super().perform(write)
 
 

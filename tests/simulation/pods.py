@@ -7,6 +7,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from crossfade.adapters.memory.control import MemoryHeartbeats, MemoryReports
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.protocol.keyed.operation import Operation
@@ -131,7 +133,7 @@ class Pod:
         return found
 
     async def _operate(self, op: Operation) -> Wallet:
-        seeded = op._replace(seed=self.process.wall_us() << 10)
+        seeded = replace(op, seed=self.process.wall_us() << 10)
         with self._figures.counting("EarnPoints"):
             return await self._points.operate(seeded)
 

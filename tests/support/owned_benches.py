@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
+from msgspec.structs import replace
+
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.adapters.tables import DynamoTable
@@ -78,8 +80,8 @@ def keyed(write: Write, number: int) -> Write:
     """The same write of another key, so that many fit in one batch."""
     key = key_of_strings(f"USER#{number}", "POINTS#chan-3")
     if isinstance(write, Operate | OperateAndTrim):
-        return write._replace(key=key, op=write.op._replace(key=key))
-    return write._replace(key=key)
+        return replace(write, key=key, op=replace(write.op, key=key))
+    return replace(write, key=key)
 
 
 async def check(bench: Bench, pairs: Sequence[tuple[Item | None, Write]], *, together: bool) -> list[Answer]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
 from crossfade.core.protocol.keyed.operation import Content, Operation
@@ -57,7 +58,7 @@ def counting(name: str, op: Operation) -> Operation:
     named: dict[str, Any] = {
         field: tuple(name for _ in getattr(verb, field)) for field in ("adds", "at_least", "at_most")
     }
-    return op._replace(verb=verb._replace(**named))
+    return replace(op, verb=verb._replace(**named))
 
 
 def number(value: int | str) -> bytes:

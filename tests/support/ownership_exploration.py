@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from crossfade.core.ownership.decisions import Done, Found, Outcome, Perform, Read, Reply, Seen, State, Task
 from crossfade.core.protocol.keyed.item import Item, build_image, generation_of, is_active, version_of
 from crossfade.core.protocol.keyed.writes import Activate, Answer, Operate, OperateAndTrim, TakeBack
@@ -89,7 +91,7 @@ class World:
 
     def pod(self, index: int, state: State, request: Read | Perform, lost: int) -> int:
         # What happened so far is for reports: without it, pods in the same place are the same.
-        entry = (index, state._replace(steps=()), request, lost)
+        entry = (index, replace(state, steps=()), request, lost)
         number = self.pod_numbers.get(entry)
         if number is None:
             number = self.pod_numbers[entry] = len(self.pods)
@@ -197,17 +199,17 @@ class World:
         for bit, (side, image, repair) in enumerate(self.log):
             if not log >> bit & 1:
                 continue
-            target = tables[1 - side]
-            moved = self.copy(bit, target)
+            stands = tables[1 - side]
+            moved = self.copy(bit, stands)
             version = version_of(self.items[image])
             # Versions only rise (that is checked), so an image below its target can never be written again.
             if (
                 self.code is not REAL
-                or version > version_of(self.items[target])
-                or (repair and version == version_of(self.items[target]))
+                or version > version_of(self.items[stands])
+                or (repair and version == version_of(self.items[stands]))
             ):
                 alive |= 1 << bit
-            if moved != target:
+            if moved != stands:
                 then = (source, moved) if side == 0 else (moved, target)
                 moves.append((f"{SIDES[side].value} {version} travels{' as a repair' if repair else ''}", *then))
         return alive, moves

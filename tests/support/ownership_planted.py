@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.ownership.decisions import Next, State
 from crossfade.core.ownership.machine import OwnershipRules
@@ -48,7 +50,7 @@ def recent_set_not_checked(write: Write, item: Item | None, shape: TableShape) -
         return perform(write, item, shape)
     answer = perform(write, item._replace(recent=frozenset()), shape)
     assert answer.item is not None
-    return answer._replace(item=answer.item._replace(recent=answer.item.recent | item.recent))
+    return replace(answer, item=answer.item._replace(recent=answer.item.recent | item.recent))
 
 
 def tombstone_forgets_the_recent_set(write: Write, item: Item | None, shape: TableShape) -> Took:

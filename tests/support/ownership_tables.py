@@ -31,7 +31,7 @@ class Tables:
     def run(
         self, side: Side, generation: int, op: Operation | None = None, known: Seen | None = None, **more: Any
     ) -> Done:
-        task = Task(KEY, Aim(side, generation), op, NOW_MS, SEED)._replace(**more)
+        task = Task(KEY, Aim(side, generation), op, NOW_MS, SEED, **more)
         step = self.rules.begin(task, known)
         while not isinstance(step, Done):
             state, request = step

@@ -28,7 +28,7 @@ from crossfade.core.values.errors import (
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape
-from crossfade.runtime.ownership import Call, Ownership
+from crossfade.runtime.ownership import Ownership
 from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live, operation, stamped, ulid
@@ -124,7 +124,7 @@ class Pair:
     async def _sleep(self, wait_s: float) -> None:
         self.waits_s.append(wait_s)
 
-    def balance(self, key: Key = KEY) -> Decimal:
+    def balance(self, key: Key = KEY) -> int | Decimal:
         (side,) = [side for side in Side if self._role(side, key) is Role.ACTIVE]
         return balance_of(self.tables[side].item(key), MAPPING.shape(side))
 
@@ -157,7 +157,7 @@ async def test_a_lost_answer_is_asked_again_and_the_operation_applies_once(toget
     pair.tables[L].failures = [(LOST, True)]
     op = operation(amount=3)
     if together:
-        (done,) = await pair.ownership.operate_many([Call(op, TO_SOURCE)])
+        (done,) = await pair.ownership.operate_many([(op, TO_SOURCE)])
     else:
         done = await pair.ownership.operate(op, TO_SOURCE)
     assert isinstance(done, Done)
@@ -180,7 +180,7 @@ async def test_whatever_fails_between_the_steps_each_operation_applies_exactly_o
     pair.tables[L].failures, pair.tables[N].failures = source, target
     ops = [operation(amount=10**n, transaction_id=ulid(n)) for n in range(3)]
     for _ in range(2):  # every call is retried by its client, though it succeeded
-        calls = [Call(op, aim) for op, aim in zip(ops, aims, strict=True)]
+        calls = [(op, aim) for op, aim in zip(ops, aims, strict=True)]
         if together:
             results = await pair.ownership.operate_many(calls)
         else:
@@ -197,7 +197,7 @@ async def test_a_store_that_stays_away_ends_in_its_error_at_the_deadline_and_no_
     begun = loop.time()
     with pytest.raises(StoreUnavailable):
         await pair.ownership.operate(operation(), TO_SOURCE, deadline=begun + 0.1)
-    (result,) = await pair.ownership.operate_many([Call(operation(), TO_SOURCE)], deadline=loop.time() + 0.1)
+    (result,) = await pair.ownership.operate_many([(operation(), TO_SOURCE)], deadline=loop.time() + 0.1)
     assert isinstance(result, StoreUnavailable)
     assert loop.time() - begun < 1.0
 
@@ -208,7 +208,7 @@ async def test_a_table_that_never_answers_does_not_hold_a_call_beyond_its_deadli
     pair.tables[L].hangs = True
     deadline = asyncio.get_running_loop().time() + 0.05
     if together:
-        (result,) = await pair.ownership.operate_many([Call(operation(), TO_SOURCE)], deadline=deadline)
+        (result,) = await pair.ownership.operate_many([(operation(), TO_SOURCE)], deadline=deadline)
         assert isinstance(result, StoreUnavailable)
     else:
         with pytest.raises(StoreUnavailable, match="outcome unknown"):
@@ -227,7 +227,7 @@ async def test_a_replays_read_of_its_owner_keeps_the_deadline_and_hangs_for_one_
     began = asyncio.get_running_loop().time()
     deadline = began + (30 if hanging == 1 else 0.2)
     if together:
-        (result,) = await pair.ownership.operate_many([Call(op, TO_SOURCE)], deadline=deadline)
+        (result,) = await pair.ownership.operate_many([(op, TO_SOURCE)], deadline=deadline)
     else:
         try:
             result = await pair.ownership.operate(op, TO_SOURCE, deadline=deadline)
@@ -247,7 +247,7 @@ async def test_what_no_retry_changes_is_not_retried() -> None:
     pair.tables[L].failures = [(StoreRefused("no", reason="AccessDeniedException"), False)] * 2
     with pytest.raises(StoreRefused):
         await pair.ownership.operate(operation(), TO_SOURCE)
-    (result,) = await pair.ownership.operate_many([Call(operation(), TO_SOURCE)])
+    (result,) = await pair.ownership.operate_many([(operation(), TO_SOURCE)])
     assert isinstance(result, StoreRefused)
     assert pair.requests() == 2
 
@@ -267,7 +267,7 @@ async def test_a_replay_found_on_a_standby_is_answered_with_the_owners_balance(t
         stamped(N, Role.STANDBY, 4, content=content(N, 8), recent=done_before),
     )
     if together:
-        (done,) = await pair.ownership.operate_many([Call(operation(), TO_TARGET)])
+        (done,) = await pair.ownership.operate_many([(operation(), TO_TARGET)])
     else:
         done = await pair.ownership.operate(operation(), TO_TARGET)
     assert isinstance(done, Done)
@@ -281,7 +281,7 @@ async def test_operations_of_different_keys_share_their_requests() -> None:
     for key in keys:
         pair.tables[L].set(key, ROW)
         pair.tables[N].set(key, IMPORTED)
-    calls = [Call(operation(amount=3, key=key), TO_TARGET) for key in keys]
+    calls = [(operation(amount=3, key=key), TO_TARGET) for key in keys]
     results = await pair.ownership.operate_many(calls)
     assert [isinstance(each, Done) and each.outcome for each in results] == [Outcome.APPLIED] * 40
     assert pair.requests() == 5, "try, read, seal, activate, try again"
@@ -296,7 +296,7 @@ async def test_operations_of_one_key_in_a_batch_run_in_their_order() -> None:
         operation(Kind.SPEND, 2, transaction_id=ulid(3)),
         operation(Kind.EARN, 5, transaction_id=ulid(2)),
     ]
-    results = await pair.ownership.operate_many([Call(op, TO_SOURCE) for op in ops])
+    results = await pair.ownership.operate_many([(op, TO_SOURCE) for op in ops])
     assert [each.outcome for each in results if isinstance(each, Done)] == [
         Outcome.INSUFFICIENT,
         Outcome.APPLIED,
@@ -310,7 +310,7 @@ async def test_one_unreadable_item_in_a_batch_fails_alone() -> None:
     broken = key_of_strings("USER#broken", "POINTS#c")
     pair.tables[L].set(broken, live(L))
     pair.tables[L].images[broken]["cf_mv"] = of_string("not a number")
-    calls = [Call(operation(key=broken), TO_SOURCE), Call(operation(), TO_SOURCE)]
+    calls = [(operation(key=broken), TO_SOURCE), (operation(), TO_SOURCE)]
     bad, good = await pair.ownership.operate_many(calls)
     assert isinstance(bad, PoisonRecord)
     assert isinstance(good, Done)
@@ -323,7 +323,7 @@ async def test_nobody_guesses_an_owner_from_two_standbys_of_one_generation() -> 
         await pair.ownership.operate(operation(), TO_TARGET)
     with pytest.raises(OwnershipAmbiguous):
         await pair.ownership.owner_read(KEY, TO_TARGET)
-    results = await pair.ownership.operate_many([Call(operation(), TO_TARGET)])
+    results = await pair.ownership.operate_many([(operation(), TO_TARGET)])
     results += await pair.ownership.hand_over_many([KEY], Aim(N, 6))
     assert [type(each) for each in results] == [OwnershipAmbiguous] * 2
 
@@ -333,7 +333,7 @@ async def test_a_pod_remembers_the_soft_size_of_a_busy_key() -> None:
     await pair.ownership.operate(operation(transaction_id=ulid(1)), TO_SOURCE)
     assert pair.tables[L].requests == 2, "refused at 32, then trimmed"
     await pair.ownership.operate(operation(transaction_id=ulid(2)), TO_SOURCE)
-    await pair.ownership.operate_many([Call(operation(transaction_id=ulid(3)), TO_SOURCE)])
+    await pair.ownership.operate_many([(operation(transaction_id=ulid(3)), TO_SOURCE)])
     assert pair.tables[L].requests == 4, "blind again"
 
 

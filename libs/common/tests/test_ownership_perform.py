@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from crossfade.core.protocol.events import Event, decode_events, encode_event
 from crossfade.core.protocol.keyed.item import Item, Role, build_image
@@ -65,7 +66,7 @@ def image_of(item: Item, side: Side) -> dict[str, Raw]:
 def test_the_clock_only_seeds_the_version_and_each_owner_write_adds_one() -> None:
     op = operation(seed=SEED)
     first = applied(operate(op), live(L))
-    second = applied(operate(op._replace(transaction_id=ulid(2), seed=SEED * 2)), first)
+    second = applied(operate(replace(op, transaction_id=ulid(2), seed=SEED * 2)), first)
     assert (first.version, second.version) == (SEED + 1, SEED + 2)
 
 
@@ -346,7 +347,7 @@ def test_adr_0023_the_last_id_with_another_payload_is_a_mismatch(asked: Operatio
 def test_adr_0023_a_retry_with_another_reason_or_trace_is_a_replay() -> None:
     after = applied(operate(operation(amount=3)), live(L))
     event = encode_event(Event("earn", 3, "another word", ulid(1), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b71-01"))
-    assert why_refused(operation(amount=3)._replace(events=(event,)), after, shape(L), soft=32) is Reason.REPLAY
+    assert why_refused(replace(operation(amount=3), events=(event,)), after, shape(L), soft=32) is Reason.REPLAY
 
 
 @pytest.mark.parametrize("events", [b"", b'{"L":[]}', b'{"S":"who was that"}', b'{"L":[{"M":{"kind":{"S":"earn"}}}]}'])

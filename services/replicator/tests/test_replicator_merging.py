@@ -58,7 +58,7 @@ def merging(bench: Bench, letters: MemoryDeadLetters | None = None, store: Contr
     )
 
 
-def balance(bench: Bench, side: Side = Side.SOURCE) -> Decimal:
+def balance(bench: Bench, side: Side = Side.SOURCE) -> int | Decimal:
     return balance_of(bench.tables[side].item(KEY), MAPPING.shape(side))
 
 

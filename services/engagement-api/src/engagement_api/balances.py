@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
+from crossfade.core.protocol.keyed.operation import Amount
 from crossfade.core.values.numbers import normal_number
 from engagement_api.operations import LARGEST_BALANCE
 
 SMALLEST_BALANCE: Final = -LARGEST_BALANCE - 1
 
 
-class Shown(NamedTuple):
-    """A balance as the contract has it.
+def shown(balance: Amount) -> tuple[int, bool, str]:
+    """Return a balance as the contract has it.
 
-    Attributes:
-        integer: the balance, or the integer of 64 bits next to it, towards 0.
-        inexact: whether `integer` is not the balance itself.
-        decimal: the balance as a decimal number, without an exponent; empty unless `inexact`.
+    Returns:
+        The balance, or the integer of 64 bits next to it, towards 0; whether that is not the balance itself; and if so,
+        the balance as a decimal number, without an exponent.
     """
-
-    integer: int
-    inexact: bool = False
-    decimal: str = ""
-
-
-def shown(balance: Decimal) -> Shown:
-    """Return a balance as the contract has it."""
     integer = int(balance)
     if integer == balance and SMALLEST_BALANCE <= integer <= LARGEST_BALANCE:
-        return Shown(integer)
-    return Shown(min(max(integer, SMALLEST_BALANCE), LARGEST_BALANCE), True, normal_number(str(balance)))
+        return integer, False, ""
+    return min(max(integer, SMALLEST_BALANCE), LARGEST_BALANCE), True, normal_number(str(balance))

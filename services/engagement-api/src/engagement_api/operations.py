@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import Enum
 from typing import Final
 
 from crossfade.core.protocol.keyed.item import Item
-from crossfade.core.protocol.keyed.operation import Operation, Verb, build_operation, counted
+from crossfade.core.protocol.keyed.operation import Amount, Operation, Verb, build_operation, counted
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import TableShape
 
@@ -68,7 +67,7 @@ def points_of(operation: Operation) -> int:
     return abs(int(operation.amounts[0])) if operation.amounts else 0
 
 
-def balance_of(item: Item | None, shape: TableShape) -> Decimal:
+def balance_of(item: Item | None, shape: TableShape) -> Amount:
     """Return the balance, exactly; 0 for an absent item, a tombstone or a stub.
 
     What our writes make of a whole number within 64 bits is one again; other writers may have left any number.

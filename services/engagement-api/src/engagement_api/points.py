@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from crossfade.core.mapping.interface import Mapping as ItemMapping
 from crossfade.core.ownership.decisions import Done, Outcome
@@ -14,13 +15,13 @@ from crossfade.core.ownership.ramp import aim
 from crossfade.core.ownership.trim import FULL_SIZE, WINDOW_MS
 from crossfade.core.protocol.events import event_of
 from crossfade.core.protocol.keyed.item import version_of
-from crossfade.core.protocol.keyed.operation import Operation, check_verb
+from crossfade.core.protocol.keyed.operation import Amount, Operation, check_verb
 from crossfade.core.values.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime import telemetry
 from crossfade.runtime.epochs import Epochs
-from crossfade.runtime.ownership import Call, OwnerImage, Ownership
+from crossfade.runtime.ownership import OwnerImage, Ownership
 from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.statuses import Refusal, Unavailable
 from crossfade.runtime.telemetry.contract import OUTCOME
@@ -43,7 +44,7 @@ BUSY_RETRY_S: Final = 0.1
 """Others moved the key again and again; a moment later they are done."""
 
 
-class Wallet(NamedTuple):
+class Wallet(Struct, frozen=True, gc=False):
     """A wallet after an operation, or as it was read.
 
     Attributes:
@@ -52,7 +53,7 @@ class Wallet(NamedTuple):
         replayed: the operation had been applied before.
     """
 
-    balance: Decimal
+    balance: Amount
     version: int
     replayed: bool = False
 
@@ -141,7 +142,7 @@ class Points:
         epoch = self._epochs.begin()
         try:
             document = epoch.document
-            calls = [Call(each, aim(document, each.key)) for each in operations]
+            calls = [(each, aim(document, each.key)) for each in operations]
             results = await self._ownership.operate_many(calls, complete=document.complete, deadline=self._deadline())
             if epoch.dual_write:
                 await self._mirror.copy(_copies(operations, results), epoch)
@@ -233,7 +234,7 @@ class Points:
             case Outcome.NOT_FOUND if operation.verb is DELETE:
                 raise WalletNotFound(operation.key)
             case Outcome.NOT_FOUND:
-                raise InsufficientPoints(Decimal(0), points_of(operation))
+                raise InsufficientPoints(0, points_of(operation))
             case Outcome.MISMATCH if done.item and (applied := event_of(done.item.events, operation.transaction_id)):
                 asked = Payload(operation.verb.name, points_of(operation))
                 did = Payload(applied.kind, abs(applied.delta))

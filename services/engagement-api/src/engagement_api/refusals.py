@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
+from crossfade.core.protocol.keyed.operation import Amount
 from crossfade.core.values.keys import Key
 from crossfade.gen.engagement.v1 import errors_pb2
 from crossfade.runtime.statuses import Refusal
@@ -30,8 +31,8 @@ class InsufficientPoints(Refusal):
     status = StatusCode.FAILED_PRECONDITION
     reason = "INSUFFICIENT_POINTS"
 
-    def __init__(self, balance: Decimal, asked: int) -> None:
-        super().__init__(f"the wallet holds {balance:f} points, {asked} were requested")
+    def __init__(self, balance: Amount, asked: int) -> None:
+        super().__init__(f"the wallet holds {Decimal(balance):f} points, {asked} were requested")
         self.balance = balance
         self.asked = asked
 
@@ -52,9 +53,10 @@ class BalanceLimitExceeded(Refusal):
     status = StatusCode.FAILED_PRECONDITION
     reason = "BALANCE_LIMIT_EXCEEDED"
 
-    def __init__(self, balance: Decimal, asked: int) -> None:
+    def __init__(self, balance: Amount, asked: int) -> None:
         super().__init__(
-            f"the wallet holds {balance:f} points; with {asked} more it would be above the limit of {LARGEST_BALANCE}"
+            f"the wallet holds {Decimal(balance):f} points; with {asked} more it would be above the limit of "
+            f"{LARGEST_BALANCE}"
         )
         self.balance = balance
         self.asked = asked

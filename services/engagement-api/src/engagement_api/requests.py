@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from crossfade.core.ownership.trim import AHEAD_MS, is_from_the_future, ulid_ms
@@ -30,6 +31,10 @@ MAX_BATCH: Final = 500
 _CONTROLS: Final = r"\x00-\x1f\x7f-\x9f"  # all of Unicode's (category Cc), C0 and C1
 _NAME: Final = re.compile(f"[^{_CONTROLS}#]+")
 _TEXT: Final = re.compile(f"[^{_CONTROLS}]*")
+# Most are ASCII, and surely right at one look.
+_PLAIN: Final = r"\x80-\U0010ffff"
+_PLAIN_NAME: Final = re.compile(f"[^{_CONTROLS}#{_PLAIN}]{{1,{NAME_BYTES}}}")
+_PLAIN_TEXT: Final = re.compile(f"[^{_CONTROLS}{_PLAIN}]{{0,{REASON_BYTES}}}")
 
 
 class WalletFields(Protocol):
@@ -60,47 +65,61 @@ class OperationFields(WalletFields, Protocol):
         ...
 
 
-def _within(text: str, most_bytes: int) -> bool:
-    return len(text) <= most_bytes and (text.isascii() or len(text.encode()) <= most_bytes)
-
-
 def _name(text: str, field: str) -> str:
+    if _PLAIN_NAME.fullmatch(text):
+        return text
     if not text:
         raise InvalidArgument(field, "must not be empty")
-    if not _within(text, NAME_BYTES):
+    if len(text.encode()) > NAME_BYTES:
         raise InvalidArgument(field, f"must not be longer than {NAME_BYTES} bytes")
     if not _NAME.fullmatch(text):
         raise InvalidArgument(field, "must not contain '#' or control characters")
     return text
 
 
-def read_wallet(request: WalletFields, path: str = "") -> Key:
-    """Return the key of the wallet that a request names.
+def _check_reason(text: str) -> None:
+    if len(text.encode()) > REASON_BYTES:
+        raise InvalidArgument("reason", f"must not be longer than {REASON_BYTES} bytes")
+    if not _TEXT.fullmatch(text):
+        raise InvalidArgument("reason", "must not contain control characters")
 
-    Args:
-        request: a request with `user` and `channel`.
-        path: where it stands in the call's request, "wallets[3]."; empty for the call's request itself.
+
+def read_wallet(request: WalletFields) -> Key:
+    """Return the key of the wallet that a request names.
 
     Raises:
         InvalidArgument: naming the field.
     """
-    return wallet_key(_name(request.user, path + "user"), _name(request.channel, path + "channel"))
+    return wallet_key(_name(request.user, "user"), _name(request.channel, "channel"))
 
 
-def read_amount(amount: int, path: str = "") -> int:
+def read_wallets(requests: Iterable[WalletFields]) -> list[Key]:
+    """Return the keys of the wallets of a batch.
+
+    Raises:
+        InvalidArgument: naming the field of the first one that is wrong.
+    """
+    keys: list[Key] = []
+    for number, each in enumerate(requests):
+        try:
+            keys.append(read_wallet(each))
+        except InvalidArgument as error:
+            raise error.within(f"wallets[{number}].") from None
+    return keys
+
+
+def read_amount(amount: int) -> int:
     """Return the amount of an earn or a spend.
 
     Raises:
         InvalidArgument: it isn't 1 to `MAX_AMOUNT`.
     """
     if not 1 <= amount <= MAX_AMOUNT:
-        raise InvalidArgument(path + "amount", f"must be 1 to {MAX_AMOUNT}, not {amount}")
+        raise InvalidArgument("amount", f"must be 1 to {MAX_AMOUNT}, not {amount}")
     return amount
 
 
-def read_operation(
-    request: OperationFields, kind: Kind, amount: int, *, now_us: int, traceparent: str, path: str = ""
-) -> Operation:
+def read_operation(request: OperationFields, kind: Kind, amount: int, *, now_us: int, traceparent: str) -> Operation:
     """Return the operation that a request asks for, with its event.
 
     Args:
@@ -109,25 +128,22 @@ def read_operation(
         amount: checked already; 0 for a delete.
         now_us: wall clock, µs since the epoch; it seeds the version and judges the id.
         traceparent: W3C trace context for the event; empty when there is none.
-        path: as in `read_wallet`.
 
     Raises:
         InvalidArgument: naming the field.
         TransactionFromFuture: the id's time is more than 5 s ahead.
     """
-    key = read_wallet(request, path)
+    key = read_wallet(request)
     reason = request.reason
-    if not _within(reason, REASON_BYTES):
-        raise InvalidArgument(path + "reason", f"must not be longer than {REASON_BYTES} bytes")
-    if not _TEXT.fullmatch(reason):
-        raise InvalidArgument(path + "reason", "must not contain control characters")
+    if not _PLAIN_TEXT.fullmatch(reason):
+        _check_reason(reason)
     transaction_id = decode_ulid(request.transaction_id)
     if transaction_id is None:
-        raise InvalidArgument(path + "transaction_id", "must be a ULID, 26 characters of Crockford's base 32")
+        raise InvalidArgument("transaction_id", "must be a ULID, 26 characters of Crockford's base 32")
     now_ms = now_us // 1000
     if is_from_the_future(transaction_id, now_ms):
         raise TransactionFromFuture(
-            path + "transaction_id",
+            "transaction_id",
             request.transaction_id,
             now_ms=now_ms,
             ahead_ms=ulid_ms(transaction_id) - now_ms,

@@ -12,7 +12,6 @@ from google.protobuf.message import Message
 from typing_extensions import override
 
 from crossfade.core.protocol.keyed.operation import Operation
-from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.hashes import is_sampled
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceServicer
@@ -23,7 +22,7 @@ from engagement_api.balances import shown
 from engagement_api.operations import Kind
 from engagement_api.points import Points, Wallet
 from engagement_api.refusals import DOMAIN, timestamp
-from engagement_api.requests import OperationFields, check_batch, read_amount, read_operation, read_wallet
+from engagement_api.requests import OperationFields, check_batch, read_amount, read_operation, read_wallet, read_wallets
 
 SERVICE: Final = "crossfade.engagement.v1.EngagementService"
 
@@ -114,7 +113,7 @@ class EngagementServicer(EngagementServiceServicer):
         """Read many balances."""
         with self._figures.counting("BatchGetBalances", len(request.wallets)) as call:
             check_batch(len(request.wallets), "wallets")
-            keys = [read_wallet(each, f"wallets[{number}].") for number, each in enumerate(request.wallets)]
+            keys = read_wallets(request.wallets)
             wallets = await self._points.read_many(keys, consistent=_consistent(request.consistency))
             for key in keys:
                 if isinstance(refused := wallets[key], Refusal):
@@ -150,13 +149,12 @@ class EngagementServicer(EngagementServiceServicer):
         results: list[Wallet | Exception | None] = []
         operations: list[Operation] = []
         for number, each in enumerate(requests):
-            path = f"operations[{number}]."
             try:
-                amount = read_amount(each.amount, path)
-                operations.append(self._operation(each, Kind.EARN, amount, now_us, traceparent, path))
+                amount = read_amount(each.amount)
+                operations.append(self._operation(each, Kind.EARN, amount, now_us, traceparent))
                 results.append(None)
-            except CrossfadeError as error:
-                results.append(error)
+            except Refusal as error:
+                results.append(error.within(f"operations[{number}]."))
         done = iter(await self._points.operate_many(operations))
         return [next(done) if result is None else result for result in results]
 
@@ -169,22 +167,17 @@ class EngagementServicer(EngagementServiceServicer):
         _fill(answered, wallet)
         return answered
 
-    def _operation(
-        self, request: OperationFields, kind: Kind, amount: int, now_us: int, traceparent: str, path: str = ""
-    ) -> Operation:
-        if (
-            not traceparent
-            and self._trace_per_million
-            and is_sampled(read_wallet(request, path), self._trace_per_million)
-        ):
+    def _operation(self, request: OperationFields, kind: Kind, amount: int, now_us: int, traceparent: str) -> Operation:
+        if self._trace_per_million and not traceparent and is_sampled(read_wallet(request), self._trace_per_million):
             traceparent = new_traceparent()
-        return read_operation(request, kind, amount, now_us=now_us, traceparent=traceparent, path=path)
+        return read_operation(request, kind, amount, now_us=now_us, traceparent=traceparent)
 
 
 def _fill(answered: pb.EarnPointsResponse | pb.SpendPointsResponse | pb.DeleteWalletResponse, wallet: Wallet) -> None:
     answered.balance, inexact, exact = shown(wallet.balance)
     answered.version = wallet.version
-    answered.replayed = wallet.replayed
+    if wallet.replayed:
+        answered.replayed = True
     if inexact:
         answered.balance_inexact, answered.balance_decimal = True, exact
 

@@ -8,8 +8,8 @@ from typing import Final
 ULID_BYTES: Final = 16
 
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_TO_INT: Final = str.maketrans(_CROCKFORD, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
-_SHAPE: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_TO_INT: Final = str.maketrans(_CROCKFORD + _CROCKFORD.lower(), "0123456789ABCDEFGHIJKLMNOPQRSTUV" * 2)
+_SHAPE: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}")
 
 
 def decode_ulid(text: str) -> bytes | None:
@@ -17,10 +17,9 @@ def decode_ulid(text: str) -> bytes | None:
 
     Bytes order as the text does: by time, then by the random part.
     """
-    upper = text.upper()  # of ASCII alone: 'ſ' and 'ß' have capitals in it
-    if not (text.isascii() and _SHAPE.fullmatch(upper)):
+    if not _SHAPE.fullmatch(text):
         return None
-    return int(upper.translate(_TO_INT), 32).to_bytes(ULID_BYTES, "big")
+    return int(text.translate(_TO_INT), 32).to_bytes(ULID_BYTES, "big")
 
 
 def encode_ulid(value: bytes) -> str:

@@ -30,7 +30,7 @@ EMPTY_ROUNDS: Final = 8
 """How often a BatchGetItem may bring nothing at all before it counts as throttled."""
 
 
-class StatementResult(NamedTuple):
+class StatementResult(msgspec.Struct, frozen=True, gc=False):
     """What became of one statement of a batch.
 
     Attributes:

@@ -8,12 +8,12 @@ meaning, so the engine checks and changes the item in one step. The forms for a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import Raw
 
-from crossfade.adapters.update_expression import Expression, Rendered, Standing
+from crossfade.adapters.update_expression import Expression, Form, Rendered, Standing
 from crossfade.core.protocol.keyed.item import (
     DELETED,
     EMV,
@@ -30,7 +30,7 @@ from crossfade.core.protocol.keyed.item import (
     build_image,
     is_unknown,
 )
-from crossfade.core.protocol.keyed.operation import Operation, Verb, magnitude_of
+from crossfade.core.protocol.keyed.operation import Operation, Verb, magnitude_of, number_of, start_of
 from crossfade.core.protocol.keyed.perform import fence_stub
 from crossfade.core.protocol.keyed.replacing import activation
 from crossfade.core.protocol.keyed.writes import (
@@ -87,9 +87,12 @@ def render(write: Write, shape: TableShape, standing: Standing | None = None) ->
     """
     if isinstance(write, SealAbsent | Restore):
         return Rendered(True, _put(write, shape))
-    expression = Expression(shape, write.key, standing if shape.attributes is None else None)
+    standing = standing if shape.attributes is None else None
+    if isinstance(write, Operate | OperateAndTrim):
+        return _operation(write, shape, standing)
+    expression = Expression(shape, standing)
     _FORMS[type(write)](write, expression)
-    return expression.rendered()
+    return expression.form().filled(write.key, {})
 
 
 def creation_too_wide(shape: TableShape) -> str:
@@ -151,61 +154,114 @@ def whole(found: Image | None, item: Item, shape: TableShape, key: Key) -> Image
     return unknown | build_image(item, shape, key_image(key, shape.key))
 
 
-def _operate(write: Operate, to: Expression) -> None:
-    op = write.op
-    transaction = to.value(wire.of_binary(op.transaction_id))
-    to.where(
-        f"(attribute_not_exists({FLOOR}) OR {FLOOR} < {transaction})",
-        f"NOT contains({RECENT}, {transaction})",
-        f"(attribute_not_exists({RECENT}) OR size({RECENT}) < {to.number(write.soft)})",
-    )
-    _change(write, to)
-    to.add(RECENT, to.value(wire.of_binary_set([op.transaction_id])))
+class _Kind(NamedTuple):
+    """What the text of an operation follows from; all else are values.
+
+    Attributes:
+        verb: of the operation.
+        less: for each of its amounts whether it is taken away.
+        spared: for each of its bounds, the lower ones first, whether a missing value keeps it.
+        complete: as in the write.
+        trims: None of an `Operate`; whether an `OperateAndTrim` meets a version, and has a floor.
+    """
+
+    verb: Verb
+    less: tuple[bool, ...]
+    spared: tuple[bool, ...]
+    complete: bool
+    trims: tuple[bool, bool] | None
 
 
-def _operate_and_trim(write: OperateAndTrim, to: Expression) -> None:
-    to.where_exists()
-    to.where_version(write.seen)
-    _change(write, to)
-    to.set(RECENT, to.value(wire.of_binary_set(write.kept | {write.op.transaction_id})))
-    if write.floor:
-        to.set(FLOOR, to.value(wire.of_binary(write.floor)))
+def _operation(write: Operate | OperateAndTrim, shape: TableShape, standing: Standing | None) -> Rendered:
+    op, verb = write.op, write.op.verb
+    values: dict[bytes, bytes] = {
+        b"seed": number_of(op.seed),
+        b"generation": number_of(write.generation),
+        b"events": b'{"L":[%b]}' % b",".join(op.events),
+    }
+    trims = None
+    if isinstance(write, OperateAndTrim):
+        trims = (write.seen is not None, bool(write.floor))
+        values[b"seen"], values[b"floor"] = number_of(write.seen or 0), bytes(wire.of_binary(write.floor))
+        values[b"ids"] = bytes(wire.of_binary_set(write.kept | {op.transaction_id}))
+    else:
+        transaction = bytes(wire.of_binary(op.transaction_id))
+        values[b"id"], values[b"soft"] = transaction, number_of(write.soft)
+        values[b"ids"] = b'{"BS":[%b]}' % transaction[5:-1]
+    for name, raws in (
+        (b"bound%d", map(number_of, op.least + op.most)),
+        (b"add%d", map(magnitude_of, op.amounts)),
+        (b"set%d", op.values),
+    ):
+        values.update((name % number, raw) for number, raw in enumerate(raws))
+    spared = [start_of(shape.own(name), shape) >= limit for name, limit in zip(verb.at_least, op.least, strict=True)]
+    spared += [start_of(shape.own(name), shape) <= limit for name, limit in zip(verb.at_most, op.most, strict=True)]
+    kind = _Kind(verb, tuple([amount < 0 for amount in op.amounts]), tuple(spared), write.complete, trims)
+    form = _form(kind, shape) if standing is None else _written(kind, Expression(shape, standing))
+    return form.filled(write.key, values)
 
 
-def _change(write: Operate | OperateAndTrim, to: Expression) -> None:
-    """What both forms of an operation share: the values, the version and the events."""
-    op = write.op
-    to.where_active(write.complete)
-    version = to.next_version(op.seed)
+@lru_cache(maxsize=1024)  # of all tables and verbs of a process, and asked for with every operation
+def _form(kind: _Kind, shape: TableShape) -> Form:
+    return _written(kind, Expression(shape, None))
+
+
+def _written(kind: _Kind, to: Expression) -> Form:
+    to.where_active(kind.complete)
+    version = to.next_version(to.hole("seed"))
     to.set(MV, version)
     to.set(EMV, version)
-    to.set(EVENTS, to.value(wire.of_list(map(Raw, op.events))))
+    to.set(EVENTS, to.hole("events"))
     to.set(ROLE, f"if_not_exists({ROLE}, {to.value(_ACTIVE)})")
-    to.set(GEN, f"if_not_exists({GEN}, {to.number(write.generation)})")
-    _change_values(op, to)
+    to.set(GEN, f"if_not_exists({GEN}, {to.hole('generation')})")
+    ids = to.hole("ids")
+    if kind.trims is None:
+        transaction = to.hole("id")
+        to.where(
+            f"(attribute_not_exists({FLOOR}) OR {FLOOR} < {transaction})",
+            f"NOT contains({RECENT}, {transaction})",
+            f"(attribute_not_exists({RECENT}) OR size({RECENT}) < {to.hole('soft')})",
+        )
+        to.add(RECENT, ids)
+    else:
+        is_versioned, has_floor = kind.trims
+        to.where_exists()
+        to.where(f"{MV} = {to.hole('seen')}" if is_versioned else f"attribute_not_exists({MV})")
+        to.set(RECENT, ids)
+        if has_floor:
+            to.set(FLOOR, to.hole("floor"))
+    _change_values(kind, to)
+    return to.form()
 
 
-def _change_values(op: Operation, to: Expression) -> None:
+def _change_values(kind: _Kind, to: Expression) -> None:
     """What the operation itself does: bounds, sums, values, and whether the row may be missing."""
-    verb, shape = op.verb, to.shape
+    verb, shape = kind.verb, to.shape
     if not verb.creates:
         to.where_exists()
         to.where(f"{DELETED} <> {to.value(_TRUE)}")
-    needed = to.bounds(verb.at_least, op.least, ">=") | to.bounds(verb.at_most, op.most, "<=")
+    needed = set()
+    bounds = [*((name, ">=") for name in verb.at_least), *((name, "<=") for name in verb.at_most)]
+    for number, ((name, sign), spared) in enumerate(zip(bounds, kind.spared, strict=True)):
+        target = to.name(shape.own(name))
+        term = f"{target} {sign} {to.hole(f'bound{number}')}"
+        to.where(f"(attribute_not_exists({target}) OR {term})" if spared else term)
+        if not spared:
+            needed.add(shape.own(name))
     if verb.deletes:
         _clear(to)
         return
     zeros = dict(shape.zero)
     starts = zeros.copy() if verb.creates else {}
-    for name, amount in zip(verb.adds, op.amounts, strict=True):
+    for number, (name, less) in enumerate(zip(verb.adds, kind.less, strict=True)):
         own = shape.own(name)
         target = to.name(own)
         starts.pop(own, None)
         start = target if own in needed else f"if_not_exists({target}, {to.value(zeros.get(own, _ZERO))})"
-        to.set(target, f"{start} {'-' if amount < 0 else '+'} {to.value(magnitude_of(amount))}")
-    for name, raw in zip(verb.sets, op.values, strict=True):
+        to.set(target, f"{start} {'-' if less else '+'} {to.hole(f'add{number}')}")
+    for number, name in enumerate(verb.sets):
         starts.pop(shape.own(name), None)
-        to.set(to.name(shape.own(name)), to.value(raw))
+        to.set(to.name(shape.own(name)), to.hole(f"set{number}"))
     for name in verb.removes:
         starts.pop(shape.own(name), None)
         to.remove([to.name(shape.own(name))])
@@ -228,7 +284,7 @@ def _seal(write: Seal, to: Expression) -> None:
     to.where_older_generation(write.generation)
     to.set(ROLE, to.value(_STANDBY))
     to.set(GEN, to.number(write.generation))
-    to.set(MV, to.next_version(write.seed))
+    to.set(MV, to.next_version(to.number(write.seed)))
     if to.shape.ttl is not None:
         ttl = to.name(to.shape.ttl)
         to.set(TTL, f"if_not_exists({ttl}, {to.value(NO_TTL)})")
@@ -283,7 +339,7 @@ def _merge(write: Merge, to: Expression) -> None:
     to.where_active(write.complete)
     to.where_version(write.seen)
     to.where(f"{DELETED} <> {to.value(_TRUE)}", f"NOT contains({RECENT}, {to.value(wire.of_binary(write.identity))})")
-    to.set(MV, to.next_version(write.seed))
+    to.set(MV, to.next_version(to.number(write.seed)))
     for name, raw in write.sets:
         to.set(to.name(name), to.value(raw))
     to.remove(map(to.name, write.removes))
@@ -311,8 +367,6 @@ def _bury(write: Bury, to: Expression) -> None:
 
 
 _FORMS: Final[dict[type, Callable[[Any, Expression], None]]] = {
-    Operate: _operate,
-    OperateAndTrim: _operate_and_trim,
     Seal: _seal,
     Activate: _activate,
     Reseal: _reseal,

@@ -10,15 +10,14 @@ from msgspec import Raw
 
 from crossfade.core.protocol.keyed.fit import needs_put, too_long
 from crossfade.core.protocol.keyed.item import GEN, MV, ROLE, Role
-from crossfade.core.protocol.keyed.operation import Amount, number_of, start_of
 from crossfade.core.protocol.keyed.replacing import Replacement
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError
-from crossfade.core.values.image import encode_image
-from crossfade.core.values.keys import Key, key_image
+from crossfade.core.values.keys import Key, decode_key
 from crossfade.core.values.shape import TableShape, absent_is_active
 
 _encode = msgspec.json.encode
+_KEY: Final = (b"hash key", b"sort key")
 _ONE: Final = wire.of_number(1)
 _ACTIVE: Final = wire.of_string(Role.ACTIVE.value)
 _STANDBY: Final = wire.of_string(Role.STANDBY.value)
@@ -50,15 +49,37 @@ class Rendered(NamedTuple):
     too_wide: str = ""
 
 
+class Form(NamedTuple):
+    """Requests of one kind: their JSON but for the key and the values that each has of its own.
+
+    Attributes:
+        body: with holes, as `%` fills them.
+        too_wide: as in `Rendered`.
+    """
+
+    body: bytes
+    too_wide: str
+
+    def filled(self, key: Key, values: dict[bytes, bytes]) -> Rendered:
+        """Return one request.
+
+        Args:
+            key: the encoded key.
+            values: by the names that `Expression.hole` was given.
+        """
+        values.update(zip(_KEY, map(bytes, decode_key(key)), strict=False))
+        return Rendered(False, self.body % values, self.too_wide)
+
+
 class Expression:
     """An UpdateItem in the making. Mapped names go by placeholders, whatever words DynamoDB reserves."""
 
-    def __init__(self, shape: TableShape, key: Key, standing: Standing | None) -> None:
+    def __init__(self, shape: TableShape, standing: Standing | None) -> None:
         self.shape = shape
-        self._key = key
         self._standing = standing
         self._names: dict[str, str] = {}
         self._values: dict[bytes, str] = {}
+        self._holes: list[str] = []
         self._sets: list[str] = []
         self._removes: list[str] = []
         self._adds: list[str] = []
@@ -93,6 +114,11 @@ class Expression:
         """Ask for all of these."""
         self._where += terms
 
+    def hole(self, name: str) -> str:
+        """Return the placeholder of a value that each request of the form has of its own."""
+        self._holes.append(name)
+        return f":{name}"
+
     def where_active(self, complete: bool) -> None:
         """Ask for the owner."""
         active = f"{ROLE} = {self.value(_ACTIVE)}"
@@ -117,25 +143,9 @@ class Expression:
         """Ask for a row that is there."""
         self.where(f"attribute_exists({self.name(self.shape.key[0])})")
 
-    def bounds(self, names: tuple[str, ...], limits: tuple[Amount, ...], sign: str) -> frozenset[str]:
-        """Ask for a limit on each value; return the own names of those that must be there for it to hold."""
-        if not names:
-            return frozenset()
-        needed = set()
-        for name, limit in zip(names, limits, strict=True):
-            own = self.shape.own(name)
-            start, target = start_of(own, self.shape), self.name(own)
-            term = f"{target} {sign} {self.value(number_of(limit))}"
-            if (start >= limit) if sign == ">=" else (start <= limit):
-                term = f"(attribute_not_exists({target}) OR {term})"
-            else:
-                needed.add(own)
-            self.where(term)
-        return frozenset(needed)
-
-    def next_version(self, seed: int) -> str:
-        """Return the term of the version after the one that stands there."""
-        return f"if_not_exists({MV}, {self.number(seed)}) + {self.value(_ONE)}"
+    def next_version(self, seed: str) -> str:
+        """Return the term of the version after the one that stands there; `seed` is the placeholder of the seed."""
+        return f"if_not_exists({MV}, {seed}) + {self.value(_ONE)}"
 
     def replace(self, replacement: Replacement) -> None:
         """Set and remove just this; its placeholders are other ones than those of `name` and `value`."""
@@ -154,8 +164,8 @@ class Expression:
         self.where_version(self._standing.version)
         return self._standing.names
 
-    def rendered(self) -> Rendered:
-        """Return the request."""
+    def form(self) -> Form:
+        """Return what was made."""
         clauses = (
             ("SET ", self._sets),
             ("REMOVE ", self._removes),
@@ -168,17 +178,24 @@ class Expression:
             update = self._replaces.expression()
             names |= self._replaces.names()
             values += [b'"%b":%b' % (at.encode(), raw) for at, raw in self._replaces.values().items()]
-        body = (
-            b'{"TableName":%b,"Key":%b,"UpdateExpression":%b,"ConditionExpression":%b,%b'
-            b'"ExpressionAttributeValues":{%b},"ReturnValues":"ALL_NEW",'
-            b'"ReturnValuesOnConditionCheckFailure":"ALL_OLD"}'
+        fixed = (
+            b'{"TableName":%b,"UpdateExpression":%b,"ConditionExpression":%b,%b"ReturnValues":"ALL_NEW",'
+            b'"ReturnValuesOnConditionCheckFailure":"ALL_OLD","ExpressionAttributeValues":{%b'
             % (
                 _encode(self.shape.table),
-                encode_image(key_image(self._key, self.shape.key)),
                 _encode(update),
                 _encode(" AND ".join(self._where)),
                 b'"ExpressionAttributeNames":%b,' % _encode(names) if names else b"",
                 b",".join(values),
             )
         )
-        return Rendered(False, body, too_long(update) if self._replaces is None else needs_put(self._replaces))
+        holes = b"".join(b',":%b":%%(%b)b' % (name, name) for name in map(str.encode, self._holes))
+        key = b",".join(
+            b"%b:%%(%b)b" % (_literal(_encode(name)), at) for name, at in zip(self.shape.key, _KEY, strict=False)
+        )
+        body = _literal(fixed) + holes + b'},"Key":{' + key + b"}}"
+        return Form(body, too_long(update) if self._replaces is None else needs_put(self._replaces))
+
+
+def _literal(text: bytes) -> bytes:
+    return text.replace(b"%", b"%%")

@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.ownership.carrying import why_it_stays
 from crossfade.core.ownership.decisions import Done, Found, Next, Outcome, Perform, Read, Reply, Seen, State, Task
@@ -49,13 +51,6 @@ BACK_OFF_S: Final = 0.02
 LONGEST_WAIT_S: Final = 1.0
 HINTS: Final = 100_000
 """Keys whose soft size a pod remembers."""
-
-
-class Call(NamedTuple):
-    """One operation of a batch, and where the flag says to try it first."""
-
-    op: Operation
-    aim: Aim
 
 
 class OwnerImage(NamedTuple):
@@ -144,12 +139,12 @@ class Ownership:
         return _answered_by(done, owner)
 
     async def operate_many(
-        self, calls: Sequence[Call], *, complete: bool = False, deadline: float | None = None
+        self, calls: Sequence[tuple[Operation, Aim]], *, complete: bool = False, deadline: float | None = None
     ) -> list[Done | Exception]:
         """Run operations together, with as few requests as the tables allow. Of one key, they run in order.
 
         Args:
-            calls: the operations.
+            calls: the operations, each with where the flag says to try it first.
             complete: of the flag document.
             deadline: when to give up; None for `DEADLINE_S` from now.
 
@@ -161,7 +156,7 @@ class Ownership:
         results = await self._run_many([(task, None) for task in tasks], ends)
         stale = [n for n, done in enumerate(results) if isinstance(done, Done) and not done.authoritative]
         if stale:
-            wishes = [(calls[n].op.key, calls[n].aim) for n in stale]
+            wishes = [(calls[n][0].key, calls[n][1]) for n in stale]
             owners = await self.owner_read_many(wishes, complete=complete, deadline=ends)
             for n, owner in zip(stale, owners, strict=True):
                 done = results[n]
@@ -206,7 +201,7 @@ class Ownership:
         Returns:
             For each key HELD_OUT, SETTLED when somebody moved it meanwhile, or an error.
         """
-        tasks = [(self._task(key, aim, None, False)._replace(hold_out=cause), None) for key, cause in causes.items()]
+        tasks = [(replace(self._task(key, aim, None, False), hold_out=cause), None) for key, cause in causes.items()]
         return await self._run_many(tasks, self._deadline(None))
 
     def why_held_out(self, key: Key, item: Item, destination: Side) -> str:
@@ -242,7 +237,7 @@ class Ownership:
             OwnershipAmbiguous: both sides stay standby in one generation.
             KeyNotServed: the key was left behind in the source table, which is gone or denied.
         """
-        task = self._task(key, aim, None, complete)._replace(reads=True)
+        task = replace(self._task(key, aim, None, complete), reads=True)
         done = await self._run(self._rules.begin(task), self._deadline(deadline), consistent=consistent)
         return OwnerImage(done.side, done.item)
 
@@ -255,7 +250,7 @@ class Ownership:
         deadline: float | None = None,
     ) -> list[OwnerImage | Exception]:
         """Read keys where they are owned; in order, each with its image or what `owner_read` would have raised."""
-        tasks = [(self._task(key, aim, None, complete)._replace(reads=True), None) for key, aim in wishes]
+        tasks = [(replace(self._task(key, aim, None, complete), reads=True), None) for key, aim in wishes]
         results = await self._run_many(tasks, self._deadline(deadline), consistent=consistent)
         return [each if isinstance(each, Exception) else OwnerImage(each.side, each.item) for each in results]
 
@@ -345,7 +340,7 @@ class Ownership:
     def _begin(self, task: Task, known: Seen | None) -> Next:
         soft = self._soft.get(task.key, SOFT_SIZE)
         if soft != task.soft:  # learned from the operations before it
-            task = task._replace(soft=soft)
+            task = replace(task, soft=soft)
         return self._rules.begin(task, known)
 
     def _advance(self, state: State, reply: Reply) -> Next | Exception:
@@ -434,7 +429,7 @@ _UNREAD: Final = StoreUnavailable("not read")
 
 
 def _answered_by(done: Done, owner: OwnerImage) -> Done:
-    return done._replace(side=owner.side, item=owner.item, authoritative=True)
+    return replace(done, side=owner.side, item=owner.item, authoritative=True)
 
 
 def _left_behind(task: Task, request: Read | Perform, error: StoreRefused) -> Unfit | StoreRefused:

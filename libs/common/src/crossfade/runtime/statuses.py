@@ -7,7 +7,7 @@ helps, a `BadRequest` where a field is wrong, and what the error itself adds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple, Self
 
 import grpc
 import structlog
@@ -44,6 +44,13 @@ class Refusal(CrossfadeError):
     def details(self) -> Sequence[Message]:
         """Return the details of the contract's own types."""
         return ()
+
+    def within(self, path: str) -> Self:
+        """Name the field, with which the message begins, by its place in the call's request: "operations[3].user"."""
+        if self.field:
+            self.args = (path + str(self),)
+            self.field = path + self.field
+        return self
 
 
 class InvalidArgument(Refusal):

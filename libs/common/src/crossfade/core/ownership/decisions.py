@@ -6,7 +6,9 @@ All are hashable, so that every interleaving of several pods can be explored, an
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from crossfade.core.ownership.trim import SOFT_SIZE
 from crossfade.core.protocol.keyed.item import Item
@@ -17,7 +19,7 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 
 
-class Task(NamedTuple):
+class Task(Struct, frozen=True, gc=False):
     """What is to be done with one key.
 
     Attributes:
@@ -81,7 +83,7 @@ class StepKind(Enum):
     RESTARTED = "restarted"
 
 
-class HandoverStep(NamedTuple):
+class HandoverStep(Struct, frozen=True, gc=False):
     """One step, for spans and reports.
 
     Attributes:
@@ -97,7 +99,7 @@ class HandoverStep(NamedTuple):
     version: int
 
 
-class Done(NamedTuple):
+class Done(Struct, frozen=True, gc=False):
     """The end of a task.
 
     Attributes:
@@ -144,14 +146,14 @@ class Done(NamedTuple):
         return self.because or last or f"{self.outcome.value} on {self.side.value}"
 
 
-class Read(NamedTuple):
+class Read(Struct, frozen=True, gc=False):
     """Ask for a strongly consistent read."""
 
     side: Side
     key: Key
 
 
-class Perform(NamedTuple):
+class Perform(Struct, frozen=True, gc=False):
     """Ask for a write."""
 
     side: Side
@@ -161,7 +163,7 @@ class Perform(NamedTuple):
 Request: TypeAlias = Read | Perform
 
 
-class Found(NamedTuple):
+class Found(Struct, frozen=True, gc=False):
     """The reply to a read."""
 
     item: Item | None
@@ -170,70 +172,70 @@ class Found(NamedTuple):
 Reply: TypeAlias = Found | Answer
 
 
-class Seen(NamedTuple):
+class Seen(Struct, frozen=True, gc=False):
     """What stood on a side, maybe nothing; as opposed to not having looked."""
 
     item: Item | None
 
 
-class Trying(NamedTuple):
+class Trying(Struct, frozen=True, gc=False):
     """The operation was sent to `side`; `opposite` is the other side, when it was seen standby on the way."""
 
     side: Side
     opposite: Seen | None = None
 
 
-class Trimming(NamedTuple):
+class Trimming(Struct, frozen=True, gc=False):
     """The operation was sent to `side` with a trim that makes `soft` the next hint."""
 
     side: Side
     soft: int
 
 
-class Surveying(NamedTuple):
+class Surveying(Struct, frozen=True, gc=False):
     """The sweeper reads the side aimed at; `known` is what a scan showed of the other."""
 
     known: Seen | None
 
 
-class Looking(NamedTuple):
+class Looking(Struct, frozen=True, gc=False):
     """The side not aimed at is read; `opposite` is what the side aimed at showed."""
 
     opposite: Seen | None
 
 
-class ReadingNear(NamedTuple):
+class ReadingNear(Struct, frozen=True, gc=False):
     """A read asks the side aimed at."""
 
 
-class ReadingFar(NamedTuple):
+class ReadingFar(Struct, frozen=True, gc=False):
     """A read asks the other side; `near` is what the side aimed at showed: a standby."""
 
     near: Seen
 
 
-class Sealing(NamedTuple):
+class Sealing(Struct, frozen=True, gc=False):
     """A seal was sent to `origin`."""
 
     origin: Side
     absent: bool = False
 
 
-class Activating(NamedTuple):
+class Activating(Struct, frozen=True, gc=False):
     """The other side is to take over with what was sealed in `origin` (in the names of `origin`)."""
 
     origin: Side
     sealed: Item
 
 
-class Resealing(NamedTuple):
+class Resealing(Struct, frozen=True, gc=False):
     """`origin` is lifted above the other side; `sealed` is what stood there before."""
 
     origin: Side
     sealed: Item
 
 
-class Fencing(NamedTuple):
+class Fencing(Struct, frozen=True, gc=False):
     """The other side, which refuses what was sealed in `origin`, is to be shut to this handover."""
 
     origin: Side
@@ -241,7 +243,7 @@ class Fencing(NamedTuple):
     because: str
 
 
-class TakingBack(NamedTuple):
+class TakingBack(Struct, frozen=True, gc=False):
     """`origin` is to own the key again, since the other side is shut."""
 
     origin: Side
@@ -263,7 +265,7 @@ Phase: TypeAlias = (
 )
 
 
-class State(NamedTuple):
+class State(Struct, frozen=True, gc=False):
     """Where a task stands.
 
     Attributes:

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from crossfade.core.mapping.copies import GIVEN_BACK, carried, why_not
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.ownership.carrying import why_it_stays
@@ -177,7 +179,7 @@ class OwnershipRules:
             case Trying(side, opposite):
                 return self._tried(state, side, opposite, item)
             case Trimming(side):
-                return self._tried(state._replace(round=state.round + 1), side, None, item)
+                return self._tried(replace(state, round=state.round + 1), side, None, item)
             case Sealing(origin):
                 return self._again(state, f"{origin.value} changed before the seal")
             case Resealing(origin):
@@ -356,7 +358,7 @@ class OwnershipRules:
             return self._settled(state, destination, met)
         ahead = version_of(met) > version_of(sealed)
         if generation_of(met) < sealed.generation and ahead and state.round < self._rounds:
-            state = state._replace(round=state.round + 1)
+            state = replace(state, round=state.round + 1)
             return self._reseal(state, origin, sealed, above(met))
         return self._again(state, f"{destination.value} refused the activation")
 
@@ -385,7 +387,7 @@ class OwnershipRules:
             return self._done(state, outcome, owner, item, because=because)
         if state.round >= self._rounds:
             return self._done(state, Outcome.BUSY, owner, item)
-        return self._try(state._replace(round=state.round + 1), owner)
+        return self._try(replace(state, round=state.round + 1), owner)
 
     # Reads: the active image answers; with both sides standby the one with the higher generation, but never a fence.
 
@@ -411,7 +413,7 @@ class OwnershipRules:
         if state.round >= self._rounds:
             return self._done(state, Outcome.AMBIGUOUS if ambiguous else Outcome.BUSY, side, None)
         state = self._noted(state, StepKind.RESTARTED, side, None, reason)
-        return self.begin_again(state._replace(round=state.round + 1))
+        return self.begin_again(replace(state, round=state.round + 1))
 
     def begin_again(self, state: State) -> Next:
         """Start over with nothing known."""
@@ -424,7 +426,7 @@ class OwnershipRules:
         return State(state.task, phase, state.round, state.steps), request
 
     def _noted(self, state: State, kind: StepKind, side: Side, item: Item | None, reason: str) -> State:
-        return state._replace(steps=(*state.steps, HandoverStep(kind, side, reason, version_of(item))))
+        return replace(state, steps=(*state.steps, HandoverStep(kind, side, reason, version_of(item))))
 
     def _done(
         self,

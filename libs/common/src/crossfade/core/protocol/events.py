@@ -14,10 +14,10 @@ bits is `delta`, as it has always been written; what that can't say is in `chang
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import canonical_value
@@ -35,7 +35,7 @@ Changes: TypeAlias = tuple[tuple[str, bytes], ...]
 """Attributes, in the source's names, with what is added to each or what each is set to, as raw values."""
 
 
-class Event(NamedTuple):
+class Event(Struct, frozen=True, gc=False):
     """One domain event.
 
     Attributes:

@@ -7,7 +7,7 @@ table's judgement is a `Verdict`. Any other write is the protocol's own (`crossf
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -54,7 +54,7 @@ HOLDS: Final = frozenset({Verdict.APPLIED, Verdict.DUPLICATE, Verdict.STALE})
 """The standby holds this version or a newer one: no later copy of it needs a write."""
 
 
-class Unfit(NamedTuple):
+class Unfit(Struct, frozen=True, gc=False):
     """The table will never take this write, whatever stands there: too large, or a value it doesn't allow.
 
     It says nothing of other keys, nor of the same write by a release that maps the key differently. A table that is
@@ -70,13 +70,13 @@ class Unfit(NamedTuple):
 AnyRow = TypeVar("AnyRow", bound="Row", covariant=True)
 
 
-class Applied(NamedTuple, Generic[AnyRow]):
+class Applied(Struct, Generic[AnyRow], frozen=True, gc=False):
     """The write took effect; `item` is the row after it."""
 
     item: AnyRow
 
 
-class Refused(NamedTuple, Generic[AnyRow]):
+class Refused(Struct, Generic[AnyRow], frozen=True, gc=False):
     """The condition failed; `item` is what stood in its way (None: nothing is there)."""
 
     item: AnyRow | None

@@ -7,7 +7,7 @@ two engines may differ in bytes, so bytes never decide that values *differ* (`cr
 
 from __future__ import annotations
 
-import base64
+from binascii import b2a_base64
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final, TypeAlias
@@ -71,8 +71,8 @@ def number(value: Raw) -> int:
         raise PoisonRecord(f"expected an integer, a value of type N, got {bytes(value)[:80]!r}") from error
 
 
-def decimal(value: Raw) -> Decimal:
-    """Decode a number of up to 38 digits, exactly, whole or not.
+def amount(value: Raw) -> int | Decimal:
+    """Decode a number of up to 38 digits, exactly, whole or not; most are spelled in digits alone, those are integers.
 
     Raises:
         PoisonRecord: it is not a number.
@@ -81,8 +81,12 @@ def decimal(value: Raw) -> Decimal:
         text = _decode_number(value).N
     except msgspec.MsgspecError as error:
         raise PoisonRecord(f"expected a value of type N, got {bytes(value)[:80]!r}") from error
-    # Most are whole, and spelled in digits alone: any spelling of those is the same Decimal.
-    return Decimal(text if text.isdecimal() and len(text) <= MAX_DIGITS else normal_number(text))
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else Decimal(normal_number(text))
+
+
+def decimal(value: Raw) -> Decimal:
+    """Decode a number as `amount` does, into a Decimal."""
+    return Decimal(amount(value))
 
 
 def string(value: Raw) -> str:
@@ -135,12 +139,12 @@ def of_string(value: str) -> Raw:
 
 def of_binary(value: bytes) -> Raw:
     """Encode a binary."""
-    return Raw(b'{"B":"%b"}' % base64.b64encode(value))
+    return Raw(b'{"B":"%b"}' % b2a_base64(value, newline=False))
 
 
 def of_binary_set(values: Iterable[bytes]) -> Raw:
     """Encode a set of binaries, in byte order; DynamoDB knows no empty set, so neither does this."""
-    return Raw(b'{"BS":[%b]}' % b",".join(b'"%b"' % base64.b64encode(each) for each in sorted(values)))
+    return Raw(b'{"BS":[%b]}' % b",".join(b'"%b"' % b2a_base64(each, newline=False) for each in sorted(values)))
 
 
 def of_boolean(value: bool) -> Raw:

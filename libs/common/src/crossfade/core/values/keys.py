@@ -21,7 +21,9 @@ Key = NewType("Key", bytes)
 """An encoded key."""
 
 _decode_values = msgspec.json.Decoder(dict[str, str]).decode
-_decode_key = msgspec.json.Decoder(list[Raw]).decode
+decode_key = msgspec.json.Decoder(list[Raw]).decode
+"""Returns the raw values of an encoded key."""
+
 _encode = msgspec.json.encode
 
 
@@ -67,7 +69,7 @@ def key_of_values(decoded: Mapping[str, dict[str, str]], names: Sequence[str]) -
 
 def key_image(key: Key, names: Sequence[str]) -> Image:
     """Return the key attributes of an encoded key, named as `names` says."""
-    return dict(zip(names, _decode_key(key), strict=True))
+    return dict(zip(names, decode_key(key), strict=True))
 
 
 def key_of_strings(*values: str) -> Key:

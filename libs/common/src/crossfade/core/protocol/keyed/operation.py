@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from crossfade.core.protocol.events import Changes, Event, encode_event
 from crossfade.core.protocol.keyed.item import Item
@@ -53,7 +53,7 @@ class Verb(NamedTuple):
     deletes: bool = False
 
 
-class Operation(NamedTuple):
+class Operation(Struct, frozen=True, gc=False):
     """One client operation; `build_operation` makes it with its event.
 
     Attributes:
@@ -154,7 +154,7 @@ def magnitude_of(amount: Amount) -> bytes:
     return number_of(abs(amount) if isinstance(amount, int) else amount.copy_abs())
 
 
-def counted(name: str, item: Item | None, shape: TableShape) -> Decimal:
+def counted(name: str, item: Item | None, shape: TableShape) -> Amount:
     """Return the number that an attribute counts as: what is there, or in `zero`, or 0.
 
     Args:
@@ -168,22 +168,22 @@ def counted(name: str, item: Item | None, shape: TableShape) -> Decimal:
     return _met(name, None if item is None or item.deleted else item, shape)
 
 
-def _met(name: str, item: Item | None, shape: TableShape) -> Decimal:
+def _met(name: str, item: Item | None, shape: TableShape) -> Amount:
     """What a write meets, as an engine sees it: it doesn't know of tombstones."""
     own = shape.own(name)
     raw = None if item is None else item.value(own)
-    return start_of(own, shape) if raw is None else wire.decimal(raw)
+    return start_of(own, shape) if raw is None else wire.amount(raw)
 
 
-def start_of(own: str, shape: TableShape) -> Decimal:
+def start_of(own: str, shape: TableShape) -> Amount:
     """Return what a missing number counts as, by the table's own name for it."""
     return _zero_of(own, shape.zero)
 
 
 @lru_cache(maxsize=1024)  # of all the shapes of a process, and asked for with every operation
-def _zero_of(own: str, zero: Content) -> Decimal:
+def _zero_of(own: str, zero: Content) -> Amount:
     found = dict(zero).get(own)
-    return Decimal(0) if found is None else wire.decimal(Raw(found))
+    return 0 if found is None else wire.amount(Raw(found))
 
 
 def is_below(op: Operation, item: Item | None, shape: TableShape) -> bool:
@@ -217,7 +217,7 @@ def changed(op: Operation, before: Item, shape: TableShape) -> Content:
     if verb.creates:
         fields = dict(shape.zero) | fields
     for name, amount in zip(verb.adds, op.amounts, strict=True):
-        total = added(_met(name, before, shape), Decimal(amount))
+        total = added(Decimal(_met(name, before, shape)), Decimal(amount))
         fields[shape.own(name)] = bytes(wire.of_decimal(total))
     for name, raw in zip(verb.sets, op.values, strict=True):
         fields[shape.own(name)] = raw

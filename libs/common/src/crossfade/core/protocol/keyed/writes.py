@@ -7,7 +7,9 @@ the two together.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.operation import Operation
@@ -15,7 +17,7 @@ from crossfade.core.protocol.writing import Applied, Refused, Unfit
 from crossfade.core.values.keys import Key
 
 
-class Operate(NamedTuple):
+class Operate(Struct, frozen=True, gc=False):
     """Apply an operation blindly: active, id above the floor and not in the set, set below `soft`, values in bounds.
 
     `generation` is that of an item which has no role yet: one that the write creates, or a source row that no owner
@@ -29,7 +31,7 @@ class Operate(NamedTuple):
     generation: int = 0
 
 
-class OperateAndTrim(NamedTuple):
+class OperateAndTrim(Struct, frozen=True, gc=False):
     """Apply, trim the id set and raise the floor, if the item is still at version `seen`."""
 
     key: Key
@@ -41,7 +43,7 @@ class OperateAndTrim(NamedTuple):
     generation: int = 0
 
 
-class Seal(NamedTuple):
+class Seal(Struct, frozen=True, gc=False):
     """Give the key up: active and below `generation` -> standby at `generation`, version + 1, TTL moved to cf_ttl.
 
     `stamped` and `expires` say whether the item last seen had a version and a TTL value. They choose the form that a
@@ -56,7 +58,7 @@ class Seal(NamedTuple):
     expires: bool = False
 
 
-class SealAbsent(NamedTuple):
+class SealAbsent(Struct, frozen=True, gc=False):
     """Stand a stub in for a key that never was, if it is still absent; its version is `seed` + 1."""
 
     key: Key
@@ -64,7 +66,7 @@ class SealAbsent(NamedTuple):
     seed: int
 
 
-class Activate(NamedTuple):
+class Activate(Struct, frozen=True, gc=False):
     """Take the key over with the sealed image, in this table's names, one version above it.
 
     Condition: standby (or absent), `cf_mv` missing or <= the sealed version, generation below the sealed one.
@@ -75,7 +77,7 @@ class Activate(NamedTuple):
     complete: bool = False
 
 
-class Reseal(NamedTuple):
+class Reseal(Struct, frozen=True, gc=False):
     """Lift the sealed item to `version`, if it is still standby at `generation` and `sealed_version`."""
 
     key: Key
@@ -84,7 +86,7 @@ class Reseal(NamedTuple):
     version: int
 
 
-class Fence(NamedTuple):
+class Fence(Struct, frozen=True, gc=False):
     """Shut the other side to a handover that it refuses for good: `generation` alone, above the handover's (ADR 0014).
 
     Condition: standby (or absent) with a lower generation. It has to fit wherever the row stands, so nothing else of a
@@ -96,7 +98,7 @@ class Fence(NamedTuple):
     complete: bool = False
 
 
-class TakeBack(NamedTuple):
+class TakeBack(Struct, frozen=True, gc=False):
     """Make the sealed side active again, at the fence's `generation` and at `version`, which is above both sides.
 
     Condition: still exactly the sealed image: standby, its generation, its version. The content is what stands there.
@@ -108,7 +110,7 @@ class TakeBack(NamedTuple):
     version: int
 
 
-class Lift(NamedTuple):
+class Lift(Struct, frozen=True, gc=False):
     """Raise an owner's version, with no event, if it is still active at `seen` (None: still without a version)."""
 
     key: Key
@@ -117,7 +119,7 @@ class Lift(NamedTuple):
     complete: bool = False
 
 
-class Merge(NamedTuple):
+class Merge(Struct, frozen=True, gc=False):
     """Bring a stray's change to the owner, once and without an event (ADR 0016).
 
     Condition: active, not deleted, still at `seen` (None: without a version), and `identity` not in `cf_recent`, where
@@ -133,7 +135,7 @@ class Merge(NamedTuple):
     complete: bool = False
 
 
-class Reinstate(NamedTuple):
+class Reinstate(Struct, frozen=True, gc=False):
     """Give a row back what a put by a stray erased: role, generation, version, and what `item` remembers (ADR 0016).
 
     What the stray wrote stays. Condition: the row is there and has neither role nor generation nor version. A row that
@@ -144,14 +146,14 @@ class Reinstate(NamedTuple):
     item: Item
 
 
-class Bury(NamedTuple):
+class Bury(Struct, frozen=True, gc=False):
     """Turn a standby *extra* at version `seen` into a tombstone at version + 1."""
 
     key: Key
     seen: int
 
 
-class Restore(NamedTuple):
+class Restore(Struct, frozen=True, gc=False):
     """Put back a standby row that a raw REMOVE took, as S with its generation and version, if it is still absent."""
 
     key: Key
