@@ -53,6 +53,7 @@ from crossfade_replicator.consumer import Consumer, Source
 from crossfade_replicator.interventions import Interventions
 from crossfade_replicator.kill_points import KillPoints
 from crossfade_replicator.pipeline import ApplyPipeline
+from crossfade_replicator.records import Pipeline
 from crossfade_replicator.sender import Sender
 from crossfade_replicator.settings import Settings
 from crossfade_replicator.tally import Tally
@@ -115,10 +116,10 @@ class Rig:
         await self.marks.close()
 
 
-async def whole(rig: Rig, records: int) -> float:
-    """Run the whole path; return CPU seconds."""
-    pipeline, tally = rig.pipeline(), Tally()
-    pages = iter(range(records // BATCH))
+async def whole(rig: Rig, records: int, *, pipeline: Pipeline | None = None, first_page: int = 0) -> float:
+    """Run the whole path, with a pipeline of the rig's unless there is one; return CPU seconds."""
+    pipeline, tally = pipeline or rig.pipeline(), Tally()
+    pages = iter(range(first_page, first_page + records // BATCH))
 
     async def shard(name: str) -> None:
         for page in pages:
@@ -262,7 +263,7 @@ def go_handlers(endpoint: str, payloads: Path, records: int, folder: Path) -> di
 @contextmanager
 def stub(payloads: Path) -> Iterator[int]:
     """Run the stub server; give its port."""
-    command = [sys.executable, str(HERE / "stub_server.py"), "--port", "0", "--payloads", str(payloads)]
+    command = [sys.executable, str(HERE / "stub_server.py"), str(payloads)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:

@@ -11,7 +11,6 @@ all; the median counts. "off" is what a process without OTEL_ variables runs: th
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import statistics
@@ -26,13 +25,12 @@ from typing import Any, NamedTuple
 
 import uvloop
 from apply_records import change_record
-from bench_apply import BATCH, SHARDS, Rig, stub
+from bench_apply import BATCH, Rig, stub, whole
 
 from crossfade.core.values.shape import Side
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry import Telemetry
 from crossfade_replicator.records import Pipeline
-from crossfade_replicator.tally import Tally
 from crossfade_replicator.tracing import Observed, ObservedTransfers
 from crossfade_replicator.tuning import tune_garbage_collection
 from engagement_migration import MAPPING
@@ -95,24 +93,6 @@ def looked_on(pipeline: Pipeline, active: Telemetry | None) -> Pipeline:
     )
 
 
-async def whole(rig: Rig, first_page: int, pages: int, active: Telemetry | None) -> float:
-    """Run the whole path over some pages; return CPU seconds."""
-    pipeline, tally = looked_on(rig.pipeline(), active), Tally()
-    left = iter(range(first_page, first_page + pages))
-
-    async def shard(name: str) -> None:
-        for page in left:
-            fetched = await rig.kinesis.get_records(f"stub-{page}", BATCH)
-            tally.add(await pipeline.apply(name, fetched.records))
-            await rig.checkpoint(fetched.records[-1].sequence_number, page)
-
-    started = time.process_time()
-    await asyncio.gather(*(shard(f"shard-{number}") for number in range(SHARDS)))
-    spent = time.process_time() - started
-    assert tally.counts["applied"] == pages * BATCH, tally.counts
-    return spent
-
-
 async def measure(port: int, redis_url: str, records: int, rounds: int) -> dict[str, list[float]]:
     """CPU µs a record of each round, by setting."""
     pages = records // BATCH
@@ -129,7 +109,8 @@ async def measure(port: int, redis_url: str, records: int, rounds: int) -> dict[
                     rig.transfers = ObservedTransfers(rig.transfers)  # type: ignore[assignment]  # as the service does
                 stack.push_async_callback(rig.close)
                 rig.rounds = number * 10 + place
-                taken_s = await whole(rig, place * pages, pages, active)
+                looked = looked_on(rig.pipeline(), active)
+                taken_s = await whole(rig, records, pipeline=looked, first_page=place * pages)
             if number:
                 spent[name].append(taken_s / records * 1e6)
     return spent

@@ -1,11 +1,10 @@
 """A very cheap DynamoDB and Kinesis for benchmarks: it answers with the right shape and does nothing.
 
-    python benchmarks/stub_server.py --port 0        # prints {"port": …} and serves until it is killed
-    python benchmarks/stub_server.py --payloads F    # GetRecords gives the lines of F, page after page, for ever
+    python benchmarks/stub_server.py FILE     prints {"port": …} and serves until it is killed
 
 What it knows: BatchExecuteStatement (as many empty responses as statements), TransactWriteItems, PutItem, UpdateItem,
-DeleteItem, GetItem, BatchGetItem (nothing found), GetRecords (as many change records as the limit says, canned once),
-GetShardIterator, ListShards, PutRecords. Answers carry the checksum that AWS sends. Loopback only.
+DeleteItem, GetItem, BatchGetItem (nothing found), GetRecords (the lines of FILE, page after page, for ever),
+GetShardIterator, ListShards. Answers carry the checksum that AWS sends. Loopback only.
 """
 
 from __future__ import annotations
@@ -30,43 +29,6 @@ EMPTY: Final = {
     b"TransactWriteItems",
 }
 SHARDS: Final = 4
-
-
-def change_record(number: int, *, padding: int = 240) -> bytes:
-    """Return one change record of an engagement wallet, about 1 kB of KDS JSON."""
-
-    def image(version: int, balance: int) -> dict[str, object]:
-        return {
-            "pk": {"S": f"USER#{number:09d}"},
-            "sk": {"S": f"POINTS#{number % 97}"},
-            "balance": {"N": str(balance)},
-            "note": {"S": "x" * padding},
-            "cf_mv": {"N": str((1_790_000_000_000_000 << 10) + version)},
-            "cf_role": {"S": "A"},
-            "cf_gen": {"N": "1"},
-            "cf_emv": {"N": str((1_790_000_000_000_000 << 10) + version)},
-        }
-
-    new = image(number + 2, 100 + number)
-    old = image(number + 1, 90 + number)
-    record = {
-        "awsRegion": "us-east-1",
-        "eventID": f"{number:032x}",
-        "eventName": "MODIFY",
-        "userIdentity": None,
-        "recordFormat": "application/json",
-        "tableName": "wallet",
-        "dynamodb": {
-            "ApproximateCreationDateTime": 1_790_000_000_000_000 + number,
-            "ApproximateCreationDateTimePrecision": "MICROSECOND",
-            "Keys": {"pk": new["pk"], "sk": new["sk"]},
-            "NewImage": new,
-            "OldImage": old,
-            "SizeBytes": 700,
-        },
-        "eventSource": "aws:dynamodb",
-    }
-    return json.dumps(record, separators=(",", ":")).encode()
 
 
 def response(body: bytes) -> bytes:
@@ -102,22 +64,18 @@ class Canned:
         )
         self.iterator = response(b'{"ShardIterator":"stub"}')
         self.nothing_found = response(b'{"Responses":{},"UnprocessedKeys":{}}')
-        self._counted: dict[tuple[bytes, int], bytes] = {}
+        self._counted: dict[int, bytes] = {}
 
     def answer(self, operation: bytes, body: bytes) -> bytes:
         """Return the response to one request."""
         if operation == b"BatchExecuteStatement":
-            return self._counted_answer(operation, body.count(b'"Statement":'))
+            return self._statements(body.count(b'"Statement":'))
         if operation in EMPTY:
             return self.empty
         if operation == b"GetRecords":
             request = json.loads(body)
-            limit = int(request.get("Limit", 1000))
-            if self._payloads:
-                return self._page(int(request["ShardIterator"].partition("-")[2] or 0), limit)
-            return self._counted_answer(operation, limit)
-        if operation == b"PutRecords":
-            return self._counted_answer(operation, body.count(b'"Data":'))
+            number = int(request["ShardIterator"].partition("-")[2] or 0)
+            return self._page(number, int(request.get("Limit", 1000)))
         fixed = {
             b"ListShards": self.shards,
             b"GetShardIterator": self.iterator,
@@ -133,19 +91,12 @@ class Canned:
             found = self._pages[start, limit] = response(_page(chosen, f"stub-{number + 1}"))
         return found
 
-    def _counted_answer(self, operation: bytes, count: int) -> bytes:
-        found = self._counted.get((operation, count))
+    def _statements(self, count: int) -> bytes:
+        found = self._counted.get(count)
         if found is None:
-            found = self._counted[operation, count] = response(COUNTED[operation](count))
+            answers = b",".join([b'{"TableName":"engagement"}'] * count)
+            found = self._counted[count] = response(b'{"Responses":[' + answers + b"]}")
         return found
-
-
-def _statements(count: int) -> bytes:
-    return b'{"Responses":[' + b",".join([b'{"TableName":"engagement"}'] * count) + b"]}"
-
-
-def _records(count: int) -> bytes:
-    return _page([change_record(number) for number in range(count)], "stub")
 
 
 def _page(payloads: list[bytes], following: str) -> bytes:
@@ -159,14 +110,6 @@ def _page(payloads: list[bytes], following: str) -> bytes:
         for number, payload in enumerate(payloads)
     ]
     return json.dumps({"Records": records, "NextShardIterator": following, "MillisBehindLatest": 0}).encode()
-
-
-def _put(count: int) -> bytes:
-    accepted = {"SequenceNumber": "1", "ShardId": "shardId-000000000000"}
-    return json.dumps({"FailedRecordCount": 0, "Records": [accepted] * count}).encode()
-
-
-COUNTED: Final = {b"BatchExecuteStatement": _statements, b"GetRecords": _records, b"PutRecords": _put}
 
 
 class Answers(Protocol):
@@ -207,14 +150,14 @@ class Client(asyncio.Protocol):
         self._transport.write(self._canned.answer(self._operation, body))
 
 
-async def serve(port: int, payloads: list[bytes]) -> None:
+async def serve(payloads: list[bytes]) -> None:
     """Serve on loopback until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     canned = Canned(payloads)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    server = await loop.create_server(lambda: Client(canned), "127.0.0.1", port)
+    server = await loop.create_server(lambda: Client(canned), "127.0.0.1", 0)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await stopped.wait()
     server.close()
@@ -222,11 +165,8 @@ async def serve(port: int, payloads: list[bytes]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--payloads", type=Path, help="file of change records, one a line, that GetRecords gives")
-    options = parser.parse_args()
-    payloads = options.payloads.read_bytes().splitlines() if options.payloads else []
-    uvloop.run(serve(options.port, payloads))
+    parser.add_argument("payloads", type=Path, help="file of change records, one a line")
+    uvloop.run(serve(parser.parse_args().payloads.read_bytes().splitlines()))
 
 
 if __name__ == "__main__":

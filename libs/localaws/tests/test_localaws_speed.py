@@ -73,8 +73,8 @@ def containers(value: Any) -> set[int]:
     ("mend", "name"),
     [
         (speed.canonical_number, "_ddb_canonicalize_number"),
-        (speed.number_error, "_number_error"),
-        (speed.parameter_error, "_partiql_number_param_error"),
+        (speed.no_error, "_number_error"),
+        (speed.no_error, "_partiql_number_param_error"),
         (speed.number_size, "_number_size_bytes"),
     ],
 )

@@ -55,7 +55,6 @@ from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape
 
 _encode = msgspec.json.encode
-_ONE: Final = wire.of_number(1)
 _ZERO: Final = bytes(wire.of_number(0))
 _TRUE: Final = wire.of_boolean(True)
 _ACTIVE: Final = wire.of_string(Role.ACTIVE.value)

@@ -96,49 +96,30 @@ def deep_where_needed(original: Any) -> Any:
     return mended
 
 
-@patch("compact_json", dynamodb, "json_response")
-def dynamodb_json(_original: Any) -> Any:
-    """Answers as the service writes them, without spaces."""
-    return _json_response
-
-
-@patch("compact_json", kinesis, "json_response")
-def kinesis_json(_original: Any) -> Any:
-    """Answers as the service writes them, without spaces."""
-    return _json_response
-
-
 def _json_response(shown: Any, status: int = 200, *, content_type: str = JSON_1_0_CONTENT_TYPE) -> Any:
+    """Answers as the service writes them, without spaces."""
     return status, {"Content-Type": content_type}, _encode(shown)
 
 
-def _remembered(original: Any) -> Any:
-    """Remember the answers of a function of an expression's text; who gets one never changes it."""
+def compact_json(_original: Any) -> Any:
+    """All answers of a module."""
+    return _json_response
+
+
+def remembered(original: Any) -> Any:
+    """Remember the answers of a function of a text (an expression, a statement, an ARN); nobody changes one."""
     return lru_cache(maxsize=EXPRESSIONS)(original)
 
 
-@patch("remembered_expressions", dynamodb, "_tokenize")
-def remembered_tokens(original: Any) -> Any:
-    """Tokens of a condition, update or filter expression."""
-    return _remembered(original)
-
-
-@patch("remembered_expressions", dynamodb, "_condition_syntax_error")
-def remembered_syntax(original: Any) -> Any:
-    """What is wrong with the syntax of a condition."""
-    return _remembered(original)
-
-
-@patch("remembered_expressions", keywords, "_tokenize")
-def remembered_partiql_tokens(original: Any) -> Any:
-    """Tokens of a PartiQL statement."""
-    return _remembered(original)
-
-
-@patch("remembered_expressions", kinesis, "parse_arn")
-def remembered_arns(original: Any) -> Any:
-    """The parts of a stream's name."""
-    return _remembered(original)
+for _service in (dynamodb, kinesis):
+    patch("compact_json", _service, "json_response")(compact_json)
+for _owner, _name in (
+    (dynamodb, "_tokenize"),
+    (dynamodb, "_condition_syntax_error"),
+    (keywords, "_tokenize"),
+    (kinesis, "parse_arn"),
+):
+    patch("remembered_expressions", _owner, _name)(remembered)
 
 
 def _plain(text: Any) -> bool:
@@ -158,16 +139,13 @@ def canonical_number(original: Any) -> Any:
     return lambda text: text if _plain(text) else original(text)
 
 
-@patch("fast_numbers", dynamodb, "_number_error")
-def number_error(original: Any) -> Any:
-    """A plain number is right."""
+def no_error(original: Any) -> Any:
+    """A plain number is right, as a parameter, too."""
     return lambda text: None if _plain(text) else original(text)
 
 
-@patch("fast_numbers", dynamodb, "_partiql_number_param_error")
-def parameter_error(original: Any) -> Any:
-    """A plain number is right as a parameter, too."""
-    return lambda text: None if _plain(text) else original(text)
+for _name in ("_number_error", "_partiql_number_param_error"):
+    patch("fast_numbers", dynamodb, _name)(no_error)
 
 
 @patch("fast_numbers", dynamodb, "_number_size_bytes")
@@ -263,10 +241,6 @@ def _valid(value: Any, depth: int) -> bool:
     if kind == "M":
         return type(inner) is dict and all(_valid(each, depth + 1) for each in inner.values())
     return False
-
-
-def _text(member: Any) -> str | None:
-    return member if type(member) is str else None
 
 
 @patch("fast_checks", dynamodb, "_validate_attribute_value")
