@@ -65,9 +65,7 @@ def anything(_row: Image) -> bool:
     return True
 
 
-async def sample(
-    scan: RawScan, *, rows: int, units: int, wanted: Callable[[Image], bool] = anything, segments: int = SEGMENTS
-) -> Rows:
+async def sample(scan: RawScan, *, rows: int, units: int, wanted: Callable[[Image], bool] = anything) -> Rows:
     """Read rows from all over a table until enough are found, the units are spent, or there are no more.
 
     The segments take turns, a page each, so that they are read equally far. The last page may go over the bound: by a
@@ -78,17 +76,16 @@ async def sample(
         rows: how many are wanted.
         units: read units to spend.
         wanted: which rows count.
-        segments: into how many the table is cut.
     """
-    starts: dict[int, Image | None] = dict.fromkeys(range(segments))
-    limit = max(1, min(PAGE_ROWS, -(-rows // segments)))
+    starts: dict[int, Image | None] = dict.fromkeys(range(SEGMENTS))
+    limit = max(1, min(PAGE_ROWS, -(-rows // SEGMENTS)))
     found: list[Image] = []
     read = size_bytes = spent = 0
     while starts:
         for segment, start in list(starts.items()):
             if len(found) >= rows or spent >= units:
                 return Rows(found[:rows], read, spent, whole=False)
-            page = await scan(segment=segment, segments=segments, start=start, limit=limit)
+            page = await scan(segment=segment, segments=SEGMENTS, start=start, limit=limit)
             read += len(page.items)
             size_bytes += sum(len(encode_image(each)) for each in page.items)
             spent = -(-size_bytes // UNIT_BYTES)

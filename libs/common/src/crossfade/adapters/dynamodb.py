@@ -212,9 +212,9 @@ class DynamoDB:
         """Send a whole PutItem request."""
         await self._wire.call("PutItem", request, timeout_s=timeout_s, attempts=attempts)
 
-    async def delete_item(self, request: bytes, *, timeout_s: float | None = None, attempts: int | None = None) -> None:
+    async def delete_item(self, request: bytes) -> None:
         """Send a whole DeleteItem request."""
-        await self._wire.call("DeleteItem", request, timeout_s=timeout_s, attempts=attempts)
+        await self._wire.call("DeleteItem", request)
 
     async def execute(
         self, statements: Sequence[bytes], *, timeout_s: float | None = None, attempts: int | None = None
@@ -247,13 +247,13 @@ class DynamoDB:
             for answer in answers
         ]
 
-    async def transact(self, request: bytes, *, timeout_s: float | None = None, attempts: int | None = None) -> None:
+    async def transact(self, request: bytes) -> None:
         """Send a whole TransactWriteItems request; safe to retry only with its `ClientRequestToken`.
 
         Raises:
             TransactionCanceled: with the reason of each action.
         """
-        await self._wire.call("TransactWriteItems", request, timeout_s=timeout_s, attempts=attempts)
+        await self._wire.call("TransactWriteItems", request)
 
     async def query(self, request: bytes) -> Page:
         """Send a whole Query request; return its page."""

@@ -57,7 +57,6 @@ class DynamoTable:
         mapping: MigrationMapping,
         side: Side,
         *,
-        in_flight: int = IN_FLIGHT,
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -67,7 +66,6 @@ class DynamoTable:
             dynamodb: the data plane.
             mapping: of the migration; knows the table's shape, and which of its rows belong.
             side: which of the two tables.
-            in_flight: requests of one `perform_many` at the same time.
             jitter: random, 0 to 1.
             sleep: waits before a throttled statement is sent again.
 
@@ -80,7 +78,7 @@ class DynamoTable:
             raise ConfigError(f"a row that the first operation creates has too many attributes: {cause}")
         self._belongs = mapping.belongs
         self._text = BatchText(self._shape)
-        self._gate = asyncio.Semaphore(in_flight)
+        self._gate = asyncio.Semaphore(IN_FLIGHT)
         self._jitter = jitter
         self._sleep = sleep
 

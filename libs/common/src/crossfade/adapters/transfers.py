@@ -44,22 +44,21 @@ LARGE_BYTES: Final = 300_000
 class DynamoTransfers:
     """State transfers to one table; implements `crossfade.ports.table.TransferTable`."""
 
-    def __init__(self, dynamodb: DynamoDB, shape: TableShape, *, in_flight: int = IN_FLIGHT) -> None:
+    def __init__(self, dynamodb: DynamoDB, shape: TableShape) -> None:
         """Prepare the statements.
 
         Args:
             dynamodb: the data plane.
             shape: of the table written to.
-            in_flight: requests of one call at the same time.
 
         Raises:
             ConfigError: the mapping has too many attributes for one statement.
         """
         self._dynamodb = dynamodb
         self._shape = shape
-        self._gate = asyncio.Semaphore(in_flight)
+        self._gate = asyncio.Semaphore(IN_FLIGHT)
         self._text = TransferText(shape)
-        self._open = OpenTransfers(dynamodb, shape, in_flight=in_flight) if shape.attributes is None else None
+        self._open = OpenTransfers(dynamodb, shape, in_flight=IN_FLIGHT) if shape.attributes is None else None
 
     async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """See `crossfade.ports.table.TransferTable`. More than 25, or one key twice, makes several requests.

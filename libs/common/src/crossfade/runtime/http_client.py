@@ -36,14 +36,13 @@ class Answered(StoreUnavailable):
 
 
 async def call_json(
-    url: str, body: object = None, *, method: str = "", timeout_s: float = CALL_S, tls: ssl.SSLContext | None = None
+    url: str, body: object = None, *, timeout_s: float = CALL_S, tls: ssl.SSLContext | None = None
 ) -> Any:
     """Ask a service.
 
     Args:
         url: whole.
-        body: what is sent as JSON.
-        method: by default POST with a body, else GET.
+        body: what is sent as JSON, by POST; without it, GET.
         timeout_s: for the whole call.
         tls: for an https address.
 
@@ -57,7 +56,7 @@ async def call_json(
     secure = tls if parts.scheme == "https" else None
     sent = b"" if body is None else msgspec.json.encode(body)
     request = h11.Request(
-        method=method or ("GET" if body is None else "POST"),
+        method="GET" if body is None else "POST",
         target=parts.path or "/",
         headers=[
             ("Host", parts.netloc),

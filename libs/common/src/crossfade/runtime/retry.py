@@ -33,18 +33,12 @@ def wait_s(failures: int, jitter: float) -> float:
     return backoff_s(failures, first_s=FIRST_WAIT_S, longest_s=LONGEST_WAIT_S, jitter=jitter, least=0.5)
 
 
-async def persist(
-    call: Callable[[], Awaitable[T]],
-    *,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    jitter: Callable[[], float] = random.random,
-) -> T:
+async def persist(call: Callable[[], Awaitable[T]], *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> T:
     """Repeat a call that is safe to repeat until the store takes it.
 
     Args:
         call: makes one attempt.
         sleep: waits between attempts.
-        jitter: random number from 0 to 1.
 
     Raises:
         CrossfadeError: one that trying again can't cure.
@@ -58,4 +52,4 @@ async def persist(
                 raise
             failures += 1
             log.warning("trying again", error=str(error), failures=failures)
-            await sleep(wait_s(failures, jitter()))
+            await sleep(wait_s(failures, random.random()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from crossfade.adapters.control.lease import LEASE_CONDITION, DynamoLease
@@ -35,7 +35,6 @@ class DynamoJournal:
         who: str,
         code: str,
         lease: DynamoLease | None = None,
-        now_us: Callable[[], int] = wall_us,
     ) -> None:
         """Take the client and the writer's identity.
 
@@ -45,14 +44,12 @@ class DynamoJournal:
             who: user or pod, written into each entry.
             code: version of the code, written into each entry.
             lease: write only while this is held; the store itself checks it with each append.
-            now_us: wall clock, µs.
         """
         self._db = db
         self._table = table
         self._who = who
         self._code = code
         self._lease = lease
-        self._now_us = now_us
 
     async def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
         """Append an entry under the next free number.
@@ -63,7 +60,7 @@ class DynamoJournal:
         nonce = secrets.token_hex(16)
         number = await self._highest() + 1
         for _ in range(ATTEMPTS):
-            entry = Entry(number, kind, self._now_us(), self._who, self._code, dict(body))
+            entry = Entry(number, kind, wall_us(), self._who, self._code, dict(body))
             if await self._put(entry, nonce):
                 return entry
             number += 1

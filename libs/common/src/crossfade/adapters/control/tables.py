@@ -15,6 +15,7 @@ from crossfade.core.migration.control import CREATE, PK, SK, ControlTables, rest
 from crossfade.core.values.errors import StateMissing, StoreUnavailable
 
 POLL_S: Final = 0.2
+ACTIVE_WITHIN_S: Final = 60.0
 
 _ABSENT: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
 
@@ -119,7 +120,7 @@ async def look_at_tables(wire: Wire, tables: ControlTables) -> list[TableState]:
     return list(await asyncio.gather(*(_look(wire, name) for name in tables)))
 
 
-async def create_control_tables(wire: Wire, tables: ControlTables, *, timeout_s: float = 60.0) -> None:
+async def create_control_tables(wire: Wire, tables: ControlTables) -> None:
     """Make those of the control tables that don't exist, and turn on for all what keeps them.
 
     Safe to call again, and from several processes at once. It asks nothing: whether a missing table may be made empty
@@ -128,7 +129,6 @@ async def create_control_tables(wire: Wire, tables: ControlTables, *, timeout_s:
     Args:
         wire: a wire client of the service "dynamodb".
         tables: their names.
-        timeout_s: for all of them together.
 
     Raises:
         StoreUnavailable: they were not usable in time.
@@ -141,12 +141,12 @@ async def create_control_tables(wire: Wire, tables: ControlTables, *, timeout_s:
         if not state.status:
             await _create(wire, state.name)
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(ACTIVE_WITHIN_S):
             for state in states:
                 await _until_active(wire, state.name)
                 await _keep(wire, state)
     except TimeoutError as error:
-        raise StoreUnavailable(f"the control tables were not active within {timeout_s} s") from error
+        raise StoreUnavailable(f"the control tables were not active within {ACTIVE_WITHIN_S} s") from error
 
 
 async def _look(wire: Wire, name: str) -> TableState:

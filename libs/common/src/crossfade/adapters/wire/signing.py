@@ -27,7 +27,7 @@ class Credentials(NamedTuple):
 class Signer:
     """Signs requests to one endpoint; keeps the derived key for the day and the credentials."""
 
-    def __init__(self, *, service: str, region: str, host: str, content_type: str, path: str = "/") -> None:
+    def __init__(self, *, service: str, region: str, host: str, content_type: str) -> None:
         """Prepare the parts that all requests share.
 
         Args:
@@ -35,12 +35,11 @@ class Signer:
             region: "eu-central-1".
             host: value of the host header, with the port where it isn't the scheme's own.
             content_type: of the request bodies.
-            path: of the endpoint, already in canonical form.
         """
         self._service = service
         self._region = region
-        self._canonical_start = f"POST\n{path}\n\ncontent-type:{content_type}\nhost:{host}\nx-amz-date:"
-        self._head_start = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {content_type}\r\nx-amz-date: "
+        self._canonical_start = f"POST\n/\n\ncontent-type:{content_type}\nhost:{host}\nx-amz-date:"
+        self._head_start = f"POST / HTTP/1.1\r\nhost: {host}\r\ncontent-type: {content_type}\r\nx-amz-date: "
         self._key = b""
         self._key_of: tuple[str, Credentials] | None = None
         self._stamp = ""

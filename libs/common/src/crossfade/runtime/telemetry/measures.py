@@ -52,21 +52,17 @@ Source = Callable[[], Iterable[Observed]]
 class Measures:
     """The metrics of one service."""
 
-    def __init__(
-        self, provider: MeterProvider, service: Service, *, now_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, provider: MeterProvider, service: Service) -> None:
         """Make the service's instruments.
 
         Args:
             provider: OpenTelemetry's, with its readers.
             service: whose metrics.
-            now_s: monotonic clock.
         """
         from opentelemetry.context import Context
         from opentelemetry.metrics import Observation
 
         self._service = service
-        self._now_s = now_s
         self._nothing = Context()
         self._observation = Observation
         self._sources: list[Source] = []
@@ -133,7 +129,7 @@ class Measures:
 
     def _look(self) -> None:
         with self._lock:
-            if self._now_s() - self._looked_s < FRESH_S:
+            if time.monotonic() - self._looked_s < FRESH_S:
                 return
             loop = self._loop
             if loop is None or loop.is_closed() or threading.get_ident() == self._thread:
@@ -150,7 +146,7 @@ class Measures:
                 except RuntimeError:  # closed meanwhile
                     return
                 done.wait(LOOP_S)
-            self._looked_s = self._now_s()
+            self._looked_s = time.monotonic()
 
     def _fill(self) -> None:
         values: dict[Metric, list[Any]] = {}

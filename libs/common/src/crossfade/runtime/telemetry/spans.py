@@ -73,9 +73,9 @@ class Started:
             self._span.set_attribute(ERROR_TYPE.name, code)
         self._span.set_status(Status(StatusCode.ERROR, code))
 
-    def end(self, *, at_us: int | None = None) -> None:
-        """End it, now or at a time that was, µs since the epoch."""
-        self._span.end(None if at_us is None else at_us * 1000)
+    def end(self) -> None:
+        """End it now."""
+        self._span.end()
 
     @property
     def context(self) -> Any:

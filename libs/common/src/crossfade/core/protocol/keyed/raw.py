@@ -46,7 +46,7 @@ def raw_role(image: Image) -> Role | None:
     return None if raw is None else role_of(raw)
 
 
-def is_raw_active(image: Image, side: Side, *, complete: bool = False) -> bool:
+def is_raw_active(image: Image, side: Side) -> bool:
     """Say whether `side` owns the key, as far as this image tells: `is_active`, undecoded.
 
     Raises:
@@ -55,4 +55,4 @@ def is_raw_active(image: Image, side: Side, *, complete: bool = False) -> bool:
     if image.get(ROLE) == _USUAL:
         return True
     role = raw_role(image)
-    return absent_is_active(side, complete=complete) if role is None else role is _ACTIVE
+    return absent_is_active(side) if role is None else role is _ACTIVE
