@@ -78,14 +78,13 @@ LOOKS: Final[Mapping[str, Mapping[str, Any]]] = {
 """How a panel shows its queries: by the word in `show`, what Grafana has to be told."""
 
 
-def panels(name: str, folder: Path = BOARDS) -> Iterator[dict[str, Any]]:
+def panels(name: str) -> Iterator[dict[str, Any]]:
     """Yield a dashboard's panels as people write them.
 
     Args:
         name: one of `NAMES`.
-        folder: with the YAML files.
     """
-    yield from (panel for row in _written(name, folder)["rows"].values() for panel in row)
+    yield from (panel for row in _written(name, BOARDS)["rows"].values() for panel in row)
 
 
 def traced(panel: Mapping[str, Any], number: int) -> bool:

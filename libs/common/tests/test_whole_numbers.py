@@ -53,7 +53,7 @@ def test_a_fraction_and_a_number_beyond_64_bits_are_named(text: str, why: str) -
 
 def test_a_row_without_the_number_is_not_named_and_one_with_another_type_is() -> None:
     assert not why_inexact(MAPPING.wholes, {})
-    assert "balance is no number: expected a value of type N" in why_inexact(
+    assert "balance is not a number: expected a value of type N" in why_inexact(
         MAPPING.wholes, {"balance": wire.of_string("12")}
     )
 
