@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 from simulation.found import write_table
@@ -32,22 +33,30 @@ def kind_of(broken: str) -> str:
     return re.sub(r"\[\{.*?\}\]|\W|\d|_", "", broken.partition(": ")[0])[:24]
 
 
-def shrunk(script: Script, code: Code = REAL, *, tries: int = 60, say: Callable[[str], None] = print) -> Played:
-    """Return a play of a script that is simpler and still breaks a promise."""
+def shrunk(script: Script, code: Code = REAL, *, tries: int = 300, say: Callable[[str], None] = print) -> Played:
+    """Return a play of a script that is simpler and still breaks the same promise."""
     found = play(script, code)
-    left = tries
-    while left:
-        for proposed in smaller(found.script, found.faults):
-            left -= 1
-            played = play(proposed, code)
-            if kind_of(played.broken) == kind_of(found.broken):
-                found = played
-                say(f"smaller: {len(played.story.acts)} acts, {played.faults} faults")
-                break
-            if not left:
-                return found
-        else:
-            return found
+    kind, left = kind_of(found.broken), tries
+
+    def breaks(simpler: Script) -> bool:
+        nonlocal found, left
+        left -= 1
+        played = play(simpler, code)
+        if kind_of(played.broken) != kind:
+            return False
+        found = played
+        say(f"smaller: {len(played.story.acts)} acts, {len(played.happened)} of chance")
+        return True
+
+    size = len(found.happened)
+    while left > 0 and size:  # delta debugging (Zeller, 1999): without one part of what chance did, then smaller ones
+        start = 0
+        while left > 0 and start < len(found.happened):
+            kept = (*found.happened[:start], *found.happened[start + size :])
+            start += 0 if breaks(replace(found.script, only=frozenset(kept))) else size
+        size //= 2
+    while left > 0 and any(left > 0 and breaks(each) for each in smaller(found.script)):
+        pass
     return found
 
 

@@ -31,9 +31,9 @@ from simulation.network import Process
 from simulation.places import Checkpoints
 from simulation.pods import Trusting
 
-SETTLE_S: Final = 1.0
+SETTLE_S: Final = 0.5
 POLL_S: Final = 0.6
-REPORT_S: Final = 0.7
+REPORT_S: Final = 1.5
 
 
 class Reader:
@@ -111,8 +111,10 @@ class Consumer:
         await persist(lambda: self.checkpoints.put(self.consumer, name, records[-1].sequence_number))
 
     async def _tell(self) -> None:
+        pause_s = POLL_S / 2
         while True:
-            await asyncio.sleep(REPORT_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(REPORT_S, pause_s * 1.5)  # a reader that begins says so soon: phases wait for it
             found = [self._report(each) for each in self.readers if each.read_to_s is not None]
             try:
                 await self._reports.put(found)
@@ -158,7 +160,7 @@ class Replicator:
         self.consumer = Consumer(process, ground, direction.value, direction.origin, self.pipeline)
 
     async def run(self) -> None:
-        consumer, admin = self._direction.value, self._process.far(self._ground.aws, steady=True)
+        consumer, admin = self._direction.value, self._process.far(self._ground.aws)
         while True:
             try:
                 phase = (await self._watch.look()).phase
@@ -166,7 +168,7 @@ class Replicator:
                     break
             except CrossfadeError:
                 pass
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.3)
         await self.consumer.start()
         complete_s: float | None = None
         while True:

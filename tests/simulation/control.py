@@ -19,7 +19,6 @@ from crossfade.core.migration.evidence import Parity
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.parity.classes import Difference
-from crossfade.core.replication.change import decode_change
 from crossfade.core.values.clocks import Skew, skew_of
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.core.values.image import Image
@@ -72,13 +71,13 @@ SETTINGS: Final[dict[str, Any]] = {
 
 VERIFIER: Final[dict[str, Any]] = {
     "pod": "verifier",
-    "pause_s": 1.0,
+    "pause_s": 2.0,
     "reads_per_s": 100_000,
-    "segments": 2,
+    "segments": 1,
     "page": 5,
     "buckets": 4,
     "in_flight_bound_s": 4.0,
-    "settle_every_s": 0.3,
+    "settle_every_s": 0.5,
     "follow_limit_s": 5.0,
     "retry_s": 0.5,
 }
@@ -116,9 +115,9 @@ class Controller:
             heartbeats=far(MemoryHeartbeats(store, monotonic=process.monotonic)),
             reports=far(MemoryReports(store)),
             letters=far(ground.letters),
-            admin=far(ground.aws, steady=True),
-            objects=far(ground.aws, steady=True),
-            metrics=far(ground.aws, steady=True),
+            admin=far(ground.aws),
+            objects=far(ground.aws),
+            metrics=far(ground.aws),
             parity=self._parity,
             ask_for_pass=self._ask_for_pass,
             flags=far(ground.flags),
@@ -249,7 +248,7 @@ class StreamTail:
                     iterators[shard] = fetched.next_iterator
                     for record in fetched.records:
                         self.read += 1
-                        self._passes.hear(self.side, decode_change(record.data, MAPPING.shape(self.side).key))
+                        self._passes.hear(self.side, self._ground.known(record.data).change)
                     self._read_to_s[shard] = sent_s
                     self.trouble = ""
             except CrossfadeError as error:

@@ -6,7 +6,6 @@ write, so a broken promise stops the play at the act that broke it.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,11 +23,20 @@ from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.protocol.events import PublishedEvent
-from crossfade.core.protocol.keyed.item import MV, Item, generation_of, is_active, is_fence, is_held_out, version_of
+from crossfade.core.protocol.keyed.item import (
+    MV,
+    Item,
+    generation_of,
+    is_active,
+    is_fence,
+    is_held_out,
+    parse_item,
+    version_of,
+)
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.writes import Answer, Fence, Operate, OperateAndTrim, Reseal, Seal, Write
 from crossfade.core.protocol.writing import Applied
-from crossfade.core.replication.change import decode_change
+from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.image import Image, number, of_number
 from crossfade.core.values.keys import Key
@@ -59,6 +67,19 @@ class Table(MemoryTable):
 
     ground: Ground
 
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._items: dict[Key, tuple[Image, Item]] = {}
+
+    def item(self, key: Key) -> Item | None:
+        image = self.images.get(key)
+        if image is None:
+            return None
+        known = self._items.get(key)
+        if known is None or known[0] is not image:
+            known = self._items[key] = (image, parse_item(image, self.shape))
+        return known[1]
+
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
         return self._told(write, await super().perform(write, timeout_s=timeout_s))
 
@@ -76,6 +97,14 @@ class Table(MemoryTable):
         super()._store(key, new)
         if not self.ground.quiet:
             self.ground.written.append(key)
+
+
+class Known(NamedTuple):
+    """A change record, decoded once for all who look whether promises are kept."""
+
+    change: Change
+    old: Item | None
+    new: Item | None
 
 
 class Stray(NamedTuple):
@@ -136,8 +165,8 @@ class Aws(MemoryAws):
     def begin(self, ground: Ground) -> None:
         self.ground, self.network = ground, ground.network
         self.script = ground.script
-        self._dice = random.Random(f"records {self.script.seed}")
         self._on_their_way: dict[str, list[int]] = {}
+        self._records: Counter[tuple[str, str]] = Counter()
         self.told: list[PublishedEvent] = []
         self.told_ids: set[bytes] = set()
 
@@ -147,22 +176,26 @@ class Aws(MemoryAws):
                 self._send(table, arn.rpartition("/")[2], payload)
 
     def _send(self, table: str, stream: str, payload: bytes) -> None:
-        dice, faults, loop = self._dice, self.script.faults, self.network.loop
-        shuffled, twice = dice.random() < faults.shuffled, dice.random() < faults.twice
-        after_s = dice.uniform(0.2, HELD_BACK_S) if shuffled else dice.uniform(0.001, 0.03)
-        again_s = after_s + dice.choice((0.05, 1.0, 8.0)) * dice.random()
+        key = self.ground.known(payload).change.key.decode()
+        faults, network = self.script.faults, self.network
+        number = self._records[table, key] = self._records[table, key] + 1
+        act = f"record {table} {key} {number}"
+        shuffle, double, after, again, whole, *_ = network.rolls(act)
+        shuffled = shuffle < faults.shuffled and network.happens(f"{act} is held back")
+        twice = double < faults.twice and network.happens(f"{act} comes twice")
+        after_s = 0.2 + (HELD_BACK_S - 0.2) * after if shuffled else 0.001 + 0.029 * after
+        again_s = after_s + (0.05, 1.0, 8.0)[int(whole * 3)] * again
         committed_us = self._now_us()
         waiting = self._on_their_way.setdefault(table, [])
         waiting.append(committed_us)
-        key = decode_change(payload, ("pk", "sk")).key.decode()
 
         def arrive() -> None:
             waiting.remove(committed_us)
             self.take(stream, key, payload)
 
-        loop.call_later(after_s, arrive)
+        network.loop.call_later(after_s, arrive)
         if twice:
-            loop.call_later(again_s, self.take, stream, key, payload)
+            network.loop.call_later(again_s, self.take, stream, key, payload)
 
     async def unreplicated_s(self, table: str) -> float | None:
         if not any(name == table for name, _ in self._destinations):
@@ -225,6 +258,7 @@ class Ground:
         self.versions: dict[tuple[Side, Key], int] = {}
         self.strayed: set[Key] = set()
         self._unlike = 0
+        self._known: dict[bytes, Known] = {}
         self.not_ours: dict[Key, Image] = {}
         self.keys = [wallet_key(f"u{n}", "chan") for n in range(script.keys + script.cold)]
         self.warm, self.cold = self.keys[: script.keys], self.keys[script.keys :]
@@ -233,6 +267,16 @@ class Ground:
         self._seed()
         self.quiet = False
         network.after = self.check
+
+    def known(self, payload: bytes) -> Known:
+        """Return what a change record says."""
+        found = self._known.get(payload)
+        if found is None:
+            change = decode_change(payload, ("pk", "sk"))
+            shape = next(each.shape for each in self.tables.values() if each.shape.table == change.table)
+            old, new = (None if each is None else parse_item(each, shape) for each in (change.old, change.new))
+            found = self._known[payload] = Known(change, old, new)
+        return found
 
     def _table(self, kind: type[Table], side: Side) -> Table:
         shape = MAPPING.shape(side)
@@ -291,6 +335,8 @@ class Ground:
 
     def check(self) -> None:
         """Hold every promise to the rows that were written since the last look."""
+        if not self.written:
+            return
         for key in dict.fromkeys(self.written):
             if key in self.not_ours:
                 if self.tables[Side.SOURCE].images.get(key) != self.not_ours[key]:
@@ -332,9 +378,10 @@ class Ground:
         """When BAKING or COMPLETE begins, no row is left behind."""
         if phase in {Phase.BAKING, Phase.COMPLETE}:
             for key in self.keys:
-                source = self.tables[Side.SOURCE].item(key)
-                if source is not None and is_active(source, Side.SOURCE) and not is_held_out(source):
-                    raise Broken(f"{phase.value} begins, and {key.decode()} is left behind: {source}")
+                source, target = (self.tables[side].item(key) for side in Side)
+                owns = is_active(source, Side.SOURCE, complete=phase is Phase.COMPLETE)
+                if owns and (source is not None or target is not None) and not is_held_out(source):
+                    raise Broken(f"{phase.value} begins, and {key.decode()} is left behind: {source}, {target}")
 
     def _sealed(self, key: Key, items: dict[Side, Item | None]) -> Side:
         generations = {side: generation_of(item) for side, item in items.items()}
@@ -357,19 +404,16 @@ class Ground:
         item = source.item(key)
         if item is None or item.deleted or not is_active(item, Side.SOURCE):
             return False
-        if not amount:
+        if amount:
+            image, balance = source.images[key], MAPPING.shape(Side.SOURCE).own(BALANCE)
+            self.truth[key] = Truth(self.truth[key].balance + amount, exists=True)
+            source.put(image | {balance: of_number(number(image[balance]) + amount)})
+        else:
             self.truth[key] = Truth(0, exists=False)
             self.versions.pop((Side.SOURCE, key), None)
             source.delete(key)
-            self._strayed(Side.SOURCE, key)
-            self.story.tell("old release", f"deletes {key.decode()}")
-            self.network.watched(self.check)
-            return True
-        image, balance = source.images[key], MAPPING.shape(Side.SOURCE).own(BALANCE)
-        self.truth[key] = Truth(self.truth[key].balance + amount, exists=True)
-        source.put(image | {balance: of_number(number(image[balance]) + amount)})
         self._strayed(Side.SOURCE, key)
-        self.story.tell("old release", f"adds {amount} to {key.decode()}")
+        self.story.tell("old release", f"adds {amount} to {key.decode()}" if amount else f"deletes {key.decode()}")
         self.network.watched(self.check)
         return True
 

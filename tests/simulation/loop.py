@@ -7,11 +7,13 @@ first is decided by their timers, and those by the seed: every call of a port ta
 from __future__ import annotations
 
 import asyncio
+from asyncio.events import _set_running_loop
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from heapq import heappop, heappush
-from itertools import count
+from threading import get_ident
 from typing import Any
 
 
@@ -22,11 +24,15 @@ class Stalled(Exception):
 class _Handle:
     """A callback that is due: as `asyncio.Handle`, which costs a third of a play."""
 
-    __slots__ = ("act", "args", "at_s", "context")
+    __slots__ = ("act", "args", "at_s")
 
-    def __init__(self, act: Callable[..., object], args: tuple[Any, ...], context: Context | None, at_s: float) -> None:
+    def __init__(self, act: Callable[..., object], args: tuple[Any, ...], at_s: float) -> None:
         self.act: Callable[..., object] | None = act
-        self.args, self.context, self.at_s = args, context, at_s
+        self.args, self.at_s = args, at_s
+
+    def run(self) -> None:
+        if self.act is not None:
+            self.act(*self.args)
 
     def cancel(self) -> None:
         self.act, self.args = None, ()
@@ -44,47 +50,63 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now_s = 0.0
-        self._due: deque[_Handle] = deque()
+        self._due: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, _Handle]] = []
-        self._numbers = count()
+        self._number = 0
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
+        self.get_debug = bool  # type: ignore[method-assign]  # asked for each future
+        self._stopping = False
+        self._thread_id: int | None = None
 
     def time(self) -> float:
         return self._now_s
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        handle = _Handle(callback, args, context, self._now_s)
-        self._due.append(handle)
+        if context is not None:  # a task's next step, whose handle nobody looks at
+            self._due.append((context.run, (callback, *args)))
+            return None
+        handle = _Handle(callback, args, self._now_s)
+        self._due.append((handle.run, ()))
         return handle
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        handle = _Handle(callback, args, context, when)
-        heappush(self._timers, (when, next(self._numbers), handle))
+        handle = _Handle(callback, args, when)
+        self._number += 1
+        heappush(self._timers, (when, self._number, handle))
         return handle
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        return self.call_at(self._now_s + delay, callback, *args, context=context)
+        when = self._now_s + delay
+        handle = _Handle(callback, args, when)
+        self._number += 1
+        heappush(self._timers, (when, self._number, handle))
+        return handle
 
-    def _run_once(self) -> None:
-        due = self._due
-        while not due:
-            if not self._timers:
-                raise Stalled("every task waits for another one")
-            at_s, _, handle = heappop(self._timers)
-            if handle.act is not None:
-                self._now_s = max(self._now_s, at_s)
-                due.append(handle)
-        for _ in range(len(due)):
-            handle = due.popleft()
-            act, context = handle.act, handle.context
-            if act is None:
-                continue
-            try:
-                if context is None:
-                    act(*handle.args)
+    def run_forever(self) -> None:
+        """Do what is due, until `stop`: as the base does, without sockets and debugging."""
+        self._thread_id = get_ident()
+        _set_running_loop(self)
+        due, timers, take = self._due, self._timers, self._due.popleft
+        try:
+            while not self._stopping:
+                if not due:
+                    if not timers:
+                        raise Stalled("every task waits for another one")
+                    at_s, _, handle = heappop(timers)
+                    if handle.act is None:
+                        continue
+                    if at_s > self._now_s:
+                        self._now_s = at_s
+                    act, args = handle.act, handle.args
                 else:
-                    context.run(act, *handle.args)
-            except Exception as error:
-                self.call_exception_handler({"message": f"{act} failed", "exception": error})
+                    act, args = take()
+                try:
+                    act(*args)
+                except Exception as error:
+                    self.call_exception_handler({"message": f"{act} failed", "exception": error})
+        finally:
+            self._stopping, self._thread_id = False, None
+            _set_running_loop(None)
 
     def _process_events(self, event_list: list[Any]) -> None:
         """Nothing comes from outside."""

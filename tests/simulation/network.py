@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import random
+import struct
 from collections.abc import Callable, Coroutine
+from hashlib import blake2b
+from itertools import accumulate
 from typing import Any, Final
 
 from crossfade.core.protocol.keyed.writes import Activate, Fence, Reseal, Seal, SealAbsent, TakeBack
 from crossfade.core.values.errors import StoreUnavailable, Throttled
 from crossfade.ports.sending import NotSent
 from simulation.loop import VirtualLoop
-from simulation.script import Faults
+from simulation.script import Script
 from simulation.story import Broken, Story
 
 START_S: Final = 1_764_230_400.0
 """AWS's clock at the beginning of a play."""
-
-DATA_PLANE: Final = frozenset({"perform", "transfer", "read", "read_many", "scan_page"})
-"""What a table may throttle. (A batch's own answers say it item by item; its request as a whole is lost or not.)"""
 
 BATCHES: Final = frozenset({"transfer", "perform_many"})
 """Requests of many statements, of which a lost answer says nothing: any number of them may have taken effect."""
@@ -30,8 +29,24 @@ BATCHES: Final = frozenset({"transfer", "perform_many"})
 CALM_S: Final = 40.0
 """From then on the weather is fine: a play has to end, and what was broken before has to heal."""
 
-ANY: Final = ("lost", "unanswered", "late")
 HANDOVER: Final = (Seal, SealAbsent, Activate, Reseal, Fence, TakeBack)
+ANY: Final = ("lost", "unanswered", "late")
+HANDED: Final = (*ANY, "throttled", "half_way")
+KINDS: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("read", "read_many", "scan_page"), (*ANY, "throttled")),
+    "perform": (*ANY, "throttled", "untold"),
+    "perform_many": (*ANY, "half_way"),
+    "transfer": (*ANY, "throttled", "lagging"),
+}
+"""What may go wrong with a call of a table. (A batch's own answers say item by item what was throttled.)"""
+
+_BECOMES: Final = {
+    "half_way": ("lost", "unanswered", "late", "late", "late"),
+    "lagging": ("lost", "late"),
+    "untold": ("unanswered",),
+}
+
+_EIGHT: Final = struct.Struct("<8I").unpack
 
 Started = Callable[["Process"], Coroutine[Any, Any, None]]
 
@@ -61,7 +76,7 @@ class Process:
         self.dead = self.outdated = False
         self.tasks: set[asyncio.Task[Any]] = set()
         self.on_crash: Callable[[BaseException], None] = lambda _error: None
-        self._booted_s = network.loop.time() - network.dice.uniform(10, 1000)
+        self._booted_s = network.loop.time() - 10 - 990 * network.rolls(f"boot {name}")[0]
 
     def wall_us(self) -> int:
         return self.network.now_us() + int(self.skew_s * 1e6)
@@ -97,18 +112,16 @@ class Process:
         for task in list(self.tasks):
             task.cancel()
 
-    def far(self, target: Any, *, steady: bool = False) -> Any:
-        """Return a port of a store, as this process reaches it; `steady` where a client retries by itself, as botocore
-        does, so that calls only take longer.
-        """
-        return Far(self, target, steady)
+    def far(self, target: Any) -> Any:
+        """Return a port of a store, as this process reaches it."""
+        return Far(self, target)
 
 
 class Far:
     """A port whose calls travel over the network."""
 
-    def __init__(self, process: Process, target: Any, steady: bool) -> None:
-        self._process, self._target, self._steady = process, target, steady
+    def __init__(self, process: Process, target: Any) -> None:
+        self._process, self._target = process, target
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
@@ -116,8 +129,8 @@ class Far:
             return found
         process, network = self._process, self._process.network
 
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return await network.call(process, name, found, args, kwargs, steady=self._steady)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return network.call(process, name, found, args, kwargs)
 
         setattr(self, name, call)
         return call
@@ -127,19 +140,20 @@ class Network:
     """Carries calls, with faults.
 
     Attributes:
-        faults_seen: how many faults happened so far.
+        happened: what chance did so far, in its order: faults, kills, operations, strays; by name.
+        faults: how many faults of calls are among them.
         calls: how many calls were made.
         broken: the first promise that was found broken.
         after: looks at what a call did, and raises Broken.
         on_broken: ends the play.
     """
 
-    def __init__(self, loop: VirtualLoop, story: Story, faults: Faults, seed: int, most_faults: int | None) -> None:
-        self.loop, self.story, self.faults = loop, story, faults
-        self.dice = random.Random(f"network {seed}")
-        self._fault_dice = random.Random(f"faults {seed}")
-        self._most_faults = most_faults
-        self.faults_seen = self.calls = 0
+    def __init__(self, loop: VirtualLoop, story: Story, script: Script) -> None:
+        self.loop, self.story, self._script = loop, story, script
+        self._calls_of: dict[str, int] = {}
+        self._shares: dict[tuple[str, ...], list[tuple[float, str]]] = {}
+        self.happened: list[str] = []
+        self.faults = self.calls = 0
         self.broken: Broken | None = None
         self.after: Callable[[], None] = lambda: None
         self.on_broken: Callable[[], object] = lambda: None
@@ -157,64 +171,76 @@ class Network:
         """AWS's clock, µs."""
         return int((START_S + self.loop.time()) * 1e6)
 
-    def fault(self, *kinds: str) -> str:
-        """Roll for the first of some kinds of fault that happens now; "" for none."""
-        rolled = self._fault_dice.random()
-        if self.loop.time() > CALM_S:
+    # Chance.
+
+    def rolls(self, act: str) -> list[float]:
+        """Return eight numbers from 0 to 1 for one act: its own die, so that leaving out another changes nothing."""
+        digest = blake2b(f"{self._script.seed} {act}".encode(), digest_size=32).digest()
+        return [each * 2.0**-32 for each in _EIGHT(digest)]
+
+    def happens(self, act: str) -> bool:
+        """Say whether something that chance wants takes place: shrinking leaves most of it out."""
+        only = self._script.only
+        if only is not None and act not in only:
+            return False
+        self.happened.append(act)
+        return True
+
+    def _fault(self, kinds: tuple[str, ...], rolled: float, act: str) -> str:
+        """Return which of some kinds of fault happens to a call; "" for none."""
+        shares = self._shares.get(kinds)
+        if shares is None:
+            ends = accumulate(getattr(self._script.faults, kind) for kind in kinds)
+            shares = self._shares[kinds] = list(zip(ends, kinds, strict=True))
+        if rolled >= shares[-1][0] or self.loop.time() > CALM_S or not self.happens(act):
             return ""
-        for kind in kinds:
-            share: float = getattr(self.faults, kind, 1.0)
-            if rolled < share:
-                if self._most_faults is not None and self.faults_seen >= self._most_faults:
-                    return ""
-                self.faults_seen += 1
-                return kind
-            rolled -= share
-        return ""
+        self.faults += 1
+        return next(kind for end, kind in shares if rolled < end)
+
+    # Calls.
 
     async def call(
-        self,
-        process: Process,
-        name: str,
-        method: Callable[..., Coroutine[Any, Any, Any]],
-        args: Any,
-        kwargs: Any,
-        *,
-        steady: bool = False,
+        self, process: Process, name: str, method: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: Any
     ) -> Any:
         """Send a request; return its answer, or raise what the port may raise."""
         if process.dead:
             raise asyncio.CancelledError
         self.calls += 1
-        fault = self.fault(*(("late",) if steady else self._kinds(name, args)))
+        subject = getattr(args[0], "key", args[0]) if args else ""
+        act = f"{process.name} {name} {subject.decode() if type(subject) is bytes else ''}"
+        number = self._calls_of[act] = self._calls_of.get(act, 0) + 1
+        act = f"{act} {number}"
+        rolls = self.rolls(act)
+        fault = self._fault(self._kinds(name, args), rolls[0], act)
         if fault:
             self.story.tell(process.name, f"{name} {_brief(args)}: {fault}")
-        result = await self._sent(name, method, args, kwargs, fault)
+        result = await self._sent(name, method, args, kwargs, fault, rolls)
         if process.dead:
             raise asyncio.CancelledError
         return result
 
     def _kinds(self, name: str, args: Any) -> tuple[str, ...]:
+        if name not in KINDS:
+            return ANY
         if name == "perform":
-            return (*ANY, "throttled", "half_way" if isinstance(args[0], HANDOVER) else "untold")
+            return HANDED if isinstance(args[0], HANDOVER) else KINDS[name]
         if name == "perform_many":
-            return (*ANY, "half_way") if any(isinstance(each, HANDOVER) for each in args[0]) else ANY
-        if name == "transfer":
-            return (*ANY, "throttled", "lagging")
-        return (*ANY, "throttled") if name in DATA_PLANE else ANY
+            return KINDS[name] if any(isinstance(each, HANDOVER) for each in args[0]) else ANY
+        return KINDS[name]
 
     def _sent(
-        self, name: str, method: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: Any, fault: str
+        self,
+        name: str,
+        method: Callable[..., Coroutine[Any, Any, Any]],
+        args: Any,
+        kwargs: Any,
+        fault: str,
+        rolls: list[float],
     ) -> asyncio.Future[Any]:
         """Send a request on its way; return where its answer will be. Nobody can call it back."""
-        dice, loop = self.dice, self.loop
-        there_s, back_s = self._way_s(), self._way_s()
-        if fault == "half_way":
-            fault = dice.choice(("lost", "unanswered", "late", "late", "late"))
-        if fault == "lagging":
-            fault = dice.choice(("lost", "late"))
-        fault = "unanswered" if fault == "untold" else fault
-        silence_s = dice.uniform(0.05, 0.5)
+        loop = self.loop
+        _, there, back, slow, silence, prompt, which, part = rolls
+        fault = _BECOMES[fault][int(which * len(_BECOMES[fault]))] if fault in _BECOMES else fault
         answered: asyncio.Future[Any] = loop.create_future()
 
         def answer(result: Any, error: BaseException | None) -> None:
@@ -228,43 +254,41 @@ class Network:
         def arrive() -> None:
             result, error = None, None
             try:
-                result = self._performed(name, method, args, kwargs, fault)
+                result = _performed(name, method, args, kwargs, fault, part)
             except Exception as raised:
                 error = raised
             self.watched(self.after)
             if fault == "unanswered":
                 return
-            if dice.random() < 0.5:
+            if prompt < 0.5:
                 answer(result, error)
             else:
-                loop.call_later(back_s, answer, result, error)
+                loop.call_later(_way_s(back, slow < 0.12), answer, result, error)
 
         if fault != "lost":
-            loop.call_later(dice.uniform(0.1, 2.0) if fault == "late" else there_s, arrive)
+            loop.call_later(0.1 + 1.9 * slow if fault == "late" else _way_s(there, slow > 0.88), arrive)
         if fault in ("lost", "unanswered"):
-            loop.call_later(silence_s, answer, None, StoreUnavailable("no answer: outcome unknown"))
+            loop.call_later(0.05 + 0.45 * silence, answer, None, StoreUnavailable("no answer: outcome unknown"))
         return answered
 
-    def _way_s(self) -> float:
-        """Roll how long one way takes: mostly some milliseconds, now and then some tens."""
-        return self.dice.uniform(0.01, 0.08) if self.dice.random() < 0.12 else self.dice.uniform(0.0005, 0.006)
 
-    def _performed(
-        self, name: str, method: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: Any, fault: str
-    ) -> Any:
-        if fault == "throttled":
-            return self._throttled(name, method, args, kwargs)
-        if fault == "unanswered" and name in BATCHES and self.dice.random() < 0.5:
-            return now(method(args[0][: self.dice.randrange(len(args[0]) + 1)], *args[1:], **kwargs))
+def _way_s(rolled: float, slow: bool) -> float:
+    """Return how long one way takes: mostly some milliseconds, now and then some tens."""
+    return 0.01 + 0.07 * rolled if slow else 0.0005 + 0.0055 * rolled
+
+
+def _performed(
+    name: str, method: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: Any, fault: str, part: float
+) -> Any:
+    """Do what a request asks for; of a batch whose answer is lost, or that is throttled, only some."""
+    if fault == "throttled" and name != "transfer":
+        raise Throttled("throttled")
+    some = fault == "throttled" or (fault == "unanswered" and name in BATCHES and part < 0.5)
+    if not some:
         return now(method(*args, **kwargs))
-
-    def _throttled(self, name: str, method: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: Any) -> Any:
-        """Refuse a request for the moment; of transfers only some, as DynamoDB does."""
-        if name != "transfer":
-            raise Throttled("throttled")
-        taken = self.dice.randrange(len(args[0]))
-        done = now(method(args[0][:taken], *args[1:], **kwargs)) if taken else []
-        return [*done, *[NotSent.THROTTLED] * (len(args[0]) - taken)]
+    taken = int(part * 2 % 1 * (len(args[0]) + (fault != "throttled")))
+    done = now(method(args[0][:taken], *args[1:], **kwargs)) if taken else []
+    return [*done, *[NotSent.THROTTLED] * (len(args[0]) - taken)]
 
 
 def _brief(args: Any) -> str:

@@ -5,11 +5,10 @@ So at each checkpoint the records that it passes are held against what stands in
 
 from __future__ import annotations
 
-from crossfade.core.protocol.keyed.item import is_active, parse_item, version_of
+from crossfade.core.protocol.keyed.item import Item, is_active, version_of
 from crossfade.core.protocol.keyed.records import events_of
-from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.replication.change import Change
 from crossfade.core.values.shape import Side
-from engagement_migration import MAPPING
 from simulation.ground import Ground
 from simulation.story import Broken
 
@@ -19,7 +18,6 @@ class Checkpoints:
 
     def __init__(self, ground: Ground, side: Side) -> None:
         self._ground, self._side = ground, side
-        self._shape = MAPPING.shape(side)
 
     async def get(self, consumer: str, shard: str) -> str | None:
         return self._ground.checkpoints.get((consumer, shard))
@@ -34,24 +32,23 @@ class Checkpoints:
     def _passed(self, consumer: str, shard: str, first: int, end: int) -> None:
         stream, _, name = shard.partition("/")
         for record in self._ground.aws.shard(stream, name)[first:end]:
-            change = decode_change(record.data, self._shape.key)
-            if change.key not in self._ground.truth:
+            known = self._ground.known(record.data)
+            if known.change.key not in self._ground.truth:
                 continue
             if consumer.startswith("feed"):
-                self._told(change)
+                self._told(known.change)
             else:
-                self._applied(consumer, change)
+                self._applied(consumer, *known)
 
     def _told(self, change: Change) -> None:
         for event in events_of(change, self._side):
             if event.event.transaction_id not in self._ground.aws.told_ids:
                 raise Broken(f"the feed passed {change.key.decode()} at {event.version}, and never told of it")
 
-    def _applied(self, consumer: str, change: Change) -> None:
-        if change.new is None:
+    def _applied(self, consumer: str, change: Change, old: Item | None, new: Item | None) -> None:
+        if new is None:
             return
-        ground, new = self._ground, parse_item(change.new, self._shape)
-        old = None if change.old is None else parse_item(change.old, self._shape)
+        ground = self._ground
         owned = old is not None and is_active(old, self._side)
         if not (is_active(new, self._side) or owned) or (change.key, change.committed_us) in ground.letters.ever:
             return

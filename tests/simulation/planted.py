@@ -18,12 +18,12 @@ from crossfade.core.migration.deeds import PassResult
 from crossfade.core.ownership.machine import ROUNDS, OwnershipRules
 from crossfade.core.protocol.keyed.item import is_fence, parse_item, version_of
 from crossfade.core.protocol.keyed.writes import Answer, Write
-from crossfade.core.protocol.seam import Skip
+from crossfade.core.protocol.seam import Aim, Skip
 from crossfade.core.protocol.writing import Applied, Transfer, Verdict
 from crossfade.core.replication.apply import Decision
 from crossfade.core.replication.change import Change
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import Direction
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.sending import NotSent, Sent
 from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
@@ -217,16 +217,14 @@ class SweepsOneTable(Controller):
 
     def assembled(self) -> tuple[Context, Driver]:
         ctx, driver = super().assembled()
-        move = ctx.sweeper.move
+        sweeper, page = ctx.sweeper, ctx.sweeper._move_page
 
-        async def moved(*arguments: Any, **more: Any) -> PassResult | None:
-            result = await move(*arguments, **more)
-            if ctx.sweeper._move is not None and ctx.sweeper._move_side is ctx.sweeper._move.destination:
-                result, ctx.sweeper._move = ctx.sweeper._move, None
-                ctx.sweeper.last = result
-            return result
+        async def moved(side: Side, aim: Aim, complete: bool) -> None:
+            await page(side, aim, complete)
+            if sweeper._move_side is aim.side:
+                sweeper._move_side = None
 
-        ctx.sweeper.move = moved  # type: ignore[method-assign]  # that is the fault
+        sweeper._move_page = moved  # type: ignore[method-assign]  # that is the fault
         return ctx, driver
 
 

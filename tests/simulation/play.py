@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -28,7 +29,7 @@ from simulation.consumers import Feed, Replicator
 from simulation.control import SETTINGS, VERIFIER, Controller, Operator, Verifier
 from simulation.ground import Ground, Table
 from simulation.loop import VirtualLoop
-from simulation.network import Network, Process
+from simulation.network import CALM_S, Network, Process
 from simulation.pods import Book, Client, Pod
 from simulation.script import Script
 from simulation.story import Broken, Story
@@ -36,8 +37,11 @@ from simulation.story import Broken, Story
 LONGEST_S: Final = 900.0
 """Virtual time that a whole migration may take."""
 
-AFTER_S: Final = 1.0
+AFTER_S: Final = 0.5
 """Clients go on for so long after COMPLETE."""
+
+MANY: Final = 100
+"""Tries to have an accident."""
 
 
 def _real_rules(mapping: Mapping) -> OwnershipRules:
@@ -75,6 +79,7 @@ class Played:
         script: that was played.
         broken: which promise was broken; "" when all were kept.
         story: what happened.
+        happened: what chance did, by name, in its order.
         faults: of the network, that happened.
         calls: of ports.
         operations: that took effect.
@@ -84,6 +89,7 @@ class Played:
     script: Script
     broken: str
     story: Story
+    happened: Sequence[str]
     faults: int
     calls: int
     operations: int
@@ -101,7 +107,7 @@ class Stage:
     def __init__(self, script: Script, code: Code, loop: VirtualLoop) -> None:
         self.script, self.code = script, code
         self.story = Story(loop.time)
-        self.network = Network(loop, self.story, script.faults, script.seed, script.most_faults)
+        self.network = Network(loop, self.story, script)
         self.ground = Ground(script, self.network, code.table)
         self.book = Book()
         self.pods: list[Pod | None] = [None] * script.pods
@@ -118,8 +124,9 @@ class Stage:
     def start(self, name: str) -> None:
         """Start a process, or start it again."""
         self._lives[name] += 1
-        skew_s = self._dice.uniform(-1, 1) * self.script.faults.skew_s
-        process = Process(self.network, f"{name}.{self._lives[name]}", skew_s)
+        life = f"{name}.{self._lives[name]}"
+        skew_s = (2 * self.network.rolls(f"skew {life}")[0] - 1) * self.script.faults.skew_s
+        process = Process(self.network, life, skew_s)
         process.outdated = not self._updated and name in {f"pod-{n}" for n in range(self.script.outdated)}
         self.processes[name] = process
         self.story.tell(process.name, "starts")
@@ -175,7 +182,8 @@ class Stage:
             return
         self.story.tell(process.name, say)
         process.kill()
-        self.network.loop.call_later(self._dice.choice((0.1, 0.5, 2.0)), self.start, name)
+        rest_s = (0.1, 0.5, 2.0)[int(self.network.rolls(f"rest {process.name}")[0] * 3)]
+        self.network.loop.call_later(rest_s, self.start, name)
 
     # The play.
 
@@ -223,20 +231,22 @@ class Stage:
         return driver.waiting_for if driver is not None else "a controller"
 
     async def _killing(self, names: list[str]) -> None:
-        mean_s = self.script.faults.kills_s
+        mean_s, number = self.script.faults.kills_s, 0
         if not mean_s:
             return
         while True:
-            pause_s = self._dice.expovariate(1 / mean_s)
+            number += 1
+            first, again, which, *_ = self.network.rolls(f"kill {number}")
+            pause_s = _expovariate(mean_s, first)
             rush_s = self.ground.flags_changed_s
             while pause_s > 0:
                 await asyncio.sleep(min(pause_s, 0.5))
                 pause_s -= 0.5
                 if self.ground.flags_changed_s != rush_s:  # while keys change hands, a kill tells most
-                    pause_s = min(pause_s, self._dice.uniform(0, 1.5))
+                    pause_s = min(pause_s, 1.5 * again)
                     rush_s = self.ground.flags_changed_s
-            if self.network.fault("kill"):
-                self.kill(self._dice.choice(names))
+            if self.network.loop.time() < CALM_S and self.network.happens(f"kill {number}"):
+                self.kill(names[int(which * len(names))])
 
     async def _updating(self) -> None:
         """Put pods of the next release in the place of outdated ones, while keys move."""
@@ -248,36 +258,41 @@ class Stage:
             self.kill(f"pod-{number}", say="makes way for the next release")
 
     async def _flushing(self) -> None:
-        mean_s = self.script.faults.flushes_s
+        mean_s, number = self.script.faults.flushes_s, 0
         while mean_s:
-            await asyncio.sleep(self._dice.expovariate(1 / mean_s))
-            self.ground.marks.flush()
+            number += 1
+            await asyncio.sleep(_expovariate(mean_s, self.network.rolls(f"flush {number}")[0]))
+            if self.network.happens(f"flush {number}"):
+                self.ground.marks.flush()
 
     async def _straying(self) -> None:
         while not self.ground.flags.current().dual_write:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
-        for _ in range(self.script.strays):
-            await asyncio.sleep(self._dice.uniform(0.5, 4))
-            for _ in range(20):
-                key = self._dice.choice(self.ground.keys)
-                deletes = key in self.ground.cold and self._dice.random() < 0.5
-                if self.ground.stray(key, 0 if deletes else 1 + self._dice.randrange(9)):
+        for number in range(self.script.strays):
+            dice = random.Random(f"stray {number} {self.script.seed}")
+            await asyncio.sleep(dice.uniform(0.5, 4))
+            for _ in range(20 if self.network.happens(f"stray {number}") else 0):
+                key = dice.choice(self.ground.keys)
+                deletes = key in self.ground.cold and dice.random() < 0.5
+                if self.ground.stray(key, 0 if deletes else 1 + dice.randrange(9)):
                     break
                 await asyncio.sleep(0.5)
 
     async def _accidents(self) -> None:
         """Overwrite standby rows: now and then, and whenever keys are about to change hands."""
-        left = self.script.accidents
+        left, number = self.script.accidents, 0
 
         def happens() -> None:
-            nonlocal left
-            ahead = self._dice.choice((0, 1, 5, 5))
-            if left and self.ground.accident(self._dice.choice(self.ground.keys), ahead):
-                left -= 1
+            nonlocal left, number
+            number += 1
+            which, ahead, *_ = self.network.rolls(f"accident {number}")
+            key = self.ground.keys[int(which * len(self.ground.keys))]
+            if left and self.network.happens(f"accident {number}"):
+                left -= self.ground.accident(key, (0, 1, 5, 5)[int(ahead * 4)])
 
         self.ground.on_flags = happens
-        while left:
-            await asyncio.sleep(self._dice.uniform(1, 6))
+        while left and number < MANY:
+            await asyncio.sleep(1 + 5 * self.network.rolls(f"pause {number}")[0])
             happens()
 
     async def _drained(self) -> None:
@@ -285,7 +300,7 @@ class Stage:
         loop = self.network.loop
         ends_s = loop.time() + 60
         while loop.time() < ends_s:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
             if {"forward", "reverse"} <= self.ended and not self._untold():
                 return
 
@@ -333,6 +348,10 @@ def _raise(error: Broken) -> None:
     raise error
 
 
+def _expovariate(mean: float, rolled: float) -> float:
+    return -mean * math.log(1 - rolled)
+
+
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -378,7 +397,14 @@ def _played(script: Script, code: Code, loop: VirtualLoop) -> Played:
     if network.broken is not None:
         broken = str(network.broken)
     return Played(
-        script, broken, stage.story, network.faults_seen, network.calls, sum(stage.ground.applied.values()), loop.time()
+        script,
+        broken,
+        stage.story,
+        network.happened,
+        network.faults,
+        network.calls,
+        sum(stage.ground.applied.values()),
+        loop.time(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -55,13 +56,14 @@ class PodFlags:
         self._known = await self._process.far(self._ground.flags).refresh()
         return self._known
 
-    async def watch(self) -> None:
+    async def watch(self, looked: Callable[[], None]) -> None:
         while True:
             await asyncio.sleep(self._dice.choice((0.1, 0.3, 0.3, 1.2)))
             if self._known == self._ground.flags.current():
                 continue  # a look that shows what is known costs a call, and tells nothing
             try:
                 await self.refresh()
+                looked()
             except CrossfadeError:
                 continue
 
@@ -106,11 +108,10 @@ class Pod:
         await self._flags.refresh()
         self._epochs.look()
         await self._pulse.beat()
-        process.spawn(self._flags.watch())
-        process.spawn(self._epochs.watch(0.1))
+        process.spawn(self._flags.watch(self._epochs.look))
         process.spawn(self._pulse.run())
         reports = process.far(MemoryReports(self._ground.store))
-        process.spawn(tell(1.5, self._figures, reports, process.name, wall_us=process.wall_us))
+        process.spawn(tell(2.0, self._figures, reports, process.name, wall_us=process.wall_us))
         self.ready = True
         await asyncio.get_running_loop().create_future()
 
@@ -199,15 +200,20 @@ class Client:
 
     def __init__(self, name: str, ground: Ground, pods: list[Pod | None], book: Book) -> None:
         self.name, self._ground, self._pods, self._book = name, ground, pods, book
-        self._dice = random.Random(f"client {name} {ground.script.seed}")
+        self._dice = random.Random()
         self._number = 0
         self.stop = False
 
     async def run(self) -> None:
         while not self.stop:
+            self._number += 1
+            act = f"{self.name} {self._number}"
+            self._dice.seed(f"{act} {self._ground.script.seed}")
             await asyncio.sleep(self._pause_s())
-            key = self._dice.choice(self._ground.warm)
-            if self._dice.random() < 0.15:
+            key, reads = self._dice.choice(self._ground.warm), self._dice.random() < 0.15
+            if not self._ground.network.happens(act):
+                continue
+            if reads:
                 await self._read(key)
             else:
                 await self._operate(self._operation(key))
@@ -218,7 +224,6 @@ class Client:
         return self._dice.expovariate(1 / (RUSH_PAUSE_S if rush else self._ground.script.pause_s))
 
     def _operation(self, key: Key) -> Operation:
-        self._number += 1
         kind = self._dice.choices((Kind.EARN, Kind.SPEND, Kind.DELETE), (12, 6, 2))[0]
         amount = 0 if kind is Kind.DELETE else self._dice.randrange(1, 9)
         stamp = self._ground.network.now_us() // 1000

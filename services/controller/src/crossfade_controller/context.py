@@ -8,6 +8,7 @@ from typing import Any
 from crossfade.contracts.journal import Entry
 from crossfade.core.migration.acts import Allocate, Wait
 from crossfade.core.migration.evidence import Evidence
+from crossfade.core.migration.gates import GateResult
 from crossfade.core.migration.keyed import phases_of
 from crossfade.core.migration.seen import Seen, judged
 from crossfade.core.migration.state import Migration, fold
@@ -40,6 +41,7 @@ class Context:
         self.markers = Markers(world, self.allocate)
         self.state = Migration(phases_of(world.mapping.protocol))
         self.heard: Callable[[Sequence[Entry]], None] | None = None
+        self._judged: tuple[Evidence | None, Mapping[str, GateResult]] | None = None
 
     async def refresh(self) -> None:
         """Fold in what was written since."""
@@ -79,9 +81,11 @@ class Context:
             wait: the last answer, if it was one.
         """
         evidence, world = self.evidence(), self.world
+        if self._judged is None or self._judged[0] is not evidence:
+            self._judged = (evidence, judged(self.state.table, evidence, world.settings.bounds()))
         return Seen(
             world.settings.setup(world.mapping),
-            judged(self.state.table, evidence, world.settings.bounds()),
+            self._judged[1],
             now_us=world.now_us(),
             pass_began_s=evidence.parity.clean_pass_began_s if evidence is not None else None,
             stray_age_s=evidence.strays.age_s if evidence is not None else None,

@@ -132,6 +132,7 @@ class Observer:
         self._last: list[Report] = []
         self._alive: list[Watched] = []
         self._in_stream: dict[Side, tuple[float, float]] = {}
+        self._found: tuple[Migration, Evidence] | None = None  # of this look
 
     async def look(self, state: Migration) -> bool:
         """Look again, if it is time to; say whether it was."""
@@ -164,6 +165,7 @@ class Observer:
         worst = [lag.worst_s for lag in self._lags.values()]
         self._quiet = self._quiet.observe(all(each is not None and each < bound_s for each in worst), now_s)
         await self._canary.probe(state)
+        self._found = None
         return True
 
     def _hear(self, report: Report, now_s: float) -> None:
@@ -200,6 +202,11 @@ class Observer:
         """Return the last look as evidence, under the flags that `state` says are in force."""
         if self._looked_s == float("-inf"):
             return None
+        if self._found is None or self._found[0] is not state:
+            self._found = (state, self._evidence(state))
+        return self._found[1]
+
+    def _evidence(self, state: Migration) -> Evidence:
         retentions = [each.retention_h for each in self._facts.streams.values() if each is not None]
         left = self.unread(state)
         return Evidence(
