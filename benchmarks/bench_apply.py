@@ -237,12 +237,12 @@ def boto_handler(endpoint: str, payloads: list[bytes]) -> float:
     return time.process_time() - started
 
 
-def go_handlers(endpoint: str, payloads: Path, records: int, folder: Path) -> dict[str, Any]:
+def go_handlers(endpoint: str, payloads: Path, records: int) -> dict[str, Any]:
     """Build and run the Go handlers; what is missing is said, not guessed."""
     go = shutil.which("go")
     if go is None:
         return {"missing": "go is not on PATH"}
-    binary = folder / "go_apply"
+    binary = payloads.with_name("go_apply")
     environment = {**os.environ, "GOMAXPROCS": "1"}
     built = subprocess.run(
         [go, "build", "-o", str(binary), "."],
@@ -270,6 +270,21 @@ def stub(payloads: Path) -> Iterator[int]:
             yield json.loads(process.stdout.readline())["port"]
         finally:
             process.terminate()
+
+
+@contextmanager
+def stores(payloads: list[bytes]) -> Iterator[tuple[int, str, Path]]:
+    """Run the stub server and Valkey; give the stub's port, the marks' address, and the file of the records."""
+    redis = RedisServer()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "records.jsonl"
+        file.write_bytes(b"\n".join(payloads))
+        redis.start()
+        try:
+            with stub(file) as port:
+                yield port, f"redis://127.0.0.1:{redis.port}/0", file
+        finally:
+            redis.stop()
 
 
 async def measure(port: int, redis_url: str, records: int, profile: str | None) -> dict[str, Any]:
@@ -334,19 +349,10 @@ def main() -> None:
     options = parser.parse_args()
     records = max(BATCH, min(options.records, MOST_RECORDS)) // BATCH * BATCH
     payloads = [change_record(number) for number in range(records)]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "records.jsonl"
-        file.write_bytes(b"\n".join(payloads))
-        redis = RedisServer()
-        redis.start()
-        try:
-            with stub(file) as port:
-                endpoint = f"http://127.0.0.1:{port}"
-                ours = uvloop.run(measure(port, f"redis://127.0.0.1:{redis.port}/0", records, options.profile))
-                boto_s = boto_handler(endpoint, payloads[:400])
-                go = {"missing": "left out"} if options.no_go else go_handlers(endpoint, file, records, Path(folder))
-        finally:
-            redis.stop()
+    with stores(payloads) as (port, redis_url, file):
+        ours = uvloop.run(measure(port, redis_url, records, options.profile))
+        boto_s = boto_handler(f"http://127.0.0.1:{port}", payloads[:400])
+        go = {"missing": "left out"} if options.no_go else go_handlers(f"http://127.0.0.1:{port}", file, records)
     result = {
         "records": records,
         "record_bytes": len(payloads[0]),

@@ -27,7 +27,7 @@ from typing import Any
 
 import uvloop
 from apply_records import change_record
-from bench_apply import Rig, stub, under_faust, whole
+from bench_apply import Rig, stores, under_faust, whole
 
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.memory.control import MemoryDeadLetters, MemoryJournal
@@ -44,7 +44,6 @@ from crossfade_replicator.pipeline import ApplyPipeline
 from crossfade_replicator.sender import Sender
 from crossfade_replicator.tuning import tune_garbage_collection
 from engagement_migration import MAPPING
-from localaws.redis import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
 ZIP = ROOT / "build/lambda/replicator-x86_64.zip"
@@ -175,16 +174,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     payloads = [change_record(number) for number in range(max(2_000, min(options.records, 100_000)) // 1000 * 1000)]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "records.jsonl"
-        file.write_bytes(b"\n".join(payloads))
-        redis = RedisServer()
-        redis.start()
-        try:
-            with stub(file) as port:
-                result = uvloop.run(measure(port, f"redis://127.0.0.1:{redis.port}/0", payloads))
-        finally:
-            redis.stop()
+    with stores(payloads) as (port, redis_url, _):
+        result = uvloop.run(measure(port, redis_url, payloads))
     result |= {"record_bytes": len(payloads[0]), "cold_start": cold_start()}
     if options.json:
         print(json.dumps(result))

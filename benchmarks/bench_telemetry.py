@@ -16,16 +16,14 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvloop
 from apply_records import change_record
-from bench_apply import BATCH, Rig, stub, whole
+from bench_apply import BATCH, Rig, stores, whole
 
 from crossfade.core.values.shape import Side
 from crossfade.runtime import telemetry
@@ -34,7 +32,6 @@ from crossfade_replicator.records import Pipeline
 from crossfade_replicator.tracing import Observed, ObservedTransfers
 from crossfade_replicator.tuning import tune_garbage_collection
 from engagement_migration import MAPPING
-from localaws.redis import RedisServer
 
 SETTINGS = {"off": None, "on, nothing sampled": 0.0, "1 %": 0.01, "100 %": 1.0}
 RECEIVER = """
@@ -124,24 +121,15 @@ def main() -> None:
     options = parser.parse_args()
     records = max(BATCH, options.records) // BATCH * BATCH
     everything = [each for share in SETTINGS.values() for each in payloads(records, share or 0.0)]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "records.jsonl"
-        file.write_bytes(b"\n".join(everything))
-        redis = RedisServer()
-        redis.start()
-        try:
-            with receiver() as (address, process), stub(file) as port:
-                os.environ |= {
-                    "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{address}",
-                    "OTEL_BSP_MAX_QUEUE_SIZE": "1000000",  # so that nothing is dropped, and all of it costs
-                    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2048",
-                    "OTEL_METRIC_EXPORT_INTERVAL": "5000",
-                }
-                redis_url = f"redis://127.0.0.1:{redis.port}/0"
-                spent = uvloop.run(measure(port, redis_url, records, options.rounds))
-                received, _ = process.communicate("\n", timeout=30)
-        finally:
-            redis.stop()
+    with receiver() as (address, process), stores(everything) as (port, redis_url, _):
+        os.environ |= {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{address}",
+            "OTEL_BSP_MAX_QUEUE_SIZE": "1000000",  # so that nothing is dropped, and all of it costs
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2048",
+            "OTEL_METRIC_EXPORT_INTERVAL": "5000",
+        }
+        spent = uvloop.run(measure(port, redis_url, records, options.rounds))
+        received, _ = process.communicate("\n", timeout=30)
     result = {
         "records": records,
         "rounds": options.rounds,

@@ -91,15 +91,17 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                 return await run(settings, asked)
         async with Wire("dynamodb", wire_config(settings)._replace(timeout_s=ATTEMPT_S, attempts=ATTEMPTS)) as wire:
             control, tables = control_db(wire), control_tables(mapping.name)
+            log = DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common"))
+            board = DynamoStatusBoard(control, tables.heartbeats)
             console = Console(
-                DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common")),
-                DynamoStatusBoard(control, tables.heartbeats),
+                log,
+                board,
                 settings.setup(mapping),
                 phases_of(mapping.protocol),
                 asked.json,
                 Knocker(
-                    DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common")),
-                    DynamoStatusBoard(control, tables.heartbeats),
+                    log,
+                    board,
                     migration=mapping.name,
                     operator=operator_name(),
                     url=settings.controller_url,
