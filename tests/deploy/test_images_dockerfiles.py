@@ -211,7 +211,7 @@ def test_every_entry_of_the_lock_has_a_hash() -> None:
 def test_an_import_that_no_package_has_is_an_error() -> None:
     with pytest.raises(requirements_of.Unknown, match="DISTRIBUTIONS"):
         requirements_of.distribution("nobody_has_this", {})
-    with pytest.raises(requirements_of.Unknown, match="no module"):
+    with pytest.raises(requirements_of.Unknown, match="not a module"):
         requirements_of.reached(["crossfade.nowhere"])
 
 
