@@ -47,7 +47,7 @@ async def test_rule_12_a_silent_consumer_means_an_unknown_lag_which_is_shut() ->
         await town.live()
         await driver.tick()
     assert ctx.observer.lag(Side.SOURCE).worst_s is None
-    assert "no living forward consumer" in waiting_for(ctx.seen().judge(RAMPING_GATES))
+    assert "no live forward consumer" in waiting_for(ctx.seen().judge(RAMPING_GATES))
 
 
 async def test_retention_is_watched_while_nobody_reads() -> None:

@@ -45,7 +45,7 @@ async def test_status_tells_what_is_waited_for_as_gate_reason_and_cure() -> None
     await town.ask("ramp", share=100)
     body = await told(town, 12)
     assert body["wait"]["gate"] == "forward_lag"
-    assert "no living forward consumer" in body["wait"]["reason"]
+    assert "no live forward consumer" in body["wait"]["reason"]
     assert "runbook replication-lag" in body["wait"]["cure"]
     assert body["waiting_for"].startswith(f"forward_lag: {body['wait']['reason']} ({body['wait']['cure']})")
     msgspec.convert(body, Status)
