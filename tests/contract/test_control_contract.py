@@ -222,7 +222,7 @@ async def test_a_heartbeat_carries_the_flag_document_whole(backend: Backend) -> 
     assert [each.pod for each in await beats.all()] == ["pod-b"]
 
 
-async def test_a_report_replaces_the_last_one_of_its_role_and_shard(backend: Backend) -> None:
+async def test_a_report_replaces_the_last_one_of_its_consumer_and_shard(backend: Backend) -> None:
     shard = "wallet-changes/shardId-000000000000"
     first = Report("forward", shard, 1, 20, 0, 2**60, {"applied": 3})
     other = Report("reverse", shard, 1, 20, 7, 3, {}, stray_last_us=9, imprecise_last_us=8)
@@ -242,7 +242,7 @@ async def test_a_letter_parked_twice_is_one_letter(backend: Backend) -> None:
 async def test_letters_come_oldest_first_and_bounded(backend: Backend) -> None:
     for number, at_us in enumerate((30, 10, 20)):
         await backend.letters.park(letter(f"shard:{number}", at_us=at_us))
-    await backend.letters.park(letter("shard:9", at_us=15).replace(role="reverse", version=None, key=Key(b"")))
+    await backend.letters.park(letter("shard:9", at_us=15).replace(consumer="reverse", version=None, key=Key(b"")))
     assert [each.at_us for each in await backend.letters.all()] == [10, 15, 20, 30]
     assert [each.at_us for each in await backend.letters.all(limit=2)] == [10, 15]
     assert await backend.letters.count() == 4
@@ -284,9 +284,9 @@ async def test_letters_about_strays_are_listed_and_counted_with_the_others_or_al
     assert await backend.letters.all() == [letter()]
 
 
-async def test_a_letter_of_an_unknown_role_is_refused_since_nobody_would_find_it(backend: Backend) -> None:
+async def test_a_letter_of_an_unknown_consumer_is_refused_since_nobody_would_find_it(backend: Backend) -> None:
     with pytest.raises(ConfigError):
-        await backend.letters.park(letter().replace(role="sideways"))
+        await backend.letters.park(letter().replace(consumer="sideways"))
 
 
 async def test_control_table_names_come_from_the_migration() -> None:
