@@ -137,6 +137,12 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument_with_details(
     assert served.pod.figures.totals == {(method, "refused"): 1}
 
 
+async def test_a_call_of_a_method_that_there_is_not_is_counted(served: Served) -> None:
+    error = await refusal(served, "BurnPoints", pb.EarnPointsRequest().SerializeToString())
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert served.pod.figures.totals == {("unknown", "refused"): 1}
+
+
 @pytest.mark.parametrize("method", ["GetBalance", "BatchGetBalances"])
 async def test_a_read_consistency_that_nobody_knows_is_refused(served: Served, method: str) -> None:
     request: Any = pb.GetBalanceRequest(user="7", channel="chan", consistency=cast("Any", 7))

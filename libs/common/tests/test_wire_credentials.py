@@ -237,6 +237,18 @@ async def test_a_chain_that_hangs_keeps_no_call_beyond_its_own_timeout() -> None
     await until_answered(source)
 
 
+async def test_a_chain_that_hangs_is_given_up_and_built_again() -> None:
+    chain = Chain()
+    chain.may_answer.clear()
+    source = BotocoreCredentials(chain, hung_s=0.05)
+    async with asyncio.timeout(3):
+        with pytest.raises(StoreUnavailable, match=r"no answer within 0.05 s"):
+            await source.current()
+    chain.may_answer.set()
+    assert (await source.current()).access_key in ("AKID1", "AKID2")
+    assert chain.loaded == 2, "the lost thread may hold the first one's lock"
+
+
 def test_a_chain_that_hangs_does_not_keep_the_process_from_ending() -> None:
     code = (
         "import asyncio, threading\n"
@@ -269,6 +281,18 @@ async def test_the_expiry_is_where_botocore_keeps_it(expires_in_s: float) -> Non
 
     _, expires_s = BotocoreCredentials(Loaded())._ask()
     assert expires_s == pytest.approx(time.time() + expires_in_s, abs=5)
+
+
+async def test_botocore_finding_only_expired_keys_is_the_chain_failing() -> None:
+    def refreshed() -> dict[str, str]:
+        return {"access_key": "A", "secret_key": "B", "token": "C", "expiry_time": "2020-01-01T00:00:00Z"}
+
+    class Loaded(Chain):
+        def load_credentials(self) -> Any:
+            return RefreshableCredentials.create_from_metadata(refreshed(), refresh_using=refreshed, method="test")
+
+    with pytest.raises(StoreUnavailable, match="still expired"):
+        await BotocoreCredentials(Loaded()).current()
 
 
 async def test_no_keys_anywhere_is_an_error_of_configuration() -> None:

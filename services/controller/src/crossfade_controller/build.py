@@ -39,10 +39,10 @@ from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.http_client import call_json
 from crossfade.runtime.lifecycle import code_version
 from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.silence import ATTEMPT_S, ATTEMPTS, command_wire
 from crossfade.runtime.tls import client_context, keep_fresh
 from crossfade_controller.sampling import Rows, sample
 from crossfade_controller.settings import ControllerSettings
-from crossfade_controller.silence import ATTEMPT_S, ATTEMPTS
 from crossfade_controller.world import World
 
 OUTPUT_BYTES: Final = 2000
@@ -109,7 +109,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
     mapping = settings.mapping()
     config, client = wire_config(settings), partial(control_client, settings)
     if not under_lease:  # an operator is waiting; the service waits out the large files of a snapshot
-        config = config._replace(timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
+        config = command_wire(settings)
         client = partial(control_client, settings, timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
     dynamodb, kinesis = Wire("dynamodb", config), Wire("kinesis", config)
     s3, cloudwatch = (LazyClient(partial(client, name)) for name in ("s3", "cloudwatch"))

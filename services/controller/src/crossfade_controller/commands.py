@@ -32,9 +32,9 @@ from crossfade.core.migration.state import Migration, fold
 from crossfade.core.values.clocks import utc
 from crossfade.core.values.errors import CrossfadeError, StateMissing
 from crossfade.core.values.shape import Side
-from crossfade.runtime.aws import wire_config
 from crossfade.runtime.operator import operator_name
 from crossfade.runtime.settings import read_settings
+from crossfade.runtime.silence import SLOW_S, command_wire, narrated, say, where
 from crossfade.runtime.tls import client_context
 from crossfade_controller.answering import Console
 from crossfade_controller.excluding import why_not_excluded
@@ -43,7 +43,6 @@ from crossfade_controller.journaling import journal_json, journal_text
 from crossfade_controller.knocking import NO_CONTROLLER, Knocker, NotTaken, Refused
 from crossfade_controller.render import intent_text, plan_text, status_text
 from crossfade_controller.settings import ControllerSettings
-from crossfade_controller.silence import ATTEMPT_S, ATTEMPTS, SLOW_S, narrated
 from crossfade_controller.waiting import DEAF_S, POLL_S, Waiting
 
 SILENT_S: Final = 30.0
@@ -84,12 +83,12 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
         settings = read_settings(ControllerSettings)
         mapping = settings.mapping()
         what = READS.get(asked.command, "the journal and the status")
-        reading = f"reading {what} of {mapping.name!r} from {settings.aws_endpoint_url or f'AWS in {settings.region}'}"
+        reading = f"reading {what} of {mapping.name!r} from {where(settings)}"
         if asked.command in READS:
             run = _plan if asked.command == "plan" else _control_create
-            async with narrated(_say, reading):
+            async with narrated(say, reading):
                 return await run(settings, asked)
-        async with Wire("dynamodb", wire_config(settings)._replace(timeout_s=ATTEMPT_S, attempts=ATTEMPTS)) as wire:
+        async with Wire("dynamodb", command_wire(settings)) as wire:
             control, tables = control_db(wire), control_tables(mapping.name)
             log = DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common"))
             board = DynamoStatusBoard(control, tables.heartbeats)
@@ -132,10 +131,6 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
     except Exception as error:  # a program that reads --json gets its object, a person the trace as well
         sys.stderr.write(traceback.format_exc())
         return failed(error, asked.command, as_json=asked.json)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
 
 
 async def _check(settings: ControllerSettings, console: Console) -> None:

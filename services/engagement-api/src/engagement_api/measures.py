@@ -30,6 +30,7 @@ from crossfade.runtime.telemetry.contract import (
     RESULTS,
     RPC_METHOD,
     STEP,
+    UNKNOWN_METHOD,
     WRITES_ALLOWED,
 )
 from engagement_api.report import Tally
@@ -53,7 +54,7 @@ def observed(
         mirrored: counts of the dual write.
         marks: of what it applied; None where there is no store for them.
     """
-    for method in METHODS:
+    for method in (*METHODS, UNKNOWN_METHOD):
         for result in RESULTS:
             yield Observed(API_OPERATIONS, figures.totals[method, result], {RPC_METHOD: method, RESULT: result})
     for outcome, count in (dict.fromkeys(OUTCOMES, 0) | tally.outcomes).items():

@@ -29,8 +29,8 @@ from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import RowTable, TransferTable
 from crossfade.runtime import lifecycle
-from crossfade.runtime.aws import wire_config
 from crossfade.runtime.operator import operator_name
+from crossfade.runtime.silence import command_wire, narrated, say, where
 from crossfade_replicator.journal import PhaseWatch
 from crossfade_replicator.letters import discard, name_of
 from crossfade_replicator.merging import Merging, described, lines_of
@@ -55,8 +55,10 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
         CrossfadeError: a store can't be used, or the file can't be read.
     """
     mapping = settings.mapping()
+    verb = " ".join(filter(None, (options.command, getattr(options, "action", ""))))
     async with AsyncExitStack() as stack:
-        wire, kinesis = Wire("dynamodb", wire_config(settings)), Wire("kinesis", wire_config(settings))
+        await stack.enter_async_context(narrated(say, f"running {verb} on {mapping.name!r} at {where(settings)}"))
+        wire, kinesis = Wire("dynamodb", command_wire(settings)), Wire("kinesis", command_wire(settings))
         stack.push_async_callback(wire.close)
         stack.push_async_callback(kinesis.close)
         dynamodb = DynamoDB(wire)

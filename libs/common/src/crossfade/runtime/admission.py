@@ -94,10 +94,43 @@ class Unfit(NamedTuple):
     request: Message | None = None
 
 
+class Unregistered:
+    """Takes a server's place while a servicer is added to it, whose methods aren't registered in advance.
+
+    grpcio (1.85, `_server_main_loop`) asks for the next call of each registered method apart, and at every call waits
+    for all of them again.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        """Stand before `server`."""
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Nothing: generated code has given the same methods to `add_generic_rpc_handlers`."""
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """Finds the methods of a service. A call of another one is noted, and left to gRPC, which says UNIMPLEMENTED."""
+
+    def __init__(self, start: str, methods: Mapping[str, Any], note_unknown: Callable[[], None]) -> None:
+        self._start, self._methods, self._note_unknown = start, methods, note_unknown
+
+    @override
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        method: Any = handler_call_details.method
+        found = self._methods.get(method)
+        if found is None and method.startswith(self._start):
+            self._note_unknown()
+        return found
+
+
 class Admission:
     """Takes a server's place while a servicer is added to it, so that each unary method is reached through here.
 
     Health and reflection don't pass here: an overloaded server still says that it lives.
+
+    Attributes:
+        note_unknown: called at each call of a method that the service, added next, doesn't have.
     """
 
     def __init__(self, server: grpc.aio.Server, most: int, longest_bytes: int) -> None:
@@ -114,6 +147,7 @@ class Admission:
         self._running = 0
         self._closed = False
         self._last_s = float("-inf")
+        self.note_unknown: Callable[[], None] = lambda: None
 
     async def close(self, longest_s: float) -> None:
         """Refuse calls from now on, and return once none has come for `QUIET_S`, or after `longest_s`."""
@@ -126,10 +160,10 @@ class Admission:
         """Nothing: generated code gives the same methods to `add_registered_method_handlers` next."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Add the methods of a service, wrapped; called by generated code."""
-        wrapped = {name: self._wrapped(handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
-        self._server.add_registered_method_handlers(service, wrapped)
+        """Add the methods of a service, wrapped and, as in `Unregistered`, not registered; called by generated code."""
+        start = f"/{service}/"
+        wrapped = {start + name: self._wrapped(handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((_Methods(start, wrapped, self.note_unknown),))
 
     def _wrapped(self, handler: Any) -> Any:
         method: Callable[[Message | Unfit, Any], Awaitable[Message]] = handler.unary_unary

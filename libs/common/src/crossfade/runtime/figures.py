@@ -13,9 +13,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
+from msgspec import Struct
 
 from crossfade.contracts.report import Report
 from crossfade.core.values.errors import CrossfadeError
@@ -38,7 +39,7 @@ PATIENCE_S: Final = 0.25
 giving up sooner is the caller's own decision. It is the design's bound on p99, `Bounds.api_p99_ms`."""
 
 
-class _Ended(NamedTuple):
+class _Ended(Struct, frozen=True, gc=False):
     at_s: float
     took_s: float
     operations: int
@@ -127,8 +128,10 @@ class Counting:
             result = FAILED if is_timed else CANCELLED
         elif isinstance(error, Exception):
             result, is_timed = (FAILED, False) if is_fault(error) else (REFUSED, True)
-        results = self._results if error is None else {}
-        results[result] = results.get(result, 0) + self._operations - sum(results.values())
+        results = {result: self._operations}
+        if error is None and self._results:
+            results[result] -= sum(self._results.values())
+            results |= self._results
         self._figures.note(self._method, self._began_s, results, is_timed=is_timed)
 
 

@@ -18,10 +18,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from crossfade.core.values import errors
 from crossfade.runtime import telemetry
-from crossfade.runtime.admission import READ_TIMES, UNTAKEN, Admission, Unfit
+from crossfade.runtime.admission import READ_TIMES, UNTAKEN, Admission, MalformedRequest, Unfit, Unregistered
 from crossfade.runtime.reflection import enable_reflection
 from crossfade.runtime.statuses import Refusal, status_of
-from crossfade.runtime.telemetry.contract import RPC_DURATION, RPC_METHOD, RPC_STATUS, RPC_SYSTEM, SERVER_FAULTS
+from crossfade.runtime.telemetry.contract import (
+    RPC_DURATION,
+    RPC_METHOD,
+    RPC_STATUS,
+    RPC_SYSTEM,
+    SERVER_FAULTS,
+    UNKNOWN_METHOD,
+)
 from crossfade.runtime.telemetry.span_contract import RPC
 from crossfade.runtime.tls import TlsFiles, server_context
 
@@ -232,7 +239,7 @@ class RpcServer:
         self._tls = tls
         self._names: list[str] = []
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, Unregistered(self.server))
 
     def add(self, add_to_server: Callable[[ServicerT, Any], None], servicer: ServicerT) -> None:
         """Serve a service, and announce it for health and reflection.
@@ -241,6 +248,9 @@ class RpcServer:
             add_to_server: generated code, "add_EngagementServiceServicer_to_server".
             servicer: whose methods are wrapped by `answers_errors`, and unary.
         """
+        self._admission.note_unknown = functools.partial(
+            servicer.note_refusal, UNKNOWN_METHOD, None, MalformedRequest("there is no such method")
+        )
         add_to_server(servicer, self._admission)
         self._names.append(servicer.service)
 

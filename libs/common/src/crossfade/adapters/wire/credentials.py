@@ -93,6 +93,7 @@ class BotocoreCredentials:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        hung_s: float = HUNG_S,
     ) -> None:
         """Take a botocore session, or leave it to the first call to make the default one.
 
@@ -100,11 +101,12 @@ class BotocoreCredentials:
             session: of botocore.
             monotonic: clock in seconds.
             wall: wall clock, seconds since the epoch; expiry is told in it.
+            hung_s: see `HUNG_S`.
         """
         self._session = session
         self._source: Any = None
         self._monotonic = monotonic
-        self._wall = wall
+        self._wall, self._hung_s = wall, hung_s
         self._asking: asyncio.Task[_Kept] | None = None
         self._kept: _Kept | None = None
 
@@ -129,11 +131,11 @@ class BotocoreCredentials:
 
     async def _refresh(self) -> _Kept:
         try:
-            async with asyncio.timeout(HUNG_S):
+            async with asyncio.timeout(self._hung_s):
                 keys, expires_s = await _in_daemon_thread(self._ask)
         except TimeoutError as error:
             self._source = None  # whose lock the lost thread may hold
-            raise StoreUnavailable(f"can't get AWS credentials: no answer within {HUNG_S:.0f} s") from error
+            raise StoreUnavailable(f"can't get AWS credentials: no answer within {self._hung_s:g} s") from error
         left_s = expires_s - self._wall()
         if left_s <= 0:
             raise StoreUnavailable(f"can't get AWS credentials: those found expired {-left_s:.0f} s ago")

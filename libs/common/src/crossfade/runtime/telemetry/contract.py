@@ -84,6 +84,9 @@ RESULT = Attribute(
     RESULTS,
 )
 METHODS: Final = ("EarnPoints", "SpendPoints", "DeleteWallet", "GetBalance", "BatchGetBalances", "BatchEarnPoints")
+UNKNOWN_METHOD: Final = "unknown"
+"""Stands for every method that the API doesn't have, whatever it is called."""
+
 RECORD_OUTCOMES: Final = (
     "applied",
     "stale",

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
+
+from crossfade.adapters.wire import WireConfig
+from crossfade.runtime.aws import wire_config
+from crossfade.runtime.settings import ServiceSettings
 
 SLOW_S: Final = 2.0
 """After so long a command says what it is doing."""
@@ -14,6 +19,21 @@ ATTEMPT_S: Final = 2.5
 ATTEMPTS: Final = 4
 """A request that a command waits for is given up after some ten seconds. A long journal takes many of them, so there is
 no bound on all together."""
+
+
+def command_wire(settings: ServiceSettings) -> WireConfig:
+    """Return the wire client's settings for a command, which somebody is waiting for."""
+    return wire_config(settings)._replace(timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
+
+
+def where(settings: ServiceSettings) -> str:
+    """Return where a command's requests go, for the operator."""
+    return settings.aws_endpoint_url or f"AWS in {settings.region}"
+
+
+def say(text: str) -> None:
+    """Tell the operator, beside the answer."""
+    sys.stderr.write(text + "\n")
 
 
 @asynccontextmanager
