@@ -14,10 +14,12 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from crossfade.adapters.admin import DynamoAdmin
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.application.ownership import Ownership
 from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size
@@ -29,7 +31,6 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import IndexKey, Side
-from crossfade.runtime.ownership import Ownership
 from crossfade_controller.fitting import why_unfit
 from localaws import Endpoints
 
@@ -46,7 +47,7 @@ class Bench:
     def __init__(self, dynamodb: DynamoDB, admin: DynamoAdmin, mapping: RuleMapping) -> None:
         self.dynamodb, self.admin, self.mapping = dynamodb, admin, mapping
         self.tables = {side: DynamoTable(dynamodb, mapping, side) for side in Side}
-        self.ownership = Ownership(self.tables[L], self.tables[N], mapping)
+        self.ownership = Ownership(self.tables[L], self.tables[N], mapping, clock=SYSTEM)
 
     async def put(self, row: Image, side: Side = L) -> None:
         name = json.dumps(self.mapping.shape(side).table).encode()

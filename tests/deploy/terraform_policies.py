@@ -73,7 +73,7 @@ LISTED: Final = [
         ("dynamodb:BatchGetItem",),
         BOTH,
         "reads of several wallets, and handovers of many at once: the demo's clients read one",
-        "libs/common/src/crossfade/runtime/reading.py",
+        "libs/common/src/crossfade/application/reading.py",
         "table.read_many(",
     ),
     Listed(

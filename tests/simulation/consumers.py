@@ -150,11 +150,11 @@ class Replicator:
         self.pipeline = ApplyPipeline(
             MAPPING,
             direction,
-            sender=Sender(target),
-            interventions=Interventions(MAPPING, direction, source, target, self._letters, now_us=process.wall_us),
+            sender=Sender(target, clock=process),
+            interventions=Interventions(MAPPING, direction, source, target, self._letters, clock=process),
             marks=Trusting(process.far(ground.marks)),
             letters=self._letters,
-            now_us=process.wall_us,
+            clock=process,
             strays_since_us=lambda: persist(lambda: self._watch.strays_since_us(direction.origin)),
         )
         self.consumer = Consumer(process, ground, direction.value, direction.origin, self.pipeline)
@@ -203,7 +203,7 @@ class Feed:
             publisher=process.far(ground.aws),
             stream=FEED,
             letters=process.far(ground.letters),
-            now_us=process.wall_us,
+            clock=process,
         )
 
     async def run(self) -> None:

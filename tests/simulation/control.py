@@ -14,6 +14,7 @@ from crossfade.adapters.memory.control import (
     MemoryReports,
     MemoryStatusBoard,
 )
+from crossfade.application.ownership import Ownership
 from crossfade.core.migration.acts import failed
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.migration.phases import Phase
@@ -24,7 +25,6 @@ from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade.runtime.ownership import Ownership
 from crossfade_controller.build import parity_of
 from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
@@ -104,7 +104,7 @@ class Controller:
             tables[Side.TARGET],
             MAPPING,
             excluded=excluded.__contains__,
-            wall_us=process.wall_us,
+            clock=process,
         )
         ownership._rules = rules
         self.world = World(
@@ -130,8 +130,7 @@ class Controller:
             command=self._command,
             excluded=excluded,
             skew=self._skew,
-            now_us=process.wall_us,
-            monotonic=process.monotonic,
+            clock=process,
         )
         self.ctx: Context | None = None
         self.driver: Driver | None = None
@@ -208,7 +207,7 @@ class Controller:
         return 0, ""
 
     def _skew(self) -> Skew | None:
-        wall_s = self._process.wall_s()
+        wall_s = self._process.wall_us() / 1e6
         return skew_of(math.floor(self._ground.network.now_us() / 1e6), wall_s, wall_s)
 
 
@@ -272,9 +271,8 @@ class Verifier:
             both,
             settings,
             complete=lambda: ground.flags.current().document.complete,
-            now_s=process.monotonic,
+            clock=process,
             at_most_us=network.now_us,
-            wall_us=process.wall_us,
         )
         self.tails = {side: StreamTail(process, ground, side, self.passes) for side in Side}
         self.repairer = Repairer(
@@ -282,7 +280,7 @@ class Verifier:
             tables,
             process.far(MemoryJournal(ground.store, who=process.name, now_us=process.wall_us)),
             self.passes,
-            now_us=process.wall_us,
+            clock=process,
         )
         unreplicated = dict.fromkeys(Side, Unreplicated(None, "not asked"))
         self.report = Reporter(
@@ -291,8 +289,7 @@ class Verifier:
             self.tails,  # type: ignore[arg-type]  # what the report asks of a tail, without Faust's transport
             Crossings(0, MAPPING),
             unreplicated,
-            now_s=process.monotonic,
-            wall_s=process.wall_s,
+            clock=process,
         )
 
     async def run(self) -> None:

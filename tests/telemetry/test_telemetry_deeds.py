@@ -15,6 +15,7 @@ from test_verifier_repair import Bench as RepairBench
 
 from api_world import World as ApiWorld
 from controller_world import Town, run, settled
+from crossfade.adapters.clock import SYSTEM
 from crossfade.core.migration.phases import Phase
 from crossfade.core.parity.classes import Difference
 from crossfade.core.values.shape import Side
@@ -221,7 +222,12 @@ async def test_the_parity_report_is_the_verifiers_metrics() -> None:
     world.plant(Difference.MISSING, wallet(2))
     verifier = Running(world)
     report = Reporter(
-        verifier.passes, verifier.settings, verifier.tails, Crossings(1_000_000, MAPPING), verifier.unreplicated
+        verifier.passes,
+        verifier.settings,
+        verifier.tails,
+        Crossings(1_000_000, MAPPING),
+        verifier.unreplicated,
+        clock=SYSTEM,
     )
     done = asyncio.Event()
     verifier.passes.on_done = lambda _took_s: done.set()
@@ -268,11 +274,11 @@ class Reading:
 
 def replicated(role: str, sender: Sender | None, seen_s: float) -> dict[Metric, dict[str, float]]:
     consumer = cast("Consumer", Reading(role))
-    return values(replicator_observed(consumer, sender, 7, {"shard-1": (0.5, seen_s)}, None))
+    return values(replicator_observed(consumer, sender, 7, {"shard-1": (0.5, seen_s)}, None, SYSTEM))
 
 
 def test_the_tallies_of_a_replicator_are_its_metrics() -> None:
-    sender = Sender(Counting(ReplicatorBench().target))
+    sender = Sender(Counting(ReplicatorBench().target), clock=SYSTEM)
     sender.throttled = 5
     found = replicated("forward", sender, time.monotonic())
     assert must_emit(Service.FORWARD) <= found.keys()
@@ -288,7 +294,9 @@ def test_the_tallies_of_a_replicator_are_its_metrics() -> None:
 
 
 def test_a_lag_that_was_seen_long_ago_is_told_no_more() -> None:
-    found = replicated("forward", Sender(Counting(ReplicatorBench().target)), time.monotonic() - LAG_KEPT_S - 1)
+    found = replicated(
+        "forward", Sender(Counting(ReplicatorBench().target), clock=SYSTEM), time.monotonic() - LAG_KEPT_S - 1
+    )
     assert ARRIVAL_LAG not in found
 
 

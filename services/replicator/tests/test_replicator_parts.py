@@ -200,7 +200,7 @@ async def test_a_replay_is_dry_unless_told_to_execute(tmp_path: Path) -> None:
     assert [each.sequence_number for each in found] == ["1", "3", "4"]
     for execute in (False, True):
         bench, letters = Bench(), MemoryDeadLetters()
-        pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=execute)
+        pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, clock=bench.clock, execute=execute)
         summary = await replay(found, pipeline, origin="replay", execute=execute)
         assert summary.executed is execute
         assert summary.counts == {"records": 3, "applied": 1, "coalesced": 1, "parked": 1}
@@ -214,7 +214,9 @@ async def test_a_dry_replay_judges_by_what_the_target_holds_and_lifts_nothing() 
     bench.source.put(source(**protocol(V, "A", 1, V)))
     stray = payload(source(KEY, 9, **protocol(V, "A", 1, V)), source(KEY, 5, **protocol(V, "A", 1, V)))
     before = dict(bench.source.images)
-    pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=False, strays_since_us=1)
+    pipeline = apply_pipeline(
+        MAPPING, Direction.FORWARD, sides(bench), letters, clock=bench.clock, execute=False, strays_since_us=1
+    )
     summary = await replay(records([owned(V, 5), stray]), pipeline, origin="replay", execute=False)
     assert summary.counts == {"records": 2, "stale": 1, "stray": 1, "lifted": 1}
     assert bench.source.images == before
@@ -246,7 +248,7 @@ async def test_a_redrive_lets_go_what_is_settled_and_keeps_the_rest() -> None:
         return table, Counting(table)
 
     for execute in (False, True):
-        redrive = Redrive(MAPPING, tables, bench.letters, publisher, "events", execute=execute)  # type: ignore[arg-type]  # fakes
+        redrive = Redrive(MAPPING, tables, bench.letters, publisher, "events", clock=bench.clock, execute=execute)  # type: ignore[arg-type]  # fakes
         found = await redrive.run()
         assert [(each.consumer, each.settled) for each in found] == [
             ("forward", True), ("forward", False), ("feed-source", True),

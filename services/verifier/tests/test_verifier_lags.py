@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
+from crossfade.adapters.clock import SYSTEM
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.shape import Side
@@ -110,13 +113,14 @@ async def test_the_first_hop_is_told_or_says_why_it_is_unknown() -> None:
     class Over(Exception):
         pass
 
-    async def sleep(_pause_s: float) -> None:
-        seen.append(told[Side.TARGET])
-        if len(seen) == 3:
-            raise Over
+    class Rounds(MemoryClock):
+        async def sleep(self, seconds: float) -> None:
+            seen.append(told[Side.TARGET])
+            if len(seen) == 3:
+                raise Over
 
     with pytest.raises(Over):
-        await watch(Metric([1.5, None, OSError("no route")]), {Side.TARGET: "t"}, told, every_s=1.0, sleep=sleep)
+        await watch(Metric([1.5, None, OSError("no route")]), {Side.TARGET: "t"}, told, every_s=1.0, clock=Rounds())
     assert seen[0] == Unreplicated(1.5, "")
     assert seen[1].age_s is None
     assert "no recent value" in seen[1].why
@@ -157,7 +161,16 @@ async def test_a_tail_waits_for_its_stream_and_passes_over_what_is_no_change_rec
         heard.append(change)
 
     client = Client([b"noise", world.tables[Side.SOURCE].changes[-1]])
-    tail = Tail(client, "wallet-changes", MAPPING.shape(Side.SOURCE), hear, poll_s=0.2, retry_s=0.01)
+    tail = Tail(
+        client,
+        "wallet-changes",
+        MAPPING.shape(Side.SOURCE),
+        hear,
+        poll_s=0.2,
+        retry_s=0.01,
+        now_s=time.time,
+        clock=SYSTEM,
+    )
     assert tail.behind_s() is None
     task = asyncio.create_task(tail.run())
     for _ in range(200):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.parity.classes import Difference
@@ -96,17 +98,22 @@ class Running:
         self.target.images = world.tables[Side.TARGET].images
         both = BothTables(MAPPING, world.tables[Side.SOURCE], self.target)
         self.complete = complete
-        self.passes = Passes(both, self.settings, complete=lambda: self.complete)
+        self.passes = Passes(
+            both, self.settings, clock=SYSTEM, at_most_us=SYSTEM.wall_us, complete=lambda: self.complete
+        )
         self.store = ControlStore()
         self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "off"))
         self.tails = {side: self._tail(side) for side in Side}
         self.reads_streams = reads_streams
-        report = Reporter(self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), self.unreplicated)
+        report = Reporter(
+            self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), self.unreplicated, clock=SYSTEM
+        )
         repairer = Repairer(
             both,
             {Side.SOURCE: world.tables[Side.SOURCE], Side.TARGET: self.target},
             MemoryJournal(self.store),
             self.passes,
+            clock=SYSTEM,
         )
         self.door = Door(routes(self.passes, report, repairer, MAPPING, self.settings))
 
@@ -116,7 +123,7 @@ class Running:
         def ignored(_side: Side, _change: Change) -> None:
             pass
 
-        return Tail(client, "s", MAPPING.shape(side), ignored, poll_s=0.2, retry_s=0.02)
+        return Tail(client, "s", MAPPING.shape(side), ignored, poll_s=0.2, retry_s=0.02, now_s=time.time, clock=SYSTEM)
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[Running]:

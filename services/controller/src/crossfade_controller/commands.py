@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db
@@ -97,10 +96,12 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                 board,
                 settings.setup(mapping),
                 phases_of(mapping.protocol),
+                SYSTEM,
                 asked.json,
                 Knocker(
                     log,
                     board,
+                    clock=SYSTEM,
                     migration=mapping.name,
                     operator=operator_name(),
                     url=settings.controller_url,
@@ -112,7 +113,8 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
             async with narrated(console.say, reading):
                 await _check(settings, console)
             if asked.command == "status":
-                async with narrated(console.say, reading, slow_s=2 * FRESH_S + SLOW_S):  # it may wait for a fresh one
+                # It may wait for a fresh status.
+                async with narrated(console.say, reading, slow_s=2 * FRESH_S + SLOW_S):
                     return await status(console)
             if asked.command == "journal":
                 async with narrated(console.say, reading):
@@ -191,9 +193,9 @@ async def status(console: Console, *, patience_s: float = FRESH_S) -> int:
     entries = await console.journal.entries()
     state = fold(Migration(console.phases), entries)
     body = dict(await console.board.get() or {})
-    end_s = time.monotonic() + patience_s
-    while body and body.get("journal", 0) < state.number and time.monotonic() < end_s:
-        await asyncio.sleep(POLL_S)
+    end_s = console.clock.monotonic() + patience_s
+    while body and body.get("journal", 0) < state.number and console.clock.monotonic() < end_s:
+        await console.clock.sleep(POLL_S)
         body = dict(await console.board.get() or {})
     if not body:
         body = {"migration": console.migration, "waiting_for": "the controller to start"}
@@ -202,7 +204,7 @@ async def status(console: Console, *, patience_s: float = FRESH_S) -> int:
     body["intents"] = [pending_json(each) for each in state.pending]
     outcomes = [each.body for each in entries if each.kind == "outcome"]
     body["last_outcome"] = outcomes[-1] if outcomes else None
-    seems_s = time.time() - body["at_us"] / 1e6 if "at_us" in body else None
+    seems_s = (console.clock.wall_us() - body["at_us"]) / 1e6 if "at_us" in body else None
     body["age_s"] = None if seems_s is None else max(0.0, round(seems_s, 1))
     body["is_old"] = seems_s is None or (
         abs(seems_s) > SILENT_S and not await _is_told_again(console, body.get("at_us"), patience_s)
@@ -222,13 +224,13 @@ async def journal(console: Console, since: tuple[int, int]) -> int:
 
 async def _is_told_again(console: Console, at_us: int | None, patience_s: float) -> bool:
     """Say whether the controller tells its status once more within `patience_s`."""
-    end_s = time.monotonic() + patience_s
+    end_s = console.clock.monotonic() + patience_s
     while at_us is not None:
         if (await console.board.get() or {}).get("at_us") != at_us:
             return True
-        if time.monotonic() >= end_s:
+        if console.clock.monotonic() >= end_s:
             break
-        await asyncio.sleep(POLL_S)
+        await console.clock.sleep(POLL_S)
     return False
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from typing import Any, Final
 
 import structlog
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.reports import DynamoReports
@@ -52,11 +52,6 @@ log = structlog.get_logger()
 
 SETTLE_S: Final = 3.0
 """How long a write may take from its table to the stream; what came before COMPLETE must be through before the end."""
-
-
-def now_us() -> int:
-    """Return the wall clock, µs since the epoch."""
-    return time.time_ns() // 1000
 
 
 class Service:
@@ -122,6 +117,7 @@ class Service:
         transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.destination))
         sender = Sender(
             transfers if telemetry.active() is None else ObservedTransfers(transfers),
+            clock=SYSTEM,
             in_flight=self._settings.in_flight,
             on_request=lambda: self._kill.reached("between-writes"),
         )
@@ -129,10 +125,10 @@ class Service:
             self._mapping,
             direction,
             sender=sender,
-            interventions=Interventions(self._mapping, direction, source, target, self._letters),
+            interventions=Interventions(self._mapping, direction, source, target, self._letters, clock=SYSTEM),
             marks=marks,
             letters=self._letters,
-            now_us=now_us,
+            clock=SYSTEM,
             kill=self._kill,
             strays_since_us=lambda: persist(lambda: self._phase.strays_since_us(direction.origin)),
         )
@@ -143,7 +139,7 @@ class Service:
             """Return when the migration no longer needs this direction."""
             complete_s: float | None = None  # by our own clock: it is later than the journal's entry, whoever wrote it
             while True:
-                await asyncio.sleep(self._settings.watch_s)
+                await SYSTEM.sleep(self._settings.watch_s)
                 await drop_answered(self._letters, self._mapping, direction, target)
                 phase = (await self._phase.look()).phase
                 if phase not in RUNS[name]:
@@ -152,8 +148,8 @@ class Service:
                 if phase is not Phase.COMPLETE:
                     continue
                 if complete_s is None:
-                    complete_s = time.monotonic()
-                if is_drained(consumer.engines(), complete_s, SETTLE_S, now_s=time.monotonic()):
+                    complete_s = SYSTEM.monotonic()
+                if is_drained(consumer.engines(), complete_s, SETTLE_S, now_s=SYSTEM.monotonic()):
                     log.info("drained", consumer=name, phase=phase.value)
                     return
 
@@ -196,7 +192,7 @@ class Service:
             publisher=self._kinesis,
             stream=self._settings.feed_stream,
             letters=self._letters,
-            now_us=now_us,
+            clock=SYSTEM,
             kill=self._kill,
         )
         looked_on = self._looked_on(pipeline, side, name, publishes_to=self._settings.feed_stream)
@@ -221,7 +217,7 @@ class Service:
             consumer=name,
             stream=stream,
             publishes_to=publishes_to,
-            now_us=now_us,
+            clock=SYSTEM,
         )
 
     @contextmanager
@@ -235,7 +231,7 @@ class Service:
 
         def source() -> Iterator[telemetry.Observed]:
             moved = self._leases.checkpoints[f"{stream}#{consumer.name}"]
-            return observed(consumer, sender, moved, lags, self._redis)
+            return observed(consumer, sender, moved, lags, self._redis, SYSTEM)
 
         active.observe(source)
         try:
@@ -271,12 +267,12 @@ class Service:
         while True:
             for engine in consumer.engines():
                 await consumer.tallies.recall(consumer.name, engine, self._reports)
-                await self._reports.put(reports(consumer.name, engine, consumer.tallies, now_us=now_us()))
-            await asyncio.sleep(self._settings.report_s)
+                await self._reports.put(reports(consumer.name, engine, consumer.tallies, now_us=SYSTEM.wall_us()))
+            await SYSTEM.sleep(self._settings.report_s)
 
     async def _log(self, consumer: Consumer) -> None:
         while True:
-            await asyncio.sleep(self._settings.log_report_s)
+            await SYSTEM.sleep(self._settings.log_report_s)
             ages = {engine.stream: engine.age_s for engine in consumer.engines()}
             log.info("report", consumer=consumer.name, iterator_age_s=ages, **consumer.tallies.total())
 
@@ -288,7 +284,7 @@ async def _patient(work: Callable[[], Awaitable[None]], pause_s: float) -> None:
             await work()
         except (CrossfadeError, KinesisTransportError) as error:
             log.warning("trying again", error=str(error))
-            await asyncio.sleep(pause_s)
+            await SYSTEM.sleep(pause_s)
         else:
             return
 

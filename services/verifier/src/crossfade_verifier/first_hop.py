@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
-
 import structlog
 
 from crossfade.core.values.shape import Side
+from crossfade.ports.admin import Metrics
+from crossfade.ports.clock import Clock
 from crossfade_verifier.lags import Unreplicated
 
 log = structlog.get_logger()
-
-
-class Metrics(Protocol):
-    """The part of `crossfade.ports.admin.Metrics` that is asked here."""
-
-    async def unreplicated_s(self, table: str) -> float | None:
-        """Return the age of a table's oldest record that is not in its stream; None when there is no recent value."""
-        ...
 
 
 async def watch(
@@ -28,7 +18,7 @@ async def watch(
     told: dict[Side, Unreplicated],
     *,
     every_s: float,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Clock,
 ) -> None:
     """Ask for the metric now and then, until cancelled.
 
@@ -37,12 +27,12 @@ async def watch(
         tables: the name of each side's table.
         told: where the answers go.
         every_s: pause between two askings.
-        sleep: waits, in seconds.
+        clock: of the process.
     """
     while True:
         for side, table in tables.items():
             told[side] = await _ask(metrics, table)
-        await sleep(every_s)
+        await clock.sleep(every_s)
 
 
 async def _ask(metrics: Metrics, table: str) -> Unreplicated:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import structlog
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
@@ -75,6 +76,7 @@ class Service:
         self.passes = Passes(
             both,
             settings,
+            clock=SYSTEM,
             complete=lambda: says_complete(settings.flag_file),
             at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
         )
@@ -89,6 +91,7 @@ class Service:
                 poll_s=settings.poll_s,
                 retry_s=settings.retry_s,
                 now_s=stream_client.now_s,
+                clock=SYSTEM,
             )
             for side, stream in streams.items()
         }
@@ -99,7 +102,7 @@ class Service:
             control_db(dynamodb), control_tables(mapping.name).journal, who=settings.pod, code=lifecycle.code_version()
         )
         self.repairer = Repairer(
-            both, {side: DynamoTransfers(db, mapping.shape(side)) for side in Side}, journal, self.passes
+            both, {side: DynamoTransfers(db, mapping.shape(side)) for side in Side}, journal, self.passes, clock=SYSTEM
         )
 
         self.looks: FirstLooks | None = None
@@ -109,7 +112,7 @@ class Service:
 
     def _emit_to(self, active: telemetry.Telemetry, both: BothTables, streams: dict[Side, str]) -> None:
         if active.traces:
-            self.looks = FirstLooks(active, both, streams)
+            self.looks = FirstLooks(active, both, streams, clock=SYSTEM)
         self.passes.on_done = lambda took_s: active.record(PASS_DURATION, took_s)
         self.crossings.on_taken = lambda to, taken_s: active.record(CROSSING, taken_s, {DIRECTION: f"to-{to.value}"})
 
@@ -122,7 +125,7 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set."""
         settings = self.settings
-        report = Reporter(self.passes, settings, self.tails, self.crossings, self.unreplicated)
+        report = Reporter(self.passes, settings, self.tails, self.crossings, self.unreplicated, clock=SYSTEM)
         at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
         doors = routes(self.passes, report, self.repairer, self.mapping, settings)
         active = telemetry.active()
@@ -147,7 +150,9 @@ class Service:
         if wanted:
             tables = {side: self.mapping.shape(side).table for side in Side}
             metrics = CloudWatchMetrics(self.cloudwatch)
-            background.append(watch(metrics, tables, self.unreplicated, every_s=settings.cloudwatch_every_s))
+            background.append(
+                watch(metrics, tables, self.unreplicated, every_s=settings.cloudwatch_every_s, clock=SYSTEM)
+            )
         return background
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -21,6 +20,7 @@ from crossfade.contracts.parity import (
 )
 from crossfade.core.parity.classes import FINAL, SETTLED, Difference
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade_verifier.lags import Crossings, Unreplicated
 from crossfade_verifier.passes import Pass, Passes
 from crossfade_verifier.settings import Settings
@@ -42,8 +42,7 @@ class Reporter:
         crossings: Crossings,
         unreplicated: Mapping[Side, Unreplicated],
         *,
-        now_s: Callable[[], float] = time.monotonic,
-        wall_s: Callable[[], float] = time.time,
+        clock: Clock,
     ) -> None:
         """Take the sources.
 
@@ -53,24 +52,23 @@ class Reporter:
             tails: the verifier's reading of both streams.
             crossings: measured times between the tables.
             unreplicated: the first hop, as CloudWatch reports it.
-            now_s: monotonic clock.
-            wall_s: wall clock.
+            clock: of the process.
         """
         self._passes, self._settings, self._tails = passes, settings, tails
         self._crossings, self._unreplicated = crossings, unreplicated
-        self._now_s, self._wall_s = now_s, wall_s
+        self._clock = clock
 
     def parity(self) -> ParityReport:
         """Return the whole report."""
         passes, verdict = self._passes, self._verdict()
         last = passes.last.findings if passes.last else None
-        over = passes.handovers.older_than(self._settings.handover_bound_s, self._now_s())
+        over = passes.handovers.older_than(self._settings.handover_bound_s, self._clock.monotonic())
         because = self._why_not(over=len(over))
         clean = self.described(passes.last_clean)
         return ParityReport(
             verdict=verdict[0],
             reason=verdict[1],
-            at_us=str(int(self._wall_s() * 1e6)),
+            at_us=str(self._clock.wall_us()),
             sides={side.value: _side(side, last) for side in Side},
             buckets=_buckets(last, self._settings.buckets),
             verified=last.book.verified if last else 0,
@@ -97,7 +95,7 @@ class Reporter:
         """Return one pass; None for none."""
         if each is None:
             return None
-        found, now_s = each.findings, self._now_s()
+        found, now_s = each.findings, self._clock.monotonic()
         took_s = (each.ended_s or now_s) - each.started_s if each.started_s is not None else None
         return PassReport(
             id=each.id,
@@ -140,7 +138,7 @@ class Reporter:
             because.append(f"{passes.repaired_since_clean} keys were repaired: only a later clean pass counts")
         elif clean is None:
             because.append("there has been no clean pass yet")
-        age_s = self._now_s() - clean.ended_s if clean and clean.ended_s is not None else 0.0
+        age_s = self._clock.monotonic() - clean.ended_s if clean and clean.ended_s is not None else 0.0
         if age_s > settings.clean_pass_bound_s:
             because.append(f"the last clean pass is {age_s:.0f} s old, bound {settings.clean_pass_bound_s:g} s")
         if over:
@@ -163,7 +161,7 @@ class Reporter:
         if clean is None or clean.ended_s is None:
             return []
         return [
-            f"pass {clean.id} was clean {self._now_s() - clean.ended_s:.1f} s ago, without repairs",
+            f"pass {clean.id} was clean {self._clock.monotonic() - clean.ended_s:.1f} s ago, without repairs",
             "both streams are read to their tips",
             f"no key has been in handover for more than {self._settings.handover_bound_s:g} s",
         ]
