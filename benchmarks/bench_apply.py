@@ -81,7 +81,7 @@ class Rig:
         config = WireConfig("us-east-1", self.endpoint)
         self.wire, self.kinesis_wire = Wire("dynamodb", config, credentials), Wire("kinesis", config, credentials)
         self.dynamodb, self.kinesis = DynamoDB(self.wire), Kinesis(self.kinesis_wire)
-        self.transfers = DynamoTransfers(self.dynamodb, MAPPING.shape(Side.TARGET))
+        self.transfers = DynamoTransfers(self.dynamodb, MAPPING.shape(Side.TARGET), MAPPING.protocol)
         self.marks = RedisMarks(redis_url, "bench", timeout_s=10.0)
         self.rounds = 0
 
@@ -172,7 +172,10 @@ class Stopwatch:
 async def stages(rig: Rig, batches: list[list[StreamRecord]]) -> dict[str, float]:
     """CPU µs a record of each stage alone."""
     stage = Stopwatch(sum(map(len, batches)))
-    decide, text = ApplyRule(MAPPING, Direction.FORWARD).decide, TransferText(MAPPING.shape(Side.TARGET))
+    decide, text = (
+        ApplyRule(MAPPING, Direction.FORWARD).decide,
+        TransferText(MAPPING.shape(Side.TARGET), MAPPING.protocol.spelling),
+    )
     with stage("fetch"):
         for page in range(len(batches)):
             await rig.kinesis.get_records(f"stub-{page}", BATCH)

@@ -24,6 +24,7 @@ from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size
 from crossfade.core.protocol.keyed.item import Item, Role, parse_item
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.keyed.writes import Fence
 from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
@@ -248,7 +249,7 @@ async def test_a_transfer_that_an_index_refuses_tells_the_stores_own_words_and_t
     bench = await open_bench(Keep("email"), index="email", declared=False, is_open=is_open)
     if exists:
         await bench.put(standby(1, email=wire.of_string("a@b")), N)
-    transfers = DynamoTransfers(bench.dynamodb, bench.mapping.shape(N))
+    transfers = DynamoTransfers(bench.dynamodb, bench.mapping.shape(N), bench.mapping.protocol)
     image = {"points": wire.of_number(5), "email": wire.of_string("")}
     other = Transfer(key_of_strings("USER#8"), 7, image | {"email": wire.of_string("x@y")})
     refused, applied = await transfers.transfer([Transfer(KEY, 7, image), other])
@@ -263,7 +264,7 @@ async def test_a_transfer_leaves_the_reserve_free_so_that_a_fence_always_fits(
 ) -> None:
     bench = await open_bench(Keep("note"), is_open=is_open)
     shape = bench.mapping.shape(N)
-    transfers = DynamoTransfers(bench.dynamodb, shape)
+    transfers = DynamoTransfers(bench.dynamodb, shape, KEYED)
 
     def sized(total: int) -> Transfer:
         free = total - item_size(standby(7, note=wire.of_string("")))

@@ -108,7 +108,7 @@ BY_THE_PORT = re.compile(
     r"(core|contracts|ports|application|engagement_api|crossfade_(controller|replicator|verifier))/"
 )
 OF_THE_LOOP = {"application/ownership.py", "engagement_api/points.py"}
-"""Their deadlines are `asyncio.timeout_at`'s, which knows the event loop's clock alone; a simulation's loop is virtual."""
+"""Their deadlines are `asyncio.timeout_at`'s, which knows the event loop's clock; a simulation's is virtual."""
 
 ENTRIES = {
     "engagement_api/main.py",

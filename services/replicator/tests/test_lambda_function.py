@@ -29,7 +29,7 @@ from crossfade_replicator.function_event import read_event
 from crossfade_replicator.function_metrics import Ran, measured
 from crossfade_replicator.function_reports import FunctionReports, Reach, merged, waiting_since_s
 from crossfade_replicator.interventions import Interventions
-from crossfade_replicator.journal import PhaseWatch
+from crossfade_replicator.journal import PhaseWatch, work_of
 from crossfade_replicator.letters import drop_answered
 from crossfade_replicator.outcome import BatchOutcome
 from crossfade_replicator.pipeline import ApplyPipeline
@@ -162,7 +162,7 @@ class Deployed:
             clock=self.bench.clock,
         )
         self.function = Function(
-            {STREAM: Source("forward", pipeline, self.sender, self._tidy)},
+            {STREAM: Source("forward", pipeline, self.sender, self._tidy, work_of(MAPPING, FORWARD))},
             PhaseWatch(self.journal),
             FunctionReports(self.store, stream or Pages(), clock=clock),
             time_left,

@@ -18,13 +18,12 @@ from crossfade.adapters.control.reports import Held
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.contracts.journal import Entry
 from crossfade.contracts.report import Report
-from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import ConfigError, StateMissing, StoreRefused, StoreUnavailable
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.retry import persist
 from crossfade.runtime.settings import read_settings
-from crossfade_replicator.journal import RUNS, PhaseWatch, Standing
+from crossfade_replicator.journal import PhaseWatch, Standing, work_of
 from crossfade_replicator.kill_points import POINTS, KillPoints
 from crossfade_replicator.letters import Place, letter
 from crossfade_replicator.outcome import BatchOutcome
@@ -34,6 +33,7 @@ from crossfade_replicator.reporting import Tallies, is_drained, reports
 from crossfade_replicator.settings import ConsumerKind, Settings
 from engagement_migration import MAPPING
 from faust_kinesis import EngineReport, ShardReport
+from plain_protocol import PlainMapping
 from replicator_bench import Bench, Counting, Rec, records
 
 # ---- settings and kill points ------------------------------------------------------------------
@@ -97,10 +97,15 @@ async def test_a_journal_that_is_missing_is_no_phase_but_an_error_that_is_waited
 
 
 def test_forward_never_runs_while_the_import_may_overwrite_what_it_applies() -> None:
-    assert not RUNS["forward"] & {Phase.PLANNED, Phase.CAPTURING, Phase.SNAPSHOT, Phase.ABORTED}
-    assert RUNS["reverse"] < RUNS["forward"]
-    assert {Phase.BOTH_WAYS, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK} < RUNS["reverse"]
-    assert set(KEYED_PHASES.transitions) >= RUNS["forward"]
+    forward, reverse = (work_of(MAPPING, direction) for direction in (Direction.FORWARD, Direction.REVERSE))
+    assert not forward & {Phase.PLANNED, Phase.CAPTURING, Phase.SNAPSHOT, Phase.ABORTED}
+    assert reverse < forward
+    assert {Phase.BOTH_WAYS, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK} < reverse
+
+
+def test_which_phases_have_work_is_the_mappings_protocols_to_say() -> None:
+    with pytest.raises(ConfigError, match="no phase table for the writer protocol Plain"):
+        work_of(PlainMapping(Side.SOURCE), Direction.FORWARD)
 
 
 # ---- reports -----------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         ask_for_pass=lambda: ask_for_pass(settings.verifier_url, tls),
         flags=_flags(settings, publishes=under_lease),
         tables=tables,
-        copies={side: DynamoTransfers(db, mapping.shape(side)) for side in Side},
+        copies={side: DynamoTransfers(db, mapping.shape(side), mapping.protocol) for side in Side},
         ownership=Ownership(
             tables[Side.SOURCE], tables[Side.TARGET], mapping, clock=SYSTEM, excluded=excluded.__contains__
         ),

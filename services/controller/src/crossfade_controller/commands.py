@@ -113,8 +113,7 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
             async with narrated(console.say, reading):
                 await _check(settings, console)
             if asked.command == "status":
-                # It may wait for a fresh status.
-                async with narrated(console.say, reading, slow_s=2 * FRESH_S + SLOW_S):
+                async with narrated(console.say, reading, slow_s=2 * FRESH_S + SLOW_S):  # it may wait for a fresh one
                     return await status(console)
             if asked.command == "journal":
                 async with narrated(console.say, reading):
@@ -337,10 +336,9 @@ def _dry_run(
 
 
 def _seen(console: Console, last: Mapping[str, Any]) -> Seen:
-    """Return what the controller's last status shows; of gates that it doesn't tell nothing is said."""
-    gates = {gate.__name__: GateResult(gate.__name__, True, None, None, "") for gate in console.phases.all_gates()}
-    for each in last.get("gates", ()):
-        gates[each["name"]] = GateResult(*(each[name] for name in GateResult._fields))
+    """Return what the controller's last status shows; gates that it doesn't tell are unknown."""
+    told = (GateResult(*(each[name] for name in GateResult._fields)) for each in last.get("gates", ()))
+    gates = {each.name: each for each in told}
     revoke = () if last.get("revokes") is False else ("CROSSFADE_REVOKE_COMMAND",)
     began_s = (last.get("parity") or {}).get("clean_pass_began_s")
     return Seen(console.setup._replace(revoke=revoke), gates, int(last.get("at_us") or 0), pass_began_s=began_s)

@@ -93,7 +93,7 @@ class Service:
             stack.push_async_callback(self.marks.close)
         self.mirror = Mirror(
             mapping,
-            {side: DynamoTransfers(DynamoDB(copies), mapping.shape(side)) for side in Side},
+            {side: DynamoTransfers(DynamoDB(copies), mapping.shape(side), mapping.protocol) for side in Side},
             self.marks,
             self.epochs,
             clock=SYSTEM,

@@ -16,12 +16,13 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
+from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnavailable
 from crossfade.ports.clock import Clock
 from crossfade_replicator.function_event import EventBatch, done_up_to, read_event
 from crossfade_replicator.function_metrics import Ran
 from crossfade_replicator.function_reports import FunctionReports, Reach
-from crossfade_replicator.journal import RUNS, PhaseWatch
+from crossfade_replicator.journal import PhaseWatch
 from crossfade_replicator.outcome import BatchOutcome
 from crossfade_replicator.records import Pipeline
 from crossfade_replicator.sender import Sender
@@ -64,12 +65,14 @@ class Source(NamedTuple):
         pipeline: what its records go through.
         sender: of a pipeline that applies; None for the feed.
         tidy: lets letters go that their rows answer; returns how many.
+        work: phases in which it has any; None for all, as the feed has.
     """
 
     name: str
     pipeline: Pipeline
     sender: Sender | None = None
     tidy: Callable[[], Awaitable[int]] = nothing
+    work: frozenset[Phase] | None = None
 
 
 class Function:
@@ -155,15 +158,14 @@ class Function:
         return reported
 
     async def _waiting_for(self, source: Source) -> str:
-        """Say which phases the name waits for; empty when it has work. The feed always has."""
-        runs = RUNS.get(source.name)
-        if runs is None or self._clock.monotonic() - self._looked_s < self._look_s:
+        """Say which phases a source waits for; empty when it has work."""
+        if source.work is None or self._clock.monotonic() - self._looked_s < self._look_s:
             return ""
         standing = await self._phases.look()
-        if standing.phase in runs:
+        if standing.phase in source.work:
             self._looked_s = self._clock.monotonic()
             return ""
-        return f"phase {standing.phase.value} to become one of {', '.join(sorted(each.value for each in runs))}"
+        return f"phase {standing.phase.value} to become one of {', '.join(sorted(each.value for each in source.work))}"
 
     async def _work(self, source: Source, batch: EventBatch, allowed_s: float) -> int | None:
         """Put a batch through its pipeline; return the place of the first record that is left."""

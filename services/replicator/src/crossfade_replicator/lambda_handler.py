@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final, Protocol
 
 import structlog
@@ -44,7 +44,7 @@ from crossfade_replicator.function_metrics import Ran, measured
 from crossfade_replicator.function_reports import FunctionReports
 from crossfade_replicator.function_settings import FunctionSettings
 from crossfade_replicator.interventions import AT_ONCE, Interventions
-from crossfade_replicator.journal import PhaseWatch
+from crossfade_replicator.journal import PhaseWatch, work_of
 from crossfade_replicator.letters import drop_answered
 from crossfade_replicator.pipeline import ApplyPipeline
 from crossfade_replicator.publisher import FeedPipeline
@@ -140,7 +140,7 @@ def _applying(
     phases: PhaseWatch,
 ) -> Source:
     source, target = (DynamoTable(dynamodb, mapping, side) for side in (direction.origin, direction.destination))
-    transfers = DynamoTransfers(dynamodb, mapping.shape(direction.destination))
+    transfers = DynamoTransfers(dynamodb, mapping.shape(direction.destination), mapping.protocol)
     sender = Sender(transfers, in_flight=settings.in_flight, clock=SYSTEM, time_left_s=time_left.left_s)
     pipeline = ApplyPipeline(
         mapping,
@@ -152,7 +152,11 @@ def _applying(
         clock=SYSTEM,
         strays_since_us=lambda: phases.strays_since_us(direction.origin),
     )
-    return Source(direction.value, pipeline, sender, lambda: drop_answered(letters, mapping, direction, target))
+
+    def tidy() -> Awaitable[int]:
+        return drop_answered(letters, mapping, direction, target)
+
+    return Source(direction.value, pipeline, sender, tidy, work_of(mapping, direction))
 
 
 def _feed(settings: FunctionSettings, mapping: Migration, side: Side, kinesis: Kinesis, letters: DeadLetters) -> Source:

@@ -33,7 +33,7 @@ from crossfade.runtime.aws import wire_config
 from crossfade.runtime.retry import persist
 from crossfade_replicator.consumer import Consumer, Source
 from crossfade_replicator.interventions import AT_ONCE, Interventions
-from crossfade_replicator.journal import RUNS, PhaseWatch
+from crossfade_replicator.journal import PhaseWatch, work_of
 from crossfade_replicator.kill_points import KillPoints
 from crossfade_replicator.leases import WireLeases
 from crossfade_replicator.letters import drop_answered
@@ -114,7 +114,7 @@ class Service:
         source, target = (
             DynamoTable(self._dynamodb, self._mapping, side) for side in (direction.origin, direction.destination)
         )
-        transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.destination))
+        transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.destination), self._mapping.protocol)
         sender = Sender(
             transfers if telemetry.active() is None else ObservedTransfers(transfers),
             clock=SYSTEM,
@@ -137,12 +137,13 @@ class Service:
 
         async def watch() -> None:
             """Return when the migration no longer needs this direction."""
+            work = work_of(self._mapping, direction)
             complete_s: float | None = None  # by our own clock: it is later than the journal's entry, whoever wrote it
             while True:
                 await SYSTEM.sleep(self._settings.watch_s)
                 await drop_answered(self._letters, self._mapping, direction, target)
                 phase = (await self._phase.look()).phase
-                if phase not in RUNS[name]:
+                if phase not in work:
                     log.info("no more work", consumer=name, phase=phase.value)
                     return
                 if phase is not Phase.COMPLETE:
@@ -158,8 +159,9 @@ class Service:
 
     async def _missing(self, direction: Direction) -> str:
         standing = await self._phase.look()
-        if standing.phase not in RUNS[direction.value]:
-            wanted = ", ".join(phase.value for phase in Phase if phase in RUNS[direction.value])
+        work = work_of(self._mapping, direction)
+        if standing.phase not in work:
+            wanted = ", ".join(phase.value for phase in Phase if phase in work)
             return f"phase {standing.phase.value} to become one of {wanted}"
         return await stream_missing(self._kinesis, self._stream(direction.origin)) or await table_missing(
             self._wire, self._mapping.shape(direction.destination).table

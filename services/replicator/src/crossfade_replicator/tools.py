@@ -64,7 +64,9 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
         letters = DynamoDeadLetters(control_db(wire), control_tables(mapping.name).dead_letters)
 
         def tables(side: Side) -> tuple[RowTable, TransferTable]:
-            return DynamoTable(dynamodb, mapping, side), DynamoTransfers(dynamodb, mapping.shape(side))
+            return DynamoTable(dynamodb, mapping, side), DynamoTransfers(
+                dynamodb, mapping.shape(side), mapping.protocol
+            )
 
         journal = DynamoJournal(
             control_db(wire),

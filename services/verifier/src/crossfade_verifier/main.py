@@ -102,7 +102,11 @@ class Service:
             control_db(dynamodb), control_tables(mapping.name).journal, who=settings.pod, code=lifecycle.code_version()
         )
         self.repairer = Repairer(
-            both, {side: DynamoTransfers(db, mapping.shape(side)) for side in Side}, journal, self.passes, clock=SYSTEM
+            both,
+            {side: DynamoTransfers(db, mapping.shape(side), mapping.protocol) for side in Side},
+            journal,
+            self.passes,
+            clock=SYSTEM,
         )
 
         self.looks: FirstLooks | None = None
