@@ -34,9 +34,8 @@ from typing import Any
 import uvloop
 from apply_records import change_record
 
-from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.kinesis import Kinesis, StreamRecord
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.tables import DynamoTable
@@ -49,7 +48,6 @@ from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.coalesce import coalesce
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.streams import StreamRecord
 from crossfade.runtime.settings import read_settings
 from crossfade_replicator.consumer import Consumer, Source
 from crossfade_replicator.interventions import Interventions
@@ -81,7 +79,7 @@ class Rig:
         config = WireConfig("us-east-1", self.endpoint)
         self.wire, self.kinesis_wire = Wire("dynamodb", config, credentials), Wire("kinesis", config, credentials)
         self.dynamodb, self.kinesis = DynamoDB(self.wire), Kinesis(self.kinesis_wire)
-        self.transfers = DynamoTransfers(self.dynamodb, MAPPING.shape(Side.TARGET), MAPPING.protocol)
+        self.transfers = DynamoTransfers(self.dynamodb, MAPPING.shape(Side.TARGET))
         self.marks = RedisMarks(redis_url, "bench", timeout_s=10.0)
         self.rounds = 0
 
@@ -93,11 +91,11 @@ class Rig:
         return ApplyPipeline(
             MAPPING,
             Direction.FORWARD,
-            sender=Sender(self.transfers, clock=SYSTEM),
-            interventions=Interventions(MAPPING, Direction.FORWARD, source, target, letters, clock=SYSTEM),
+            sender=Sender(self.transfers),
+            interventions=Interventions(MAPPING, Direction.FORWARD, source, target, letters),
             marks=self.marks,
             letters=letters,
-            clock=SYSTEM,
+            now_us=lambda: time.time_ns() // 1000,
         )
 
     def forget(self) -> None:
@@ -172,10 +170,7 @@ class Stopwatch:
 async def stages(rig: Rig, batches: list[list[StreamRecord]]) -> dict[str, float]:
     """CPU µs a record of each stage alone."""
     stage = Stopwatch(sum(map(len, batches)))
-    decide, text = (
-        ApplyRule(MAPPING, Direction.FORWARD).decide,
-        TransferText(MAPPING.shape(Side.TARGET), MAPPING.protocol.spelling),
-    )
+    decide, text = ApplyRule(MAPPING, Direction.FORWARD).decide, TransferText(MAPPING.shape(Side.TARGET))
     with stage("fetch"):
         for page in range(len(batches)):
             await rig.kinesis.get_records(f"stub-{page}", BATCH)
@@ -200,7 +195,7 @@ async def _network_stages(rig: Rig, transfers: list[list[Transfer]], stage: Stop
     with stage("marks asked"):
         for batch in transfers:
             await rig.marks.seen(Direction.FORWARD, [each.key for each in batch])
-    sender = Sender(rig.transfers, clock=SYSTEM)
+    sender = Sender(rig.transfers)
     with stage("send and read"):
         for batch in transfers:
             await sender.send(batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -11,14 +10,10 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import ControlStore, MemoryHeartbeats
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.application.epochs import Epochs
-from crossfade.application.ownership import Ownership
-from crossfade.application.pulse import Pulse
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.writes import Answer, Write
@@ -29,8 +24,11 @@ from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.ports.sending import Sent
 from crossfade.ports.table import TransferTable
+from crossfade.runtime.epochs import Epochs
 from crossfade.runtime.figures import Figures
 from crossfade.runtime.grpc import DETAILS_KEY
+from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.pulse import Pulse
 from engagement_api.mirror import Mirror
 from engagement_api.points import Points
 from engagement_api.report import Tally
@@ -89,15 +87,21 @@ def context(**metadata: str) -> grpc.aio.ServicerContext[Any, Any]:
     return cast("grpc.aio.ServicerContext[Any, Any]", Call(**metadata))
 
 
-class Clock(MemoryClock):
-    """Stands still until a test moves it; waits take their time."""
+class Clock:
+    """Wall clock and monotonic clock in one, both standing still until a test moves them."""
 
     def __init__(self) -> None:
-        super().__init__(1_790_000_000_000_000)
+        self.now_us = 1_790_000_000_000_000
         self._serials = itertools.count()
 
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    def monotonic(self) -> float:
+        return self.now_us / 1e6
+
+    def wall_us(self) -> int:
+        return self.now_us
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_us += int(seconds * 1e6)
 
     def ulid(self, *, age_s: float = 0.0) -> str:
         """A fresh id, made `age_s` ago."""
@@ -213,10 +217,11 @@ class Pod:
         self.pulse = Pulse(
             self.heartbeats,
             self.epochs,
-            clock=clock,
             pod=name,
             lease_s=10.0,
             longest_operation_s=3.0,
+            monotonic=clock.monotonic,
+            wall_us=clock.wall_us,
         )
         targets = cast("dict[Side, TransferTable]", world.copies)
         self.mirror = Mirror(
@@ -227,12 +232,12 @@ class Pod:
             budget_s=budget_s,
             call_s=0.2,
             max_waiting=max_waiting,
-            clock=clock,
+            monotonic=clock.monotonic,
         )
         self.tally = Tally()
         self.figures = Figures(now_s=clock.monotonic)
         ownership = Ownership(
-            world.tables[Side.SOURCE], world.tables[Side.TARGET], MAPPING, clock=clock, jitter=lambda: 0.0
+            world.tables[Side.SOURCE], world.tables[Side.TARGET], MAPPING, wall_us=clock.wall_us, jitter=lambda: 0.0
         )
         self.points = Points(
             ownership,
@@ -242,9 +247,9 @@ class Pod:
             self.mirror,
             operation_s=operation_s,
             tally=self.tally,
-            clock=clock,
+            wall_ms=lambda: clock.now_us // 1000,
         )
-        self.servicer = EngagementServicer(self.points, self.figures, clock=clock)
+        self.servicer = EngagementServicer(self.points, self.figures, now_us=clock.wall_us)
 
     async def flip(self, document: FlagDocument, *, dual_write: bool = False) -> None:
         """Publish other flags to this pod alone."""

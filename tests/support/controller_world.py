@@ -8,7 +8,6 @@ from typing import Any
 
 from crossfade.adapters.dynamodb import Page
 from crossfade.adapters.memory.admin import SHARD, MemoryAws
-from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import (
     ControlStore,
     MemoryDeadLetters,
@@ -20,7 +19,6 @@ from crossfade.adapters.memory.control import (
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.application.ownership import Ownership
 from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.contracts.journal import Entry
 from crossfade.contracts.report import Report
@@ -33,6 +31,7 @@ from crossfade.core.values.image import Image, of_number
 from crossfade.core.values.image import number as number_of
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side, direction_to
+from crossfade.runtime.ownership import Ownership
 from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
 from crossfade_controller.sampling import RawScan, Rows, sample
@@ -83,20 +82,6 @@ class Killed(Exception):
     """The controller's process ended here."""
 
 
-class AwsClock(MemoryClock):
-    """Everybody's but the controller's: the time of AWS."""
-
-    def __init__(self, town: Town) -> None:
-        super().__init__()
-        self._town = town
-
-    def wall_us(self) -> int:
-        return self._town.now_us()
-
-    def monotonic(self) -> float:
-        return self._town.now_s
-
-
 class Town:
     """Everything around the controller. It goes on when the controller is killed.
 
@@ -112,7 +97,6 @@ class Town:
         self.ahead_s = 0.0
         self.dates = True
         self._booted_s = self.now_s
-        self.aws_clock = AwsClock(self)
         self.settings = ControllerSettings(**{**SETTINGS, **settings})
         self.aws = MemoryAws({}, {"wallet"}, now_us=self.now_us)
         self.tables = {side: self._table(side) for side in Side}
@@ -209,7 +193,7 @@ class Town:
             tables=tables,
             copies=tables,
             ownership=Ownership(
-                tables[Side.SOURCE], tables[Side.TARGET], MAPPING, excluded=excluded.__contains__, clock=self
+                tables[Side.SOURCE], tables[Side.TARGET], MAPPING, excluded=excluded.__contains__, wall_us=self.wall_us
             ),
             shards=self.aws,
             rows=rows,
@@ -217,7 +201,9 @@ class Town:
             command=command,
             excluded=excluded,
             skew=self.skew,
-            clock=self,
+            now_us=self.wall_us,
+            monotonic=self.monotonic,
+            sleep=self.sleep,
         )
         ctx, driver = assemble(world)
         await driver.recover()
@@ -278,13 +264,13 @@ class Town:
         return ApplyPipeline(
             MAPPING,
             direction,
-            sender=Sender(target, clock=self.aws_clock),
+            sender=Sender(target),
             interventions=Interventions(
-                MAPPING, direction, self.tables[source], target, self.letters, clock=self.aws_clock
+                MAPPING, direction, self.tables[source], target, self.letters, now_us=self.now_us
             ),
             marks=MemoryMarks(),
             letters=self.letters,
-            clock=self.aws_clock,
+            now_us=self.now_us,
             strays_since_us=lambda: watch.strays_since_us(source),
         )
 
@@ -294,7 +280,7 @@ class Town:
         number = (self.now_us() // 1000).to_bytes(6, "big") + self._calls.to_bytes(10, "big")
         key, seed = wallet_key(user, "chan"), self.now_us() << 10
         op = points_operation(Kind.EARN, key, number, points, seed)
-        pod = Ownership(self.tables[Side.SOURCE], self.tables[Side.TARGET], MAPPING, clock=self.aws_clock)
+        pod = Ownership(self.tables[Side.SOURCE], self.tables[Side.TARGET], MAPPING, wall_us=self.now_us)
         document = self.flags.current().document
         done = await pod.operate(op, aim(document, key), complete=document.complete)
         assert done.outcome is Outcome.APPLIED, done

@@ -115,11 +115,11 @@ class World(Strays):
         return ApplyPipeline(
             MAPPING,
             direction,
-            sender=IdleSender(target, clock=self),
+            sender=IdleSender(target),
             interventions=self._interventions(direction),
             marks=self.marks,
             letters=self.letters,
-            clock=self,
+            now_us=self.tick,
             strays_since_us=self._strays_since_us,
         )
 
@@ -128,16 +128,7 @@ class World(Strays):
 
     def _interventions(self, direction: Direction) -> Interventions:
         source, target = self.tables[direction.origin], self.tables[direction.destination]
-        return InTurn(MAPPING, direction, source, target, self.letters, clock=self)
-
-    def wall_us(self) -> int:
-        return self.tick()
-
-    def monotonic(self) -> float:
-        return self.now_us / 1e6
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nobody waits here")
+        return InTurn(MAPPING, direction, source, target, self.letters, now_us=self.tick)
 
     def tick(self) -> int:
         """Return the wall clock, µs; no two looks at it are alike."""

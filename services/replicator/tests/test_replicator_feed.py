@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytest
 
 from apply_cases import COMMITTED_US, EVENT, V, payload, protocol, source
-from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.core.replication.feed import decode_published
 from crossfade.core.values import image as wire
@@ -56,7 +55,7 @@ async def feed(stream: Stream, *payloads: bytes, letters: MemoryDeadLetters | No
         publisher=stream,
         stream="events",
         letters=letters or MemoryDeadLetters(),
-        clock=MemoryClock(COMMITTED_US),
+        now_us=lambda: COMMITTED_US,
     )
     return await pipeline.apply("shard-1", records(payloads))
 

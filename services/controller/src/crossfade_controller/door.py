@@ -20,7 +20,6 @@ from crossfade.core.migration.asking import refusal
 from crossfade.core.migration.phases import Intent
 from crossfade.core.migration.state import Migration
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
-from crossfade.ports.clock import Clock
 from crossfade.ports.control import Journal
 from crossfade.runtime.http import Answer, HttpRefused, Request, told
 from crossfade_controller.settings import ControllerSettings
@@ -64,7 +63,7 @@ class Door:
         migration: str,
         journal: Journal,
         driving: Callable[[], Migration | None],
-        clock: Clock,
+        now_us: Callable[[], int],
     ) -> None:
         """Take what a command is judged by.
 
@@ -73,10 +72,10 @@ class Door:
             migration: its name.
             journal: written under the controller's lease.
             driving: the migration's state; None while this controller doesn't drive.
-            clock: the controller's.
+            now_us: the controller's wall clock.
         """
         self._settings, self._migration, self._journal = settings, migration, journal
-        self._driving, self._clock = driving, clock
+        self._driving, self._now_us = driving, now_us
         self._taken: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     async def ask(self, request: Request) -> Answer:
@@ -103,7 +102,7 @@ class Door:
             "arguments": asked.arguments,
             "who": named,
             "nonce": asked.nonce,
-            "expires_us": self._clock.wall_us() + int(lives_s * 1e6),
+            "expires_us": self._now_us() + int(lives_s * 1e6),
         }
         try:
             entry = await self._journal.append("intent", body)

@@ -47,7 +47,7 @@ def assemble(world: World) -> tuple[Context, Driver]:
         world.mapping,
         world.letters,
         lambda name: name in ctx.state.discarded,
-        clock=world.clock,
+        now_us=world.now_us,
     )
     sweeper = Sweeper(
         world.tables,
@@ -55,7 +55,8 @@ def assemble(world: World) -> tuple[Context, Driver]:
         world.ownership,
         diverged,
         world.settings,
-        clock=world.clock,
+        now_us=world.now_us,
+        monotonic=world.monotonic,
     )
     ctx = Context(world, Observer(world, Canary(world, allocate)), sweeper, diverged)
     return ctx, Driver(ctx)
@@ -101,7 +102,7 @@ class Service:
                     await built.lease.release()
 
     def _routes(self, built: Built) -> dict[str, Handler]:
-        door = Door(self._settings, built.world.mapping.name, built.world.journal, self._driven, built.world.clock)
+        door = Door(self._settings, built.world.mapping.name, built.world.journal, self._driven, built.world.now_us)
         return {
             "GET /status": page(self._status_page),
             "GET /healthz": page(lambda: (HTTPStatus.OK, {"ok": True})),
@@ -165,7 +166,7 @@ class Service:
             if ctx.state.phase is not phase:
                 phase = ctx.state.phase
                 log.info("phase", phase=phase.value, journal=ctx.state.number)
-            now_s = built.world.clock.monotonic()
+            now_s = built.world.monotonic()
             if now_s - told_s >= self._settings.evidence_s:
                 told_s = now_s
                 with suppress(CrossfadeError):
@@ -174,7 +175,7 @@ class Service:
 
     async def _beat(self, built: Built, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await built.world.clock.sleep(self._settings.lease_s / 3)
+            await asyncio.sleep(self._settings.lease_s / 3)
             try:
                 await built.lease.renew()
             except LeaseLost:

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import structlog
 
-from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.tables import control_db
@@ -26,18 +25,18 @@ from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
-from crossfade.application.epochs import Epochs
-from crossfade.application.ownership import Ownership
-from crossfade.application.pulse import Pulse
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import control_tables
 from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import add_EngagementServiceServicer_to_server
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config
+from crossfade.runtime.epochs import Epochs
 from crossfade.runtime.figures import Figures, tell
 from crossfade.runtime.grpc import RpcServer
 from crossfade.runtime.logging import configure
+from crossfade.runtime.ownership import Ownership
+from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.settings import describe_settings, load_checked
 from engagement_api.measures import observed
 from engagement_api.mirror import Mirror
@@ -82,7 +81,6 @@ class Service:
         self.pulse = Pulse(
             DynamoHeartbeats(control_db(self.control), control_tables(mapping.name).heartbeats),
             self.epochs,
-            clock=SYSTEM,
             pod=settings.pod,
             lease_s=settings.lease_s,
             longest_operation_s=settings.operation_s,
@@ -93,10 +91,9 @@ class Service:
             stack.push_async_callback(self.marks.close)
         self.mirror = Mirror(
             mapping,
-            {side: DynamoTransfers(DynamoDB(copies), mapping.shape(side), mapping.protocol) for side in Side},
+            {side: DynamoTransfers(DynamoDB(copies), mapping.shape(side)) for side in Side},
             self.marks,
             self.epochs,
-            clock=SYSTEM,
             budget_s=settings.dual_write_budget_ms / 1000,
             call_s=settings.dual_write_call_s,
         )
@@ -104,14 +101,11 @@ class Service:
         self.figures = Figures()
         self.reports = DynamoReports(control_db(self.control), control_tables(mapping.name).reports)
         points = Points(
-            Ownership(
-                DynamoTable(db, mapping, Side.SOURCE), DynamoTable(db, mapping, Side.TARGET), mapping, clock=SYSTEM
-            ),
+            Ownership(DynamoTable(db, mapping, Side.SOURCE), DynamoTable(db, mapping, Side.TARGET), mapping),
             mapping,
             self.epochs,
             self.pulse,
             self.mirror,
-            clock=SYSTEM,
             operation_s=settings.operation_s,
             tally=self.tally,
         )
@@ -124,7 +118,7 @@ class Service:
             connection_grace_s=settings.drain_s,
             tls=settings.tls,
         )
-        servicer = EngagementServicer(points, self.figures, clock=SYSTEM, trace_per_million=settings.trace_per_million)
+        servicer = EngagementServicer(points, self.figures, trace_per_million=settings.trace_per_million)
         self.server.add(add_EngagementServiceServicer_to_server, servicer)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -148,7 +142,7 @@ class Service:
     async def _follow(self) -> None:
         """Tell health checks whether the pod may write, until cancelled: one that can't renew its heartbeat may not."""
         while True:
-            await SYSTEM.sleep(READINESS_S)
+            await asyncio.sleep(READINESS_S)
             if (hindrance := self.pulse.hindrance) != lifecycle.HEALTH.hindrance:
                 await self._say(hindrance)
 
@@ -165,17 +159,15 @@ class Service:
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
         background = [
-            self.epochs.watch(WATCH_S, SYSTEM),
+            self.epochs.watch(WATCH_S),
             self.pulse.run(),
             self._follow(),
-            report(self.settings.report_s, self.tally, self.epochs, self.pulse, self.mirror.counts, clock=SYSTEM),
+            report(self.settings.report_s, self.tally, self.epochs, self.pulse, self.mirror.counts),
             tell(FIGURES_S, self.figures, self.reports, self.settings.pod),
         ]
         if self.marks:
             background.append(
-                name_targets(
-                    self.marks, self.control, self.mapping, lambda: self.epochs.current.dual_write, clock=SYSTEM
-                )
+                name_targets(self.marks, self.control, self.mapping, lambda: self.epochs.current.dual_write)
             )
         return background
 

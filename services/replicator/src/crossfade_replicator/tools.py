@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
+from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
@@ -25,7 +26,7 @@ from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import Parking
+from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import RowTable, TransferTable
 from crossfade.runtime import lifecycle
 from crossfade.runtime.operator import operator_name
@@ -33,7 +34,7 @@ from crossfade.runtime.silence import command_wire, narrated, say, where
 from crossfade_replicator.journal import PhaseWatch
 from crossfade_replicator.letters import discard, name_of
 from crossfade_replicator.merging import Merging, described, lines_of
-from crossfade_replicator.replay import Kept, Redrive, Sides, Summary, apply_pipeline, records_of, replay
+from crossfade_replicator.replay import Redrive, Sides, Summary, apply_pipeline, records_of, replay
 from crossfade_replicator.settings import ToolSettings
 
 LEFT = 1
@@ -64,9 +65,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
         letters = DynamoDeadLetters(control_db(wire), control_tables(mapping.name).dead_letters)
 
         def tables(side: Side) -> tuple[RowTable, TransferTable]:
-            return DynamoTable(dynamodb, mapping, side), DynamoTransfers(
-                dynamodb, mapping.shape(side), mapping.protocol
-            )
+            return DynamoTable(dynamodb, mapping, side), DynamoTransfers(dynamodb, mapping.shape(side))
 
         journal = DynamoJournal(
             control_db(wire),
@@ -79,14 +78,13 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
         if options.command == "replay":
             direction = Direction(options.direction)
             (origin, _), (destination, transfers) = tables(direction.origin), tables(direction.destination)
-            store: Parking = letters if options.execute else Kept()
+            store: DeadLetters = letters if options.execute else MemoryDeadLetters()
             sides = Sides(origin, destination, transfers)
             pipeline = apply_pipeline(
                 mapping,
                 direction,
                 sides,
                 store,
-                clock=SYSTEM,
                 execute=options.execute,
                 strays_since_us=standing.strays_since_us.get(direction.origin, 0),
             )
@@ -106,7 +104,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             letters,
             journal,
             complete=standing.phase is Phase.COMPLETE,
-            clock=SYSTEM,
+            now_us=lambda: time.time_ns() // 1000,
         )
         if options.action == "show":
             shown = await merging.show(options.letters)
@@ -127,7 +125,6 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             letters,
             Kinesis(kinesis),
             settings.feed_stream,
-            clock=SYSTEM,
             execute=options.execute,
             strays_since_us=standing.strays_since_us,
         )

@@ -8,9 +8,8 @@ from typing import Final
 import msgspec
 
 from crossfade.adapters.batch_text import LONGEST_STATEMENT
-from crossfade.core.protocol.seam import Spelling
+from crossfade.core.protocol.keyed.item import CARRIED, GEN, MV, ROLE
 from crossfade.core.protocol.writing import Transfer
-from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import TableShape
 
@@ -23,19 +22,14 @@ _encode = msgspec.json.encode
 class TransferText:
     """Renders the statements of one table. Texts are kept by the names that the image has."""
 
-    def __init__(self, shape: TableShape, spelling: Spelling) -> None:
+    def __init__(self, shape: TableShape) -> None:
         """Check that the longest statement fits.
-
-        Args:
-            shape: of the table.
-            spelling: of the writer protocol.
 
         Raises:
             ConfigError: it doesn't.
         """
-        self._shape, self._spelling = shape, spelling
-        self._standby = b"".join(b",%b" % wire.of_string(value) for _, value in spelling.standby)
-        self._listed = (*(shape.attributes or ()), *spelling.carried)
+        self._shape = shape
+        self._listed = (*(shape.attributes or ()), *CARRIED)
         self._updates: dict[tuple[str, ...], bytes] = {}
         self._repairs: dict[tuple[str, ...], bytes] = {}
         self._inserts: dict[tuple[str, ...], bytes] = {}
@@ -72,24 +66,23 @@ class TransferText:
             self._check(names)
             head = _head(self._insert(names), b"")
             _keep(self._inserts, names, head)
-        values = (transfer.key[1:-1], *transfer.image.values(), b'{"N":"%d"}' % transfer.version)
-        standing = b',{"N":"%d"}' % transfer.first_standing if self._spelling.standing else b""
-        return b"%b%b%b%b]}" % (head, b",".join(values), self._standby, standing)
+        version, generation = b'{"N":"%d"}' % transfer.version, b'{"N":"%d"}' % transfer.first_standing
+        values = (transfer.key[1:-1], *transfer.image.values(), version, b'{"S":"S"}', generation)
+        return b"%b%b]}" % (head, b",".join(values))
 
     def _check(self, names: Iterable[str]) -> None:
-        if forbidden := {*self._spelling.own, *self._shape.key}.intersection(names):
+        if forbidden := {MV, ROLE, GEN, *self._shape.key}.intersection(names):
             raise ValueError(f"a transfer's image never has {', '.join(sorted(forbidden))}")
 
     def _update(self, names: Iterable[str], fence: str = "<=") -> str:
         present = set(names)
-        sets = "".join(f" SET {_quoted(name)}=?" for name in (*names, self._spelling.version))
+        sets = "".join(f" SET {_quoted(name)}=?" for name in (*names, MV))
         gone = "".join(f" REMOVE {_quoted(name)}" for name in self._listed if name not in present)
         key = " AND ".join(f"{_quoted(name)}=?" for name in self._shape.key)
-        says = "".join(f" AND {name}={_literal(value)}" for name, value in self._spelling.standby)
-        return f"UPDATE {_quoted(self._shape.table)}{sets}{gone} WHERE {key} AND {self._spelling.version}{fence}?{says}"
+        return f"UPDATE {_quoted(self._shape.table)}{sets}{gone} WHERE {key} AND {MV}{fence}? AND {ROLE}='S'"
 
     def _insert(self, names: Iterable[str]) -> str:
-        fields = ",".join(f"{_literal(name)}:?" for name in (*self._shape.key, *names, *self._spelling.own))
+        fields = ",".join(f"{_literal(name)}:?" for name in (*self._shape.key, *names, MV, ROLE, GEN))
         return f"INSERT INTO {_quoted(self._shape.table)} VALUE {{{fields}}}"
 
 
