@@ -34,8 +34,9 @@ from typing import Any
 import uvloop
 from apply_records import change_record
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.dynamodb import DynamoDB
-from crossfade.adapters.kinesis import Kinesis, StreamRecord
+from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.tables import DynamoTable
@@ -48,6 +49,7 @@ from crossfade.core.replication.apply import ApplyRule
 from crossfade.core.replication.change import decode_change
 from crossfade.core.replication.coalesce import coalesce
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.streams import StreamRecord
 from crossfade.runtime.settings import read_settings
 from crossfade_replicator.consumer import Consumer, Source
 from crossfade_replicator.interventions import Interventions
@@ -79,7 +81,7 @@ class Rig:
         config = WireConfig("us-east-1", self.endpoint)
         self.wire, self.kinesis_wire = Wire("dynamodb", config, credentials), Wire("kinesis", config, credentials)
         self.dynamodb, self.kinesis = DynamoDB(self.wire), Kinesis(self.kinesis_wire)
-        self.transfers = DynamoTransfers(self.dynamodb, MAPPING.shape(Side.TARGET))
+        self.transfers = DynamoTransfers(self.dynamodb, MAPPING.shape(Side.TARGET), MAPPING.protocol)
         self.marks = RedisMarks(redis_url, "bench", timeout_s=10.0)
         self.rounds = 0
 
@@ -91,11 +93,11 @@ class Rig:
         return ApplyPipeline(
             MAPPING,
             Direction.FORWARD,
-            sender=Sender(self.transfers),
-            interventions=Interventions(MAPPING, Direction.FORWARD, source, target, letters),
+            sender=Sender(self.transfers, clock=SYSTEM),
+            interventions=Interventions(MAPPING, Direction.FORWARD, source, target, letters, clock=SYSTEM),
             marks=self.marks,
             letters=letters,
-            now_us=lambda: time.time_ns() // 1000,
+            clock=SYSTEM,
         )
 
     def forget(self) -> None:
@@ -170,7 +172,10 @@ class Stopwatch:
 async def stages(rig: Rig, batches: list[list[StreamRecord]]) -> dict[str, float]:
     """CPU µs a record of each stage alone."""
     stage = Stopwatch(sum(map(len, batches)))
-    decide, text = ApplyRule(MAPPING, Direction.FORWARD).decide, TransferText(MAPPING.shape(Side.TARGET))
+    decide, text = (
+        ApplyRule(MAPPING, Direction.FORWARD).decide,
+        TransferText(MAPPING.shape(Side.TARGET), MAPPING.protocol.spelling),
+    )
     with stage("fetch"):
         for page in range(len(batches)):
             await rig.kinesis.get_records(f"stub-{page}", BATCH)
@@ -195,7 +200,7 @@ async def _network_stages(rig: Rig, transfers: list[list[Transfer]], stage: Stop
     with stage("marks asked"):
         for batch in transfers:
             await rig.marks.seen(Direction.FORWARD, [each.key for each in batch])
-    sender = Sender(rig.transfers)
+    sender = Sender(rig.transfers, clock=SYSTEM)
     with stage("send and read"):
         for batch in transfers:
             await sender.send(batch)

@@ -29,13 +29,14 @@ import uvloop
 from apply_records import change_record
 from bench_apply import Rig, stores, under_faust, whole
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.memory.control import MemoryDeadLetters, MemoryJournal
 from crossfade.adapters.tables import DynamoTable
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.telemetry.emf import emf_lines
-from crossfade_replicator.function import Clock, Function, Source
+from crossfade_replicator.function import Function, Source, TimeLeft
 from crossfade_replicator.function_metrics import Ran, measured
 from crossfade_replicator.function_reports import FunctionReports
 from crossfade_replicator.interventions import Interventions
@@ -79,18 +80,18 @@ def event_text(payloads: list[bytes]) -> str:
 async def function(rig: Rig) -> Function:
     """Return the function with its own clients, in the phase BOTH_WAYS."""
     rig.forget()
-    clock = Clock(time.monotonic)
-    sender = Sender(rig.transfers, time_left_s=clock.left_s)
+    time_left = TimeLeft(SYSTEM)
+    sender = Sender(rig.transfers, clock=SYSTEM, time_left_s=time_left.left_s)
     source, target = (DynamoTable(rig.dynamodb, MAPPING, side) for side in (Side.SOURCE, Side.TARGET))
     letters = MemoryDeadLetters()
     pipeline = ApplyPipeline(
         MAPPING,
         FORWARD,
         sender=sender,
-        interventions=Interventions(MAPPING, FORWARD, source, target, letters),
+        interventions=Interventions(MAPPING, FORWARD, source, target, letters, clock=SYSTEM),
         marks=rig.marks,
         letters=letters,
-        now_us=lambda: time.time_ns() // 1000,
+        clock=SYSTEM,
     )
     journal = MemoryJournal()
     await journal.append("phase", {"to": Phase.BOTH_WAYS.value})
@@ -98,11 +99,11 @@ async def function(rig: Rig) -> Function:
     def emit(ran: Ran) -> None:
         emf_lines("replicator-forward", MAPPING.name, measured(ran))
 
-    reports = FunctionReports(
-        DynamoReports(rig.dynamodb, "reports"), rig.kinesis, now_us=lambda: time.time_ns() // 1000
-    )
+    reports = FunctionReports(DynamoReports(rig.dynamodb, "reports"), rig.kinesis, clock=SYSTEM)
     sources = {"wallet-changes": Source("forward", pipeline, sender)}
-    return Function(sources, PhaseWatch(journal), reports, clock, partial=True, reserve_s=3.0, emit=emit)
+    return Function(
+        sources, PhaseWatch(journal), reports, time_left, clock=SYSTEM, partial=True, reserve_s=3.0, emit=emit
+    )
 
 
 async def by_size(rig: Rig, payloads: list[bytes], size: int) -> dict[str, float]:

@@ -16,7 +16,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ import uvloop
 from apply_records import change_record
 from bench_apply import BATCH, Rig, stores, whole
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.core.values.shape import Side
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry import Telemetry
@@ -86,7 +86,7 @@ def looked_on(pipeline: Pipeline, active: Telemetry | None) -> Pipeline:
         Side.SOURCE,
         consumer="forward",
         stream="wallet-changes",
-        now_us=lambda: time.time_ns() // 1000,
+        clock=SYSTEM,
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.tables import control_db
@@ -29,6 +30,9 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flags import FlagdFile
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Wire
+from crossfade.application.epochs import Epochs
+from crossfade.application.ownership import Ownership
+from crossfade.application.pulse import Pulse
 from crossfade.core.migration.control import control_tables
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.ownership.ramp import aim
@@ -39,11 +43,8 @@ from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
 from crossfade.runtime import lifecycle
 from crossfade.runtime.aws import wire_config
-from crossfade.runtime.epochs import Epochs
 from crossfade.runtime.figures import Figures, tell
 from crossfade.runtime.logging import configure
-from crossfade.runtime.ownership import Ownership
-from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.settings import ServiceSettings, load_checked
 from stock import MAPPING, stock_operation
 
@@ -78,13 +79,14 @@ class Pod:
         source, target = (DynamoTable(DynamoDB(wire), MAPPING, side) for side in Side)
         tables = control_tables(MAPPING.name)
         self._settings = settings
-        self._ownership = Ownership(source, target, MAPPING)
+        self._ownership = Ownership(source, target, MAPPING, clock=SYSTEM)
         self._epochs = Epochs(flags)
         self._figures = Figures()
         self._reports = DynamoReports(control_db(control), tables.reports)
         self._pulse = Pulse(
             DynamoHeartbeats(control_db(control), tables.heartbeats),
             self._epochs,
+            clock=SYSTEM,
             pod=settings.pod,
             lease_s=settings.lease_s,
             longest_operation_s=settings.operation_s,
@@ -113,7 +115,7 @@ class Pod:
         stack.push_async_callback(self._pulse.leave)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         telling = tell(1.0, self._figures, self._reports, self._settings.pod)
-        for each in (self._epochs.watch(0.1), self._pulse.run(), telling):
+        for each in (self._epochs.watch(0.1, SYSTEM), self._pulse.run(), telling):
             stack.callback(group.create_task(each).cancel)
 
 

@@ -83,7 +83,9 @@ async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
             await dynamodb.put_item(b'{"TableName":%b,"Item":%b}' % (source, encode_image(decode_image(row))))
 
         world.tables = cast("Any", {side: DynamoTable(dynamodb, mapping, side) for side in Side})
-        world.copies = cast("Any", {side: DynamoTransfers(dynamodb, mapping.shape(side)) for side in Side})
+        world.copies = cast(
+            "Any", {side: DynamoTransfers(dynamodb, mapping.shape(side), mapping.protocol) for side in Side}
+        )
         yield Stage(world, put_in_dynamodb)
 
 

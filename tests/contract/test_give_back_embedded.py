@@ -12,10 +12,12 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.owner_requests import render
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.update_expression import Standing
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.application.ownership import Ownership
 from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
@@ -29,7 +31,6 @@ from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import key_image, key_of_strings
 from crossfade.core.values.shape import IndexKey, Side, TableShape, direction_to
-from crossfade.runtime.ownership import Ownership
 from engine_tables import create_table
 from localaws import Endpoints
 from ownership_cases import NOW_MS, SEED, counting, number, operation, ulid
@@ -128,7 +129,7 @@ class Bench:
 
     def release(self, mapping: RuleMapping) -> Ownership:
         source, target = DynamoTable(self.dynamodb, mapping, L), DynamoTable(self.dynamodb, mapping, N)
-        return Ownership(source, target, mapping, wall_us=lambda: NOW_MS * 1000, jitter=lambda: 0.0)
+        return Ownership(source, target, mapping, clock=MemoryClock(NOW_MS * 1000), jitter=lambda: 0.0)
 
     def aim(self, generation: int) -> Aim:
         return Aim(self.target, generation)

@@ -14,14 +14,17 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from crossfade.adapters.admin import DynamoAdmin
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.application.ownership import Ownership
 from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size
 from crossfade.core.protocol.keyed.item import Item, Role, parse_item
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.keyed.writes import Fence
 from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
@@ -29,7 +32,6 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import IndexKey, Side
-from crossfade.runtime.ownership import Ownership
 from crossfade_controller.fitting import why_unfit
 from localaws import Endpoints
 
@@ -46,7 +48,7 @@ class Bench:
     def __init__(self, dynamodb: DynamoDB, admin: DynamoAdmin, mapping: RuleMapping) -> None:
         self.dynamodb, self.admin, self.mapping = dynamodb, admin, mapping
         self.tables = {side: DynamoTable(dynamodb, mapping, side) for side in Side}
-        self.ownership = Ownership(self.tables[L], self.tables[N], mapping)
+        self.ownership = Ownership(self.tables[L], self.tables[N], mapping, clock=SYSTEM)
 
     async def put(self, row: Image, side: Side = L) -> None:
         name = json.dumps(self.mapping.shape(side).table).encode()
@@ -247,7 +249,7 @@ async def test_a_transfer_that_an_index_refuses_tells_the_stores_own_words_and_t
     bench = await open_bench(Keep("email"), index="email", declared=False, is_open=is_open)
     if exists:
         await bench.put(standby(1, email=wire.of_string("a@b")), N)
-    transfers = DynamoTransfers(bench.dynamodb, bench.mapping.shape(N))
+    transfers = DynamoTransfers(bench.dynamodb, bench.mapping.shape(N), bench.mapping.protocol)
     image = {"points": wire.of_number(5), "email": wire.of_string("")}
     other = Transfer(key_of_strings("USER#8"), 7, image | {"email": wire.of_string("x@y")})
     refused, applied = await transfers.transfer([Transfer(KEY, 7, image), other])
@@ -262,7 +264,7 @@ async def test_a_transfer_leaves_the_reserve_free_so_that_a_fence_always_fits(
 ) -> None:
     bench = await open_bench(Keep("note"), is_open=is_open)
     shape = bench.mapping.shape(N)
-    transfers = DynamoTransfers(bench.dynamodb, shape)
+    transfers = DynamoTransfers(bench.dynamodb, shape, KEYED)
 
     def sized(total: int) -> Transfer:
         free = total - item_size(standby(7, note=wire.of_string("")))

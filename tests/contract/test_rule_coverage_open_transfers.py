@@ -12,6 +12,7 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, encode_image
@@ -43,7 +44,7 @@ class Racing(DynamoDB):
 class Bench:
     def __init__(self, dynamodb: Racing, shape: TableShape) -> None:
         self.dynamodb, self.shape = dynamodb, shape
-        self.transfers = DynamoTransfers(dynamodb, shape)
+        self.transfers = DynamoTransfers(dynamodb, shape, KEYED)
 
     async def put(self, item: Item) -> None:
         name = json.dumps(self.shape.table).encode()

@@ -21,6 +21,7 @@ from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.protocol.keyed.fence import judge
 from crossfade.core.protocol.keyed.item import GEN, ROLE, Item, Role, build_image, parse_item
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import StoreRefused
@@ -92,7 +93,7 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
         async def get(key: Key) -> Image | None:
             return await dynamodb.get_item(shape.table, key_image(key, shape.key))
 
-        yield Bench(DynamoTransfers(dynamodb, shape), shape, put, get)
+        yield Bench(DynamoTransfers(dynamodb, shape, KEYED), shape, put, get)
 
 
 def create_table(shape: TableShape) -> bytes:
@@ -230,4 +231,4 @@ async def test_a_table_that_is_gone_is_an_error_and_no_verdict(local_aws: Endpoi
             shape = MAPPING.shape(Side.TARGET)._replace(table="nowhere", attributes=attributes)
             transfers = [Transfer(key_of_strings("USER#1", f"POINTS#{n}"), V, {}) for n in range(3)]
             with pytest.raises(StoreRefused):
-                await DynamoTransfers(DynamoDB(client), shape).transfer(transfers)
+                await DynamoTransfers(DynamoDB(client), shape, KEYED).transfer(transfers)

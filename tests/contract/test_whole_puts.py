@@ -23,6 +23,7 @@ from crossfade.core.protocol.keyed.fence import judge
 from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size, needs_put
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
 from crossfade.core.protocol.keyed.perform import perform
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.keyed.replacing import activation, transferred
 from crossfade.core.protocol.keyed.writes import Activate, Operate
 from crossfade.core.protocol.writing import Applied, Refused, Transfer, Unfit, Verdict
@@ -168,12 +169,12 @@ async def test_a_wide_row_is_activated_whole(open_bench: OpenBench, kind: str, b
     assert image is not None
     assert ("cf_future" in image) == (before is not None)
     kept = dict(answer.item.content).get("theirs")
-    assert (kept is not None) == (kind == "closed-new" and before is STANDBY)
+    assert (kept is not None) == (kind == "closed-target" and before is STANDBY)
     assert bench.dynamodb.puts == 1
 
 
 async def test_a_batch_takes_a_wide_row_alone_and_the_others_together(open_bench: OpenBench) -> None:
-    bench = await open_bench("closed-new")
+    bench = await open_bench("closed-target")
     keys = [key_of_strings(f"USER#{n}", "POINTS") for n in range(4)]
     activations = [Activate(key, SEALED if n == 2 else wide(Role.STANDBY, 4, count=3)) for n, key in enumerate(keys)]
     answers = await bench.table.perform_many(activations)
@@ -297,7 +298,7 @@ async def test_a_put_that_drops_unmapped_attributes_is_found(open_bench: OpenBen
     def dropping(found: Image | None, item: Item, shape: TableShape, key: Key) -> Image:
         return {name: raw for name, raw in whole(found, item, bench.shape, key).items() if name != "theirs"}
 
-    bench = await open_bench("closed-new", SMALL)
+    bench = await open_bench("closed-target", SMALL)
     sealed = wide(Role.STANDBY, 4, SEED + 5, count=3)
     both = await left_by_both(bench, STANDBY, sealed, dropping)
     assert comparable_image(both[0], bench) != comparable_image(both[1], bench)
@@ -351,7 +352,7 @@ async def test_a_transfer_between_read_and_put_is_merged_or_stands(open_bench: O
     bench.dynamodb.meanwhile = lambda: bench.set(KEY, newer)
     answer = await bench.table.perform(Activate(KEY, SEALED))
     assert isinstance(answer, Applied)
-    assert ("added" in dict(answer.item.content)) == (kind == "closed-new")
+    assert ("added" in dict(answer.item.content)) == (kind == "closed-target")
     assert bench.dynamodb.puts == 2
     above = STANDBY._replace(version=SEED + 8)
     await bench.set(KEY, STANDBY)
@@ -378,7 +379,7 @@ WIDE_TRANSFER = Transfer(KEY, SEED + 5, {name: wire.of_number(n) for n, name in 
 @pytest.mark.parametrize("kind", ["open-source", "open-target"])
 async def test_a_wide_transfer_goes_as_a_put_and_keeps_role_and_generation(open_bench: OpenBench, kind: str) -> None:
     bench = await open_bench(kind)
-    transfers = DynamoTransfers(bench.dynamodb, bench.shape)
+    transfers = DynamoTransfers(bench.dynamodb, bench.shape, KEYED)
     first = {} if bench.side is N else {"before": tombstone(Role.STANDBY, 6, SEED + 1)}
     await bench.set(KEY, first.get("before"))
     assert await transfers.transfer([WIDE_TRANSFER]) == [Verdict.APPLIED]
@@ -395,7 +396,7 @@ async def test_a_wide_transfer_goes_as_a_put_and_keeps_role_and_generation(open_
 @pytest.mark.parametrize("kind", ["open-source", "open-target"])
 async def test_nothing_between_read_and_put_of_a_transfer_is_overwritten(open_bench: OpenBench, kind: str) -> None:
     bench = await open_bench(kind)
-    transfers = DynamoTransfers(bench.dynamodb, bench.shape)
+    transfers = DynamoTransfers(bench.dynamodb, bench.shape, KEYED)
     await bench.set(KEY, STANDBY)
     bench.dynamodb.meanwhile = lambda: bench.fence(KEY, 5)
     assert await transfers.transfer([WIDE_TRANSFER]) == [Verdict.APPLIED]

@@ -73,7 +73,7 @@ LISTED: Final = [
         ("dynamodb:BatchGetItem",),
         BOTH,
         "reads of several wallets, and handovers of many at once: the demo's clients read one",
-        "libs/common/src/crossfade/runtime/reading.py",
+        "libs/common/src/crossfade/application/reading.py",
         "table.read_many(",
     ),
     Listed(
@@ -154,7 +154,7 @@ LISTED: Final = [
     ),
     Listed(
         ("verifier",),
-        ("dynamodb:GetItem", "dynamodb:PutItem"),
+        ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
         (JOURNAL,),
         "repairs are journaled",
         "services/verifier/src/crossfade_verifier/repair.py",

@@ -95,3 +95,56 @@ def test_a_rule_has_one_home(rule: str) -> None:
     pattern, homes = HOMES[rule]
     spelled = {name for name, text in production().items() if re.search(pattern, text, re.MULTILINE)}
     assert spelled == homes
+
+
+# ---- time comes through its port (ADR 0031) --------------------------------------------------------
+
+ASKS_THE_MACHINE = re.compile(
+    r"\btime\.(time|monotonic|perf_counter|sleep|gmtime|localtime|strftime)|\basyncio\.sleep\b|\.time\(\)"
+    r"|\bdatetime\.(now|utcnow|today)\b|^\s*from (time|asyncio) import",
+    re.MULTILINE,
+)
+BY_THE_PORT = re.compile(
+    r"(core|contracts|ports|application|engagement_api|crossfade_(controller|replicator|verifier))/"
+)
+OF_THE_LOOP = {"application/ownership.py", "engagement_api/points.py"}
+"""Their deadlines are `asyncio.timeout_at`'s, which knows the event loop's clock; a simulation's is virtual."""
+
+ENTRIES = {
+    "engagement_api/main.py",
+    "crossfade_replicator/service.py",
+    "crossfade_replicator/lambda_handler.py",
+    "crossfade_replicator/tools.py",
+    "crossfade_verifier/main.py",
+    "crossfade_controller/build.py",
+    "crossfade_controller/cli.py",
+    "crossfade_controller/commands.py",
+}
+"""Where a process is put together, with the machine's clock."""
+
+
+def asking(modules: dict[str, str]) -> set[str]:
+    return {name for name, text in modules.items() if BY_THE_PORT.match(name) and ASKS_THE_MACHINE.search(text)}
+
+
+def test_no_service_asks_the_machine_for_the_time() -> None:
+    assert asking(production()) == OF_THE_LOOP
+
+
+def test_only_where_a_process_is_put_together_it_gets_the_machines_clock() -> None:
+    assert {name for name, text in production().items() if "crossfade.adapters.clock import" in text} == ENTRIES
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    now_s = time.time()",
+        "    sleep: Sleep = asyncio.sleep,",
+        "at = datetime.now(UTC)",
+        "from time import sleep",
+    ],
+)
+def test_the_check_for_the_time_can_fail(line: str) -> None:
+    assert asking({"crossfade_verifier/x.py": f"import x\n{line}\n", "adapters/x.py": line}) == {
+        "crossfade_verifier/x.py"
+    }

@@ -8,6 +8,7 @@ import pytest
 
 from certificates import Authority
 from controller_console import door_of, knocker_of
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
 from crossfade.core.migration.phases import Intent
 from crossfade.runtime import http
@@ -64,6 +65,7 @@ async def _asked_by(store: ControlStore, url: str, tls: ssl.SSLContext) -> str:
     door = Knocker(
         MemoryJournal(store, who="x"),
         MemoryStatusBoard(store),
+        clock=SYSTEM,
         migration="engagement",
         operator="root@desk",
         url=url,

@@ -15,6 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apply_cases import COMMITTED_US, source
+from crossfade.adapters.clock import SYSTEM
+from crossfade.adapters.memory.clock import MemoryClock
+from crossfade.application.ownership import Ownership
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.protocol.keyed.item import Role, is_active
 from crossfade.core.protocol.keyed.records import events_of
@@ -27,7 +30,6 @@ from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Direction, Side
-from crossfade.runtime.ownership import Ownership
 from engagement_api.operations import BALANCE, Kind
 from engagement_migration import MAPPING
 from ownership_cases import operation
@@ -36,25 +38,28 @@ from replicator_bench import Bench
 KEYS = [key_of_strings(f"USER#{number}", "POINTS#1") for number in range(3)]
 
 
+class Ticks(MemoryClock):
+    """One clock for operations and lifts: whatever is seeded is above all that was written before."""
+
+    def wall_us(self) -> int:
+        self.now_us += 1_000
+        return self.now_us
+
+
 class History(Bench):
     """Plays a script of writes; every record of either table is kept by the tables."""
 
     def __init__(self) -> None:
-        self._us = COMMITTED_US
-        super().__init__(now_us=self._tick)
+        self.ticks = Ticks(COMMITTED_US)
+        super().__init__(clock=self.ticks)
         self._generation = 0
         self.acknowledged: list[tuple[Key, bytes]] = []
-
-    def _tick(self) -> int:
-        """One clock for operations and lifts: whatever is seeded is above all that was written before."""
-        self._us += 1_000
-        return self._us
 
     def owner(self, key: Key) -> Side:
         return next(side for side in Side if is_active(self.tables[side].item(key), side))
 
     async def operate(self, key: Key, kind: Kind, amount: int) -> None:
-        seed = seeded(self._tick())
+        seed = seeded(self.ticks.wall_us())
         op = operation(kind, amount, key=key, seed=seed, transaction_id=seed.to_bytes(16, "big"))
         answer = await self.tables[self.owner(key)].perform(Operate(key, op, soft=1000))
         if isinstance(answer, Applied):
@@ -64,7 +69,7 @@ class History(Bench):
         """Seal the owner and activate the other side, if the seal takes."""
         side = self.owner(key)
         self._generation += 2
-        sealed = await self.tables[side].perform(Seal(key, self._generation, seeded(self._tick())))
+        sealed = await self.tables[side].perform(Seal(key, self._generation, seeded(self.ticks.wall_us())))
         if isinstance(sealed, Applied):
             image = MAPPING.map_item(Direction.FORWARD if side is Side.SOURCE else Direction.REVERSE, sealed.item)
             answer = await self.tables[side.other].perform(Activate(key, image))
@@ -75,7 +80,9 @@ class History(Bench):
 
         A row removed while a record of the other side's time as owner is on its way comes back as a standby.
         """
-        results = await Ownership(self.source, self.target, MAPPING).hand_over_many(KEYS, Aim(Side.SOURCE, 0))
+        results = await Ownership(self.source, self.target, MAPPING, clock=SYSTEM).hand_over_many(
+            KEYS, Aim(Side.SOURCE, 0)
+        )
         assert all(isinstance(each, Done) and each.outcome is Outcome.SETTLED for each in results), results
 
     async def stray(self, key: Key, balance: int) -> None:

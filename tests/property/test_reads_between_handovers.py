@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.application.ownership import Ownership
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.operation import Operation
@@ -24,7 +26,6 @@ from crossfade.core.replication.change import decode_change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.table import ScanPage
-from crossfade.runtime.ownership import Ownership
 from engagement_api.operations import Kind, balance_of, points_of
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
@@ -77,7 +78,7 @@ class Busy:
 
 def pod(source: Busy, target: Busy) -> Ownership:
     """A pod whose clock stands still, so that no id ever leaves the window."""
-    return Ownership(source, target, MAPPING, wall_us=lambda: NOW_MS * 1000)
+    return Ownership(source, target, MAPPING, clock=MemoryClock(NOW_MS * 1000))
 
 
 class Run:

@@ -7,7 +7,6 @@ Nothing of Crossfade's own is replaced: `ApplyPipeline`, `ApplyRule`, `coalesce`
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apply_cases import source, target
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.core.parity.classes import Difference, Pair, Reading, agrees, classify, follow
 from crossfade.core.protocol.row import same_content
 from crossfade.core.replication.change import decode_change
@@ -32,6 +32,14 @@ ROWS: dict[Side, Callable[[Key, int], Any]] = {Side.SOURCE: source, Side.TARGET:
 Delivery = list[tuple[Direction, bytes]]
 
 
+class Rushing(MemoryClock):
+    """Ten seconds pass from look to look, so that no rate is reached."""
+
+    def monotonic(self) -> float:
+        self.pass_s(10.0)
+        return super().monotonic()
+
+
 class World(Bench):
     """Both tables under a plain owner."""
 
@@ -41,7 +49,6 @@ class World(Bench):
         for table in self.tables.values():
             cast("PlainTable", table).protocol = self.mapping.protocol
         self._read = dict.fromkeys(Direction, 0)
-        self._ticks = itertools.count(0.0, 10.0)
 
     @property
     def owner(self) -> Side:
@@ -82,12 +89,12 @@ class World(Bench):
             """There is nothing to hand over: the map moves all keys at once."""
 
         tables = cast("Any", self.tables)
-        diverged = DivergedKeys(tables, cast("Any", self.mapping), self.letters, lambda _name: False, now_us=lambda: 1)
+        diverged = DivergedKeys(
+            tables, cast("Any", self.mapping), self.letters, lambda _name: False, clock=MemoryClock()
+        )
         chosen = ControllerSettings()
         nobody = cast("Any", Nobody())
-        return Sweeper(
-            tables, self.mapping.protocol, nobody, diverged, chosen, now_us=lambda: 1, monotonic=self._ticks.__next__
-        )
+        return Sweeper(tables, self.mapping.protocol, nobody, diverged, chosen, clock=Rushing())
 
 
 steps = st.lists(

@@ -17,7 +17,7 @@ from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.retry import persist
 from crossfade_replicator.interventions import Interventions
-from crossfade_replicator.journal import RUNS, PhaseWatch
+from crossfade_replicator.journal import PhaseWatch, work_of
 from crossfade_replicator.letters import drop_answered
 from crossfade_replicator.outcome import BatchOutcome
 from crossfade_replicator.pipeline import ApplyPipeline
@@ -150,21 +150,21 @@ class Replicator:
         self.pipeline = ApplyPipeline(
             MAPPING,
             direction,
-            sender=Sender(target),
-            interventions=Interventions(MAPPING, direction, source, target, self._letters, now_us=process.wall_us),
+            sender=Sender(target, clock=process),
+            interventions=Interventions(MAPPING, direction, source, target, self._letters, clock=process),
             marks=Trusting(process.far(ground.marks)),
             letters=self._letters,
-            now_us=process.wall_us,
+            clock=process,
             strays_since_us=lambda: persist(lambda: self._watch.strays_since_us(direction.origin)),
         )
         self.consumer = Consumer(process, ground, direction.value, direction.origin, self.pipeline)
 
     async def run(self) -> None:
-        consumer, admin = self._direction.value, self._process.far(self._ground.aws)
+        work, admin = work_of(MAPPING, self._direction), self._process.far(self._ground.aws)
         while True:
             try:
                 phase = (await self._watch.look()).phase
-                if phase in RUNS[consumer] and await admin.table(MAPPING.shape(self._direction.destination).table):
+                if phase in work and await admin.table(MAPPING.shape(self._direction.destination).table):
                     break
             except CrossfadeError:
                 pass
@@ -203,7 +203,7 @@ class Feed:
             publisher=process.far(ground.aws),
             stream=FEED,
             letters=process.far(ground.letters),
-            now_us=process.wall_us,
+            clock=process,
         )
 
     async def run(self) -> None:

@@ -14,18 +14,17 @@ from crossfade.adapters.memory.control import (
     MemoryReports,
     MemoryStatusBoard,
 )
+from crossfade.application.ownership import Ownership
 from crossfade.core.migration.acts import failed
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.parity.classes import Difference
-from crossfade.core.parity.verdict import Names
 from crossfade.core.values.clocks import Skew, skew_of
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade.runtime.ownership import Ownership
 from crossfade_controller.build import parity_of
 from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
@@ -34,12 +33,11 @@ from crossfade_controller.service import assemble
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.world import World
 from crossfade_verifier.both import BothTables
-from crossfade_verifier.lags import Crossings
+from crossfade_verifier.lags import Crossings, Unreplicated
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings as VerifierSettings
-from crossfade_verifier.watch import Watch
 from engagement_migration import MAPPING
 from simulation.ground import STREAMS, Ground, Journal
 from simulation.network import Process
@@ -106,7 +104,7 @@ class Controller:
             tables[Side.TARGET],
             MAPPING,
             excluded=excluded.__contains__,
-            wall_us=process.wall_us,
+            clock=process,
         )
         ownership._rules = rules
         self.world = World(
@@ -132,8 +130,7 @@ class Controller:
             command=self._command,
             excluded=excluded,
             skew=self._skew,
-            now_us=process.wall_us,
-            monotonic=process.monotonic,
+            clock=process,
         )
         self.ctx: Context | None = None
         self.driver: Driver | None = None
@@ -210,7 +207,7 @@ class Controller:
         return 0, ""
 
     def _skew(self) -> Skew | None:
-        wall_s = self._process.wall_s()
+        wall_s = self._process.wall_us() / 1e6
         return skew_of(math.floor(self._ground.network.now_us() / 1e6), wall_s, wall_s)
 
 
@@ -228,7 +225,7 @@ class StreamTail:
 
     def __init__(self, process: Process, ground: Ground, side: Side, passes: Passes) -> None:
         self._process, self._ground, self._passes = process, ground, passes
-        self.side, self.stream = side, STREAMS[side]
+        self.side = side
         self.read = self.unreadable = 0
         self.trouble = "not started"
         self._read_to_s: dict[str, float] = {}
@@ -274,9 +271,8 @@ class Verifier:
             both,
             settings,
             complete=lambda: ground.flags.current().document.complete,
-            now_s=process.monotonic,
+            clock=process,
             at_most_us=network.now_us,
-            wall_us=process.wall_us,
         )
         self.tails = {side: StreamTail(process, ground, side, self.passes) for side in Side}
         self.repairer = Repairer(
@@ -284,16 +280,16 @@ class Verifier:
             tables,
             process.far(MemoryJournal(ground.store, who=process.name, now_us=process.wall_us)),
             self.passes,
-            now_us=process.wall_us,
+            clock=process,
         )
+        unreplicated = dict.fromkeys(Side, Unreplicated(None, "not asked"))
         self.report = Reporter(
             self.passes,
             settings,
             self.tails,  # type: ignore[arg-type]  # what the report asks of a tail, without Faust's transport
             Crossings(0, MAPPING),
-            Watch(Names({side: MAPPING.shape(side).table for side in Side}, STREAMS, "journal")),
-            now_s=process.monotonic,
-            wall_s=process.wall_s,
+            unreplicated,
+            clock=process,
         )
 
     async def run(self) -> None:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from msgspec import Raw
 
-from crossfade.adapters.kinesis import StreamRecord
 from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal, MemoryLease
 from crossfade.adapters.memory.flags import MemoryFlags
@@ -41,6 +40,7 @@ from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.image import Image, number, of_number
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.streams import StreamRecord
 from engagement_api.keys import wallet_key
 from engagement_api.operations import BALANCE, points_of
 from engagement_migration import MAPPING

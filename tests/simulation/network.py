@@ -81,8 +81,8 @@ class Process:
     def wall_us(self) -> int:
         return self.network.now_us() + int(self.skew_s * 1e6)
 
-    def wall_s(self) -> float:
-        return self.wall_us() / 1e6
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)  # of the virtual loop
 
     def monotonic(self) -> float:
         return self.network.loop.time() - self._booted_s

@@ -139,7 +139,7 @@ class TakesThrottledForApplied(Replicator):
                 answers = await self._table.transfer(transfers)
                 return [Verdict.APPLIED if each is NotSent.THROTTLED else each for each in answers]
 
-        self.pipeline._sender = Hasty(process.far(ground.tables[direction.destination]))
+        self.pipeline._sender = Hasty(process.far(ground.tables[direction.destination]), clock=process)
 
 
 class MarksFirst(Replicator):
@@ -154,7 +154,7 @@ class MarksFirst(Replicator):
                 await marks.mark(direction, {each.key: each.version for each in transfers})
                 return await super().send(transfers)
 
-        self.pipeline._sender = Marking(process.far(ground.tables[direction.destination]))
+        self.pipeline._sender = Marking(process.far(ground.tables[direction.destination]), clock=process)
 
 
 class Unfenced(Table):

@@ -11,19 +11,19 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from crossfade.adapters.memory.control import MemoryHeartbeats, MemoryReports
+from crossfade.application.epochs import Epochs
+from crossfade.application.ownership import Ownership
+from crossfade.application.pulse import Pulse
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.protocol.keyed.writes import Activate, Answer, Write
 from crossfade.core.protocol.writing import Unfit
-from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
+from crossfade.core.values.errors import CrossfadeError, StoreUnavailable, Unavailable
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.flags import Flags
-from crossfade.runtime.epochs import Epochs
 from crossfade.runtime.figures import Figures, tell
-from crossfade.runtime.ownership import Ownership
-from crossfade.runtime.pulse import Pulse
-from crossfade.runtime.statuses import Refusal, Unavailable
+from crossfade.runtime.statuses import Refusal
 from engagement_api.mirror import Mirror
 from engagement_api.operations import Kind, points_of, points_operation
 from engagement_api.points import Points, Wallet
@@ -81,16 +81,15 @@ class Pod:
         self._pulse = Pulse(
             process.far(MemoryHeartbeats(ground.store)),
             self._epochs,
+            clock=process,
             pod=process.name,
             lease_s=LEASE_S,
             longest_operation_s=OPERATION_S,
-            monotonic=process.monotonic,
-            wall_us=process.wall_us,
         )
         self._figures = Figures(process.monotonic)
         marks = process.far(ground.marks)
-        mirror = Mirror(MAPPING, tables, Trusting(marks), self._epochs, call_s=0.5, monotonic=process.monotonic)
-        ownership = Ownership(tables[Side.SOURCE], tables[Side.TARGET], MAPPING, wall_us=process.wall_us)
+        mirror = Mirror(MAPPING, tables, Trusting(marks), self._epochs, call_s=0.5, clock=process)
+        ownership = Ownership(tables[Side.SOURCE], tables[Side.TARGET], MAPPING, clock=process)
         ownership._rules = rules
         self._points = Points(
             ownership,
@@ -99,7 +98,7 @@ class Pod:
             self._pulse,
             mirror,
             operation_s=OPERATION_S,
-            wall_ms=lambda: process.wall_us() // 1000,
+            clock=process,
         )
         self.ready = False
 
@@ -252,7 +251,7 @@ class Client:
                     return
                 except TransactionExpired:
                     break
-                except Refusal as error:
+                except (Refusal, Unavailable) as error:
                     story.tell(self.name, f"{number} at {pod.process.name}: {error}")
                 except CrossfadeError as error:
                     unknown = True

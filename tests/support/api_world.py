@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -10,10 +11,14 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import ControlStore, MemoryHeartbeats
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.application.epochs import Epochs
+from crossfade.application.ownership import Ownership
+from crossfade.application.pulse import Pulse
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.keyed.writes import Answer, Write
@@ -24,11 +29,8 @@ from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.ports.sending import Sent
 from crossfade.ports.table import TransferTable
-from crossfade.runtime.epochs import Epochs
 from crossfade.runtime.figures import Figures
 from crossfade.runtime.grpc import DETAILS_KEY
-from crossfade.runtime.ownership import Ownership
-from crossfade.runtime.pulse import Pulse
 from engagement_api.mirror import Mirror
 from engagement_api.points import Points
 from engagement_api.report import Tally
@@ -87,21 +89,15 @@ def context(**metadata: str) -> grpc.aio.ServicerContext[Any, Any]:
     return cast("grpc.aio.ServicerContext[Any, Any]", Call(**metadata))
 
 
-class Clock:
-    """Wall clock and monotonic clock in one, both standing still until a test moves them."""
+class Clock(MemoryClock):
+    """Stands still until a test moves it; waits take their time."""
 
     def __init__(self) -> None:
-        self.now_us = 1_790_000_000_000_000
+        super().__init__(1_790_000_000_000_000)
         self._serials = itertools.count()
 
-    def monotonic(self) -> float:
-        return self.now_us / 1e6
-
-    def wall_us(self) -> int:
-        return self.now_us
-
-    def pass_s(self, seconds: float) -> None:
-        self.now_us += int(seconds * 1e6)
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     def ulid(self, *, age_s: float = 0.0) -> str:
         """A fresh id, made `age_s` ago."""
@@ -217,11 +213,10 @@ class Pod:
         self.pulse = Pulse(
             self.heartbeats,
             self.epochs,
+            clock=clock,
             pod=name,
             lease_s=10.0,
             longest_operation_s=3.0,
-            monotonic=clock.monotonic,
-            wall_us=clock.wall_us,
         )
         targets = cast("dict[Side, TransferTable]", world.copies)
         self.mirror = Mirror(
@@ -232,12 +227,12 @@ class Pod:
             budget_s=budget_s,
             call_s=0.2,
             max_waiting=max_waiting,
-            monotonic=clock.monotonic,
+            clock=clock,
         )
         self.tally = Tally()
         self.figures = Figures(now_s=clock.monotonic)
         ownership = Ownership(
-            world.tables[Side.SOURCE], world.tables[Side.TARGET], MAPPING, wall_us=clock.wall_us, jitter=lambda: 0.0
+            world.tables[Side.SOURCE], world.tables[Side.TARGET], MAPPING, clock=clock, jitter=lambda: 0.0
         )
         self.points = Points(
             ownership,
@@ -247,9 +242,9 @@ class Pod:
             self.mirror,
             operation_s=operation_s,
             tally=self.tally,
-            wall_ms=lambda: clock.now_us // 1000,
+            clock=clock,
         )
-        self.servicer = EngagementServicer(self.points, self.figures, now_us=clock.wall_us)
+        self.servicer = EngagementServicer(self.points, self.figures, clock=clock)
 
     async def flip(self, document: FlagDocument, *, dual_write: bool = False) -> None:
         """Publish other flags to this pod alone."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
 from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.migration.state import Migration, fold
+from crossfade.ports.clock import Clock
 from crossfade.runtime import http
 from crossfade.runtime.http_client import Answered
 from crossfade_controller.answering import Console
@@ -22,20 +23,14 @@ from engagement_migration import MAPPING
 URL = "http://127.0.0.1:1"
 
 
-def wall_us() -> int:
-    return time.time_ns() // 1000
-
-
-def door_of(
-    store: ControlStore, *, drives: bool = True, now_us: Callable[[], int] = wall_us, **settings: Any
-) -> http.Door:
+def door_of(store: ControlStore, *, drives: bool = True, clock: Clock = SYSTEM, **settings: Any) -> http.Door:
     """The controller's door, over HTTP's own, without a port."""
 
     def driving() -> Migration | None:
         return fold(Migration(KEYED_PHASES), store.journal) if drives else None
 
     told = ControllerSettings(**settings)
-    door = Door(told, "engagement", MemoryJournal(store, who="pod", now_us=now_us), driving, now_us)
+    door = Door(told, "engagement", MemoryJournal(store, who="pod", now_us=clock.wall_us), driving, clock)
     return http.Door({"POST /intents": door.ask})
 
 
@@ -55,7 +50,16 @@ def knocker_of(
 
     journal, board = MemoryJournal(store, who=operator), MemoryStatusBoard(store)
     url = "" if door is None else URL
-    return Knocker(journal, board, migration="engagement", operator=operator, url=url, patience_s=patience_s, send=send)
+    return Knocker(
+        journal,
+        board,
+        clock=SYSTEM,
+        migration="engagement",
+        operator=operator,
+        url=url,
+        patience_s=patience_s,
+        send=send,
+    )
 
 
 def console_of(store: ControlStore, *, as_json: bool = True, door: http.Door | None = None) -> Console:
@@ -66,6 +70,7 @@ def console_of(store: ControlStore, *, as_json: bool = True, door: http.Door | N
         MemoryStatusBoard(store),
         settings.setup(MAPPING),
         KEYED_PHASES,
+        SYSTEM,
         as_json,
         knocker_of(store, door or door_of(store)),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from crossfade.adapters.dynamodb import Page
 from crossfade.adapters.memory.admin import SHARD, MemoryAws
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import (
     ControlStore,
     MemoryDeadLetters,
@@ -19,6 +20,7 @@ from crossfade.adapters.memory.control import (
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.application.ownership import Ownership
 from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.contracts.journal import Entry
 from crossfade.contracts.report import Report
@@ -31,7 +33,6 @@ from crossfade.core.values.image import Image, of_number
 from crossfade.core.values.image import number as number_of
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side, direction_to
-from crossfade.runtime.ownership import Ownership
 from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
 from crossfade_controller.sampling import RawScan, Rows, sample
@@ -82,6 +83,20 @@ class Killed(Exception):
     """The controller's process ended here."""
 
 
+class AwsClock(MemoryClock):
+    """Everybody's but the controller's: the time of AWS."""
+
+    def __init__(self, town: Town) -> None:
+        super().__init__()
+        self._town = town
+
+    def wall_us(self) -> int:
+        return self._town.now_us()
+
+    def monotonic(self) -> float:
+        return self._town.now_s
+
+
 class Town:
     """Everything around the controller. It goes on when the controller is killed.
 
@@ -97,6 +112,7 @@ class Town:
         self.ahead_s = 0.0
         self.dates = True
         self._booted_s = self.now_s
+        self.aws_clock = AwsClock(self)
         self.settings = ControllerSettings(**{**SETTINGS, **settings})
         self.aws = MemoryAws({}, {"wallet"}, now_us=self.now_us)
         self.tables = {side: self._table(side) for side in Side}
@@ -193,7 +209,7 @@ class Town:
             tables=tables,
             copies=tables,
             ownership=Ownership(
-                tables[Side.SOURCE], tables[Side.TARGET], MAPPING, excluded=excluded.__contains__, wall_us=self.wall_us
+                tables[Side.SOURCE], tables[Side.TARGET], MAPPING, excluded=excluded.__contains__, clock=self
             ),
             shards=self.aws,
             rows=rows,
@@ -201,9 +217,7 @@ class Town:
             command=command,
             excluded=excluded,
             skew=self.skew,
-            now_us=self.wall_us,
-            monotonic=self.monotonic,
-            sleep=self.sleep,
+            clock=self,
         )
         ctx, driver = assemble(world)
         await driver.recover()
@@ -264,13 +278,13 @@ class Town:
         return ApplyPipeline(
             MAPPING,
             direction,
-            sender=Sender(target),
+            sender=Sender(target, clock=self.aws_clock),
             interventions=Interventions(
-                MAPPING, direction, self.tables[source], target, self.letters, now_us=self.now_us
+                MAPPING, direction, self.tables[source], target, self.letters, clock=self.aws_clock
             ),
             marks=MemoryMarks(),
             letters=self.letters,
-            now_us=self.now_us,
+            clock=self.aws_clock,
             strays_since_us=lambda: watch.strays_since_us(source),
         )
 
@@ -280,7 +294,7 @@ class Town:
         number = (self.now_us() // 1000).to_bytes(6, "big") + self._calls.to_bytes(10, "big")
         key, seed = wallet_key(user, "chan"), self.now_us() << 10
         op = points_operation(Kind.EARN, key, number, points, seed)
-        pod = Ownership(self.tables[Side.SOURCE], self.tables[Side.TARGET], MAPPING, wall_us=self.now_us)
+        pod = Ownership(self.tables[Side.SOURCE], self.tables[Side.TARGET], MAPPING, clock=self.aws_clock)
         document = self.flags.current().document
         done = await pod.operate(op, aim(document, key), complete=document.complete)
         assert done.outcome is Outcome.APPLIED, done

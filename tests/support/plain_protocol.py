@@ -23,6 +23,7 @@ from crossfade.core.protocol.seam import (
     Removed,
     RemovedStandby,
     Skip,
+    Spelling,
     StrayStandby,
     Told,
 )
@@ -186,6 +187,7 @@ class Plain:
     """See `crossfade.core.protocol.seam.WriterProtocol`."""
 
     acts = PlainActs()
+    spelling = Spelling(MV, (DELETED, "cf_ttl"), DELETED, "cf_ttl")
 
     def __init__(self, owner: Side) -> None:
         self.map = OwnerMap(owner)

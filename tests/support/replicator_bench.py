@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from apply_cases import COMMITTED_US, KEY
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.marks import MemoryMarks
 from crossfade.adapters.memory.tables import MemoryTable
@@ -14,6 +15,7 @@ from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.keyed.writes import Operate
 from crossfade.core.protocol.writing import Applied, Transfer
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.clock import Clock
 from crossfade.ports.sending import Sent
 from crossfade_replicator.interventions import Interventions
 from crossfade_replicator.pipeline import ApplyPipeline
@@ -66,22 +68,23 @@ class Bench:
         *,
         use_marks: bool = True,
         strays_since_us: int = 0,
-        now_us: Callable[[], int] = lambda: 0,
+        clock: Clock | None = None,
         table: type[MemoryTable] = MemoryTable,
     ) -> None:
         self.strays_since_us = strays_since_us
-        clock = itertools.count(COMMITTED_US, 1000)
+        ticks = itertools.count(COMMITTED_US, 1000)
         self.tables = {
-            side: table(mapping.shape(side), belongs=mapping.belongs, now_us=lambda: next(clock)) for side in Side
+            side: table(mapping.shape(side), belongs=mapping.belongs, now_us=lambda: next(ticks)) for side in Side
         }
         self.source, self.target = self.tables[Side.SOURCE], self.tables[Side.TARGET]
         self.marks = MemoryMarks()
         self.letters = MemoryDeadLetters()
-        self.waits: list[float] = []
+        self.clock = MemoryClock(COMMITTED_US)
+        self.waits = self.clock.slept
         self.writers = {direction: Counting(self.tables[direction.destination]) for direction in Direction}
         self.tallies = {direction: Tally() for direction in Direction}
         self.senders = {
-            direction: Sender(self.writers[direction], sleep=self._sleep, jitter=lambda: 1.0) for direction in Direction
+            direction: Sender(self.writers[direction], clock=self.clock, jitter=lambda: 1.0) for direction in Direction
         }
         self.pipelines = {
             direction: ApplyPipeline(
@@ -94,11 +97,12 @@ class Bench:
                     self.tables[direction.origin],
                     self.tables[direction.destination],
                     self.letters,
-                    now_us=now_us,  # a seed of 0 is below all versions, so that a test can name the lifted one
+                    # A seed of 0 is below all versions, so that a test can name the lifted one.
+                    clock=clock or MemoryClock(),
                 ),
                 marks=self.marks,
                 letters=self.letters,
-                now_us=lambda: COMMITTED_US,
+                clock=self.clock,
                 use_marks=use_marks,
                 strays_since_us=self._strays_since_us,
             )
@@ -107,9 +111,6 @@ class Bench:
 
     async def _strays_since_us(self) -> int:
         return self.strays_since_us
-
-    async def _sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
 
     async def forward(self, payloads: Iterable[bytes]) -> dict[str, int]:
         """Apply records of the source table as one batch; return the counts so far."""

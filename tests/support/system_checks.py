@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.control import MemoryJournal
 from crossfade.contracts.letter import STRAY
 from crossfade.core.ownership.ramp import aim
@@ -66,7 +67,7 @@ def check_converged(world: World) -> None:
 def repair(world: World, seed: int) -> int:
     """Let the verifier repair what it finds unequal, then redrive what is parked; return how many keys it wrote."""
     both = BothTables(MAPPING, world.source, world.target)
-    repairer = Repairer(both, {**world.tables}, MemoryJournal(), _Unheard())
+    repairer = Repairer(both, {**world.tables}, MemoryJournal(), _Unheard(), clock=SYSTEM)
     written = 0
     for again in range(4):
         steps = [step for step in now(repairer.plan(KEYS)) if step.write is not None]
@@ -76,7 +77,11 @@ def repair(world: World, seed: int) -> int:
         now(repairer.carry_out(steps))
         world.check()
         world.replicate(seed + again)
-    now(Redrive(MAPPING, lambda side: (world.tables[side],) * 2, world.letters, _Unheard(), "", execute=True).run())
+    now(
+        Redrive(
+            MAPPING, lambda side: (world.tables[side],) * 2, world.letters, _Unheard(), "", clock=SYSTEM, execute=True
+        ).run()
+    )
     return written
 
 

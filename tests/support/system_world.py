@@ -115,11 +115,11 @@ class World(Strays):
         return ApplyPipeline(
             MAPPING,
             direction,
-            sender=IdleSender(target),
+            sender=IdleSender(target, clock=self),
             interventions=self._interventions(direction),
             marks=self.marks,
             letters=self.letters,
-            now_us=self.tick,
+            clock=self,
             strays_since_us=self._strays_since_us,
         )
 
@@ -128,7 +128,16 @@ class World(Strays):
 
     def _interventions(self, direction: Direction) -> Interventions:
         source, target = self.tables[direction.origin], self.tables[direction.destination]
-        return InTurn(MAPPING, direction, source, target, self.letters, now_us=self.tick)
+        return InTurn(MAPPING, direction, source, target, self.letters, clock=self)
+
+    def wall_us(self) -> int:
+        return self.tick()
+
+    def monotonic(self) -> float:
+        return self.now_us / 1e6
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody waits here")
 
     def tick(self) -> int:
         """Return the wall clock, µs; no two looks at it are alike."""

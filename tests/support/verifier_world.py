@@ -52,14 +52,14 @@ class Clock:
         self.now = 1_764_230_400.0
         self.on_sleep: Callable[[], None] = lambda: None
 
-    def now_s(self) -> float:
+    def monotonic(self) -> float:
         return self.now
 
-    def now_us(self) -> int:
+    def wall_us(self) -> int:
         return int(self.now * 1e6)
 
-    async def sleep(self, wait_s: float) -> None:
-        self.now += wait_s
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
         self.on_sleep()
 
 
@@ -119,7 +119,7 @@ class World:
             self.changes.append((side, change))
             self.on_change(side, change)
 
-        return MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs, on_change=changed, now_us=self.clock.now_us)
+        return MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs, on_change=changed, now_us=self.clock.wall_us)
 
     def item(self, side: Side, key: Key) -> Item | None:
         return self.tables[side].item(key)
@@ -215,7 +215,7 @@ class World:
         """Make one pass, with this world's clock; what the streams tell reaches its follow list."""
         both = BothTables(MAPPING, self.reading[Side.SOURCE], self.reading[Side.TARGET])
         findings = Findings(16, samples, 1000, both.rows(), both.why_refused)
-        pace = Pace(1e9, now_s=self.clock.now_s, sleep=self.clock.sleep)
+        pace = Pace(1e9, now_s=self.clock.monotonic, sleep=self.clock.sleep)
         followed = FollowList(
             both,
             findings,
@@ -224,9 +224,8 @@ class World:
             bound_s=BOUND_S,
             limit_s=limit_s,
             every_s=1.0,
-            now_s=self.clock.now_s,
-            at_most_us=self.clock.now_us,
-            sleep=self.clock.sleep,
+            clock=self.clock,
+            at_most_us=self.clock.wall_us,
             rows=both.rows(),
         )
         self.on_change = followed.hear

@@ -9,11 +9,13 @@ from typing import Any, cast
 
 from opentelemetry.sdk.trace import ReadableSpan
 from test_controller_sweeper import Yard
+from test_verifier_passes import Running
 from test_verifier_repair import KEY
 from test_verifier_repair import Bench as RepairBench
 
 from api_world import World as ApiWorld
 from controller_world import Town, run, settled
+from crossfade.adapters.clock import SYSTEM
 from crossfade.core.migration.phases import Phase
 from crossfade.core.parity.classes import Difference
 from crossfade.core.values.shape import Side
@@ -53,14 +55,16 @@ from crossfade_replicator.measures import LAG_KEPT_S
 from crossfade_replicator.measures import observed as replicator_observed
 from crossfade_replicator.reporting import Tallies
 from crossfade_replicator.sender import Sender
+from crossfade_verifier.lags import Crossings
 from crossfade_verifier.measures import observed as verifier_observed
+from crossfade_verifier.report import Reporter
 from engagement_api.measures import observed as api_observed
+from engagement_migration import MAPPING
 from faust_kinesis import EngineReport
 from faust_kinesis.tail import ShardReport
 from replicator_bench import Bench as ReplicatorBench
 from replicator_bench import Counting
 from telemetry_bench import kept
-from verifier_service import Running
 from verifier_world import World as VerifierWorld
 from verifier_world import wallet
 
@@ -217,7 +221,14 @@ async def test_the_parity_report_is_the_verifiers_metrics() -> None:
     world = VerifierWorld(3)
     world.plant(Difference.MISSING, wallet(2))
     verifier = Running(world)
-    report = verifier.report
+    report = Reporter(
+        verifier.passes,
+        verifier.settings,
+        verifier.tails,
+        Crossings(1_000_000, MAPPING),
+        verifier.unreplicated,
+        clock=SYSTEM,
+    )
     done = asyncio.Event()
     verifier.passes.on_done = lambda _took_s: done.set()
     async with verifier():
@@ -263,11 +274,11 @@ class Reading:
 
 def replicated(role: str, sender: Sender | None, seen_s: float) -> dict[Metric, dict[str, float]]:
     consumer = cast("Consumer", Reading(role))
-    return values(replicator_observed(consumer, sender, 7, {"shard-1": (0.5, seen_s)}, None))
+    return values(replicator_observed(consumer, sender, 7, {"shard-1": (0.5, seen_s)}, None, SYSTEM))
 
 
 def test_the_tallies_of_a_replicator_are_its_metrics() -> None:
-    sender = Sender(Counting(ReplicatorBench().target))
+    sender = Sender(Counting(ReplicatorBench().target), clock=SYSTEM)
     sender.throttled = 5
     found = replicated("forward", sender, time.monotonic())
     assert must_emit(Service.FORWARD) <= found.keys()
@@ -283,7 +294,9 @@ def test_the_tallies_of_a_replicator_are_its_metrics() -> None:
 
 
 def test_a_lag_that_was_seen_long_ago_is_told_no_more() -> None:
-    found = replicated("forward", Sender(Counting(ReplicatorBench().target)), time.monotonic() - LAG_KEPT_S - 1)
+    found = replicated(
+        "forward", Sender(Counting(ReplicatorBench().target), clock=SYSTEM), time.monotonic() - LAG_KEPT_S - 1
+    )
     assert ARRIVAL_LAG not in found
 
 

@@ -8,8 +8,9 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, TypeAlias
 
-from crossfade.adapters.kinesis import Kinesis, StreamRecord
+from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.ports.streams import StreamRecord
 from crossfade_demo.loopback import send
 from localaws.endpoints import Endpoints
 

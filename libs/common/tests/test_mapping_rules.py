@@ -20,6 +20,7 @@ from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.image import Image, decode_image, number, of_boolean, of_number, of_string
 from crossfade.core.values.keys import encode_key, key_of_strings
 from crossfade.core.values.shape import Direction, Side
+from plain_protocol import Plain
 
 FORWARD, REVERSE = Direction.FORWARD, Direction.REVERSE
 SOURCE = Table("old", key=("pk", "sk"), ttl="expires")
@@ -251,3 +252,14 @@ def test_a_tombstone_with_an_unknown_attribute_is_refused_and_names_it(direction
     if not name.startswith("cf_"):  # an item has no place for those
         with pytest.raises(PoisonRecord, match=name):
             mapping().map_item(direction, parse_item(deleted, mapping().shape(direction.origin)))
+
+
+def test_what_travels_with_a_copy_is_the_mappings_protocols_to_spell() -> None:
+    plain: Any = Plain(Side.SOURCE)
+    rules = mapping(protocol=plain)
+    assert rules.protocol is rules.with_tables(source="s", target="t").protocol is plain
+    gone = rules.carry(FORWARD, KEY | {"cf_mv": of_number(5), "cf_deleted": of_boolean(True), "expires": of_number(9)})
+    assert gone == {"cf_deleted": of_boolean(True), "cf_ttl": of_number(9)}
+    for name in ("cf_role", "cf_floor"):  # the keyed protocol's, and no attribute of this one's rows
+        with pytest.raises(PoisonRecord, match=f"protocol attribute '{name}' is unknown"):
+            rules.carry(FORWARD, ROW | {name: of_string("S")})

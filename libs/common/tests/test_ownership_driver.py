@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crossfade.adapters.clock import SYSTEM
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.application.ownership import Ownership
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
 from crossfade.core.protocol.keyed.item import Item, Role, build_image
 from crossfade.core.protocol.keyed.records import events_of
@@ -28,7 +31,7 @@ from crossfade.core.values.errors import (
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape
-from crossfade.runtime.ownership import Ownership
+from crossfade.ports.clock import Clock
 from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live, operation, stamped, ulid
@@ -103,26 +106,23 @@ class Pair:
         new: Item | None = None,
         *,
         excluded: Callable[[Key], bool] = lambda key: False,
-        sleep: Callable[[float], Awaitable[None]] | None = None,
+        clock: Clock | None = None,
         attempt_s: float = 2.0,
     ) -> None:
         self.tables = {side: Table(MAPPING.shape(side)) for side in Side}
         self.tables[L].set(KEY, source)
         self.tables[N].set(KEY, new)
-        self.waits_s: list[float] = []
+        still = MemoryClock(NOW_MS * 1000)
+        self.waits_s = still.slept
         self.ownership = Ownership(
             self.tables[L],
             self.tables[N],
             MAPPING,
             excluded=excluded,
-            wall_us=lambda: NOW_MS * 1000,
+            clock=clock or still,
             jitter=lambda: 0.5,
-            sleep=sleep or self._sleep,
             attempt_s=attempt_s,
         )
-
-    async def _sleep(self, wait_s: float) -> None:
-        self.waits_s.append(wait_s)
 
     def balance(self, key: Key = KEY) -> int | Decimal:
         (side,) = [side for side in Side if self._role(side, key) is Role.ACTIVE]
@@ -191,7 +191,7 @@ async def test_whatever_fails_between_the_steps_each_operation_applies_exactly_o
 
 
 async def test_a_store_that_stays_away_ends_in_its_error_at_the_deadline_and_no_later() -> None:
-    pair = Pair(ROW, IMPORTED, sleep=asyncio.sleep)
+    pair = Pair(ROW, IMPORTED, clock=SYSTEM)
     pair.tables[L].failures = [(LOST, False)] * 1000
     loop = asyncio.get_running_loop()
     begun = loop.time()

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from api_world import ALL_NEW, Aborted, World
 from apply_cases import COMMITTED_US, KEY, V, payload, protocol, source
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.core.protocol.events import Event, decode_events, encode_event
 from crossfade.core.protocol.writing import Transfer, Verdict
@@ -148,7 +149,7 @@ def looked_on(bench: Kept, pipeline: Pipeline, publishes_to: str = "") -> Observ
         consumer="feed-source" if publishes_to else "forward",
         stream="wallet-changes",
         publishes_to=publishes_to,
-        now_us=lambda: COMMITTED_US,
+        clock=MemoryClock(COMMITTED_US),
     )
 
 
@@ -283,7 +284,7 @@ async def test_the_published_event_is_a_span_of_the_trace_and_carries_its_contex
         publisher=stream,
         stream="engagement-events",
         letters=MemoryDeadLetters(),
-        now_us=lambda: 0,
+        clock=MemoryClock(),
     )
     with kept(Service.FEED) as bench:
         observed = looked_on(bench, feed, publishes_to="engagement-events")
@@ -301,10 +302,10 @@ class Verifier:
 
     def __init__(self, bench: Kept) -> None:
         self.world = Bench()
-        self.now_s = 0.0
+        self.clock = MemoryClock()
         both = BothTables(MAPPING, self.world.source, self.world.target)
         streams = {Side.SOURCE: "wallet-changes", Side.TARGET: "engagement-changes"}
-        self.looks = FirstLooks(bench.telemetry, both, streams, now_s=lambda: self.now_s)
+        self.looks = FirstLooks(bench.telemetry, both, streams, clock=self.clock)
         self.owner = written(SAMPLED)
 
     async def copy(self, payload_: bytes | None = None) -> Image:
@@ -380,7 +381,7 @@ async def test_a_copy_that_does_not_come_in_time_is_unseen() -> None:
     with kept(Service.VERIFIER) as bench:
         verifier = Verifier(bench)
         verifier.hear_owner()
-        verifier.now_s += UNSEEN_S + 1
+        verifier.clock.pass_s(UNSEEN_S + 1)
         verifier.hear_owner(written(SAMPLED.replace("4bf92f", "aaaaaa"), V + 1))
         assert verdicts(bench) == ["unseen"]
         verifier.looks.close()

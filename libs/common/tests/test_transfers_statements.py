@@ -14,6 +14,7 @@ from crossfade.adapters.dynamodb import StatementResult
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.transfers import ROUNDS, DynamoTransfers
 from crossfade.core.protocol.keyed.fence import Judgement
+from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavailable, Throttled
@@ -22,6 +23,7 @@ from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
 from crossfade.ports.sending import WRITTEN, NotSent, Sent, sent_name
 from engagement_migration import MAPPING
+from plain_protocol import Plain
 
 SHAPE = MAPPING.shape(Side.TARGET)
 DONE = StatementResult(None, None)
@@ -56,14 +58,14 @@ class Script:
 
 
 async def send(script: Script, *transfers: Transfer) -> list[Sent]:
-    return await DynamoTransfers(script, SHAPE).transfer(transfers)  # type: ignore[arg-type]  # the script is all it asks
+    return await DynamoTransfers(script, SHAPE, KEYED).transfer(transfers)  # type: ignore[arg-type]  # the script is all it asks
 
 
 # ---- the text ----------------------------------------------------------------------------------
 
 
 def test_rule_10_an_update_sets_what_is_present_and_removes_what_is_not() -> None:
-    request = json.loads(TransferText(SHAPE).update(transfer()))
+    request = json.loads(TransferText(SHAPE, KEYED.spelling).update(transfer()))
     text = request["Statement"]
     assert text.startswith('UPDATE "engagement" SET "points"=? SET "cf_mv"=? REMOVE "tier"')
     for name in ("badges", "cf_recent", "cf_floor", "cf_events", "cf_emv", "cf_deleted", "cf_ttl"):
@@ -75,18 +77,18 @@ def test_rule_10_an_update_sets_what_is_present_and_removes_what_is_not() -> Non
 
 
 def test_rule_2_no_update_names_role_or_generation_but_in_its_condition() -> None:
-    text = json.loads(TransferText(SHAPE).update(transfer()))["Statement"]
+    text = json.loads(TransferText(SHAPE, KEYED.spelling).update(transfer()))["Statement"]
     assert "cf_gen" not in text
     assert text.count("cf_role") == text.count("AND cf_role='S'") == 1
 
 
 def test_a_repair_also_rewrites_the_same_version() -> None:
-    text = json.loads(TransferText(SHAPE).update(transfer(repair=True)))["Statement"]
+    text = json.loads(TransferText(SHAPE, KEYED.spelling).update(transfer(repair=True)))["Statement"]
     assert "cf_mv<=?" in text
 
 
 def test_rule_2_an_insert_makes_a_standby_of_the_given_generation() -> None:
-    request = json.loads(TransferText(SHAPE).insert(transfer(first_standing=4)))
+    request = json.loads(TransferText(SHAPE, KEYED.spelling).insert(transfer(first_standing=4)))
     assert request["Statement"] == (
         "INSERT INTO \"engagement\" VALUE {'pk':?,'sk':?,'points':?,'cf_mv':?,'cf_role':?,'cf_gen':?}"
     )
@@ -98,31 +100,44 @@ def test_rule_2_an_insert_makes_a_standby_of_the_given_generation() -> None:
 def test_rule_9_values_are_spliced_in_as_they_came() -> None:
     spaced = Raw(b'{"M": {"theme": {"S": "d\\u00e4rk"}}}')
     image: Image = {"preferences": spaced}
-    for request in (TransferText(SHAPE).update, TransferText(SHAPE).insert):
+    for request in (TransferText(SHAPE, KEYED.spelling).update, TransferText(SHAPE, KEYED.spelling).insert):
         assert bytes(spaced) in request(Transfer(key(1), V, image))
 
 
 def test_names_are_quoted_whatever_they_hold() -> None:
     shape = SHAPE._replace(attributes=("role", 'a"b', "it's"), table='t"x')
     image = {name: wire.of_number(1) for name in shape.attributes or ()}
-    update = json.loads(TransferText(shape).update(Transfer(key(1), V, image)))["Statement"]
+    update = json.loads(TransferText(shape, KEYED.spelling).update(Transfer(key(1), V, image)))["Statement"]
     assert update.startswith('UPDATE "t""x" SET "role"=? SET "a""b"=? SET "it\'s"=?')
-    assert "'it''s':?" in json.loads(TransferText(shape).insert(Transfer(key(1), V, image)))["Statement"]
+    assert (
+        "'it''s':?" in json.loads(TransferText(shape, KEYED.spelling).insert(Transfer(key(1), V, image)))["Statement"]
+    )
 
 
 @pytest.mark.parametrize("name", ["cf_mv", "cf_role", "cf_gen", "pk"])
 def test_rule_2_an_image_that_holds_what_belongs_to_the_table_is_refused(name: str) -> None:
     image = {name: wire.of_number(1)}
     with pytest.raises(ValueError, match=name):
-        TransferText(SHAPE).update(Transfer(key(1), V, image))
+        TransferText(SHAPE, KEYED.spelling).update(Transfer(key(1), V, image))
     with pytest.raises(ValueError, match=name):
-        TransferText(SHAPE).insert(Transfer(key(1), V, image))
+        TransferText(SHAPE, KEYED.spelling).insert(Transfer(key(1), V, image))
 
 
 def test_a_mapping_that_makes_too_long_a_statement_is_refused_at_once() -> None:
-    TransferText(SHAPE._replace(attributes=tuple(f"attribute_{number:03}" for number in range(300))))
+    TransferText(SHAPE._replace(attributes=tuple(f"attribute_{number:03}" for number in range(300))), KEYED.spelling)
     with pytest.raises(ConfigError, match="8192"):
-        TransferText(SHAPE._replace(attributes=tuple(f"attribute_{number:03}" for number in range(400))))
+        TransferText(
+            SHAPE._replace(attributes=tuple(f"attribute_{number:03}" for number in range(400))), KEYED.spelling
+        )
+
+
+def test_what_a_row_must_say_to_take_a_copy_is_the_protocols_to_spell() -> None:
+    text = TransferText(SHAPE, Plain(Side.SOURCE).spelling)
+    update, insert = (json.loads(each(transfer(first_standing=4))) for each in (text.update, text.insert))
+    assert update["Statement"].endswith('WHERE "pk"=? AND "sk"=? AND cf_mv<?')
+    assert "cf_recent" not in update["Statement"]
+    assert insert["Statement"] == "INSERT INTO \"engagement\" VALUE {'pk':?,'sk':?,'points':?,'cf_mv':?}"
+    assert insert["Parameters"] == [{"S": "USER#1"}, {"S": "POINTS#1"}, {"N": "7"}, {"N": str(V)}]
 
 
 # ---- the errors --------------------------------------------------------------------------------

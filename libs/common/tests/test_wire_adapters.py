@@ -12,11 +12,12 @@ import pytest
 from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.control.tables import look_at_tables
 from crossfade.adapters.dynamodb import EMPTY_ROUNDS, DynamoDB, Page, StatementResult
-from crossfade.adapters.kinesis import MAX_PUT_RECORDS, PUT_ATTEMPTS, Fetched, Kinesis, StreamRecord, StreamShard
+from crossfade.adapters.kinesis import MAX_PUT_RECORDS, PUT_ATTEMPTS, Kinesis
 from crossfade.adapters.wire import Credentials, ServiceError, StaticCredentials, Wire, WireConfig
 from crossfade.core.migration.control import control_tables
 from crossfade.core.values.errors import StoreUnavailable, Throttled
 from crossfade.core.values.image import Image, of_string
+from crossfade.ports.streams import Fetched, StreamRecord, StreamShard
 
 Answerer = Callable[[str, dict[str, Any]], dict[str, Any] | bytes]
 

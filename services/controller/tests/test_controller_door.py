@@ -7,6 +7,7 @@ import pytest
 
 from controller_console import console_of, door_of, knocker_of
 from controller_world import Town, run, settled, to_ramping
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
 from crossfade.core.migration.asking import refusal
 from crossfade.core.migration.keyed import KEYED_PHASES
@@ -45,6 +46,7 @@ async def test_a_port_where_nobody_listens_any_more_is_said_with_its_address() -
     door = Knocker(
         MemoryJournal(store, who="ann"),
         MemoryStatusBoard(store),
+        clock=SYSTEM,
         migration="engagement",
         operator="ann",
         url="http://127.0.0.1:9",
@@ -76,7 +78,12 @@ async def test_the_door_is_found_where_the_controller_that_drives_told_it() -> N
         return {"entry": 1, "who": "ann", "expires_us": 1}
 
     door = Knocker(
-        MemoryJournal(store, who="ann"), MemoryStatusBoard(store), migration="engagement", operator="ann", send=send
+        MemoryJournal(store, who="ann"),
+        MemoryStatusBoard(store),
+        clock=SYSTEM,
+        migration="engagement",
+        operator="ann",
+        send=send,
     )
     await door.ask(Intent.PAUSE, {})
     assert asked == ["http://127.0.0.1:4711/intents"]
@@ -95,6 +102,7 @@ async def test_a_lost_answer_is_looked_up_in_the_journal(taken: bool) -> None:
     door = Knocker(
         MemoryJournal(store, who="ann"),
         MemoryStatusBoard(store),
+        clock=SYSTEM,
         migration="engagement",
         operator="ann",
         url="http://127.0.0.1:1",
@@ -130,6 +138,7 @@ async def test_what_an_answer_means_for_a_command_is_not_guessed(
     door = Knocker(
         MemoryJournal(store, who="ann"),
         MemoryStatusBoard(store),
+        clock=SYSTEM,
         migration="engagement",
         operator="ann",
         url="http://127.0.0.1:1",
@@ -195,7 +204,7 @@ async def test_a_command_that_waits_is_in_the_status_with_the_way_to_take_it_bac
 ) -> None:
     town = Town()
     await settled(town, "start", exclude=[])
-    console = console_of(town.store, door=door_of(town.store, now_us=town.now_us))
+    console = console_of(town.store, door=door_of(town.store, clock=town.aws_clock))
     await ask(console, Intent.RAMP, {"share": 1_000}, execute=True)
     ctx, driver = await town.start()
     for seen in ("not accepted yet", "requested"):
@@ -254,7 +263,7 @@ async def test_a_command_that_waited_too_long_expires_and_does_not_happen_later(
     town = Town()
     await settled(town, "start", exclude=[])
     town.parity = town.parity._replace(reachable=False)
-    door = knocker_of(town.store, door_of(town.store, now_us=town.now_us))
+    door = knocker_of(town.store, door_of(town.store, clock=town.aws_clock))
     taken = await door.ask(Intent.RAMP, {"share": 1_000}, expires_s=60)
     _, driver = await town.start()
     await town.live()
@@ -272,7 +281,7 @@ async def test_a_command_that_waited_too_long_expires_and_does_not_happen_later(
 
 async def test_a_command_that_no_controller_took_up_in_time_expires() -> None:
     town = Town()
-    door = knocker_of(town.store, door_of(town.store, now_us=town.now_us))
+    door = knocker_of(town.store, door_of(town.store, clock=town.aws_clock))
     taken = await door.ask(Intent.START, {"exclude": []})
     town.now_s += 5 * 3600  # the controller died right then, and comes back hours later
     await run(town, lambda: town.outcome(taken.entry) is not None)
@@ -284,7 +293,7 @@ async def test_a_command_that_no_controller_took_up_in_time_expires() -> None:
 
 async def test_a_command_for_which_something_was_done_does_not_expire() -> None:
     town = Town()
-    door = knocker_of(town.store, door_of(town.store, now_us=town.now_us))
+    door = knocker_of(town.store, door_of(town.store, clock=town.aws_clock))
     taken = await door.ask(Intent.START, {"exclude": []}, expires_s=60)
     ctx, _ = await run(town, lambda: bool(town.entries("phase")))
     town.now_s += 120

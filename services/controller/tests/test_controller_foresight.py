@@ -104,3 +104,22 @@ async def test_a_dry_run_of_complete_says_that_it_would_be_refused_for_the_keys_
     arguments = {"confirm": "engagement", "revoked": True, "leave_behind": 2}
     await ask(console_of(town.store, as_json=False), Intent.COMPLETE, arguments, execute=False)
     assert "would be refused: --leave-behind says 2, but all keys are in the target table" in capsys.readouterr().out
+
+
+async def test_a_gate_that_status_does_not_tell_is_unknown_in_a_dry_run_and_holds_it_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    town = Town()
+    await to_ramping(town)
+    body = await told(town, 12)
+    assert (await dry(town, capsys, Intent.RAMP, share=5000))[0] == DONE
+    body["gates"] = [each for each in body["gates"] if each["name"] != "heartbeats"]
+    await MemoryStatusBoard(town.store).put(body)
+    code, body = await dry(town, capsys, Intent.RAMP, share=5000)
+    assert (code, [each["name"] for each in body["shut"]]) == (SHUT, ["heartbeats"])
+    assert "unknown" in body["shut"][0]["because"]
+
+
+async def test_a_dry_run_before_any_status_knows_of_no_gate_that_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    code, body = await dry(Town(), capsys, Intent.START)
+    assert (code, [each["name"] for each in body["shut"]]) == (SHUT, ["evidence"])

@@ -20,7 +20,7 @@ from crossfade_controller.commands import ask
 from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
 from crossfade_controller.excluding import why_not_excluded
-from crossfade_controller.failing import DONE, REFUSED
+from crossfade_controller.failing import REFUSED, SHUT
 from engagement_api.keys import wallet_key
 from engagement_migration import MAPPING
 
@@ -204,9 +204,11 @@ async def test_a_dry_run_looks_for_the_rows_as_the_controller_does_and_says_the_
 async def test_a_dry_run_takes_keys_that_have_rows_and_unknown_ones_when_told_so() -> None:
     town = Town()
     console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.SOURCE]))
-    assert await ask(console, Intent.START, {"exclude": [key_of("w1")]}, execute=False) == DONE
+    assert (
+        await ask(console, Intent.START, {"exclude": [key_of("w1")]}, execute=False) == SHUT
+    )  # by gates that no controller has told
     unknown = {"exclude": [key_of("nobody")], "exclude_unknown": True}
-    assert await ask(console, Intent.START, unknown, execute=False) == DONE
+    assert await ask(console, Intent.START, unknown, execute=False) == SHUT  # by gates that no controller has told
 
 
 async def test_a_key_that_was_left_out_before_is_not_looked_for_again_by_a_dry_run() -> None:
@@ -216,7 +218,9 @@ async def test_a_key_that_was_left_out_before_is_not_looked_for_again_by_a_dry_r
     await run(town, lambda: bool(done(town, "excluded")))
     town.tables[Side.SOURCE].images.pop(Key(key_of("w1").encode()))
     console = console_of(town.store)._replace(excludes=partial(why_not_excluded, MAPPING, town.tables[Side.SOURCE]))
-    assert await ask(console, Intent.START, {"exclude": [key_of("w1")]}, execute=False) == DONE
+    assert (
+        await ask(console, Intent.START, {"exclude": [key_of("w1")]}, execute=False) == SHUT
+    )  # by gates that no controller has told
     fresh = {"exclude": [key_of("w1")], "fresh_export": True}
     assert await ask(console, Intent.START, fresh, execute=False) == REFUSED
 

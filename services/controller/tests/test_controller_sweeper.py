@@ -1,11 +1,12 @@
 """The sweeper: every key ends on the side aimed at, half-done handovers are completed, and a clean pass proves it."""
 
-from dataclasses import dataclass
-
 import msgspec
 
+from crossfade.adapters.clock import SYSTEM
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.application.ownership import Ownership
 from crossfade.contracts.letter import DIVERGED
 from crossfade.core.migration.deeds import PassResult
 from crossfade.core.protocol.keyed.item import is_active, is_fence, is_held_out
@@ -19,7 +20,6 @@ from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Direction, Side
-from crossfade.runtime.ownership import Ownership
 from crossfade_controller.diverged import DivergedKeys, name_of
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.sweeper import SAMPLES, Sweeper
@@ -30,19 +30,11 @@ SEED = 10**18
 BEGUN = CommitUs(1_000_000_000)
 
 
-@dataclass
-class Clock:
-    now_s: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 class Yard:
     """Two tables, `count` wallets standby in the new one, and a sweeper."""
 
     def __init__(self, count: int = 10, **settings: object) -> None:
-        self.clock = Clock()
+        self.clock = MemoryClock(1_000_000_000)
         self.tables = {side: MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs) for side in Side}
         self.source, self.target = self.tables[Side.SOURCE], self.tables[Side.TARGET]
         for number in range(count):
@@ -50,19 +42,16 @@ class Yard:
         for row in NOT_OURS:
             self.source.put(row)
         chosen = ControllerSettings(**{"sweep_page": 4, "helped_after_s": 5, "sweep_rest_s": 1, **settings})  # type: ignore[arg-type]  # pydantic checks them
-        self.ownership = Ownership(self.source, self.target, MAPPING)
+        self.ownership = Ownership(self.source, self.target, MAPPING, clock=SYSTEM)
         self.letters, self.discarded = MemoryDeadLetters(), set[str]()
-        self.diverged = DivergedKeys(
-            self.tables, MAPPING, self.letters, self.discarded.__contains__, now_us=lambda: int(self.clock() * 1e6)
-        )
+        self.diverged = DivergedKeys(self.tables, MAPPING, self.letters, self.discarded.__contains__, clock=self.clock)
         self.sweeper = Sweeper(
             self.tables,
             MAPPING.protocol,
             self.ownership,
             self.diverged,
             chosen,
-            now_us=lambda: int(self.clock() * 1e6),
-            monotonic=self.clock,
+            clock=self.clock,
         )
 
     def add(self, user: str) -> Key:
@@ -81,7 +70,7 @@ class Yard:
             result = await self.sweeper.move(target, generation, complete=False, budget_s=1.0, begun_us=BEGUN)
             if result is not None:
                 return result
-            self.clock.now_s += 0.5
+            self.clock.pass_s(0.5)
         raise AssertionError("the pass has no end")
 
     async def copy_back(self) -> None:
@@ -275,9 +264,9 @@ async def test_the_pace_bounds_how_many_keys_move_a_second() -> None:
     current = yard.sweeper.current
     assert current is not None
     assert current.moved <= 4
-    begun_s = yard.clock()
+    begun_s = yard.clock.monotonic()
     await yard.pass_to(Side.TARGET, 2)
-    assert yard.clock() - begun_s >= 40 / 4 - 2
+    assert yard.clock.monotonic() - begun_s >= 40 / 4 - 2
 
 
 async def test_section_4_a_key_standby_on_both_sides_is_helped_after_5_s_and_not_before() -> None:
@@ -286,10 +275,10 @@ async def test_section_4_a_key_standby_on_both_sides_is_helped_after_5_s_and_not
     await yard.seal(key, 2)
     for _ in range(5):
         await yard.sweeper.help(complete=False, budget_s=1.0)
-        yard.clock.now_s += 1.0
+        yard.clock.pass_s(1.0)
     assert yard.owner(key) == []
     assert yard.sweeper.helped == 0
-    yard.clock.now_s += 1.5
+    yard.clock.pass_s(1.5)
     assert yard.sweeper.in_handover == 1
     await yard.sweeper.help(complete=False, budget_s=1.0)
     assert yard.owner(key) == [Side.TARGET]
@@ -304,7 +293,7 @@ async def test_a_handover_that_somebody_completes_in_time_is_left_alone() -> Non
     await yard.seal(key, 2)
     await yard.sweeper.help(complete=False, budget_s=1.0)
     await yard.ownership.hand_over_many([key], Aim(Side.TARGET, 2))
-    yard.clock.now_s += 60
+    yard.clock.pass_s(60)
     await yard.sweeper.help(complete=False, budget_s=1.0)
     assert yard.sweeper.helped == 0
     assert yard.sweeper.in_handover == 0
@@ -314,7 +303,7 @@ async def test_helping_never_moves_a_key_that_has_an_owner() -> None:
     yard = Yard()
     for _ in range(20):
         await yard.sweeper.help(complete=False, budget_s=1.0)
-        yard.clock.now_s += 1.0
+        yard.clock.pass_s(1.0)
     assert all(yard.owner(key_of(f"w{number}")) == [Side.SOURCE] for number in range(10))
 
 
@@ -323,6 +312,6 @@ async def test_progress_counts_the_keys_that_left_the_source_table() -> None:
     await yard.ownership.hand_over_many([key_of("w1"), key_of("w2")], Aim(Side.TARGET, 2))
     for _ in range(6):
         await yard.sweeper.help(complete=False, budget_s=1.0)
-        yard.clock.now_s += 0.5
+        yard.clock.pass_s(0.5)
     assert yard.sweeper.progress is not None
     assert yard.sweeper.progress.share == 0.2

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from api_world import ALL_NEW, SOURCE_ONLY, Pod, World
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.protocol.writing import Unfit
 from crossfade.core.values.errors import StoreUnavailable
@@ -288,8 +289,8 @@ async def test_an_item_that_the_mapping_cannot_take_is_served_and_left_to_the_re
 
 
 def test_a_breaker_opens_after_failures_in_a_row_and_doubles_its_pause_up_to_a_bound() -> None:
-    now_s = 0.0
-    breaker = Breaker(failures=2, open_s=1.0, longest_open_s=3.0, monotonic=lambda: now_s)
+    clock = MemoryClock()
+    breaker = Breaker(clock, failures=2, open_s=1.0, longest_open_s=3.0)
     breaker.failed()
     breaker.succeeded()
     breaker.failed()
@@ -297,14 +298,14 @@ def test_a_breaker_opens_after_failures_in_a_row_and_doubles_its_pause_up_to_a_b
     breaker.failed()
     pauses = []
     for _ in range(4):
-        begun_s = now_s
+        begun_s = clock.monotonic()
         while not breaker.admit():
-            now_s += 0.25
-        pauses.append(now_s - begun_s)
+            clock.pass_s(0.25)
+        pauses.append(clock.monotonic() - begun_s)
         assert not breaker.admit()  # one tries, the others wait for what becomes of it
         breaker.failed()
     assert pauses == [1.0, 2.0, 3.0, 3.0]
-    now_s += 3.0
+    clock.pass_s(3.0)
     assert breaker.admit()
     breaker.succeeded()
     assert breaker.admit()

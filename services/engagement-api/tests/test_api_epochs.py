@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from crossfade.adapters.memory.flags import MemoryFlags
+from crossfade.application.epochs import Epochs
 from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.runtime.epochs import Epochs
 
 FIRST, SECOND, THIRD = FlagDocument(), FlagDocument(100, 1), FlagDocument(1000, 1)
 

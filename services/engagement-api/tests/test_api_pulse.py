@@ -6,37 +6,29 @@ import asyncio
 
 import pytest
 
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import ControlStore, MemoryHeartbeats
 from crossfade.adapters.memory.flags import MemoryFlags
+from crossfade.application.epochs import Epochs
+from crossfade.application.pulse import Pulse
 from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.values.errors import StateMissing, StoreUnavailable
-from crossfade.runtime.epochs import Epochs
-from crossfade.runtime.pulse import Pulse
-from crossfade.runtime.statuses import Unavailable
+from crossfade.core.values.errors import StateMissing, StoreUnavailable, Unavailable
 
 SHARED = FlagDocument(share=100, target_gen=1)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 class Store(MemoryHeartbeats):
     """A heartbeat table that can be out of reach, or not there, or slow on a test's clock."""
 
-    def __init__(self, store: ControlStore, clock: Clock) -> None:
-        super().__init__(store, monotonic=clock)
+    def __init__(self, store: ControlStore, clock: MemoryClock) -> None:
+        super().__init__(store, monotonic=clock.monotonic)
         self.error: Exception | None = None
         self.takes_s = 0.0
         self._clock = clock
 
     async def beat(self, heartbeat: Heartbeat) -> None:
-        self._clock.now_s += self.takes_s
+        self._clock.pass_s(self.takes_s)
         if self.error:
             raise self.error
         await super().beat(heartbeat)
@@ -44,23 +36,21 @@ class Store(MemoryHeartbeats):
 
 class Pod:
     def __init__(self, document: FlagDocument = SHARED) -> None:
-        self.clock = Clock()
+        self.clock = MemoryClock(1_000_000_000)
         self.flags = MemoryFlags(document)
         self.epochs = Epochs(self.flags)
         self.store = Store(ControlStore(), self.clock)
-        self.pulse = Pulse(
-            self.store, self.epochs, pod="pod-1", lease_s=9.0, longest_operation_s=3.0, monotonic=self.clock
-        )
+        self.pulse = Pulse(self.store, self.epochs, clock=self.clock, pod="pod-1", lease_s=9.0, longest_operation_s=3.0)
 
 
 async def test_section_4_owner_writes_stop_one_operation_before_the_lease_ends() -> None:
     pod = Pod()
     assert await pod.pulse.beat()
     pod.store.error = StoreUnavailable("no answer")
-    pod.clock.now_s += 5.9
+    pod.clock.pass_s(5.9)
     assert not await pod.pulse.beat()
     pod.pulse.check()
-    pod.clock.now_s += 0.1
+    pod.clock.pass_s(0.1)
     with pytest.raises(Unavailable) as refused:
         pod.pulse.check()
     assert refused.value.retry_after_s is not None
@@ -71,7 +61,7 @@ async def test_section_4_owner_writes_stop_one_operation_before_the_lease_ends()
 async def test_section_4_owner_writes_go_on_when_the_pod_can_renew_and_with_the_flags_of_now() -> None:
     pod = Pod()
     await pod.pulse.beat()
-    pod.clock.now_s += 60
+    pod.clock.pass_s(60)
     assert not pod.pulse.counted
     moved = FlagDocument(share=5000, target_gen=1)
     await pod.flags.publish(moved, dual_write=True)
@@ -86,9 +76,9 @@ async def test_a_beat_counts_from_when_it_was_sent() -> None:
     pod = Pod()
     pod.store.takes_s = 4.0
     await pod.pulse.beat()
-    pod.clock.now_s += 1.9
+    pod.clock.pass_s(1.9)
     assert pod.pulse.counted
-    pod.clock.now_s += 0.1
+    pod.clock.pass_s(0.1)
     assert not pod.pulse.counted
 
 

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from apply_cases import COMMITTED_US, V, payload, protocol, source
 from crossfade.adapters.control.reports import Held
-from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import MemoryJournal
 from crossfade.contracts.report import Report
 from crossfade.core.migration.phases import Phase
@@ -22,13 +22,14 @@ from crossfade.core.values.errors import ConfigError, StoreRefused, StoreUnavail
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction
 from crossfade.ports.sending import NotSent, Sent
+from crossfade.ports.streams import Fetched, StreamRecord, StreamShard
 from crossfade.runtime.telemetry.emf import emf_lines
-from crossfade_replicator.function import Clock, Function, Source
+from crossfade_replicator.function import Function, Source, TimeLeft
 from crossfade_replicator.function_event import read_event
 from crossfade_replicator.function_metrics import Ran, measured
 from crossfade_replicator.function_reports import FunctionReports, Reach, merged, waiting_since_s
 from crossfade_replicator.interventions import Interventions
-from crossfade_replicator.journal import PhaseWatch
+from crossfade_replicator.journal import PhaseWatch, work_of
 from crossfade_replicator.letters import drop_answered
 from crossfade_replicator.outcome import BatchOutcome
 from crossfade_replicator.pipeline import ApplyPipeline
@@ -116,7 +117,9 @@ class Pages:
     async def list_shards(self, stream: str) -> list[StreamShard]:
         return [StreamShard(SHARD, ())]
 
-    async def shard_iterator(self, stream: str, shard_id: str, *, after: str | None = None) -> str:
+    async def shard_iterator(
+        self, stream: str, shard_id: str, *, after: str | None = None, at_s: float | None = None, latest: bool = False
+    ) -> str:
         return f"{self.empty}/{after or ''}"
 
     async def get_records(self, iterator: str, limit: int = 1000) -> Fetched:
@@ -125,6 +128,13 @@ class Pages:
         if int(empty):
             return Fetched([], f"{int(empty) - 1}/{after}", 1000 if left else 0)
         return Fetched(left[:limit], f"0/{after}", 0)
+
+
+class Still(MemoryClock):
+    """The sender's pauses take time; by the wall clock it is `NOW_S`."""
+
+    def wall_us(self) -> int:
+        return int(NOW_S * 1e6)
 
 
 class Deployed:
@@ -136,10 +146,12 @@ class Deployed:
         self.journal = MemoryJournal()
         self.store = MemoryHeld()
         self.ran: list[Ran] = []
-        self.time_s = 0.0
-        self.clock = clock = Clock(lambda: self.time_s)
-        self.sender = Sender(self.table, sleep=self._sleep, jitter=lambda: 1.0, time_left_s=clock.left_s)
-        interventions = Interventions(MAPPING, FORWARD, self.bench.source, self.bench.target, self.bench.letters)
+        self.clock = clock = Still()
+        self.time_left = time_left = TimeLeft(clock)
+        self.sender = Sender(self.table, clock=clock, jitter=lambda: 1.0, time_left_s=time_left.left_s)
+        interventions = Interventions(
+            MAPPING, FORWARD, self.bench.source, self.bench.target, self.bench.letters, clock=clock
+        )
         self.pipeline = pipeline = ApplyPipeline(
             MAPPING,
             FORWARD,
@@ -147,22 +159,18 @@ class Deployed:
             interventions=interventions,
             marks=self.bench.marks,
             letters=self.bench.letters,
-            now_us=lambda: COMMITTED_US,
+            clock=self.bench.clock,
         )
         self.function = Function(
-            {STREAM: Source("forward", pipeline, self.sender, self._tidy)},
+            {STREAM: Source("forward", pipeline, self.sender, self._tidy, work_of(MAPPING, FORWARD))},
             PhaseWatch(self.journal),
-            FunctionReports(self.store, stream or Pages(), now_us=lambda: int(NOW_S * 1e6)),
-            clock,
+            FunctionReports(self.store, stream or Pages(), clock=clock),
+            time_left,
+            clock=clock,
             partial=partial,
             reserve_s=2.0,
             emit=self.ran.append,
-            now_s=lambda: NOW_S,
-            monotonic=lambda: self.time_s,
         )
-
-    async def _sleep(self, seconds: float) -> None:
-        self.time_s += seconds
 
     async def _tidy(self) -> int:
         return await drop_answered(self.bench.letters, MAPPING, FORWARD, self.bench.target)
@@ -207,13 +215,13 @@ async def test_rule_11_only_what_is_throttled_and_behind_comes_again(deployed: D
 async def test_rule_11_a_throttle_that_passes_in_time_costs_only_time(deployed: Deployed) -> None:
     deployed.table.answers = [[NotSent.THROTTLED, NotSent.THROTTLED]]
     assert await deployed.run(write(1), write(2)) == answer()
-    assert deployed.time_s > 0
+    assert deployed.clock.monotonic() > 0
 
 
 async def test_rule_11_it_backs_off_until_the_reserve_and_not_longer(deployed: Deployed) -> None:
     deployed.table.hot = frozenset({key(1)})
     assert await deployed.run(write(1), allowed_s=30.0) == answer(100)
-    assert 20.0 < deployed.time_s <= 28.0, "30 s, less a reserve of 2"
+    assert 20.0 < deployed.clock.monotonic() <= 28.0, "30 s, less a reserve of 2"
 
 
 async def test_a_short_timeout_still_leaves_time_to_work(deployed: Deployed) -> None:
@@ -293,7 +301,7 @@ async def test_nothing_is_applied_before_the_phase_and_everything_comes_again() 
 async def test_a_phase_that_ends_the_role_is_noticed(deployed: Deployed) -> None:
     await deployed.run(write(1))
     await deployed.phase(Phase.ABORTED)
-    deployed.time_s += 60
+    deployed.clock.pass_s(60)
     assert await deployed.run(write(2)) == answer(100)
 
 

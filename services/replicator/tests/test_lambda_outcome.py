@@ -72,7 +72,7 @@ async def test_a5_a_batchs_outcome_is_a_value_with_its_counts_its_letters_and_wh
     deployed = Deployed()
     deployed.table.hot = frozenset({key(3), key(5)})
     batch = read_event(event(write(5), POISON, write(1), write(3), write(2)))
-    deployed.clock.start(1.0)
+    deployed.time_left.start(1.0)
     outcome = await deployed.pipeline.apply(SHARD, batch.records)
     assert {name: count for name, count in outcome.counts.items() if count} == {
         "records": 5,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from apply_cases import COMMITTED_US, EVENT, V, payload, protocol, source
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.core.replication.feed import decode_published
 from crossfade.core.values import image as wire
@@ -55,7 +56,7 @@ async def feed(stream: Stream, *payloads: bytes, letters: MemoryDeadLetters | No
         publisher=stream,
         stream="events",
         letters=letters or MemoryDeadLetters(),
-        now_us=lambda: COMMITTED_US,
+        clock=MemoryClock(COMMITTED_US),
     )
     return await pipeline.apply("shard-1", records(payloads))
 

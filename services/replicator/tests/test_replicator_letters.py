@@ -36,7 +36,7 @@ async def redriven(bench: Bench, *, execute: bool = True) -> Redriven:
         table = bench.tables[side]  # type: ignore[index]  # a Side
         return table, Counting(table)
 
-    redrive = Redrive(MAPPING, tables, bench.letters, None, "events", execute=execute)  # type: ignore[arg-type]  # fakes
+    redrive = Redrive(MAPPING, tables, bench.letters, None, "events", clock=bench.clock, execute=execute)  # type: ignore[arg-type]  # fakes
     (found,) = await redrive.run()
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apply_cases import COMMITTED_US, KEY, V, source
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.protocol.keyed.writes import Answer, Write
 from crossfade.core.values import image as wire
@@ -112,11 +113,11 @@ async def test_rule_5_a_crash_before_the_lift_leaves_no_mark_that_hides_the_stra
         FORWARD,
         sender=bench.senders[FORWARD],
         interventions=Interventions(
-            MAPPING, FORWARD, Dying(bench.source), bench.target, bench.letters, now_us=lambda: 0
+            MAPPING, FORWARD, Dying(bench.source), bench.target, bench.letters, clock=MemoryClock()
         ),
         marks=bench.marks,
         letters=bench.letters,
-        now_us=lambda: COMMITTED_US,
+        clock=bench.clock,
     )
     batch = records(bench.source.changes[2:])
     with pytest.raises(StoreRefused):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apply_cases import COMMITTED_US, KEY, V, payload, protocol, source, target
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.ownership.trim import Trim, plan_trim
@@ -18,6 +20,7 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.streams import StreamWriter
 from crossfade_controller.diverged import DivergedKeys, Rows
 from crossfade_replicator.letters import name_of
 from crossfade_replicator.merging import Merging, described, identity_of, lines_of
@@ -54,7 +57,7 @@ def merging(bench: Bench, letters: MemoryDeadLetters | None = None, store: Contr
         letters or bench.letters,
         MemoryJournal(store or ControlStore(), who="ann@desk"),
         complete=False,
-        now_us=lambda: COMMITTED_US,
+        clock=MemoryClock(COMMITTED_US),
     )
 
 
@@ -195,7 +198,7 @@ async def diverged() -> tuple[Bench, DeadLetter]:
     assert owner is not None
     assert standby is not None
     tables = {side: bench.tables[side] for side in Side}
-    keys = DivergedKeys(tables, MAPPING, bench.letters, lambda _name: False, now_us=lambda: COMMITTED_US)
+    keys = DivergedKeys(tables, MAPPING, bench.letters, lambda _name: False, clock=MemoryClock(COMMITTED_US))
     assert await keys.hold(Side.SOURCE, {KEY: Rows(owner, standby)}) == {KEY}
     [letter] = await bench.letters.all()
     return bench, letter
@@ -214,7 +217,7 @@ async def test_a_diverged_key_is_shown_with_both_rows_as_its_letters_cure_says_a
     with pytest.raises(ConfigError, match="is not merged: it shows two rows"):
         await merging(bench).merge([name_of(letter)], execute=True)
     tables = {side: (bench.tables[side], bench.tables[side]) for side in Side}
-    tool = Redrive(MAPPING, lambda side: tables[side], bench.letters, None, "", execute=True)  # type: ignore[arg-type]  # no feed here
+    tool = Redrive(MAPPING, lambda side: tables[side], bench.letters, None, "", clock=bench.clock, execute=True)  # type: ignore[arg-type]  # no feed here
     [redriven] = await tool.run()
     assert (redriven.settled, "discard it" in redriven.reason) == (False, True)
     assert await bench.letters.all() == [letter]
@@ -223,7 +226,16 @@ async def test_a_diverged_key_is_shown_with_both_rows_as_its_letters_cure_says_a
 async def test_a_redrive_never_writes_a_stray() -> None:
     bench, [letter] = await strayed(10)
     writers = {side: Counting(bench.tables[side]) for side in Side}
-    redrive = Redrive(MAPPING, lambda side: (bench.tables[side], writers[side]), bench.letters, None, "", execute=True)  # type: ignore[arg-type]  # no feed here
+    no_feed = cast("StreamWriter", None)
+    redrive = Redrive(
+        MAPPING,
+        lambda side: (bench.tables[side], writers[side]),
+        bench.letters,
+        no_feed,
+        "",
+        clock=bench.clock,
+        execute=True,
+    )
     [found] = await redrive.run()
     assert not found.settled
     assert "merge or discard" in found.reason
@@ -246,6 +258,7 @@ async def test_a_letter_that_a_redrive_finds_to_be_a_stray_becomes_one() -> None
         bench.letters,
         None,  # type: ignore[arg-type]  # no feed here
         "",
+        clock=bench.clock,
         execute=True,
         strays_since_us={Side.TARGET: 1},
     )

@@ -18,13 +18,12 @@ from crossfade.adapters.control.reports import Held
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal
 from crossfade.contracts.journal import Entry
 from crossfade.contracts.report import Report
-from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import ConfigError, StateMissing, StoreRefused, StoreUnavailable
 from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.retry import persist
 from crossfade.runtime.settings import read_settings
-from crossfade_replicator.journal import RUNS, PhaseWatch, Standing
+from crossfade_replicator.journal import PhaseWatch, Standing, work_of
 from crossfade_replicator.kill_points import POINTS, KillPoints
 from crossfade_replicator.letters import Place, letter
 from crossfade_replicator.outcome import BatchOutcome
@@ -34,6 +33,7 @@ from crossfade_replicator.reporting import Tallies, is_drained, reports
 from crossfade_replicator.settings import ConsumerKind, Settings
 from engagement_migration import MAPPING
 from faust_kinesis import EngineReport, ShardReport
+from plain_protocol import PlainMapping
 from replicator_bench import Bench, Counting, Rec, records
 
 # ---- settings and kill points ------------------------------------------------------------------
@@ -97,10 +97,15 @@ async def test_a_journal_that_is_missing_is_no_phase_but_an_error_that_is_waited
 
 
 def test_forward_never_runs_while_the_import_may_overwrite_what_it_applies() -> None:
-    assert not RUNS["forward"] & {Phase.PLANNED, Phase.CAPTURING, Phase.SNAPSHOT, Phase.ABORTED}
-    assert RUNS["reverse"] < RUNS["forward"]
-    assert {Phase.BOTH_WAYS, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK} < RUNS["reverse"]
-    assert set(KEYED_PHASES.transitions) >= RUNS["forward"]
+    forward, reverse = (work_of(MAPPING, direction) for direction in (Direction.FORWARD, Direction.REVERSE))
+    assert not forward & {Phase.PLANNED, Phase.CAPTURING, Phase.SNAPSHOT, Phase.ABORTED}
+    assert reverse < forward
+    assert {Phase.BOTH_WAYS, Phase.RAMPING, Phase.CUT_OVER, Phase.BAKING, Phase.ROLLED_BACK} < reverse
+
+
+def test_which_phases_have_work_is_the_mappings_protocols_to_say() -> None:
+    with pytest.raises(ConfigError, match="no phase table for the writer protocol Plain"):
+        work_of(PlainMapping(Side.SOURCE), Direction.FORWARD)
 
 
 # ---- reports -----------------------------------------------------------------------------------
@@ -200,7 +205,7 @@ async def test_a_replay_is_dry_unless_told_to_execute(tmp_path: Path) -> None:
     assert [each.sequence_number for each in found] == ["1", "3", "4"]
     for execute in (False, True):
         bench, letters = Bench(), MemoryDeadLetters()
-        pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=execute)
+        pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, clock=bench.clock, execute=execute)
         summary = await replay(found, pipeline, origin="replay", execute=execute)
         assert summary.executed is execute
         assert summary.counts == {"records": 3, "applied": 1, "coalesced": 1, "parked": 1}
@@ -214,7 +219,9 @@ async def test_a_dry_replay_judges_by_what_the_target_holds_and_lifts_nothing() 
     bench.source.put(source(**protocol(V, "A", 1, V)))
     stray = payload(source(KEY, 9, **protocol(V, "A", 1, V)), source(KEY, 5, **protocol(V, "A", 1, V)))
     before = dict(bench.source.images)
-    pipeline = apply_pipeline(MAPPING, Direction.FORWARD, sides(bench), letters, execute=False, strays_since_us=1)
+    pipeline = apply_pipeline(
+        MAPPING, Direction.FORWARD, sides(bench), letters, clock=bench.clock, execute=False, strays_since_us=1
+    )
     summary = await replay(records([owned(V, 5), stray]), pipeline, origin="replay", execute=False)
     assert summary.counts == {"records": 2, "stale": 1, "stray": 1, "lifted": 1}
     assert bench.source.images == before
@@ -246,7 +253,7 @@ async def test_a_redrive_lets_go_what_is_settled_and_keeps_the_rest() -> None:
         return table, Counting(table)
 
     for execute in (False, True):
-        redrive = Redrive(MAPPING, tables, bench.letters, publisher, "events", execute=execute)  # type: ignore[arg-type]  # fakes
+        redrive = Redrive(MAPPING, tables, bench.letters, publisher, "events", clock=bench.clock, execute=execute)  # type: ignore[arg-type]  # fakes
         found = await redrive.run()
         assert [(each.consumer, each.settled) for each in found] == [
             ("forward", True), ("forward", False), ("feed-source", True),

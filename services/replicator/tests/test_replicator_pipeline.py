@@ -155,7 +155,7 @@ async def test_requests_of_one_batch_overlap() -> None:
             return await super().transfer(transfers)
 
     transfers = [Transfer(key_of_strings(f"USER#{number}", "POINTS#1"), V, {}) for number in range(100)]
-    task = asyncio.ensure_future(Sender(FirstHangs(bench.target), in_flight=4).send(transfers))
+    task = asyncio.ensure_future(Sender(FirstHangs(bench.target), clock=bench.clock, in_flight=4).send(transfers))
     for _ in range(10):
         await asyncio.sleep(0)
     assert written == [25, 25, 25]

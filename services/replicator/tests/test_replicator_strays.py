@@ -8,6 +8,7 @@ import pytest
 from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, V, payload, protocol, source, target
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Role
@@ -49,7 +50,7 @@ def number(value: int) -> dict[str, Raw]:
 
 
 async def test_an_unstamped_write_on_an_unstamped_row_is_counted_named_carried_and_lifted() -> None:
-    bench = Bench(strays_since_us=SINCE, now_us=lambda: COMMITTED_US)
+    bench = Bench(strays_since_us=SINCE, clock=MemoryClock(COMMITTED_US))
     bench.source.put(source(KEY, 5))
     bench.source.put(source(KEY, 9))
     counts = await bench.forward(bench.source.changes)
@@ -326,7 +327,7 @@ async def test_a_standby_changed_before_the_moment_alarms_nobody() -> None:
 
 
 async def test_a_row_of_the_other_table_that_can_not_be_read_holds_no_shard() -> None:
-    bench = Bench(strays_since_us=SINCE, now_us=lambda: COMMITTED_US)
+    bench = Bench(strays_since_us=SINCE, clock=MemoryClock(COMMITTED_US))
     keys = [key_of_strings(f"USER#{each}", "POINTS#1") for each in range(3)]
     for key in keys:
         bench.source.put(source(key, 9))

@@ -56,7 +56,7 @@ async def test_an_unstamped_change_of_this_moment_verifies_its_copy() -> None:
     world = unstamped(5, 4)
 
     def moves() -> None:
-        world.put(Side.SOURCE, KEY, balance=world.clock.now_us() % 1000)
+        world.put(Side.SOURCE, KEY, balance=world.clock.wall_us() % 1000)
         change = world.changes[-1][1]
         assert change.new is not None
         copied = {"points": change.new["balance"], "cf_mv": of_number(change.committed_us)}

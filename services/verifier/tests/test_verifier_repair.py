@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.item import Role, version_of
@@ -47,7 +48,7 @@ class Bench:
         both = BothTables(MAPPING, self.world.tables[Side.SOURCE], self.world.tables[Side.TARGET])
         transfers = {side: self.world.tables[side] for side in Side}
         journal = MemoryJournal(self.store)
-        self.repairer = Repairer(both, dict(transfers), journal, self.counted, now_us=lambda: NOW_US)
+        self.repairer = Repairer(both, dict(transfers), journal, self.counted, clock=MemoryClock(NOW_US))
 
     async def planned(self, key: object = KEY) -> Step:
         (step,) = await self.repairer.plan([KEY])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.core.parity.classes import Difference, Pair
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
 from crossfade.core.protocol.keyed.protocol import KEYED
@@ -23,22 +24,21 @@ def image(version: int, role: Role) -> Item:
     return Item(version=FIRST_STAMPED + version, role=role, generation=2, content=content)
 
 
-class SlowTables:
+class SlowTables(MemoryClock):
     """Both tables; each read takes a while, and the copy arrives once the first round of three is over."""
 
     def __init__(self) -> None:
-        self.now_s, self.reads = 100.0, 0
+        super().__init__(100_000_000)
+        self.reads = 0
         self.items = {Side.SOURCE: image(5, Role.ACTIVE), Side.TARGET: image(4, Role.STANDBY)}
 
     async def read(self, side: Side, keys: Sequence[Key]) -> dict[Key, Item]:
         found = dict.fromkeys(keys, self.items[side])
-        self.now_s, self.reads = self.now_s + READ_S, self.reads + 1
+        self.pass_s(READ_S)
+        self.reads += 1
         if self.reads == 3:
             self.items[Side.TARGET] = image(5, Role.STANDBY)
         return found
-
-    async def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
 
 
 class Called:
@@ -66,8 +66,8 @@ async def test_a_copy_within_the_bound_is_no_alarm_however_slow_the_reads_are() 
         bound_s=BOUND_S,
         limit_s=60.0,
         every_s=1.0,
-        now_s=lambda: tables.now_s,
-        sleep=tables.sleep,
+        clock=tables,
+        at_most_us=lambda: 0,
         rows=KEYED.rows(),
     )
     follows.add(KEY, Pair(tables.items[Side.SOURCE], tables.items[Side.TARGET]))

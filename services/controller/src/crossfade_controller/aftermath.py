@@ -9,7 +9,7 @@ from crossfade.core.migration.deeds import Aftermath
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
 from crossfade.core.values.shape import Side
-from crossfade_controller.world import ShardReader
+from crossfade.ports.streams import StreamReader
 
 PAGE: Final = 1000
 """Records of one GetRecords."""
@@ -19,7 +19,7 @@ MAX_CALLS: Final = 10_000
 
 
 async def read_aftermath(
-    shards: ShardReader,
+    shards: StreamReader,
     stream: str,
     mapping: Mapping,
     side: Side,

@@ -11,6 +11,7 @@ import msgspec
 from crossfade.core.migration.seen import Setup
 from crossfade.core.migration.state import Migration
 from crossfade.core.migration.table import PhaseTable
+from crossfade.ports.clock import Clock
 from crossfade.ports.control import Journal, StatusBoard
 from crossfade_controller.knocking import Knocker
 
@@ -25,6 +26,7 @@ class Console(NamedTuple):
     Attributes:
         journal, board: read.
         setup, phases: of the migration.
+        clock: of the terminal.
         json: whether answers are JSON.
         door: where commands go; None where none is given.
         excludes: why a START can't leave out its keys, by the same look at their rows as the controller's.
@@ -34,6 +36,7 @@ class Console(NamedTuple):
     board: StatusBoard
     setup: Setup
     phases: PhaseTable
+    clock: Clock
     json: bool
     door: Knocker | None = None
     excludes: Callable[[Migration, Mapping[str, Any]], Awaitable[str]] = _none_refused

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from crossfade.adapters.admin import DynamoAdmin
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.journal import DynamoJournal
@@ -24,6 +25,7 @@ from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objec
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
+from crossfade.application.ownership import Ownership
 from crossfade.contracts.parity import ParityReport
 from crossfade.core.migration.control import CONTROLLER_LEASE, ControlTables, control_tables
 from crossfade.core.migration.evidence import Parity
@@ -38,7 +40,6 @@ from crossfade.ports.owned_table import OwnedTable
 from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.http_client import call_json
 from crossfade.runtime.lifecycle import code_version
-from crossfade.runtime.ownership import Ownership
 from crossfade.runtime.silence import ATTEMPT_S, ATTEMPTS, command_wire
 from crossfade.runtime.tls import client_context, keep_fresh
 from crossfade_controller.sampling import Rows, sample
@@ -145,14 +146,17 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         ask_for_pass=lambda: ask_for_pass(settings.verifier_url, tls),
         flags=_flags(settings, publishes=under_lease),
         tables=tables,
-        copies={side: DynamoTransfers(db, mapping.shape(side)) for side in Side},
-        ownership=Ownership(tables[Side.SOURCE], tables[Side.TARGET], mapping, excluded=excluded.__contains__),
+        copies={side: DynamoTransfers(db, mapping.shape(side), mapping.protocol) for side in Side},
+        ownership=Ownership(
+            tables[Side.SOURCE], tables[Side.TARGET], mapping, clock=SYSTEM, excluded=excluded.__contains__
+        ),
         shards=Kinesis(kinesis),
         rows=rows,
         missing_control_tables=lambda: missing_tables(dynamodb, names),
         command=lambda command: run_command(command, settings.hook_timeout_s),
         excluded=excluded,
         skew=dynamodb.dates.skew,
+        clock=SYSTEM,
     )
     try:
         yield Built(world, lease, dynamodb, names)

@@ -58,7 +58,7 @@ class Canary:
     def record(self) -> Probe:
         """Return what is known."""
         p99_ms = percentile(0.99, ((each.took_ms, 1) for each in self._writes if not each.failed))
-        now_s = self._world.monotonic()
+        now_s = self._world.clock.monotonic()
         return Probe(
             proven_s=None if self._proven_at_s is None else now_s - self._proven_at_s,
             writes=len(self._writes),
@@ -73,7 +73,7 @@ class Canary:
             return
         try:
             await self._see_return()
-            now_s = self._world.monotonic()
+            now_s = self._world.clock.monotonic()
             if self._expected is None and now_s - self._probed_s >= self._world.settings.probe_s:
                 self._probed_s = now_s
                 await self._write(state)
@@ -95,8 +95,8 @@ class Canary:
         if source is not None and self._rows.owns(source, Side.SOURCE):
             self._expected = None  # handed back meanwhile: a handover is no proof of replication
         elif self._rows.version_of(source) >= self._expected:
-            self._expected, self._proven_at_s = None, self._world.monotonic()
-        elif self._world.monotonic() - self._probed_s > self._world.settings.gate_probe_age_s:
+            self._expected, self._proven_at_s = None, self._world.clock.monotonic()
+        elif self._world.clock.monotonic() - self._probed_s > self._world.settings.gate_probe_age_s:
             self._expected = None  # write again; the proof stays as old as it is
 
     async def _write(self, state: Migration) -> None:
@@ -107,11 +107,11 @@ class Canary:
             owner, item = await self._owner()
         if owner is None or item is None:
             return  # on its way, or never handed over: nothing to lift
-        complete, now_us = state.document.complete, self._world.now_us()
+        complete, now_us = state.document.complete, self._world.clock.wall_us()
         lift = self._acts.lift(self.key, item.version, now_us=now_us, complete=complete)
-        begun_s = self._world.monotonic()
+        begun_s = self._world.clock.monotonic()
         answer = await tables[owner].perform(lift.write)
-        self._writes.append(_Write((self._world.monotonic() - begun_s) * 1000, failed=False))
+        self._writes.append(_Write((self._world.clock.monotonic() - begun_s) * 1000, failed=False))
         if isinstance(answer, Applied) and owner is Side.TARGET:
             self._expected = lift.version
 
@@ -126,7 +126,7 @@ class Canary:
         generation = await self._allocate("canary")
         source = self._world.tables[Side.SOURCE]
         if item is None and await source.read(self.key) is None:
-            await source.perform(self._acts.stub(self.key, generation, now_us=self._world.now_us()).write)
+            await source.perform(self._acts.stub(self.key, generation, now_us=self._world.clock.wall_us()).write)
         for done in await self._world.ownership.hand_over_many([self.key], Aim(Side.TARGET, generation)):
             if isinstance(done, Exception):
                 raise done

@@ -204,10 +204,11 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
 
 
 def _since(text: str) -> tuple[int, int]:
+    from crossfade.adapters.clock import SYSTEM
     from crossfade_controller.journaling import since_of
 
     try:
-        return since_of(text)
+        return since_of(text, SYSTEM.wall_us())
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an entry number, a duration like 2h, or a time") from None
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db
@@ -97,10 +96,12 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                 board,
                 settings.setup(mapping),
                 phases_of(mapping.protocol),
+                SYSTEM,
                 asked.json,
                 Knocker(
                     log,
                     board,
+                    clock=SYSTEM,
                     migration=mapping.name,
                     operator=operator_name(),
                     url=settings.controller_url,
@@ -191,9 +192,9 @@ async def status(console: Console, *, patience_s: float = FRESH_S) -> int:
     entries = await console.journal.entries()
     state = fold(Migration(console.phases), entries)
     body = dict(await console.board.get() or {})
-    end_s = time.monotonic() + patience_s
-    while body and body.get("journal", 0) < state.number and time.monotonic() < end_s:
-        await asyncio.sleep(POLL_S)
+    end_s = console.clock.monotonic() + patience_s
+    while body and body.get("journal", 0) < state.number and console.clock.monotonic() < end_s:
+        await console.clock.sleep(POLL_S)
         body = dict(await console.board.get() or {})
     if not body:
         body = {"migration": console.migration, "waiting_for": "the controller to start"}
@@ -202,7 +203,7 @@ async def status(console: Console, *, patience_s: float = FRESH_S) -> int:
     body["intents"] = [pending_json(each) for each in state.pending]
     outcomes = [each.body for each in entries if each.kind == "outcome"]
     body["last_outcome"] = outcomes[-1] if outcomes else None
-    seems_s = time.time() - body["at_us"] / 1e6 if "at_us" in body else None
+    seems_s = (console.clock.wall_us() - body["at_us"]) / 1e6 if "at_us" in body else None
     body["age_s"] = None if seems_s is None else max(0.0, round(seems_s, 1))
     body["is_old"] = seems_s is None or (
         abs(seems_s) > SILENT_S and not await _is_told_again(console, body.get("at_us"), patience_s)
@@ -222,13 +223,13 @@ async def journal(console: Console, since: tuple[int, int]) -> int:
 
 async def _is_told_again(console: Console, at_us: int | None, patience_s: float) -> bool:
     """Say whether the controller tells its status once more within `patience_s`."""
-    end_s = time.monotonic() + patience_s
+    end_s = console.clock.monotonic() + patience_s
     while at_us is not None:
         if (await console.board.get() or {}).get("at_us") != at_us:
             return True
-        if time.monotonic() >= end_s:
+        if console.clock.monotonic() >= end_s:
             break
-        await asyncio.sleep(POLL_S)
+        await console.clock.sleep(POLL_S)
     return False
 
 
@@ -335,10 +336,9 @@ def _dry_run(
 
 
 def _seen(console: Console, last: Mapping[str, Any]) -> Seen:
-    """Return what the controller's last status shows; of gates that it doesn't tell nothing is said."""
-    gates = {gate.__name__: GateResult(gate.__name__, True, None, None, "") for gate in console.phases.all_gates()}
-    for each in last.get("gates", ()):
-        gates[each["name"]] = GateResult(*(each[name] for name in GateResult._fields))
+    """Return what the controller's last status shows; gates that it doesn't tell are unknown."""
+    told = (GateResult(*(each[name] for name in GateResult._fields)) for each in last.get("gates", ()))
+    gates = {each.name: each for each in told}
     revoke = () if last.get("revokes") is False else ("CROSSFADE_REVOKE_COMMAND",)
     began_s = (last.get("parity") or {}).get("clean_pass_began_s")
     return Seen(console.setup._replace(revoke=revoke), gates, int(last.get("at_us") or 0), pass_began_s=began_s)

@@ -86,7 +86,7 @@ class Context:
         return Seen(
             world.settings.setup(world.mapping),
             self._judged[1],
-            now_us=world.now_us(),
+            now_us=world.clock.wall_us(),
             pass_began_s=evidence.parity.clean_pass_began_s if evidence is not None else None,
             stray_age_s=evidence.strays.age_s if evidence is not None else None,
             sweep=self.sweeper.current,

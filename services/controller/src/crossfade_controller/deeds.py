@@ -135,7 +135,7 @@ class Deeds:
             return AftermathSeen(CommitUs(0), deeds.Aftermath(0, 0, ()), unknown)
         # What was committed during the pass has to be in the stream before its end can be read.
         ended_us = await ctx.markers.moment(origin)
-        await world.sleep(world.settings.stream_margin_s + lag_s)
+        await world.clock.sleep(world.settings.stream_margin_s + lag_s)
         found = await read_aftermath(
             world.shards,
             world.stream_of(origin),
@@ -155,7 +155,7 @@ class Deeds:
     async def _read_past(self, deed: deeds.ReadPast) -> str:
         entered = self._ctx.state.entered
         self._since_s = {name: at_s for name, at_s in self._since_s.items() if name[0] == entered}
-        since_s = self._since_s.setdefault((entered, deed.step), self._ctx.world.monotonic())
+        since_s = self._since_s.setdefault((entered, deed.step), self._ctx.world.clock.monotonic())
         return self._ctx.observer.read_past(since_s)
 
     async def _letters(self, _deed: deeds.LookAtLetters) -> tuple[Stray, ...]:

@@ -22,6 +22,7 @@ from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import encode_image
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.clock import Clock
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.table import RowTable
 
@@ -78,7 +79,7 @@ class DivergedKeys:
         letters: DeadLetters,
         is_discarded: Callable[[str], bool],
         *,
-        now_us: Callable[[], int],
+        clock: Clock,
     ) -> None:
         """Take the ports.
 
@@ -88,10 +89,10 @@ class DivergedKeys:
             letters: where such keys are parked.
             is_discarded: whether an operator discarded the letter of this name: then the owner's row may overwrite the
                 other one, as long as both are what the letter shows.
-            now_us: wall clock, µs: dates the letters.
+            clock: dates the letters.
         """
         self._tables, self._mapping, self._letters = tables, mapping, letters
-        self._now_us = now_us
+        self._clock = clock
         self._is_discarded = is_discarded
 
     async def hold(self, origin: Side, rows: Mapping[Key, Rows]) -> set[Key]:
@@ -133,7 +134,7 @@ class DivergedKeys:
             shape = mapping.shape(side)
             images[shape.table] = Raw(encode_image(mapping.protocol.image(item, shape, key_image(key, shape.key))))
         payload = msgspec.json.encode({"owner": mapping.shape(origin).table, "images": images})
-        now_us = self._now_us()
+        now_us = self._clock.wall_us()
         sequence = f"{NAME}:{sha256(key).hexdigest()[:32]}-{sha256(payload).hexdigest()[:32]}"
         letter = DeadLetter(
             consumer=CONSUMERS[standby],

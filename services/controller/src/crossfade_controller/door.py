@@ -20,6 +20,7 @@ from crossfade.core.migration.asking import refusal
 from crossfade.core.migration.phases import Intent
 from crossfade.core.migration.state import Migration
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
+from crossfade.ports.clock import Clock
 from crossfade.ports.control import Journal
 from crossfade.runtime.http import Answer, HttpRefused, Request, told
 from crossfade_controller.settings import ControllerSettings
@@ -63,7 +64,7 @@ class Door:
         migration: str,
         journal: Journal,
         driving: Callable[[], Migration | None],
-        now_us: Callable[[], int],
+        clock: Clock,
     ) -> None:
         """Take what a command is judged by.
 
@@ -72,10 +73,10 @@ class Door:
             migration: its name.
             journal: written under the controller's lease.
             driving: the migration's state; None while this controller doesn't drive.
-            now_us: the controller's wall clock.
+            clock: the controller's.
         """
         self._settings, self._migration, self._journal = settings, migration, journal
-        self._driving, self._now_us = driving, now_us
+        self._driving, self._clock = driving, clock
         self._taken: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     async def ask(self, request: Request) -> Answer:
@@ -102,7 +103,7 @@ class Door:
             "arguments": asked.arguments,
             "who": named,
             "nonce": asked.nonce,
-            "expires_us": self._now_us() + int(lives_s * 1e6),
+            "expires_us": self._clock.wall_us() + int(lives_s * 1e6),
         }
         try:
             entry = await self._journal.append("intent", body)

@@ -91,7 +91,7 @@ class Driver:
         writer
         makes thousands a second: several a quiet window are enough.
         """
-        ctx, now_s = self._ctx, self._ctx.world.monotonic()
+        ctx, now_s = self._ctx, self._ctx.world.clock.monotonic()
         last_us = ctx.observer.stray_last_us
         every_s = ctx.world.settings.gate_quiet_s / 4
         if last_us != ctx.state.stray_last_us and now_s - self._noted_s >= every_s:
@@ -100,7 +100,7 @@ class Driver:
 
     async def _let_go(self) -> None:
         """Take out letters that are settled, now and then while there are any."""
-        ctx, now_s = self._ctx, self._ctx.world.monotonic()
+        ctx, now_s = self._ctx, self._ctx.world.clock.monotonic()
         evidence = ctx.evidence()
         waits = now_s - self._let_go_s < ctx.world.settings.facts_s
         if waits or ctx.state.phase not in ctx.state.table.replicating or evidence is None or not evidence.dead_letters:
@@ -121,7 +121,7 @@ class Driver:
         ctx = self._ctx
         if not ctx.state.is_published:
             return  # a pause holds them back
-        evidence, now_s = ctx.evidence(), ctx.world.monotonic()
+        evidence, now_s = ctx.evidence(), ctx.world.clock.monotonic()
         wanted = (ctx.state.document, ctx.state.dual_write)
         pods = (evidence.pods if evidence is not None else None) or ()
         if all((each.document, each.dual_write) == wanted for each in pods):

@@ -136,7 +136,7 @@ class Observer:
 
     async def look(self, state: Migration) -> bool:
         """Look again, if it is time to; say whether it was."""
-        now_s = self._world.monotonic()
+        now_s = self._world.clock.monotonic()
         if now_s - self._looked_s < self._world.settings.evidence_s:
             return False
         if now_s - self._facts_s >= self._world.settings.facts_s:
@@ -238,7 +238,7 @@ class Observer:
         """Return what each consumer may have left in its stream, by the last look."""
         living = {(each.consumer, each.shard) for each in self.reports}
         shards = {side: found.open_shards for side, found in self._facts.streams.items() if found is not None}
-        return unread(state, self._last, living, shards, self._world.now_us())
+        return unread(state, self._last, living, shards, self._world.clock.wall_us())
 
     def _known_strays(self, state: Migration) -> Strays:
         waiting, settled = self._strays or ([], [])
@@ -287,7 +287,7 @@ class Observer:
 
     async def want_pass(self) -> None:
         """Ask the verifier for a pass, now and then, while a gate waits for one."""
-        now_s = self._world.monotonic()
+        now_s = self._world.clock.monotonic()
         if now_s - self._asked_s >= PASS_EVERY_S:
             self._asked_s = now_s
             await self._world.ask_for_pass()
@@ -353,7 +353,7 @@ class Observer:
         except CrossfadeError as error:
             log.warning("reports can't be read", error=str(error))
             return []
-        return self._watch.watch(reports, self._world.monotonic())
+        return self._watch.watch(reports, self._world.clock.monotonic())
 
     async def _read_pods(self) -> list[Heartbeat]:
         self._pods_known = False

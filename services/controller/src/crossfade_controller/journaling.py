@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,8 +13,12 @@ from crossfade.core.values.clocks import utc
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def since_of(text: str) -> tuple[int, int]:
+def since_of(text: str, now_us: int) -> tuple[int, int]:
     """Read --since: "120", an entry; "90s", "15m", "2h", "3d", so long ago; "2026-11-28T09:00:00", a time, UTC.
+
+    Args:
+        text: what was asked.
+        now_us: wall clock, µs.
 
     Returns:
         The first entry's number, and the earliest writing time, µs; one of them is 0.
@@ -26,7 +29,7 @@ def since_of(text: str) -> tuple[int, int]:
     if text.isdecimal():
         return int(text), 0
     if found := re.fullmatch(r"(\d+)([smhd])", text):
-        return 0, int((time.time() - int(found[1]) * _SECONDS[found[2]]) * 1e6)
+        return 0, now_us - int(found[1]) * _SECONDS[found[2]] * 1_000_000
     moment = datetime.fromisoformat(text)
     return 0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
 

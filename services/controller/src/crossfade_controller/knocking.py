@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import socket
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from crossfade.core.migration.phases import Intent
 from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
+from crossfade.ports.clock import Clock
 from crossfade.ports.control import Journal, StatusBoard
 from crossfade.runtime.http_client import Answered, call_json
 from crossfade_controller.door import NOT_DRIVING
@@ -77,6 +76,7 @@ class Knocker:
         journal: Journal,
         board: StatusBoard,
         *,
+        clock: Clock,
         migration: str,
         operator: str,
         url: str = "",
@@ -89,6 +89,7 @@ class Knocker:
         Args:
             journal: read only, to learn whether a command whose answer was lost was taken.
             board: tells the door of the controller that drives.
+            clock: of the terminal.
             migration: its name.
             operator: who asks.
             url: base URL of the controller; empty for what the board tells.
@@ -96,7 +97,7 @@ class Knocker:
             send: posts a body; None for HTTP.
             tls: for https.
         """
-        self._journal, self._board = journal, board
+        self._journal, self._board, self._clock = journal, board, clock
         self._migration, self._operator, self._url, self._patience_s = migration, operator, url, patience_s
         self._send = send or (lambda to, body: call_json(to, body, timeout_s=SEND_S, tls=tls))
 
@@ -117,16 +118,16 @@ class Knocker:
         }
         if expires_s is not None:
             body["expires_s"] = expires_s
-        ends_s = time.monotonic() + self._patience_s
+        ends_s = self._clock.monotonic() + self._patience_s
         while True:
             taken, why = await self._knock(body)
             if taken is not None:
                 return taken
-            if time.monotonic() >= ends_s:
+            if self._clock.monotonic() >= ends_s:
                 raise NotTaken(
                     f"{intent.value} was not accepted, and will not be carried out later: {why}. {NO_CONTROLLER}"
                 )
-            await asyncio.sleep(LOOK_S)
+            await self._clock.sleep(LOOK_S)
 
     async def _knock(self, body: Mapping[str, Any]) -> tuple[Taken | None, str]:
         """Return the controller's answer, or why none could be reached."""

@@ -22,7 +22,8 @@ from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade_controller.world import ShardReader, World
+from crossfade.ports.streams import StreamReader
+from crossfade_controller.world import World
 
 PAGE: Final = 1000
 """Records of one GetRecords."""
@@ -36,7 +37,7 @@ _SAFE: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 class Tail:
     """Reads what a stream takes from now on, all its shards, those of a later resharding too."""
 
-    def __init__(self, shards: ShardReader, stream: str) -> None:
+    def __init__(self, shards: StreamReader, stream: str) -> None:
         """Take the stream; `open` fixes where reading begins."""
         self._shards = shards
         self._stream = stream
@@ -123,18 +124,18 @@ class Markers:
         name = (side, purpose)
         marker = self._open.pop(name, None) or await self._write(side)
         world = self._world
-        ends_s = world.monotonic() + world.settings.marker_s
+        ends_s = world.clock.monotonic() + world.settings.marker_s
         while True:
             committed_us = self._seen(side, marker, await marker.tail.read())
             if committed_us is not None:
-                self._last[side] = _Known(committed_us, world.monotonic())
+                self._last[side] = _Known(committed_us, world.clock.monotonic())
                 return committed_us
-            if world.monotonic() >= ends_s:
+            if world.clock.monotonic() >= ends_s:
                 break
-            await world.sleep(world.settings.marker_poll_s)
+            await world.clock.sleep(world.settings.marker_poll_s)
         if purpose:
             self._open[name] = marker
-        waited_s = world.monotonic() - marker.since_s
+        waited_s = world.clock.monotonic() - marker.since_s
         raise StoreUnavailable(
             f"the record of the canary's version {marker.version} in {world.stream_of(side)}: it was written to "
             f"{world.mapping.shape(side).table} {waited_s:.0f} s ago and has not arrived; see that table's "
@@ -153,7 +154,7 @@ class Markers:
         if side not in self._last or self._last[side].committed_us < since_us:
             await self.moment(side, purpose="elapsed")
         known = self._last[side]
-        return (known.committed_us - since_us) / 1e6 + self._world.monotonic() - known.at_s
+        return (known.committed_us - since_us) / 1e6 + self._world.clock.monotonic() - known.at_s
 
     def forget(self, purpose: str) -> None:
         """Drop the markers of a purpose: what they were for has to begin once more."""
@@ -184,12 +185,12 @@ class Markers:
         await tail.open()
         for _ in range(TRIES):
             owner, item = await self._owner()
-            lift = self._world.mapping.protocol.acts.lift(self._key, item.version, now_us=self._world.now_us())
+            lift = self._world.mapping.protocol.acts.lift(self._key, item.version, now_us=self._world.clock.wall_us())
             answer = await self._world.tables[owner].perform(lift.write)
             if not isinstance(answer, Applied):
                 continue
             if owner is side or await self._copied(side, answer.item):
-                return _Marker(tail, lift.version, self._world.monotonic())
+                return _Marker(tail, lift.version, self._world.clock.monotonic())
         raise OwnershipAmbiguous(f"canary {self._key.decode()} was changed by others during each of {TRIES} markers")
 
     async def _copied(self, side: Side, item: Row) -> bool:
@@ -205,7 +206,7 @@ class Markers:
         for _ in range(TRIES):
             source = await tables[Side.SOURCE].read(key)
             if source is None:
-                stub = await tables[Side.SOURCE].perform(acts.stub(key, 0, now_us=self._world.now_us()).write)
+                stub = await tables[Side.SOURCE].perform(acts.stub(key, 0, now_us=self._world.clock.wall_us()).write)
                 if isinstance(stub, Unfit):
                     raise ConfigError(f"the source table refuses the canary {key.decode()} for good: {stub.because}")
                 source = stub.item

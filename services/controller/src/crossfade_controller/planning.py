@@ -379,7 +379,7 @@ async def _verifier(world: World) -> GateResult:
     for _ in range(VERIFIER_TRIES - 1):
         if parity.reachable:
             break
-        await world.sleep(1.0)
+        await world.clock.sleep(1.0)
         parity = await world.parity()
     if not parity.reachable:
         because = (

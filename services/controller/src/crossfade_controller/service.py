@@ -47,7 +47,7 @@ def assemble(world: World) -> tuple[Context, Driver]:
         world.mapping,
         world.letters,
         lambda name: name in ctx.state.discarded,
-        now_us=world.now_us,
+        clock=world.clock,
     )
     sweeper = Sweeper(
         world.tables,
@@ -55,8 +55,7 @@ def assemble(world: World) -> tuple[Context, Driver]:
         world.ownership,
         diverged,
         world.settings,
-        now_us=world.now_us,
-        monotonic=world.monotonic,
+        clock=world.clock,
     )
     ctx = Context(world, Observer(world, Canary(world, allocate)), sweeper, diverged)
     return ctx, Driver(ctx)
@@ -102,7 +101,7 @@ class Service:
                     await built.lease.release()
 
     def _routes(self, built: Built) -> dict[str, Handler]:
-        door = Door(self._settings, built.world.mapping.name, built.world.journal, self._driven, built.world.now_us)
+        door = Door(self._settings, built.world.mapping.name, built.world.journal, self._driven, built.world.clock)
         return {
             "GET /status": page(self._status_page),
             "GET /healthz": page(lambda: (HTTPStatus.OK, {"ok": True})),
@@ -166,7 +165,7 @@ class Service:
             if ctx.state.phase is not phase:
                 phase = ctx.state.phase
                 log.info("phase", phase=phase.value, journal=ctx.state.number)
-            now_s = built.world.monotonic()
+            now_s = built.world.clock.monotonic()
             if now_s - told_s >= self._settings.evidence_s:
                 told_s = now_s
                 with suppress(CrossfadeError):
@@ -175,7 +174,7 @@ class Service:
 
     async def _beat(self, built: Built, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await asyncio.sleep(self._settings.lease_s / 3)
+            await built.world.clock.sleep(self._settings.lease_s / 3)
             try:
                 await built.lease.renew()
             except LeaseLost:

@@ -35,7 +35,7 @@ def status_of(ctx: Context, wait: Wait) -> dict[str, Any]:
         "migration": ctx.world.mapping.name,
         "phase": state.phase.value,
         "phase_since_us": state.since_us,
-        "at_us": ctx.world.now_us(),
+        "at_us": ctx.world.clock.wall_us(),
         "journal": state.number,
         "waiting_for": wait.text,
         "wait": wait_json(wait),

@@ -8,7 +8,7 @@ and stays within the read and write units it was given. A pass that found nothin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeGuard
 
@@ -20,6 +20,7 @@ from crossfade.core.protocol.seam import Aim, RowReader, WriterProtocol
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.ports.moving import Moved, Mover
 from crossfade.ports.table import RowTable
 from crossfade.runtime import telemetry
@@ -79,25 +80,23 @@ class Sweeper:
         diverged: DivergedKeys,
         settings: ControllerSettings,
         *,
-        now_us: Callable[[], int],
-        monotonic: Callable[[], float],
+        clock: Clock,
     ) -> None:
-        """Take the tables, what hands over, what holds back, and the clocks."""
+        """Take the tables, what hands over, what holds back, and the clock."""
         self._tables = tables
         self._protocol = protocol
         self._diverged = diverged
         self._ownership = ownership
         self._settings = settings
-        self._now_us = now_us
-        self._monotonic = monotonic
-        self._reading = Pace(settings.sweep_rows_per_s, now_s=monotonic)
-        self._moving = Pace(settings.sweep_moves_per_s, now_s=monotonic)
+        self._clock = clock
+        self._reading = Pace(settings.sweep_rows_per_s, now_s=clock.monotonic)
+        self._moving = Pace(settings.sweep_moves_per_s, now_s=clock.monotonic)
         self._move: PassResult | None = None
         self._move_side: Side | None = None
         self.last: PassResult | None = None
         self._cursor: bytes | None = None
         self._help_cursor: bytes | None = None
-        self._help_rests_until_s = monotonic()
+        self._help_rests_until_s = clock.monotonic()
         self._counting = Progress()
         self._suspects: dict[Key, _Suspect] = {}
         self.progress: Progress | None = None
@@ -107,7 +106,7 @@ class Sweeper:
     @property
     def in_handover(self) -> int:
         """Keys that have been standby on both sides for longer than `helped_after_s`."""
-        now_s = self._monotonic()
+        now_s = self._clock.monotonic()
         return sum(now_s - each.since_s > self._settings.helped_after_s for each in self._suspects.values())
 
     @property
@@ -137,10 +136,10 @@ class Sweeper:
         if at is None or (at.destination, at.generation) != (destination, generation):
             self._move = PassResult(destination, generation, begun_us)
             self._move_side, self._cursor = destination.other, None
-        ends_s = self._monotonic() + budget_s
+        ends_s = self._clock.monotonic() + budget_s
         while self._move_side is not None and self._reading.is_free() and self._moving.is_free():
             await self._move_page(self._move_side, Aim(destination, generation), complete)
-            if self._monotonic() >= ends_s:
+            if self._clock.monotonic() >= ends_s:
                 break
         if self._move_side is not None:
             return None
@@ -184,7 +183,7 @@ class Sweeper:
     async def _stub(self, keys: Sequence[Key], aim: Aim) -> None:
         """Seal absent owners by a stub: the destination has a row (a tombstone, say) that nobody could activate."""
         origin = self._tables[aim.side.other]
-        acts, now_us = self._protocol.acts, self._now_us()
+        acts, now_us = self._protocol.acts, self._clock.wall_us()
         await origin.perform_many([acts.stub(key, aim.generation, now_us=now_us).write for key in keys])
 
     async def _hand_over(
@@ -263,8 +262,8 @@ class Sweeper:
     async def help(self, *, complete: bool, budget_s: float) -> None:
         """Look for keys standby on both sides, and complete their handover once they stood still long enough."""
         await self._settle_suspects(complete)
-        ends_s = self._monotonic() + budget_s
-        while self._reading.is_free() and ends_s > self._monotonic() >= self._help_rests_until_s:
+        ends_s = self._clock.monotonic() + budget_s
+        while self._reading.is_free() and ends_s > self._clock.monotonic() >= self._help_rests_until_s:
             await self._help_page(complete)
 
     async def _help_page(self, complete: bool) -> None:
@@ -273,7 +272,7 @@ class Sweeper:
         rows = self._protocol.rows(complete=complete)
         standby = {key: item for key, item in page.items if not rows.owns(item, Side.SOURCE)}
         across = await self._tables[Side.TARGET].read_many(list(standby))
-        now_s = self._monotonic()
+        now_s = self._clock.monotonic()
         for key, item in standby.items():
             other = across.get(key)
             if not rows.owns(other, Side.TARGET):
@@ -307,7 +306,7 @@ class Sweeper:
         keys = list(self._suspects)
         source = await self._tables[Side.SOURCE].read_many(keys)
         target = await self._tables[Side.TARGET].read_many(keys)
-        rows, now_s = self._protocol.rows(complete=complete), self._monotonic()
+        rows, now_s = self._protocol.rows(complete=complete), self._clock.monotonic()
         due: list[Key] = []
         for key in keys:
             here, there = source.get(key), target.get(key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -29,9 +28,10 @@ class Waiting:
             deaf_s: a status that stands still for so long means that nobody acts on it.
         """
         self._console, self._number, self._deaf_s = console, number, deaf_s
+        self._clock = console.clock
         self._body = {**body, "entry": number}
         self._verb = str(body["command"])
-        self._begun_s = self._heard_s = time.monotonic()
+        self._begun_s = self._heard_s = self._clock.monotonic()
         self._heard_us: int | None = None
         self._after, self._said = number, ""
 
@@ -46,9 +46,9 @@ class Waiting:
                 outcome = await self._look()
                 if outcome is not None:
                     return self._ended(outcome)
-                if timeout_s is not None and time.monotonic() - self._begun_s >= timeout_s:
+                if timeout_s is not None and self._clock.monotonic() - self._begun_s >= timeout_s:
                     return self._timed_out(timeout_s)
-                await asyncio.sleep(POLL_S)
+                await self._clock.sleep(POLL_S)
         except asyncio.CancelledError:  # Ctrl-C
             return self._interrupted()
 
@@ -60,7 +60,7 @@ class Waiting:
         except CrossfadeError as error:  # the command is in the journal: what passes is waited out
             if not error.retryable:
                 raise
-            self._heard_s = time.monotonic()  # which tells nothing of the controller
+            self._heard_s = self._clock.monotonic()  # which tells nothing of the controller
             self._say(f"an answer: {error}")
             return None
         outcome = None
@@ -79,8 +79,8 @@ class Waiting:
 
     def _waiting_for(self, last: Mapping[str, Any]) -> str:
         if last.get("at_us") != self._heard_us:
-            self._heard_us, self._heard_s = last.get("at_us"), time.monotonic()
-        elif time.monotonic() - self._heard_s > self._deaf_s:
+            self._heard_us, self._heard_s = last.get("at_us"), self._clock.monotonic()
+        elif self._clock.monotonic() - self._heard_s > self._deaf_s:
             return "the controller, which doesn't report: is it running?"
         if last.get("journal", 0) < self._number:
             return "the controller to take it up"
@@ -93,7 +93,7 @@ class Waiting:
 
     def _ended(self, told: Mapping[str, Any]) -> int:
         outcome, because = told["outcome"], told["because"]
-        waited_s = round(time.monotonic() - self._begun_s, 1)
+        waited_s = round(self._clock.monotonic() - self._begun_s, 1)
         result = {**self._body, "outcome": outcome, "because": because, "waited_s": waited_s}
         text = f"{self._verb}: {outcome}{': ' + because if because else ''}"
         if outcome == "done":

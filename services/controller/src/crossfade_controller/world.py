@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from crossfade.adapters.kinesis import Fetched, StreamShard
+from crossfade.application.ownership import Ownership
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.values.clocks import Skew
@@ -16,42 +13,14 @@ from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Metrics, Objects, TableAdmin
+from crossfade.ports.clock import Clock
 from crossfade.ports.control import DeadLetters, Heartbeats, Journal, Reports, StatusBoard
 from crossfade.ports.flags import FlagPublisher
 from crossfade.ports.owned_table import OwnedTable
+from crossfade.ports.streams import StreamReader
 from crossfade.ports.table import TransferTable
-from crossfade.runtime.ownership import Ownership
 from crossfade_controller.sampling import Rows
 from crossfade_controller.settings import ControllerSettings
-
-
-class ShardReader(Protocol):
-    """What reading a stream takes; `crossfade.adapters.kinesis.Kinesis` is one."""
-
-    async def list_shards(self, stream: str) -> list[StreamShard]:
-        """List all shards of a stream."""
-        ...
-
-    async def shard_iterator(
-        self,
-        stream: str,
-        shard_id: str,
-        *,
-        after: str | None = None,
-        at_s: float | None = None,
-        latest: bool = False,
-    ) -> str:
-        """Return an iterator."""
-        ...
-
-    async def get_records(self, iterator: str, limit: int = 1000) -> Fetched:
-        """Read the next records."""
-        ...
-
-
-def wall_us() -> int:
-    """Return the wall clock, µs since the epoch."""
-    return time.time_ns() // 1000
 
 
 @dataclass(frozen=True)
@@ -77,7 +46,7 @@ class World:
         command: runs a hook; returns its exit code and the end of its output.
         excluded: keys that stay where they are; the ownership driver asks it.
         skew: of our wall clock against AWS's; None when it is unknown.
-        now_us, monotonic, sleep: the clocks. A wall clock dates what people read and seeds versions, nothing else.
+        clock: of the process.
     """
 
     settings: ControllerSettings
@@ -96,15 +65,13 @@ class World:
     tables: Mapping[Side, OwnedTable]
     copies: Mapping[Side, TransferTable]
     ownership: Ownership
-    shards: ShardReader
+    shards: StreamReader
     rows: Callable[[Side, Callable[[Image], bool]], Awaitable[Rows]]
     missing_control_tables: Callable[[], Awaitable[Sequence[str]]]
     command: Callable[[Sequence[str]], Awaitable[tuple[int, str]]]
     excluded: set[Key]
     skew: Callable[[], Skew | None]
-    now_us: Callable[[], int] = wall_us
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Clock
 
     def stream_of(self, side: Side) -> str:
         """Return the name of a side's change stream."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from crossfade.ports.clock import Clock
 
 
 class Breaker:
@@ -10,24 +10,24 @@ class Breaker:
 
     def __init__(
         self,
+        clock: Clock,
         *,
         failures: int = 5,
         open_s: float = 1.0,
         longest_open_s: float = 30.0,
-        monotonic: Callable[[], float],
     ) -> None:
         """Start closed.
 
         Args:
+            clock: of the process.
             failures: how many in a row open it.
             open_s: for how long, the first time; each failed try doubles it.
             longest_open_s: bound of the doubling.
-            monotonic: clock, s.
         """
         self._limit = failures
         self._first_s = open_s
         self._longest_s = longest_open_s
-        self._monotonic = monotonic
+        self._clock = clock
         self._failures = 0
         self._open_s = open_s
         self._until_s: float | None = None
@@ -36,7 +36,7 @@ class Breaker:
     @property
     def is_open(self) -> bool:
         """Whether a call would be turned away now."""
-        return self._until_s is not None and (self._trying or self._monotonic() < self._until_s)
+        return self._until_s is not None and (self._trying or self._clock.monotonic() < self._until_s)
 
     def admit(self) -> bool:
         """Say whether a call may be made. If so, `succeeded` or `failed` must follow."""
@@ -58,4 +58,4 @@ class Breaker:
             self._open_s = min(2 * self._open_s, self._longest_s)
         elif self._until_s is not None or self._failures < self._limit:
             return  # not yet; or open already, and this call began before that
-        self._until_s, self._trying = self._monotonic() + self._open_s, False
+        self._until_s, self._trying = self._clock.monotonic() + self._open_s, False

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import structlog
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.tables import control_db
@@ -25,18 +26,18 @@ from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
+from crossfade.application.epochs import Epochs
+from crossfade.application.ownership import Ownership
+from crossfade.application.pulse import Pulse
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import control_tables
 from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import add_EngagementServiceServicer_to_server
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config
-from crossfade.runtime.epochs import Epochs
 from crossfade.runtime.figures import Figures, tell
 from crossfade.runtime.grpc import RpcServer
 from crossfade.runtime.logging import configure
-from crossfade.runtime.ownership import Ownership
-from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.settings import describe_settings, load_checked
 from engagement_api.measures import observed
 from engagement_api.mirror import Mirror
@@ -81,6 +82,7 @@ class Service:
         self.pulse = Pulse(
             DynamoHeartbeats(control_db(self.control), control_tables(mapping.name).heartbeats),
             self.epochs,
+            clock=SYSTEM,
             pod=settings.pod,
             lease_s=settings.lease_s,
             longest_operation_s=settings.operation_s,
@@ -91,9 +93,10 @@ class Service:
             stack.push_async_callback(self.marks.close)
         self.mirror = Mirror(
             mapping,
-            {side: DynamoTransfers(DynamoDB(copies), mapping.shape(side)) for side in Side},
+            {side: DynamoTransfers(DynamoDB(copies), mapping.shape(side), mapping.protocol) for side in Side},
             self.marks,
             self.epochs,
+            clock=SYSTEM,
             budget_s=settings.dual_write_budget_ms / 1000,
             call_s=settings.dual_write_call_s,
         )
@@ -101,11 +104,14 @@ class Service:
         self.figures = Figures()
         self.reports = DynamoReports(control_db(self.control), control_tables(mapping.name).reports)
         points = Points(
-            Ownership(DynamoTable(db, mapping, Side.SOURCE), DynamoTable(db, mapping, Side.TARGET), mapping),
+            Ownership(
+                DynamoTable(db, mapping, Side.SOURCE), DynamoTable(db, mapping, Side.TARGET), mapping, clock=SYSTEM
+            ),
             mapping,
             self.epochs,
             self.pulse,
             self.mirror,
+            clock=SYSTEM,
             operation_s=settings.operation_s,
             tally=self.tally,
         )
@@ -118,7 +124,7 @@ class Service:
             connection_grace_s=settings.drain_s,
             tls=settings.tls,
         )
-        servicer = EngagementServicer(points, self.figures, trace_per_million=settings.trace_per_million)
+        servicer = EngagementServicer(points, self.figures, clock=SYSTEM, trace_per_million=settings.trace_per_million)
         self.server.add(add_EngagementServiceServicer_to_server, servicer)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -142,7 +148,7 @@ class Service:
     async def _follow(self) -> None:
         """Tell health checks whether the pod may write, until cancelled: one that can't renew its heartbeat may not."""
         while True:
-            await asyncio.sleep(READINESS_S)
+            await SYSTEM.sleep(READINESS_S)
             if (hindrance := self.pulse.hindrance) != lifecycle.HEALTH.hindrance:
                 await self._say(hindrance)
 
@@ -159,15 +165,17 @@ class Service:
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
         background = [
-            self.epochs.watch(WATCH_S),
+            self.epochs.watch(WATCH_S, SYSTEM),
             self.pulse.run(),
             self._follow(),
-            report(self.settings.report_s, self.tally, self.epochs, self.pulse, self.mirror.counts),
+            report(self.settings.report_s, self.tally, self.epochs, self.pulse, self.mirror.counts, clock=SYSTEM),
             tell(FIGURES_S, self.figures, self.reports, self.settings.pod),
         ]
         if self.marks:
             background.append(
-                name_targets(self.marks, self.control, self.mapping, lambda: self.epochs.current.dual_write)
+                name_targets(
+                    self.marks, self.control, self.mapping, lambda: self.epochs.current.dual_write, clock=SYSTEM
+                )
             )
         return background
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from crossfade.adapters.redis_dedup import RedisMarks
+from crossfade.application.epochs import Epochs
+from crossfade.application.pulse import Pulse
 from crossfade.core.ownership.decisions import StepKind
 from crossfade.core.values.shape import Side
-from crossfade.runtime.epochs import Epochs
 from crossfade.runtime.figures import Figures
-from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (
     API_OPERATIONS,

@@ -8,12 +8,12 @@ the stream's copy of it costs no second write (design.md, section 3, rule 7).
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import structlog
 
+from crossfade.application.epochs import Epoch, Epochs
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.mapping.interface import Mapping as ItemMapping
 from crossfade.core.protocol.keyed.item import Item
@@ -21,11 +21,11 @@ from crossfade.core.protocol.writing import HOLDS, Transfer, Unfit
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side, direction_to
+from crossfade.ports.clock import Clock
 from crossfade.ports.dedup import Marks
 from crossfade.ports.sending import NotSent
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
-from crossfade.runtime.epochs import Epoch, Epochs
 from crossfade.runtime.telemetry.contract import COPY_OUTCOME, DB_TABLE
 from crossfade.runtime.telemetry.span_contract import DUAL_WRITE
 from engagement_api.breaker import Breaker
@@ -62,11 +62,11 @@ class Mirror:
         marks: Marks | None,
         epochs: Epochs,
         *,
+        clock: Clock,
         budget_s: float = 0.02,
         call_s: float = 1.0,
         max_running: int = 4,
         max_waiting: int = 2_000,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare it; nothing runs before the first copy.
 
@@ -75,11 +75,11 @@ class Mirror:
             tables: where copies go, by side.
             marks: where applied copies are marked; None for nowhere.
             epochs: a copy counts as running in the epoch of its operation.
+            clock: of the process.
             budget_s: how long a caller waits for its copy at most; 0 for not at all.
             call_s: how long one request may take.
             max_running: requests at a time, per side.
             max_waiting: copies that may wait, per side; more are left to the stream.
-            monotonic: clock for the breakers, s.
         """
         self._mapping = mapping
         self._tables = tables
@@ -90,7 +90,7 @@ class Mirror:
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._lanes = {side: _Lane() for side in Side}
-        self._breakers = {side: Breaker(monotonic=monotonic) for side in Side}
+        self._breakers = {side: Breaker(clock) for side in Side}
         self.counts = dict.fromkeys(("copied", "skipped", "failed", "late"), 0)
 
     async def copy(self, copies: Sequence[Copy], epoch: Epoch) -> None:

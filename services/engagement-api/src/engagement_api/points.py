@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
+from crossfade.application.epochs import Epochs
+from crossfade.application.ownership import OwnerImage, Ownership
+from crossfade.application.pulse import Pulse
 from crossfade.core.mapping.interface import Mapping as ItemMapping
 from crossfade.core.ownership.decisions import Done, Outcome
 from crossfade.core.ownership.ramp import aim
@@ -16,14 +18,12 @@ from crossfade.core.ownership.trim import FULL_SIZE, WINDOW_MS
 from crossfade.core.protocol.events import event_of
 from crossfade.core.protocol.keyed.item import version_of
 from crossfade.core.protocol.keyed.operation import Amount, Operation, check_verb
-from crossfade.core.values.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, PoisonRecord
+from crossfade.core.values.errors import CrossfadeError, KeyNotServed, OwnershipAmbiguous, PoisonRecord, Unavailable
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.runtime import telemetry
-from crossfade.runtime.epochs import Epochs
-from crossfade.runtime.ownership import OwnerImage, Ownership
-from crossfade.runtime.pulse import Pulse
-from crossfade.runtime.statuses import Refusal, Unavailable
+from crossfade.runtime.statuses import Refusal
 from crossfade.runtime.telemetry.contract import OUTCOME
 from engagement_api.mirror import Copy, Mirror
 from engagement_api.operations import DELETE, EARN, SPEND, balance_of, points_of
@@ -58,10 +58,6 @@ class Wallet(Struct, frozen=True, gc=False):
     replayed: bool = False
 
 
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class Points:
     """Points on two tables, one of which owns each wallet."""
 
@@ -73,9 +69,9 @@ class Points:
         pulse: Pulse,
         mirror: Mirror,
         *,
+        clock: Clock,
         operation_s: float,
         tally: Tally | None = None,
-        wall_ms: Callable[[], int] = _wall_ms,
     ) -> None:
         """Put it together.
 
@@ -85,9 +81,9 @@ class Points:
             epochs: says where to aim, and counts what runs.
             pulse: says whether owner writes are allowed.
             mirror: takes the copies, while the flag `dual-write` is on.
+            clock: of the process.
             operation_s: longest time of one call; the pulse counts on it.
             tally: counts outcomes.
-            wall_ms: wall clock, ms since the epoch.
         """
         self._ownership = ownership
         self._shapes = {side: mapping.shape(side) for side in Side}
@@ -99,7 +95,7 @@ class Points:
         self._mirror = mirror
         self._operation_s = operation_s
         self._tally = tally or Tally()
-        self._wall_ms = wall_ms
+        self._clock = clock
 
     async def operate(self, operation: Operation) -> Wallet:
         """Apply an operation exactly once, whatever was tried before.
@@ -240,7 +236,7 @@ class Points:
                 did = Payload(applied.kind, abs(applied.delta))
                 raise TransactionMismatch(encode_ulid(operation.transaction_id), did, asked)
             case Outcome.EXPIRED:
-                raise TransactionExpired(encode_ulid(operation.transaction_id), self._wall_ms())
+                raise TransactionExpired(encode_ulid(operation.transaction_id), self._clock.wall_us() // 1000)
             case Outcome.FULL:
                 wait_s = BUSY_RETRY_S if done.retry_after_s is None else done.retry_after_s
                 raise TooManyOperations(remembered=FULL_SIZE, window_ms=WINDOW_MS, retry_after_s=wait_s)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
 import structlog
 
+from crossfade.application.epochs import Epochs
+from crossfade.application.pulse import Pulse
 from crossfade.core.ownership.decisions import Done, StepKind
 from crossfade.core.values.keys import Key
+from crossfade.ports.clock import Clock
 from crossfade.runtime import telemetry
-from crossfade.runtime.epochs import Epochs
-from crossfade.runtime.pulse import Pulse
 from crossfade.runtime.telemetry.contract import REASON, SIDE, STEP
 from crossfade.runtime.telemetry.span_contract import HANDOVER_EVENT, RPC
 
@@ -54,7 +54,9 @@ class Tally:
                 log.warning("key held out", key=key.decode(), side=step.side.value, reason=step.reason)
 
 
-async def report(every_s: float, tally: Tally, epochs: Epochs, pulse: Pulse, mirrored: Mapping[str, int]) -> None:
+async def report(
+    every_s: float, tally: Tally, epochs: Epochs, pulse: Pulse, mirrored: Mapping[str, int], *, clock: Clock
+) -> None:
     """Log a line per interval until cancelled.
 
     Args:
@@ -63,9 +65,10 @@ async def report(every_s: float, tally: Tally, epochs: Epochs, pulse: Pulse, mir
         epochs: tells the flag document and its age.
         pulse: tells whether owner writes are allowed.
         mirrored: counts of the dual write.
+        clock: of the process.
     """
     while True:
-        await asyncio.sleep(every_s)
+        await clock.sleep(every_s)
         log.info(
             "report",
             outcomes=dict(tally.outcomes),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
@@ -15,6 +14,7 @@ from crossfade.core.protocol.keyed.operation import Operation
 from crossfade.core.values.hashes import is_sampled
 from crossfade.gen.engagement.v1 import engagement_service_pb2 as pb
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import EngagementServiceServicer
+from crossfade.ports.clock import Clock
 from crossfade.runtime.figures import Figures
 from crossfade.runtime.grpc import answers_errors, new_traceparent, traceparent_of
 from crossfade.runtime.statuses import InvalidArgument, Refusal, status_of
@@ -31,10 +31,6 @@ Answered = TypeVar("Answered", pb.EarnPointsResponse, pb.SpendPointsResponse, pb
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-def _wall_us() -> int:
-    return time.time_ns() // 1000
-
-
 class EngagementServicer(EngagementServiceServicer):
     """`crossfade.engagement.v1.EngagementService`."""
 
@@ -46,21 +42,21 @@ class EngagementServicer(EngagementServiceServicer):
         points: Points,
         figures: Figures | None = None,
         *,
+        clock: Clock,
         trace_per_million: int = 0,
-        now_us: Callable[[], int] = _wall_us,
     ) -> None:
         """Serve `points`.
 
         Args:
             points: what is behind the API.
             figures: counts every operation.
+            clock: dates answers, seeds versions and judges ids.
             trace_per_million: wallets whose calls get a trace context if they bring none.
-            now_us: wall clock, µs since the epoch.
         """
         self._points = points
         self._figures = figures or Figures()
         self._trace_per_million = trace_per_million
-        self._now_us = now_us
+        self._clock = clock
 
     def note_refusal(self, method: str, request: Message | None, error: Refusal) -> None:
         """Count the operations of a call that never reached its method."""
@@ -100,7 +96,7 @@ class EngagementServicer(EngagementServiceServicer):
         return pb.GetBalanceResponse(
             balance=integer,
             version=wallet.version,
-            server_time=timestamp(self._now_us() // 1000),
+            server_time=timestamp(self._clock.wall_us() // 1000),
             balance_inexact=inexact,
             balance_decimal=exact,
         )
@@ -120,7 +116,7 @@ class EngagementServicer(EngagementServiceServicer):
                     call.refuse(refused)
         return pb.BatchGetBalancesResponse(
             balances=[_balance(wallets[key]) for key in keys],
-            server_time=timestamp(self._now_us() // 1000),
+            server_time=timestamp(self._clock.wall_us() // 1000),
         )
 
     @override
@@ -129,7 +125,7 @@ class EngagementServicer(EngagementServiceServicer):
         """Add points to many wallets; each operation has its own outcome."""
         with self._figures.counting("BatchEarnPoints", len(request.operations)) as call:
             check_batch(len(request.operations), "operations")
-            now_us = self._now_us()
+            now_us = self._clock.wall_us()
             outcomes = await self._operate_many(request.operations, now_us, traceparent_of(context))
             for outcome in outcomes:
                 if isinstance(outcome, Exception):
@@ -161,7 +157,7 @@ class EngagementServicer(EngagementServiceServicer):
     async def _operate(
         self, answer: Callable[..., Answered], request: OperationFields, kind: Kind, amount: int, context: Context
     ) -> Answered:
-        now_us = self._now_us()
+        now_us = self._clock.wall_us()
         wallet = await self._points.operate(self._operation(request, kind, amount, now_us, traceparent_of(context)))
         answered = answer(server_time=timestamp(now_us // 1000))
         _fill(answered, wallet)

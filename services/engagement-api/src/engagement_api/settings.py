@@ -74,7 +74,7 @@ class Settings(ListeningSettings, MarksSettings):
         if not mapping.belongs(wallet_key("user", "channel")):
             raise ConfigError(
                 f"CROSSFADE_MIGRATION_MAPPING: rows of {mapping.name!r} have other keys than this API's wallets "
-                "(USER#<user>, POINTS#<channel>): another service has to write them, by crossfade.runtime.ownership"
+                "(USER#<user>, POINTS#<channel>): another service has to write them, by crossfade.application.ownership"
             )
         return mapping
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -15,6 +14,7 @@ from crossfade.adapters.wire import Wire
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Direction
+from crossfade.ports.clock import Clock
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ AGAIN_S: Final = 60.0
 
 
 async def name_targets(
-    marks: RedisMarks, wire: Wire, mapping: Mapping, wanted: Callable[[], bool], *, look_s: float = LOOK_S
+    marks: RedisMarks, wire: Wire, mapping: Mapping, wanted: Callable[[], bool], *, clock: Clock, look_s: float = LOOK_S
 ) -> None:
     """Keep the marks' table ids true, until cancelled. Without an id there are no marks, which only costs money.
 
@@ -35,6 +35,7 @@ async def name_targets(
         wire: a client of DynamoDB.
         mapping: names the tables.
         wanted: whether marks are needed now; nobody asks before that.
+        clock: of the process.
         look_s: see `LOOK_S`.
     """
     known: dict[Direction, str] = {}
@@ -47,4 +48,4 @@ async def name_targets(
                         known[direction] = found
                         marks.name_destination(direction, found)
                         log.info("marks speak of", direction=direction.value, table_id=found)
-        await asyncio.sleep(AGAIN_S if len(known) == len(Direction) else look_s)
+        await clock.sleep(AGAIN_S if len(known) == len(Direction) else look_s)

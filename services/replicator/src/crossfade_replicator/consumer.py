@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from crossfade.adapters.kinesis import Fetched, Kinesis, StreamShard
+from crossfade.adapters.kinesis import Kinesis
 from crossfade.core.values.errors import StoreUnavailable
+from crossfade.ports.streams import Fetched, StreamReader, StreamShard
 from crossfade.runtime import lifecycle
 from crossfade_replicator.kill_points import KillPoints
 from crossfade_replicator.records import Pipeline
@@ -44,7 +45,7 @@ class Source(NamedTuple):
 class SharedKinesis:
     """The wire client as the transport wants it; who made it closes it."""
 
-    def __init__(self, kinesis: Kinesis) -> None:
+    def __init__(self, kinesis: StreamReader) -> None:
         """Take the client."""
         self._kinesis = kinesis
 

@@ -10,18 +10,19 @@ were done. Poison is parked here, with its payload; Lambda's own failure destina
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import structlog
 
+from crossfade.core.migration.phases import Phase
 from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnavailable
+from crossfade.ports.clock import Clock
 from crossfade_replicator.function_event import EventBatch, done_up_to, read_event
 from crossfade_replicator.function_metrics import Ran
 from crossfade_replicator.function_reports import FunctionReports, Reach
-from crossfade_replicator.journal import RUNS, PhaseWatch
+from crossfade_replicator.journal import PhaseWatch
 from crossfade_replicator.outcome import BatchOutcome
 from crossfade_replicator.records import Pipeline
 from crossfade_replicator.sender import Sender
@@ -35,12 +36,11 @@ HARD_STOP: Final = 0.4
 """Share of the reserve that is left when work in hand is cut off."""
 
 
-class Clock:
+class TimeLeft:
     """How long requests may still be made."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        """Take a clock, in seconds."""
-        self._monotonic = monotonic
+    def __init__(self, clock: Clock) -> None:
+        self._monotonic = clock.monotonic
         self._until_s = float("inf")
 
     def start(self, allowed_s: float) -> None:
@@ -65,12 +65,14 @@ class Source(NamedTuple):
         pipeline: what its records go through.
         sender: of a pipeline that applies; None for the feed.
         tidy: lets letters go that their rows answer; returns how many.
+        work: phases in which it has any; None for all, as the feed has.
     """
 
     name: str
     pipeline: Pipeline
     sender: Sender | None = None
     tidy: Callable[[], Awaitable[int]] = nothing
+    work: frozenset[Phase] | None = None
 
 
 class Function:
@@ -81,14 +83,13 @@ class Function:
         sources: Mapping[str, Source],
         phases: PhaseWatch,
         reports: FunctionReports,
-        clock: Clock,
+        time_left: TimeLeft,
         *,
+        clock: Clock,
         partial: bool,
         reserve_s: float,
         emit: Callable[[Ran], None],
         look_s: float = 2.0,
-        now_s: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Put the parts together.
 
@@ -96,24 +97,21 @@ class Function:
             sources: by name of the stream.
             phases: follows the migration's phase.
             reports: tells the controller.
-            clock: the one that the senders ask.
+            time_left: the same that the senders ask.
+            clock: of the process.
             partial: whether the event source mapping takes partial batch responses.
             reserve_s: time kept at the end; at most a third of what there is.
             emit: takes how a batch went.
             look_s: time between two looks at the phase.
-            now_s: wall clock.
-            monotonic: clock in seconds.
         """
         self._sources = sources
         self._phases = phases
         self._reports = reports
-        self._clock = clock
+        self._time_left, self._clock = time_left, clock
         self._partial = partial
         self._reserve_s = reserve_s
         self._emit = emit
         self._look_s = look_s
-        self._now_s = now_s
-        self._monotonic = monotonic
         self._looked_s = float("-inf")
 
     async def run(self, event: Mapping[str, Any], allowed_s: float) -> dict[str, Any]:
@@ -160,19 +158,18 @@ class Function:
         return reported
 
     async def _waiting_for(self, source: Source) -> str:
-        """Say which phases the name waits for; empty when it has work. The feed always has."""
-        runs = RUNS.get(source.name)
-        if runs is None or self._monotonic() - self._looked_s < self._look_s:
+        """Say which phases a source waits for; empty when it has work."""
+        if source.work is None or self._clock.monotonic() - self._looked_s < self._look_s:
             return ""
         standing = await self._phases.look()
-        if standing.phase in runs:
-            self._looked_s = self._monotonic()
+        if standing.phase in source.work:
+            self._looked_s = self._clock.monotonic()
             return ""
-        return f"phase {standing.phase.value} to become one of {', '.join(sorted(each.value for each in runs))}"
+        return f"phase {standing.phase.value} to become one of {', '.join(sorted(each.value for each in source.work))}"
 
     async def _work(self, source: Source, batch: EventBatch, allowed_s: float) -> int | None:
         """Put a batch through its pipeline; return the place of the first record that is left."""
-        began_s, outcome = self._monotonic(), BatchOutcome()
+        began_s, outcome = self._clock.monotonic(), BatchOutcome()
         throttled = self._prepare(source, allowed_s)
         async with self._cut_off(allowed_s) as cut:
             outcome = await source.pipeline.apply(batch.shard_id, batch.records)
@@ -182,12 +179,12 @@ class Function:
                 "out of time: the batch will be delivered again", consumer=source.name, records=len(batch.records)
             )
             left = 0
-        self._tell(source, batch, outcome, left, self._monotonic() - began_s, throttled())
+        self._tell(source, batch, outcome, left, self._clock.monotonic() - began_s, throttled())
         await self._report(source, batch, outcome, left)
         return left
 
     def _prepare(self, source: Source, allowed_s: float) -> Callable[[], int]:
-        self._clock.start(allowed_s - self._kept_s(allowed_s))
+        self._time_left.start(allowed_s - self._kept_s(allowed_s))
         sender = source.sender
         if sender is None:
             return lambda: 0
@@ -209,7 +206,7 @@ class Function:
                 raise
 
     def _reach(self, batch: EventBatch, left: int | None) -> Reach:
-        records, now_s = batch.records, self._now_s()
+        records, now_s = batch.records, self._clock.wall_us() / 1e6
         if left is None:
             return Reach(max(0.0, now_s - records[-1].arrived_s), 0.0, records[-1].sequence_number)
         position = records[left - 1].sequence_number if left else ""

@@ -10,14 +10,14 @@ says that nothing waits there, or how long.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import structlog
 
 from crossfade.adapters.control.reports import Held
-from crossfade.adapters.kinesis import Fetched, StreamShard
 from crossfade.contracts.report import Report
+from crossfade.ports.clock import Clock
+from crossfade.ports.streams import StreamReader
 from crossfade_replicator.outcome import BatchOutcome
 
 log = structlog.get_logger()
@@ -51,19 +51,6 @@ class Store(Protocol):
 
     async def replace(self, held: Held | None, report: Report) -> bool:
         """Replace it, unless another writer came between; say whether it was replaced."""
-
-
-class Stream(Protocol):
-    """Reads behind a position; `crossfade.adapters.kinesis.Kinesis` does."""
-
-    async def list_shards(self, stream: str) -> Sequence[StreamShard]:
-        """Return all shards that hold records."""
-
-    async def shard_iterator(self, stream: str, shard_id: str, *, after: str | None = None) -> str:
-        """Return an iterator behind a sequence number, or at the oldest record."""
-
-    async def get_records(self, iterator: str, limit: int = 1000) -> Fetched:
-        """Read."""
 
 
 def merged(
@@ -100,17 +87,17 @@ def merged(
 class FunctionReports:
     """Writes them, and never over another invocation's."""
 
-    def __init__(self, reports: Store, kinesis: Stream, *, now_us: Callable[[], int]) -> None:
+    def __init__(self, reports: Store, kinesis: StreamReader, *, clock: Clock) -> None:
         """Take the store, and the stream's client for shards that are still.
 
         Args:
             reports: the control table.
             kinesis: reads behind a position.
-            now_us: wall clock, µs.
+            clock: dates reports.
         """
         self._reports = reports
         self._kinesis = kinesis
-        self._now_us = now_us
+        self._clock = clock
 
     async def add(self, consumer: str, stream: str, shard_id: str, outcome: BatchOutcome, reach: Reach) -> None:
         """Report a batch.
@@ -123,7 +110,7 @@ class FunctionReports:
             held = await self._reports.held(consumer, shard)
             before = None if held is None else held.report
             if await self._reports.replace(
-                held, merged(before, consumer, shard, outcome, reach, now_us=self._now_us())
+                held, merged(before, consumer, shard, outcome, reach, now_us=self._clock.wall_us())
             ):
                 return
         log.warning("others report on the same shard: the parallelisation factor must be 1", shard=shard)
@@ -145,14 +132,14 @@ class FunctionReports:
         waiting_s = await waiting_since_s(self._kinesis, stream, shard_id, position)
         if waiting_s is None:
             return False
-        now_us = self._now_us()
+        now_us = self._clock.wall_us()
         reach = Reach(max(0.0, now_us / 1e6 - waiting_s) if waiting_s else 0.0, waiting_s, position)
         before = None if held is None else held.report
         report = merged(before, consumer, f"{stream}/{shard_id}", BatchOutcome(), reach, now_us=now_us)
         return await self._reports.replace(held, report)  # a batch that came between has reported itself
 
 
-async def waiting_since_s(kinesis: Stream, stream: str, shard_id: str, position: str) -> float | None:
+async def waiting_since_s(kinesis: StreamReader, stream: str, shard_id: str, position: str) -> float | None:
     """Return when the first record behind a position arrived, seconds since the epoch.
 
     Args:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from collections.abc import Mapping as Mapped
@@ -30,7 +29,8 @@ from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
-from crossfade.ports.control import DeadLetters
+from crossfade.ports.clock import Clock
+from crossfade.ports.control import Parking
 from crossfade.ports.table import RowTable
 from crossfade.runtime.retry import persist
 from crossfade_replicator.letters import name_of, stray_letter
@@ -61,10 +61,6 @@ CURE_PARKED: Final = _LOOK + "Merge the change into the owner, or discard it."
 CURE_REMOVED: Final = _LOOK + "If the key is to be deleted, delete it through the API; then discard the letter."
 
 
-def _wall_us() -> int:
-    return time.time_ns() // 1000
-
-
 class OwnerSide(Protocol):
     """The table that an intervention writes to."""
 
@@ -93,9 +89,9 @@ class Interventions:
         direction: Direction,
         origin: OwnerSide,
         destination: RowTable,
-        letters: DeadLetters,
+        letters: Parking,
         *,
-        now_us: Callable[[], int] = _wall_us,
+        clock: Clock,
     ) -> None:
         """Take both sides.
 
@@ -105,7 +101,7 @@ class Interventions:
             origin: the table that the records come from.
             destination: the other one, only read here.
             letters: where strays are parked.
-            now_us: wall clock, µs: seeds the version of an owner that lost its own.
+            clock: seeds the version of an owner that lost its own.
         """
         self._mapping = mapping
         self._rows = mapping.protocol.rows()
@@ -115,7 +111,7 @@ class Interventions:
         self._reverse = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
         self._origin = origin
         self._destination = destination
-        self._now_us = now_us
+        self._clock = clock
 
     async def act(self, found: Sequence[StrayRecord], account: Account) -> None:
         """Do what the strays of a batch ask for; when this returns, each of them is in a letter or carried over.
@@ -209,7 +205,7 @@ class Interventions:
 
     async def _reinstate(self, key: Key, erased: Row, other: Row | None, account: Account) -> None:
         """Give a row back what was erased: without it a source row looks like an owner, and a new one takes no copy."""
-        act = self._acts.reinstate(key, erased, self._origin.shape.side, other, now_us=self._now_us())
+        act = self._acts.reinstate(key, erased, self._origin.shape.side, other, now_us=self._clock.wall_us())
         applied = act is not None and isinstance(await persist(lambda: self._origin.perform(act.write)), Applied)
         account.counts["reinstated" if applied else "reinstate_overtaken"] += 1
 
@@ -234,7 +230,7 @@ class Interventions:
             return {**await self._others(wanted[:middle]), **await self._others(wanted[middle:])}
 
     async def _lift(self, key: Key, seen: int | None, before: int, standby: int) -> bool:
-        act = self._acts.lift(key, seen, before=before, standby=standby, now_us=self._now_us())
+        act = self._acts.lift(key, seen, before=before, standby=standby, now_us=self._clock.wall_us())
         return isinstance(await persist(lambda: self._origin.perform(act.write)), Applied)
 
     async def _park(self, found: StrayRecord, account: Account, *, reason: str, cure: str, settled: bool) -> None:
@@ -245,7 +241,7 @@ class Interventions:
             reason=reason,
             cure=cure,
             settled=settled,
-            now_us=self._now_us(),
+            now_us=self._clock.wall_us(),
         )
         each = each.replace(cure=cure.format(name=name_of(each)))
         await persist(lambda: self._letters.park(each))

@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from crossfade.contracts.journal import Entry
-from crossfade.core.migration.keyed import KEYED_PHASES
+from crossfade.core.mapping.interface import Mapping as Migration
+from crossfade.core.migration.keyed import phases_of
 from crossfade.core.migration.phases import Phase
-from crossfade.core.values.shape import Side
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import Journal
 
-RUNS: Final[dict[str, frozenset[Phase]]] = {
-    "forward": KEYED_PHASES.replicating | {Phase.CATCHING_UP, Phase.COMPLETE},
-    "reverse": KEYED_PHASES.replicating | {Phase.COMPLETE},
-}
-"""In which phases each direction has work. The import is done before forward's first: an imported row could overwrite a
-newer one. The feed is in no phase's hands: it reads a stream as soon as there is one, and goes on after COMPLETE."""
+
+def work_of(mapping: Migration, direction: Direction) -> frozenset[Phase]:
+    """Return in which phases a direction has work, as the mapping's writer protocol has them.
+
+    The import is done before forward's first: an imported row could overwrite a newer one. The feed is in no phase's
+    hands: it reads a stream as soon as there is one, and goes on after COMPLETE.
+    """
+    first = {Phase.CATCHING_UP} if direction is Direction.FORWARD else set()
+    return phases_of(mapping.protocol).replicating | first | {Phase.COMPLETE}
 
 
 class Standing(NamedTuple):

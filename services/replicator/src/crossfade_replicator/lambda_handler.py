@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final, Protocol
 
 import structlog
 import uvloop
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.reports import DynamoReports
@@ -39,12 +39,12 @@ from crossfade.runtime.aws import wire_config
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import read_settings
 from crossfade.runtime.telemetry.emf import emf_lines
-from crossfade_replicator.function import Clock, Function, Source
+from crossfade_replicator.function import Function, Source, TimeLeft
 from crossfade_replicator.function_metrics import Ran, measured
 from crossfade_replicator.function_reports import FunctionReports
 from crossfade_replicator.function_settings import FunctionSettings
 from crossfade_replicator.interventions import AT_ONCE, Interventions
-from crossfade_replicator.journal import PhaseWatch
+from crossfade_replicator.journal import PhaseWatch, work_of
 from crossfade_replicator.letters import drop_answered
 from crossfade_replicator.pipeline import ApplyPipeline
 from crossfade_replicator.publisher import FeedPipeline
@@ -101,7 +101,7 @@ async def opened(settings: FunctionSettings) -> Function:
     kinesis = Kinesis(Wire("kinesis", wire_config(settings, max_connections=CONTROL_CONNECTIONS)))
     tables = control_tables(mapping.name)
     letters = DynamoDeadLetters(control, tables.dead_letters)
-    clock = Clock(time.monotonic)
+    time_left = TimeLeft(SYSTEM)
     journal = DynamoJournal(control, tables.journal, who=settings.pod, code=lifecycle.code_version())
     phases = PhaseWatch(journal)
     if settings.consumer is ConsumerKind.FEED:
@@ -109,7 +109,7 @@ async def opened(settings: FunctionSettings) -> Function:
     else:
         direction = Direction(settings.consumer.value)
         marks = await _marks(settings, mapping, direction, wire)
-        source = _applying(settings, mapping, direction, DynamoDB(wire), letters, marks, clock, phases)
+        source = _applying(settings, mapping, direction, DynamoDB(wire), letters, marks, time_left, phases)
         sources = {_stream(settings, direction.origin): source}
     service = f"replicator-{settings.consumer.value}"
 
@@ -119,8 +119,9 @@ async def opened(settings: FunctionSettings) -> Function:
     return Function(
         sources,
         phases,
-        FunctionReports(DynamoReports(control, tables.reports), kinesis, now_us=_now_us),
-        clock,
+        FunctionReports(DynamoReports(control, tables.reports), kinesis, clock=SYSTEM),
+        time_left,
+        clock=SYSTEM,
         partial=settings.partial_responses,
         reserve_s=settings.reserve_s,
         emit=emit,
@@ -135,28 +136,32 @@ def _applying(
     dynamodb: DynamoDB,
     letters: DeadLetters,
     marks: Marks,
-    clock: Clock,
+    time_left: TimeLeft,
     phases: PhaseWatch,
 ) -> Source:
     source, target = (DynamoTable(dynamodb, mapping, side) for side in (direction.origin, direction.destination))
-    transfers = DynamoTransfers(dynamodb, mapping.shape(direction.destination))
-    sender = Sender(transfers, in_flight=settings.in_flight, time_left_s=clock.left_s)
+    transfers = DynamoTransfers(dynamodb, mapping.shape(direction.destination), mapping.protocol)
+    sender = Sender(transfers, in_flight=settings.in_flight, clock=SYSTEM, time_left_s=time_left.left_s)
     pipeline = ApplyPipeline(
         mapping,
         direction,
         sender=sender,
-        interventions=Interventions(mapping, direction, source, target, letters),
+        interventions=Interventions(mapping, direction, source, target, letters, clock=SYSTEM),
         marks=marks,
         letters=letters,
-        now_us=_now_us,
+        clock=SYSTEM,
         strays_since_us=lambda: phases.strays_since_us(direction.origin),
     )
-    return Source(direction.value, pipeline, sender, lambda: drop_answered(letters, mapping, direction, target))
+
+    def tidy() -> Awaitable[int]:
+        return drop_answered(letters, mapping, direction, target)
+
+    return Source(direction.value, pipeline, sender, tidy, work_of(mapping, direction))
 
 
 def _feed(settings: FunctionSettings, mapping: Migration, side: Side, kinesis: Kinesis, letters: DeadLetters) -> Source:
     pipeline = FeedPipeline(
-        mapping, side, publisher=kinesis, stream=settings.feed_stream, letters=letters, now_us=_now_us
+        mapping, side, publisher=kinesis, stream=settings.feed_stream, letters=letters, clock=SYSTEM
     )
     return Source(f"feed-{side.value}", pipeline)
 
@@ -173,10 +178,6 @@ async def _marks(settings: FunctionSettings, mapping: Migration, direction: Dire
 
 def _stream(settings: FunctionSettings, side: Side) -> str:
     return settings.source_stream if side is Side.SOURCE else settings.target_stream
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
 
 
 @functools.cache

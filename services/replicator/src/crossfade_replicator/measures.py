@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from crossfade.adapters.redis_dedup import RedisMarks
+from crossfade.ports.clock import Clock
 from crossfade.ports.sending import WRITTEN
 from crossfade.runtime.telemetry import Observed
 from crossfade.runtime.telemetry.contract import (
@@ -49,6 +49,7 @@ def observed(
     checkpoints: int,
     arrival_lag_s: Mapping[str, tuple[float, float]],
     marks: RedisMarks | None,
+    clock: Clock,
 ) -> Iterator[Observed]:
     """Yield the values now.
 
@@ -58,6 +59,7 @@ def observed(
         checkpoints: how often one of its checkpoints moved.
         arrival_lag_s: by shard, from commit to arrival of its newest record, and when that was seen.
         marks: of what was applied; None where there is no store for them.
+        clock: of the process.
     """
     total, name = consumer.tallies.total(), consumer.name
     yield Observed(CONSUMED, total.get("records", 0), {STREAM_SYSTEM: "aws.kinesis", GROUP: name})
@@ -75,7 +77,7 @@ def observed(
     yield Observed(LEASES_TAKEN, sum(engine.taken for engine in engines), {GROUP: name})
     yield Observed(SHARDS, sum(engine.readable for engine in engines), {GROUP: name})
     for engine in engines:
-        yield from _shards(engine, name, arrival_lag_s)
+        yield from _shards(engine, name, arrival_lag_s, clock)
 
 
 def _applied(total: dict[str, int], name: str, sender: Sender) -> Iterator[Observed]:
@@ -87,8 +89,10 @@ def _applied(total: dict[str, int], name: str, sender: Sender) -> Iterator[Obser
     yield Observed(THROTTLED, sender.throttled, {GROUP: name})
 
 
-def _shards(engine: EngineReport, name: str, arrival_lag_s: Mapping[str, tuple[float, float]]) -> Iterator[Observed]:
-    now_s, monotonic_s = time.time(), time.monotonic()
+def _shards(
+    engine: EngineReport, name: str, arrival_lag_s: Mapping[str, tuple[float, float]], clock: Clock
+) -> Iterator[Observed]:
+    now_s, monotonic_s = clock.wall_us() / 1e6, clock.monotonic()
     for shard in engine.shards:
         where = {GROUP: name, STREAM: engine.stream, SHARD: shard.shard_id}
         if shard.age_s is not None:

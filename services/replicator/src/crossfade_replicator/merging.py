@@ -25,6 +25,7 @@ from crossfade.core.replication.merge import Difference, Merged, differences, me
 from crossfade.core.values.errors import ConfigError, PoisonRecord, Throttled
 from crossfade.core.values.image import Image
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.clock import Clock
 from crossfade.ports.control import DeadLetters, Journal
 from crossfade.ports.table import RowTable
 from crossfade_replicator.letters import TWO_ROWS, chosen, name_of
@@ -98,7 +99,7 @@ class Merging:
         journal: Journal,
         *,
         complete: bool,
-        now_us: Callable[[], int],
+        clock: Clock,
     ) -> None:
         """Take the tables.
 
@@ -108,14 +109,14 @@ class Merging:
             letters: the store.
             journal: takes each merge with its record before it is written.
             complete: whether the migration is COMPLETE, so that a missing role in the target table means active.
-            now_us: wall clock, µs: seeds the version of an owner that has none.
+            clock: seeds the version of an owner that has none.
         """
         self._mapping = mapping
         self._table = table
         self._letters = letters
         self._journal = journal
         self._complete = complete
-        self._now_us = now_us
+        self._clock = clock
 
     async def show(self, names: Sequence[str]) -> list[Shown]:
         """Look at letters, and at their keys as they are now.
@@ -182,7 +183,7 @@ class Merging:
             sets,
             removes,
             identity_of(letter),
-            now_us=self._now_us(),
+            now_us=self._clock.wall_us(),
             complete=self._complete,
         )
         answer = await table.perform(act.write)

@@ -23,7 +23,8 @@ from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction
 from crossfade.core.values.waves import waves
-from crossfade.ports.control import DeadLetters
+from crossfade.ports.clock import Clock
+from crossfade.ports.control import Parking
 from crossfade.ports.dedup import Marks
 from crossfade.ports.sending import NotSent, Sent, sent_name
 from crossfade.runtime.retry import persist
@@ -71,8 +72,8 @@ class ApplyPipeline:
         sender: Sender,
         interventions: Interventions,
         marks: Marks,
-        letters: DeadLetters,
-        now_us: Callable[[], int],
+        letters: Parking,
+        clock: Clock,
         kill: KillPoints | None = None,
         use_marks: bool = True,
         strays_since_us: Callable[[], Awaitable[int]] = never,
@@ -86,7 +87,7 @@ class ApplyPipeline:
             interventions: acts on the origin.
             marks: of applied writes.
             letters: where records are parked.
-            now_us: wall clock, µs.
+            clock: dates letters.
             kill: points at which tests kill the process.
             use_marks: whether a mark skips a write; a redrive asks the table itself.
             strays_since_us: returns the commit time from which on writers outside the protocol are strays, 0 while they
@@ -104,7 +105,7 @@ class ApplyPipeline:
         self._interventions = interventions
         self._marks = marks
         self._letters = letters
-        self._now_us = now_us
+        self._clock = clock
         self._kill = kill or KillPoints()
         self._use_marks = use_marks
         self._strays_since_us = strays_since_us
@@ -278,7 +279,7 @@ class ApplyPipeline:
             account.counts["held_out"] += 1
             return
         place = Place(self._consumer, shard_id, record.sequence_number)
-        each = letter(place, record, change, code=code, reason=reason, version=version, now_us=self._now_us())
+        each = letter(place, record, change, code=code, reason=reason, version=version, now_us=self._clock.wall_us())
         await persist(lambda: self._letters.park(each))
         account.park(each)
         log.error("parked", code=code, reason=reason, sequence=each.sequence, key=each.key.decode())

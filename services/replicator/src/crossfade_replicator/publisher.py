@@ -7,8 +7,7 @@ the stream has the one before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import structlog
 
@@ -18,7 +17,9 @@ from crossfade.core.replication.feed import encode_published, partition_key
 from crossfade.core.values.errors import PoisonRecord, Throttled
 from crossfade.core.values.shape import Side
 from crossfade.core.values.waves import waves
-from crossfade.ports.control import DeadLetters
+from crossfade.ports.clock import Clock
+from crossfade.ports.control import Parking
+from crossfade.ports.streams import StreamWriter
 from crossfade.runtime.retry import persist
 from crossfade_replicator.kill_points import KillPoints
 from crossfade_replicator.letters import POISON, Place, letter
@@ -26,13 +27,6 @@ from crossfade_replicator.outcome import Account, BatchOutcome
 from crossfade_replicator.records import Decoded, Record
 
 log = structlog.get_logger()
-
-
-class Publisher(Protocol):
-    """Where events go; `crossfade.adapters.kinesis.Kinesis` is one."""
-
-    async def put_records(self, stream: str, records: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """Publish (partition key, payload) pairs; say of each whether the stream has it."""
 
 
 class FeedPipeline:
@@ -43,10 +37,10 @@ class FeedPipeline:
         mapping: Mapping,
         side: Side,
         *,
-        publisher: Publisher,
+        publisher: StreamWriter,
         stream: str,
-        letters: DeadLetters,
-        now_us: Callable[[], int],
+        letters: Parking,
+        clock: Clock,
         kill: KillPoints | None = None,
     ) -> None:
         """Put the parts together.
@@ -57,7 +51,7 @@ class FeedPipeline:
             publisher: where events go.
             stream: the feed stream.
             letters: where records with unreadable events are parked.
-            now_us: wall clock, µs.
+            clock: dates letters.
             kill: points at which tests kill the process.
         """
         self._consumer = f"feed-{side.value}"
@@ -67,7 +61,7 @@ class FeedPipeline:
         self._publisher = publisher
         self._stream = stream
         self._letters = letters
-        self._now_us = now_us
+        self._clock = clock
         self._kill = kill or KillPoints()
 
     async def apply(self, shard_id: str, records: Sequence[Record]) -> BatchOutcome:
@@ -119,7 +113,7 @@ class FeedPipeline:
 
     async def _park(self, shard_id: str, record: Record, change: Change | None, reason: str, account: Account) -> None:
         place = Place(self._consumer, shard_id, record.sequence_number)
-        each = letter(place, record, change, code=POISON, reason=reason, now_us=self._now_us())
+        each = letter(place, record, change, code=POISON, reason=reason, now_us=self._clock.wall_us())
         await persist(lambda: self._letters.park(each))
         account.park(each)
         log.error("parked", code=POISON, reason=reason, sequence=each.sequence, key=each.key.decode())

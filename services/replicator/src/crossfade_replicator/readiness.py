@@ -8,10 +8,10 @@ from typing import Final
 
 import structlog
 
-from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.table_ids import table_id
 from crossfade.adapters.wire import Wire
 from crossfade.core.values.errors import CrossfadeError, StoreRefused
+from crossfade.ports.streams import StreamReader
 from crossfade.runtime.pace import set_within
 
 log = structlog.get_logger()
@@ -54,10 +54,10 @@ async def wait_for(missing: Missing, stop: asyncio.Event, *, consumer: str, poll
     return False
 
 
-async def stream_missing(kinesis: Kinesis, stream: str) -> str:
+async def stream_missing(streams: StreamReader, stream: str) -> str:
     """Say whether a stream can't be read yet."""
     try:
-        shards = await kinesis.list_shards(stream)
+        shards = await streams.list_shards(stream)
     except StoreRefused as error:
         if error.reason in {"ResourceNotFoundException", "ResourceInUseException"}:
             return f"stream {stream} to be ACTIVE"

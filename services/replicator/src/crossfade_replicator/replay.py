@@ -6,14 +6,12 @@ real run asks the table itself, not the marks.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Mapped
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.no_marks import NoMarks
 from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
@@ -23,13 +21,15 @@ from crossfade.core.protocol.writing import Answer, Transfer, Unfit, Verdict
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Direction, Side, TableShape
-from crossfade.ports.control import DeadLetters
+from crossfade.ports.clock import Clock
+from crossfade.ports.control import DeadLetters, Parking
 from crossfade.ports.sending import Sent
+from crossfade.ports.streams import StreamWriter
 from crossfade.ports.table import RowTable, TransferTable
 from crossfade_replicator.interventions import Interventions
 from crossfade_replicator.letters import TWO_ROWS, UNMAPPABLE, LetterRecord, is_overtaken, record_of
 from crossfade_replicator.pipeline import ApplyPipeline
-from crossfade_replicator.publisher import FeedPipeline, Publisher
+from crossfade_replicator.publisher import FeedPipeline
 from crossfade_replicator.records import Decoded, Pipeline, Record, decoded
 from crossfade_replicator.sender import Sender
 from crossfade_replicator.tally import Tally
@@ -93,11 +93,26 @@ class DrySource:
         return self._protocol.after(write, await self._origin.read(write.key), self._origin.shape)
 
 
+class Kept:
+    """Takes the letters of one run: what becomes of them is the caller's to say.
+
+    Attributes:
+        letters: in the order in which they were parked.
+    """
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+
+    async def park(self, letter: DeadLetter) -> None:
+        """See `crossfade.ports.control.Parking`."""
+        self.letters.append(letter)
+
+
 class DryPublisher:
     """Takes every event and publishes none."""
 
     async def put_records(self, stream: str, records: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """See `crossfade_replicator.publisher.Publisher`."""
+        """See `crossfade.ports.streams.StreamWriter`."""
         del stream
         return [True] * len(records)
 
@@ -121,8 +136,9 @@ def apply_pipeline(
     mapping: Mapping,
     direction: Direction,
     sides: Sides,
-    letters: DeadLetters,
+    letters: Parking,
     *,
+    clock: Clock,
     execute: bool,
     strays_since_us: int = 0,
 ) -> ApplyPipeline:
@@ -133,6 +149,7 @@ def apply_pipeline(
         direction: which way.
         sides: both tables.
         letters: where records are parked.
+        clock: of the process.
         execute: write; otherwise only judge.
         strays_since_us: commit time from which on writers outside the protocol are strays; 0 while they are normal.
     """
@@ -144,11 +161,11 @@ def apply_pipeline(
     return ApplyPipeline(
         mapping,
         direction,
-        sender=Sender(sides.transfers if execute else DryTransfers(sides.destination, mapping.protocol)),
-        interventions=Interventions(mapping, direction, origin, sides.destination, letters),
+        sender=Sender(sides.transfers if execute else DryTransfers(sides.destination, mapping.protocol), clock=clock),
+        interventions=Interventions(mapping, direction, origin, sides.destination, letters, clock=clock),
         marks=NoMarks(),
         letters=letters,
-        now_us=lambda: time.time_ns() // 1000,
+        clock=clock,
         use_marks=False,
         strays_since_us=since,
     )
@@ -231,9 +248,10 @@ class Redrive:
         mapping: Mapping,
         tables: Callable[[Side], tuple[RowTable, TransferTable]],
         letters: DeadLetters,
-        publisher: Publisher,
+        publisher: StreamWriter,
         feed_stream: str,
         *,
+        clock: Clock,
         execute: bool,
         strays_since_us: Mapped[Side, int] = {},
     ) -> None:
@@ -245,14 +263,16 @@ class Redrive:
             letters: the store.
             publisher: where events go.
             feed_stream: the feed stream.
+            clock: of the process.
             execute: write, and let settled letters go; otherwise only judge.
             strays_since_us: from which commit time on writers outside the protocol are strays, by side.
         """
         self._mapping = mapping
         self._tables = tables
         self._letters = letters
-        self._publisher: Publisher = publisher if execute else DryPublisher()
+        self._publisher: StreamWriter = publisher if execute else DryPublisher()
         self._feed_stream = feed_stream
+        self._clock = clock
         self._execute = execute
         self._strays_since_us = strays_since_us
 
@@ -263,19 +283,22 @@ class Redrive:
     async def _one(self, each: DeadLetter) -> Redriven:
         if each.code in (STRAY, DIVERGED):
             return Redriven(each.consumer, each.sequence, False, {}, LEFT_ALONE if each.code == STRAY else TWO_ROWS)
-        again = MemoryDeadLetters()
+        again = Kept()
         shard_id, kept = record_of(each)
         record: Record = kept
         if not each.consumer.startswith("feed-"):
             record = decoded(kept, self._mapping.shape(Direction(each.consumer).origin).key)
         counted = Counter((await self._pipeline(each.consumer, again).apply(shard_id, [record])).counts)
-        left = await again.all()
+        left = [letter for letter in again.letters if not letter.settled]
         unmapped = record.change if left and left[0].code == UNMAPPABLE and isinstance(record, Decoded) else None
         if unmapped is not None and await self._is_overtaken(Direction(each.consumer), unmapped):
             left = []
             counted.subtract(("parked",))
             counted["overtaken"] += 1
-        strays = [*(letter for letter in left if letter.code == STRAY), *await again.settled()]
+        strays = [
+            *(letter for letter in left if letter.code == STRAY),
+            *(letter for letter in again.letters if letter.settled),
+        ]
         if strays and len(left) == len([letter for letter in left if letter.code == STRAY]):
             left = []  # it has letters of its own by now, which say what it is
             for stray in strays if self._execute else ():
@@ -289,7 +312,7 @@ class Redrive:
         destination, _ = self._tables(direction.destination)
         return is_overtaken(change, await destination.read(change.key), self._mapping.protocol.rows())
 
-    def _pipeline(self, consumer: str, letters: DeadLetters) -> Pipeline:
+    def _pipeline(self, consumer: str, letters: Parking) -> Pipeline:
         if consumer.startswith("feed-"):
             return FeedPipeline(
                 self._mapping,
@@ -297,7 +320,7 @@ class Redrive:
                 publisher=self._publisher,
                 stream=self._feed_stream,
                 letters=letters,
-                now_us=lambda: time.time_ns() // 1000,
+                clock=self._clock,
             )
         direction = Direction(consumer)
         (origin, _), (destination, transfers) = self._tables(direction.origin), self._tables(direction.destination)
@@ -307,6 +330,7 @@ class Redrive:
             direction,
             sides,
             letters,
+            clock=self._clock,
             execute=self._execute,
             strays_since_us=self._strays_since_us.get(direction.origin, 0),
         )

@@ -11,13 +11,14 @@ import asyncio
 import math
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import structlog
 
 from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.errors import StoreUnavailable
+from crossfade.ports.clock import Clock
 from crossfade.ports.sending import NotSent, Sent
 from crossfade.ports.table import TransferTable
 from crossfade.runtime.retry import wait_s
@@ -45,8 +46,8 @@ class Sender:
         self,
         table: TransferTable,
         *,
+        clock: Clock,
         in_flight: int = IN_FLIGHT,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         on_request: Callable[[], None] = lambda: None,
         time_left_s: Callable[[], float] = lambda: math.inf,
@@ -55,15 +56,15 @@ class Sender:
 
         Args:
             table: written to.
+            clock: waits before a request is repeated.
             in_flight: requests of one batch at the same time.
-            sleep: waits before a request is repeated.
             jitter: random number from 0 to 1.
             on_request: called after each request.
             time_left_s: how long requests may still be made, in seconds.
         """
         self._table = table
         self._in_flight = in_flight
-        self._sleep = sleep
+        self._clock = clock
         self._jitter = jitter
         self._on_request = on_request
         self._time_left_s = time_left_s
@@ -112,7 +113,7 @@ class Sender:
                 pause_s = wait_s(failures, self._jitter())
                 if pause_s >= self._time_left_s():
                     return
-                await self._sleep(pause_s)
+                await self._clock.sleep(pause_s)
             else:
                 failures = 0
                 self.size = min(FULL_SIZE, self.size + 1)

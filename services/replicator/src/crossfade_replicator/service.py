@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from typing import Any, Final
 
 import structlog
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.reports import DynamoReports
@@ -33,7 +33,7 @@ from crossfade.runtime.aws import wire_config
 from crossfade.runtime.retry import persist
 from crossfade_replicator.consumer import Consumer, Source
 from crossfade_replicator.interventions import AT_ONCE, Interventions
-from crossfade_replicator.journal import RUNS, PhaseWatch
+from crossfade_replicator.journal import PhaseWatch, work_of
 from crossfade_replicator.kill_points import KillPoints
 from crossfade_replicator.leases import WireLeases
 from crossfade_replicator.letters import drop_answered
@@ -52,11 +52,6 @@ log = structlog.get_logger()
 
 SETTLE_S: Final = 3.0
 """How long a write may take from its table to the stream; what came before COMPLETE must be through before the end."""
-
-
-def now_us() -> int:
-    """Return the wall clock, µs since the epoch."""
-    return time.time_ns() // 1000
 
 
 class Service:
@@ -119,9 +114,10 @@ class Service:
         source, target = (
             DynamoTable(self._dynamodb, self._mapping, side) for side in (direction.origin, direction.destination)
         )
-        transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.destination))
+        transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.destination), self._mapping.protocol)
         sender = Sender(
             transfers if telemetry.active() is None else ObservedTransfers(transfers),
+            clock=SYSTEM,
             in_flight=self._settings.in_flight,
             on_request=lambda: self._kill.reached("between-writes"),
         )
@@ -129,10 +125,10 @@ class Service:
             self._mapping,
             direction,
             sender=sender,
-            interventions=Interventions(self._mapping, direction, source, target, self._letters),
+            interventions=Interventions(self._mapping, direction, source, target, self._letters, clock=SYSTEM),
             marks=marks,
             letters=self._letters,
-            now_us=now_us,
+            clock=SYSTEM,
             kill=self._kill,
             strays_since_us=lambda: persist(lambda: self._phase.strays_since_us(direction.origin)),
         )
@@ -141,19 +137,20 @@ class Service:
 
         async def watch() -> None:
             """Return when the migration no longer needs this direction."""
+            work = work_of(self._mapping, direction)
             complete_s: float | None = None  # by our own clock: it is later than the journal's entry, whoever wrote it
             while True:
-                await asyncio.sleep(self._settings.watch_s)
+                await SYSTEM.sleep(self._settings.watch_s)
                 await drop_answered(self._letters, self._mapping, direction, target)
                 phase = (await self._phase.look()).phase
-                if phase not in RUNS[name]:
+                if phase not in work:
                     log.info("no more work", consumer=name, phase=phase.value)
                     return
                 if phase is not Phase.COMPLETE:
                     continue
                 if complete_s is None:
-                    complete_s = time.monotonic()
-                if is_drained(consumer.engines(), complete_s, SETTLE_S, now_s=time.monotonic()):
+                    complete_s = SYSTEM.monotonic()
+                if is_drained(consumer.engines(), complete_s, SETTLE_S, now_s=SYSTEM.monotonic()):
                     log.info("drained", consumer=name, phase=phase.value)
                     return
 
@@ -162,8 +159,9 @@ class Service:
 
     async def _missing(self, direction: Direction) -> str:
         standing = await self._phase.look()
-        if standing.phase not in RUNS[direction.value]:
-            wanted = ", ".join(phase.value for phase in Phase if phase in RUNS[direction.value])
+        work = work_of(self._mapping, direction)
+        if standing.phase not in work:
+            wanted = ", ".join(phase.value for phase in Phase if phase in work)
             return f"phase {standing.phase.value} to become one of {wanted}"
         return await stream_missing(self._kinesis, self._stream(direction.origin)) or await table_missing(
             self._wire, self._mapping.shape(direction.destination).table
@@ -196,7 +194,7 @@ class Service:
             publisher=self._kinesis,
             stream=self._settings.feed_stream,
             letters=self._letters,
-            now_us=now_us,
+            clock=SYSTEM,
             kill=self._kill,
         )
         looked_on = self._looked_on(pipeline, side, name, publishes_to=self._settings.feed_stream)
@@ -221,7 +219,7 @@ class Service:
             consumer=name,
             stream=stream,
             publishes_to=publishes_to,
-            now_us=now_us,
+            clock=SYSTEM,
         )
 
     @contextmanager
@@ -235,7 +233,7 @@ class Service:
 
         def source() -> Iterator[telemetry.Observed]:
             moved = self._leases.checkpoints[f"{stream}#{consumer.name}"]
-            return observed(consumer, sender, moved, lags, self._redis)
+            return observed(consumer, sender, moved, lags, self._redis, SYSTEM)
 
         active.observe(source)
         try:
@@ -271,12 +269,12 @@ class Service:
         while True:
             for engine in consumer.engines():
                 await consumer.tallies.recall(consumer.name, engine, self._reports)
-                await self._reports.put(reports(consumer.name, engine, consumer.tallies, now_us=now_us()))
-            await asyncio.sleep(self._settings.report_s)
+                await self._reports.put(reports(consumer.name, engine, consumer.tallies, now_us=SYSTEM.wall_us()))
+            await SYSTEM.sleep(self._settings.report_s)
 
     async def _log(self, consumer: Consumer) -> None:
         while True:
-            await asyncio.sleep(self._settings.log_report_s)
+            await SYSTEM.sleep(self._settings.log_report_s)
             ages = {engine.stream: engine.age_s for engine in consumer.engines()}
             log.info("report", consumer=consumer.name, iterator_age_s=ages, **consumer.tallies.total())
 
@@ -288,7 +286,7 @@ async def _patient(work: Callable[[], Awaitable[None]], pause_s: float) -> None:
             await work()
         except (CrossfadeError, KinesisTransportError) as error:
             log.warning("trying again", error=str(error))
-            await asyncio.sleep(pause_s)
+            await SYSTEM.sleep(pause_s)
         else:
             return
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 
 import msgspec
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
-from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
@@ -26,7 +25,7 @@ from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import DeadLetters
+from crossfade.ports.control import Parking
 from crossfade.ports.table import RowTable, TransferTable
 from crossfade.runtime import lifecycle
 from crossfade.runtime.operator import operator_name
@@ -34,7 +33,7 @@ from crossfade.runtime.silence import command_wire, narrated, say, where
 from crossfade_replicator.journal import PhaseWatch
 from crossfade_replicator.letters import discard, name_of
 from crossfade_replicator.merging import Merging, described, lines_of
-from crossfade_replicator.replay import Redrive, Sides, Summary, apply_pipeline, records_of, replay
+from crossfade_replicator.replay import Kept, Redrive, Sides, Summary, apply_pipeline, records_of, replay
 from crossfade_replicator.settings import ToolSettings
 
 LEFT = 1
@@ -65,7 +64,9 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
         letters = DynamoDeadLetters(control_db(wire), control_tables(mapping.name).dead_letters)
 
         def tables(side: Side) -> tuple[RowTable, TransferTable]:
-            return DynamoTable(dynamodb, mapping, side), DynamoTransfers(dynamodb, mapping.shape(side))
+            return DynamoTable(dynamodb, mapping, side), DynamoTransfers(
+                dynamodb, mapping.shape(side), mapping.protocol
+            )
 
         journal = DynamoJournal(
             control_db(wire),
@@ -78,13 +79,14 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
         if options.command == "replay":
             direction = Direction(options.direction)
             (origin, _), (destination, transfers) = tables(direction.origin), tables(direction.destination)
-            store: DeadLetters = letters if options.execute else MemoryDeadLetters()
+            store: Parking = letters if options.execute else Kept()
             sides = Sides(origin, destination, transfers)
             pipeline = apply_pipeline(
                 mapping,
                 direction,
                 sides,
                 store,
+                clock=SYSTEM,
                 execute=options.execute,
                 strays_since_us=standing.strays_since_us.get(direction.origin, 0),
             )
@@ -104,7 +106,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             letters,
             journal,
             complete=standing.phase is Phase.COMPLETE,
-            now_us=lambda: time.time_ns() // 1000,
+            clock=SYSTEM,
         )
         if options.action == "show":
             shown = await merging.show(options.letters)
@@ -125,6 +127,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             letters,
             Kinesis(kinesis),
             settings.feed_stream,
+            clock=SYSTEM,
             execute=options.execute,
             strays_since_us=standing.strays_since_us,
         )

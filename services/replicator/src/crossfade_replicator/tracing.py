@@ -10,8 +10,7 @@ feed's rule): copies, seals and handovers of the item do not join it again.
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import Final, NamedTuple
 
@@ -20,6 +19,7 @@ from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.ports.sending import Sent, sent_name
 from crossfade.ports.table import TransferTable
 from crossfade.runtime.telemetry import Started, Telemetry, current
@@ -195,7 +195,7 @@ class Observed:
         consumer: str,
         stream: str,
         publishes_to: str = "",
-        now_us: Callable[[], int],
+        clock: Clock,
     ) -> None:
         """Trace what a pipeline does with its batches.
 
@@ -207,18 +207,18 @@ class Observed:
             consumer: of the consumer.
             stream: that it reads.
             publishes_to: the feed stream; empty for a pipeline that applies.
-            now_us: wall clock, µs.
+            clock: of the process.
         """
         self._pipeline, self._telemetry, self._mapping, self._side = pipeline, telemetry, mapping, side
         self._consumer, self._stream, self._publishes_to = consumer, stream, publishes_to
         self._target, self._key_names = mapping.shape(side.other).table, mapping.shape(side).key
-        self._now_us = now_us
+        self._clock = clock
         self.arrival_lag_s: dict[str, tuple[float, float]] = {}
         self._newest_us: dict[str, int] = {}
 
     async def apply(self, shard_id: str, records: Sequence[Record]) -> BatchOutcome:
         """See `Pipeline`."""
-        started_s = time.perf_counter()
+        started_s = self._clock.monotonic()
         trace, seen = None, records
         if self._telemetry.traces:
             seen = looked_into(records, self._key_names)
@@ -227,7 +227,7 @@ class Observed:
             outcome = await self._pipeline.apply(shard_id, seen)
         else:
             outcome = await self._in_trace(trace, shard_id, seen)
-        taken_s = time.perf_counter() - started_s
+        taken_s = self._clock.monotonic() - started_s
         span = None if trace is None else trace.span
         self._telemetry.record(BATCH_DURATION, taken_s, {GROUP: self._consumer}, span)
         self._note_arrival(shard_id, records, outcome.applied_commit_us)
@@ -239,7 +239,7 @@ class Observed:
             self._newest_us[shard_id] = committed_us
             arrived_s = float(getattr(records[-1], "arrived_s", 0.0))
             if arrived_s:
-                self.arrival_lag_s[shard_id] = (max(0.0, arrived_s - committed_us / 1e6), time.monotonic())
+                self.arrival_lag_s[shard_id] = (max(0.0, arrived_s - committed_us / 1e6), self._clock.monotonic())
 
     async def _in_trace(self, trace: BatchTrace, shard_id: str, records: Sequence[Record]) -> BatchOutcome:
         token = batch_trace.set(trace)

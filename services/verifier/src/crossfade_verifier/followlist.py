@@ -6,9 +6,7 @@ class.
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,6 +17,7 @@ from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.runtime.pace import Pace
 from crossfade_verifier.both import BothTables
 
@@ -95,9 +94,8 @@ class FollowList:
         limit_s: float,
         every_s: float,
         rows: RowReader,
-        now_s: Callable[[], float] = time.monotonic,
-        at_most_us: Callable[[], int] = lambda: time.time_ns() // 1000,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Clock,
+        at_most_us: Callable[[], int],
     ) -> None:
         """Start with no key.
 
@@ -110,14 +108,13 @@ class FollowList:
             limit_s: how long `settle` follows before it gives up.
             every_s: pause between two rounds of reads.
             rows: reads them, as the flag document says.
-            now_s: monotonic clock.
+            clock: of the process.
             at_most_us: a moment that the tables' clock has surely not passed yet, µs: what is committed later was
                 committed after a key was added.
-            sleep: waits, in seconds.
         """
         self._both, self._outcome, self._pace, self._handovers = both, outcome, pace, handovers
         self._bound_s, self._limit_s, self._every_s = bound_s, limit_s, every_s
-        self._rows, self._now_s, self._at_most_us, self._sleep = rows, now_s, at_most_us, sleep
+        self._rows, self._clock, self._at_most_us = rows, clock, at_most_us
         self._keys: dict[Key, _Entry] = {}
 
     def __len__(self) -> int:
@@ -127,13 +124,13 @@ class FollowList:
         """Follow a key that is not equal; one that is followed already stays as it is."""
         if key not in self._keys:
             side = self._rows.owner_of(*pair) or Side.SOURCE
-            followed = follow(pair, self._now_s(), self._rows)
+            followed = follow(pair, self._clock.monotonic(), self._rows)
             self._keys[key] = _Entry(followed, pair, side, self._at_most_us())
-            self._handovers.see(key, followed.handover_since_s, self._now_s())
+            self._handovers.see(key, followed.handover_since_s, self._clock.monotonic())
 
     def passed(self, key: Key) -> None:
         """Note a key that was equal at once, and so needs no following."""
-        self._handovers.see(key, None, self._now_s())
+        self._handovers.see(key, None, self._clock.monotonic())
 
     def hear(self, side: Side, change: Change) -> None:
         """Take in a change record of either stream."""
@@ -153,16 +150,16 @@ class FollowList:
 
     async def settle(self) -> None:
         """Read the followed keys again and again, until each is verified or called, or the limit has passed."""
-        started_s = self._now_s()
+        started_s = self._clock.monotonic()
         while self._keys:
             keys = list(self._keys)
             for start in range(0, len(keys), CHUNK):
                 chunk = [(key, self._keys[key].side) for key in keys[start : start + CHUNK] if key in self._keys]
                 for side in Side:
                     await self._read(side, [key for key, owner in chunk if owner is side])
-            if not self._keys or self._now_s() - started_s >= self._limit_s:
+            if not self._keys or self._clock.monotonic() - started_s >= self._limit_s:
                 break
-            await self._sleep(self._every_s)
+            await self._clock.sleep(self._every_s)
         for key in list(self._keys):
             self._finish(key, self._keys[key].followed.found)
 
@@ -170,7 +167,7 @@ class FollowList:
         if not keys:
             return
         await self._pace.take(READS * len(keys))
-        began_s = self._now_s()
+        began_s = self._clock.monotonic()
         owners = await self._both.read(side, keys)
         standbys = await self._both.read(side.other, keys)
         again = await self._both.read(side, keys)
@@ -180,19 +177,19 @@ class FollowList:
                 self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)), began_s)
 
     def _settle(self, key: Key, entry: _Entry, reading: Reading, began_s: float) -> None:
-        found = entry.followed.settle(reading, self._rows, began_s, self._bound_s, ended_s=self._now_s())
+        found = entry.followed.settle(reading, self._rows, began_s, self._bound_s, ended_s=self._clock.monotonic())
         owner = reading.owner_again
         if found is Difference.EQUAL and not is_equal(owner, reading.standby, self._rows):
             owner = reading.owner  # the pair that was equal is what counts
         later = (owner, reading.standby)
         entry.pair = Pair(*later) if reading.side is Side.SOURCE else Pair(*reversed(later))
         entry.side = self._rows.owner_of(*entry.pair) or entry.side
-        self._handovers.see(key, entry.followed.handover_since_s, self._now_s())
+        self._handovers.see(key, entry.followed.handover_since_s, self._clock.monotonic())
         if found in SETTLED:
             self._finish(key, found)
 
     def _finish(self, key: Key, found: Difference) -> None:
         entry = self._keys.pop(key)
         if found is not Difference.IN_HANDOVER:
-            self._handovers.see(key, None, self._now_s())
+            self._handovers.see(key, None, self._clock.monotonic())
         self._outcome.called(key, found, entry.pair, verified_by=entry.followed.image)

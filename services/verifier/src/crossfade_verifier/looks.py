@@ -9,9 +9,8 @@ ends as unseen: there is no replication (yet, or any more), or a later write ove
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from crossfade.core.parity.classes import is_equal
@@ -21,6 +20,7 @@ from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.runtime.telemetry import Started, Telemetry
 from crossfade.runtime.telemetry.config import joins
 from crossfade.runtime.telemetry.contract import DB_TABLE, STREAM, STREAM_OPERATION, STREAM_SYSTEM, VERDICT, VERSION
@@ -54,7 +54,7 @@ class FirstLooks:
         both: BothTables,
         streams: Mapping[Side, str],
         *,
-        now_s: Callable[[], float] = time.monotonic,
+        clock: Clock,
     ) -> None:
         """Follow.
 
@@ -62,9 +62,9 @@ class FirstLooks:
             telemetry: of the process.
             both: knows the shapes and the mapping.
             streams: name of each table's stream.
-            now_s: monotonic clock.
+            clock: of the process.
         """
-        self._telemetry, self._both, self._streams, self._now_s = telemetry, both, streams, now_s
+        self._telemetry, self._both, self._streams, self._clock = telemetry, both, streams, clock
         self._waiting: OrderedDict[tuple[Key, int], _Look] = OrderedDict()
         self._keys: dict[Key, int] = {}
         self._copies: OrderedDict[Key, tuple[Side, Row]] = OrderedDict()
@@ -106,7 +106,7 @@ class FirstLooks:
         spans = tuple(span for each in traces if (span := self._begun(side, change, version, each)) is not None)
         if not spans:
             return
-        look = _Look(change.key, side, version, item, spans, self._now_s())
+        look = _Look(change.key, side, version, item, spans, self._clock.monotonic())
         self._waiting[look.key, version] = look
         self._keys[look.key] = self._keys.get(look.key, 0) + 1
         copy = self._copies.get(look.key)
@@ -148,7 +148,7 @@ class FirstLooks:
             self._end(look, "overtaken")
 
     def _expire(self) -> None:
-        now_s = self._now_s()
+        now_s = self._clock.monotonic()
         while self._waiting:
             look = next(iter(self._waiting.values()))
             if now_s - look.since_s < UNSEEN_S:

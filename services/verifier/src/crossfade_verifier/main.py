@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from crossfade.adapters.admin import DynamoAdmin
+from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
@@ -28,7 +28,6 @@ from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import control_tables
-from crossfade.core.parity.verdict import Names
 from crossfade.core.replication.change import Change
 from crossfade.core.values.shape import Side
 from crossfade.runtime import lifecycle, telemetry
@@ -40,7 +39,8 @@ from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURAT
 from crossfade.runtime.urls import Address
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.endpoints import routes
-from crossfade_verifier.lags import Crossings
+from crossfade_verifier.first_hop import watch
+from crossfade_verifier.lags import Crossings, Unreplicated
 from crossfade_verifier.looks import FirstLooks
 from crossfade_verifier.measures import observed
 from crossfade_verifier.passes import Passes
@@ -48,7 +48,6 @@ from crossfade_verifier.repair import Repairer
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.tails import Tail
-from crossfade_verifier.watch import JOURNAL_EVERY, Watch
 
 log = structlog.get_logger()
 
@@ -67,7 +66,7 @@ class Service:
 
     def __init__(self, settings: Settings, mapping: Mapping, stack: AsyncExitStack) -> None:
         """Build the parts; `stack` closes what they open."""
-        config = wire_config(settings, max_connections=2 * settings.segments + 8)
+        config = wire_config(settings, max_connections=2 * settings.segments + 4)
         dynamodb, kinesis = Wire("dynamodb", config), Wire("kinesis", config)
         for wire in (dynamodb, kinesis):
             stack.push_async_callback(wire.close)
@@ -77,6 +76,7 @@ class Service:
         self.passes = Passes(
             both,
             settings,
+            clock=SYSTEM,
             complete=lambda: says_complete(settings.flag_file),
             at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
         )
@@ -91,19 +91,22 @@ class Service:
                 poll_s=settings.poll_s,
                 retry_s=settings.retry_s,
                 now_s=stream_client.now_s,
+                clock=SYSTEM,
             )
             for side, stream in streams.items()
         }
         self.cloudwatch = LazyClient(lambda: control_client(settings, "cloudwatch"))
         stack.push_async_callback(self.cloudwatch.close)
-        self._both, self._admin = both, DynamoAdmin(dynamodb, kinesis)
-        tables = {side: mapping.shape(side).table for side in Side}
-        self.watch = Watch(Names(tables, streams, control_tables(mapping.name).journal))
-        self.journal = journal = DynamoJournal(
-            control_db(dynamodb), self.watch.names.journal, who=settings.pod, code=lifecycle.code_version()
+        self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "CROSSFADE_CLOUDWATCH is off"))
+        journal = DynamoJournal(
+            control_db(dynamodb), control_tables(mapping.name).journal, who=settings.pod, code=lifecycle.code_version()
         )
         self.repairer = Repairer(
-            both, {side: DynamoTransfers(db, mapping.shape(side)) for side in Side}, journal, self.passes
+            both,
+            {side: DynamoTransfers(db, mapping.shape(side), mapping.protocol) for side in Side},
+            journal,
+            self.passes,
+            clock=SYSTEM,
         )
 
         self.looks: FirstLooks | None = None
@@ -113,7 +116,7 @@ class Service:
 
     def _emit_to(self, active: telemetry.Telemetry, both: BothTables, streams: dict[Side, str]) -> None:
         if active.traces:
-            self.looks = FirstLooks(active, both, streams)
+            self.looks = FirstLooks(active, both, streams, clock=SYSTEM)
         self.passes.on_done = lambda took_s: active.record(PASS_DURATION, took_s)
         self.crossings.on_taken = lambda to, taken_s: active.record(CROSSING, taken_s, {DIRECTION: f"to-{to.value}"})
 
@@ -126,7 +129,7 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set."""
         settings = self.settings
-        report = Reporter(self.passes, settings, self.tails, self.crossings, self.watch)
+        report = Reporter(self.passes, settings, self.tails, self.crossings, self.unreplicated, clock=SYSTEM)
         at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
         doors = routes(self.passes, report, self.repairer, self.mapping, settings)
         active = telemetry.active()
@@ -145,20 +148,15 @@ class Service:
             self.looks.close()
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
-        settings, watch = self.settings, self.watch
-        every_s = settings.ask_every_s
-        background = [
-            self.passes.run(),
-            *(tail.run() for tail in self.tails.values()),
-            *watch.tables(self._both.table, every_s),
-            *watch.captures(self._admin, every_s),
-            watch.journal(self.journal, settings.pod, self.passes.repaired, JOURNAL_EVERY * every_s),
-        ]
-        if settings.cloudwatch:
+        settings = self.settings
+        background = [self.passes.run(), *(tail.run() for tail in self.tails.values())]
+        wanted = settings.aws_endpoint_url is None if settings.cloudwatch is None else settings.cloudwatch
+        if wanted:
+            tables = {side: self.mapping.shape(side).table for side in Side}
             metrics = CloudWatchMetrics(self.cloudwatch)
-            background += watch.first_hops(metrics, settings.lag_bound_s, settings.cloudwatch_every_s)
-        else:
-            watch.without_first_hops("CROSSFADE_CLOUDWATCH is off")
+            background.append(
+                watch(metrics, tables, self.unreplicated, every_s=settings.cloudwatch_every_s, clock=SYSTEM)
+            )
         return background
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import CrossfadeError, StoreRefused
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.runtime.pace import Pace, set_within
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.followlist import FollowList, Handovers
@@ -61,19 +61,6 @@ class Pass:
         return self.state == "done" and self.findings is not None and self.findings.clean and not self.repairs
 
 
-class _Stamped(Pace):
-    """A pace that knows when it last let a read through: whoever asks again has its answer."""
-
-    def __init__(self, per_s: float, *, now_s: Callable[[], float]) -> None:
-        super().__init__(per_s, now_s=now_s)
-        self.taken_s = now_s()
-
-    async def take(self, items: int) -> None:
-        """See `Pace.take`."""
-        await super().take(items)
-        self.taken_s = self._now_s()
-
-
 class Passes:
     """Runs passes and keeps their results. Also tells its follow list what the streams say.
 
@@ -93,24 +80,22 @@ class Passes:
         both: BothTables,
         settings: Settings,
         *,
+        clock: Clock,
+        at_most_us: Callable[[], int],
         complete: Callable[[], bool] = lambda: False,
-        now_s: Callable[[], float] = time.monotonic,
-        at_most_us: Callable[[], int] = lambda: time.time_ns() // 1000,
-        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         """Prepare.
 
         Args:
             both: both tables.
             settings: of the process.
-            complete: what the flag document says.
-            now_s: monotonic clock.
+            clock: of the process; its wall clock names passes, and nothing else.
             at_most_us: a moment that the tables' clock has surely not passed yet, µs.
-            wall_us: wall clock, µs: names passes, and nothing else.
+            complete: what the flag document says.
         """
-        self._both, self._settings, self._complete, self._now_s = both, settings, complete, now_s
-        self._at_most_us, self._wall_us = at_most_us, wall_us
-        self._pace = _Stamped(settings.reads_per_s, now_s=now_s)
+        self._both, self._settings, self._complete = both, settings, complete
+        self._clock, self._at_most_us = clock, at_most_us
+        self._pace = Pace(settings.reads_per_s, now_s=clock.monotonic, sleep=clock.sleep)
         self._known: dict[str, Pass] = {}
         self._asked: Pass | None = None
         self._something_asked = asyncio.Event()
@@ -144,11 +129,6 @@ class Passes:
             self._repairing -= keys
             self.last_clean = None
 
-    def repaired(self, keys: int) -> None:
-        """Count what somebody else repaired: see `repairing`."""
-        with self.repairing(keys):
-            pass
-
     def keys_of(self, found: Difference, limit: int) -> list[Key]:
         """Return keys of a class, as the last pass called them."""
         findings = self.last.findings if self.last else None
@@ -165,17 +145,6 @@ class Passes:
         """Return a pass by its id."""
         return self._known.get(pass_id)
 
-    @property
-    def read_s(self) -> float:
-        """When the running pass last went on, monotonic; now when none runs, since nothing is wanted of it."""
-        running = self.running
-        return self._now_s() if running is None else max(self._pace.taken_s, running.started_s or 0.0)
-
-    @property
-    def tables(self) -> dict[Side, str]:
-        """Names of the tables that are compared."""
-        return {side: self._both.table(side).shape.table for side in Side}
-
     def followed(self) -> int:
         """Return how many keys the running pass follows."""
         return len(self._followed) if self._followed is not None else 0
@@ -191,7 +160,7 @@ class Passes:
             except CrossfadeError as error:
                 self._fail(each, f"{error.code}: {error}")
             if each.state == "failed":
-                await asyncio.sleep(self._settings.retry_s)
+                await self._clock.sleep(self._settings.retry_s)
             elif each.state == "done":
                 # What was found is looked at again soon: it may have been the last of a catching-up.
                 await self._pause(self._settings.pause_s if each.clean else self._settings.retry_s)
@@ -223,7 +192,7 @@ class Passes:
         await set_within(self._something_asked, timeout_s)
 
     def _new(self, *, asked: bool) -> Pass:
-        made = Pass(f"{self._settings.pod}-{self._wall_us()}", asked)
+        made = Pass(f"{self._settings.pod}-{self._clock.wall_us()}", asked)
         if asked:
             self._known[made.id] = made
             while len(self._known) > HISTORY:
@@ -265,10 +234,15 @@ class Passes:
             limit_s=settings.follow_limit_s,
             every_s=settings.settle_every_s,
             rows=rows,
-            now_s=self._now_s,
+            clock=self._clock,
             at_most_us=self._at_most_us,
         )
-        each.state, each.findings, each.started_s, each.repairs = "running", findings, self._now_s(), self._repairing
+        each.state, each.findings, each.started_s, each.repairs = (
+            "running",
+            findings,
+            self._clock.monotonic(),
+            self._repairing,
+        )
         self.running = each
         if each is self._asked:
             self._asked = None
@@ -283,7 +257,7 @@ class Passes:
         )
 
     def _done(self, each: Pass) -> None:
-        each.state, each.ended_s = "done", self._now_s()
+        each.state, each.ended_s = "done", self._clock.monotonic()
         self.waiting = ""
         self.last = each
         if each.clean:
@@ -308,7 +282,7 @@ class Passes:
         if self.waiting != why:
             log.warning("no pass", reason=why)
         self.waiting = each.why = why
-        each.state, each.ended_s = "failed", self._now_s()
+        each.state, each.ended_s = "failed", self._clock.monotonic()
         if each.asked:  # it was promised: it waits until it can be made
             each.state, each.ended_s, each.findings = "waiting", None, None
             self._asked = self._asked or each

@@ -11,9 +11,8 @@ Whoever owns the key by the time of the write, the conditions decide. A repair c
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -26,6 +25,7 @@ from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
 from crossfade.core.values.errors import CrossfadeError, MigrationPaused
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.ports.control import Journal
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
@@ -72,10 +72,6 @@ class Repairs(Protocol):
         ...
 
 
-def _wall_us() -> int:
-    return time.time_ns() // 1000
-
-
 class Repairer:
     """Plans repairs, and carries them out.
 
@@ -90,7 +86,7 @@ class Repairer:
         journal: Journal,
         repairs: Repairs,
         *,
-        now_us: Callable[[], int] = _wall_us,
+        clock: Clock,
     ) -> None:
         """Take the tables.
 
@@ -99,10 +95,10 @@ class Repairer:
             transfers: to write state transfers.
             journal: told before and after.
             repairs: told before.
-            now_us: wall clock, µs: seeds the version of an owner that has none.
+            clock: seeds the version of an owner that has none.
         """
         self._both, self._transfers, self._journal, self._repairs = both, transfers, journal, repairs
-        self._now_us = now_us
+        self._clock = clock
         self.repaired: Counter[str] = Counter()
 
     async def plan(self, keys: Sequence[Key], *, complete: bool = False) -> list[Step]:
@@ -203,7 +199,7 @@ class Repairer:
         if found is Difference.AHEAD or owner.version is None:
             # An owner without a stamp is seeded, as its first own write would: version 1 would stay unstamped forever.
             above = self._both.rows(complete=complete).version_of(standby)
-            act = acts.lift(key, owner.version, standby=above, now_us=self._now_us(), complete=complete)
+            act = acts.lift(key, owner.version, standby=above, now_us=self._clock.wall_us(), complete=complete)
             why = "the owner must be above its standby" if found is Difference.AHEAD else "the owner has no version"
             return Step(key, found, side, act, why, shown)
         try:

@@ -6,15 +6,14 @@ read instead.
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.errors import CrossfadeError, PoisonRecord
 from crossfade.core.values.shape import Side, TableShape
+from crossfade.ports.clock import Clock
 from faust_kinesis import LATEST, KinesisClient, Options, PrivateCursor
 from faust_kinesis.errors import KinesisTransportError
 
@@ -26,7 +25,6 @@ class Tail:
 
     Attributes:
         side: whose stream it is.
-        stream: its name.
         read: records so far.
         unreadable: those that are no change records.
         trouble: why it isn't reading now; empty when it is.
@@ -41,8 +39,8 @@ class Tail:
         *,
         poll_s: float,
         retry_s: float,
-        now_s: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now_s: Callable[[], float],
+        clock: Clock,
     ) -> None:
         """Prepare to read.
 
@@ -54,12 +52,12 @@ class Tail:
             poll_s: pause between two reads of a shard.
             retry_s: pause before a stream that is not there is looked for again.
             now_s: the time that Kinesis dates arrivals by, seconds since the epoch.
-            sleep: waits, in seconds.
+            clock: of the process.
         """
         self._now_s = now_s
-        self._client, self.stream, self._shape, self._on_change = client, stream, shape, on_change
+        self._client, self._stream, self._shape, self._on_change = client, stream, shape, on_change
         self._options = Options(poll_interval_s=poll_s, now_s=now_s)
-        self._retry_s, self._sleep = retry_s, sleep
+        self._retry_s, self._clock = retry_s, clock
         self._cursor: PrivateCursor | None = None
         self.side = shape.side
         self.read = self.unreadable = 0
@@ -72,13 +70,13 @@ class Tail:
                 await self._follow()
             except (CrossfadeError, KinesisTransportError) as error:
                 if self.trouble != str(error):
-                    log.warning("stream not read", stream=self.stream, error=str(error))
+                    log.warning("stream not read", stream=self._stream, error=str(error))
                 self.trouble = str(error)
             self._cursor = None
-            await self._sleep(self._retry_s)
+            await self._clock.sleep(self._retry_s)
 
     async def _follow(self) -> None:
-        self._cursor = PrivateCursor(self._client, self.stream, LATEST, self._options)
+        self._cursor = PrivateCursor(self._client, self._stream, LATEST, self._options)
         async for batch in self._cursor.batches():
             self.trouble = ""
             for record in batch:

@@ -4,56 +4,20 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from crossfade.adapters.wire import Wire
 from crossfade.adapters.wire.answers import read_answer
 from crossfade.core.values.errors import StoreUnavailable
+from crossfade.ports.streams import Fetched, StreamRecord, StreamShard
 
 MAX_PUT_RECORDS: Final = 500
 MAX_PUT_BYTES: Final = 5 * 1024 * 1024
 """Of one PutRecords, payloads and partition keys together."""
 
 PUT_ATTEMPTS: Final = 5
-
-
-class StreamRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record of a shard.
-
-    Attributes:
-        sequence_number: opaque; engines differ in its shape and order.
-        partition_key: as the producer gave it.
-        data: the payload.
-        arrived_s: when the stream took it, seconds since the epoch; 0 where the engine doesn't say.
-    """
-
-    sequence_number: str = msgspec.field(name="SequenceNumber")
-    partition_key: str = msgspec.field(name="PartitionKey")
-    data: bytes = msgspec.field(name="Data")
-    arrived_s: float = msgspec.field(name="ApproximateArrivalTimestamp", default=0.0)
-
-
-class Fetched(NamedTuple):
-    """One GetRecords.
-
-    Attributes:
-        records: in the order of the shard; may be empty long before its end.
-        next_iterator: for the next call; None when the shard is closed and read to its end.
-        behind_ms: age of the last record returned against the tip of the shard, in ms.
-    """
-
-    records: list[StreamRecord]
-    next_iterator: str | None
-    behind_ms: int
-
-
-class StreamShard(NamedTuple):
-    """A shard; its parents are to be read to their end before it."""
-
-    shard_id: str
-    parents: tuple[str, ...]
 
 
 class _FetchAnswer(msgspec.Struct):
@@ -95,7 +59,7 @@ _encode = msgspec.json.encode
 
 
 class Kinesis:
-    """Reads and writes of streams. Errors are those of `Wire.call`."""
+    """`crossfade.ports.streams`, both of them. Errors are those of `Wire.call`."""
 
     def __init__(self, wire: Wire) -> None:
         """Take a wire client of the service "kinesis"."""
@@ -128,14 +92,7 @@ class Kinesis:
         at_s: float | None = None,
         latest: bool = False,
     ) -> str:
-        """Return an iterator, valid for five minutes. Without a position: the oldest record kept.
-
-        Args:
-            stream: its name.
-            shard_id: which shard.
-            after: sequence number of the last record read.
-            at_s: read from this moment, seconds since the epoch.
-            latest: read only what comes from now on.
+        """Return an iterator, valid for five minutes.
 
         Raises:
             ValueError: more than one position was given.

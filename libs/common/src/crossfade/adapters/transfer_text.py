@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from crossfade.adapters.batch_text import LONGEST_STATEMENT
-from crossfade.core.protocol.keyed.item import CARRIED, GEN, MV, ROLE
+from crossfade.core.protocol.seam import Spelling
 from crossfade.core.protocol.writing import Transfer
+from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import TableShape
 
@@ -22,14 +23,19 @@ _encode = msgspec.json.encode
 class TransferText:
     """Renders the statements of one table. Texts are kept by the names that the image has."""
 
-    def __init__(self, shape: TableShape) -> None:
+    def __init__(self, shape: TableShape, spelling: Spelling) -> None:
         """Check that the longest statement fits.
+
+        Args:
+            shape: of the table.
+            spelling: of the writer protocol.
 
         Raises:
             ConfigError: it doesn't.
         """
-        self._shape = shape
-        self._listed = (*(shape.attributes or ()), *CARRIED)
+        self._shape, self._spelling = shape, spelling
+        self._standby = b"".join(b",%b" % wire.of_string(value) for _, value in spelling.standby)
+        self._listed = (*(shape.attributes or ()), *spelling.carried)
         self._updates: dict[tuple[str, ...], bytes] = {}
         self._repairs: dict[tuple[str, ...], bytes] = {}
         self._inserts: dict[tuple[str, ...], bytes] = {}
@@ -66,23 +72,24 @@ class TransferText:
             self._check(names)
             head = _head(self._insert(names), b"")
             _keep(self._inserts, names, head)
-        version, generation = b'{"N":"%d"}' % transfer.version, b'{"N":"%d"}' % transfer.first_standing
-        values = (transfer.key[1:-1], *transfer.image.values(), version, b'{"S":"S"}', generation)
-        return b"%b%b]}" % (head, b",".join(values))
+        values = (transfer.key[1:-1], *transfer.image.values(), b'{"N":"%d"}' % transfer.version)
+        standing = b',{"N":"%d"}' % transfer.first_standing if self._spelling.standing else b""
+        return b"%b%b%b%b]}" % (head, b",".join(values), self._standby, standing)
 
     def _check(self, names: Iterable[str]) -> None:
-        if forbidden := {MV, ROLE, GEN, *self._shape.key}.intersection(names):
+        if forbidden := {*self._spelling.own, *self._shape.key}.intersection(names):
             raise ValueError(f"a transfer's image never has {', '.join(sorted(forbidden))}")
 
     def _update(self, names: Iterable[str], fence: str = "<=") -> str:
         present = set(names)
-        sets = "".join(f" SET {_quoted(name)}=?" for name in (*names, MV))
+        sets = "".join(f" SET {_quoted(name)}=?" for name in (*names, self._spelling.version))
         gone = "".join(f" REMOVE {_quoted(name)}" for name in self._listed if name not in present)
         key = " AND ".join(f"{_quoted(name)}=?" for name in self._shape.key)
-        return f"UPDATE {_quoted(self._shape.table)}{sets}{gone} WHERE {key} AND {MV}{fence}? AND {ROLE}='S'"
+        says = "".join(f" AND {name}={_literal(value)}" for name, value in self._spelling.standby)
+        return f"UPDATE {_quoted(self._shape.table)}{sets}{gone} WHERE {key} AND {self._spelling.version}{fence}?{says}"
 
     def _insert(self, names: Iterable[str]) -> str:
-        fields = ",".join(f"{_literal(name)}:?" for name in (*self._shape.key, *names, MV, ROLE, GEN))
+        fields = ",".join(f"{_literal(name)}:?" for name in (*self._shape.key, *names, *self._spelling.own))
         return f"INSERT INTO {_quoted(self._shape.table)} VALUE {{{fields}}}"
 
 

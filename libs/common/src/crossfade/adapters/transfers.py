@@ -1,8 +1,8 @@
 """State transfers to a DynamoDB table: up to 25 conditional PartiQL statements a request (section 3, rule 10).
 
-    UPDATE … WHERE key AND cf_mv<? AND cf_role='S'     an older standby takes the image
+    UPDATE … WHERE key AND cf_mv<? AND …     an older row that the protocol lets take it takes the image
       refused, nothing there    → INSERT               as standby, with the transfer's first generation
-      refused, an item there    → what `core.protocol.keyed.fence.judge` says of it
+      refused, an item there    → what the protocol's `judge` says of it
       INSERT: DuplicateItem     → UPDATE               somebody else was first
 
 Values are spliced into the statements as they came and never decoded. A statement names the whole closed list of
@@ -20,9 +20,7 @@ from crossfade.adapters.dynamodb import MAX_STATEMENTS, DynamoDB, StatementResul
 from crossfade.adapters.open_transfers import OpenTransfers
 from crossfade.adapters.transfer_text import TransferText
 from crossfade.adapters.wire.errors import FAULTS, THROTTLES, UNFIT
-from crossfade.core.protocol.keyed.fence import judge
-from crossfade.core.protocol.keyed.fit import unfit_transfer
-from crossfade.core.protocol.keyed.item import parse_item
+from crossfade.core.protocol.seam import WriterProtocol
 from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.values.errors import PoisonRecord, StoreRefused, Throttled
 from crossfade.core.values.image import Image
@@ -44,20 +42,22 @@ LARGE_BYTES: Final = 300_000
 class DynamoTransfers:
     """State transfers to one table; implements `crossfade.ports.table.TransferTable`."""
 
-    def __init__(self, dynamodb: DynamoDB, shape: TableShape) -> None:
+    def __init__(self, dynamodb: DynamoDB, shape: TableShape, protocol: WriterProtocol) -> None:
         """Prepare the statements.
 
         Args:
             dynamodb: the data plane.
             shape: of the table written to.
+            protocol: of the migration.
 
         Raises:
             ConfigError: the mapping has too many attributes for one statement.
         """
         self._dynamodb = dynamodb
-        self._shape = shape
+        self._shape, self._protocol = shape, protocol
+        self._parse = protocol.reader(shape).row
         self._gate = asyncio.Semaphore(IN_FLIGHT)
-        self._text = TransferText(shape)
+        self._text = TransferText(shape, protocol.spelling)
         self._open = OpenTransfers(dynamodb, shape, in_flight=IN_FLIGHT) if shape.attributes is None else None
 
     async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
@@ -136,10 +136,10 @@ class DynamoTransfers:
         shape = self._shape
         found = await self._dynamodb.get_item(shape.table, key_image(transfer.key, shape.key))
         try:
-            standing = None if found is None else parse_item(found, shape)
-            if judge(transfer, standing, shape).verdict is not Verdict.APPLIED:
+            standing = None if found is None else self._parse(found)
+            if self._protocol.judge(transfer, standing, shape) is not Verdict.APPLIED:
                 return ""  # what becomes of it is another matter, and the statement will tell
-            return unfit_transfer(transfer, shape, standing=standing)
+            return self._protocol.unfit_transfer(transfer, shape, standing=standing)
         except PoisonRecord:
             return ""
 
@@ -158,7 +158,7 @@ class DynamoTransfers:
 
     def _judge(self, transfer: Transfer, found: Image) -> Sent | bool:
         try:
-            verdict = judge(transfer, parse_item(found, self._shape), self._shape).verdict
+            verdict = self._protocol.judge(transfer, self._parse(found), self._shape)
         except PoisonRecord:
             return Verdict.UNVERSIONED
         return False if verdict is Verdict.APPLIED else verdict

@@ -92,12 +92,16 @@ class Reports(Protocol):
         ...
 
 
-class DeadLetters(Protocol):
-    """The dead-letter store. Settled letters need no decision: they are neither listed nor counted with the others."""
+class Parking(Protocol):
+    """Where a pipeline leaves what it can't apply."""
 
     async def park(self, letter: DeadLetter) -> None:
         """Keep a letter; parking the same one again changes nothing. A settled one takes the place of an older one."""
         ...
+
+
+class DeadLetters(Parking, Protocol):
+    """The dead-letter store. Settled letters need no decision: they are neither listed nor counted with the others."""
 
     async def all(self, *, limit: int = 1000, code: str = "") -> list[DeadLetter]:
         """Return the letters that need a human decision, oldest first.

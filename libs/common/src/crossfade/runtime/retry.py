@@ -1,6 +1,6 @@
 """Trying again in the services' background work: what a store takes late is no error there.
 
-A request of a client has a deadline, and its own way to end: `crossfade.runtime.ownership`.
+A request of a client has a deadline, and its own way to end: `crossfade.application.ownership`.
 """
 
 from __future__ import annotations

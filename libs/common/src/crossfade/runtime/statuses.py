@@ -70,23 +70,6 @@ class InvalidArgument(Refusal):
         self.field = field
 
 
-class Unavailable(Refusal):
-    """The call can't be served right now.
-
-    Args:
-        why: for humans.
-        retry_after_s: when it may be worth another try, with the same transaction id.
-    """
-
-    code = "unavailable"
-    retryable = True
-    status = grpc.StatusCode.UNAVAILABLE
-    reason = "UNAVAILABLE"
-
-    def __init__(self, why: str, *, retry_after_s: float) -> None:
-        super().__init__(why, retry_after_s=retry_after_s)
-
-
 class Known(NamedTuple):
     """What an error is to a caller: its gRPC code, and the reason of its `ErrorInfo`."""
 
@@ -102,6 +85,7 @@ STATUSES: Final[Mapping[type[CrossfadeError], Known]] = {
     errors.ConfigError: _INTERNAL,
     errors.Throttled: _UNAVAILABLE,  # the store's word, not the caller's quota
     errors.StoreUnavailable: _UNAVAILABLE,
+    errors.Unavailable: _UNAVAILABLE,
     errors.StoreRefused: _INTERNAL,
     errors.StateMissing: _UNAVAILABLE,
     errors.UnknownDocument: _INTERNAL,

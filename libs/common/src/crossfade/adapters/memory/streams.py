@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 
-from crossfade.adapters.kinesis import Fetched, StreamRecord, StreamShard
+from crossfade.ports.streams import Fetched, StreamRecord, StreamShard
 
 
 def shard_name(number: int) -> str:
@@ -19,7 +19,7 @@ def shard_name(number: int) -> str:
 
 
 class MemoryStreams:
-    """Streams by name. Reads what `crossfade_controller.world.ShardReader` reads, and takes what the feed publishes."""
+    """Streams by name. Both of `crossfade.ports.streams`."""
 
     def __init__(self, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
         """Start without any.

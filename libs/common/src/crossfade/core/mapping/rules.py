@@ -20,10 +20,9 @@ from msgspec import Raw
 
 from crossfade.core.mapping.interface import Mapping as MappingProtocol
 from crossfade.core.mapping.rows import image_of_row
-from crossfade.core.protocol.keyed.item import CARRIED, DELETED, GEN, MV, ROLE, TTL
 from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.row import RowT
-from crossfade.core.protocol.seam import WriterProtocol
+from crossfade.core.protocol.seam import Spelling, WriterProtocol
 from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import same_value
 from crossfade.core.values.errors import ConfigError, PoisonRecord
@@ -94,17 +93,18 @@ class Table(NamedTuple):
     index_keys: tuple[IndexKey, ...] = ()
 
 
-_NOT_CARRIED: Final = frozenset({MV, ROLE, GEN})
 _ASIDE: Final = ""
 """Target of an attribute that isn't just moved; no attribute is called so."""
-_FIXED: Final = {name: name for name in CARRIED}
 
 
 class _Course:
     """One direction, compiled."""
 
-    def __init__(self, origin: Table, destination: Table, side: Side, rules: Sequence[Rule], *, is_open: bool) -> None:
-        names = dict(_FIXED)
+    def __init__(
+        self, origin: Table, destination: Table, side: Side, rules: Sequence[Rule], spelling: Spelling, *, is_open: bool
+    ) -> None:
+        names = {name: name for name in spelling.carried}
+        self._spelling = spelling
         self._checked: list[tuple[str, Raw]] = []
         self._added: list[tuple[str, Raw]] = []
         self._computed: list[tuple[tuple[str, ...], frozenset[str], Callable[[Image], Image]]] = []
@@ -125,7 +125,7 @@ class _Course:
         self._written |= {name for _, to, _ in self._computed for name in to}
         consumed = {name for name, _ in self._checked} | {name for from_, _, _ in self._computed for name in from_}
         own = {origin.ttl} if origin.ttl else set()
-        self._names = dict.fromkeys(_NOT_CARRIED | consumed | own | frozenset(origin.key), _ASIDE) | names
+        self._names = dict.fromkeys(frozenset(spelling.own) | consumed | own | frozenset(origin.key), _ASIDE) | names
         self._open = is_open
 
     def check_deleted(self, names: Iterable[str]) -> None:
@@ -141,9 +141,9 @@ class _Course:
     def tombstone(self, image: Image) -> Image:
         """Carry what the protocol keeps of a deleted item."""
         self.check_deleted(image)
-        carried: Image = {name: image[name] for name in CARRIED if name in image}
+        carried: Image = {name: image[name] for name in self._spelling.carried if name in image}
         if self._ttl in image:
-            carried[TTL] = image[self._ttl]
+            carried[self._spelling.ttl] = image[self._ttl]
         return carried
 
     def attributes(self, image: Image) -> Image:
@@ -155,7 +155,7 @@ class _Course:
             mapped = self._with_unknown(image)
         mapped.pop(_ASIDE, None)
         if self._ttl in image:
-            mapped[TTL] = image[self._ttl]
+            mapped[self._spelling.ttl] = image[self._ttl]
         for name, value in self._checked:
             found = image.get(name)
             if found != value and (found is None or not same_value(found, value)):
@@ -217,6 +217,7 @@ class RuleMapping:
         zero: Mapping[str, Raw] | None = None,
         wholes: Sequence[str] = (),
         is_open: bool = False,
+        protocol: WriterProtocol = KEYED,
     ) -> None:
         """Check and compile the rules.
 
@@ -231,11 +232,14 @@ class RuleMapping:
             wholes: attributes, in source names, that the domain answers as integers of 64 bits: `plan` and the snapshot
                 name rows with another number.
             is_open: attributes without a rule are kept under their names instead of refused.
+            protocol: how the writers of both tables keep each key in one place.
 
         Raises:
             ConfigError: the rules contradict each other; the message names the attribute.
         """
         self._name, self.belongs, self._open = name, belongs, is_open
+        self.protocol: Final = protocol
+        self._deleted: Final = protocol.spelling.deleted
         self._tables, self._rules = {Side.SOURCE: source, Side.TARGET: target}, tuple(rules)
         self._zero = dict(zero or {})
         names = _checked_names(source, target, rules)
@@ -243,8 +247,8 @@ class RuleMapping:
         if strange := [] if is_open else sorted(set(wholes) - set(names[Side.SOURCE])):
             raise ConfigError(f"no rule has the source attribute {', '.join(strange)}, which is declared whole")
         _check_index_keys(*source.index_keys, *target.index_keys)
-        self._forward = _Course(source, target, Side.SOURCE, rules, is_open=is_open)
-        self._reverse = _Course(target, source, Side.TARGET, rules, is_open=is_open)
+        self._forward = _Course(source, target, Side.SOURCE, rules, protocol.spelling, is_open=is_open)
+        self._reverse = _Course(target, source, Side.TARGET, rules, protocol.spelling, is_open=is_open)
         self._shapes = self._build_shapes(names)
 
     def _build_shapes(self, names: dict[Side, tuple[str, ...]]) -> dict[Side, TableShape]:
@@ -280,11 +284,6 @@ class RuleMapping:
         """Name of the migration."""
         return self._name
 
-    @property
-    def protocol(self) -> WriterProtocol:
-        """The keyed protocol: rows of both tables carry version, role and generation."""
-        return KEYED
-
     def shape(self, side: Side) -> TableShape:
         """Return what the table of a side looks like."""
         return self._shapes[side]
@@ -292,7 +291,7 @@ class RuleMapping:
     def carry(self, direction: Direction, image: Image) -> Image:
         """Map a source row for a transfer; see `crossfade.core.mapping.interface.Mapping.carry`."""
         course = self._forward if direction is Direction.FORWARD else self._reverse
-        if DELETED in image and wire.boolean(image[DELETED]):
+        if self._deleted in image and wire.boolean(image[self._deleted]):
             return course.tombstone(image)
         return course.attributes(image)
 
@@ -316,6 +315,7 @@ class RuleMapping:
             zero=self._zero,
             wholes=self.wholes,
             is_open=self._open,
+            protocol=self.protocol,
         )
 
 
@@ -384,15 +384,15 @@ def prove_round_trip(mapping: MappingProtocol, direction: Direction, row: Mappin
         ConfigError: the row has a value that no table holds.
         PoisonRecord: the row can't be mapped there, or its image not back.
     """
-    image = image_of_row(row)
+    image, spelling = image_of_row(row), mapping.protocol.spelling
     back = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
     source, target = mapping.shape(direction.origin), mapping.shape(direction.destination)
     there = mapping.carry(direction, image)
     key = {to: image[from_] for from_, to in zip(source.key, target.key, strict=True)}
     returned = mapping.carry(back, key | there)
-    expected = {name: raw for name, raw in image.items() if name not in source.key and name not in _NOT_CARRIED}
+    expected = {name: raw for name, raw in image.items() if name not in source.key and name not in spelling.own}
     if source.ttl in expected:
-        expected[TTL] = expected.pop(source.ttl)
+        expected[spelling.ttl] = expected.pop(source.ttl)
     return _differing(expected, returned)
 
 

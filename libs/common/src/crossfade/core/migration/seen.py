@@ -43,7 +43,7 @@ class Seen(NamedTuple):
 
     Attributes:
         setup: of the migration.
-        gates: verdicts, by the gate's name; one that is missing is shut.
+        gates: verdicts, by the gate's name; one that is missing is unknown.
         now_us: wall clock, µs: dates the journal, and ends commands that nobody has begun.
         pass_began_s: since the verifier's last clean pass began; None when there was none.
         stray_age_s: since the last stray, at least; None when there was none.
@@ -64,10 +64,10 @@ class Seen(NamedTuple):
     answers: Mapping[Deed[Any], Any] = {}
 
     def judge(self, gates: Sequence[Gate]) -> list[GateResult]:
-        """Return the gates' verdicts; all shut while one is missing."""
-        if not all(gate.__name__ in self.gates for gate in gates):
+        """Return the gates' verdicts. One that nobody told is unknown, and so shut."""
+        if gates and not self.gates:
             return [GateResult("evidence", False, None, None, "no evidence collected yet")]
-        return [self.gates[gate.__name__] for gate in gates]
+        return [self.gates.get(gate.__name__) or unknown(gate.__name__) for gate in gates]
 
     def shut(self, *gates: Gate) -> Wait | None:
         """Return what the gates make wait for; None when all are open."""
@@ -84,6 +84,11 @@ class Seen(NamedTuple):
         """The last pass that ended, of this round or before."""
         ended = [each.at for deed, each in self.answers.items() if isinstance(deed, Sweep) and each.has_ended]
         return ended[-1] if ended else self.swept
+
+
+def unknown(name: str) -> GateResult:
+    """Return the verdict on a gate that nobody told."""
+    return GateResult(name, False, None, None, "unknown: the controller's last status doesn't tell it")
 
 
 def judged(table: PhaseTable, evidence: Evidence | None, bounds: Bounds) -> dict[str, GateResult]:

@@ -44,6 +44,31 @@ class Condition(Struct, frozen=True, gc=False):
     first_standing: int
 
 
+class Spelling(NamedTuple):
+    """What a protocol writes into rows beside their content, by name.
+
+    Attributes:
+        version: orders copies; on each row that has one.
+        carried: attributes that travel with each copy.
+        deleted: one of them: the row is nothing to a client.
+        ttl: one of them: the value of the origin's TTL attribute.
+        standby: what a row must say, beside its version, to take a copy; a row that a copy creates says it, too.
+        standing: takes `Condition.first_standing` in such a row; empty where there is no such attribute.
+    """
+
+    version: str
+    carried: tuple[str, ...]
+    deleted: str
+    ttl: str
+    standby: tuple[tuple[str, str], ...] = ()
+    standing: str = ""
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """What only the table itself may write: no copy brings it."""
+        return (self.version, *(name for name, _ in self.standby), *((self.standing,) if self.standing else ()))
+
+
 class Place(NamedTuple):
     """Where an image stands.
 
@@ -335,6 +360,10 @@ class WriterProtocol(Protocol):
     @property
     def acts(self) -> Acts:
         """The writes that mend."""
+
+    @property
+    def spelling(self) -> Spelling:
+        """How it spells itself in rows: mappings and the text of copies are made of it."""
 
     def rows(self, *, complete: bool = False) -> RowReader:
         """Return what reads rows; `complete` as the flag document says."""

@@ -40,6 +40,13 @@ class StoreUnavailable(CrossfadeError):
     retryable = True
 
 
+class Unavailable(CrossfadeError):
+    """This process can't serve the call right now. Nothing was done; another one, or a later try, may."""
+
+    code = "unavailable"
+    retryable = True
+
+
 class StoreRefused(CrossfadeError):
     """The store will never take this request: it is wrong, or not allowed.
 

@@ -9,10 +9,13 @@ from crossfade.core.protocol.keyed.acts import KeyedActs
 from crossfade.core.protocol.keyed.fence import is_there, judge, takes_generation
 from crossfade.core.protocol.keyed.fit import unfit, unfit_image, unfit_transfer
 from crossfade.core.protocol.keyed.item import (
+    CARRIED,
+    DELETED,
     FIRST_STAMPED,
     GEN,
     MV,
     ROLE,
+    TTL,
     Item,
     Role,
     build_image,
@@ -26,7 +29,7 @@ from crossfade.core.protocol.keyed.raw import raw_generation, raw_role
 from crossfade.core.protocol.keyed.records import KeyedReader
 from crossfade.core.protocol.keyed.versions import is_stamped
 from crossfade.core.protocol.row import canonical_content, same_content
-from crossfade.core.protocol.seam import Acts, Condition, RecordReader, RowReader, WriterProtocol
+from crossfade.core.protocol.seam import Acts, Condition, RecordReader, RowReader, Spelling, WriterProtocol
 from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
@@ -144,6 +147,7 @@ class Keyed:
     """See `crossfade.core.protocol.seam.WriterProtocol`."""
 
     acts: Final = cast("Acts", KeyedActs())
+    spelling: Final = Spelling(MV, CARRIED, DELETED, TTL, ((ROLE, Role.STANDBY.value),), GEN)
     judge = staticmethod(_judged)
     is_there = staticmethod(is_there)
     unfit = staticmethod(unfit)

@@ -6,7 +6,6 @@ to the epoch of the flags it began under, and the oldest epoch that still has on
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ import structlog
 
 from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.errors import ConfigError
+from crossfade.ports.clock import Clock
 from crossfade.ports.flags import Flags, FlagSource
 
 log = structlog.get_logger()
@@ -82,10 +82,10 @@ class Epochs:
         """Read the flags from where they come from."""
         self._take(await self._source.refresh())
 
-    async def watch(self, every_s: float) -> None:
+    async def watch(self, every_s: float, clock: Clock) -> None:
         """Look again and again, until cancelled. One evaluation serves all requests until the next."""
         while True:
-            await asyncio.sleep(every_s)
+            await clock.sleep(every_s)
             try:
                 self.look()
             except (ConfigError, ValueError, TypeError) as error:  # a flag of another make: the last good one holds

@@ -11,19 +11,17 @@ the lease ends, so that none is running when it does.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 import structlog
 
+from crossfade.application.epochs import Epochs
 from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.core.ownership.ramp import FlagDocument
-from crossfade.core.values.errors import CrossfadeError, StateMissing
+from crossfade.core.values.errors import CrossfadeError, StateMissing, Unavailable
+from crossfade.ports.clock import Clock
 from crossfade.ports.control import Heartbeats
-from crossfade.runtime.epochs import Epochs
-from crossfade.runtime.statuses import Unavailable
 
 log = structlog.get_logger()
 
@@ -37,10 +35,6 @@ _RETRY_PART: Final = 12
 """After a beat that failed, the next is tried after this part of the lease."""
 
 
-def _wall_us() -> int:
-    return time.time_ns() // 1000
-
-
 class Pulse:
     """Beats every third of the lease and whenever the flags have settled, and says whether owner writes are allowed."""
 
@@ -49,30 +43,27 @@ class Pulse:
         heartbeats: Heartbeats,
         epochs: Epochs,
         *,
+        clock: Clock,
         pod: str,
         lease_s: float,
         longest_operation_s: float,
-        monotonic: Callable[[], float] = time.monotonic,
-        wall_us: Callable[[], int] = _wall_us,
     ) -> None:
         """Prepare it; `beat` once before the first request, then `run`.
 
         Args:
             heartbeats: where the word is kept.
             epochs: what it is about.
+            clock: of this process.
             pod: name of this process, unique for each start.
             lease_s: how long a word counts.
             longest_operation_s: bound of one owner write, handover included; well below `lease_s`.
-            monotonic: this process's clock, s.
-            wall_us: wall clock, µs since the epoch.
         """
         self._heartbeats = heartbeats
         self._epochs = epochs
         self._pod = pod
         self._lease_s = lease_s
         self._writes_s = lease_s - longest_operation_s
-        self._monotonic = monotonic
-        self._wall_us = wall_us
+        self._clock = clock
         self._until_s = float("-inf")
         self._unregistered = False
         self._failure = ""
@@ -82,7 +73,7 @@ class Pulse:
     @property
     def counted(self) -> bool:
         """Whether the pod's word counts, so that owner writes are allowed."""
-        return self._monotonic() < self._until_s or self._free()
+        return self._clock.monotonic() < self._until_s or self._free()
 
     @property
     def hindrance(self) -> str:
@@ -104,7 +95,7 @@ class Pulse:
 
     async def beat(self) -> bool:
         """Write the pod's word once, and say whether that worked."""
-        sent_s = self._monotonic()
+        sent_s = self._clock.monotonic()
         try:
             if sent_s >= self._until_s:
                 # Nobody waited for us meanwhile, so the flags may have moved on by any number of steps.
@@ -115,9 +106,9 @@ class Pulse:
                 document=settled.document,
                 dual_write=settled.dual_write,
                 lease_s=self._lease_s,
-                beat_us=self._wall_us(),
+                beat_us=self._clock.wall_us(),
             )
-            sent_s = self._monotonic()
+            sent_s = self._clock.monotonic()
             async with asyncio.timeout(self._lease_s / _BEAT_PART):
                 await self._heartbeats.beat(word)
         except (CrossfadeError, TimeoutError) as error:

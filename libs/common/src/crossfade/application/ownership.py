@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
+from crossfade.application.reading import read_apart
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.ownership.carrying import why_it_stays
 from crossfade.core.ownership.decisions import Done, Found, Next, Outcome, Perform, Read, Reply, Seen, State, Task
@@ -37,8 +37,8 @@ from crossfade.core.values.errors import (
 )
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.ports.owned_table import OwnedTable
-from crossfade.runtime.reading import read_apart
 
 T = TypeVar("T")
 
@@ -69,10 +69,6 @@ def _never(_key: Key) -> bool:
     return False
 
 
-def _wall_us() -> int:
-    return time.time_ns() // 1000
-
-
 class Ownership:
     """Operations, hand-overs and reads on two tables. Belongs to one event loop.
 
@@ -85,10 +81,9 @@ class Ownership:
         target: OwnedTable,
         mapping: MigrationMapping,
         *,
+        clock: Clock,
         excluded: Callable[[Key], bool] = _never,
-        wall_us: Callable[[], int] = _wall_us,
         jitter: Callable[[], float] = random.random,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         attempt_s: float = ATTEMPT_S,
     ) -> None:
         """Take the two tables.
@@ -97,18 +92,17 @@ class Ownership:
             source: the source table.
             target: the target table.
             mapping: of the migration.
+            clock: seeds versions, ages transaction ids, and waits between tries.
             excluded: keys that an operator took out of the migration: they stay where they are.
-            wall_us: wall clock, µs since the epoch: seeds versions and ages transaction ids.
             jitter: random, 0 to 1.
-            sleep, attempt_s: waits between tries; see `ATTEMPT_S`.
+            attempt_s: see `ATTEMPT_S`.
         """
         self._tables = {Side.SOURCE: source, Side.TARGET: target}
         self._mapping = mapping
         self._rules = OwnershipRules(mapping)
         self._excluded = excluded
-        self._wall_us = wall_us
         self._jitter = jitter
-        self._sleep, self._attempt_s = sleep, attempt_s
+        self._clock, self._attempt_s = clock, attempt_s
         self._soft: OrderedDict[Key, int] = OrderedDict()
 
     async def operate(self, op: Operation, aim: Aim, *, complete: bool = False, deadline: float | None = None) -> Done:
@@ -383,7 +377,7 @@ class Ownership:
     # What all share.
 
     def _task(self, key: Key, aim: Aim, op: Operation | None, complete: bool) -> Task:
-        now_us = self._wall_us()
+        now_us = self._clock.wall_us()
         return Task(
             key=key,
             aim=aim,
@@ -421,7 +415,7 @@ class Ownership:
         wait_s += asked_s or 0.0
         if asyncio.get_running_loop().time() + wait_s >= ends:
             return False
-        await self._sleep(wait_s)
+        await self._clock.sleep(wait_s)
         return True
 
 
