@@ -74,15 +74,17 @@ def test_an_age_is_what_we_saw_pass_or_what_the_table_s_commit_times_tell_whiche
 def test_the_time_by_aws_s_clock_is_right_to_a_second_though_ours_is_not(
     ahead_s: float, sent_s: float, trip_s: float, later_s: float
 ) -> None:
+    """And what is no earlier than AWS's time never is, so that whatever is committed later came later."""
     true_s = NOW_S + sent_s
     dates = Dates(monotonic=lambda: 1.0, wall=lambda: true_s + trip_s + later_s + ahead_s)
     dates.note(formatdate(int(true_s + trip_s / 2), usegmt=True).encode(), true_s + ahead_s, true_s + trip_s + ahead_s)
     now_s = true_s + trip_s + later_s
     assert abs(dates.now_s() - now_s) <= max(1.0 + trip_s + 1e-5, abs(ahead_s) if abs(ahead_s) < 1.5 else 0.0)
+    assert now_s - 1e-5 <= dates.at_most_s() <= now_s + 1 + trip_s + 1e-5
 
 
 def test_our_clock_is_taken_as_it_is_while_nothing_speaks_against_it() -> None:
     dates = Dates(monotonic=lambda: 1.0, wall=lambda: NOW_S)
-    assert dates.now_s() == NOW_S
+    assert dates.now_s() == dates.at_most_s() == NOW_S
     dates.note(formatdate(NOW_S, usegmt=True).encode(), NOW_S + 0.1, NOW_S + 0.2)
     assert dates.now_s() == NOW_S

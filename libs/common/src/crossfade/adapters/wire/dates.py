@@ -63,6 +63,14 @@ class Dates:
         skew = self.skew()
         return self._wall() - (skew.surely_s if skew is not None else 0.0)
 
+    def at_most_s(self) -> float:
+        """Return a moment that AWS's clock has surely not passed yet, in seconds since the epoch, a second off at most.
+
+        Whatever is committed later than this was committed after the call.
+        """
+        skew = self.skew()
+        return self._wall() - (skew.low_s if skew is not None else 0.0)
+
     def skew(self) -> Skew | None:
         """Return by how much our clock is ahead of AWS's; None when no answer told it lately."""
         if self._monotonic() - self._noted_s > LATELY_S:
