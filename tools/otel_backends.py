@@ -2,7 +2,7 @@
 
     make test-otel        builds both with Go, once (tools/otel_tools.sh), then: python -m tools.otel_backends
 
-What is asked of the backends: that the trace which the demo's report names is there span by span, with the same
+What the backends must show: that the trace which the demo's report names is there span by span, with the same
 parents, kinds and services as the demo saw it; that every service of the contract is known; and that the collector
 understood every metric that the contract requires.
 """

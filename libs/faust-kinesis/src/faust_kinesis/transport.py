@@ -182,7 +182,7 @@ class Consumer(base.Consumer):  # type: ignore[misc] # faust ships no types that
         return bool(super().ack(message))
 
     def progress(self, batch: Batch, count: int) -> bool:
-        """Note that the first `count` records of a batch are applied, while the agent goes on with the rest.
+        """Note that the first `count` records of a batch are applied, while the agent continues with the rest.
 
         Returns:
             False when the shard is somebody else's by now.

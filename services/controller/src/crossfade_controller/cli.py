@@ -217,7 +217,7 @@ def _rate(text: str) -> float:
     try:
         rate = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0 < rate < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} must be above 0 and below a billion")
     return rate
@@ -266,7 +266,7 @@ def _percent(text: str) -> int:
     try:
         share = float(text) * 100
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not (0 <= share <= 10_000) or abs(share - round(share)) > 1e-6:
         raise argparse.ArgumentTypeError(f"{text!r} must be 0 to 100, in steps of 0.01")
     return round(share)

@@ -69,7 +69,7 @@ def read_event(event: Mapping[str, Any]) -> EventBatch:
 def stream_of(arn: str) -> str:
     """Return the name of the stream that an event comes from.
 
-    An event source is the stream, or one of its consumers with enhanced fan-out, whose ARN goes on with
+    An event source is the stream, or one of its consumers with enhanced fan-out, whose ARN continues with
     `/consumer/NAME:TIMESTAMP` (ConsumerARN in Kinesis' API reference).
 
     Raises:

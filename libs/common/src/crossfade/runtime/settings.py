@@ -263,7 +263,7 @@ def read_settings(cls: type[SettingsT], **overrides: Any) -> SettingsT:
     except ValidationError as error:
         wrong += [_sentence(cls, each) for each in error.errors()]
         raise ConfigError("\n".join(wrong)) from None  # a traceback would show what was given
-    except SettingsError as error:  # a list that is no JSON
+    except SettingsError as error:  # a list that is not JSON
         raise ConfigError("\n".join([*wrong, f"{_field_of(cls, error)}{_AS_JSON}"])) from None
     if wrong:
         raise ConfigError("\n".join(wrong))

@@ -154,7 +154,7 @@ def is_other_deed(event: bytes, done: Event) -> bool:
     Reason and trace context don't count: they change nothing in the row. Nor does how an engine spells a value.
 
     Raises:
-        PoisonRecord: `event` is no event.
+        PoisonRecord: `event` is not an event.
     """
     return _deed(_decode_event(Raw(event))) != _deed(done)
 

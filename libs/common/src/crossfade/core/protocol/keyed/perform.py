@@ -62,7 +62,7 @@ def perform(write: Write, item: Item | None, shape: TableShape) -> Outcome:
         Applied with the item after the write, or Refused with the item as it is. Never Unfit: only a store knows that.
 
     Raises:
-        PoisonRecord: a value that an operation counts with is no number.
+        PoisonRecord: a value that an operation counts with is not a number.
     """
     return _MEANINGS[type(write)](write, item, shape)
 
