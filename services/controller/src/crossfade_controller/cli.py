@@ -25,7 +25,7 @@ with --json, every failure is one object with error, code, cure and exit_code
 """
 
 ABOUT: Final = """\
-Moves a live DynamoDB data set to a target table. A controller service does the work; these commands tell it what to do.
+Moves a live DynamoDB data set to a new table. A controller service does the work; these commands tell it what to do.
 Nothing changes without --execute: until then a command reports what it would do, and which gates are shut.
 """
 

@@ -399,6 +399,6 @@ async def _told(table: str, asking: Awaitable[T | None]) -> T | None:
     """Return what AWS says; None when it can't tell: a look that fails hides no other."""
     try:
         return await asking
-    except Exception as error:  # a target table may not exist yet, and botocore has errors of its own
+    except Exception as error:  # the target table may not exist yet, and botocore has errors of its own
         log.debug("AWS didn't answer", table=table, error=str(error))
         return None

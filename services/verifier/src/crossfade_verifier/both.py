@@ -21,7 +21,7 @@ UNMAPPABLE: Final = "\x00unmappable"
 
 
 class BothTables:
-    """Reads of either table; what comes from the source one is mapped."""
+    """Reads of either table; what comes from the source is mapped."""
 
     def __init__(self, mapping: MigrationMapping, source: RowTable, target: RowTable) -> None:
         self.mapping = mapping

@@ -191,7 +191,7 @@ async def _keep(wire: Wire, was: TableState) -> None:
             try:
                 await wire.call("UpdateContinuousBackups", request)
             except ServiceError as error:
-                if error.reason != "ContinuousBackupsUnavailableException":  # still being set up for a target table
+                if error.reason != "ContinuousBackupsUnavailableException":  # still being set up for a new table
                     raise
                 await asyncio.sleep(POLL_S)
             else:

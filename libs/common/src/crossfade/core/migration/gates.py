@@ -60,7 +60,7 @@ def forward_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
 
 
 def reverse_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
-    """Both hops from the target table to the source one."""
+    """Both hops from the target table to the source table."""
     return _lag("reverse_lag", evidence.reverse, bounds.lag_s)
 
 
@@ -175,7 +175,7 @@ def no_stray(evidence: Evidence, bounds: Bounds) -> GateResult:
 
 
 def reverse_proven(evidence: Evidence, bounds: Bounds) -> GateResult:
-    """A write of the canary on the target table arrived in the source one."""
+    """A write of the canary on the target table arrived in the source table."""
     proven_s, bound_s, key = evidence.probe.proven_s, bounds.probe_age_s, evidence.probe.key
     if proven_s is None:
         because = f"canary {key} has not been seen coming back from the target table"

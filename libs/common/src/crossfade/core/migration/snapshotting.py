@@ -1,4 +1,4 @@
-"""SNAPSHOT: export at a moment, map and filter, import into a target table."""
+"""SNAPSHOT: export at a moment, map and filter, import into a new table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEPS: Final = ("export-arn", "export", "map")
 
 
 def snapshot(state: Migration, seen: Seen) -> Decision[Answer]:
-    """SNAPSHOT: export at a moment, map and filter, import into a target table."""
+    """SNAPSHOT: export at a moment, map and filter, import into a new table."""
     intent = state.asked(Intent.START)
     if intent is not None and intent.arguments.get(FRESH) and state.exported_again < intent.number:
         return (yield from _export_again(intent))

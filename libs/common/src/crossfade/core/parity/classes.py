@@ -60,7 +60,7 @@ SETTLED: Final = FINAL | {Difference.EQUAL, Difference.HELD_OUT}
 
 
 class Pair(NamedTuple):
-    """One key as both tables have it, in the names of the target one."""
+    """One key as both tables have it, in the names of the target."""
 
     source: Row | None
     target: Row | None
