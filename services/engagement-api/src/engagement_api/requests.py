@@ -31,10 +31,6 @@ MAX_BATCH: Final = 500
 _CONTROLS: Final = r"\x00-\x1f\x7f-\x9f"  # all of Unicode's (category Cc), C0 and C1
 _NAME: Final = re.compile(f"[^{_CONTROLS}#]+")
 _TEXT: Final = re.compile(f"[^{_CONTROLS}]*")
-# Most are ASCII, and surely right at one look.
-_PLAIN: Final = r"\x80-\U0010ffff"
-_PLAIN_NAME: Final = re.compile(f"[^{_CONTROLS}#{_PLAIN}]{{1,{NAME_BYTES}}}")
-_PLAIN_TEXT: Final = re.compile(f"[^{_CONTROLS}{_PLAIN}]{{0,{REASON_BYTES}}}")
 
 
 class WalletFields(Protocol):
@@ -66,22 +62,13 @@ class OperationFields(WalletFields, Protocol):
 
 
 def _name(text: str, field: str) -> str:
-    if _PLAIN_NAME.fullmatch(text):
+    if _NAME.fullmatch(text) and len(text.encode()) <= NAME_BYTES:
         return text
     if not text:
         raise InvalidArgument(field, "must not be empty")
     if len(text.encode()) > NAME_BYTES:
         raise InvalidArgument(field, f"must not be longer than {NAME_BYTES} bytes")
-    if not _NAME.fullmatch(text):
-        raise InvalidArgument(field, "must not contain '#' or control characters")
-    return text
-
-
-def _check_reason(text: str) -> None:
-    if len(text.encode()) > REASON_BYTES:
-        raise InvalidArgument("reason", f"must not be longer than {REASON_BYTES} bytes")
-    if not _TEXT.fullmatch(text):
-        raise InvalidArgument("reason", "must not contain control characters")
+    raise InvalidArgument(field, "must not contain '#' or control characters")
 
 
 def read_wallet(request: WalletFields) -> Key:
@@ -135,8 +122,10 @@ def read_operation(request: OperationFields, kind: Kind, amount: int, *, now_us:
     """
     key = read_wallet(request)
     reason = request.reason
-    if not _PLAIN_TEXT.fullmatch(reason):
-        _check_reason(reason)
+    if len(reason.encode()) > REASON_BYTES:
+        raise InvalidArgument("reason", f"must not be longer than {REASON_BYTES} bytes")
+    if not _TEXT.fullmatch(reason):
+        raise InvalidArgument("reason", "must not contain control characters")
     transaction_id = decode_ulid(request.transaction_id)
     if transaction_id is None:
         raise InvalidArgument("transaction_id", "must be a ULID, 26 characters of Crockford's base 32")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -153,24 +153,6 @@ def whole(found: Image | None, item: Item, shape: TableShape, key: Key) -> Image
     return unknown | build_image(item, shape, key_image(key, shape.key))
 
 
-class _Kind(NamedTuple):
-    """What the text of an operation follows from; all else are values.
-
-    Attributes:
-        verb: of the operation.
-        less: for each of its amounts whether it is taken away.
-        spared: for each of its bounds, the lower ones first, whether a missing value keeps it.
-        complete: as in the write.
-        trims: None of an `Operate`; whether an `OperateAndTrim` meets a version, and has a floor.
-    """
-
-    verb: Verb
-    less: tuple[bool, ...]
-    spared: tuple[bool, ...]
-    complete: bool
-    trims: tuple[bool, bool] | None
-
-
 def _operation(write: Operate | OperateAndTrim, shape: TableShape, standing: Standing | None) -> Rendered:
     op, verb = write.op, write.op.verb
     values: dict[bytes, bytes] = {
@@ -195,18 +177,33 @@ def _operation(write: Operate | OperateAndTrim, shape: TableShape, standing: Sta
         values.update((name % number, raw) for number, raw in enumerate(raws))
     spared = [start_of(shape.own(name), shape) >= limit for name, limit in zip(verb.at_least, op.least, strict=True)]
     spared += [start_of(shape.own(name), shape) <= limit for name, limit in zip(verb.at_most, op.most, strict=True)]
-    kind = _Kind(verb, tuple([amount < 0 for amount in op.amounts]), tuple(spared), write.complete, trims)
-    form = _form(kind, shape) if standing is None else _written(kind, Expression(shape, standing))
-    return form.filled(write.key, values)
+    less = tuple([amount < 0 for amount in op.amounts])
+    form = _form if standing is None else _form.__wrapped__
+    return form(shape, standing, verb, less, tuple(spared), write.complete, trims).filled(write.key, values)
 
 
 @lru_cache(maxsize=1024)  # of all tables and verbs of a process, and asked for with every operation
-def _form(kind: _Kind, shape: TableShape) -> Form:
-    return _written(kind, Expression(shape, None))
+def _form(
+    shape: TableShape,
+    standing: Standing | None,
+    verb: Verb,
+    less: tuple[bool, ...],
+    spared: tuple[bool, ...],
+    complete: bool,
+    trims: tuple[bool, bool] | None,
+) -> Form:
+    """Return what the text of an operation follows from; all else are values.
 
-
-def _written(kind: _Kind, to: Expression) -> Form:
-    to.where_active(kind.complete)
+    Args:
+        shape, standing: as in `render`.
+        verb: of the operation.
+        less: for each of its amounts whether it is taken away.
+        spared: for each of its bounds, the lower ones first, whether a missing value keeps it.
+        complete: as in the write.
+        trims: None of an `Operate`; whether an `OperateAndTrim` meets a version, and has a floor.
+    """
+    to = Expression(shape, standing)
+    to.where_active(complete)
     version = to.next_version(to.hole("seed"))
     to.set(MV, version)
     to.set(EMV, version)
@@ -214,7 +211,7 @@ def _written(kind: _Kind, to: Expression) -> Form:
     to.set(ROLE, f"if_not_exists({ROLE}, {to.value(_ACTIVE)})")
     to.set(GEN, f"if_not_exists({GEN}, {to.hole('generation')})")
     ids = to.hole("ids")
-    if kind.trims is None:
+    if trims is None:
         transaction = to.hole("id")
         to.where(
             f"(attribute_not_exists({FLOOR}) OR {FLOOR} < {transaction})",
@@ -223,41 +220,41 @@ def _written(kind: _Kind, to: Expression) -> Form:
         )
         to.add(RECENT, ids)
     else:
-        is_versioned, has_floor = kind.trims
+        is_versioned, has_floor = trims
         to.where_exists()
         to.where(f"{MV} = {to.hole('seen')}" if is_versioned else f"attribute_not_exists({MV})")
         to.set(RECENT, ids)
         if has_floor:
             to.set(FLOOR, to.hole("floor"))
-    _change_values(kind, to)
+    _change_values(verb, less, spared, to)
     return to.form()
 
 
-def _change_values(kind: _Kind, to: Expression) -> None:
+def _change_values(verb: Verb, less: tuple[bool, ...], spared: tuple[bool, ...], to: Expression) -> None:
     """What the operation itself does: bounds, sums, values, and whether the row may be missing."""
-    verb, shape = kind.verb, to.shape
+    shape = to.shape
     if not verb.creates:
         to.where_exists()
         to.where(f"{DELETED} <> {to.value(_TRUE)}")
     needed = set()
     bounds = [*((name, ">=") for name in verb.at_least), *((name, "<=") for name in verb.at_most)]
-    for number, ((name, sign), spared) in enumerate(zip(bounds, kind.spared, strict=True)):
+    for number, ((name, sign), may_lack) in enumerate(zip(bounds, spared, strict=True)):
         target = to.name(shape.own(name))
         term = f"{target} {sign} {to.hole(f'bound{number}')}"
-        to.where(f"(attribute_not_exists({target}) OR {term})" if spared else term)
-        if not spared:
+        to.where(f"(attribute_not_exists({target}) OR {term})" if may_lack else term)
+        if not may_lack:
             needed.add(shape.own(name))
     if verb.deletes:
         _clear(to)
         return
     zeros = dict(shape.zero)
     starts = zeros.copy() if verb.creates else {}
-    for number, (name, less) in enumerate(zip(verb.adds, kind.less, strict=True)):
+    for number, (name, minus) in enumerate(zip(verb.adds, less, strict=True)):
         own = shape.own(name)
         target = to.name(own)
         starts.pop(own, None)
         start = target if own in needed else f"if_not_exists({target}, {to.value(zeros.get(own, _ZERO))})"
-        to.set(target, f"{start} {'-' if less else '+'} {to.hole(f'add{number}')}")
+        to.set(target, f"{start} {'-' if minus else '+'} {to.hole(f'add{number}')}")
     for number, name in enumerate(verb.sets):
         starts.pop(shape.own(name), None)
         to.set(to.name(shape.own(name)), to.hole(f"set{number}"))

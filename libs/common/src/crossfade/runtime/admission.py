@@ -94,43 +94,13 @@ class Unfit(NamedTuple):
     request: Message | None = None
 
 
-class Unregistered:
-    """Takes a server's place while a servicer is added to it, whose methods aren't registered in advance.
-
-    grpcio (1.85, `_server_main_loop`) asks for the next call of each registered method apart, and at every call waits
-    for all of them again.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        """Stand before `server`."""
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Nothing: generated code has given the same methods to `add_generic_rpc_handlers`."""
-
-
-class _Methods(grpc.GenericRpcHandler):
-    """Finds the methods of a service. A call of another one is noted, and left to gRPC, which says UNIMPLEMENTED."""
-
-    def __init__(self, start: str, methods: Mapping[str, Any], note_unknown: Callable[[], None]) -> None:
-        self._start, self._methods, self._note_unknown = start, methods, note_unknown
-
-    @override
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        method: Any = handler_call_details.method
-        found = self._methods.get(method)
-        if found is None and method.startswith(self._start):
-            self._note_unknown()
-        return found
-
-
-class Admission:
+class Admission(grpc.GenericRpcHandler):
     """Takes a server's place while a servicer is added to it, so that each unary method is reached through here.
 
     Health and reflection don't pass here: an overloaded server still says that it lives.
 
     Attributes:
-        note_unknown: called at each call of a method that the service, added next, doesn't have.
+        note_unknown: called at each call of a method that the service doesn't have.
     """
 
     def __init__(self, server: grpc.aio.Server, most: int, longest_bytes: int) -> None:
@@ -160,10 +130,19 @@ class Admission:
         """Nothing: generated code gives the same methods to `add_registered_method_handlers` next."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Add the methods of a service, wrapped and, as in `Unregistered`, not registered; called by generated code."""
-        start = f"/{service}/"
-        wrapped = {start + name: self._wrapped(handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((_Methods(start, wrapped, self.note_unknown),))
+        """Add the methods of the service, wrapped, and not in advance; called by generated code."""
+        self._start = f"/{service}/"
+        self._methods = {self._start + name: self._wrapped(handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((self,))
+
+    @override
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Find a method. What isn't found is left to gRPC, which says UNIMPLEMENTED."""
+        method: Any = handler_call_details.method
+        found = self._methods.get(method)
+        if found is None and method.startswith(self._start):
+            self.note_unknown()
+        return found
 
     def _wrapped(self, handler: Any) -> Any:
         method: Callable[[Message | Unfit, Any], Awaitable[Message]] = handler.unary_unary

@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import grpc
@@ -18,7 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from crossfade.core.values import errors
 from crossfade.runtime import telemetry
-from crossfade.runtime.admission import READ_TIMES, UNTAKEN, Admission, MalformedRequest, Unfit, Unregistered
+from crossfade.runtime.admission import READ_TIMES, UNTAKEN, Admission, MalformedRequest, Unfit
 from crossfade.runtime.reflection import enable_reflection
 from crossfade.runtime.statuses import Refusal, status_of
 from crossfade.runtime.telemetry.contract import (
@@ -239,7 +240,11 @@ class RpcServer:
         self._tls = tls
         self._names: list[str] = []
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, Unregistered(self.server))
+        # No method is registered in advance: at every call, grpcio 1.85 (`_server_main_loop`) waits for the next one of
+        # each registered method.
+        add, registers = self.server.add_generic_rpc_handlers, lambda *_: None
+        server = SimpleNamespace(add_generic_rpc_handlers=add, add_registered_method_handlers=registers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 
     def add(self, add_to_server: Callable[[ServicerT, Any], None], servicer: ServicerT) -> None:
         """Serve a service, and announce it for health and reflection.
