@@ -28,6 +28,7 @@ INSTEAD = {
     r"what is asked": "what was requested",
     r"not \w+ any more": "no longer",
     r"legacy tables?": "source table",
+    r"from which on": "from which",
     r"hangs? on": "depends on",
     r"of late": "recent",
     r"for a person": "for humans, for the operator",

@@ -31,7 +31,7 @@ class Standing(NamedTuple):
     Attributes:
         phase: by the last entry of that kind.
         since_us: when that was written, µs; 0 when there is none.
-        strays_since_us: by side, the commit time in µs from which on writers outside the protocol are strays; empty
+        strays_since_us: by side, the commit time in µs from which writers outside the protocol are strays; empty
             before the first entry into BOTH_WAYS.
     """
 

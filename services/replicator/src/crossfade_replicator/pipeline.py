@@ -90,7 +90,7 @@ class ApplyPipeline:
             clock: dates letters.
             kill: points at which tests kill the process.
             use_marks: whether a mark skips a write; a redrive asks the table itself.
-            strays_since_us: returns the commit time from which on writers outside the protocol are strays, 0 while they
+            strays_since_us: returns the commit time from which writers outside the protocol are strays, 0 while they
                 are normal; asked for each batch, after it was read (`crossfade_replicator.journal`).
         """
         self._direction = direction

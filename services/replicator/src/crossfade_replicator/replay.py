@@ -151,7 +151,7 @@ def apply_pipeline(
         letters: where records are parked.
         clock: of the process.
         execute: write; otherwise only judge.
-        strays_since_us: commit time from which on writers outside the protocol are strays; 0 while they are normal.
+        strays_since_us: commit time from which writers outside the protocol are strays; 0 while they are normal.
     """
 
     async def since() -> int:

@@ -18,7 +18,7 @@ ENTRY: Final = "entry"
 """Argument of `withdraw`: the number of the command's journal entry."""
 
 POINT_OF_NO_RETURN: Final = "publish-complete"
-"""The step of COMPLETE from which on absent rows belong to the target table."""
+"""The step of COMPLETE from which absent rows belong to the target table."""
 
 NO_WAY_BACK: Final = (
     "the migration is being completed: absent rows already belong to the target table, so there is no way back"

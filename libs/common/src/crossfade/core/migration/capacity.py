@@ -127,7 +127,7 @@ def window_meaning(item_bytes: int, *, window_s: float, soft: int, most: int) ->
     Args:
         item_bytes: mean size of a row without ids.
         window_s: W, during which an id is never trimmed.
-        soft: ids from which on a write trims.
+        soft: ids from which a write trims.
         most: K, ids a row may hold.
     """
 

@@ -93,7 +93,7 @@ class Migration(NamedTuple):
         entered: number of the entry that began the phase.
         came_from: the phase before.
         since_us: when the phase began, wall clock of the controller then.
-        strays_since_us: by side ("source", "target"), the commit time from which on writers outside the protocol are
+        strays_since_us: by side ("source", "target"), the commit time from which writers outside the protocol are
             strays; empty before the first entry into BOTH_WAYS.
         begun: steps of this phase that were begun, with their evidence.
         done: steps of this phase that are done, with theirs.

@@ -29,7 +29,7 @@ class Task(Struct, frozen=True, gc=False):
         op: the operation; None for the sweeper, which only hands over and helps, and for a read.
         now_ms: wall clock, ms since the epoch; decides which transaction ids are old enough to trim.
         seed: of the version of a seal, wall clock in µs << 10; used only when the item has none.
-        soft: size of the id set from which on a write trims; the pod's hint for this key.
+        soft: size of the id set from which a write trims; the pod's hint for this key.
         complete: of the flag document: absent or missing role in the target table means active.
         may_hand_over: False for a key that an operator excluded: it stays where it is.
         reads: only find the image that answers; nothing is written.

@@ -68,7 +68,7 @@ def flag_of_document(document: FlagDocument) -> dict[str, Any]:
 def document_of_flag(value: object) -> FlagDocument:
     """Read the value of the flag `ownership`: the one place that says what each value means.
 
-    A number is a whole JSON number: `"5000"`, `null`, `true` and `5000.0` are none, and a share beyond all keys means
+    A number is a whole JSON number: `"5000"`, `null`, `true` and `5000.0` are not, and a share beyond all keys means
     nothing. A missing field is not its default: whoever left it out may have meant another. A field that this version
     doesn't know is left alone, since a newer controller may publish it.
 
@@ -76,7 +76,7 @@ def document_of_flag(value: object) -> FlagDocument:
         value: as decoded from JSON.
 
     Raises:
-        ConfigError: with the name of the field that can't be meant, and what it should be.
+        ConfigError: names the invalid field, and says what it should be.
     """
     if not isinstance(value, Mapping):
         raise ConfigError(f"ownership is {value!r}: an object with {', '.join(FlagDocument._fields)} is needed")

@@ -16,7 +16,7 @@ FULL_SIZE: Final = 1_000
 """K: the most ids an item holds."""
 
 SOFT_SIZE: Final = 32
-"""Least size from which on a write trims."""
+"""Smallest size at which a write trims."""
 
 AHEAD_MS: Final = 5_000
 """How far an id's time may lie ahead of the server's clock."""
@@ -28,7 +28,7 @@ class Trim(NamedTuple):
     Attributes:
         kept: ids that stay, without the operation's own.
         floor: the new floor; empty when none was ever trimmed.
-        soft: size of the set from which on the next write has to trim.
+        soft: size of the set from which the next write has to trim.
     """
 
     kept: frozenset[bytes]
@@ -53,7 +53,7 @@ def is_from_the_future(transaction_id: bytes, now_ms: int) -> bool:
 
 
 def soft_size(left: int) -> int:
-    """Return the size from which on a write must trim again, given how many ids the last trim left."""
+    """Return the size from which a write must trim again, given how many ids the last trim left."""
     return min(max(SOFT_SIZE, 2 * left), FULL_SIZE)
 
 

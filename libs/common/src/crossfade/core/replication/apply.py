@@ -68,7 +68,7 @@ class ApplyRule:
 
         Args:
             change: the record.
-            strays_since_us: commit time in this table, µs, from which on writers outside the protocol are strays; 0
+            strays_since_us: commit time in this table, µs, from which writers outside the protocol are strays; 0
                 while they are normal.
 
         Raises:

@@ -72,13 +72,13 @@ _LAST_US: Final = 1000 * _LAST
 
 
 def _committed(at: int, precision: str) -> tuple[int, bool]:
-    """Return a commit time in µs, and whether it came in µs: as its precision field says, and as can be.
+    """Return a commit time in µs, and whether it came in µs: as its precision field says, if it can be.
 
     A record without the field is older than the field, and in ms; one that has 16 digits nevertheless is in µs, since
     in ms it would be committed 50,000 years from now, and its version would be above those of all stamped rows.
 
     Raises:
-        PoisonRecord: the time can't be meant as the field says, or the field says what nobody knows.
+        PoisonRecord: the time is impossible in the field's unit, or the unit is unknown.
     """
     if precision == "MICROSECOND" or (not precision and at >= _FIRST_US):
         if _FIRST_US <= at < _LAST_US:
@@ -165,7 +165,7 @@ def decode_change(payload: bytes, key_names: Sequence[str]) -> Change:
         key_names: the table's key attributes, in the order of its key schema.
 
     Raises:
-        PoisonRecord: it is not a change record of this shape, or of no time that can be.
+        PoisonRecord: it is not a change record of this shape, or its commit time is impossible.
     """
     try:
         record = _decode(payload)

@@ -76,7 +76,7 @@ def why_refused(
         op: the operation.
         item: what it met; None when nothing was there.
         shape: of the table.
-        soft: size of the id set from which on a write has to trim.
+        soft: size of the id set from which a write has to trim.
         complete: whether the flag document says `complete`.
 
     Returns:
