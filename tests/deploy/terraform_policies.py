@@ -154,7 +154,7 @@ LISTED: Final = [
     ),
     Listed(
         ("verifier",),
-        ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
+        ("dynamodb:GetItem", "dynamodb:PutItem"),
         (JOURNAL,),
         "repairs are journaled",
         "services/verifier/src/crossfade_verifier/repair.py",

@@ -20,6 +20,7 @@ from crossfade.core.migration.evidence import Parity
 from crossfade.core.migration.phases import Phase
 from crossfade.core.ownership.machine import OwnershipRules
 from crossfade.core.parity.classes import Difference
+from crossfade.core.parity.verdict import Names
 from crossfade.core.values.clocks import Skew, skew_of
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.core.values.image import Image
@@ -33,11 +34,12 @@ from crossfade_controller.service import assemble
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.world import World
 from crossfade_verifier.both import BothTables
-from crossfade_verifier.lags import Crossings, Unreplicated
+from crossfade_verifier.lags import Crossings
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings as VerifierSettings
+from crossfade_verifier.watch import Watch
 from engagement_migration import MAPPING
 from simulation.ground import STREAMS, Ground, Journal
 from simulation.network import Process
@@ -225,7 +227,7 @@ class StreamTail:
 
     def __init__(self, process: Process, ground: Ground, side: Side, passes: Passes) -> None:
         self._process, self._ground, self._passes = process, ground, passes
-        self.side = side
+        self.side, self.stream = side, STREAMS[side]
         self.read = self.unreadable = 0
         self.trouble = "not started"
         self._read_to_s: dict[str, float] = {}
@@ -282,13 +284,12 @@ class Verifier:
             self.passes,
             clock=process,
         )
-        unreplicated = dict.fromkeys(Side, Unreplicated(None, "not asked"))
         self.report = Reporter(
             self.passes,
             settings,
             self.tails,  # type: ignore[arg-type]  # what the report asks of a tail, without Faust's transport
             Crossings(0, MAPPING),
-            unreplicated,
+            Watch(Names({side: MAPPING.shape(side).table for side in Side}, STREAMS, "journal"), clock=process),
             clock=process,
         )
 

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from opentelemetry.sdk.trace import ReadableSpan
 from test_controller_sweeper import Yard
-from test_verifier_passes import Running
 from test_verifier_repair import KEY
 from test_verifier_repair import Bench as RepairBench
 
@@ -55,16 +54,14 @@ from crossfade_replicator.measures import LAG_KEPT_S
 from crossfade_replicator.measures import observed as replicator_observed
 from crossfade_replicator.reporting import Tallies
 from crossfade_replicator.sender import Sender
-from crossfade_verifier.lags import Crossings
 from crossfade_verifier.measures import observed as verifier_observed
-from crossfade_verifier.report import Reporter
 from engagement_api.measures import observed as api_observed
-from engagement_migration import MAPPING
 from faust_kinesis import EngineReport
 from faust_kinesis.tail import ShardReport
 from replicator_bench import Bench as ReplicatorBench
 from replicator_bench import Counting
 from telemetry_bench import kept
+from verifier_service import Running
 from verifier_world import World as VerifierWorld
 from verifier_world import wallet
 
@@ -221,14 +218,7 @@ async def test_the_parity_report_is_the_verifiers_metrics() -> None:
     world = VerifierWorld(3)
     world.plant(Difference.MISSING, wallet(2))
     verifier = Running(world)
-    report = Reporter(
-        verifier.passes,
-        verifier.settings,
-        verifier.tails,
-        Crossings(1_000_000, MAPPING),
-        verifier.unreplicated,
-        clock=SYSTEM,
-    )
+    report = verifier.report
     done = asyncio.Event()
     verifier.passes.on_done = lambda _took_s: done.set()
     async with verifier():

@@ -12,17 +12,19 @@ import pytest
 
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.clock import MemoryClock
+from crossfade.core.parity.verdict import Names, Reading, Source
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.shape import Side
 from crossfade.runtime.pace import Pace
-from crossfade_verifier.first_hop import watch
-from crossfade_verifier.lags import Crossings, Unreplicated
+from crossfade_verifier.lags import Crossings
 from crossfade_verifier.tails import Tail
+from crossfade_verifier.watch import Unreplicated, Watch
 from engagement_migration import MAPPING
 from verifier_world import World, wallet
 
 KEY = wallet(0)
+NAMES = Names({side: MAPPING.shape(side).table for side in Side}, {side: f"{side.value}-stream" for side in Side}, "j")
 
 
 def crossed(world: World, crossings: Crossings) -> dict[str, Any]:
@@ -95,36 +97,40 @@ async def test_the_way_back_is_measured_after_a_handover() -> None:
     assert crossings.report(Side.TARGET)["max_ms"] == pytest.approx(100.0, abs=0.2)
 
 
-class Metric:
-    def __init__(self, answers: list[float | Exception | None]) -> None:
-        self.answers = answers
-
-    async def unreplicated_s(self, table: str) -> float | None:
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
 async def test_the_first_hop_is_told_or_says_why_it_is_unknown() -> None:
-    told: dict[Side, Unreplicated] = {}
-    seen: list[Unreplicated] = []
+    answers: list[float | Exception | None] = [1.5, None, OSError("no route"), 9.0]
+    seen: list[tuple[Unreplicated, Reading]] = []
+
+    class Metric:
+        async def unreplicated_s(self, table: str) -> float | None:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
     class Over(Exception):
         pass
 
     class Rounds(MemoryClock):
         async def sleep(self, seconds: float) -> None:
-            seen.append(told[Side.TARGET])
-            if len(seen) == 3:
+            seen.append((watch.unreplicated[Side.TARGET], watch.readings[Source.FIRST_HOP, Side.TARGET]))
+            self.pass_s(seconds)
+            if not answers:
                 raise Over
 
+    watch = Watch(NAMES, clock=Rounds())
+    unused, asking = watch.first_hops(Metric(), 5.0, 1.0)
+    unused.close()
     with pytest.raises(Over):
-        await watch(Metric([1.5, None, OSError("no route")]), {Side.TARGET: "t"}, told, every_s=1.0, clock=Rounds())
-    assert seen[0] == Unreplicated(1.5, "")
-    assert seen[1].age_s is None
-    assert "no recent value" in seen[1].why
-    assert "no route" in seen[2].why
+        await asking
+    hops, readings = [each for each, _ in seen], [each for _, each in seen]
+    assert hops[0] == Unreplicated(1.5, "")
+    assert [each.age_s for each in hops[1:]] == [None, None, 9.0]
+    assert "no recent value" in hops[1].why
+    assert "no route" in hops[2].why
+    assert [each.taken_s for each in readings] == [0.0, 0.0, 0.0, 3.0], "what doesn't answer grows old"
+    assert [bool(each.trouble) for each in readings] == [False, True, True, False]
+    assert readings[3].against
 
 
 class Client:

@@ -3,168 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from crossfade.adapters.clock import SYSTEM
-from crossfade.adapters.memory.control import ControlStore, MemoryJournal
-from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.parity.classes import Difference
-from crossfade.core.protocol.keyed.item import Item
-from crossfade.core.replication.change import Change
-from crossfade.core.values.errors import CrossfadeError, StoreRefused, Throttled
-from crossfade.core.values.keys import Key
+from crossfade.core.values.errors import StoreRefused, Throttled
 from crossfade.core.values.shape import Side
-from crossfade.ports.table import ScanPage
-from crossfade.runtime.http import Door
-from crossfade_verifier.both import BothTables
-from crossfade_verifier.endpoints import routes
-from crossfade_verifier.lags import Crossings, Unreplicated
-from crossfade_verifier.passes import Passes
-from crossfade_verifier.repair import Repairer
-from crossfade_verifier.report import Reporter
-from crossfade_verifier.settings import Settings
-from crossfade_verifier.tails import Tail
-from door_calls import Answer, call
-from engagement_migration import MAPPING
-from faust_kinesis import KinesisClient
+from verifier_service import Running, is_safe, running
 from verifier_world import World, wallet
-
-QUICK: dict[str, Any] = {
-    "in_flight_bound_s": 0.05,
-    "settle_every_s": 0.02,
-    "follow_limit_s": 0.2,
-    "pause_s": 0.02,
-    "retry_s": 0.02,
-    "reads_per_s": 1_000_000,
-    "buckets": 16,
-    "poll_s": 0.2,
-}
-
-
-class Stream:
-    """A Kinesis stream of one shard that is always read to its tip."""
-
-    async def list_shards(self, stream: str) -> Sequence[Any]:
-        class Shard:
-            shard_id = "shard-0"
-            parents: tuple[str, ...] = ()
-
-        return [Shard()]
-
-    async def shard_iterator(self, stream: str, shard_id: str, **_position: Any) -> str:
-        return "i"
-
-    async def get_records(self, iterator: str, limit: int) -> Any:
-        class Page:
-            records: tuple[Any, ...] = ()
-            next_iterator = "i"
-            behind_ms = 0
-
-        return Page()
-
-    async def close(self) -> None:
-        pass
-
-
-class GatedTable(MemoryTable):
-    """A table whose scans fail with `error` while it is set, and wait while `gate` is shut."""
-
-    error: CrossfadeError | None = None
-    gate: asyncio.Event | None = None
-
-    async def scan_page(
-        self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage[Item]:
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.error is not None:
-            raise self.error
-        return await super().scan_page(segment=segment, segments=segments, start=start, limit=limit)
-
-    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
-        return await super().read_many(keys, consistent=consistent)
-
-
-class Running:
-    def __init__(self, world: World, *, reads_streams: bool = True, complete: bool = False, **changed: Any) -> None:
-        self.world = world
-        self.settings = Settings(**(QUICK | changed))
-        self.target = GatedTable(MAPPING.shape(Side.TARGET), belongs=MAPPING.belongs)
-        self.target.images = world.tables[Side.TARGET].images
-        both = BothTables(MAPPING, world.tables[Side.SOURCE], self.target)
-        self.complete = complete
-        self.passes = Passes(
-            both, self.settings, clock=SYSTEM, at_most_us=SYSTEM.wall_us, complete=lambda: self.complete
-        )
-        self.store = ControlStore()
-        self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "off"))
-        self.tails = {side: self._tail(side) for side in Side}
-        self.reads_streams = reads_streams
-        report = Reporter(
-            self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), self.unreplicated, clock=SYSTEM
-        )
-        repairer = Repairer(
-            both,
-            {Side.SOURCE: world.tables[Side.SOURCE], Side.TARGET: self.target},
-            MemoryJournal(self.store),
-            self.passes,
-            clock=SYSTEM,
-        )
-        self.door = Door(routes(self.passes, report, repairer, MAPPING, self.settings))
-
-    def _tail(self, side: Side) -> Tail:
-        client: KinesisClient = Stream()
-
-        def ignored(_side: Side, _change: Change) -> None:
-            pass
-
-        return Tail(client, "s", MAPPING.shape(side), ignored, poll_s=0.2, retry_s=0.02, now_s=time.time, clock=SYSTEM)
-
-    @asynccontextmanager
-    async def __call__(self) -> AsyncIterator[Running]:
-        work = [self.passes.run(), *(tail.run() for tail in self.tails.values() if self.reads_streams)]
-        tasks = [asyncio.create_task(each) for each in work]
-        try:
-            yield self
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def get(self, path: str) -> Answer:
-        return await call(self.door, "GET", path)
-
-    async def post(self, path: str, body: object = None, **headers: str) -> Answer:
-        return await call(self.door, "POST", path, body, **headers)
-
-    async def parity(self) -> dict[str, Any]:
-        answer = await self.get("/parity")
-        assert answer.status_code == 200
-        body: dict[str, Any] = answer.json()
-        return body
-
-    async def until(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        for _ in range(400):
-            body = await self.parity()
-            if holds(body):
-                return body
-            await asyncio.sleep(0.01)
-        raise AssertionError(body)
-
-
-@asynccontextmanager
-async def running(wallets: int = 4, **changed: Any) -> AsyncIterator[Running]:
-    async with Running(World(wallets), **changed)() as service:
-        yield service
-
-
-def is_safe(body: dict[str, Any]) -> bool:
-    return bool(body["safe_to_cut_over"]["answer"])
 
 
 async def test_clean_tables_read_streams_and_no_handover_make_it_safe_to_cut_over() -> None:
@@ -266,24 +112,6 @@ async def test_a_key_in_handover_that_is_gone_from_both_tables_is_forgotten() ->
         service.passes.ask()
         body = await service.until(is_safe)
     assert body["in_handover"]["keys"] == 0
-
-
-async def test_streams_that_are_not_read_are_a_reason_not_to_cut_over() -> None:
-    async with running(reads_streams=False) as service:
-        body = await service.until(lambda body: body["verdict"] == "clean")
-    assert not is_safe(body)
-    assert any("stream is not being read" in each for each in body["because"])
-    assert body["lags"]["source"]["stream_read_s"] is None
-    assert body["lags"]["source"]["table_to_stream_unknown"] == "off"
-
-
-async def test_an_old_unreplicated_record_is_a_reason_not_to_cut_over() -> None:
-    async with running() as service:
-        await service.until(is_safe)
-        service.unreplicated[Side.TARGET] = Unreplicated(60.0, "")
-        body = await service.parity()
-    assert body["lags"]["target"]["table_to_stream_s"] == 60.0
-    assert not is_safe(body)
 
 
 async def test_a_clean_pass_that_is_too_old_is_a_reason_not_to_cut_over() -> None:

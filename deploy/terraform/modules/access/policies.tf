@@ -99,6 +99,11 @@ locals {
       resources = [local.stream.source, local.stream.target]
     },
     {
+      sid       = "LookAtCapture"
+      actions   = ["dynamodb:DescribeKinesisStreamingDestination"]
+      resources = [local.table.source, local.table.target]
+    },
+    {
       sid       = "CompareAndRepair"
       actions   = concat(["dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:Scan", "dynamodb:UpdateItem"], var.open_mapping ? ["dynamodb:GetItem", "dynamodb:PutItem"] : [])
       resources = [local.table.source, local.table.target]

@@ -85,15 +85,3 @@ class Crossings:
         return {"samples": len(taken_ms)} | {
             name: None if each is None else round(each, 1) for name, each in found_ms.items()
         }
-
-
-class Unreplicated(NamedTuple):
-    """What CloudWatch says of the first hop.
-
-    Attributes:
-        age_s: of the oldest record that is not in the stream yet; None when unknown.
-        why: why it is unknown.
-    """
-
-    age_s: float | None = None
-    why: str = "not asked yet"

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import structlog
 
+from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.tables import control_db
@@ -28,6 +29,7 @@ from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import control_tables
+from crossfade.core.parity.verdict import Names
 from crossfade.core.replication.change import Change
 from crossfade.core.values.shape import Side
 from crossfade.runtime import lifecycle, telemetry
@@ -39,8 +41,7 @@ from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURAT
 from crossfade.runtime.urls import Address
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.endpoints import routes
-from crossfade_verifier.first_hop import watch
-from crossfade_verifier.lags import Crossings, Unreplicated
+from crossfade_verifier.lags import Crossings
 from crossfade_verifier.looks import FirstLooks
 from crossfade_verifier.measures import observed
 from crossfade_verifier.passes import Passes
@@ -48,6 +49,7 @@ from crossfade_verifier.repair import Repairer
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.tails import Tail
+from crossfade_verifier.watch import JOURNAL_EVERY, Watch
 
 log = structlog.get_logger()
 
@@ -66,7 +68,7 @@ class Service:
 
     def __init__(self, settings: Settings, mapping: Mapping, stack: AsyncExitStack) -> None:
         """Build the parts; `stack` closes what they open."""
-        config = wire_config(settings, max_connections=2 * settings.segments + 4)
+        config = wire_config(settings, max_connections=2 * settings.segments + 8)
         dynamodb, kinesis = Wire("dynamodb", config), Wire("kinesis", config)
         for wire in (dynamodb, kinesis):
             stack.push_async_callback(wire.close)
@@ -97,9 +99,11 @@ class Service:
         }
         self.cloudwatch = LazyClient(lambda: control_client(settings, "cloudwatch"))
         stack.push_async_callback(self.cloudwatch.close)
-        self.unreplicated = dict.fromkeys(Side, Unreplicated(None, "CROSSFADE_CLOUDWATCH is off"))
-        journal = DynamoJournal(
-            control_db(dynamodb), control_tables(mapping.name).journal, who=settings.pod, code=lifecycle.code_version()
+        self._both, self._admin = both, DynamoAdmin(dynamodb, kinesis)
+        tables = {side: mapping.shape(side).table for side in Side}
+        self.watch = Watch(Names(tables, streams, control_tables(mapping.name).journal), clock=SYSTEM)
+        self.journal = journal = DynamoJournal(
+            control_db(dynamodb), self.watch.names.journal, who=settings.pod, code=lifecycle.code_version()
         )
         self.repairer = Repairer(
             both,
@@ -129,7 +133,7 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set."""
         settings = self.settings
-        report = Reporter(self.passes, settings, self.tails, self.crossings, self.unreplicated, clock=SYSTEM)
+        report = Reporter(self.passes, settings, self.tails, self.crossings, self.watch, clock=SYSTEM)
         at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
         doors = routes(self.passes, report, self.repairer, self.mapping, settings)
         active = telemetry.active()
@@ -148,15 +152,20 @@ class Service:
             self.looks.close()
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
-        settings = self.settings
-        background = [self.passes.run(), *(tail.run() for tail in self.tails.values())]
-        wanted = settings.aws_endpoint_url is None if settings.cloudwatch is None else settings.cloudwatch
-        if wanted:
-            tables = {side: self.mapping.shape(side).table for side in Side}
+        settings, watch = self.settings, self.watch
+        every_s = settings.ask_every_s
+        background = [
+            self.passes.run(),
+            *(tail.run() for tail in self.tails.values()),
+            *watch.tables(self._both.table, every_s),
+            *watch.captures(self._admin, every_s),
+            watch.journal(self.journal, settings.pod, self.passes.repaired, JOURNAL_EVERY * every_s),
+        ]
+        if settings.cloudwatch:
             metrics = CloudWatchMetrics(self.cloudwatch)
-            background.append(
-                watch(metrics, tables, self.unreplicated, every_s=settings.cloudwatch_every_s, clock=SYSTEM)
-            )
+            background += watch.first_hops(metrics, settings.lag_bound_s, settings.cloudwatch_every_s)
+        else:
+            watch.without_first_hops("CROSSFADE_CLOUDWATCH is off")
         return background
 
 

@@ -61,6 +61,19 @@ class Pass:
         return self.state == "done" and self.findings is not None and self.findings.clean and not self.repairs
 
 
+class _Stamped(Pace):
+    """A pace that knows when it last let a read through: whoever asks again has its answer."""
+
+    def __init__(self, per_s: float, clock: Clock) -> None:
+        super().__init__(per_s, now_s=clock.monotonic, sleep=clock.sleep)
+        self.taken_s = clock.monotonic()
+
+    async def take(self, items: int) -> None:
+        """See `Pace.take`."""
+        await super().take(items)
+        self.taken_s = self._now_s()
+
+
 class Passes:
     """Runs passes and keeps their results. Also tells its follow list what the streams say.
 
@@ -95,7 +108,7 @@ class Passes:
         """
         self._both, self._settings, self._complete = both, settings, complete
         self._clock, self._at_most_us = clock, at_most_us
-        self._pace = Pace(settings.reads_per_s, now_s=clock.monotonic, sleep=clock.sleep)
+        self._pace = _Stamped(settings.reads_per_s, clock)
         self._known: dict[str, Pass] = {}
         self._asked: Pass | None = None
         self._something_asked = asyncio.Event()
@@ -129,6 +142,11 @@ class Passes:
             self._repairing -= keys
             self.last_clean = None
 
+    def repaired(self, keys: int) -> None:
+        """Count what somebody else repaired: see `repairing`."""
+        with self.repairing(keys):
+            pass
+
     def keys_of(self, found: Difference, limit: int) -> list[Key]:
         """Return keys of a class, as the last pass called them."""
         findings = self.last.findings if self.last else None
@@ -144,6 +162,17 @@ class Passes:
     def get(self, pass_id: str) -> Pass | None:
         """Return a pass by its id."""
         return self._known.get(pass_id)
+
+    @property
+    def read_s(self) -> float:
+        """When the running pass last went on, monotonic; now when none runs, since nothing is wanted of it."""
+        running = self.running
+        return self._clock.monotonic() if running is None else max(self._pace.taken_s, running.started_s or 0.0)
+
+    @property
+    def tables(self) -> dict[Side, str]:
+        """Names of the tables that are compared."""
+        return {side: self._both.table(side).shape.table for side in Side}
 
     def followed(self) -> int:
         """Return how many keys the running pass follows."""

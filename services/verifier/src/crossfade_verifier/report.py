@@ -11,6 +11,7 @@ from crossfade.contracts.parity import (
     BucketReport,
     DifferenceReport,
     HandoverReport,
+    InputReport,
     LagReport,
     ParityReport,
     PassReport,
@@ -19,13 +20,15 @@ from crossfade.contracts.parity import (
     Verdict,
 )
 from crossfade.core.parity.classes import FINAL, SETTLED, Difference
+from crossfade.core.parity.verdict import Input, Reading, Source, Wanted, pair_of, wanted, why_not
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
-from crossfade_verifier.lags import Crossings, Unreplicated
+from crossfade_verifier.lags import Crossings
 from crossfade_verifier.passes import Pass, Passes
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.sweep import Findings, Stage
 from crossfade_verifier.tails import Tail
+from crossfade_verifier.watch import JOURNAL_EVERY, Watch
 
 DIFFERING_SHOWN: Final = 20
 HANDOVERS_SHOWN: Final = 20
@@ -40,7 +43,7 @@ class Reporter:
         settings: Settings,
         tails: Mapping[Side, Tail],
         crossings: Crossings,
-        unreplicated: Mapping[Side, Unreplicated],
+        watch: Watch,
         *,
         clock: Clock,
     ) -> None:
@@ -51,11 +54,12 @@ class Reporter:
             settings: bounds.
             tails: the verifier's reading of both streams.
             crossings: measured times between the tables.
-            unreplicated: the first hop, as CloudWatch reports it.
+            watch: what tables, captures, CloudWatch and journal say.
             clock: of the process.
         """
         self._passes, self._settings, self._tails = passes, settings, tails
-        self._crossings, self._unreplicated = crossings, unreplicated
+        self._crossings, self._watch = crossings, watch
+        self._needs = wanted(watch.names, bounds_s(settings))
         self._clock = clock
 
     def parity(self) -> ParityReport:
@@ -63,7 +67,8 @@ class Reporter:
         passes, verdict = self._passes, self._verdict()
         last = passes.last.findings if passes.last else None
         over = passes.handovers.older_than(self._settings.handover_bound_s, self._clock.monotonic())
-        because = self._why_not(over=len(over))
+        readings = self._readings(over=len(over))
+        because = self._why_not(readings)
         clean = self.described(passes.last_clean)
         return ParityReport(
             verdict=verdict[0],
@@ -89,6 +94,16 @@ class Reporter:
             ),
             because=because,
             safe_to_cut_over=SafeReport(answer=not because, because=because or self._why_safe()),
+            inputs={name_of(each): self._input(readings.get(each), need) for each, need in self._needs.items()},
+        )
+
+    def _input(self, reading: Reading | None, need: Wanted) -> InputReport:
+        taken_s = reading.taken_s if reading else None
+        return InputReport(
+            of=reading.of if reading else None,
+            age_s=None if taken_s is None else round(self._clock.monotonic() - taken_s, 3),
+            bound_s=need.bound_s,
+            trouble=reading.trouble if reading else "",
         )
 
     def described(self, each: Pass | None) -> PassReport | None:
@@ -129,32 +144,36 @@ class Reporter:
         repaired = [f"{last.repairs} keys were repaired meanwhile"] if last.repairs else []
         return "unsettled", ", ".join(_open(last.findings) + repaired)
 
-    def _why_not(self, *, over: int) -> list[str]:
-        passes, settings = self._passes, self._settings
+    def _readings(self, *, over: int) -> dict[Input, Reading]:
+        """Return what every source says, with when it said so; the watch asks some, the others are asked here."""
+        passes, now_s = self._passes, self._clock.monotonic()
         verdict, reason = self._verdict()
-        because = [] if verdict == "clean" else [f"{verdict}: {reason}"]
-        clean = passes.last_clean
+        pair, clean, last = pair_of(passes.tables), passes.last_clean, passes.last
         if passes.repaired_since_clean:
-            because.append(f"{passes.repaired_since_clean} keys were repaired: only a later clean pass counts")
-        elif clean is None:
-            because.append("there has been no clean pass yet")
-        age_s = self._clock.monotonic() - clean.ended_s if clean and clean.ended_s is not None else 0.0
-        if age_s > settings.clean_pass_bound_s:
-            because.append(f"the last clean pass is {age_s:.0f} s old, bound {settings.clean_pass_bound_s:g} s")
-        if over:
-            because.append(f"{over} keys have been in handover for more than {settings.handover_bound_s:g} s")
+            why = f"{passes.repaired_since_clean} keys were repaired: only a later clean pass counts"
+        else:
+            why = "there has been no clean pass yet"
+        overdue = f"{over} keys have been in handover for more than {self._settings.handover_bound_s:g} s"
+        seen_s = passes.read_s if passes.running else last.ended_s if last else None
+        readings: dict[Input, Reading] = {
+            (Source.PASSES, None): Reading(
+                pair, passes.read_s, () if verdict == "clean" else (f"{verdict}: {reason}",)
+            ),
+            (Source.CLEAN, None): Reading(pair, clean.ended_s if clean else None, trouble="" if clean else why),
+            (Source.HANDOVERS, None): Reading(pair, seen_s, (overdue,) if over else ()),
+        }
         for side, tail in self._tails.items():
             behind_s = tail.behind_s()
-            if behind_s is None:
-                because.append(
-                    f"the {side.value} stream is not being read: {tail.trouble or 'its first read is under way'}"
-                )
-            elif behind_s > settings.lag_bound_s:
-                because.append(f"the {side.value} stream is read {behind_s:.1f} s late")
-            first_hop_s = self._unreplicated[side].age_s
-            if first_hop_s is not None and first_hop_s > settings.lag_bound_s:
-                because.append(f"the {side.value} table's oldest unreplicated record is {first_hop_s:.1f} s old")
-        return because
+            trouble = (
+                "" if behind_s is not None else f"it is not being read: {tail.trouble or 'its first read is under way'}"
+            )
+            taken_s = None if behind_s is None else now_s - behind_s
+            readings[Source.STREAM, side] = Reading(tail.stream, taken_s, trouble=trouble)
+        return readings | self._watch.readings
+
+    def _why_not(self, readings: Mapping[Input, Reading]) -> list[str]:
+        found = why_not(self._needs, readings, self._clock.monotonic())
+        return [f"{name_of(each)}: {reason}" for each, reasons in found.items() for reason in reasons]
 
     def _why_safe(self) -> list[str]:
         clean = self._passes.last_clean
@@ -162,12 +181,12 @@ class Reporter:
             return []
         return [
             f"pass {clean.id} was clean {self._clock.monotonic() - clean.ended_s:.1f} s ago, without repairs",
-            "both streams are read to their tips",
+            "both tables answer, and their changes go to the streams that are read to their tips",
             f"no key has been in handover for more than {self._settings.handover_bound_s:g} s",
         ]
 
     def _lags(self, side: Side) -> LagReport:
-        tail, hop = self._tails[side], self._unreplicated[side]
+        tail, hop = self._tails[side], self._watch.unreplicated[side]
         behind_s = tail.behind_s()
         return LagReport(
             table_to_stream_s=hop.age_s,
@@ -192,6 +211,28 @@ class Reporter:
             following=self._passes.followed(),
             percent=_percent(found, last.findings if last else None),
         )
+
+
+def name_of(each: Input) -> str:
+    """Return how an input is called in reports: "stream of source", "journal"."""
+    source, side = each
+    return source.value if side is None else f"{source.value} of {side.value}"
+
+
+def bounds_s(settings: Settings) -> dict[Source, float]:
+    """Return how old an answer of each source may be."""
+    # What a pass reads at most before it asks for more, at its own rate, and both segments and follow list at once.
+    round_s = 2 * settings.page * (settings.segments + 1) / settings.reads_per_s
+    return {
+        Source.PASSES: settings.answer_bound_s + settings.settle_every_s + round_s,
+        Source.CLEAN: settings.clean_pass_bound_s,
+        Source.HANDOVERS: settings.clean_pass_bound_s,
+        Source.JOURNAL: (1 + JOURNAL_EVERY) * settings.answer_bound_s,
+        Source.TABLE: settings.answer_bound_s,
+        Source.CAPTURE: settings.answer_bound_s,
+        Source.FIRST_HOP: 2 * settings.cloudwatch_every_s + settings.answer_bound_s,
+        Source.STREAM: settings.lag_bound_s,
+    }
 
 
 def _side(side: Side, found: Findings | None) -> SideReport:

@@ -31,8 +31,10 @@ class Settings(ListeningSettings):
     lag_per_million: int = Field(
         100_000, ge=0, le=1_000_000, description="Keys, per million, by which the time between the tables is measured."
     )
-    cloudwatch: bool | None = Field(
-        None, description="Read AgeOfOldestUnreplicatedRecord; unset: only without CROSSFADE_AWS_ENDPOINT_URL."
+    ask_every_s: float = Field(5.0, gt=0, description="Pause between two probes of each table and its capture.")
+    answer_bound_s: float = Field(15.0, gt=0, description="Oldest such answer with which it is safe to cut over.")
+    cloudwatch: bool = Field(
+        True, description="Read AgeOfOldestUnreplicatedRecord; without it, it is never said to be safe to cut over."
     )
     cloudwatch_every_s: float = Field(60.0, ge=1, description="How often.")
     samples: int = Field(10, ge=0, le=1000, description="Keys shown of each class of difference.")

@@ -25,6 +25,7 @@ class Tail:
 
     Attributes:
         side: whose stream it is.
+        stream: its name.
         read: records so far.
         unreadable: those that are no change records.
         trouble: why it isn't reading now; empty when it is.
@@ -55,7 +56,7 @@ class Tail:
             clock: of the process.
         """
         self._now_s = now_s
-        self._client, self._stream, self._shape, self._on_change = client, stream, shape, on_change
+        self._client, self.stream, self._shape, self._on_change = client, stream, shape, on_change
         self._options = Options(poll_interval_s=poll_s, now_s=now_s)
         self._retry_s, self._clock = retry_s, clock
         self._cursor: PrivateCursor | None = None
@@ -70,13 +71,13 @@ class Tail:
                 await self._follow()
             except (CrossfadeError, KinesisTransportError) as error:
                 if self.trouble != str(error):
-                    log.warning("stream not read", stream=self._stream, error=str(error))
+                    log.warning("stream not read", stream=self.stream, error=str(error))
                 self.trouble = str(error)
             self._cursor = None
             await self._clock.sleep(self._retry_s)
 
     async def _follow(self) -> None:
-        self._cursor = PrivateCursor(self._client, self._stream, LATEST, self._options)
+        self._cursor = PrivateCursor(self._client, self.stream, LATEST, self._options)
         async for batch in self._cursor.batches():
             self.trouble = ""
             for record in batch:

@@ -121,6 +121,22 @@ class SafeReport(msgspec.Struct, frozen=True):
     because: Sequence[str]
 
 
+class InputReport(msgspec.Struct, frozen=True):
+    """One source of "safe to cut over", with the age of what it said last.
+
+    Attributes:
+        of: of which table, stream, journal or pair of tables it spoke; null before it was asked.
+        age_s: time since it was asked for its last answer; null if it never answered.
+        bound_s: the oldest answer that counts.
+        trouble: why there is no newer answer, if anything is wrong.
+    """
+
+    of: str | None
+    age_s: float | None
+    bound_s: float
+    trouble: str
+
+
 class ParityReport(Document, frozen=True):
     """The whole answer.
 
@@ -141,6 +157,7 @@ class ParityReport(Document, frozen=True):
         in_handover: keys that are between the tables.
         because: every reason against a cutover.
         safe_to_cut_over: whether to cut over, for whoever is on call.
+        inputs: what that is made of, by the name that reasons begin with; empty from a verifier before ages were kept.
     """
 
     NAME: ClassVar[str] = "parity report"
@@ -163,3 +180,4 @@ class ParityReport(Document, frozen=True):
     in_handover: HandoverReport
     because: Sequence[str]
     safe_to_cut_over: SafeReport
+    inputs: Mapping[str, InputReport] = {}

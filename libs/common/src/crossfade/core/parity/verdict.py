@@ -1,0 +1,155 @@
+"""Whether it is safe to cut over, from what each source said and when it said so.
+
+A source that says nothing, says it too late, or speaks of something else is a reason against: what isn't known isn't
+safe (design.md, section 6). So the answer is made of ages at the time of asking, never of the last value alone, and a
+source that nobody asks or that stopped answering turns the answer without anybody noticing that it did.
+
+Time is the caller's, in seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Final, NamedTuple, TypeAlias
+
+from crossfade.core.values.shape import Side
+
+
+class Source(Enum):
+    """What the answer is made of."""
+
+    PASSES = "passes"  # what they found, and whether they go on; dated by the last read of a table that was answered
+    CLEAN = "clean pass"  # the last one; dated by its end
+    HANDOVERS = "handovers"  # keys standby on both sides; dated as the passes that see them
+    JOURNAL = "journal"  # repairs of other verifiers
+    TABLE = "table"  # a read of its rows
+    CAPTURE = "capture"  # DescribeKinesisStreamingDestination: do changes go to the stream that is read?
+    FIRST_HOP = "first hop"  # AgeOfOldestUnreplicatedRecord
+    STREAM = "stream"  # the verifier's reading of it; dated by what it has read
+
+
+OF_EACH_SIDE: Final = frozenset({Source.TABLE, Source.CAPTURE, Source.FIRST_HOP, Source.STREAM})
+
+Input: TypeAlias = tuple[Source, Side | None]
+"""A source; those of each table with the side."""
+
+
+class Reading(NamedTuple):
+    """What a source said.
+
+    Attributes:
+        of: of which table, stream, journal or pair of tables, as it was asked or as it says.
+        taken_s: when it was asked for what it said; None when it never answered.
+        against: what it says against cutting over.
+        trouble: why there is no newer answer; empty when nothing is known to be wrong.
+    """
+
+    of: str
+    taken_s: float | None
+    against: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+class Wanted(NamedTuple):
+    """What an input must be to count.
+
+    Attributes:
+        of: the table, stream, journal or pair of tables of this migration.
+        bound_s: oldest answer that counts.
+    """
+
+    of: str
+    bound_s: float
+
+
+class Names(NamedTuple):
+    """The migration's own names.
+
+    Attributes:
+        tables: of both tables.
+        streams: of their change streams.
+        journal: of the journal's table.
+    """
+
+    tables: Mapping[Side, str]
+    streams: Mapping[Side, str]
+    journal: str
+
+    @property
+    def pair(self) -> str:
+        """Both tables, as a pass speaks of them."""
+        return pair_of(self.tables)
+
+
+def pair_of(tables: Mapping[Side, str]) -> str:
+    """Return how two tables are named as one."""
+    return f"{tables[Side.SOURCE]} and {tables[Side.TARGET]}"
+
+
+def inputs() -> list[Input]:
+    """Return every input that the answer needs, in the order in which reasons are given."""
+    return [(source, side) for source in Source for side in (Side if source in OF_EACH_SIDE else (None,))]
+
+
+def wanted(names: Names, bounds_s: Mapping[Source, float]) -> dict[Input, Wanted]:
+    """Return what each input must be to count.
+
+    Args:
+        names: of the migration.
+        bounds_s: oldest answer of each source that counts.
+    """
+
+    def of(source: Source, side: Side | None) -> str:
+        if side is not None:
+            return (names.streams if source is Source.STREAM else names.tables)[side]
+        return names.journal if source is Source.JOURNAL else names.pair
+
+    return {(source, side): Wanted(of(source, side), bounds_s[source]) for source, side in inputs()}
+
+
+def why_not(
+    needs: Mapping[Input, Wanted], readings: Mapping[Input, Reading], now_s: float
+) -> dict[Input, tuple[str, ...]]:
+    """Return the reasons against cutting over, by the input that gives them; none: it is safe.
+
+    Args:
+        needs: of `wanted`.
+        readings: what is known; an input that isn't there was never asked.
+        now_s: when the answer is wanted.
+    """
+    found = {each: _against(need, readings.get(each), now_s) for each, need in needs.items()}
+    return {each: reasons for each, reasons in found.items() if reasons}
+
+
+def _against(need: Wanted, reading: Reading | None, now_s: float) -> tuple[str, ...]:
+    if reading is None:
+        return (f"unknown: {need.of} was not asked yet",)
+    because = f": {reading.trouble}" if reading.trouble else ""
+    if reading.of != need.of:
+        return (f"the answer is of {reading.of}, not of {need.of}",)
+    if reading.taken_s is None:
+        return (f"unknown of {need.of}{because}",)
+    age_s = now_s - reading.taken_s
+    if not -need.bound_s <= age_s <= need.bound_s:  # a date ahead of the clock is none; NaN compares with nothing
+        return (
+            *reading.against,
+            f"the last answer of {need.of} is {age_s:.1f} s old, bound {need.bound_s:g} s{because}",
+        )
+    return reading.against
+
+
+def against_capture(stream: str, destinations: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
+    """Return what a table's change streams say against cutting over.
+
+    Args:
+        stream: name of the stream that is read.
+        destinations: (ARN, status, precision) of each, as DescribeKinesisStreamingDestination tells them.
+    """
+    ours = [each for each in destinations if each[0].rpartition("/")[2] == stream]
+    if not ours:
+        others = ", ".join(arn.rpartition("/")[2] for arn, _, _ in destinations)
+        return (f"changes don't go to {stream}" + (f", but to {others}" if others else ""),)
+    if all(status != "ACTIVE" for _, status, _ in ours):
+        return (f"changes don't go to {stream}: it is {ours[0][1]}",)
+    return ()

@@ -1,0 +1,212 @@
+"""The verifier put together on memory, with all that it watches: tests ask its door, and wait for what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from crossfade.adapters.clock import SYSTEM
+from crossfade.adapters.memory.admin import MemoryAws
+from crossfade.adapters.memory.control import ControlStore, MemoryJournal
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.core.parity.verdict import Names
+from crossfade.core.protocol.keyed.item import Item
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade.ports.table import ScanPage
+from crossfade.runtime.http import Door
+from crossfade_verifier.both import BothTables
+from crossfade_verifier.endpoints import routes
+from crossfade_verifier.lags import Crossings
+from crossfade_verifier.passes import Passes
+from crossfade_verifier.repair import Repairer
+from crossfade_verifier.report import Reporter
+from crossfade_verifier.settings import Settings
+from crossfade_verifier.tails import Tail
+from crossfade_verifier.watch import Watch
+from door_calls import Answer, call
+from engagement_migration import MAPPING
+from faust_kinesis import KinesisClient
+from verifier_world import World
+
+QUICK: dict[str, Any] = {
+    "in_flight_bound_s": 0.05,
+    "settle_every_s": 0.02,
+    "follow_limit_s": 0.2,
+    "pause_s": 0.02,
+    "retry_s": 0.02,
+    "reads_per_s": 1_000_000,
+    "buckets": 16,
+    "poll_s": 0.2,
+    "ask_every_s": 0.02,
+    "cloudwatch_every_s": 1.0,
+}
+
+ARN = "arn:aws:kinesis:eu-west-1:000000000000:stream/"
+NAMES = Names({side: MAPPING.shape(side).table for side in Side}, {side: f"{side.value}-stream" for side in Side}, "j")
+
+
+class Stream:
+    """A Kinesis stream of one shard that is always read to its tip, and answers no more once it `hangs`."""
+
+    hangs = False
+
+    async def list_shards(self, stream: str) -> Sequence[Any]:
+        class Shard:
+            shard_id = "shard-0"
+            parents: tuple[str, ...] = ()
+
+        return [Shard()]
+
+    async def shard_iterator(self, stream: str, shard_id: str, **_position: Any) -> str:
+        return "i"
+
+    async def get_records(self, iterator: str, limit: int) -> Any:
+        if self.hangs:
+            await asyncio.Event().wait()
+
+        class Page:
+            records: tuple[Any, ...] = ()
+            next_iterator = "i"
+            behind_ms = 0
+
+        return Page()
+
+    async def close(self) -> None:
+        pass
+
+
+class GatedTable(MemoryTable):
+    """A table whose scans fail with `error` while it is set, and wait while `gate` is shut."""
+
+    error: CrossfadeError | None = None
+    gate: asyncio.Event | None = None
+
+    async def scan_page(
+        self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
+    ) -> ScanPage[Item]:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return await super().scan_page(segment=segment, segments=segments, start=start, limit=limit)
+
+    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
+        return await super().read_many(keys, consistent=consistent)
+
+
+class Aws(MemoryAws):
+    """CloudWatch says what `ages_s` has; it is down while `down` is set."""
+
+    down = False
+    ages_s: Mapping[str, float | None] = {}
+
+    async def unreplicated_s(self, table: str) -> float | None:
+        if self.down:
+            raise OSError("no route to CloudWatch")
+        return self.ages_s.get(table, await super().unreplicated_s(table))
+
+
+class Running:
+    def __init__(self, world: World, *, reads_streams: bool = True, complete: bool = False, **changed: Any) -> None:
+        self.world = world
+        self.settings = Settings(**(QUICK | changed))
+        self.target = GatedTable(MAPPING.shape(Side.TARGET), belongs=MAPPING.belongs)
+        self.target.images = world.tables[Side.TARGET].images
+        both = BothTables(MAPPING, world.tables[Side.SOURCE], self.target)
+        self.complete = complete
+        self.passes = Passes(
+            both, self.settings, clock=SYSTEM, at_most_us=SYSTEM.wall_us, complete=lambda: self.complete
+        )
+        self.store = ControlStore()
+        self.aws = Aws({NAMES.tables[side]: world.tables[side] for side in Side}, set(NAMES.tables.values()))
+        self.watch = Watch(NAMES, clock=SYSTEM)
+        self.both = both
+        self.streams = {side: Stream() for side in Side}
+        self.tails = {side: self._tail(side) for side in Side}
+        self.reads_streams = reads_streams
+        self.report = self.reporter(self.watch)
+        repairer = Repairer(
+            both,
+            {Side.SOURCE: world.tables[Side.SOURCE], Side.TARGET: self.target},
+            MemoryJournal(self.store, who="me"),
+            self.passes,
+            clock=SYSTEM,
+        )
+        self.door = Door(routes(self.passes, self.report, repairer, MAPPING, self.settings))
+
+    def reporter(self, watch: Watch) -> Reporter:
+        return Reporter(self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), watch, clock=SYSTEM)
+
+    def _tail(self, side: Side) -> Tail:
+        client: KinesisClient = self.streams[side]
+
+        def ignored(_side: Side, _change: Change) -> None:
+            pass
+
+        return Tail(
+            client,
+            NAMES.streams[side],
+            MAPPING.shape(side),
+            ignored,
+            poll_s=0.2,
+            retry_s=0.02,
+            now_s=time.time,
+            clock=SYSTEM,
+        )
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[Running]:
+        for side in Side:
+            await self.aws.enable_destination(NAMES.tables[side], ARN + NAMES.streams[side])
+        every_s = self.settings.ask_every_s
+        work = [
+            self.passes.run(),
+            *(tail.run() for tail in self.tails.values() if self.reads_streams),
+            *self.watch.tables(self.both.table, every_s),
+            *self.watch.captures(self.aws, every_s),
+            *self.watch.first_hops(self.aws, self.settings.lag_bound_s, every_s),
+            self.watch.journal(MemoryJournal(self.store), "me", self.passes.repaired, every_s),
+        ]
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def get(self, path: str) -> Answer:
+        return await call(self.door, "GET", path)
+
+    async def post(self, path: str, body: object = None, **headers: str) -> Answer:
+        return await call(self.door, "POST", path, body, **headers)
+
+    async def parity(self) -> dict[str, Any]:
+        answer = await self.get("/parity")
+        assert answer.status_code == 200
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def until(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        for _ in range(400):
+            body = await self.parity()
+            if holds(body):
+                return body
+            await asyncio.sleep(0.01)
+        raise AssertionError(body)
+
+
+@asynccontextmanager
+async def running(wallets: int = 4, **changed: Any) -> AsyncIterator[Running]:
+    async with Running(World(wallets), **changed)() as service:
+        yield service
+
+
+def is_safe(body: dict[str, Any]) -> bool:
+    return bool(body["safe_to_cut_over"]["answer"])
