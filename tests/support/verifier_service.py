@@ -13,12 +13,9 @@ from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.parity.verdict import Names
-from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import CrossfadeError
-from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade.ports.table import ScanPage
 from crossfade.runtime.http import Door
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.endpoints import routes
@@ -87,17 +84,12 @@ class GatedTable(MemoryTable):
     error: CrossfadeError | None = None
     gate: asyncio.Event | None = None
 
-    async def scan_page(
-        self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage[Item]:
+    async def scan_answer(self, *, segment: int, segments: int, start: bytes | None, limit: int) -> bytes:
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return await super().scan_page(segment=segment, segments=segments, start=start, limit=limit)
-
-    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
-        return await super().read_many(keys, consistent=consistent)
+        return await super().scan_answer(segment=segment, segments=segments, start=start, limit=limit)
 
 
 class Aws(MemoryAws):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from crossfade.adapters.memory.tables import MemoryTable
@@ -16,10 +16,8 @@ from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.image import Image, of_number, of_string
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape, direction_to
-from crossfade.ports.owned_table import OwnedTable
-from crossfade.ports.table import ScanPage
 from crossfade.runtime.pace import Pace
-from crossfade_verifier.both import BothTables
+from crossfade_verifier.both import BothTables, SweptTable
 from crossfade_verifier.followlist import FollowList, Handovers
 from crossfade_verifier.sweep import Findings, Sweep
 from engagement_api.operations import Kind, points_operation
@@ -69,32 +67,24 @@ class HookedTable:
     def __init__(self, table: MemoryTable, hook: Callable[[], None]) -> None:
         self._table, self._hook = table, hook
 
-    async def read_many(self, keys: Sequence[Key], *, consistent: bool = True) -> Mapping[Key, Item]:
+    async def scan_answer(self, *, segment: int, segments: int, start: bytes | None, limit: int) -> bytes:
         self._hook()
-        found = await self._table.read_many(keys, consistent=consistent)
+        answer = await self._table.scan_answer(segment=segment, segments=segments, start=start, limit=limit)
         self._hook()
-        return found
+        return answer
 
-    async def scan_page(
-        self, *, segment: int = 0, segments: int = 1, start: bytes | None = None, limit: int = 500
-    ) -> ScanPage[Item]:
+    async def read_answers(self, keys: Sequence[bytes]) -> Sequence[bytes]:
         self._hook()
-        page = await self._table.scan_page(segment=segment, segments=segments, start=start, limit=limit)
+        answers = await self._table.read_answers(keys)
         self._hook()
-        return page
+        return answers
 
     @property
     def shape(self) -> TableShape:
         return self._table.shape
 
-    async def read(self, key: Key, *, consistent: bool = True) -> Item | None:
-        return (await self.read_many([key], consistent=consistent)).get(key)
-
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
         return await self._table.perform(write, timeout_s=timeout_s)
-
-    async def perform_many(self, writes: Sequence[Write]) -> list[Answer | Exception]:
-        return await self._table.perform_many(writes)
 
 
 class World:
@@ -105,7 +95,7 @@ class World:
         self.changes: list[tuple[Side, Change]] = []
         self.on_change: Callable[[Side, Change], None] = lambda _side, _change: None
         self.tables = {side: self._table(side) for side in Side}
-        self.reading: dict[Side, OwnedTable] = dict(self.tables)
+        self.reading: dict[Side, SweptTable] = dict(self.tables)
         self.handovers = Handovers()
         self._ids = itertools.count(1)
         for number in range(wallets):

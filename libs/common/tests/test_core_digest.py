@@ -1,18 +1,14 @@
-"""When two items have the same content, and what digests of them add up to."""
+"""When two items have the same content, and where keys fall."""
 
 import pytest
 
 from crossfade.core.ownership.ramp import ramp_point
-from crossfade.core.parity.buckets import BucketDigests, item_digest
 from crossfade.core.protocol.keyed.item import Item
 from crossfade.core.protocol.row import same_content
 from crossfade.core.values.canonical import canonical_value, same_value
 from crossfade.core.values.errors import PoisonRecord
-from crossfade.core.values.hashes import bucket_of, is_sampled
+from crossfade.core.values.hashes import is_sampled
 from crossfade.core.values.keys import key_of_strings
-
-KEY = key_of_strings("USER#7", "POINTS#chan-3")
-OTHER = key_of_strings("USER#8", "POINTS#chan-3")
 
 
 def item(points: bytes = b'{"N":"12"}', **more: object) -> Item:
@@ -90,65 +86,10 @@ def test_a_tombstone_equals_a_tombstone_and_never_a_live_item() -> None:
     assert not same_content(Item(), Item(deleted=True))
 
 
-def test_a_digest_is_free_of_spelling_and_tied_to_its_key() -> None:
-    assert item_digest(KEY, item(b'{"N":"12"}')) == item_digest(KEY, item(b'{"N": "12.0"}'))
-    assert item_digest(KEY, item()) != item_digest(OTHER, item())
-
-
-def test_sums_do_not_depend_on_order() -> None:
-    one, other = BucketDigests(4), BucketDigests(4)
-    rows = [(KEY, item()), (OTHER, item(b'{"N":"1"}'))]
-    for row in rows:
-        one.add(*row)
-    for row in reversed(rows):
-        other.add(*row)
-    assert one.total == other.total
-    assert one.count == other.count == 2
-    assert one.differing(other) == []
-
-
-def test_two_swapped_rows_do_not_add_up_the_same() -> None:
-    right, swapped = BucketDigests(1), BucketDigests(1)
-    right.add(KEY, item(b'{"N":"1"}'))
-    right.add(OTHER, item(b'{"N":"2"}'))
-    swapped.add(KEY, item(b'{"N":"2"}'))
-    swapped.add(OTHER, item(b'{"N":"1"}'))
-    assert right.differing(swapped) == [0]
-
-
-def test_an_equal_pair_of_wrong_rows_does_not_cancel_as_it_would_under_xor() -> None:
-    once, thrice = BucketDigests(1), BucketDigests(1)
-    once.add(KEY, item())
-    for _ in range(3):
-        thrice.add(KEY, item())
-    assert once.total != thrice.total
-
-
-def test_only_the_bucket_of_a_wrong_row_differs() -> None:
-    ours, theirs = BucketDigests(64), BucketDigests(64)
-    for number in range(200):
-        key = key_of_strings(f"USER#{number}", "POINTS#c")
-        ours.add(key, item())
-        theirs.add(key, item() if number != 117 else item(b'{"N":"13"}'))
-    assert ours.differing(theirs) == [bucket_of(key_of_strings("USER#117", "POINTS#c"), 64)]
-
-
-def test_tombstones_stubs_and_absent_items_count_nothing_and_removing_undoes_adding() -> None:
-    digests = BucketDigests(4)
-    digests.add(KEY, None)
-    digests.add(KEY, item(deleted=True))
-    assert (digests.count, digests.total) == (0, 0)
-    digests.add(KEY, item())
-    digests.remove(KEY, item())
-    assert digests.differing(BucketDigests(4)) == []
-
-
-def test_bucket_sample_and_ramp_of_a_key_are_independent() -> None:
+def test_sample_and_ramp_of_a_key_are_independent() -> None:
     keys = [key_of_strings(f"USER#{number}", "POINTS#c") for number in range(2000)]
     in_ramp = [key for key in keys if ramp_point(key) < 5000]
-    buckets = {bucket_of(key, 16) for key in in_ramp}
     sampled = sum(is_sampled(key, 500_000) for key in in_ramp)
-    assert buckets == set(range(16))
     assert 0.4 < sampled / len(in_ramp) < 0.6
 
 

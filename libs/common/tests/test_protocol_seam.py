@@ -12,7 +12,6 @@ ASKING = (
     "core/replication/apply.py",
     "core/replication/coalesce.py",
     "core/parity/classes.py",
-    "core/parity/buckets.py",
     "core/migration/gates.py",
     "core/migration/evidence.py",
     "core/migration/phases.py",

@@ -1,72 +1,103 @@
-"""Both tables, seen in the names of the new one."""
+"""Both tables, read by the verifier's own reading (`crossfade_verifier.reading`, ADR 0035)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Protocol, cast
 
 from crossfade.core.mapping.copies import GIVEN_BACK, why_not
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.parity.classes import Pair
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
+from crossfade.core.protocol.writing import Answer
 from crossfade.core.values.errors import PoisonRecord
-from crossfade.core.values.image import of_string
+from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.table import RowTable
+from crossfade.core.values.shape import Direction, Side, TableShape
+from crossfade.ports.table import Answers
+from crossfade_verifier.reading.judging import OwnRows
+from crossfade_verifier.reading.pages import Reading
+from crossfade_verifier.reading.rows import Seen
 
-UNMAPPABLE: Final = "\x00unmappable"
-"""Stands among the attributes of an item that can't be mapped, with the reason: it equals nothing on the other side."""
+
+class SweptTable(Answers, Protocol):
+    """A table that the verifier reads, and repairs by writes of the migration's protocol."""
+
+    @property
+    def shape(self) -> TableShape:
+        """What the table looks like."""
+        ...
+
+    async def perform(self, write: Any, *, timeout_s: float | None = None) -> Answer[Row]:
+        """See `crossfade.ports.table.Table.perform`."""
+        ...
 
 
 class BothTables:
-    """Reads of either table; what comes from the source is mapped."""
+    """Reads of either table, by the verifier's own reading, in the names of the source one."""
 
-    def __init__(self, mapping: MigrationMapping, source: RowTable, target: RowTable) -> None:
+    def __init__(self, mapping: MigrationMapping, source: SweptTable, target: SweptTable) -> None:
         self.mapping = mapping
+        self.reading = Reading(mapping.declared)
         self.readers = {side: mapping.protocol.reader(mapping.shape(side)) for side in Side}
-        self._tables: Mapping[Side, RowTable] = {Side.SOURCE: source, Side.TARGET: target}
+        self._tables: Mapping[Side, SweptTable] = {Side.SOURCE: source, Side.TARGET: target}
 
-    def table(self, side: Side) -> RowTable:
-        """Return a side's table, unmapped."""
+    def table(self, side: Side) -> SweptTable:
+        """Return a side's table."""
         return self._tables[side]
 
     def rows(self, *, complete: bool = False) -> RowReader:
         """Return what reads rows, as the flag document says."""
-        return self.mapping.protocol.rows(complete=complete)
+        # It answers what parity asks, of the rows that `read` and `heard` return; of the seam's, no more is asked here.
+        return cast("RowReader", OwnRows(complete))
 
-    def seen(self, side: Side, item: Row) -> Row:
-        """Return an item of a side in the names of the target table."""
-        if side is Side.TARGET:
-            return item
-        try:
-            return self.mapping.map_item(Direction.FORWARD, item)
-        except PoisonRecord as error:
-            return item.holding((*item.content, (UNMAPPABLE, bytes(of_string(str(error))))))
+    def heard(self, side: Side, image: Image) -> Row:
+        """Read an image of a change record.
+
+        Raises:
+            PoisonRecord: an attribute of the protocol can't be read.
+        """
+        return self.reading.row(side, image)
+
+    def core_row(self, side: Side, row: Row) -> Row:
+        """Return a row as whoever writes wants it: read by the protocol, in the names of its own table.
+
+        Raises:
+            PoisonRecord: it can't be read.
+        """
+        return self.readers[side].row(cast("Seen", row).image)
 
     async def read(self, side: Side, keys: Sequence[Key]) -> dict[Key, Row]:
-        """Read items consistently; keys without one are missing in the result."""
-        found = await self._tables[side].read_many(keys) if keys else {}
-        return {key: self.seen(side, item) for key, item in found.items()}
+        """Read rows consistently; keys without one are missing in the result."""
+        if not keys:
+            return {}
+        answers = await self._tables[side].read_answers(self.reading.asks(side, list(dict.fromkeys(keys))))
+        found = self.reading.batch(side, answers)
+        return {Key(key): self.reading.seen(side, key, row) for key, row in found.items()}
 
     def why_refused(self, key: Key, pair: Pair) -> str:
         """Say why the other table has not got an owner's item, and won't get it; empty when nothing tells so."""
         rows = self.rows()
-        owner = rows.owner_of(*pair)
-        item = None if owner is None else pair.of(owner)
-        if owner is None or item is None:
+        side = rows.owner_of(*pair)
+        owner = None if side is None else pair.of(side)
+        if side is None or owner is None:
             return ""
-        cause = (
-            why_unmappable(item)
-            or self.mapping.protocol.unfit(key, item, self.mapping.shape(Side.TARGET), standing=pair.target)
-            if owner is Side.SOURCE  # everything here is in the names of the target table
-            else why_not(self.mapping, key, Side.SOURCE, item)
-        )
-        return cause or (GIVEN_BACK if rows.is_held_out(item) else "")
+        try:
+            row = self.core_row(side, owner)
+            cause = why_unmappable(owner) or self._why_not(key, side, row, pair.target)
+        except PoisonRecord as error:
+            return str(error)
+        return cause or (GIVEN_BACK if rows.is_held_out(owner) else "")
+
+    def _why_not(self, key: Key, side: Side, row: Row, standing: Row | None) -> str:
+        if side is Side.TARGET:
+            return why_not(self.mapping, key, Side.SOURCE, row)
+        there = None if standing is None else self.core_row(Side.TARGET, standing)
+        mapped = self.mapping.map_item(Direction.FORWARD, row)
+        return self.mapping.protocol.unfit(key, mapped, self.mapping.shape(Side.TARGET), standing=there)
 
 
 def why_unmappable(item: Row | None) -> str:
-    """Return why an item could not be mapped; empty when it could."""
-    value = item.value(UNMAPPABLE) if item else None
-    return "" if value is None else bytes(value)[6:-2].decode(errors="replace")
+    """Return what of a row the declared facts don't fit; empty when they do."""
+    return "" if item is None else cast("Seen", item).trouble

@@ -80,7 +80,7 @@ class FirstLooks:
         if not sampled and change.key not in self._keys:
             return
         try:
-            item = self._both.seen(side, self._both.readers[side].row(new))
+            item = self._both.heard(side, new)
             if self._both.rows().owns(item, side):
                 if sampled:
                     self._owner(side, change, item)

@@ -161,20 +161,18 @@ class Repairer:
         return {key: Pair(source.get(key), target.get(key)) for key in keys}
 
     async def _steps(self, side: Side, keys: list[Key], *, complete: bool) -> list[Step]:
-        # The owner is read unmapped as well: a transfer carries its image in the names of the other side.
-        owners = await self._both.table(side).read_many(keys) if keys else {}
+        owners = await self._both.read(side, keys)
         standbys = await self._both.read(side.other, keys)
         again = await self._both.read(side, keys)
         rows, steps = self._both.rows(complete=complete), []
         for key in keys:
-            raw, standby = owners.get(key), standbys.get(key)
-            owner = None if raw is None else self._both.seen(side, raw)
+            owner, standby = owners.get(key), standbys.get(key)
             reading = Reading(side, owner, standby, again.get(key))
             # Requested by an operator, so the bound counts as passed: what is in flight only arrives earlier.
             found = classify(reading, rows, reached=rows.version_of(owner), late=True)
             pair = Pair(owner, standby) if side is Side.SOURCE else Pair(standby, owner)
             shown = sample(key, pair, rows)
-            steps.append(self._step(key, side, found or Difference.IN_FLIGHT, raw, standby, shown, complete))
+            steps.append(self._step(key, side, found or Difference.IN_FLIGHT, owner, standby, shown, complete))
         return steps
 
     def _step(
@@ -193,7 +191,14 @@ class Repairer:
         if found is Difference.EXTRA:
             if standby is None or standby.version is None:
                 return Step(key, found, None, None, "the extra row has no version: needs a human decision", shown)
-            return Step(key, found, side.other, acts.bury(key, standby), "the owner has nothing", shown)
+            return Step(
+                key,
+                found,
+                side.other,
+                acts.bury(key, self._both.core_row(side.other, standby)),
+                "the owner has nothing",
+                shown,
+            )
         if owner is None:
             return Step(key, found, None, None, "the owner is gone by now: look again", shown)
         if found is Difference.AHEAD or owner.version is None:
@@ -203,7 +208,7 @@ class Repairer:
             why = "the owner must be above its standby" if found is Difference.AHEAD else "the owner has no version"
             return Step(key, found, side, act, why, shown)
         try:
-            transfer = transfer_of(self._both.mapping, side, key, owner, repair=True)
+            transfer = transfer_of(self._both.mapping, side, key, self._both.core_row(side, owner), repair=True)
         except CrossfadeError as error:
             return Step(key, found, None, None, f"the owner can't be mapped: {error}", shown)
         return Step(key, found, side.other, transfer, "the standby must hold what its owner holds", shown)

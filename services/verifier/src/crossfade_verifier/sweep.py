@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Final, cast
 
-from crossfade.core.parity.buckets import BucketDigests, item_digest
 from crossfade.core.parity.classes import FINAL, Difference, Pair, PassBook, agrees
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
@@ -18,6 +18,13 @@ from crossfade.core.values.shape import Side
 from crossfade.runtime.pace import Pace
 from crossfade_verifier.both import BothTables, why_unmappable
 from crossfade_verifier.followlist import FollowList
+from crossfade_verifier.reading.digests import BucketDigests, SideDigests
+from crossfade_verifier.reading.judging import OwnRows
+from crossfade_verifier.reading.pages import Page, row_digest
+from crossfade_verifier.reading.rows import Seen
+
+DROPPED_NAMES: Final = 100
+"""Names of dropped attributes that are counted one by one."""
 
 
 class Stage(Enum):
@@ -47,8 +54,10 @@ class Findings:
         scanned: rows read by the scans, the payments system's included.
         belonging: rows of the migration among them.
         book: verified keys and classes.
+        proven: digests of the pairs that are equal byte by byte, over raw values; added to no other.
         digests: per side, over what is verified or called; keys still open count on neither side.
         left_out: keys that count on neither side.
+        dropped: per side, attributes that the mapping doesn't carry, and in how many rows they were met.
         samples: some keys of each class, for humans.
         keys: more keys of each class.
     """
@@ -62,13 +71,16 @@ class Findings:
     scanned: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
     belonging: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
     book: PassBook = field(default_factory=PassBook)
-    digests: dict[Side, BucketDigests] = field(init=False)
+    proven: BucketDigests = field(init=False)
+    digests: dict[Side, SideDigests] = field(init=False)
     left_out: int = 0
+    dropped: dict[Side, Counter[str]] = field(default_factory=lambda: {side: Counter() for side in Side})
     samples: dict[Difference, list[dict[str, Any]]] = field(default_factory=dict)
     keys: dict[Difference, list[Key]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.digests = {side: BucketDigests(self.buckets) for side in Side}
+        self.proven = BucketDigests(self.buckets)
+        self.digests = {side: SideDigests(self.proven, self.buckets) for side in Side}
 
     @property
     def not_ours(self) -> int:
@@ -108,26 +120,31 @@ class Findings:
             keys.append(key)
 
     def _count(self, key: Key, pair: Pair) -> None:
-        source, target = pair
         try:
-            if (
-                source is not None
-                and target is not None
-                and not target.deleted
-                and _bytes_of(source) == _bytes_of(target)
-            ):
-                digest = item_digest(key, target)  # the same bytes have the same digest, and making it costs most
-                for side in Side:
-                    self.digests[side].count_digest(key, digest)
-                return
-            for side in Side:
-                self.digests[side].add(key, pair.of(side))
+            found = {side: row_digest(key, cast("Seen", row)) for side in Side if (row := pair.of(side)) is not None}
         except PoisonRecord:
             self.left_out += 1  # unreadable content has no digest
+            return
+        for side, digest in found.items():
+            row = pair.of(side)
+            if row is not None and not row.deleted:
+                self.digests[side].valued.count([(key, digest)])
 
+    def prove(self, proven: Sequence[tuple[bytes, int]], constants: Mapping[Side, Sequence[str]]) -> None:
+        """Count pairs of keys with their digests that are equal byte by byte; all have the constants of their sides."""
+        self.book.verified += len(proven)
+        self.proven.count(proven)
+        for side, names in constants.items():
+            for name in names:
+                self.dropped[side][name] += len(proven)
 
-def _bytes_of(item: Row) -> tuple[object, ...]:
-    return item.deleted, item.ttl, item.content
+    def drop(self, row: Seen | None) -> None:
+        """Count what of a row the mapping doesn't carry."""
+        if row is None:
+            return
+        dropped = self.dropped[row.side]
+        for name in row.dropped:
+            dropped[name if name in dropped or len(dropped) < DROPPED_NAMES else "others"] += 1
 
 
 def sample(key: Key, pair: Pair, rows: RowReader) -> dict[str, Any]:
@@ -195,28 +212,37 @@ class Sweep:
         start: bytes | None = None
         while True:
             await self._pace.take(self._page)
-            page = await self._both.table(side).scan_page(
+            answer = await self._both.table(side).scan_answer(
                 segment=segment, segments=self._segments, start=start, limit=self._page
             )
+            page = self._both.reading.page(side, answer)
             self._findings.scanned[side] += page.scanned
-            self._findings.belonging[side] += len(page.items)
-            await self._pace.take(len(page.items))
-            await (self._compare(page.items) if side is Side.SOURCE else self._look_for_extras(page.items))
+            self._findings.belonging[side] += len(page.rows)
+            if page.rows:
+                await self._pace.take(len(page.rows))
+                await (self._compare(page) if side is Side.SOURCE else self._look_for_extras(page))
             if page.next is None:
                 return
             start = page.next
 
-    async def _compare(self, rows: Sequence[tuple[Key, Row]]) -> None:
-        news = await self._both.read(Side.TARGET, [key for key, _ in rows])
-        for key, item in rows:
-            self._judge(key, Pair(self._both.seen(Side.SOURCE, item), news.get(key)))
+    async def _compare(self, page: Page) -> None:
+        reading = self._both.reading
+        answers = await self._both.table(Side.TARGET).read_answers(page.asks)
+        compared = reading.compare(page, answers, OwnRows(self._rows.owns(None, Side.TARGET)))
+        self._findings.prove(compared.proven, {side: reading.constants(side) for side in Side})
+        self._followed.passed_all(Key(key) for key, _ in compared.proven)
+        for key, source, target in compared.left:
+            for row in (source, target):
+                self._findings.drop(row)
+            self._judge(Key(key), Pair(source, target))
 
-    async def _look_for_extras(self, rows: Sequence[tuple[Key, Row]]) -> None:
+    async def _look_for_extras(self, page: Page) -> None:
         """A row whose counterpart is there was compared by the first scan."""
-        there = await self._both.table(Side.SOURCE).read_many([key for key, _ in rows])
-        for key, item in rows:
+        reading = self._both.reading
+        there = reading.batch(Side.SOURCE, await self._both.table(Side.SOURCE).read_answers(page.asks))
+        for key, row in page.rows:
             if key not in there:
-                self._judge(key, Pair(None, item))
+                self._judge(Key(key), Pair(None, reading.seen(Side.TARGET, key, row)))
 
     def _judge(self, key: Key, pair: Pair) -> None:
         if agrees(pair, self._rows):

@@ -17,7 +17,7 @@ from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Destination
 from crossfade.ports.clock import Clock
-from crossfade.ports.table import RowTable
+from crossfade.ports.table import Answers
 
 log = structlog.get_logger()
 
@@ -118,13 +118,13 @@ class Watch:
             self.readings[Source.FIRST_HOP, side] = Reading(self.names.tables[side], None, trouble=why)
             self.unreplicated[side] = Unreplicated(None, why)
 
-    def tables(self, table: Callable[[Side], RowTable], every_s: float) -> list[Coroutine[Any, Any, None]]:
+    def tables(self, table: Callable[[Side], Answers], every_s: float) -> list[Coroutine[Any, Any, None]]:
         """Return what asks both tables for a row: any, since whether they answer is all that is asked."""
 
         def ask(side: Side) -> Ask:
             async def one() -> tuple[str, ...]:
                 with suppress(PoisonRecord):  # it answered
-                    await table(side).scan_page(limit=1)
+                    await table(side).scan_answer(segment=0, segments=1, start=None, limit=1)
                 return ()
 
             return one

@@ -93,6 +93,10 @@ class _BatchGetAnswer(msgspec.Struct):
     UnprocessedKeys: dict[str, _Keys]
 
 
+class _Unprocessed(msgspec.Struct):
+    UnprocessedKeys: dict[str, _Keys]
+
+
 class _CountAnswer(msgspec.Struct):
     """DynamoDB always counts what it looked at: an answer without that is none, and no end of a table."""
 
@@ -112,6 +116,7 @@ _item_answer = msgspec.json.Decoder(_ItemAnswer)
 _attributes_answer = msgspec.json.Decoder(_AttributesAnswer)
 _batch_answer = msgspec.json.Decoder(_BatchAnswer)
 _batch_get_answer = msgspec.json.Decoder(_BatchGetAnswer)
+_unprocessed = msgspec.json.Decoder(_Unprocessed)
 _count_answer = msgspec.json.Decoder(_CountAnswer)
 _page_answer = msgspec.json.Decoder(_PageAnswer)
 _encode = msgspec.json.encode
@@ -163,12 +168,18 @@ class DynamoDB:
             Throttled: several rounds brought nothing.
         """
         encoded = list(dict.fromkeys(map(encode_image, keys)))
-        chunks = [encoded[start : start + MAX_KEYS] for start in range(0, len(encoded), MAX_KEYS)]
+        bodies = await self.batch_get_bodies(table, encoded, consistent=consistent)
+        answers = [read_answer(_batch_get_answer, "BatchGetItem", body) for body in bodies]
+        return [item for answer in answers for items in answer.Responses.values() for item in items]
+
+    async def batch_get_bodies(self, table: str, keys: Sequence[bytes], *, consistent: bool = True) -> list[bytes]:
+        """Do as `batch_get`, with keys encoded and no two the same, and leave the answers undecoded."""
+        chunks = [keys[start : start + MAX_KEYS] for start in range(0, len(keys), MAX_KEYS)]
         if len(chunks) == 1:
             return await self._batch_get(table, chunks[0], consistent=consistent)
         turns = asyncio.Semaphore(MAX_BATCHES)
 
-        async def in_turn(chunk: list[bytes]) -> list[Image]:
+        async def in_turn(chunk: Sequence[bytes]) -> list[bytes]:
             async with turns:
                 return await self._batch_get(table, chunk, consistent=consistent)
 
@@ -177,10 +188,10 @@ class DynamoDB:
                 tasks = [group.create_task(in_turn(chunk)) for chunk in chunks]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
-        return [item for task in tasks for item in task.result()]
+        return [body for task in tasks for body in task.result()]
 
-    async def _batch_get(self, table: str, keys: list[bytes], *, consistent: bool) -> list[Image]:
-        found: list[Image] = []
+    async def _batch_get(self, table: str, keys: Sequence[bytes], *, consistent: bool) -> list[bytes]:
+        found: list[bytes] = []
         empty_rounds = 0
         while keys:
             request = b'{"RequestItems":{%b:{"Keys":[%b],"ConsistentRead":%b}}}' % (
@@ -188,9 +199,9 @@ class DynamoDB:
                 b",".join(keys),
                 _encode(consistent),
             )
-            answer = read_answer(_batch_get_answer, "BatchGetItem", await self._wire.call("BatchGetItem", request))
-            for items in answer.Responses.values():
-                found += items
+            body = await self._wire.call("BatchGetItem", request)
+            found.append(body)
+            answer = read_answer(_unprocessed, "BatchGetItem", body)
             left = [encode_image(key) for each in answer.UnprocessedKeys.values() for key in each.Keys]
             if left:
                 # Part of an answer may mean a throttle, or only 16 MB: what counts is progress.
@@ -284,6 +295,18 @@ class DynamoDB:
             limit: most items to look at.
             consistent: whether to see all writes that were acknowledged before.
         """
+        raw = None if start is None else encode_image(start)
+        return _page(
+            "Scan",
+            await self.scan_body(
+                table, segment=segment, segments=segments, start=raw, limit=limit, consistent=consistent
+            ),
+        )
+
+    async def scan_body(
+        self, table: str, *, segment: int, segments: int, start: bytes | None, limit: int, consistent: bool = True
+    ) -> bytes:
+        """Do as `scan`, with the start as it came, and leave the answer undecoded."""
         request: dict[str, Any] = {
             "TableName": table,
             "Segment": segment,
@@ -292,8 +315,8 @@ class DynamoDB:
             "ConsistentRead": consistent,
         }
         if start is not None:
-            request["ExclusiveStartKey"] = start
-        return _page("Scan", await self._wire.call("Scan", _encode(request)))
+            request["ExclusiveStartKey"] = msgspec.Raw(start)
+        return await self._wire.call("Scan", _encode(request))
 
 
 def _page(operation: str, body: bytes) -> Page:

@@ -258,6 +258,16 @@ class DynamoTable:
         items = [(key, self._item(image)) for key, image in keyed if self._belongs(key)]
         return ScanPage(items, page.scanned, None if page.next_key is None else encode_image(page.next_key))
 
+    async def scan_answer(self, *, segment: int, segments: int, start: bytes | None, limit: int) -> bytes:
+        """See `crossfade.ports.table.Answers`."""
+        return await self._dynamodb.scan_body(
+            self._shape.table, segment=segment, segments=segments, start=start, limit=limit
+        )
+
+    async def read_answers(self, keys: Sequence[bytes]) -> Sequence[bytes]:
+        """See `crossfade.ports.table.Answers`."""
+        return await self._dynamodb.batch_get_bodies(self._shape.table, keys) if keys else []
+
     def _item(self, image: Image | None) -> Item:
         if image is None:
             raise StoreUnavailable(f"{self._shape.table}: the write's answer carries no item")

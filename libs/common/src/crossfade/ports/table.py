@@ -69,6 +69,29 @@ class Table(Protocol[AnyRow, AnyWrite]):
         ...
 
 
+class Answers(Protocol):
+    """Consistent reads of one table whose answers nobody has decoded: for a reader of its own (ADR 0035)."""
+
+    async def scan_answer(self, *, segment: int, segments: int, start: bytes | None, limit: int) -> bytes:
+        """Return the answer of one Scan, as it came.
+
+        Args:
+            segment: which one, from 0.
+            segments: into how many the table is cut.
+            start: `LastEvaluatedKey` of the answer before, as it came; None for the first.
+            limit: most rows to look at.
+        """
+        ...
+
+    async def read_answers(self, keys: Sequence[bytes]) -> Sequence[bytes]:
+        """Return answers of BatchGetItem, as they came, until no key is left unprocessed.
+
+        Args:
+            keys: each as the request wants it: `{"pk":{"S":"USER#7"},"sk":…}`; no two are the same.
+        """
+        ...
+
+
 RowTable: TypeAlias = Table[Row, Any]
 """A table of whatever protocol: its writes are the protocol's own (`crossfade.core.protocol.seam.Act`)."""
 

@@ -21,7 +21,7 @@ from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.writes import Answer, Write
 from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
 from crossfade.core.replication.change import ChangeKind, decode_change
-from crossfade.core.values.image import Image, encode_image
+from crossfade.core.values.image import Image, decode_image, encode_image
 from crossfade.core.values.keys import Key, encode_key, key_image
 from crossfade.core.values.shape import TableShape
 from crossfade.ports.sending import Sent
@@ -142,6 +142,24 @@ class MemoryTable:
         found = ((key, self.item(key)) for key in page if self._belongs(key))
         items = [(key, item) for key, item in found if item is not None]
         return ScanPage(items, len(page), page[-1] if len(keys) > limit else None)
+
+    async def scan_answer(self, *, segment: int, segments: int, start: bytes | None, limit: int) -> bytes:
+        """See `crossfade.ports.table.Answers`; pages as those of `scan_page`."""
+        after = None if start is None else encode_key(decode_image(start), self._shape.key)
+        keys = sorted(
+            key for key in self.images if ramp_point(key) % segments == segment and (after is None or key > after)
+        )
+        page = keys[:limit]
+        answer: dict[str, object] = {"Items": [self.images[key] for key in page], "ScannedCount": len(page)}
+        if len(keys) > limit:
+            answer["LastEvaluatedKey"] = key_image(page[-1], self._shape.key)
+        return msgspec.json.encode(answer)
+
+    async def read_answers(self, keys: Sequence[bytes]) -> Sequence[bytes]:
+        """See `crossfade.ports.table.Answers`."""
+        found = (self.images.get(encode_key(decode_image(key), self._shape.key)) for key in keys)
+        rows = [image for image in found if image is not None]
+        return [msgspec.json.encode({"Responses": {self._shape.table: rows}, "UnprocessedKeys": {}})]
 
     async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> list[Sent]:
         """Write transfers of different keys; one verdict each."""

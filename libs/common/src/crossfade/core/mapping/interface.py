@@ -7,6 +7,7 @@ from typing import Protocol
 
 from crossfade.core.protocol.row import RowT
 from crossfade.core.protocol.seam import WriterProtocol
+from crossfade.core.values.declared import Declared
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
@@ -28,6 +29,11 @@ class Mapping(Protocol):
     @property
     def wholes(self) -> Sequence[str]:
         """Attributes, in the origin's names, that the domain answers as integers of 64 bits; see `facts`."""
+        ...
+
+    @property
+    def declared(self) -> Declared:
+        """What it declares of its attributes, keys and rows, for whoever checks it by another route."""
         ...
 
     def shape(self, side: Side) -> TableShape:

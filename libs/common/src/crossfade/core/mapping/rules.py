@@ -25,6 +25,7 @@ from crossfade.core.protocol.row import RowT
 from crossfade.core.protocol.seam import Spelling, WriterProtocol
 from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import same_value
+from crossfade.core.values.declared import Computed, Declared
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.image import PROTOCOL_PREFIX, Image
 from crossfade.core.values.keys import Key
@@ -241,6 +242,7 @@ class RuleMapping:
         self.protocol: Final = protocol
         self._deleted: Final = protocol.spelling.deleted
         self._tables, self._rules = {Side.SOURCE: source, Side.TARGET: target}, tuple(rules)
+        self._prefixes = belongs.prefixes if isinstance(belongs, KeyPrefixes) else None
         self._zero = dict(zero or {})
         names = _checked_names(source, target, rules)
         self.wholes: Final = tuple(wholes)
@@ -283,6 +285,22 @@ class RuleMapping:
     def name(self) -> str:
         """Name of the migration."""
         return self._name
+
+    @property
+    def declared(self) -> Declared:
+        """What the rules say, as they were written; see `crossfade.core.values.declared`."""
+        rules = self._rules
+        kept = [(rule.name, rule.name) for rule in rules if isinstance(rule, Keep)]
+        return Declared(
+            keys={side: table.key for side, table in self._tables.items()},
+            ttl=self._tables[Side.SOURCE].ttl,
+            moved=(*kept, *((rule.source, rule.target) for rule in rules if isinstance(rule, Rename))),
+            constants=tuple((each.side, each.name, bytes(each.value)) for each in rules if isinstance(each, Constant)),
+            computed=tuple(Computed(*rule) for rule in rules if isinstance(rule, Compute)),
+            is_open=self._open,
+            prefixes=self._prefixes,
+            belongs=lambda key: self.belongs(Key(key)),
+        )
 
     def shape(self, side: Side) -> TableShape:
         """Return what the table of a side looks like."""
@@ -356,17 +374,28 @@ def _check_index_keys(*keys: IndexKey) -> None:
             raise ConfigError(f"index key {each.name!r} has type {each.kind!r}; a key is S, N or B")
 
 
+class KeyPrefixes:
+    """Says whether each key attribute is a string with its prefix, in the order of the key schema.
+
+    Attributes:
+        prefixes: one for each key attribute.
+    """
+
+    def __init__(self, *prefixes: str) -> None:
+        self.prefixes: Final = prefixes
+        texts = [re.escape(msgspec.json.encode(prefix)[1:-1]) for prefix in prefixes]
+        self._pattern = re.compile(
+            rb"\[" + b",".join(rb'\{"S":"' + text + rb'[^"\\]*(?:\\.[^"\\]*)*"\}' for text in texts) + rb"\]"
+        )
+
+    def __call__(self, key: Key) -> bool:
+        """Say whether a row belongs, by its encoded key."""
+        return self._pattern.fullmatch(key) is not None
+
+
 def key_prefixes(*prefixes: str) -> Callable[[Key], bool]:
     """Return a predicate: each key attribute is a string with its prefix, in the order of the key schema."""
-    texts = [re.escape(msgspec.json.encode(prefix)[1:-1]) for prefix in prefixes]
-    pattern = re.compile(
-        rb"\[" + b",".join(rb'\{"S":"' + text + rb'[^"\\]*(?:\\.[^"\\]*)*"\}' for text in texts) + rb"\]"
-    )
-
-    def belongs(key: Key) -> bool:
-        return pattern.fullmatch(key) is not None
-
-    return belongs
+    return KeyPrefixes(*prefixes)
 
 
 def prove_round_trip(mapping: MappingProtocol, direction: Direction, row: Mapping[str, Any]) -> list[str]:

@@ -89,12 +89,15 @@ class Reading(NamedTuple):
 def is_equal(owner: Row | None, standby: Row | None, rows: RowReader) -> bool:
     """Say whether a standby holds exactly what its owner holds, as read.
 
-    Versions are compared where both are stamped; an unstamped owner compares by content. Nothing equals nothing.
+    Versions are compared where both are stamped; an unstamped owner compares by content. Nothing equals nothing;
+    but two deleted rows of one version keep the same ids and events, and no standby stands above its owner.
     """
     if owner is None or standby is None:
         return not rows.is_live(owner) and not rows.is_live(standby)
-    if not rows.is_live(owner) and not rows.is_live(standby):
+    if not rows.is_live(owner) and not rows.is_live(standby) and rows.version_of(owner) != rows.version_of(standby):
         return True
+    if rows.standing_of(standby) > rows.standing_of(owner):
+        return False  # nothing could ever hand it the key
     if rows.version_of(owner) != rows.version_of(standby) and not _unordered(owner, standby, rows):
         return False
     try:
@@ -185,8 +188,8 @@ class Followed:
     image: Row | None = None
     found: Difference = Difference.IN_FLIGHT
     handover_since_s: float | None = None
-    _active: dict[int, set[Hashable]] = field(default_factory=dict)
-    _standby: dict[int, set[Hashable]] = field(default_factory=dict)
+    _active: dict[int, dict[Hashable, int]] = field(default_factory=dict)
+    _standby: dict[int, dict[Hashable, int]] = field(default_factory=dict)
 
     def hear(self, side: Side, item: Row, rows: RowReader) -> bool:
         """Take in one image of the key, from a read or from a stream; return whether the key is verified now.
@@ -201,10 +204,13 @@ class Followed:
         active = rows.owns(item, side)
         ours, theirs = (self._active, self._standby) if active else (self._standby, self._active)
         state = rows.state_of(item)
-        ours.setdefault(item.version, set()).add(state)
+        # Of images that are the same, the one whose standing proves most: an owner's highest, a standby's lowest.
+        standings, standing = ours.setdefault(item.version, {}), rows.standing_of(item)
+        standings[state] = (max if active else min)(standing, standings.get(state, standing))
         if len(ours) > KEPT_IMAGES:
             del ours[min(ours)]
-        if state in theirs.get(item.version, ()):
+        other = theirs.get(item.version, {}).get(state)
+        if other is not None and (standing >= other if active else standing <= other):
             self.verified, self.image = True, item
         return self.verified
 

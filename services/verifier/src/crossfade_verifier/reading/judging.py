@@ -1,0 +1,80 @@
+"""What the verifier asks of the rows it has read: who owns a key, and whether two rows are the same.
+
+The ownership rules of design.md, section 4: written a second time, as what `crossfade.core.protocol.seam.RowReader`
+answers for rows of the verifier's own reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Final, NamedTuple
+
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.shape import Side
+from crossfade_verifier.reading.rows import Seen, content_form
+from crossfade_verifier.reading.values import form_of
+
+FIRST_ORDERED: Final = 10**17
+"""Versions below are commit times in µs of one table; from here on an owner write gave them (design.md, section 3)."""
+
+
+class OwnRows(NamedTuple):
+    """Answers at one state of the flag document."""
+
+    complete: bool = False
+
+    def absent_owns(self, side: Side) -> bool:
+        """Say whether a row that is absent, or has no role, owns its key: in source, once complete in target."""
+        return (side is Side.TARGET) is self.complete
+
+    def owns(self, item: Seen | None, side: Side) -> bool:
+        """An active row does."""
+        return self.absent_owns(side) if item is None or not item.role else item.role == "A"
+
+    def owner_of(self, source: Seen | None, target: Seen | None) -> Side | None:
+        """Return the one side that owns the key; a row that is there wins over one that is absent."""
+        owners = [side for side, item in ((Side.SOURCE, source), (Side.TARGET, target)) if self.owns(item, side)]
+        if len(owners) == 2:
+            owners = [side for side, item in ((Side.SOURCE, source), (Side.TARGET, target)) if item is not None]
+        return owners[0] if len(owners) == 1 else None
+
+    def is_contested(self, source: Seen | None, target: Seen | None) -> bool:
+        """Say whether both are there, and active."""
+        both = source is not None and target is not None
+        return both and self.owns(source, Side.SOURCE) and self.owns(target, Side.TARGET)
+
+    def is_held_out(self, item: Seen | None) -> bool:
+        """Say whether the row is active at an odd generation (ADR 0014)."""
+        return item is not None and item.role == "A" and item.generation % 2 == 1
+
+    def is_live(self, item: Seen | None) -> bool:
+        """Say whether there is anything to read."""
+        return item is not None and not item.deleted
+
+    def version_of(self, item: Seen | None) -> int:
+        """Return `cf_mv`, 0 where there is none."""
+        return 0 if item is None or item.version is None else item.version
+
+    def is_ordered(self, version: int) -> bool:
+        """Say whether an owner write gave the version."""
+        return version >= FIRST_ORDERED
+
+    def standing_of(self, item: Seen | None) -> int:
+        """Return `cf_gen`, 0 where there is none."""
+        return 0 if item is None else item.generation
+
+    def described(self, item: Seen) -> dict[str, str | None]:
+        """Return role and generation, as text."""
+        return {"role": item.role or None, "generation": str(item.generation)}
+
+    def state_of(self, item: Seen) -> Hashable:
+        """Return what owner and standby have in common at one version: content, TTL, ids, events and the like."""
+        try:
+            events, content = form_of(item.events) if item.events else b"", content_form(item)
+        except PoisonRecord:
+            events, content = item.events, repr((item.side, item.content, item.ttl)).encode()
+        return item.ids, item.floor, item.event_version, events, item.deleted, item.fires, content
+
+    def is_same_state(self, one: Seen, other: Seen) -> bool:
+        """As `state_of`; what is not to be read equals nothing."""
+        return self.state_of(one) == self.state_of(other)
