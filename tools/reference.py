@@ -70,10 +70,10 @@ SERVICES: Final = ("engagement_api", "crossfade_replicator", "crossfade_verifier
 SETTINGS_HEAD: Final = f"""# Settings
 
 {MADE} Its source is the `Settings` of each service; a program's `--help`
-prints the same, and `--check` tries them.
+prints the same, and `--check` validates them.
 
 Each setting is an environment variable, `{PREFIX}` and the name below. A variable with that prefix that a program
-doesn't know is refused at the start, with the name it is nearest to. Bounds are part of the type: `≥ 1`, `> 0`."""
+doesn't know is refused at the start, with the closest known name. Bounds are part of the type: `≥ 1`, `> 0`."""
 
 ERRORS_HEAD: Final = f"""# Errors
 
@@ -83,7 +83,7 @@ a gRPC status.
 
 `code` is stable: gRPC's `ErrorInfo` (as metadata `code`), logs, `--json` and dead letters carry it. *Retry* says
 whether the same call may succeed later; where waiting helps, the status has a `RetryInfo`. *Ours* counts as failed for
-gates and alerts; the others are the caller's affair, by contract.
+gates and alerts; by contract, the others are the caller's responsibility.
 
 ## Common errors
 """
@@ -105,8 +105,8 @@ JOURNAL_HEAD: Final = f"""# Journal entries
 entries into a state.
 
 The journal is the only memory of a migration. It is append-only, each number is taken once, and the state of the
-migration is its entries, folded. An unknown kind is refused by name: a build doesn't go on from a journal that it can't
-read.
+migration is its entries, folded. An unknown kind is refused by name: a build doesn't continue from a journal that
+it can't read.
 """
 
 DOCUMENTS_HEAD: Final = f"""# Documents between processes

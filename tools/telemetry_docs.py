@@ -10,44 +10,45 @@ from crossfade.runtime.telemetry.span_contract import EDGES, SPANS
 
 HEAD = f"""# Telemetry: what is emitted, by whom
 
-Made from `crossfade/runtime/telemetry/contract.py` by `make reference`; don't edit it by hand. A test runs the
-whole system and holds it to this page: nothing else is emitted, and nothing of it is missing.
+Generated from `crossfade/runtime/telemetry/contract.py` by `make reference`; don't edit it by hand. A test runs the
+whole system and compares it with this page: everything on it is emitted, and nothing else.
 
-Names follow OpenTelemetry's semantic conventions (rpc, messaging, db, aws) where there are some; what is Crossfade's
-own begins with `crossfade.`. Each process has `service.namespace` {NAMESPACE}, `service.name` as below,
+Names follow OpenTelemetry's semantic conventions (rpc, messaging, db, aws) where they exist; Crossfade's own names
+begin with `crossfade.`. Each process has `service.namespace` {NAMESPACE}, `service.name` as below,
 `service.instance.id` its pod and `crossfade.migration` the migration's name.
 
 ## How to turn it on
 
-Nothing is on until the environment asks for it, and what is off costs a comparison with None.
+Everything is off until the environment turns it on. What is off costs a comparison with None.
 
 | Variable | Means |
 |---|---|
-| `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces and metrics go by OTLP gRPC, `http://127.0.0.1:4317` |
-| `OTEL_TRACES_EXPORTER` | `otlp` or `none`; unset: `otlp` where an endpoint is named |
+| `OTEL_EXPORTER_OTLP_ENDPOINT` | where traces and metrics are sent over OTLP gRPC, such as `http://127.0.0.1:4317` |
+| `OTEL_TRACES_EXPORTER` | `otlp` or `none`; unset: `otlp` if an endpoint is set |
 | `OTEL_METRICS_EXPORTER` | a list of `otlp`, `prometheus`, `emf`, `none`; unset: as for traces |
-| `OTEL_EXPORTER_PROMETHEUS_HOST`, `_PORT` | of `/metrics`: localhost, 9464; port 0: a free one, printed in the log |
-| `OTEL_METRIC_EXPORT_INTERVAL` | ms, of `otlp` and `emf`: 60000 |
+| `OTEL_EXPORTER_PROMETHEUS_HOST`, `_PORT` | where `/metrics` is: localhost, 9464; port 0: a free one, in the log |
+| `OTEL_METRIC_EXPORT_INTERVAL` | in ms, for `otlp` and `emf`: 60000 |
 | `OTEL_TRACES_SAMPLER`, `_ARG` | `parentbased_always_on`; `parentbased_traceidratio` and `0.01` for 1 % |
 | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | another name, more attributes |
-| `OTEL_SDK_DISABLED` | `true`: nothing, whatever else is set |
+| `OTEL_SDK_DISABLED` | `true`: everything is off, whatever else is set |
 
-Batching, limits, headers and certificates are read by OpenTelemetry's SDK under their standard names.
+OpenTelemetry's SDK reads batching, limits, headers and certificates under their standard names.
 
 Prometheus has each name with its unit and `_total`, as the table says, and the labels `service_name` and
-`crossfade_migration` on every sample; histograms carry exemplars where OpenMetrics is asked for. CloudWatch gets JSON
+`crossfade_migration` on every sample; histograms carry exemplars if OpenMetrics is requested. CloudWatch gets JSON
 lines on stdout (embedded metric format) in the namespace {CLOUDWATCH_NAMESPACE}, with times in milliseconds, once by
-Service and Migration alone and once by the metric's attributes. A histogram goes there as at most 100 values that stand
-for it: percentiles hold, its sample count does not; calls are counted apart, as Calls and FailedCalls.
+Service and Migration alone and once by the metric's attributes. There, a histogram is at most 100 representative
+values: percentiles are right, the sample count is not; calls are counted separately, as Calls and FailedCalls.
 
-Never emitted: amounts, transaction ids, the clients' reasons, statements, credentials. A key is only named where a
-reason has to name it: a halt, a handover that can't be.
+Never emitted: amounts, transaction ids, the clients' reasons, statements, credentials. A key is named only where a
+reason has to name it: a halt, a handover that is impossible.
 """
 
 TRACE = """## One write, one trace
 
-The caller's context comes in by gRPC metadata. The call's own goes into the event inside the item (`cf_events`), and so
-through DynamoDB, the stream and the feed; whoever reads the record of that very write joins the trace. Copies, seals
+The caller's context arrives in the gRPC metadata. The call's own goes into the event inside the item (`cf_events`), and
+so through DynamoDB, the stream and the feed; every reader of the record of that very write joins the trace. Copies,
+seals
 and handovers carry the event along, but are not joined again: only a record whose `cf_emv` is new shows its write.
 
 ```mermaid

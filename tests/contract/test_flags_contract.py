@@ -201,7 +201,7 @@ REFUSED = {
         "`ownership` has description, so flagd refuses",
     ),
     "another flag that flagd doesn't take": (beside({"state": "ON"}), "`hello` has no state or no variants"),
-    "another flag that is none": (beside(True), "`hello` is no object"),
+    "another flag that is none": (beside(True), "`hello` is not an object"),
     "dual-write as text": (flagd_with(dual_write="off"), "dual-write is 'off': true or false"),
     "dual-write a number": (flagd_with(dual_write=1), "dual-write is 1"),
 }

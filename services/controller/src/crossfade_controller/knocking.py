@@ -37,7 +37,7 @@ Send = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 
 
 class NotTaken(CrossfadeError):
-    """No controller took the command: nothing was journaled, and nothing will happen later."""
+    """No controller accepted the command: nothing was journaled, and nothing will happen later."""
 
     code = "no_controller"
 
@@ -49,7 +49,7 @@ class Refused(CrossfadeError):
 
 
 class OutcomeUnknown(CrossfadeError):
-    """It was handed over, and whether it was taken can't be told."""
+    """The command was sent, and it is unknown whether it was accepted."""
 
     code = "outcome_unknown"
 

@@ -25,7 +25,7 @@ DOMAIN: Final = "crossfade.engagement.v1"
 
 
 class InsufficientPoints(Refusal):
-    """The wallet holds less than is to be spent."""
+    """The wallet holds fewer points than are to be spent."""
 
     code = "insufficient_points"
     status = StatusCode.FAILED_PRECONDITION
@@ -47,7 +47,7 @@ class InsufficientPoints(Refusal):
 
 
 class BalanceLimitExceeded(Refusal):
-    """With the points to be added, the balance would not fit into 64 bits; nothing was applied (ADR 0023)."""
+    """With the points added, the balance would not fit into 64 bits; nothing was applied (ADR 0023)."""
 
     code = "balance_limit_exceeded"
     status = StatusCode.FAILED_PRECONDITION
@@ -128,7 +128,7 @@ class TransactionMismatch(Refusal):
 
 
 class TransactionFromFuture(Refusal):
-    """The time in the id is ahead of our clock by more than is tolerated."""
+    """The time in the id is further ahead of our clock than is tolerated."""
 
     code = "transaction_from_future"
     status = StatusCode.OUT_OF_RANGE

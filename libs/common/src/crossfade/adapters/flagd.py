@@ -40,7 +40,7 @@ _LEFT_S: Final = 60.0
 
 
 class FlagsRefused(ConfigError):
-    """The file can't be meant as it stands.
+    """The flag file is invalid; the message names the flag and the field.
 
     Attributes:
         document: what `ownership` would say if it were in force, as far as that can be read: nothing older may be

@@ -45,7 +45,7 @@ without details, and leaves no way to add any."""
 
 
 class MalformedRequest(Refusal):
-    """The bytes of a request are no message of the method's type, or too many."""
+    """The bytes of a request are not a message of the method's type, or there are too many."""
 
     code = "malformed_request"
     status = grpc.StatusCode.INVALID_ARGUMENT
@@ -58,7 +58,7 @@ class MalformedRequest(Refusal):
 
 
 class Overloaded(Refusal):
-    """The server has as many calls in hand as it takes; nothing was applied. It counts as our fault."""
+    """The server is handling as many calls as it may; nothing was applied. It counts as our fault."""
 
     code = "overloaded"
     retryable = True
@@ -71,7 +71,7 @@ class Overloaded(Refusal):
 
 
 class Stopping(Refusal):
-    """The server has said NOT_SERVING for its whole notice and ends; nothing was applied."""
+    """The server is stopping, after its notice of NOT_SERVING; nothing was applied."""
 
     code = "stopping"
     retryable = True

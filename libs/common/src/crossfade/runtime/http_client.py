@@ -17,7 +17,7 @@ CALL_S: Final = 5.0
 
 
 class Answered(StoreUnavailable):
-    """A service answered, and not with what was asked for.
+    """A service answered, but not with what was requested.
 
     Attributes:
         status: of HTTP.

@@ -69,7 +69,7 @@ CLOCK_SKEW: Final = frozenset(
 
 
 class ServiceError(StoreRefused):
-    """The service refused the request for good.
+    """The service refused the request permanently.
 
     Attributes:
         reason: its error type, bare ("ExpiredIteratorException").
@@ -96,7 +96,7 @@ class ConditionFailed(StoreRefused):
 
 
 class TransactionCanceled(StoreRefused):
-    """A transaction was given up whole; nothing was written.
+    """The whole transaction was cancelled; nothing was written.
 
     Attributes:
         reasons: per action its bare code, "None" for those that didn't object, and the item that was met where the

@@ -4,7 +4,7 @@ Kinds of entries, and what their bodies hold:
 
 | kind | body |
 |---|---|
-| intent | `verb`, `arguments`: what an operator asked for; `who` did; `expires_us`, when it is none any more |
+| intent | `verb`, `arguments`: what an operator asked for; `who` did; `expires_us`, when it expires |
 | admitted | `intent`: the controller has taken it up |
 | outcome | `intent`, `outcome` (done, refused, superseded, withdrawn, expired), `because` |
 | phase | `from`, `to`, `gates`: the evidence; into BOTH_WAYS `strays_since_us`, a commit time of each side |

@@ -48,7 +48,7 @@ class Unavailable(CrossfadeError):
 
 
 class StoreRefused(CrossfadeError):
-    """The store will never take this request: it is wrong, or not allowed.
+    """The store will never accept this request: it is wrong, or not allowed.
 
     Attributes:
         reason: the store's own error type, bare ("ValidationException").
@@ -62,7 +62,7 @@ class StoreRefused(CrossfadeError):
 
 
 class UnknownDocument(CrossfadeError):
-    """What another process left can't be read by this build; the message names the document and the cure."""
+    """This build can't read what another process left; the message names the document and the cure."""
 
     code = "unknown_document"
 
@@ -78,7 +78,7 @@ class StateMissing(CrossfadeError):
 
 
 class LeaseLost(CrossfadeError):
-    """Another worker holds the lease by now: stop at once, write nothing more under it."""
+    """Another worker holds the lease now: stop at once, and write nothing more under it."""
 
     code = "lease_lost"
 
@@ -108,13 +108,13 @@ class PoisonRecord(CrossfadeError):
 
 
 class SnapshotBroken(CrossfadeError):
-    """The export or the import is not whole: a file is missing, damaged, or counts don't add up."""
+    """The export or the import is incomplete: a file is missing or damaged, or counts don't add up."""
 
     code = "snapshot_broken"
 
 
 class KeyNotServed(CrossfadeError):
-    """One key can't be served until the cause, which the message names, is removed. Others are."""
+    """One key can't be served until the cause that the message names is removed. The others are."""
 
     code = "key_not_served"
 
