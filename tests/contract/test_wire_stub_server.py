@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from apply_records import change_record
 
 from crossfade.adapters.dynamodb import DynamoDB, StatementResult
 from crossfade.adapters.kinesis import Kinesis
@@ -21,8 +22,10 @@ KEYS = StaticCredentials(Credentials("a", "b"))
 
 
 @pytest.fixture(scope="module")
-def config() -> Iterator[WireConfig]:
-    with subprocess.Popen([sys.executable, STUB, "--port", "0"], stdout=subprocess.PIPE) as process:
+def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WireConfig]:
+    payloads = tmp_path_factory.mktemp("stub") / "records.jsonl"
+    payloads.write_bytes(b"\n".join(change_record(number) for number in range(100)))
+    with subprocess.Popen([sys.executable, STUB, payloads], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             port = json.loads(process.stdout.readline())["port"]
@@ -59,4 +62,3 @@ async def test_records_are_change_records_that_the_core_decodes_each_of_its_own_
             and number(change.new["cf_mv"]) == number(change.old["cf_mv"]) + 1
             for change in changes
         )
-        assert await stream.put_records("s", [("p", b"x"), ("q", b"y")]) == [True, True]
