@@ -193,7 +193,7 @@ async def test_in_a_batch_each_wallet_has_its_own_outcome_written_or_read(stage:
     ]
 
 
-async def test_a_wallet_whose_balance_is_no_number_fails_no_other_of_its_batch(stage: Stage) -> None:
+async def test_a_wallet_whose_balance_is_not_a_number_fails_no_other_of_its_batch(stage: Stage) -> None:
     await stage.wallet("plain", "1")
     await stage.put(
         b'{"pk":{"S":"USER#text"},"sk":{"S":"POINTS#chan"},"balance":{"S":"many"},"wallet_type":{"S":"ENGAGEMENT"}}'

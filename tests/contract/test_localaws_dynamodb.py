@@ -240,7 +240,7 @@ def test_an_error_names_its_type_and_carries_no_checksum(emulator: Emulator) -> 
     assert "x-amz-crc32" not in headers
 
 
-def test_a_request_that_is_no_json_is_refused(emulator: Emulator) -> None:
+def test_a_request_that_is_not_json_is_refused(emulator: Emulator) -> None:
     status, _, body = raw(emulator, "GetItem", b"{")
     assert (status, json.loads(body)["__type"]) == (400, "SerializationException")
 

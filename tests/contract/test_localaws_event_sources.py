@@ -158,7 +158,7 @@ def mapped(emulator: Emulator, tmp_path: Path) -> Iterator[Mapped]:
 
 
 @mends("event_sources")
-def test_everything_from_the_lowest_named_record_on_comes_again(emulator: Emulator, mapped: Mapped) -> None:
+def test_everything_from_the_lowest_named_record_on_is_delivered_again(emulator: Emulator, mapped: Mapped) -> None:
     mapped.map({3: 2, 5: 2})
     mapped.put(*range(1, 8))
     found = mapped.until(lambda them: len(them) >= 3)

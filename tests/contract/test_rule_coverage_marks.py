@@ -1,4 +1,4 @@
-"""Rule 7: an answer that comes too late is never taken for the next one's; else a mark would hide a write for ever."""
+"""Rule 7: an answer that comes too late is never taken for the next one's; else a mark would hide a write forever."""
 
 from __future__ import annotations
 

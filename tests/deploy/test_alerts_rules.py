@@ -55,7 +55,7 @@ def kept_labels(own: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(rules().keys() - SILENT))
-def test_no_alert_is_over_because_whoever_would_tell_of_it_is_dead(name: str) -> None:
+def test_no_alert_is_over_because_its_reporter_is_dead(name: str) -> None:
     """It fires on silence, so its left side is there when nobody is; or it is kept while those who send it are dead."""
     expr = rules()[name]["expr"]
     own, kept, _ = expr.partition(" or (NaN * ")

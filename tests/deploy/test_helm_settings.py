@@ -100,7 +100,7 @@ def test_no_value_is_bent_on_its_way(
 def test_every_setting_is_a_value_or_made_by_the_chart_or_left_out_for_a_reason(service: str) -> None:
     fields = set(SETTINGS[service].model_fields)
     assert BY_CHART[service] <= fields
-    assert LEFT_OUT[service].keys() <= fields, "a reason for what is not there any more"
+    assert LEFT_OUT[service].keys() <= fields, "a reason for what no longer exists"
     assert not BY_CHART[service] & LEFT_OUT[service].keys()
     schema = json.loads((HELM_DIR / service / "values.schema.json").read_text())
     reachable = schema["properties"]["settings"]["properties"].keys()

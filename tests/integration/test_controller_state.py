@@ -83,7 +83,7 @@ class Baking:
         assert process.wait(20) == 0
 
     def told(self, process: subprocess.Popen[str], event: str) -> dict[str, Any]:
-        """Return the next line of a log that tells of this event."""
+        """Return the next line of a log with this event."""
         assert process.stdout is not None
         for line in process.stdout:
             said: dict[str, Any] = json.loads(line)
@@ -128,7 +128,7 @@ def baking(tmp_path: Path) -> Iterator[Baking]:
                 process.communicate()
 
 
-def test_with_the_journal_gone_in_baking_nothing_begins_anew_and_a_restore_goes_on(baking: Baking) -> None:
+def test_with_the_journal_gone_in_baking_nothing_starts_over_and_a_restore_continues(baking: Baking) -> None:
     first, _ = baking.controller()
     baking.told(first, "phase")
     baking.stop(first)

@@ -19,7 +19,7 @@ def world(local_aws: Endpoints, tmp_path: Path) -> Iterator[World]:
         yield each
 
 
-def test_rule_11_on_sigterm_the_batch_in_work_ends_and_what_waits_behind_it_is_not_taken_for_applied(
+def test_rule_11_on_sigterm_the_running_batch_ends_and_what_waits_behind_it_is_not_taken_for_applied(
     world: World,
 ) -> None:
     """All shards are in one lane, so two batches wait behind the one in work."""

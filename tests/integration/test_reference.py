@@ -44,15 +44,15 @@ def test_a_page_that_is_out_of_date_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("settings", [*reference.SHARED.values(), *reference.PROGRAMS.values()])
-def test_each_setting_of_each_program_is_told_of(settings: type[ControllerSettings]) -> None:
+def test_each_setting_of_each_program_is_documented(settings: type[ControllerSettings]) -> None:
     assert rows("settings.md") >= {PREFIX + name.upper() for name in settings.model_fields}
 
 
-def test_each_error_that_has_a_status_is_told_of() -> None:
+def test_each_error_that_has_a_status_is_documented() -> None:
     assert rows("errors.md") >= {kind.code for kind in STATUSES}
 
 
-def test_each_kind_of_journal_entry_that_the_state_is_folded_from_is_told_of() -> None:
+def test_each_kind_of_journal_entry_that_the_state_is_folded_from_is_documented() -> None:
     told = {kind for cell in rows("journal.md") for kind in cell.split(", ")} - {"kind"}
     assert told == KINDS
 

@@ -220,7 +220,7 @@ HARMLESS: dict[tuple[str, str], tuple[str, ...]] = {
     ("controller", "redis_url"): REDIS_OPTIONS,  # only a client knows its options, and these two carry none
     ("verifier", "redis_url"): REDIS_OPTIONS,
 }
-"""What some programs may be told all the same."""
+"""What some programs may be told anyway."""
 
 
 def wrong(settings: type[ServiceSettings], name: str) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def _pod(world: World, act: Act) -> Running | None:
 
 
 def _document(world: World, act: Act) -> FlagDocument:
-    """The last document, or any older one: a pod's flags may be stale for ever."""
+    """The last document, or any older one: a pod's flags may be stale forever."""
     documents = world.documents
     return documents[-1 - act.stale % len(documents)]
 

@@ -1,4 +1,4 @@
-"""What `ownership_exploration` explores, and what it tells of it."""
+"""What `ownership_exploration` explores, and what it reports."""
 
 from __future__ import annotations
 

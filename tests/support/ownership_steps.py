@@ -41,7 +41,7 @@ def spelled(write: Write) -> str:
 
 
 def events_between(side: Side, before: Item | None, after: Item) -> list:  # type: ignore[type-arg]
-    """What the feed tells of a change."""
+    """What the feed says about a change."""
     shape = MAPPING.shape(side)
 
     def image(item: Item | None) -> Image | None:

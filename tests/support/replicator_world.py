@@ -173,7 +173,7 @@ class World:
     async def ended(
         self, process: subprocess.Popen[bytes], *, timeout_s: float = 25.0
     ) -> tuple[int, list[dict[str, Any]]]:
-        """Wait for a process to end by itself; return its exit code and its log."""
+        """Wait for a process to end on its own; return its exit code and its log."""
         out, _ = await asyncio.to_thread(process.communicate, timeout=timeout_s)
         lines = [line for line in out.decode().splitlines() if line.strip()]
         return process.returncode, [json.loads(line) if line.startswith("{") else {"event": line} for line in lines]

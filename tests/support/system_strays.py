@@ -88,7 +88,7 @@ class Strays(ABC):
             strays += [(side, record) for record in self.tables[side].changes[before:]]
 
     def _forget(self, key: Key) -> None:
-        """What a stray takes away: who asked before can't be told any more, and the feed's chain starts anew."""
+        """What a stray takes away: who asked before can't be told any more, and the feed's chain starts over."""
         self.ops = [op for op in self.ops if op.key != key]
         self.forgotten.add(key)
 

@@ -255,7 +255,7 @@ class World(Strays):
         return [b'{"Item":%b}' % encode_image(image) for image in self.source.images.values()]
 
     def import_(self, lines: Iterable[bytes]) -> None:
-        """Map and import an export. No stream tells of it."""
+        """Map and import an export. No stream shows it."""
         mapper = LineMapper(MAPPING)
         for line in lines:
             mapped = mapper.map_line(line)

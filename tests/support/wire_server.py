@@ -33,7 +33,7 @@ def http(body: bytes, *, status: str = "200 OK", **headers: str) -> bytes:
 
 
 def says(*answers: bytes) -> Reply:
-    """Give these answers in turn, the last for ever."""
+    """Give these answers in turn, the last one forever."""
     left = list(answers)
 
     async def reply(_request: Request, writer: asyncio.StreamWriter) -> None:

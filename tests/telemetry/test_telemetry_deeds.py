@@ -111,7 +111,7 @@ async def test_a_wish_is_a_span_from_taking_it_up_to_its_outcome_with_the_journa
     assert phases[0].startswith("BOTH_WAYS to RAMPING")
 
 
-async def test_another_controller_goes_on_telling_of_a_wish_that_was_taken_up() -> None:
+async def test_another_controller_continues_the_span_of_a_command_that_was_accepted() -> None:
     town = Town(4)
     await settled(town, "start", exclude=[])
     number = await town.ask("ramp", share=5000)
@@ -143,7 +143,7 @@ async def test_what_happens_without_a_wish_is_a_span_of_its_own() -> None:
     assert "no_stray: a write outside the protocol" in told(span)[0]["crossfade.reason"]
 
 
-async def test_a_span_that_is_open_at_the_end_is_sent_all_the_same() -> None:
+async def test_a_span_that_is_open_at_the_end_is_sent_anyway() -> None:
     town = Town(4)
     with kept(Service.CONTROLLER) as bench:
         spans = IntentSpans(bench.telemetry)
@@ -290,7 +290,7 @@ def test_a_lag_that_was_seen_long_ago_is_told_no_more() -> None:
     assert ARRIVAL_LAG not in found
 
 
-def test_the_feed_tells_of_events_and_not_of_transfers() -> None:
+def test_the_feed_reports_events_and_not_transfers() -> None:
     found = replicated("feed-target", None, time.monotonic())
     assert must_emit(Service.FEED) <= found.keys()
     assert not {RECORDS, MARKS, THROTTLED} & found.keys()

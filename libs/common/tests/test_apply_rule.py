@@ -208,7 +208,7 @@ def test_rule_5_the_lift_goes_above_what_the_owner_was_before_the_stray() -> Non
     assert lifted_version(None, V, V - 5, 0) == V + 1
 
 
-def test_rule_5_an_owner_that_lost_its_version_is_seeded_anew_and_never_stays_unstamped() -> None:
+def test_rule_5_an_owner_that_lost_its_version_is_seeded_again_and_never_stays_unstamped() -> None:
     seed = V + 1000
     assert lifted_version(None, 0, COMMITTED_US, seed) == seed + 1
     assert lifted_version(0, 0, 0, seed) == seed + 1

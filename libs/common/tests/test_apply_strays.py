@@ -163,7 +163,7 @@ def test_rule_5_each_pair_of_images_after_the_moment(
 
 @pytest.mark.parametrize(("side", "old", "fresh", "table"), CASES)
 @pytest.mark.parametrize("since_us", [0, BEFORE])
-def test_rule_5_no_pair_of_images_is_told_of_before_the_moment(
+def test_rule_5_no_pair_of_images_is_reported_before_the_moment(
     side: Side, old: str, fresh: str, table: dict[tuple[str, str], type | Skip], since_us: int
 ) -> None:
     found = decided(side, old, fresh, since_us)

@@ -1,4 +1,4 @@
-"""Which records yield events, and how an event looks on the feed stream (design.md, section 3, Events)."""
+"""Which records yield events, and what an event looks like in the feed stream (design.md, section 3, Events)."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_a_clean_pass_counts_after_a_move_only_if_it_began_after_it() -> None:
     assert [each.open for each in unknown] == [False, True]
 
 
-def test_a_quiet_window_begins_anew_with_each_disturbance() -> None:
+def test_a_quiet_window_starts_over_with_each_disturbance() -> None:
     quiet = Quiet().observe(True, 10.0).observe(True, 50.0)
     assert quiet.lasted_s(70.0) == 60.0
     quiet = quiet.observe(False, 71.0)

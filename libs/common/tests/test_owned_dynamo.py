@@ -151,7 +151,7 @@ async def test_an_error_of_the_request_is_the_answer_of_each_of_its_writes(error
     assert engine.alone == []
 
 
-async def test_a_write_by_itself_is_one_single_request() -> None:
+async def test_a_write_on_its_own_is_one_single_request() -> None:
     engine, table, _ = bench()
     await table.perform_many(earns(1))
     assert (len(engine.alone), engine.batches) == (1, [])

@@ -105,7 +105,7 @@ def test_a_standby_equal_to_the_earlier_owner_read_is_equal() -> None:
     assert called(image(5, 1), image(5, 1, "S"), again=image(6, 2)) is Difference.EQUAL
 
 
-def test_both_standby_is_a_handover_and_both_active_is_for_a_person() -> None:
+def test_both_standby_is_a_handover_and_both_active_needs_a_human_decision() -> None:
     assert called(image(5, role="S"), image(4, role="S")) is Difference.IN_HANDOVER
     assert called(image(5, role="S"), None) is Difference.IN_HANDOVER
     assert called(image(5, 1), image(5, 1)) is Difference.TWO_OWNERS

@@ -52,7 +52,7 @@ def test_every_source_is_needed_of_each_table_that_it_speaks_of() -> None:
 
 
 @given(ages)
-def test_all_fresh_and_without_objection_is_safe(ages_s: dict[Input, float]) -> None:
+def test_all_fresh_and_without_findings_is_safe(ages_s: dict[Input, float]) -> None:
     assert why_not(NEEDS, fresh(ages_s, 0.0), 0.0) == {}
 
 

@@ -277,7 +277,7 @@ def test_a_step_begun_and_not_done_is_taken_up_again() -> None:
 
 
 def _given_up(state: Migration) -> set[str]:
-    """A step goes on as soon as a command of its kind does: a cutover's new generation, and the end of COMPLETE."""
+    """A step continues as soon as a command of its kind does: a cutover's new generation, and the end of COMPLETE."""
     kinds = {Phase.CUT_OVER: "taken-up-", Phase.BAKING: ""}
     kind = kinds.get(state.phase)
     return {name for name in state.begun if kind is not None and name.startswith(kind)}

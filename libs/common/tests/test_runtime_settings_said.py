@@ -61,7 +61,7 @@ def test_a_rule_between_two_settings_names_both_and_nothing_else(monkeypatch: py
     assert refused(ApiSettings) == "CROSSFADE_OPERATION_S must be at most half of CROSSFADE_LEASE_S"
 
 
-def test_a_list_that_is_no_json_is_refused_with_the_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_is_not_json_is_refused_with_the_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSFADE_REVOKE_COMMAND", "aws iam detach")
     said = refused(ControllerSettings)
     assert said.startswith("CROSSFADE_REVOKE_COMMAND: is not JSON")
@@ -83,7 +83,7 @@ def test_help_says_unset_where_a_setting_has_no_value() -> None:
     assert "None" not in said
 
 
-def test_what_is_no_mapping_is_refused_as_one() -> None:
+def test_what_is_not_a_mapping_is_refused() -> None:
     with pytest.raises(ConfigError, match="CROSSFADE_MIGRATION_MAPPING=json:dumps is a function, not a mapping"):
         load_mapping("json:dumps")
 

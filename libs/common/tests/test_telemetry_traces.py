@@ -298,7 +298,7 @@ async def test_the_published_event_is_a_span_of_the_trace_and_carries_its_contex
 
 
 class Verifier:
-    """First looks on records that a test makes."""
+    """First looks at records that a test makes."""
 
     def __init__(self, bench: Kept) -> None:
         self.world = Bench()

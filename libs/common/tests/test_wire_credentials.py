@@ -302,7 +302,7 @@ async def test_no_keys_anywhere_is_an_error_of_configuration() -> None:
         await BotocoreCredentials(chain).current()
 
 
-async def test_keys_that_the_service_calls_expired_are_fetched_anew_once() -> None:
+async def test_keys_that_the_service_calls_expired_are_fetched_once_more() -> None:
     chain = Chain()
     source = BotocoreCredentials(chain)
     first = await source.current()

@@ -103,7 +103,7 @@ def test_a_canceled_transaction_names_the_reason_of_each_action_with_its_item() 
     assert bytes(item["n"]) == b'{"N":"1"}'
 
 
-def test_a_transaction_is_worth_a_retry_only_when_every_objection_passes_with_time() -> None:
+def test_a_transaction_is_worth_a_retry_only_if_every_cause_passes_with_time() -> None:
     assert canceled("None", "TransactionConflict", "ThrottlingError").retryable
     assert not canceled("TransactionConflict", "ConditionalCheckFailed").retryable
     assert not canceled("None").retryable

@@ -50,7 +50,7 @@ def test_the_richest_is_asked_first() -> None:
     assert {lease.owner for lease in decided.want} == {"b"}
 
 
-def test_what_is_asked_for_already_is_not_asked_for_again() -> None:
+def test_what_was_requested_already_is_not_requested_again() -> None:
     asked = [Lease("s0", owner="you", wanted="me"), *leases("you", "you", "you", "you")[1:]]
     assert len(decide(asked).want) == 1
 

@@ -117,7 +117,7 @@ def test_rule_11_a_partly_acknowledged_batch_is_repeated_from_its_first_open_rec
     run(scenario())
 
 
-def test_stopping_waits_for_the_batch_in_work_stores_it_and_frees_the_lease() -> None:
+def test_stopping_waits_for_the_running_batch_stores_it_and_frees_the_lease() -> None:
     async def scenario() -> None:
         kinesis, backend = filled(10), MemoryBackend()
         engine = engine_on(kinesis, backend)
@@ -370,7 +370,7 @@ def test_b6_a_private_cursor_backs_off_from_expired_iterators_too() -> None:
     run(scenario())
 
 
-def test_a_batch_in_work_for_longer_than_the_streams_memory_stops_loudly() -> None:
+def test_a_batch_that_runs_for_longer_than_the_streams_memory_stops_loudly() -> None:
     async def scenario() -> None:
         kinesis = filled(20)
         (shard,) = kinesis.open_shards
@@ -389,7 +389,7 @@ def test_a_batch_in_work_for_longer_than_the_streams_memory_stops_loudly() -> No
 # ---- reports ---------------------------------------------------------------------------------------
 
 
-def test_rule_12_the_age_is_that_of_the_oldest_record_in_work_else_the_distance_to_the_tip() -> None:
+def test_rule_12_the_age_is_that_of_the_oldest_unapplied_record_else_the_distance_to_the_tip() -> None:
     async def scenario() -> None:
         kinesis = filled(20)
         await asyncio.sleep(7)

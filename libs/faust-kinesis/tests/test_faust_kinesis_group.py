@@ -65,7 +65,7 @@ def test_workers_that_share_evenly_leave_each_other_alone() -> None:
     run(scenario())
 
 
-def test_a_hand_over_waits_for_the_batch_in_work() -> None:
+def test_a_hand_over_waits_for_the_running_batch() -> None:
     async def scenario() -> None:
         kinesis, backend, ledger = filled(100, shards=2), MemoryBackend(), Ledger()
         async with engine_on(kinesis, backend, "w1") as one:

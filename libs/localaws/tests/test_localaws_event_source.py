@@ -63,7 +63,7 @@ def test_a_failed_batch_is_tried_again_after_a_pause_that_grows() -> None:
     assert pauses_s[0] < pauses_s[-1] == 5.0
 
 
-def test_what_is_before_the_checkpoint_is_done_and_retries_count_anew() -> None:
+def test_what_is_before_the_checkpoint_is_done_and_retries_start_over() -> None:
     settings = Settings(partial=True, max_retries=1)
     made = lane(1, 2, 3, 4)
     due(made, settings)

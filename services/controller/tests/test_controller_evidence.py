@@ -51,7 +51,7 @@ async def test_rule_12_a_silent_consumer_means_an_unknown_lag_which_is_shut() ->
 
 
 async def test_retention_is_watched_while_nobody_reads() -> None:
-    """A dead consumer's records age on, although no living one has an unapplied record to tell of."""
+    """A dead consumer's records age on, although no living one has an unapplied record to report."""
     town = Town()
     ctx, driver = await settled(town, "start", exclude=[])
     town.silent_consumers = {"forward"}

@@ -47,7 +47,7 @@ async def excluded(town: Town, *users: str) -> list[Key]:
 
 
 async def test_excluded_keys_are_marked_in_their_rows_before_the_first_percent() -> None:
-    """Before that nobody but the controller knew of them, and the verifier called them missing for ever."""
+    """Before that nobody but the controller knew of them, and the verifier called them missing forever."""
     town = Town()
     (key,) = await excluded(town, "w1")
     assert is_held_out(town.tables[Side.SOURCE].item(key))
@@ -223,7 +223,7 @@ async def test_cutover_once_more_takes_up_the_corrected_rows_under_a_higher_gene
 
 
 def _outgrown(town: Town, user: str) -> Key:
-    """A row that stopped to map, without a record that tells of it: nobody but the sweeper's look finds it."""
+    """A row that stopped to map, without a record that shows it: only the sweeper's look finds it."""
     key = wallet_key(user, "chan")
     images = town.tables[Side.SOURCE].images
     images[key] = {**images[key], "surprise": of_string("x")}
@@ -307,7 +307,7 @@ async def test_what_the_sweep_held_out_is_named_at_once_by_a_restarted_controlle
     assert (body["held_out"]["keys"], body["held_out"]["named"][0]["key"]) == (1, key.decode())
 
 
-async def test_before_the_ramp_a_row_that_became_unfit_waits_for_a_person() -> None:
+async def test_before_the_ramp_a_row_that_became_unfit_needs_a_human_decision() -> None:
     town = Town()
     await settled(town, "start", exclude=[])
     key, _, driver = await _unfit(town)

@@ -75,7 +75,7 @@ LOSSES = [
 
 
 @pytest.mark.parametrize(("lose", "trace"), LOSSES, ids=[trace for _, trace in LOSSES])
-async def test_an_empty_journal_is_no_beginning_while_anything_tells_of_a_history(
+async def test_an_empty_journal_is_no_beginning_while_anything_shows_a_history(
     lose: Callable[[Town], Awaitable[None]], trace: str
 ) -> None:
     town = await in_baking()

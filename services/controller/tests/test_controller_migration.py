@@ -112,7 +112,7 @@ async def asked(town: Town, driver: Driver, verb: str, **arguments: object) -> N
 
 
 async def test_the_canary_is_ahead_again_when_a_ramp_follows_a_rollback_at_once() -> None:
-    """BOTH_WAYS may be passed between two probes: the proof of the reverse path must not get old for ever."""
+    """BOTH_WAYS may be passed between two probes: the proof of the reverse path must not get old forever."""
     town = Town(gate_probe_age_s=10_000.0)
     ctx, driver = await town.start()
     await asked(town, driver, "start", exclude=[])
@@ -279,7 +279,7 @@ async def test_an_unmappable_row_blocks_the_snapshot_until_it_is_excluded() -> N
     assert (mapped["mapped"], mapped["excluded"], mapped["not_ours"], mapped["unmappable"]) == (10, 1, 3, 0)
 
 
-async def test_a_rollback_before_the_first_share_brings_the_canary_back_all_the_same() -> None:
+async def test_a_rollback_before_the_first_share_brings_the_canary_back_anyway() -> None:
     """The canary is ahead at a generation of its own: the way back needs one above it, even from share 0."""
     town = Town()
     await settled(town, "start", exclude=[])
@@ -320,7 +320,7 @@ async def test_baking_needs_a_clean_pass_that_began_after_all_keys_had_moved_and
     assert ctx.state.phase is Phase.BAKING
 
 
-async def test_section_5_a_pass_during_which_a_pod_was_behind_is_begun_anew() -> None:
+async def test_section_5_a_pass_during_which_a_pod_was_behind_is_begun_again() -> None:
     """Else it could end clean, although the pod wrote to keys that it had looked at already."""
     town = Town(wallets=20, sweep_moves_per_s=1_000, sweep_rows_per_s=8)
     await to_ramping(town, percent=100)

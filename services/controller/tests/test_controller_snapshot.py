@@ -277,7 +277,7 @@ def test_keys_to_leave_out_are_read_from_the_file_of_rows_that_can_not_be_mapped
     assert arguments_of(parser().parse_args(["start", "--exclude-from", str(plain)])) == {"exclude": found}
 
 
-def test_a_file_with_a_line_that_is_no_key_is_refused_with_its_line(
+def test_a_file_with_a_line_that_is_not_a_key_is_refused_with_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "keys"

@@ -148,7 +148,7 @@ async def test_complete_takes_no_step_while_strays_are_about() -> None:
     await run(town, lambda: town.outcome(number) is not None)
 
 
-async def test_the_moment_from_which_on_writers_are_strays_is_the_first_entry_into_dual_write() -> None:
+async def test_the_moment_from_which_writers_are_strays_is_the_first_entry_into_both_ways() -> None:
     town = Town()
     await settled(town, "start", exclude=[])
     first = next(each for each in town.entries("phase") if each.body["to"] == "BOTH_WAYS")

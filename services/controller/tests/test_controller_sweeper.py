@@ -131,7 +131,7 @@ async def test_a_sealed_key_without_a_counterpart_is_activated_from_its_seal() -
 
 
 async def test_a_tombstone_whose_source_row_is_gone_gets_an_owner_too() -> None:
-    """Absent means active in the source table: such a key would belong to it for ever."""
+    """Absent means active in the source table: such a key would belong to it forever."""
     yard = Yard(0)
     key = key_of("gone")
     await yard.target.transfer([Transfer(key, SEED, {"cf_deleted": wire.of_boolean(True)})])

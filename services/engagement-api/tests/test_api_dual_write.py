@@ -174,7 +174,7 @@ async def test_a_throttled_table_is_left_to_the_stream() -> None:
     assert await world.marks.seen(Direction.FORWARD, [KEY]) == [None]
 
 
-async def test_a_copy_that_the_table_refuses_is_said_with_its_cause_and_served_all_the_same() -> None:
+async def test_a_copy_that_the_table_refuses_is_reported_with_its_cause_and_the_call_is_served() -> None:
     world = World()
     pod = await world.pod(dual_write=True)
 

@@ -136,7 +136,7 @@ async def test_before_any_migration_there_is_no_control_table_and_writes_are_fre
     pod.pulse.check()
 
 
-async def test_once_the_flags_tell_of_a_migration_a_missing_table_stops_owner_writes() -> None:
+async def test_once_the_flags_show_a_migration_a_missing_table_stops_owner_writes() -> None:
     pod = Pod(FlagDocument())
     pod.store.error = NO_TABLE
     await pod.pulse.beat()

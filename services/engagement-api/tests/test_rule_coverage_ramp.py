@@ -1,4 +1,4 @@
-"""Section 4, the flag: generations of a moving share. One generation has one target for ever; none is given twice."""
+"""Section 4, the flag: generations of a moving share. One generation has one target forever; none is given twice."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_section_4_a_key_outside_a_lowered_share_is_wanted_back_above_every_earl
 
 
 @given(st.integers(0, 50), moves)
-def test_section_4_one_generation_has_one_target_for_ever_whatever_was_aborted(counter: int, wanted: list[int]) -> None:
-    """Two migrations of one source table, the second after the first was aborted: its document begins anew."""
+def test_section_4_one_generation_has_one_target_forever_whatever_was_aborted(counter: int, wanted: list[int]) -> None:
+    """Two migrations of one source table, the second after the first was aborted: its document starts over."""
     half = len(wanted) // 2
     first = published(counter, wanted[:half])
     second = published(first[-1][1] if first else counter, wanted[half:])

@@ -200,7 +200,7 @@ async def test_a_batch_that_is_applied_names_no_failure(deployed: Deployed) -> N
     assert len(deployed.bench.target.images) == 2
 
 
-async def test_rule_11_only_what_is_throttled_and_behind_comes_again(deployed: Deployed) -> None:
+async def test_rule_11_only_what_is_throttled_and_behind_is_delivered_again(deployed: Deployed) -> None:
     deployed.table.hot = frozenset({key(3)})
     batch = [write(1), write(2), write(3, V), write(4), write(3, V + 1, 6), write(5)]
     assert await deployed.run(*batch) == answer(104), "the older write of the hot key is overtaken by the newer"
@@ -261,7 +261,7 @@ async def test_what_was_applied_is_marked_so_that_the_replay_costs_no_write(depl
     assert deployed.table.sent == 1
 
 
-async def test_a_store_that_hangs_is_cut_off_and_the_whole_batch_comes_again(deployed: Deployed) -> None:
+async def test_a_store_that_hangs_is_cut_off_and_the_whole_batch_is_delivered_again(deployed: Deployed) -> None:
     async def hang(*_: Any, **__: Any) -> list[Sent]:
         await asyncio.sleep(60)
         return []
@@ -289,7 +289,7 @@ async def test_without_partial_responses_a_batch_that_is_not_done_fails_whole() 
 # ---- what it refuses -----------------------------------------------------------------------------
 
 
-async def test_nothing_is_applied_before_the_phase_and_everything_comes_again() -> None:
+async def test_nothing_is_applied_before_the_phase_and_everything_is_delivered_again() -> None:
     deployed = Deployed()
     assert await deployed.run(write(1), write(2)) == answer(100)
     assert not deployed.bench.target.images

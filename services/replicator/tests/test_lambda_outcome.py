@@ -68,7 +68,7 @@ async def test_a5_a_record_is_decoded_and_decided_once_though_time_runs_out_and_
     assert decoded == batch
 
 
-async def test_a5_a_batchs_outcome_is_a_value_with_its_counts_its_letters_and_what_must_come_again() -> None:
+async def test_a5_a_batchs_outcome_is_a_value_with_its_counts_its_letters_and_what_must_be_delivered_again() -> None:
     deployed = Deployed()
     deployed.table.hot = frozenset({key(3), key(5)})
     batch = read_event(event(write(5), POISON, write(1), write(3), write(2)))

@@ -155,7 +155,7 @@ async def test_rule_5_an_old_record_of_before_the_first_stamp_is_no_stray() -> N
     await bench.forward(changes)
     bench.marks.flush()
     counts = await bench.forward(changes[:1])
-    assert counts["stale"] == 2, "in the batch and by itself: only the table can tell"
+    assert counts["stale"] == 2, "in the batch and on its own: only the table can tell"
     assert "stray" not in counts
     assert bench.tallies[FORWARD].stray_last_us == 0
     assert bench.source.changes == changes, "nothing was lifted"

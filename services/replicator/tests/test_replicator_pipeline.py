@@ -203,7 +203,7 @@ async def test_twins_within_a_batch_are_parked_too() -> None:
     assert (counts["applied"], counts["conflict"], counts["parked"]) == (1, 1, 1)
 
 
-async def test_rule_1_a_conflict_leaves_by_itself_once_the_target_has_passed_it() -> None:
+async def test_rule_1_a_conflict_leaves_on_its_own_once_the_destination_has_passed_it() -> None:
     bench = Bench()
     await bench.forward([owned(V, 5), owned(V, 6), b"poison"])
     assert await drop_answered(bench.letters, MAPPING, Direction.FORWARD, bench.target) == 0

@@ -123,7 +123,7 @@ async def test_an_old_duplicate_of_a_record_from_before_the_moment_is_no_stray()
     assert letter.committed_us > COMMITTED_US
 
 
-async def test_a_key_has_one_settled_letter_and_it_tells_of_the_last_write() -> None:
+async def test_a_key_has_one_settled_letter_and_it_describes_the_last_write() -> None:
     bench = await copied()
     for balance in range(100, 120):
         bench.source.put(bench.source.images[KEY] | {"balance": wire.of_number(balance)})
@@ -161,7 +161,7 @@ async def test_an_owner_that_the_ttl_removed_is_no_stray() -> None:
     assert counts == {"records": 1, "applied": 1}
 
 
-async def test_what_is_written_to_a_tombstone_waits_for_a_person_since_nobody_will_read_it() -> None:
+async def test_what_is_written_to_a_tombstone_needs_a_decision_since_nobody_will_read_it() -> None:
     bench = await copied()
     answer = await bench.source.perform(Operate(KEY, operation(Kind.DELETE, key=KEY, seed=SEED), soft=32))
     assert isinstance(answer, Applied)
@@ -190,7 +190,7 @@ async def test_each_stray_on_a_standby_leaves_a_letter_with_both_images() -> Non
     assert all(f"show reverse/{each.sequence}" in each.cure for each in letters)
 
 
-async def test_a_stray_that_a_transfer_has_overwritten_meanwhile_is_parked_all_the_same() -> None:
+async def test_a_stray_that_a_transfer_has_overwritten_meanwhile_is_parked_anyway() -> None:
     bench = await copied()
     bench.target.put(bench.target.images[KEY] | number(777))
     stray = list(bench.target.changes)

@@ -29,7 +29,7 @@ REPAIRABLE = (Difference.STUCK, Difference.DIVERGED, Difference.MISSING, Differe
 
 
 class Counted:
-    """Stands for the passes: what they are told of repairs."""
+    """Stands for the passes: what they hear about repairs."""
 
     def __init__(self) -> None:
         self.keys = 0

@@ -62,7 +62,7 @@ async def test_cloudwatch_that_goes_down_is_safe_no_longer_than_its_bound() -> N
     assert any("first hop" in each and "no route to CloudWatch" in each for each in body["because"])
 
 
-async def test_cloudwatch_without_a_value_of_late_is_never_safe() -> None:
+async def test_cloudwatch_without_a_recent_value_is_never_safe() -> None:
     service = Running(World(4))
     service.aws.ages_s = dict.fromkeys(NAMES.tables.values())
     async with service():
