@@ -1,4 +1,4 @@
-"""Tables, streams, export and import, over the wire client: a process that only asks needs no botocore."""
+"""Tables, streams, export and import, over the wire client, so a process that only reads needs no botocore."""
 
 from __future__ import annotations
 

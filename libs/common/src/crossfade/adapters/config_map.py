@@ -55,7 +55,7 @@ def in_cluster(account: Path = ACCOUNT) -> Cluster:
         account: directory of the account's token.
 
     Raises:
-        ConfigError: this is no such pod.
+        ConfigError: this is not such a pod.
     """
     try:
         host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"])
@@ -97,7 +97,7 @@ class ConfigMapFlags:
         await asyncio.to_thread(self._ask, "PATCH", f"{self._path}?fieldManager={FIELD_MANAGER}", json.dumps(body))
 
     async def in_place(self) -> Flags | None:
-        """Return what the entry holds, in force or not; None when it is not there, or nothing could be taken back.
+        """Return what the entry holds, in force or not; None if it doesn't exist, or nothing could be taken back.
 
         Raises:
             ConfigError, StoreUnavailable: as `publish`.

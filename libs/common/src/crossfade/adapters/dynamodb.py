@@ -50,7 +50,7 @@ class Page(NamedTuple):
 
     Attributes:
         items: those that passed the filter, if there is one.
-        next_key: where to go on; None at the end.
+        next_key: where to continue; None at the end.
         scanned: items looked at, before the filter.
     """
 

@@ -74,7 +74,7 @@ def parse_flagd_file(text: str) -> tuple[FlagDocument, bool]:
     """Read both flags of a file, in the shape that `flagd_file` writes.
 
     Raises:
-        FlagsRefused: it can't be meant; the message names the flag and the field.
+        FlagsRefused: it is invalid; the message names the flag and the field.
     """
     flags = _flags(text)
     try:

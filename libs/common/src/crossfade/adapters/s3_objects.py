@@ -1,4 +1,5 @@
-"""One S3 bucket and the service's metrics, on aiobotocore. Importing it is dear, so a client is made at first use."""
+"""One S3 bucket and the service's metrics, on aiobotocore. Importing it is slow, so a client is created at first
+use."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ METRIC_WINDOW_S: Final = 300
 
 
 class LazyClient:
-    """An aiobotocore client, made when it is first needed."""
+    """An aiobotocore client, created when it is first needed."""
 
     def __init__(self, make: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         """Take what makes it: `lambda: control_client(settings, "s3")`."""
@@ -34,14 +35,14 @@ class LazyClient:
         return self._client
 
     async def close(self) -> None:
-        """Close it, if it was made."""
+        """Close it, if it was created."""
         self._client = None
         await self._stack.aclose()
 
 
 @contextmanager
 def _typed(call: str) -> Iterator[None]:
-    """Turn botocore's errors into ours, so that a caller knows that it may try again."""
+    """Turn botocore's errors into ours, so that a caller knows that it may retry."""
     from botocore.exceptions import BotoCoreError, ClientError  # it is there already when a call is made
 
     try:

@@ -21,20 +21,20 @@ from typing_extensions import override
 from crossfade.runtime.statuses import Refusal
 
 BUSY_RETRY_S: Final = 0.2
-"""Asked of a client whose call was one too many: a call takes some ms, so that much later others have ended."""
+"""The retry-after for a client whose call was one too many: calls take some ms, so by then others have ended."""
 
 STOPPING_RETRY_S: Final = 0.1
-"""Asked of a client that still calls a server after its notice; another server needs no waiting."""
+"""The retry-after for a client that still calls a server after its notice; another server needs no wait."""
 
 QUIET_S: Final = 0.2
-"""A server that got no call for so long is taken to be left by its clients."""
+"""After this long without a call, a server assumes that its clients have left."""
 
 UNTAKEN: Final = (
     ("grpc.server.max_pending_requests", 1 << 16),
     ("grpc.server.max_pending_requests_hard_limit", 1 << 16),
 )
 """Calls that gRPC's core holds until the event loop takes them. By default it cancels some above 1,000 and all above
-3,000, at random and without a word, so a burst never reaches what is refused here (grpc, src/core/server/server.cc).
+3,000, at random and silently, so a burst never reaches what is refused here (grpc, src/core/server/server.cc).
 So many untaken calls are some ten seconds of refusals. `grpc.max_concurrent_streams` would not help: a client that
 hasn't read that setting yet has its calls reset (REFUSED_STREAM, 2,316 of 4,000 in a burst on a fresh connection)."""
 
@@ -97,7 +97,7 @@ class Unfit(NamedTuple):
 class Admission(grpc.GenericRpcHandler):
     """Takes a server's place while a servicer is added to it, so that each unary method is reached through here.
 
-    Health and reflection don't pass here: an overloaded server still says that it lives.
+    Health and reflection don't pass here: an overloaded server still reports that it is alive.
 
     Attributes:
         note_unknown: called at each call of a method that the service doesn't have.

@@ -1,9 +1,9 @@
 """The API's own figures: every operation on every path, who is responsible for its outcome, and how long it took (ADR
 0022).
 
-The controller's gates, the alerts and CloudWatch are all told from here. An operation of a batch counts like a call of
-its own, reads count, and so does a call that its caller gave up on: a pod that hangs answers nothing, and must not look
-well for it.
+The controller's gates, the alerts and CloudWatch all read them. An operation of a batch counts like a call of
+its own, reads count, and so does a call that its caller gave up on: a hanging pod answers nothing, and must not look
+healthy because of that.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ DETAILS_KEY: Final = "grpc-status-details-bin"
 TRACEPARENT: Final = "traceparent"
 
 _LONGEST_QUIET_S: Final = 2.0
-"""How long a server that ends answers its last calls by UNAVAILABLE, for clients that didn't heed NOT_SERVING; then
+"""How long a stopping server answers its last calls with UNAVAILABLE, for clients that didn't heed NOT_SERVING; then
 what comes in is cancelled by gRPC's core."""
 
 _W3C: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")

@@ -1,7 +1,7 @@
-"""What a process says of itself to whoever runs it: starting, ready, stopping, or stuck.
+"""What a process reports about itself: starting, ready, stopping, or stuck.
 
-GET /readyz    200 when it is ready for its work (waiting for work is ready, too), else 503, with what hinders it
-GET /healthz   200 while it makes progress; 503 when work in hand took longer than it ever may: a restart is the cure
+GET /readyz    200 when it is ready for its work (waiting for work is ready, too), else 503, with the reason
+GET /healthz   200 while it makes progress; 503 if some work takes longer than it ever may: restart it
 
 Kubernetes can't present certificates to a probe, so this page has a port of its own, in plain HTTP for everybody, and
 tells nothing but these words. A loop that hangs doesn't answer at all, which a probe takes for stuck, as it should.
@@ -51,7 +51,7 @@ class Health:
 
     @contextmanager
     def working(self, name: str, longest_s: float) -> Iterator[None]:
-        """Have work in hand; the process is stuck if it is still there after so long.
+        """Have work in progress; the process is stuck if it takes longer than this.
 
         Args:
             name: what it is, for humans.
@@ -66,7 +66,7 @@ class Health:
             del self._works[number]
 
     def stuck(self) -> list[str]:
-        """Return the names of the works that took too long."""
+        """Return the names of the work that took too long."""
         now_s = self._monotonic()
         return [work.name for work in self._works.values() if now_s > work.until_s]
 

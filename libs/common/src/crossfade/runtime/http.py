@@ -40,13 +40,13 @@ STOP_S: Final = 2.0
 
 
 class Limits(NamedTuple):
-    """What one port takes.
+    """The limits of one port.
 
     Attributes:
         head_bytes: of the request line and the headers.
         body_bytes: of the body.
         read_s: in which a request arrives whole, and its answer is taken.
-        connections: at once; one more is closed at once.
+        connections: at a time; one more is closed immediately.
     """
 
     head_bytes: int = 16_384
@@ -133,15 +133,12 @@ def page(tell: Page) -> Handler:
 
 
 class Door:
-    """Judges requests and has them answered; `listening` gives it a port."""
+    """Checks requests and has them answered; `listening` gives it a port."""
 
     def __init__(self, routes: Mapping[str, Handler], *, secure: bool = False, any_host: bool = False) -> None:
-        """Say what there is.
-
-        Args:
-            routes: by method and path, "GET /parity"; a path may end in one "{name}".
-            secure: requests come by TLS.
-            any_host: requests may name any host.
+        """Say what there is. Args: routes: by method and path, "GET /parity"; a path may end in one "{name}".
+        secure: requests come by TLS.
+        any_host: requests may name any host.
         """
         self.routes = dict(routes)
         self._scheme = "https" if secure else "http"
@@ -216,11 +213,11 @@ async def listening(
         routes: see `Door`.
         address: where.
         tls: makes it HTTPS, for clients with a certificate of ours.
-        for_all: may listen beyond loopback without TLS: what is told there is no secret, or nobody else is there.
+        for_all: may listen beyond loopback without TLS: what it shows is not secret, or nobody else can reach it.
         limits: what it takes.
 
     Raises:
-        ConfigError: the port is taken, the certificates can't be read, or all the world would reach it.
+        ConfigError: the port is taken, the certificates can't be read, or everybody could reach it.
     """
     beyond = address.host not in LOOPBACK
     if beyond and tls is None and not for_all:

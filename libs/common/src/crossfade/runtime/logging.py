@@ -22,7 +22,7 @@ def configure(service: str, level: str = "INFO") -> None:
 
     Args:
         service: name that each line carries.
-        level: least level that is written.
+        level: lowest level that is written.
     """
     chain: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,

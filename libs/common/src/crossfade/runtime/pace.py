@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Pace:
-    """Lets so much through a second, evenly, whoever asks. What is done is paid for afterwards."""
+    """Lets a fixed amount through per second, evenly, for all callers. Work is paid for after it is done."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Addresses with secrets in them: read whole, as who uses them reads them, and never repeated in a message."""
+"""Addresses with secrets in them: read completely, as their users read them, and never repeated in a message."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def http_url(url: str) -> str:
 
 
 def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
-    """Split an address; `urlsplit` drops control characters in silence, and its errors repeat what they are about."""
+    """Split an address; `urlsplit` silently drops control characters, and its errors repeat the input."""
     if not url.startswith(tuple(f"{each}://" for each in schemes)):
         raise ValueError(f"must begin with {' or '.join(f'{each}://' for each in schemes)}")
     if any(each.isspace() or not each.isprintable() for each in url):

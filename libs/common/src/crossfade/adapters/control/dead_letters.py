@@ -36,7 +36,7 @@ class DynamoDeadLetters:
     async def park(self, letter: DeadLetter) -> None:
         """Keep a letter; parking the same one again changes nothing. A settled one takes the place of an older one.
 
-        The parts of a large payload go first: a letter that can be seen is whole.
+        The parts of a large payload go first, so a letter that can be seen is complete.
         """
         row, parts = letter_row(letter)
         for number, part in enumerate(parts, start=1):

@@ -20,7 +20,7 @@ from crossfade.core.migration.control import HEARTBEAT_PK
 
 
 class Watch:
-    """Says which pods' beats stood still for their whole lease, on the watcher's own clock."""
+    """Says which pods' beats have not changed for their whole lease, on the watcher's own clock."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -30,7 +30,7 @@ class Watch:
         """Mark the expired ones.
 
         Args:
-            beats: each pod's word, and what changes with each of its beats.
+            beats: each pod's heartbeat, and what changes with each beat.
         """
         now_s = self._monotonic()
         before, self._seen = self._seen, {}

@@ -1,8 +1,8 @@
 """The controller's lease in DynamoDB: one holder, judged by each watcher's own monotonic clock.
 
-A lease item counts its beats. Whoever wants it watches: only when the beat stood still for a whole lease time on the
-watcher's own clock does it take over, under the condition that the beat is still the one it watched. Wall clocks of two
-machines are never compared.
+A lease item counts its beats. Whoever wants it watches: only when the beat has not changed for a whole lease time on
+the watcher's own clock does it take over, under the condition that the beat is still the one it watched. Wall clocks of
+two machines are never compared.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class DynamoLease:
             table: name of the table of leases.
             name: of the lease.
             holder: who wants it; unique per start of a process.
-            lease_s: how long the beat must stand still before another may take over.
+            lease_s: how long the beat must stay unchanged before another may take over.
             monotonic: this process's clock.
         """
         self._db = db
@@ -86,7 +86,7 @@ class DynamoLease:
         }
 
     async def acquire(self) -> bool:
-        """Take the lease if it is free, ours, or stood still for a whole lease time; call again until True."""
+        """Take the lease if it is free, ours, or has not been renewed for a whole lease time; call again until True."""
         asked_s = self._monotonic()
         row = await self._db.get_item(self.table, key_of(LEASE_PK, self._name))
         if row is None:
@@ -119,7 +119,7 @@ class DynamoLease:
         self._renewed_s = asked_s
 
     async def release(self) -> None:
-        """Give it up at a clean stop, so that the next one needs no waiting. Does nothing when it is another's."""
+        """Release it at a clean stop, so that the next holder needn't wait. Does nothing if another holds it."""
         if self._renewed_s is None:
             return
         self._renewed_s = None

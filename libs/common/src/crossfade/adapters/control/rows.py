@@ -1,4 +1,4 @@
-"""Control records as DynamoDB items, and back. Requests are put together here, so that the adapters read as rules."""
+"""Control records as DynamoDB items, and back. Requests are assembled here, so that the adapters read as rules."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def entry_row(entry: Entry, nonce: str) -> Image:
 
     Args:
         entry: the entry.
-        nonce: of this one append, so that its writer knows it again after a lost answer.
+        nonce: of this one append, so that its writer recognises it after a lost answer.
     """
     key = key_of(JOURNAL_PK, journal_sk(entry.number))
     return key | {BODY: wire.of_string(entry.to_text()), "nonce": wire.of_string(nonce)}
@@ -70,18 +70,18 @@ def nonce_of(row: Mapping[str, Raw]) -> str:
 
 
 def heartbeat_row(heartbeat: Heartbeat, beat: int) -> Image:
-    """Return a pod's word as an item.
+    """Return a pod's heartbeat as an item.
 
     Args:
-        heartbeat: the word.
-        beat: counts the pod's words, so that two never look alike.
+        heartbeat: the pod's.
+        beat: counts the pod's heartbeats, so that no two are alike.
     """
     key = key_of(HEARTBEAT_PK, heartbeat.pod)
     return key | {BODY: wire.of_string(heartbeat.to_text()), "beat": wire.of_number(beat)}
 
 
 def heartbeat_of(row: Mapping[str, Raw]) -> Heartbeat:
-    """Read a pod's word; whether it has expired is for the reader to judge."""
+    """Read a pod's heartbeat; the reader judges whether it has expired."""
     return Heartbeat.of_text(wire.string(row[BODY]))
 
 

@@ -1,4 +1,5 @@
-"""The control tables themselves: who is there, how safe they are, and their making. Services only look (ADR 0018)."""
+"""The control tables themselves: which exist, how well protected they are, and how to create them. Services only look
+(ADR 0018)."""
 
 from __future__ import annotations
 
@@ -21,14 +22,14 @@ _ABSENT: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException
 
 
 class TableState(NamedTuple):
-    """What is there of one control table.
+    """The state of one control table.
 
     Attributes:
         name: of the table.
         status: "ACTIVE", "CREATING" …; empty when there is no such table.
         recoverable: whether point-in-time recovery is on.
         protected: whether deletion protection is on.
-        has_rows: whether anything is in it.
+        has_rows: whether it has any rows.
     """
 
     name: str
@@ -116,15 +117,15 @@ async def missing_tables(wire: Wire, tables: ControlTables) -> list[str]:
 
 
 async def look_at_tables(wire: Wire, tables: ControlTables) -> list[TableState]:
-    """Return what is there of each control table; reads only."""
+    """Return the state of each control table; reads only."""
     return list(await asyncio.gather(*(_look(wire, name) for name in tables)))
 
 
 async def create_control_tables(wire: Wire, tables: ControlTables) -> None:
-    """Make those of the control tables that don't exist, and turn on for all what keeps them.
+    """Create the control tables that don't exist, and turn on recovery and protection for all of them.
 
-    Safe to call again, and from several processes at once. It asks nothing: whether a missing table may be made empty
-    is for the caller to know.
+    Safe to call again, and from several processes at once. It doesn't ask: the caller must know whether a missing table
+    may be created empty.
 
     Args:
         wire: a wire client of the service "dynamodb".
@@ -132,7 +133,7 @@ async def create_control_tables(wire: Wire, tables: ControlTables) -> None:
 
     Raises:
         StoreUnavailable: they were not usable in time.
-        ServiceError: the service refused to make one.
+        ServiceError: the service refused to create one.
     """
     states = await look_at_tables(wire, tables)
     # Leases come last: as soon as they are there, a consumer may write one, and a creation that was cut short before

@@ -105,7 +105,7 @@ def read_config(environment: Mapping[str, str]) -> TelemetryConfig:
     """Read the variables.
 
     Raises:
-        ConfigError: one asks for what there is not; the message names it and the choice.
+        ConfigError: one asks for something that doesn't exist; the message names it and the choice.
     """
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return OFF

@@ -1,8 +1,8 @@
 """The telemetry contract: every span, attribute, metric and unit, who emits it, and which span follows from which.
 
-Dashboards, alerts, CloudWatch alarms and docs/reference/telemetry.md are made from this file, and a test holds the
-running system to it. Names follow OpenTelemetry's semantic conventions (rpc, messaging, db, aws) where there are some;
-what is our own begins with "crossfade.".
+Dashboards, alerts, CloudWatch alarms and docs/reference/telemetry.md follow this file, and a test compares the running
+system with it. Names follow OpenTelemetry's semantic conventions (rpc, messaging, db, aws) where there are some; what
+is our own begins with "crossfade.".
 
     caller ─▶ RPC ─┬▶ DB                                      (the owner's write)
                    ├▶ BOTH_WAYS ─▶ DB                        (the copy)

@@ -27,7 +27,7 @@ FRESH_S: Final = 0.25
 """All instruments of one collection share one look at the sources."""
 
 LOOP_S: Final = 2.0
-"""Longest wait for a loop that is busy; a collection goes without it then."""
+"""Longest wait for a busy loop; after that, a collection goes ahead without it."""
 
 NONE: Final[Mapping[Attribute, str]] = {}
 

@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: OpenMetrics with exemplars, or the older text format for who asks for no more.
+"""`/metrics` for Prometheus: OpenMetrics with exemplars, or the older text format for clients that ask for that.
 
 Every sample carries the service and the migration as labels, whatever the scrape configuration adds.
 """
@@ -111,7 +111,7 @@ def _histogram(name: str, point: Any, labels: dict[str, str], *, openmetrics: bo
 
 
 def _by_bucket(exemplars: Iterable[Any], bounds: Iterable[float]) -> dict[int, str]:
-    """One exemplar a bucket, the newest."""
+    """One exemplar per bucket, the newest."""
     upper = [*bounds, float("inf")]
     found: dict[int, str] = {}
     for each in sorted(exemplars, key=lambda each: int(each.time_unix_nano)):

@@ -136,7 +136,7 @@ async def running(service: str, who: Identity) -> AsyncIterator[Telemetry | None
         who: the process and its migration.
 
     Raises:
-        ConfigError: a variable asks for what there is not, or a port is taken.
+        ConfigError: a variable asks for something that doesn't exist, or a port is taken.
     """
     config = read_config(os.environ)
     if config.is_off:
@@ -152,7 +152,7 @@ async def running(service: str, who: Identity) -> AsyncIterator[Telemetry | None
 
 
 def use(telemetry: Telemetry | None) -> None:
-    """Make a telemetry the process's own, known as `active()` and looking on at the store, or (None) end that."""
+    """Make a telemetry the process's own, known as `active()` and observing the store, or (None) end that."""
     global _active  # one process, one telemetry
     _active = telemetry
     if telemetry is None:
