@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from apply_cases import COMMITTED_US, KEY, RULES, V, change, forward, payload, protocol, reverse, source, target
-from crossfade.core.protocol.keyed.item import CARRIED, FIRST_STAMPED, GEN, MV, ROLE, Item, Role
+from crossfade.core.protocol.keyed.item import CARRIED, FIRST_STAMPED, GEN, MV, ROLE, Item, Role, parse_item
 from crossfade.core.protocol.keyed.versions import lifted_version, removal_version
 from crossfade.core.protocol.seam import RemovedStandby, Skip, StrayOwner, StrayStandby
 from crossfade.core.protocol.writing import Transfer
@@ -16,7 +16,8 @@ from crossfade.core.replication.change import decode_change
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import key_of_strings
-from crossfade.core.values.shape import Direction
+from crossfade.core.values.shape import Direction, Side
+from engagement_migration import MAPPING
 
 OWNED = protocol(V, "A", 3, V)
 RULE_FORWARD = RULES[Direction.FORWARD]
@@ -165,7 +166,8 @@ def test_rule_5_a_version_that_went_back_is_a_stray() -> None:
 @pytest.mark.parametrize("seen", [None, 0])
 def test_rule_5_a_write_that_erased_the_version_is_a_stray(seen: int | None) -> None:
     found = forward(source(KEY, 9, **protocol(seen)), source(KEY, 5, **OWNED))
-    assert found == StrayOwner(KEY, seen, V, COMMITTED_US, watched=False)
+    erased = None if seen is not None else parse_item(source(KEY, 5, **OWNED), MAPPING.shape(Side.SOURCE))
+    assert found == StrayOwner(KEY, seen, V, COMMITTED_US, watched=False, erased=erased)
 
 
 def test_rule_5_a_write_that_changed_nothing_mapped_is_no_stray() -> None:

@@ -13,7 +13,7 @@ from crossfade.adapters.memory.control import MemoryDeadLetters
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Role
 from crossfade.core.protocol.keyed.writes import Activate, Operate, Seal
-from crossfade.core.protocol.writing import Applied, Transfer
+from crossfade.core.protocol.writing import Applied, Refused, Transfer
 from crossfade.core.values import image as wire
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side
@@ -294,6 +294,47 @@ async def test_an_owner_of_the_target_table_that_a_put_replaced_is_its_owner_aga
     assert other is not None
     assert (other.role, other.version) == (Role.STANDBY, owner.version)
     assert dict(other.content)["balance"] == dict(owner.content)["points"], "and the change travels"
+
+
+@pytest.mark.parametrize("written", [False, True])
+async def test_an_owner_of_the_source_table_that_a_put_replaced_remembers_its_ids_again(written: bool) -> None:
+    bench = await copied()
+    before = bench.source.item(KEY)
+    assert before is not None
+    bench.source.put(source(KEY, 777))
+    if written:  # a pod was quicker: its row is no longer the stray's, and the ids are gone for good
+        await earn(bench, seed=SEED + 5)
+    counts = await bench.forward(bench.source.changes[:1])
+    owner = bench.source.item(KEY)
+    assert owner is not None
+    assert counts["reinstate_overtaken" if written else "reinstated"] == 1
+    assert owner.recent == (frozenset({(SEED + 5).to_bytes(16, "big")}) if written else before.recent)
+    await bench.forward(bench.source.changes[1:])
+    standby = bench.target.item(KEY)
+    assert standby is not None
+    assert (standby.role, standby.version) == (Role.STANDBY, owner.version)
+    assert dict(standby.content)["points"] == dict(owner.content)["balance"], "the change travels"
+    if written:
+        return
+    assert (owner.role, owner.generation, dict(owner.content)["balance"]) == (Role.ACTIVE, 0, b'{"N":"777"}')
+    op = operation(Kind.EARN, key=KEY, seed=SEED, transaction_id=SEED.to_bytes(16, "big"))
+    assert isinstance(await bench.source.perform(Operate(KEY, op, soft=32)), Refused), "a retry is a replay again"
+
+
+async def test_a_put_over_a_tombstone_of_the_source_table_is_seen() -> None:
+    bench = await copied()
+    op = operation(Kind.DELETE, key=KEY, seed=SEED, transaction_id=(SEED + 1).to_bytes(16, "big"))
+    assert isinstance(await bench.source.perform(Operate(KEY, op, soft=32)), Applied)
+    await bench.forward(bench.source.changes)
+    bench.source.changes.clear()
+    bench.source.put(source(KEY, 777))
+    await bench.forward(bench.source.changes[:1])
+    await bench.forward(bench.source.changes[1:])
+    for side, name in ((Side.SOURCE, "balance"), (Side.TARGET, "points")):
+        item = bench.tables[side].item(KEY)
+        assert item is not None
+        assert (item.deleted, dict(item.content)[name]) == (False, b'{"N":"777"}')
+        assert (SEED + 1).to_bytes(16, "big") in item.recent
 
 
 async def test_an_owner_is_not_reinstated_beside_another_one() -> None:

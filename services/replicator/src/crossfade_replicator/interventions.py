@@ -1,6 +1,7 @@
 """What the apply rule asks for beside transfers: strays are lifted, put back, parked (rules 3 and 5; ADR 0016).
 
-    StrayOwner       the owner's version is lifted, so that the write travels like any other; then a settled letter
+    StrayOwner       the owner's version is lifted, so that the write travels like any other; then a settled letter.
+                     What a put erased, it gets back
     StrayRemoval     its tombstone has travelled as a transfer; a letter
     StrayStandby     a letter with both images, unless it was a repair: nothing else of ours keeps what was written;
                      a row whose role was erased gets it back
@@ -129,10 +130,7 @@ class Interventions:
                 owners.setdefault(each.stray.key, []).append(each)
             else:
                 works.append(functools.partial(self._one, each, others.get(each.stray.key), account))
-        works += [
-            functools.partial(self._lift_all, group, self._rows.version_of(others.get(key)), account)
-            for key, group in owners.items()
-        ]
+        works += [functools.partial(self._lift_all, group, others.get(key), account) for key, group in owners.items()]
         await at_once(works)
         self._say(found)
 
@@ -159,12 +157,17 @@ class Interventions:
             cure = CURE_CARRIED if settled else CURE_REMOVED
             await self._park(found, account, reason=REMOVED, cure=cure, settled=settled)
 
-    async def _lift_all(self, group: Sequence[StrayRecord], standby: int, account: Account) -> None:
-        """Lift an owner above all that is known of it, and leave a letter."""
+    async def _lift_all(self, group: Sequence[StrayRecord], other: Row | None, account: Account) -> None:
+        """Lift an owner above all that is known of it, and leave a letter; what a put erased of it is given back."""
         strays = [(each, each.stray) for each in group if isinstance(each.stray, StrayOwner)]
+        key, version_of = group[0].stray.key, self._rows.version_of
+        erased = max((s.erased for _, s in strays if s.erased is not None), key=version_of, default=None)
+        reinstated = erased is not None and await self._reinstate(key, erased, other, account)
         for seen in dict.fromkeys(stray.seen for _, stray in strays):
+            if seen is None and reinstated:
+                continue
             before = max(stray.before for _, stray in strays if stray.seen == seen)
-            applied = await self._lift(strays[0][1].key, seen, before, standby)
+            applied = await self._lift(key, seen, before, version_of(other))
             account.counts["lifted" if applied else "lift_overtaken"] += 1
         watched = [(each, stray) for each, stray in strays if stray.watched]
         for _, stray in watched:
@@ -203,11 +206,12 @@ class Interventions:
     def _was_owner(self, stray: StrayStandby) -> bool:
         return stray.erased is not None and self._rows.owns(stray.erased, self._origin.shape.side)
 
-    async def _reinstate(self, key: Key, erased: Row, other: Row | None, account: Account) -> None:
+    async def _reinstate(self, key: Key, erased: Row, other: Row | None, account: Account) -> bool:
         """Give a row back what was erased: without it a source row looks like an owner, and a new one takes no copy."""
         act = self._acts.reinstate(key, erased, self._origin.shape.side, other, now_us=self._clock.wall_us())
         applied = act is not None and isinstance(await persist(lambda: self._origin.perform(act.write)), Applied)
         account.counts["reinstated" if applied else "reinstate_overtaken"] += 1
+        return applied
 
     def _is_repair(self, stray: StrayStandby, owner: Row | None) -> bool:
         """Say whether the row was given just what its owner has. Where the owner has moved on, nobody can tell."""

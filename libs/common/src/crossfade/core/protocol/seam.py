@@ -125,6 +125,7 @@ class StrayOwner(NamedTuple):
         committed_us: when it was written.
         watched: whether strays were looked for by then; otherwise the lift is all that is to be done.
         hidden: the row is a tombstone, so that what was written is not to be seen anywhere.
+        erased: as in `StrayStandby`.
     """
 
     key: Key
@@ -133,6 +134,7 @@ class StrayOwner(NamedTuple):
     committed_us: int
     watched: bool
     hidden: bool = False
+    erased: Row | None = None
 
 
 class StrayStandby(NamedTuple):

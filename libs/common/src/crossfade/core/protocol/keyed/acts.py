@@ -29,12 +29,14 @@ class KeyedActs:
         return Act(Restore(key, item), version_of(item))
 
     def reinstate(self, key: Key, item: Item, side: Side, other: Item | None, *, now_us: int) -> Act | None:
-        """An owner gets its role back only while the other side is standby, as it stays until this one is activated."""
+        """An owner gets its role back only while the other side is standby, as it stays until this one is activated.
+
+        Its version is a new one: the owner may have been written between the row that is known and the last stray.
+        """
         if is_active(item, side):
-            if other is None or is_active(other, side.other):
+            if is_active(other, side.other):
                 return None
-            version = lifted_version(item.version, version_of(item), version_of(other), seeded(now_us))
-            item = item._replace(version=version)
+            item = item._replace(version=lifted_version(None, version_of(item), version_of(other), seeded(now_us)))
         return Act(Reinstate(key, item), version_of(item))
 
     def merge(

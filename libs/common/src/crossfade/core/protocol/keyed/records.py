@@ -142,7 +142,10 @@ class KeyedReader:
         if made or not (watched or is_stamped(before)):
             return None
         hidden = DELETED in new and wire.boolean(new[DELETED])
-        return StrayOwner(record.key, seen, before, record.committed_us, watched, hidden)
+        erased = self._erased(new, old)
+        if erased is not None:
+            erased = erased._replace(deleted=False)  # what was put over a tombstone is to be seen
+        return StrayOwner(record.key, seen, before, record.committed_us, watched, hidden, erased)
 
     def _sealed(self, record: ChangeRecord, new: Image, old: Image, watched: bool) -> Told:
         # A put that erased what made it the owner is no seal.
@@ -163,10 +166,13 @@ class KeyedReader:
         return Skip.ECHO
 
     def _stray_standby(self, record: ChangeRecord, new: Image, old: Image | None, watched: bool) -> StrayStandby:
-        erased = None
-        if old is not None and ROLE in old and not any(name in new for name in (ROLE, GEN, MV)):
-            erased = parse_item(old, self._shape)
-        return StrayStandby(record.key, parse_item(new, self._shape), record.committed_us, watched, erased)
+        item = parse_item(new, self._shape)
+        return StrayStandby(record.key, item, record.committed_us, watched, self._erased(new, old))
+
+    def _erased(self, new: Image, old: Image | None) -> Item | None:
+        if old is None or ROLE not in old or any(name in new for name in (ROLE, GEN, MV)):
+            return None
+        return parse_item(old, self._shape)
 
     def _content_changed(self, new: Image, old: Image) -> bool:
         shape = self._shape
