@@ -79,13 +79,14 @@ class Stream:
 
 
 class GatedTable(MemoryTable):
-    """A table whose scans fail with `error` while it is set, and wait while `gate` is shut."""
+    """A table whose scans fail with `error` while it is set, and wait while `gate` is shut; or wait from page 2 on."""
 
     error: CrossfadeError | None = None
     gate: asyncio.Event | None = None
+    from_page_2 = False
 
     async def scan_answer(self, *, segment: int, segments: int, start: bytes | None, limit: int) -> bytes:
-        if self.gate is not None:
+        if self.gate is not None and (start is not None or not self.from_page_2):
             await self.gate.wait()
         if self.error is not None:
             raise self.error

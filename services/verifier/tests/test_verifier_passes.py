@@ -71,7 +71,8 @@ async def test_a_difference_shows_by_class_with_a_sample_and_is_not_safe() -> No
     async with running() as service:
         await service.until(is_safe)
         service.world.put(Side.TARGET, wallet(2), points=-1)
-        body = await service.until(lambda body: body["verdict"] == "drift")
+        body = await service.until(lambda body: not body["last_pass"]["clean"])
+    assert body["verdict"] == "drift"
     assert body["differences"]["diverged"]["count"] == 1
     assert body["differences"]["diverged"]["samples"][0]["key"] == wallet(2).decode()
     assert body["differences"]["stuck"] == {"count": 0, "samples": []}

@@ -111,9 +111,10 @@ async def test_a_table_that_hangs_stops_being_safe_at_its_bound(continuous: bool
         service.passes.ask()
         await service.until(is_safe)
         service.target.gate = asyncio.Event()
-        body = await only(service, "table of target")
+        body = await service.until(lambda body: any(each.startswith("table of target: ") for each in body["because"]))
         age_s = body["inputs"]["table of target"]["age_s"]
-    assert 0.2 < age_s < 2.0
+    assert 0.2 <= age_s < 2.0
+    assert not is_safe(body)
 
 
 async def test_a_pass_that_hangs_is_a_reason_of_its_own() -> None:

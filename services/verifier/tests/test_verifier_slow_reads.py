@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,5 +72,7 @@ async def test_a_copy_within_the_bound_is_no_alarm_however_slow_the_reads_are() 
         rows=KEYED.rows(),
     )
     follows.add(KEY, Pair(tables.items[Side.SOURCE], tables.items[Side.TARGET]))
-    await follows.settle()
+    scanned = asyncio.Event()
+    scanned.set()
+    await follows.settle(scanned)
     assert said.classes == [Difference.EQUAL]

@@ -6,6 +6,7 @@ class.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -49,6 +50,7 @@ class _Entry:
     pair: Pair
     side: Side
     since_us: int
+    read_s: float
 
 
 class Handovers:
@@ -105,7 +107,7 @@ class FollowList:
             pace: of all reads.
             handovers: called with each key that is standby on both sides.
             bound_s: a key behind for longer is stuck.
-            limit_s: how long `settle` follows before it gives up.
+            limit_s: how long `settle` follows after the scan before it gives up.
             every_s: pause between two rounds of reads.
             rows: reads them, as the flag document says.
             clock: of the process.
@@ -123,10 +125,10 @@ class FollowList:
     def add(self, key: Key, pair: Pair) -> None:
         """Follow a key that is not equal; one that is followed already stays as it is."""
         if key not in self._keys:
-            side = self._rows.owner_of(*pair) or Side.SOURCE
-            followed = follow(pair, self._clock.monotonic(), self._rows)
-            self._keys[key] = _Entry(followed, pair, side, self._at_most_us())
-            self._handovers.see(key, followed.handover_since_s, self._clock.monotonic())
+            side, now_s = self._rows.owner_of(*pair) or Side.SOURCE, self._clock.monotonic()
+            followed = follow(pair, now_s, self._rows)
+            self._keys[key] = _Entry(followed, pair, side, self._at_most_us(), now_s)
+            self._handovers.see(key, followed.handover_since_s, now_s)
 
     def passed(self, key: Key) -> None:
         """Note a key that was equal at once, and so needs no following."""
@@ -154,20 +156,44 @@ class FollowList:
         if entry.followed.hear(side, item, self._rows):
             self._finish(change.key, Difference.EQUAL)
 
-    async def settle(self) -> None:
-        """Read the followed keys again and again, until each is verified or called, or the limit has passed."""
-        started_s = self._clock.monotonic()
-        while self._keys:
-            keys = list(self._keys)
-            for start in range(0, len(keys), CHUNK):
-                chunk = [(key, self._keys[key].side) for key in keys[start : start + CHUNK] if key in self._keys]
+    async def settle(self, scanned: asyncio.Event) -> None:
+        """Read the followed keys again and again, until each is verified or called.
+
+        While the scan goes on, more keys may come, and a key is read once in a bound: only then can it be called, and
+        the streams verify most before. After that, all are read in each round, until the limit has passed.
+
+        Args:
+            scanned: set when no more keys will come.
+        """
+        ended_s: float | None = None
+        while self._keys or not scanned.is_set():
+            for chunk in self._due(all_of_them=scanned.is_set()):
                 for side in Side:
-                    await self._read(side, [key for key, owner in chunk if owner is side])
-            if not self._keys or self._clock.monotonic() - started_s >= self._limit_s:
+                    mine = [key for key in chunk if key in self._keys and self._keys[key].side is side]
+                    await self._read(side, mine)
+            if not scanned.is_set():
+                await self._rest(scanned)
+                continue
+            ended_s = self._clock.monotonic() if ended_s is None else ended_s
+            if not self._keys or self._clock.monotonic() - ended_s >= self._limit_s:
                 break
             await self._clock.sleep(self._every_s)
         for key in list(self._keys):
             self._finish(key, self._keys[key].followed.found)
+
+    def _due(self, *, all_of_them: bool) -> list[list[Key]]:
+        before_s = self._clock.monotonic() - self._bound_s
+        keys = [key for key, entry in self._keys.items() if all_of_them or entry.read_s <= before_s]
+        return [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
+
+    async def _rest(self, scanned: asyncio.Event) -> None:
+        """Sleep until the next round, or the end of the scan."""
+        tasks = [asyncio.ensure_future(self._clock.sleep(self._every_s)), asyncio.ensure_future(scanned.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in tasks:
+                each.cancel()
 
     async def _read(self, side: Side, keys: list[Key]) -> None:
         if not keys:
@@ -180,6 +206,7 @@ class FollowList:
         for key in keys:
             entry = self._keys.get(key)
             if entry is not None:  # a stream may have verified it meanwhile
+                entry.read_s = began_s
                 self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)), began_s)
 
     def _settle(self, key: Key, entry: _Entry, reading: Reading, began_s: float) -> None:

@@ -121,6 +121,7 @@ class Passes:
         self.resting = ""
         self.repaired_since_clean = 0
         self._repairing = 0
+        self._unended: Findings | None = None
         self.on_done: Callable[[float], None] | None = None
 
     def hear(self, side: Side, change: Change) -> None:
@@ -148,9 +149,15 @@ class Passes:
             pass
 
     def keys_of(self, found: Difference, limit: int) -> list[Key]:
-        """Return keys of a class, as the last pass called them."""
-        findings = self.last.findings if self.last else None
-        return findings.keys.get(found, [])[:limit] if findings else []
+        """Return keys of a class, as they were called last."""
+        ended = [self.last.findings] if self.last is not None and self.last.findings is not None else []
+        return list(dict.fromkeys(key for each in (*self.called, *ended) for key in each.keys.get(found, ())))[:limit]
+
+    @property
+    def called(self) -> list[Findings]:
+        """What was called since the last pass that was done: by the running one, and by the last that did not end."""
+        running = self.running.findings if self.running is not None else None
+        return [each for each in (running, self._unended) if each is not None]
 
     def ask(self) -> Pass:
         """Ask for a pass that begins from now on; one that is asked for and has not begun is good for all."""
@@ -246,6 +253,8 @@ class Passes:
             await task
             self._done(each)
         finally:
+            if each.state != "done" and each.findings is not None and (each.findings.drift or each.findings.not_ours):
+                self._unended = each.findings  # what was called stays called until a pass is done
             self.running = self._followed = None
             if not task.done():
                 task.cancel()
@@ -288,7 +297,7 @@ class Passes:
     def _done(self, each: Pass) -> None:
         each.state, each.ended_s = "done", self._clock.monotonic()
         self.waiting = ""
-        self.last = each
+        self.last, self._unended = each, None
         if each.clean:
             self.last_clean, self.repaired_since_clean = each, 0
         found = each.findings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -19,7 +19,7 @@ from crossfade.contracts.parity import (
     SideReport,
     Verdict,
 )
-from crossfade.core.parity.classes import FINAL, SETTLED, Difference
+from crossfade.core.parity.classes import SETTLED, Difference
 from crossfade.core.parity.verdict import Input, Reading, Source, Wanted, pair_of, wanted, why_not
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
@@ -78,8 +78,8 @@ class Reporter:
             buckets=_buckets(last, self._settings.buckets),
             verified=last.book.verified if last else 0,
             left_out=last.left_out if last else 0,
-            not_ours_in_target=last.not_ours if last else 0,
-            differences=_differences(last),
+            not_ours_in_target=max((each.not_ours for each in (*passes.called, last) if each), default=0),
+            differences=_differences([*passes.called, *([last] if last else [])], self._settings.samples),
             lags={side.value: self._lags(side) for side in Side},
             last_pass=self.described(passes.last),
             last_clean_pass=clean,
@@ -129,6 +129,10 @@ class Reporter:
 
     def _verdict(self) -> tuple[Verdict, str]:
         passes = self._passes
+        called = [reason for each in passes.called for reason in _called(each)]
+        if called:
+            stopped = f"; no pass now: {passes.waiting}" if passes.waiting and passes.running is None else ""
+            return "drift", f"{', '.join(called)} so far{stopped}"
         if passes.waiting:
             return "waiting", passes.waiting
         last = passes.last
@@ -251,21 +255,35 @@ def _buckets(found: Findings | None, count: int) -> BucketReport:
     return BucketReport(count, len(differing), differing[:DIFFERING_SHOWN])
 
 
-def _differences(found: Findings | None) -> dict[str, DifferenceReport]:
+def _differences(found: Sequence[Findings], samples: int) -> dict[str, DifferenceReport]:
+    """Of a class, the pass that called most counts: another one may have called the same keys."""
     return {
         each.value: DifferenceReport(
-            count=found.book.by_class.get(each, 0) if found else 0,
-            samples=found.samples.get(each, []) if found else [],
+            count=max((one.book.by_class.get(each, 0) for one in found), default=0),
+            samples=_samples(found, each)[:samples],
         )
         for each in Difference
         if each is not Difference.EQUAL
     }
 
 
-def _wrong(found: Findings) -> list[str]:
-    wrong = [f"{count} {each.value}" for each, count in found.book.by_class.items() if each in FINAL and count]
+def _samples(found: Sequence[Findings], each: Difference) -> list[dict[str, Any]]:
+    by_key: dict[str, dict[str, Any]] = {}
+    for one in found:
+        for sample in one.samples.get(each, ()):
+            by_key.setdefault(sample["key"], sample)
+    return list(by_key.values())
+
+
+def _called(found: Findings) -> list[str]:
+    wrong = [f"{count} {each.value}" for each, count in found.drift.items()]
     if found.not_ours:
         wrong.append(f"{found.not_ours} rows in the target table that don't belong to the migration")
+    return wrong
+
+
+def _wrong(found: Findings) -> list[str]:
+    wrong = _called(found)
     if found.differing and not wrong:
         wrong.append(f"{len(found.differing)} bucket digests differ")
     return wrong

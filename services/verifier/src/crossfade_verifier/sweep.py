@@ -1,4 +1,4 @@
-"""One pass over both tables: scan one side and compare, then the other side for extras, then follow what is left."""
+"""One pass over both tables: scan one side and compare, then the other side for extras; what is left is followed."""
 
 from __future__ import annotations
 
@@ -86,6 +86,11 @@ class Findings:
     def not_ours(self) -> int:
         """RowReader of the target table that don't belong to the migration: nothing else may ever be in it."""
         return self.scanned[Side.TARGET] - self.belonging[Side.TARGET]
+
+    @property
+    def drift(self) -> dict[Difference, int]:
+        """Keys called so far, by class; more may come while the pass runs, and none goes."""
+        return {each: count for each, count in self.book.by_class.items() if each in FINAL and count}
 
     @property
     def differing(self) -> list[int]:
@@ -201,12 +206,16 @@ class Sweep:
         Raises:
             CrossfadeError: a table can't be read.
         """
+        scanned = asyncio.Event()
+        await _all_or_first((self._scan_both(scanned), self._followed.settle(scanned)))
+        self._findings.stage = Stage.DONE
+
+    async def _scan_both(self, scanned: asyncio.Event) -> None:
         for side, stage in ((Side.SOURCE, Stage.SOURCE), (Side.TARGET, Stage.TARGET)):
             self._findings.stage = stage
             await _all_or_first(self._scan(side, segment) for segment in range(self._segments))
         self._findings.stage = Stage.FOLLOWING
-        await self._followed.settle()
-        self._findings.stage = Stage.DONE
+        scanned.set()
 
     async def _scan(self, side: Side, segment: int) -> None:
         start: bytes | None = None

@@ -6,14 +6,13 @@ Each has a task of its own: one that hangs delays no other, and its last answer 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import structlog
 
 from crossfade.contracts.journal import Entry
 from crossfade.core.parity.verdict import Input, Names, Reading, Source, against_capture
-from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
+from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Destination
 from crossfade.ports.clock import Clock
@@ -123,8 +122,7 @@ class Watch:
 
         def ask(side: Side) -> Ask:
             async def one() -> tuple[str, ...]:
-                with suppress(PoisonRecord):  # it answered
-                    await table(side).scan_answer(segment=0, segments=1, start=None, limit=1)
+                await table(side).scan_answer(segment=0, segments=1, start=None, limit=1)
                 return ()
 
             return one

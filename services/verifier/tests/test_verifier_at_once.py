@@ -1,0 +1,120 @@
+"""A difference is called when it is known, not when the pass is over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from crossfade.core.parity.classes import Difference
+from crossfade.core.values.errors import Throttled
+from crossfade.core.values.shape import Side
+from crossfade.runtime.telemetry.contract import CLASS, PARITY, SAFE
+from crossfade_verifier.measures import observed
+from engagement_migration.samples import NOT_OURS
+from verifier_service import Running, is_safe, running
+from verifier_world import World, wallet
+
+
+async def held(service: Running) -> None:
+    """Hold the scan at half: the source table has been read, and the target table's scan is held."""
+    service.target.gate = asyncio.Event()
+    await service.until(lambda body: (body["running_pass"] or {}).get("stage") == "scanning target")
+
+
+def emitted(service: Running) -> dict[tuple[Any, str], float]:
+    told = observed(service.report, service.tails, {})
+    return {(each.metric, each.attributes.get(CLASS, "")): each.value for each in told}
+
+
+async def test_a_diverged_row_is_told_while_the_scan_is_held_at_half() -> None:
+    world = World(4)
+    world.plant(Difference.DIVERGED, wallet(2))
+    async with Running(world)() as service:
+        await held(service)
+        body = await service.until(lambda body: body["verdict"] == "drift")
+        assert body["running_pass"]["stage"] == "scanning target"
+        assert body["last_pass"] is None
+        assert body["reason"] == "1 diverged so far"
+        assert body["differences"]["diverged"]["count"] == 1
+        assert body["differences"]["diverged"]["samples"][0]["key"] == wallet(2).decode()
+        assert any("1 diverged so far" in each for each in body["because"])
+        assert service.passes.keys_of(Difference.DIVERGED, 10) == [wallet(2)]
+        assert emitted(service)[PARITY, "diverged"] == 1
+
+
+async def test_what_a_clean_verifier_calls_turns_its_answer_at_once_and_a_later_clean_pass_turns_it_back() -> None:
+    async with running() as service:
+        await service.until(is_safe)
+        good = dict(service.target.images[wallet(2)])
+        service.world.put(Side.TARGET, wallet(2), points=-1)
+        await held(service)
+        body = await service.until(lambda body: not is_safe(body))
+        assert body["last_pass"]["clean"], "only the running pass knows"
+        assert body["last_clean_pass_age_s"] is not None
+        assert emitted(service)[SAFE, ""] == 0
+        service.world.tables[Side.TARGET].put(good)
+        assert service.target.gate is not None
+        service.target.gate.set()
+        body = await service.until(is_safe)
+    assert body["differences"]["diverged"] == {"count": 0, "samples": []}
+
+
+async def test_what_was_called_stays_called_when_the_pass_is_given_up_for_another_one() -> None:
+    world = World(4)
+    world.plant(Difference.DIVERGED, wallet(2))
+    async with Running(world)() as service:
+        await held(service)
+        await service.until(lambda body: body["verdict"] == "drift")
+        asked = (await service.post("/passes")).json()["id"]
+        body = await service.until(lambda body: (body["running_pass"] or {}).get("id") == asked)
+        assert body["verdict"] == "drift"
+        assert body["differences"]["diverged"]["count"] == 1
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+async def test_what_was_called_stays_called_when_the_pass_fails_until_one_is_done(repaired: bool) -> None:
+    world = World(4)
+    good = dict(world.tables[Side.TARGET].images[wallet(2)])
+    world.plant(Difference.DIVERGED, wallet(2))
+    async with Running(world)() as service:
+        await held(service)
+        await service.until(lambda body: body["verdict"] == "drift")
+        service.target.error = Throttled("slow down")
+        assert service.target.gate is not None
+        service.target.gate.set()
+        body = await service.until(lambda body: "slow down" in body["reason"])
+        assert body["verdict"] == "drift"
+        assert body["reason"].startswith("1 diverged so far; no pass now: ")
+        if repaired:
+            world.tables[Side.TARGET].put(good)
+        service.target.error = None
+        body = await service.until(lambda body: body["last_pass"] and "so far" not in body["reason"])
+    assert body["verdict"] == ("clean" if repaired else "drift")
+
+
+async def test_keys_called_by_two_passes_are_counted_and_shown_once() -> None:
+    world = World(4)
+    world.plant(Difference.DIVERGED, wallet(2))
+    async with Running(world)() as service:
+        await service.until(lambda body: body["last_pass"])
+        await held(service)
+        world.plant(Difference.MISSING, wallet(1))
+        body = await service.until(lambda body: "so far" in body["reason"])
+    assert body["differences"]["diverged"]["count"] == 1
+    assert len(body["differences"]["diverged"]["samples"]) == 1
+    assert service.passes.keys_of(Difference.DIVERGED, 10) == [wallet(2)]
+
+
+async def test_a_row_of_others_in_the_target_table_is_told_while_the_scan_goes_on() -> None:
+    world = World()
+    for row in NOT_OURS[:2]:
+        world.tables[Side.TARGET].put(row)
+    service = Running(world, page=1, segments=1)
+    service.target.gate, service.target.from_page_2 = asyncio.Event(), True
+    async with service():
+        body = await service.until(lambda body: body["verdict"] == "drift")
+    assert body["last_pass"] is None
+    assert body["not_ours_in_target"] == 1
+    assert "don't belong" in body["reason"]
