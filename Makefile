@@ -11,7 +11,7 @@ FIRST ?= 0
 WORKERS ?= 3
 BESIDE := $(wildcard $(addsuffix /tests,$(MEMBERS)))
 
-.PHONY: setup demo demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
+.PHONY: bench-verify setup demo demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -67,6 +67,9 @@ bench: $(READY) ## CPU time a record of the apply path by stage, with the usual 
 
 bench-api: $(READY) ## CPU time an operation of the Engagement API
 	$(PY) benchmarks/api_bench.py $(ARGS)
+
+bench-verify: $(READY) ## CPU time a pair of the verifier's sweep, with what it did before in the same run
+	$(PY) benchmarks/bench_verify.py $(ARGS)
 
 bench-telemetry: $(READY) ## the apply path with telemetry off, at 1 % and at 100 %
 	$(PY) benchmarks/bench_telemetry.py $(ARGS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -214,6 +216,47 @@ def test_a_wrong_or_missing_constant_proves_nothing_and_each_spelling_of_the_rig
 def test_rows_of_others_on_a_page_cost_only_themselves_the_short_way() -> None:
     strange = [{"pk": {"S": "USER#7"}, "sk": {"S": "WALLET#EUR"}, "cents": {"N": "1"}}]
     assert compared([*strange, source_row()], [target_row()]) == (1, 0)
+
+
+def test_an_open_mapping_learns_the_names_of_its_rows_and_a_name_of_the_other_side_proves_nothing() -> None:
+    opened = Reading(MAPPING.declared._replace(is_open=True))
+    extra = {"nickname": {"S": "zoe"}, "level": {"N": "7"}}
+    pages = [(source_row(**extra), target_row(**extra)), (source_row(level=extra["level"], newer=FULL["tier"]), None)]
+    for source, target in pages:
+        answer = encoded({"Items": [source], "ScannedCount": 1})
+        copy = target or target_row(level=extra["level"], newer=FULL["tier"])
+        there = encoded({"Responses": {"t": [copy]}, "UnprocessedKeys": {}})
+        page = opened.page(Side.SOURCE, answer)
+        found = opened.compare(page, [there], OwnRows())
+        assert (len(found.proven), found.left) == (1, [])
+        other = encoded({"Responses": {"t": [copy | {"balance": {"N": "1"}}]}, "UnprocessedKeys": {}})
+        [(_, _, left)] = opened.compare(page, [other], OwnRows()).left
+        assert left is not None
+        assert "balance" in left.trouble
+
+
+def test_rows_that_were_read_before_a_name_was_learned_are_compared_value_by_value() -> None:
+    opened = Reading(MAPPING.declared._replace(is_open=True))
+    early = opened.page(Side.SOURCE, encoded({"Items": [source_row()], "ScannedCount": 1}))
+    there = encoded({"Responses": {"t": [target_row(nickname=FULL["tier"])]}, "UnprocessedKeys": {}})
+    [(_, source, target)] = opened.compare(early, [there], OwnRows()).left
+    assert target is not None
+    assert source.value("tier") == target.value("tier") == Raw(b'{"S":"gold"}')
+    assert not OwnRows().is_same_state(source, target)
+
+
+@pytest.mark.parametrize("more", [{}, {"stray": {"S": "x"}}], ids=["typed", "an image"])
+def test_a_row_on_the_follow_list_keeps_no_page_in_memory(more: dict[str, Any]) -> None:
+    answer = encoded({"Items": [source_row(**more)], "ScannedCount": 1})
+    before = sys.getrefcount(answer)
+    page = READING.page(Side.SOURCE, answer)
+    [(key, row)] = page.rows
+    seen = READING.seen(Side.SOURCE, key, row).kept()
+    assert sys.getrefcount(answer) > before
+    del page, row
+    gc.collect()
+    assert sys.getrefcount(answer) == before
+    assert seen.version
 
 
 def test_a_live_ttl_on_a_standby_of_the_source_table_proves_nothing_and_is_no_equal_state() -> None:

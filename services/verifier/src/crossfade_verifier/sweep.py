@@ -105,7 +105,8 @@ class Findings:
     def verify(self, key: Key, pair: Pair) -> None:
         """Count a pair that is equal."""
         self.book.verify()
-        self._count(key, pair)
+        row = pair.source or pair.target
+        self._count(key, Pair(row, row))  # one digest for both: making it costs most
 
     def called(self, key: Key, found: Difference, pair: Pair, *, verified_by: Row | None) -> None:
         """Count a key that was followed; see `crossfade_verifier.followlist.Outcome`."""
@@ -126,13 +127,13 @@ class Findings:
 
     def _count(self, key: Key, pair: Pair) -> None:
         try:
-            found = {side: row_digest(key, cast("Seen", row)) for side in Side if (row := pair.of(side)) is not None}
+            source = _digest_of(key, pair.source)
+            target = source if pair.target is pair.source else _digest_of(key, pair.target)
         except PoisonRecord:
             self.left_out += 1  # unreadable content has no digest
             return
-        for side, digest in found.items():
-            row = pair.of(side)
-            if row is not None and not row.deleted:
+        for side, digest in ((Side.SOURCE, source), (Side.TARGET, target)):
+            if digest is not None:
                 self.digests[side].valued.count([(key, digest)])
 
     def prove(self, proven: Sequence[tuple[bytes, int]], constants: Mapping[Side, Sequence[str]]) -> None:
@@ -150,6 +151,10 @@ class Findings:
         dropped = self.dropped[row.side]
         for name in row.dropped:
             dropped[name if name in dropped or len(dropped) < DROPPED_NAMES else "others"] += 1
+
+
+def _digest_of(key: Key, row: Row | None) -> int | None:
+    return None if row is None or row.deleted else row_digest(key, cast("Seen", row))
 
 
 def sample(key: Key, pair: Pair, rows: RowReader) -> dict[str, Any]:
@@ -224,12 +229,13 @@ class Sweep:
             answer = await self._both.table(side).scan_answer(
                 segment=segment, segments=self._segments, start=start, limit=self._page
             )
-            page = self._both.reading.page(side, answer)
+            reading = self._both.reading
+            page = (reading.page if side is Side.SOURCE else reading.keys)(side, answer)
             self._findings.scanned[side] += page.scanned
             self._findings.belonging[side] += len(page.rows)
             if page.rows:
                 await self._pace.take(len(page.rows))
-                await (self._compare(page) if side is Side.SOURCE else self._look_for_extras(page))
+                await (self._compare(page) if side is Side.SOURCE else self._look_for_extras(page, answer))
             if page.next is None:
                 return
             start = page.next
@@ -245,20 +251,20 @@ class Sweep:
                 self._findings.drop(row)
             self._judge(Key(key), Pair(source, target))
 
-    async def _look_for_extras(self, page: Page) -> None:
+    async def _look_for_extras(self, page: Page, answer: bytes) -> None:
         """A row whose counterpart is there was compared by the first scan."""
         reading = self._both.reading
-        there = reading.batch(Side.SOURCE, await self._both.table(Side.SOURCE).read_answers(page.asks))
-        for key, row in page.rows:
+        there = reading.known(Side.SOURCE, await self._both.table(Side.SOURCE).read_answers(page.asks))
+        for key, place in page.rows:
             if key not in there:
-                self._judge(Key(key), Pair(None, reading.seen(Side.TARGET, key, row)))
+                self._judge(Key(key), Pair(None, reading.seen_at(Side.TARGET, key, answer, place)))
 
     def _judge(self, key: Key, pair: Pair) -> None:
         if agrees(pair, self._rows):
             self._findings.verify(key, pair)
             self._followed.passed(key)
         else:
-            self._followed.add(key, pair)
+            self._followed.add(key, Pair(*(None if row is None else cast("Seen", row).kept() for row in pair)))
 
 
 async def _all_or_first(work: Iterable[Coroutine[Any, Any, None]]) -> None:

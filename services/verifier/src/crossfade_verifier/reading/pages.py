@@ -9,62 +9,38 @@ declares, as others have in a shared table, goes that way, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import xxhash
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from crossfade.core.values.declared import Attributes, Computed, Declared
-from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
+from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.shape import Side
-from crossfade_verifier.reading import rows as protocol
 from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.rows import RowReading, Seen, content_form
-from crossfade_verifier.reading.values import form_of, number_of
+from crossfade_verifier.reading.typed import (
+    NOTHING,
+    AnyRow,
+    KeyValue,
+    TypedSide,
+    decode_batch,
+    decode_image,
+    decode_key,
+    decode_page,
+    image_of,
+    read_as,
+    row_of,
+)
+from crossfade_verifier.reading.values import form_of
 
-SPELLINGS: Final = 8
-"""Spellings of one constant that are remembered: as many as engines write, and a bound against a table of others."""
+LEARNED_NAMES: Final = 200
+"""Names that are learned of an open mapping; rows with more are compared value by value."""
 
-_NOTHING: Final = Raw(b"")
 _NO_NEXT: Final = (b"", b"{}", b"null")
 _digest = xxhash.xxh3_128_intdigest
 _encode = msgspec.json.encode
-
-
-class _KeyValue(Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
-    S: str | None = None
-    N: str | None = None
-    B: str | None = None
-
-
-class _Number(Struct, gc=False, forbid_unknown_fields=True):
-    N: str
-
-
-class _Role(Struct, gc=False, forbid_unknown_fields=True):
-    S: Literal["A", "S"]
-
-
-class _RawPage(Struct, gc=False):
-    Items: list[Raw]
-    ScannedCount: int
-    LastEvaluatedKey: Raw = _NOTHING
-
-
-class _RawBatch(Struct, gc=False):
-    Responses: dict[str, list[Raw]]
-
-
-_decode_page = msgspec.json.Decoder(_RawPage).decode
-_decode_batch = msgspec.json.Decoder(_RawBatch).decode
-_decode_image = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_key_value = msgspec.json.Decoder(_KeyValue).decode
-_decode_key = msgspec.json.Decoder(tuple[_KeyValue, ...]).decode
-
-AnyRow: TypeAlias = Any
-"""A typed row, made for its side, or an image where the type doesn't fit."""
 
 
 class Page(NamedTuple):
@@ -95,93 +71,34 @@ class Compared(NamedTuple):
     left: list[tuple[bytes, Seen, Seen | None]]
 
 
-class _Side:
-    """One table: the type of its rows, and how their parts are got at."""
-
-    def __init__(self, declared: Declared, side: Side) -> None:
-        moved = [pair[0 if side is Side.SOURCE else 1] for pair in declared.moved]
-        self.computed = tuple(
-            name for each in declared.computed for name in (each.source if side is Side.SOURCE else each.target)
-        )
-        constants = [(name, raw) for where, name, raw in declared.constants if where is side]
-        raw = {
-            **{f"c{number}": name for number, name in enumerate(moved)},
-            **{f"m{number}": name for number, name in enumerate(self.computed)},
-            **{f"x{number}": name for number, (name, _) in enumerate(constants)},
-            "ids": protocol.IDS,
-            "floor": protocol.FLOOR,
-            "event_version": protocol.EVENT_VERSION,
-            "events": protocol.EVENTS,
-            "deleted": protocol.DELETED,
-            "ttl": protocol.TTL,
-        }
-        if side is Side.SOURCE and declared.ttl:
-            raw["own_ttl"] = declared.ttl
-        typed = {"version": protocol.VERSION, "generation": protocol.GENERATION}
-        keys = {f"k{number}": name for number, name in enumerate(declared.keys[side])}
-        fields: list[Any] = [(each, _KeyValue, msgspec.field(name=name)) for each, name in keys.items()]
-        fields += [(each, _Number | None, msgspec.field(default=None, name=name)) for each, name in typed.items()]
-        fields += [("role", _Role | None, msgspec.field(default=None, name=protocol.ROLE))]
-        fields += [(each, Raw, msgspec.field(default=_NOTHING, name=name)) for each, name in raw.items()]
-        kind = msgspec.defstruct("TypedRow", fields, gc=False, forbid_unknown_fields=True)
-        more: list[Any] = [("ScannedCount", int), ("LastEvaluatedKey", Raw, _NOTHING)]
-        page = msgspec.defstruct("TypedPage", [("Items", list[kind]), *more], gc=False)  # type: ignore[valid-type]
-        batch = msgspec.defstruct("TypedBatch", [("Responses", dict[str, list[kind]])], gc=False)  # type: ignore[valid-type]
-        self.decode_row = msgspec.json.Decoder(kind).decode
-        self.decode_page = msgspec.json.Decoder(page).decode
-        self.decode_batch = msgspec.json.Decoder(batch).decode
-        self.names = keys | typed | {"role": protocol.ROLE} | raw
-        self.key_names = declared.keys[side]
-        self.key_parts = _tuple_of(list(keys))
-        shared = [each for each in raw if each[0] == "c"] + ["ids", "floor", "event_version", "events"]
-        self.shared = _tuple_of(shared)
-        self.aside = _tuple_of(["deleted", *(each for each in raw if each[0] == "m")])
-        self.no_aside = (_NOTHING,) * (1 + len(self.computed))
-        self.made = _tuple_of([each for each in raw if each[0] == "m"])
-        self.constants = [
-            (attrgetter(f"x{number}"), [Raw(wanted)], form_of(wanted)) for number, (_, wanted) in enumerate(constants)
-        ]
-        self.constant_names = tuple(name for name, _ in constants)
-        self.ask = msgspec.defstruct(
-            "Ask", [(each, _KeyValue, msgspec.field(name=name)) for each, name in keys.items()]
-        )
-
-    def image(self, row: AnyRow) -> Attributes:
-        """Return a row as it stands in its table."""
-        if isinstance(row, dict):
-            return row
-        found = ((name, getattr(row, each)) for each, name in self.names.items())
-        return {
-            name: value if isinstance(value, Raw) else Raw(_encode(value))
-            for name, value in found
-            if value is not None and value != _NOTHING
-        }
-
-    def has_constants(self, row: AnyRow) -> bool:
-        """Say whether a typed row has each constant of its side, in whatever spelling; new spellings are learned."""
-        for get, known, form in self.constants:
-            raw = get(row)
-            if raw not in known:
-                if raw == _NOTHING or form_of(raw) != form:
-                    return False
-                if len(known) < SPELLINGS:
-                    known.insert(0, Raw(bytes(raw)))
-        return True
-
-
-def _tuple_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """As `attrgetter`, with a tuple for one name and for none, too."""
-    if len(names) > 1:
-        return attrgetter(*names)
-    return (lambda _row: ()) if not names else (lambda row, get=attrgetter(names[0]): (get(row),))  # type: ignore[misc]
-
-
 class Reading(RowReading):
     """The verifier's own reading of both tables of a migration."""
 
     def __init__(self, declared: Declared) -> None:
         super().__init__(declared)
-        self._sides = {side: _Side(declared, side) for side in Side}
+        self._belongs = _belonging(declared)
+        self._learned: tuple[str, ...] = ()
+        self._compile()
+
+    def _compile(self) -> None:
+        learned = self.declared._replace(moved=(*self.declared.moved, *((name, name) for name in self._learned)))
+        self._sides = {side: TypedSide(learned, side) for side in Side}
+        self._proofs = {complete: self._prover(complete=complete) for complete in (False, True)}
+
+    def _learns(self, side: Side, rows: Sequence[AnyRow]) -> bool:
+        """Learn the names that an open mapping keeps, from rows that the type doesn't fit; say whether there were any.
+
+        Rows of the type that was before are compared value by value.
+        """
+        if not self.declared.is_open:
+            return False
+        met = {name for row in rows if type(row) is dict for name in row}
+        fresh = sorted(name for name in met - self._sides[side].names if self.keeps(side, name))
+        if not fresh or len(self._learned) + len(fresh) > LEARNED_NAMES:
+            return False
+        self._learned += tuple(fresh)
+        self._compile()
+        return True
 
     def constants(self, side: Side) -> tuple[str, ...]:
         """Return the constants of a side, which each of its rows has and the mapping drops."""
@@ -194,48 +111,73 @@ class Reading(RowReading):
             StoreUnavailable: it is none.
             PoisonRecord: a row has no key.
         """
-        mine, other = self._sides[side], self._sides[side.other]
+        mine = self._sides[side]
         found: Any
         try:
             found = mine.decode_page(answer)
             items: Sequence[AnyRow] = found.Items
         except msgspec.MsgspecError:
-            found = _read(_decode_page, "Scan", answer)
-            items = [_row(mine, each) for each in found.Items]
-        rows, asks, ask = [], [], other.ask
-        for row in items:
-            parts = _parts(mine, row)
+            found = read_as(decode_page, "Scan", answer)
+            items = [row_of(mine, each) for each in found.Items]
+            if self._learns(side, items):
+                return self.page(side, answer)
+        return self._paged(side, found, items, items)
+
+    def keys(self, side: Side, answer: bytes) -> Page:
+        """Read the keys of an answer of a Scan; the rows are their places in it. Errors as of `page`."""
+        found = read_as(self._sides[side].decode_keys, "Scan", answer)
+        return self._paged(side, found, found.Items, range(len(found.Items)))
+
+    def _paged(self, side: Side, found: Any, items: Sequence[AnyRow], rows: Sequence[Any]) -> Page:
+        key_of, ask, belongs = self._sides[side].key_of, self._sides[side.other].ask, self._belongs
+        mine, asks = [], []
+        for item, row in zip(items, rows, strict=True):
+            parts = key_of(item)
             key = _encode(parts)
-            if self._belongs(parts, key):
-                rows.append((key, row))
+            if belongs(parts, key):
+                mine.append((key, row))
                 asks.append(_encode(ask(*parts)))
         after = found.LastEvaluatedKey
-        return Page(rows, asks, found.ScannedCount, None if bytes(after) in _NO_NEXT else bytes(after))
+        return Page(mine, asks, found.ScannedCount, None if bytes(after) in _NO_NEXT else bytes(after))
 
     def batch(self, side: Side, answers: Sequence[bytes]) -> dict[bytes, AnyRow]:
         """Read answers of BatchGetItem; return the rows by encoded key. Errors as of `page`."""
         mine = self._sides[side]
         rows: dict[bytes, AnyRow] = {}
+        key_of = mine.key_of
         for answer in answers:
             try:
                 found: Any = mine.decode_batch(answer)
                 items = [row for each in found.Responses.values() for row in each]
             except msgspec.MsgspecError:
-                found = _read(_decode_batch, "BatchGetItem", answer)
-                items = [_row(mine, raw) for each in found.Responses.values() for raw in each]
+                found = read_as(decode_batch, "BatchGetItem", answer)
+                items = [row_of(mine, raw) for each in found.Responses.values() for raw in each]
+                if self._learns(side, items):
+                    return self.batch(side, answers)
             for row in items:
-                rows[_encode(_parts(mine, row))] = row
+                rows[_encode(key_of(row))] = row
         return rows
+
+    def known(self, side: Side, answers: Sequence[bytes]) -> set[bytes]:
+        """Return the encoded keys of the rows in answers of BatchGetItem. Errors as of `page`."""
+        mine = self._sides[side]
+        found = [read_as(mine.decode_known, "BatchGetItem", answer) for answer in answers]
+        rows = (row for each in found for rows in each.Responses.values() for row in rows)
+        return {_encode(mine.key_of(row)) for row in rows}
+
+    def seen_at(self, side: Side, key: bytes, answer: bytes, place: int) -> Seen:
+        """Read a row of `keys` value by value; errors as of `seen`."""
+        return self.seen(side, key, read_as(decode_image, "a row", decode_page(answer).Items[place]))
 
     def asks(self, side: Side, keys: Sequence[bytes]) -> list[bytes]:
         """Return encoded keys as BatchGetItem on a side wants them."""
         ask = self._sides[side].ask
-        return [_encode(ask(*_decode_key(key))) for key in keys]
+        return [_encode(ask(*decode_key(key))) for key in keys]
 
     def seen(self, side: Side, key: bytes, row: AnyRow) -> Seen:
         """Read a row of `page` or `batch` value by value; errors as of `RowReading.row`."""
         try:
-            return self.row(side, self._sides[side].image(row))
+            return self.row(side, image_of(row))
         except PoisonRecord as error:
             raise PoisonRecord(f"{side.value} row {key.decode()}: {error}") from error
 
@@ -248,12 +190,12 @@ class Reading(RowReading):
             rows: what an absent role means.
         """
         there = self.batch(Side.TARGET, answers)
-        proven, left, proof = [], [], self._proof
-        default = {side: "A" if rows.absent_owns(side) else "S" for side in Side}
-        roles = default[Side.SOURCE], default[Side.TARGET]
+        proven, left = [], []
+        proof = self._proofs[rows.absent_owns(Side.TARGET)]
+        ours, theirs = self._sides[Side.SOURCE].kind, self._sides[Side.TARGET].kind
         for key, row in page.rows:
             other = there.get(key)
-            values = None if other is None or type(row) is dict or type(other) is dict else proof(row, other, roles)
+            values = proof(row, other) if type(row) is ours and type(other) is theirs else None
             if values is None:
                 target = None if other is None else self.seen(Side.TARGET, key, other)
                 left.append((key, self.seen(Side.SOURCE, key, row), target))
@@ -261,49 +203,70 @@ class Reading(RowReading):
                 proven.append((key, _digest(b"%d:%b%b" % (len(key), key, b"\x00".join(values)))))
         return Compared(proven, left)
 
-    def _proof(self, source: AnyRow, target: AnyRow, roles: tuple[str, str]) -> tuple[Raw, ...] | None:
-        """Return the raw values that a typed pair has in common, if they prove it equal; None if they prove nothing."""
+    def _prover(self, *, complete: bool) -> Callable[[AnyRow, AnyRow], tuple[Raw, ...] | None]:
+        """Return what returns the raw values that a typed pair has in common, if they prove it equal; else None.
+
+        It runs for each pair of both tables: what it needs is looked up here, once.
+        """
         ours, theirs = self._sides[Side.SOURCE], self._sides[Side.TARGET]
-        owner = roles[0] if source.role is None else source.role.S
-        if owner == (roles[1] if target.role is None else target.role.S):
-            return None
-        values: tuple[Raw, ...] = ours.shared(source)
-        if values != theirs.shared(target):
-            return None
-        one, other = source.version, target.version
-        if ("0" if one is None else one.N) != ("0" if other is None else other.N):
-            return None
-        one, other = source.generation, target.generation
-        one, other = "0" if one is None else one.N, "0" if other is None else other.N
-        if one != other and (other if owner == "A" else one) != "0":
-            return None  # a standby of a higher generation than its owner could never be handed over
-        carried = source.ttl
-        if self.declared.ttl:
-            if (source.own_ttl if owner == "S" else carried) != _NOTHING:
+        shared, their_shared, constants = ours.shared, theirs.shared, bool(ours.constants or theirs.constants)
+        made, none = ours.made, (NOTHING,) * len(ours.computed)
+        their_made, their_none = theirs.made, (NOTHING,) * len(theirs.computed)
+        nothing, has_ttl, computed = NOTHING, self.declared.ttl is not None, bool(self.declared.computed)
+        default, their_default = ("S", "A") if complete else ("A", "S")
+
+        def proof(source: AnyRow, target: AnyRow) -> tuple[Raw, ...] | None:
+            owner = default if source.role is None else source.role.S
+            if owner == (their_default if target.role is None else target.role.S):
                 return None
-            carried = source.own_ttl if owner == "A" else carried
-        if carried != target.ttl:
-            return None
-        aside = ours.aside(source) != ours.no_aside or theirs.aside(target) != theirs.no_aside
-        if aside and not self._computed_agree(source, target):
-            return None
-        return values if ours.has_constants(source) and theirs.has_constants(target) else None
+            values: tuple[Raw, ...] = shared(source)
+            if values != their_shared(target) or source.deleted != nothing:
+                return None  # tombstones are compared value by value
+            one, other = source.version, target.version
+            if ("0" if one is None else one.N) != ("0" if other is None else other.N):
+                return None
+            one, other = source.generation, target.generation
+            one, other = "0" if one is None else one.N, "0" if other is None else other.N
+            if one != other and (other if owner == "A" else one) != "0":
+                return None  # a standby of a higher generation than its owner could never be handed over
+            carried = source.ttl
+            if has_ttl:
+                if (source.own_ttl if owner == "S" else carried) != nothing:
+                    return None
+                carried = source.own_ttl if owner == "A" else carried
+            if carried != target.ttl:
+                return None
+            has_computed = computed and (made(source) != none or their_made(target) != their_none)
+            if has_computed and not self._computed_agree(source, target):
+                return None
+            if constants and not (ours.has_constants(source) and theirs.has_constants(target)):
+                return None
+            return values
+
+        return proof
 
     def _computed_agree(self, source: AnyRow, target: AnyRow) -> bool:
-        if source.deleted != _NOTHING or target.deleted != _NOTHING:
-            return False
         ours, theirs = self._sides[Side.SOURCE], self._sides[Side.TARGET]
         here, there = _present(ours, source), _present(theirs, target)
         return all(_agree(rule, here, there) for rule in self.declared.computed)
 
-    def _belongs(self, parts: tuple[_KeyValue, ...], key: bytes) -> bool:
-        prefixes = self.declared.prefixes
-        if prefixes is None:
-            return self.declared.belongs(key)
-        for part, prefix in zip(parts, prefixes, strict=True):
-            if part.S is None or not part.S.startswith(prefix):
-                return False
-        return True
+
+def _belonging(declared: Declared) -> Callable[[tuple[KeyValue, ...], bytes], bool]:
+    """Return what says whether a row belongs: by what is declared of its key, and else by the author's function."""
+    if declared.prefixes is None:
+        return lambda _parts, key: declared.belongs(key)
+    if len(declared.prefixes) != len(declared.keys[Side.SOURCE]):
+        return lambda _parts, _key: False
+    first, last = declared.prefixes[0], declared.prefixes[-1]  # a key has one attribute or two
+
+    def belongs(parts: tuple[KeyValue, ...], _key: bytes) -> bool:
+        text = parts[0].S
+        if text is None or not text.startswith(first):
+            return False
+        text = parts[-1].S
+        return text is not None and text.startswith(last)
+
+    return belongs
 
 
 def row_digest(key: bytes, row: Seen) -> int:
@@ -316,8 +279,8 @@ def row_digest(key: bytes, row: Seen) -> int:
     return found
 
 
-def _present(side: _Side, row: AnyRow) -> Attributes:
-    return {name: raw for name, raw in zip(side.computed, side.made(row), strict=True) if raw != _NOTHING}
+def _present(side: TypedSide, row: AnyRow) -> Attributes:
+    return {name: raw for name, raw in zip(side.computed, side.made(row), strict=True) if raw != NOTHING}
 
 
 def _agree(rule: Computed, here: Attributes, there: Attributes) -> bool:
@@ -338,31 +301,3 @@ def _same(one: Attributes, other: Attributes) -> bool:
     return one.keys() == other.keys() and all(
         raw == other[name] or form_of(raw) == form_of(other[name]) for name, raw in one.items()
     )
-
-
-def _row(side: _Side, raw: Raw) -> AnyRow:
-    try:
-        return side.decode_row(raw)
-    except msgspec.MsgspecError:
-        return _read(_decode_image, "a row", raw)
-
-
-def _parts(side: _Side, row: AnyRow) -> tuple[_KeyValue, ...]:
-    if type(row) is dict:
-        try:
-            parts = tuple(_decode_key_value(row[name]) for name in side.key_names)
-        except (KeyError, msgspec.MsgspecError) as error:
-            raise PoisonRecord(f"a row without its key: {error}") from error
-    else:
-        parts = side.key_parts(row)
-    for part in parts:
-        if part.N is not None:
-            part.N = number_of(part.N).plain()
-    return parts
-
-
-def _read(decode: Callable[[Any], Any], what: str, answer: bytes | Raw) -> Any:
-    try:
-        return decode(answer)
-    except msgspec.MsgspecError as error:
-        raise StoreUnavailable(f"{what}: unreadable answer: {error}") from error

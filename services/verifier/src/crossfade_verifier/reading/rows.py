@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from crossfade.core.values.declared import Attributes, Computed, Declared
 from crossfade.core.values.errors import PoisonRecord
@@ -69,6 +69,10 @@ class Seen(NamedTuple):
     content: tuple[tuple[str, bytes], ...] = ()
     trouble: str = ""
     dropped: tuple[str, ...] = ()
+
+    def kept(self) -> Seen:
+        """Return the same row for keeping: its values are views of a whole page otherwise."""
+        return self._replace(image={name: Raw(bytes(raw)) for name, raw in self.image.items()})
 
     def value(self, name: str) -> Raw | None:
         """Return one attribute, in the source's names."""
@@ -146,7 +150,7 @@ class RowReading:
                 dropped.append(name)
             elif name.startswith(PREFIX):
                 trouble = f"protocol attribute {name!r} is unknown to this version of Crossfade"
-            elif self.declared.is_open and not self._is_the_others(side, name):
+            elif self.keeps(side, name):
                 found[name] = bytes(raw)
             else:
                 dropped.append(name)
@@ -162,13 +166,16 @@ class RowReading:
                 trouble = trouble or str(error)
         return list(found.items()), trouble, dropped
 
-    def _is_the_others(self, side: Side, name: str) -> bool:
+    def keeps(self, side: Side, name: str) -> bool:
+        """Say whether an attribute that nothing declares keeps its name: not where the other side has its own of it."""
         other = side.other
         return (
-            name in self._own[other]
-            or name in self._constants[other]
-            or name in self._computed[other]
-            or name in self.declared.keys[other]
+            self.declared.is_open
+            and not name.startswith(PREFIX)
+            and name not in self._own[other]
+            and name not in self._constants[other]
+            and name not in self._computed[other]
+            and name not in self.declared.keys[other]
         )
 
     def _wrong_constant(self, side: Side, image: Attributes) -> str:
@@ -193,6 +200,23 @@ def content_form(row: Seen) -> bytes:
     return b"%d[%b]%b" % (len(found), b"".join(found), form_of(row.ttl) if row.ttl else b"-")
 
 
+def same_content(one: Seen, other: Seen) -> bool:
+    """Say whether two rows have the same content and TTL value: as their forms, made only where bytes differ.
+
+    Raises:
+        PoisonRecord: a value is no attribute value.
+    """
+    if one.trouble or other.trouble:
+        return content_form(one) == content_form(other)
+    if len(one.content) != len(other.content) or bool(one.ttl) != bool(other.ttl):
+        return False
+    pairs = zip((*one.content, ("", one.ttl)), (*other.content, ("", other.ttl)), strict=True)
+    return all(
+        name == as_name and (raw == as_raw or form_of(raw) == form_of(as_raw))
+        for (name, raw), (as_name, as_raw) in pairs
+    )
+
+
 def _computed(side: Side, rule: Computed, image: Attributes) -> dict[str, bytes]:
     """Return what is computed, under the source's names, and under the target's with `_COMPUTED` before them."""
     names = rule.source if side is Side.SOURCE else rule.target
@@ -214,14 +238,17 @@ def _made(compute: Callable[[Attributes], Attributes], given: Attributes, names:
 
 
 def _of(kind: str, raw: Raw, name: str) -> Any:
-    found = getattr(value_of(raw), kind)
-    if found is UNSET:
+    found, inner = value_of(raw)
+    if found != kind:
         raise PoisonRecord(f"{name}: expected a value of type {kind}, got {bytes(raw)[:80]!r}")
-    return found
+    return inner
 
 
 def _whole(raw: Raw, name: str) -> int:
-    sign, digits, exponent = number_of(_of("N", raw, name))
+    text = _of("N", raw, name)
+    if text.isdecimal() and text.isascii():
+        return int(text)
+    sign, digits, exponent = number_of(text)
     if exponent < 0:
         raise PoisonRecord(f"{name}: expected a whole number, got {bytes(raw)[:80]!r}")
     return int(f"{sign}{digits or '0'}{'0' * exponent}")

@@ -1,17 +1,16 @@
 """Attribute values in a form of the verifier's own: two forms are equal exactly when the values are.
 
 Another route than the core's, on purpose. There, JSON is decoded without types, put in one spelling and written again;
-here it is decoded by type, and written as lengths and bytes. Numbers are digits and an exponent, never a Decimal.
+here each value is decoded as its type, and written as lengths and bytes. A number is digits and an exponent.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw
 
 from crossfade.core.values.errors import PoisonRecord
 
@@ -19,21 +18,6 @@ MAX_DIGITS: Final = 38
 """Significant digits of a DynamoDB number (AWS, "Constraints in Amazon DynamoDB")."""
 
 _NUMBER: Final = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,6}))?")
-
-
-class Value(Struct, forbid_unknown_fields=True):
-    """One attribute value; exactly one of its types is set."""
-
-    S: str | UnsetType = UNSET
-    N: str | UnsetType = UNSET
-    B: bytes | UnsetType = UNSET
-    BOOL: bool | UnsetType = UNSET
-    NULL: bool | UnsetType = UNSET
-    M: dict[str, Value] | UnsetType = UNSET
-    L: list[Value] | UnsetType = UNSET
-    SS: list[str] | UnsetType = UNSET
-    NS: list[str] | UnsetType = UNSET
-    BS: list[bytes] | UnsetType = UNSET
 
 
 class Number(NamedTuple):
@@ -51,7 +35,20 @@ class Number(NamedTuple):
         return f"{self.sign}{whole or '0'}.{fraction.rjust(-self.exponent, '0')}"
 
 
-_decode = msgspec.json.Decoder(Value).decode
+_decode = msgspec.json.Decoder(dict[str, Raw]).decode
+_TYPES: Final[dict[str, Any]] = {
+    "S": str,
+    "N": str,
+    "B": bytes,
+    "BOOL": bool,
+    "NULL": bool,
+    "M": dict[str, Raw],
+    "L": list[Raw],
+    "SS": list[str],
+    "NS": list[str],
+    "BS": list[bytes],
+}
+_inner = {kind: msgspec.json.Decoder(each).decode for kind, each in _TYPES.items()}
 
 
 def number_of(text: str) -> Number:
@@ -60,6 +57,9 @@ def number_of(text: str) -> Number:
     Raises:
         PoisonRecord: it is none, or has more digits than DynamoDB keeps.
     """
+    if text.isdecimal() and text.isascii() and text[0] != "0" and len(text) <= MAX_DIGITS:  # as nearly all are spelled
+        kept = text.rstrip("0")
+        return Number("", kept, len(text) - len(kept))
     found = _NUMBER.fullmatch(text)
     if found is None or not (found[2] or found[3]):
         raise PoisonRecord(f"not a number: {text[:80]!r}")
@@ -74,15 +74,16 @@ def number_of(text: str) -> Number:
     return Number("-" if found[1] == "-" else "", kept, exponent)
 
 
-def value_of(raw: Raw | bytes) -> Value:
-    """Decode one attribute value.
+def value_of(raw: Raw | bytes) -> tuple[str, Any]:
+    """Decode one attribute value; return its type and what is in it, the members of a map or list still raw.
 
     Raises:
         PoisonRecord: it is none.
     """
     try:
-        return _decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        [(kind, inner)] = _decode(raw).items()
+        return kind, _inner[kind](inner)
+    except (msgspec.MsgspecError, ValueError, KeyError) as error:
         raise PoisonRecord(f"no attribute value: {bytes(raw)[:80]!r}: {error}") from error
 
 
@@ -92,14 +93,7 @@ def form_of(raw: Raw | bytes) -> bytes:
     Raises:
         PoisonRecord: it is no attribute value.
     """
-    return _form(value_of(raw))
-
-
-def _form(value: Value) -> bytes:
-    set_ = [(kind, each) for kind in value.__struct_fields__ if (each := getattr(value, kind)) is not UNSET]
-    if len(set_) != 1:
-        raise PoisonRecord(f"no attribute value: it has {len(set_)} types")
-    [(kind, inner)] = set_
+    kind, inner = value_of(raw)
     match kind:
         case "S":
             return _text("S", inner)
@@ -110,16 +104,16 @@ def _form(value: Value) -> bytes:
         case "BOOL" | "NULL":
             return b"%b%d;" % (kind.encode(), inner)
         case "M":
-            members = sorted((_text("", name), _form(each)) for name, each in inner.items())
-            return _many("M", (name + each for name, each in members))
+            members = sorted((_text("", name), form_of(each)) for name, each in inner.items())
+            return _many("M", [name + each for name, each in members])
         case "L":
-            return _many("L", map(_form, inner))
+            return _many("L", list(map(form_of, inner)))
         case "SS":
-            return _many("SS", sorted(_text("S", each) for each in inner))
+            return _many("SS", sorted([_text("S", each) for each in inner]))
         case "NS":
             return _many("NS", sorted(map(_number, inner)))
         case _:
-            return _many("BS", sorted(_bytes("B", each) for each in inner))
+            return _many("BS", sorted([_bytes("B", each) for each in inner]))
 
 
 def _text(kind: str, text: str) -> bytes:
@@ -135,6 +129,5 @@ def _number(text: str) -> bytes:
     return f"N{sign}{digits}e{exponent};".encode()
 
 
-def _many(kind: str, members: Iterable[bytes]) -> bytes:
-    found = list(members)
-    return b"%b%d[%b]" % (kind.encode(), len(found), b"".join(found))
+def _many(kind: str, members: list[bytes]) -> bytes:
+    return b"%b%d[%b]" % (kind.encode(), len(members), b"".join(members))
