@@ -98,6 +98,9 @@ class PlainRows:
     def owner_of(self, _source: PlainRow | None, _target: PlainRow | None) -> Side:
         return self._map.owner
 
+    def why_unreadable(self, _item: PlainRow | None) -> str:
+        return ""
+
     def is_contested(self, _source: PlainRow | None, _target: PlainRow | None) -> bool:
         return False
 

@@ -196,6 +196,8 @@ class World:
                 self.put(Side.TARGET, key, cf_mv=version + 5)
             case Difference.TWO_OWNERS:
                 self.put(Side.TARGET, key, cf_role="A")
+            case Difference.UNREADABLE:
+                self.put(Side.TARGET, key, cf_role="X")
             case Difference.IN_HANDOVER:
                 self.seal(key, 2)
             case _:

@@ -250,8 +250,8 @@ def test_a_row_on_the_follow_list_keeps_no_page_in_memory(more: dict[str, Any]) 
     answer = encoded({"Items": [source_row(**more)], "ScannedCount": 1})
     before = sys.getrefcount(answer)
     page = READING.page(Side.SOURCE, answer)
-    [(key, row)] = page.rows
-    seen = READING.seen(Side.SOURCE, key, row).kept()
+    [(_key, row)] = page.rows
+    seen = READING.seen(Side.SOURCE, row).kept()
     assert sys.getrefcount(answer) > before
     del page, row
     gc.collect()

@@ -74,7 +74,7 @@ class BothTables:
             return {}
         answers = await self._tables[side].read_answers(self.reading.asks(side, list(dict.fromkeys(keys))))
         found = self.reading.batch(side, answers)
-        return {Key(key): self.reading.seen(side, key, row).kept() for key, row in found.items()}
+        return {Key(key): self.reading.seen(side, row).kept() for key, row in found.items()}
 
     def why_refused(self, key: Key, pair: Pair) -> str:
         """Say why the other table has not got an owner's item, and won't get it; empty when nothing tells so."""

@@ -39,6 +39,7 @@ _LEFT: Final = {
     Difference.EQUAL: "nothing to repair",
     Difference.IN_FLIGHT: "it catches up on its own",
     Difference.IN_HANDOVER: "both sides are standby: the sweeper completes the handover",
+    Difference.UNREADABLE: "a row can't be read, so what it holds isn't known: correct it first",
     Difference.TWO_OWNERS: "both sides are active: needs a human decision",
     Difference.HELD_OUT: "the other table refuses it: once the cause is gone, `crossfade cutover` takes it up again",
 }

@@ -19,7 +19,7 @@ from crossfade.contracts.parity import (
     SideReport,
     Verdict,
 )
-from crossfade.core.parity.classes import SETTLED, Difference
+from crossfade.core.parity.classes import CURE, SETTLED, Difference
 from crossfade.core.parity.verdict import Input, Reading, Source, Wanted, pair_of, wanted, why_not
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
@@ -80,6 +80,7 @@ class Reporter:
             left_out=last.left_out if last else 0,
             not_ours_in_target=max((each.not_ours for each in (*passes.called, last) if each), default=0),
             differences=_differences([*passes.called, *([last] if last else [])], self._settings.samples),
+            not_ours=_not_ours([*passes.called, *([last] if last else [])], self._settings.samples),
             lags={side.value: self._lags(side) for side in Side},
             last_pass=self.described(passes.last),
             last_clean_pass=clean,
@@ -261,10 +262,18 @@ def _differences(found: Sequence[Findings], samples: int) -> dict[str, Differenc
         each.value: DifferenceReport(
             count=max((one.book.by_class.get(each, 0) for one in found), default=0),
             samples=_samples(found, each)[:samples],
+            cure=CURE[each],
         )
         for each in Difference
         if each is not Difference.EQUAL
     }
+
+
+def _not_ours(found: Sequence[Findings], samples: int) -> DifferenceReport:
+    most = max(found, key=lambda each: each.not_ours, default=None)
+    keys = most.others[:samples] if most else []
+    count = most.not_ours if most else 0
+    return DifferenceReport(count, [{"key": key.decode()} for key in keys], "deploy/runbooks/rows-not-ours.md")
 
 
 def _samples(found: Sequence[Findings], each: Difference) -> list[dict[str, Any]]:

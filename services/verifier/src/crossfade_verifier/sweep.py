@@ -60,6 +60,7 @@ class Findings:
         dropped: per side, attributes that the mapping doesn't carry, and in how many rows they were met.
         samples: some keys of each class, for humans.
         keys: more keys of each class.
+        others: keys of rows in the target table that don't belong.
     """
 
     buckets: int
@@ -77,6 +78,7 @@ class Findings:
     dropped: dict[Side, Counter[str]] = field(default_factory=lambda: {side: Counter() for side in Side})
     samples: dict[Difference, list[dict[str, Any]]] = field(default_factory=dict)
     keys: dict[Difference, list[Key]] = field(default_factory=dict)
+    others: list[Key] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.proven = BucketDigests(self.buckets)
@@ -120,10 +122,16 @@ class Findings:
             self.left_out += 1
         samples, keys = self.samples.setdefault(found, []), self.keys.setdefault(found, [])
         if len(samples) < self.samples_wanted:
-            cause = self.why_refused(key, pair) if found is Difference.HELD_OUT else ""
+            cause = self._cause(key, found, pair)
             samples.append(sample(key, pair, self.rows) | ({"cause": cause} if cause else {}))
         if len(keys) < self.keys_wanted:
             keys.append(key)
+
+    def _cause(self, key: Key, found: Difference, pair: Pair) -> str:
+        if found is Difference.HELD_OUT:
+            return self.why_refused(key, pair)
+        causes = {side: self.rows.why_unreadable(pair.of(side)) for side in Side}
+        return "; ".join(f"{side.value}: {cause}" for side, cause in causes.items() if cause)
 
     def _count(self, key: Key, pair: Pair) -> None:
         try:
@@ -143,6 +151,10 @@ class Findings:
         for side, names in constants.items():
             for name in names:
                 self.dropped[side][name] += len(proven)
+
+    def meet_others(self, keys: Sequence[bytes]) -> None:
+        """Keep keys of rows in the target table that don't belong."""
+        self.others += [Key(key) for key in keys[: self.keys_wanted - len(self.others)]]
 
     def drop(self, row: Seen | None) -> None:
         """Count what of a row the mapping doesn't carry."""
@@ -233,6 +245,8 @@ class Sweep:
             page = (reading.page if side is Side.SOURCE else reading.keys)(side, answer)
             self._findings.scanned[side] += page.scanned
             self._findings.belonging[side] += len(page.rows)
+            if side is Side.TARGET:
+                self._findings.meet_others(page.others)
             if page.rows:
                 await self._pace.take(len(page.rows))
                 await (self._compare(page) if side is Side.SOURCE else self._look_for_extras(page, answer))
@@ -257,7 +271,7 @@ class Sweep:
         there = reading.known(Side.SOURCE, await self._both.table(Side.SOURCE).read_answers(page.asks))
         for key, place in page.rows:
             if key not in there:
-                self._judge(Key(key), Pair(None, reading.seen_at(Side.TARGET, key, answer, place)))
+                self._judge(Key(key), Pair(None, reading.seen_at(Side.TARGET, answer, place)))
 
     def _judge(self, key: Key, pair: Pair) -> None:
         if agrees(pair, self._rows):

@@ -53,10 +53,17 @@ class PassReport(msgspec.Struct, frozen=True):
 
 
 class DifferenceReport(msgspec.Struct, frozen=True):
-    """Number of keys of one class, with samples."""
+    """Number of keys of one class, with samples.
+
+    Attributes:
+        count: how many.
+        samples: some of them, each with its key.
+        cure: what to do about them; empty from a verifier of an older build.
+    """
 
     count: int
     samples: Sequence[Any] = ()
+    cure: str = ""
 
 
 class SideReport(msgspec.Struct, frozen=True):
@@ -157,6 +164,7 @@ class ParityReport(Document, frozen=True):
         in_handover: keys that are between the tables.
         because: every reason against a cutover.
         safe_to_cut_over: whether to cut over, for whoever is on call.
+        not_ours: rows in the target table that don't belong to the migration, with their keys.
         inputs: what that is made of, by the name that reasons begin with; empty from a verifier before ages were kept.
     """
 
@@ -181,3 +189,4 @@ class ParityReport(Document, frozen=True):
     because: Sequence[str]
     safe_to_cut_over: SafeReport
     inputs: Mapping[str, InputReport] = {}
+    not_ours: DifferenceReport = DifferenceReport(0)

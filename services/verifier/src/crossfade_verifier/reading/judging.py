@@ -43,6 +43,10 @@ class OwnRows(NamedTuple):
         both = source is not None and target is not None
         return both and self.owns(source, Side.SOURCE) and self.owns(target, Side.TARGET)
 
+    def why_unreadable(self, item: Seen | None) -> str:
+        """Return the cause that the reading found."""
+        return "" if item is None else item.unreadable
+
     def is_held_out(self, item: Seen | None) -> bool:
         """Say whether the row is active at an odd generation (ADR 0014)."""
         return item is not None and item.role == "A" and item.generation % 2 == 1

@@ -49,12 +49,14 @@ class Page(NamedTuple):
     Attributes:
         rows: those that belong to the migration, by encoded key; to be handed back to the reading.
         asks: their keys as BatchGetItem on the other table wants them, in the same order.
+        others: encoded keys of the rows that don't belong.
         scanned: rows read, others' included.
         next: where the next page starts, as it came; None after the last.
     """
 
     rows: list[tuple[bytes, AnyRow]]
     asks: list[bytes]
+    others: list[bytes]
     scanned: int
     next: bytes | None
 
@@ -130,15 +132,17 @@ class Reading(RowReading):
 
     def _paged(self, side: Side, found: Any, items: Sequence[AnyRow], rows: Sequence[Any]) -> Page:
         key_of, ask, belongs = self._sides[side].key_of, self._sides[side.other].ask, self._belongs
-        mine, asks = [], []
+        mine, asks, others = [], [], []
         for item, row in zip(items, rows, strict=True):
             parts = key_of(item)
             key = _encode(parts)
             if belongs(parts, key):
                 mine.append((key, row))
                 asks.append(_encode(ask(*parts)))
+            else:
+                others.append(key)
         after = found.LastEvaluatedKey
-        return Page(mine, asks, found.ScannedCount, None if bytes(after) in _NO_NEXT else bytes(after))
+        return Page(mine, asks, others, found.ScannedCount, None if bytes(after) in _NO_NEXT else bytes(after))
 
     def batch(self, side: Side, answers: Sequence[bytes]) -> dict[bytes, AnyRow]:
         """Read answers of BatchGetItem; return the rows by encoded key. Errors as of `page`."""
@@ -165,21 +169,22 @@ class Reading(RowReading):
         rows = (row for each in found for rows in each.Responses.values() for row in rows)
         return {_encode(mine.key_of(row)) for row in rows}
 
-    def seen_at(self, side: Side, key: bytes, answer: bytes, place: int) -> Seen:
-        """Read a row of `keys` value by value; errors as of `seen`."""
-        return self.seen(side, key, read_as(decode_image, "a row", decode_page(answer).Items[place]))
+    def seen_at(self, side: Side, answer: bytes, place: int) -> Seen:
+        """Read a row of `keys` value by value; as `seen` does."""
+        return self.seen(side, read_as(decode_image, "a row", decode_page(answer).Items[place]))
 
     def asks(self, side: Side, keys: Sequence[bytes]) -> list[bytes]:
         """Return encoded keys as BatchGetItem on a side wants them."""
         ask = self._sides[side].ask
         return [_encode(ask(*decode_key(key))) for key in keys]
 
-    def seen(self, side: Side, key: bytes, row: AnyRow) -> Seen:
-        """Read a row of `page` or `batch` value by value; errors as of `RowReading.row`."""
+    def seen(self, side: Side, row: AnyRow) -> Seen:
+        """Read a row of `page` or `batch` value by value; one that can't be read says why, and equals nothing."""
+        image = image_of(row)
         try:
-            return self.row(side, image_of(row))
+            return self.row(side, image)
         except PoisonRecord as error:
-            raise PoisonRecord(f"{side.value} row {key.decode()}: {error}") from error
+            return Seen(side, image, trouble=str(error), unreadable=str(error))
 
     def compare(self, page: Page, answers: Sequence[bytes], rows: OwnRows) -> Compared:
         """Compare a page of the source table with the target rows of its keys.
@@ -197,8 +202,8 @@ class Reading(RowReading):
             other = there.get(key)
             values = proof(row, other) if type(row) is ours and type(other) is theirs else None
             if values is None:
-                target = None if other is None else self.seen(Side.TARGET, key, other)
-                left.append((key, self.seen(Side.SOURCE, key, row), target))
+                target = None if other is None else self.seen(Side.TARGET, other)
+                left.append((key, self.seen(Side.SOURCE, row), target))
             else:
                 proven.append((key, _digest(b"%d:%b%b" % (len(key), key, b"\x00".join(values)))))
         return Compared(proven, left)

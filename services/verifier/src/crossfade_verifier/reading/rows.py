@@ -51,6 +51,7 @@ class Seen(NamedTuple):
         fires: whether the table's own TTL would remove it.
         content: (name, raw value) of the attributes of the migration, in the source's names, sorted.
         trouble: why the mapping's facts don't fit it; empty when they do. It equals nothing then.
+        unreadable: why an attribute of the protocol can't be read, so that nothing else is known of it; mostly empty.
         dropped: constants of its side, which the mapping drops, and attributes that no rule names.
     """
 
@@ -69,6 +70,7 @@ class Seen(NamedTuple):
     content: tuple[tuple[str, bytes], ...] = ()
     trouble: str = ""
     dropped: tuple[str, ...] = ()
+    unreadable: str = ""
 
     def kept(self) -> Seen:
         """Return the same row for keeping: its values are views of a whole page otherwise."""

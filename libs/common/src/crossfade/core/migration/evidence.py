@@ -76,7 +76,7 @@ class Parity(NamedTuple):
         reachable: whether it answered.
         clean_pass_age_s: since its last clean pass; None when there was none.
         clean_pass_began_s: since that pass began.
-        drift: differences that block, by class, nonzero only: stuck, diverged, missing, extra, ahead.
+        drift: differences that block, by class, nonzero only: stuck, diverged, missing, extra, ahead, unreadable …
         in_handover: keys standby on both sides, as the last pass saw them.
         detail: a sentence of the verifier's own.
     """

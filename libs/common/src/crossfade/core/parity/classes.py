@@ -39,6 +39,7 @@ class Difference(Enum):
     MISSING = "missing"  # the owner has it, the other side has nothing
     EXTRA = "extra"  # the owner has nothing, the other side has it
     AHEAD = "ahead"  # the standby is above its owner
+    UNREADABLE = "unreadable"  # a row of the key can't be understood: a role "X", a version that isn't a number
     TWO_OWNERS = "two_owners"  # both active: must never happen; needs a human decision
     HELD_OUT = "held_out"  # the other table refuses the key for good: it has nothing of it, or something older
 
@@ -50,6 +51,7 @@ FINAL: Final = frozenset(
         Difference.MISSING,
         Difference.EXTRA,
         Difference.AHEAD,
+        Difference.UNREADABLE,
         Difference.TWO_OWNERS,
     }
 )
@@ -57,6 +59,22 @@ FINAL: Final = frozenset(
 
 SETTLED: Final = FINAL | {Difference.EQUAL, Difference.HELD_OUT}
 """Classes that no later read changes. A held-out key is no drift: its row itself says that it stays (ADR 0014)."""
+
+
+_REPAIR: Final = 'POST /repair {"class": "%s"} plans the repair, with "execute": true carries it out'
+
+CURE: Final = {
+    Difference.IN_FLIGHT: "none: it catches up on its own",
+    Difference.IN_HANDOVER: "none: the sweeper completes it; deploy/runbooks/handover-overdue.md if it stays",
+    **{
+        each: _REPAIR % each.value
+        for each in (Difference.STUCK, Difference.DIVERGED, Difference.MISSING, Difference.EXTRA, Difference.AHEAD)
+    },
+    Difference.UNREADABLE: "correct the row that `cause` names: deploy/runbooks/parity-drift.md, under Unreadable",
+    Difference.TWO_OWNERS: "needs a human decision: deploy/runbooks/two-owners.md",
+    Difference.HELD_OUT: "remove the cause; then `crossfade cutover --execute` takes the key up again",
+}
+"""What to do about the keys of a class."""
 
 
 class Pair(NamedTuple):
@@ -130,6 +148,8 @@ def classify(reading: Reading, rows: RowReader, *, reached: int, late: bool) -> 
         The class; None when the owner changed between the reads, so that nothing can be said.
     """
     side, first, standby, again = reading
+    if _is_unreadable(reading, rows):  # nor does it say who owns the key
+        return Difference.UNREADABLE if late else Difference.IN_FLIGHT
     before, after = _pair(side, first, standby), _pair(side, again, standby)
     owner = rows.owner_of(*after)
     if rows.standing_of(first) != rows.standing_of(again) or rows.owner_of(*before) != owner:
@@ -143,6 +163,10 @@ def classify(reading: Reading, rows: RowReader, *, reached: int, late: bool) -> 
     if rows.is_held_out(first) and rows.is_held_out(again) and rows.version_of(standby) < rows.version_of(first):
         return Difference.HELD_OUT
     return _late(first, standby, again, reached, rows) if late else Difference.IN_FLIGHT
+
+
+def _is_unreadable(reading: Reading, rows: RowReader) -> bool:
+    return any(rows.why_unreadable(each) for each in (reading.owner, reading.standby, reading.owner_again))
 
 
 def _pair(side: Side, owner: Row | None, standby: Row | None) -> Pair:
@@ -174,6 +198,8 @@ class Followed:
         first: the owner's version by then. Images below it prove nothing about now: old duplicates keep coming.
         bound_since_s: when the bound began to run; it starts over as long as the standby makes progress.
         reached: version that the standby must have reached when the bound has run out.
+        unreadable: a row can't be understood, so that only reads of it may say that it is verified: the owner's version
+            isn't known, and old duplicates keep coming.
         verified: a standby image equalled an active one of the same version.
         image: the image that verified the key from a stream; None otherwise.
         found: class last called.
@@ -184,6 +210,7 @@ class Followed:
     first: int
     bound_since_s: float
     reached: int
+    unreadable: bool = False
     verified: bool = False
     image: Row | None = None
     found: Difference = Difference.IN_FLIGHT
@@ -199,7 +226,7 @@ class Followed:
             item: the image, in the names of the target table; an unstamped one at its commit time in µs.
             rows: reads it.
         """
-        if self.verified or item.version is None or item.version < self.first:
+        if self.verified or self.unreadable or item.version is None or item.version < self.first:
             return self.verified
         active = rows.owns(item, side)
         ours, theirs = (self._active, self._standby) if active else (self._standby, self._active)
@@ -236,6 +263,8 @@ class Followed:
         Returns:
             The class; EQUAL means verified. IN_FLIGHT and IN_HANDOVER are not final: settle again later.
         """
+        if self.unreadable and not _is_unreadable(reading, rows):
+            self.unreadable, self.first = False, rows.version_of(reading.owner_again)
         for item, side in (
             (reading.owner, reading.side),
             (reading.standby, reading.side.other),
@@ -272,6 +301,7 @@ def follow(pair: Pair, now_s: float, rows: RowReader) -> Followed:
     if owner is not None:
         reached = rows.version_of(pair.of(owner))
     followed = Followed(since_s=now_s, first=reached, bound_since_s=now_s, reached=reached)
+    followed.unreadable = any(rows.why_unreadable(each) for each in pair)
     if owner is None and not rows.is_contested(*pair):
         followed.handover_since_s = now_s
     for side in Side:

@@ -252,6 +252,9 @@ class RowReader(Protocol):
     def is_contested(self, source: Row | None, target: Row | None) -> bool:
         """Say whether both rows are there and claim the key: must never happen, and needs a human decision."""
 
+    def why_unreadable(self, item: Row | None) -> str:
+        """Return what of the row can't be understood; empty when all can, and for a reader that refuses such rows."""
+
     def is_held_out(self, item: Row | None) -> bool:
         """Say whether the row itself says that the other table refuses it for good."""
 

@@ -134,7 +134,19 @@ CLASS = Attribute(
     "crossfade.parity.class",
     "string",
     "class of a key in the last pass",
-    ("equal", "in_flight", "in_handover", "stuck", "diverged", "missing", "extra", "ahead", "two_owners", "held_out"),
+    (
+        "equal",
+        "in_flight",
+        "in_handover",
+        "stuck",
+        "diverged",
+        "missing",
+        "extra",
+        "ahead",
+        "unreadable",
+        "two_owners",
+        "held_out",
+    ),
 )
 VERDICT = Attribute(
     "crossfade.verdict",

@@ -59,6 +59,10 @@ class KeyedRows(NamedTuple):
             return None
         return Side.SOURCE if owns_source else Side.TARGET
 
+    def why_unreadable(self, _item: Item | None) -> str:
+        """What can't be understood was refused when it was parsed."""
+        return ""
+
     def is_contested(self, source: Item | None, target: Item | None) -> bool:
         """Both are there, and active."""
         return (
