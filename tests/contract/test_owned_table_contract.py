@@ -27,8 +27,9 @@ from crossfade.core.protocol.keyed.writes import (
     Write,
 )
 from crossfade.core.protocol.writing import Applied, Unfit
-from crossfade.core.values.keys import key_image, key_of_strings
+from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side
+from crossfade_verifier.reading.pages import Reading
 from engagement_api.operations import BALANCE, LARGEST_BALANCE, Kind
 from engagement_migration import MAPPING
 from engine_tables import create_plain_table
@@ -263,6 +264,43 @@ async def test_a_scan_returns_every_row_of_the_migration_once_and_no_other(open_
                 break
     assert sorted(found) == sorted(keys)
     assert scanned == 50
+
+
+@SIDES
+async def test_answers_as_they_came_bring_each_row_once_and_go_on_where_they_ended(
+    open_bench: OpenBench, side: Side
+) -> None:
+    """What the verifier's own reading makes of the bytes: the same rows as `scan_page` and `read_many` return."""
+    bench = open_bench(side)
+    reading = Reading(MAPPING.declared)
+    keys = [key_of_strings(f"USER#{n}", "POINTS#c") for n in range(130)]
+    others = [key_of_strings(f"USER#{n}", "WALLET#EUR") for n in range(10)]
+    await asyncio.gather(*(bench.put(key, live(side)) for key in (*keys, *others)))
+    found, asked, scanned, places = [], [], 0, 0
+    for segment in range(3):
+        start = None
+        while True:
+            answer = await bench.table.scan_answer(segment=segment, segments=3, start=start, limit=19)
+            page = reading.page(side, answer)
+            found += page.rows
+            asked += page.asks
+            scanned += page.scanned
+            places += len(reading.keys(side, answer).rows)
+            start = page.next
+            if start is None:
+                break
+    assert sorted(key for key, _ in found) == sorted(keys)
+    assert (scanned, places) == (140, 130)
+    items = await bench.table.read_many(keys)
+    for key, row in found:
+        seen, item = reading.seen(side, key, row), items[Key(key)]
+        assert (seen.version, seen.generation, seen.ids) == (item.version, item.generation, item.recent)
+    gone = reading.asks(side, [key_of_strings("USER#gone", "POINTS#c")])
+    answers = await bench.table.read_answers([*reading.asks(side, keys), *gone])
+    assert sorted(reading.batch(side, answers)) == sorted(reading.known(side, answers)) == sorted(keys)
+    assert asked  # of the other table, whose key attributes have the same names
+    assert reading.known(side, await bench.table.read_answers(asked[:7])) == {key for key, _ in found[:7]}
+    assert reading.known(side, await bench.table.read_answers([])) == set()
 
 
 @SIDES

@@ -21,15 +21,19 @@ from crossfade.core.protocol.keyed.writes import Activate, Answer, Operate, Oper
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side
-from crossfade.ports.owned_table import OwnedTable
+from crossfade.ports.table import Answers, Table
 from ownership_cases import comparable
+
+
+class Both(Answers, Table[Item, Write], Protocol):
+    """A table that answers the writers and the verifier."""
 
 
 class Bench(Protocol):
     """A table under test, and a way around the protocol to set it up."""
 
     @property
-    def table(self) -> OwnedTable: ...
+    def table(self) -> Both: ...
 
     async def put(self, key: Key, item: Item | None) -> None: ...
 

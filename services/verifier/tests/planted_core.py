@@ -123,7 +123,7 @@ def nested(member: bytes, other: bytes) -> Any:
 
 def mapping_variants() -> Iterator[tuple[str, Variant]]:
     changed = {
-        "points": b'{"N":"7.25"}',
+        "points": b'{"N": "725e-2"}',
         "tier": b'{"S":"Gold"}',
         "badges": b'{"SS":["early"]}',
         "preferences": b'{"M":{}}',
@@ -187,6 +187,10 @@ def canonical_variants() -> Iterator[tuple[str, Variant]]:
             nested(b"12345678901234567890.5", b"12345678901234567890.25"),
         ),
     )
+    spelled = altered("points", b'{"N": "7.70E1"}')
+    yield "every number is 0, spelled otherwise", Variant("canonical", blind("N", lambda _: "0"), spelled)
+    escaped = altered("tier", rb'{ "S" : "\u0047OLD" }')
+    yield "text without case, escaped", Variant("canonical", blind("S", str.lower), escaped)
     yield "text without case", Variant("canonical", blind("S", str.lower), altered("tier", b'{"S":"GOLD"}'))
     yield "nested text without case", Variant("canonical", blind("S", str.lower), nested(b"Hello", b"hello"))
     yield "sets are empty", Variant("canonical", blind("SS", lambda _: []), altered("badges", b'{"SS":["early"]}'))
