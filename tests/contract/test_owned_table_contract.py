@@ -293,7 +293,7 @@ async def test_answers_as_they_came_bring_each_row_once_and_go_on_where_they_end
     assert (scanned, places) == (140, 130)
     items = await bench.table.read_many(keys)
     for key, row in found:
-        seen, item = reading.seen(side, key, row), items[Key(key)]
+        seen, item = reading.seen(side, row), items[Key(key)]
         assert (seen.version, seen.generation, seen.ids) == (item.version, item.generation, item.recent)
     gone = reading.asks(side, [key_of_strings("USER#gone", "POINTS#c")])
     answers = await bench.table.read_answers([*reading.asks(side, keys), *gone])

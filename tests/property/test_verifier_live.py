@@ -11,6 +11,7 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from crossfade.core.parity.classes import FINAL, Difference
 from crossfade.core.protocol.keyed.item import generation_of
@@ -21,6 +22,13 @@ from engagement_api.operations import Kind
 from verifier_world import BOUND_S, HookedTable, World, wallet
 
 WALLETS = 6
+FULL = {
+    "tier": Raw(b'{"S":"gold"}'),
+    "badges": Raw(b'{"SS":["early","loyal"]}'),
+    "created_at": Raw(b'{"S":"2021-03-04T05:06:07.089Z"}'),
+    "expires_at": Raw(b'{"N":"4102444800"}'),
+}
+"""What a wallet may have beside its points; the TTL value changes its place with each handover."""
 ACTIONS = ("earn", "earn", "earn", "spend", "delete", "seal", "activate", "deliver", "again", "hear")
 
 
@@ -101,7 +109,7 @@ class Traffic:
 
 
 def busy_world(seed: int) -> tuple[World, Traffic]:
-    world = World(WALLETS)
+    world = World(WALLETS, **(FULL if seed % 2 else {}))
     traffic = Traffic(world, random.Random(seed))
     world.reading = {side: HookedTable(world.tables[side], traffic.act) for side in Side}
     world.clock.on_sleep = traffic.act

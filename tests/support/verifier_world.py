@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from msgspec import Raw
+
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
@@ -90,7 +92,7 @@ class HookedTable:
 class World:
     """Two tables, and every change of them in `changes`, oldest first; nothing is replicated unless asked."""
 
-    def __init__(self, wallets: int = 0) -> None:
+    def __init__(self, wallets: int = 0, **more: Raw) -> None:
         self.clock = Clock()
         self.changes: list[tuple[Side, Change]] = []
         self.on_change: Callable[[Side, Change], None] = lambda _side, _change: None
@@ -99,7 +101,7 @@ class World:
         self.handovers = Handovers()
         self._ids = itertools.count(1)
         for number in range(wallets):
-            self.tables[Side.SOURCE].put(legacy_wallet(str(number), "c", number))
+            self.tables[Side.SOURCE].put(legacy_wallet(str(number), "c", number) | more)
             self.earn(wallet(number), 1)
             self.copy(wallet(number))
 
