@@ -143,6 +143,38 @@ async def test_a_planted_difference_is_found_on_its_keys_and_on_no_other(name: s
     assert found.book.verified == WALLETS - len(NUMBERS)
 
 
+WHERE_THE_SOURCE_OWNS = ("generation", "both active", "TTL, at the owner")
+"""What these plant is no difference, or another, where the target table owns the key."""
+
+
+@pytest.mark.parametrize("name", [name for name in DIFFERENT if name not in WHERE_THE_SOURCE_OWNS])
+async def test_it_is_found_as_well_where_the_target_table_owns_the_keys(name: str) -> None:
+    world = filled()
+    for number in range(WALLETS):
+        world.hand_over(wallet(number), 2)
+        world.copy(wallet(number))
+    assert (await world.sweep()).clean
+    for number in NUMBERS:
+        DIFFERENT[name](world, wallet(number))
+    found = await world.sweep()
+    assert sorted(key for keys in found.keys.values() for key in keys) == HARMED
+    assert not found.clean
+
+
+@pytest.mark.parametrize(
+    "harm", [source(cf_gen=b'{"N":"8"}'), source(expires_at=b'{"N":"4102444800"}')], ids=["generation", "a live TTL"]
+)
+async def test_a_standby_of_the_source_table_that_can_not_be_handed_over_or_would_expire_is_found(harm: Harm) -> None:
+    world = filled()
+    for number in range(WALLETS):
+        world.hand_over(wallet(number), 2)
+        world.copy(wallet(number))
+    for number in NUMBERS:
+        harm(world, wallet(number))
+    found = await world.sweep()
+    assert sorted(key for keys in found.keys.values() for key in keys) == HARMED
+
+
 @pytest.mark.parametrize("name", EQUAL)
 async def test_another_spelling_is_no_difference(name: str) -> None:
     world = filled()

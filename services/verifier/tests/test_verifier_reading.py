@@ -213,6 +213,17 @@ def test_a_wrong_or_missing_constant_proves_nothing_and_each_spelling_of_the_rig
     assert len(READING.compare(page, [answer], OwnRows()).proven) == 1
 
 
+@pytest.mark.parametrize(
+    ("role", "complete", "proven"), [("S", False, 1), ("S", True, 0), (None, False, 1), (None, True, 1)]
+)
+def test_an_absent_role_is_read_as_the_flag_document_says(role: str | None, complete: bool, proven: int) -> None:
+    nothing = {"cf_role": None, "cf_gen": None, "cf_ttl": None, "expires_at": None}
+    target = target_row(**(nothing | ({"cf_role": {"S": role}} if role else {})))
+    page = READING.page(Side.SOURCE, encoded({"Items": [source_row(**nothing)], "ScannedCount": 1}))
+    answer = encoded({"Responses": {"t": [target]}, "UnprocessedKeys": {}})
+    assert len(READING.compare(page, [answer], OwnRows(complete)).proven) == proven
+
+
 def test_rows_of_others_on_a_page_cost_only_themselves_the_short_way() -> None:
     strange = [{"pk": {"S": "USER#7"}, "sk": {"S": "WALLET#EUR"}, "cents": {"N": "1"}}]
     assert compared([*strange, source_row()], [target_row()]) == (1, 0)
