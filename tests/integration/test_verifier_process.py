@@ -134,7 +134,7 @@ async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: 
     plan = await verifier.call("/repair", asked)
     assert (plan["executed"], plan["steps"][0]["class"]) == (False, "diverged")
     done = await verifier.call("/repair", asked | {"execute": True})
-    assert [each["outcome"] for each in done["steps"]] == ["done"]
+    assert [each["outcome"] for each in done["steps"]] == ["repaired"]
     entries = [each for each in await world.journal.entries() if each.kind == "repair"]
     assert [each.body["stage"] for each in entries] == ["begun", "done"]
     standby = await world.tables[Side.TARGET].read(wallet(2))

@@ -300,7 +300,7 @@ class Verifier:
 
     async def repair(self) -> str:
         """Repair what the last pass found wrong, as `POST /repairs` does; say what became of it."""
-        keys = [key for found in REPAIRED for key in self.passes.keys_of(found, 100)]
+        keys = [key for found in REPAIRED for key in self.passes.keys_of(found)]
         if not keys:
             return ""
         steps = await self.repairer.plan(keys)

@@ -40,7 +40,7 @@ async def test_a_diverged_row_is_told_while_the_scan_is_held_at_half() -> None:
         assert body["differences"]["diverged"]["count"] == 1
         assert body["differences"]["diverged"]["samples"][0]["key"] == wallet(2).decode()
         assert any("1 diverged so far" in each for each in body["because"])
-        assert service.passes.keys_of(Difference.DIVERGED, 10) == [wallet(2)]
+        assert service.passes.keys_of(Difference.DIVERGED) == [wallet(2)]
         assert emitted(service)[PARITY, "diverged"] == 1
 
 
@@ -104,7 +104,7 @@ async def test_keys_called_by_two_passes_are_counted_and_shown_once() -> None:
         body = await service.until(lambda body: "so far" in body["reason"])
     assert body["differences"]["diverged"]["count"] == 1
     assert len(body["differences"]["diverged"]["samples"]) == 1
-    assert service.passes.keys_of(Difference.DIVERGED, 10) == [wallet(2)]
+    assert service.passes.keys_of(Difference.DIVERGED) == [wallet(2)]
 
 
 async def test_a_row_of_others_in_the_target_table_is_told_while_the_scan_goes_on() -> None:

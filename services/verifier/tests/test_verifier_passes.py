@@ -178,7 +178,7 @@ async def test_a_repair_is_dry_unless_told_and_only_a_later_clean_pass_counts() 
         assert dry["steps"][0]["action"].startswith("transfer at ")
         assert service.store.journal == []
         done = (await service.post("/repair", {"class": "diverged", "execute": True})).json()
-        assert [each["outcome"] for each in done["steps"]] == ["done"]
+        assert [each["outcome"] for each in done["steps"]] == ["repaired"]
         assert [each.kind for each in service.store.journal] == ["repair", "repair"]
         body = await service.parity()
         assert not is_safe(body)

@@ -77,7 +77,7 @@ async def test_each_repairable_fault_is_planned_by_its_class_and_planning_writes
 async def test_a_repair_leaves_the_next_pass_clean(fault: Difference) -> None:
     bench = Bench()
     bench.world.plant(fault, KEY)
-    assert await bench.repair() == ["done"]
+    assert await bench.repair() == ["repaired"]
     bench.world.copy(KEY)  # a lifted owner comes down the stream like any other write
     assert (await bench.world.sweep()).clean
     assert bench.counted.keys == 1
@@ -91,7 +91,7 @@ async def test_a_repair_is_journalled_before_and_after(fault: Difference) -> Non
     begun, done = bench.store.journal
     assert (begun.kind, begun.body["stage"]) == ("repair", "begun")
     assert begun.body["steps"][0] | {"action": ""} == {"key": KEY.decode(), "class": fault.value, "action": ""}
-    assert done.body["steps"][0]["outcome"] == "done"
+    assert done.body["steps"][0]["outcome"] == "repaired"
 
 
 async def test_ahead_lifts_the_owner_above_its_standby_and_touches_nothing_else() -> None:
@@ -126,7 +126,7 @@ async def test_a_missing_source_row_comes_back_as_standby_with_its_owners_genera
     bench.world.hand_over(KEY, 4)
     bench.world.copy(KEY)
     bench.world.tables[Side.SOURCE].delete(KEY)
-    assert await bench.repair() == ["done"]
+    assert await bench.repair() == ["repaired"]
     row = bench.world.item(Side.SOURCE, KEY)
     assert row is not None
     assert (row.role, row.generation) == (Role.STANDBY, 4)
@@ -150,7 +150,7 @@ async def test_an_extra_becomes_a_tombstone_one_version_up() -> None:
 async def test_a_delete_that_did_not_arrive_is_repaired_by_its_tombstone() -> None:
     bench = Bench()
     bench.world.operate(KEY, Kind.DELETE, 0)
-    assert await bench.repair() == ["done"]
+    assert await bench.repair() == ["repaired"]
     row = bench.world.item(Side.TARGET, KEY)
     assert row is not None
     assert row.deleted
@@ -175,7 +175,7 @@ async def test_a_standby_that_got_on_after_the_plan_is_not_set_back() -> None:
     bench.world.copy(KEY)
     before = bench.world.item(Side.TARGET, KEY)
     (outcome,) = await bench.repairer.carry_out(steps)
-    assert outcome["outcome"] == "refused: stale"
+    assert outcome["outcome"] == "already right"
     assert bench.world.item(Side.TARGET, KEY) == before
 
 
@@ -200,7 +200,7 @@ async def test_a_repair_while_paused_is_refused_by_name_and_writes_nothing_until
     assert bench.counted.keys == 0
     assert bench.store.journal[-1].body["stage"] == "refused"
     await operator.append("pause", {"paused": False, "who": "ann"})
-    assert await bench.repair() == ["done"]
+    assert await bench.repair() == ["repaired"]
 
 
 @pytest.mark.parametrize("fault", [Difference.IN_HANDOVER, Difference.TWO_OWNERS], ids=str)
@@ -209,7 +209,8 @@ async def test_what_is_not_a_repairs_business_is_left_and_not_journalled(fault: 
     bench.world.plant(fault, KEY)
     step = await bench.planned()
     assert (step.found, step.write) == (fault, None)
-    assert await bench.repair() == ["left"]
+    [outcome] = await bench.repair()
+    assert outcome.startswith("can't: both sides are ")
     assert bench.store.journal == []
 
 
@@ -235,7 +236,7 @@ async def test_an_unstamped_owner_is_lifted_so_that_its_copy_has_a_version_to_go
     step = await bench.planned()
     lifted = (NOW_US << 10) + 1
     assert step.write == Act(Lift(KEY, None, lifted), lifted), "stamped, as by its first own write"
-    assert await bench.repair() == ["done"]
+    assert await bench.repair() == ["repaired"]
     bench.world.copy(KEY)
     assert (await bench.world.sweep()).clean
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from http import HTTPStatus
 from typing import Any
 
@@ -65,24 +66,33 @@ class _Endpoints:
         return told({"status": "ready", "waiting": self._passes.waiting or None})
 
     async def repair(self, request: Request) -> Answer:
-        keys, execute = self._wanted(request.fields())
+        keys, execute, left = self._wanted(request.fields())
         steps = await self._repairer.plan(keys)
-        if not execute:
-            return told({"executed": False, "steps": [described(step) for step in steps]})
-        return told({"executed": True, "steps": await self._repairer.carry_out(steps)})
+        shown = await self._repairer.carry_out(steps) if execute else [described(step) for step in steps]
+        return told({"executed": execute, "steps": shown, **left})
 
-    def _wanted(self, body: dict[str, Any]) -> tuple[list[Key], bool]:
-        if unknown := body.keys() - {"keys", "class", "execute"}:
+    def _wanted(self, body: dict[str, Any]) -> tuple[list[Key], bool, dict[str, Any]]:
+        """Return the keys, whether to write, and what is said of those of the class that this page leaves out."""
+        if unknown := body.keys() - {"keys", "class", "execute", "limit", "after"}:
             raise _bad(f"unknown field: {sorted(unknown)[0]}")
         execute = body.get("execute", False)
         if not isinstance(execute, bool):
             raise _bad("execute: must be true or false")
         if ("keys" in body) == ("class" in body):
             raise _bad("keys, class: give one of them")
-        keys = self._keys(body["keys"]) if "keys" in body else self._of_class(body["class"])
-        if len(keys) > self._settings.repairs_at_once:
-            raise _bad(f"keys: at most {self._settings.repairs_at_once} at once, got {len(keys)}")
-        return keys, execute
+        most = self._settings.repairs_at_once
+        if "class" in body:
+            limit = body.get("limit", most)
+            if type(limit) is not int or not 1 <= limit <= most:
+                raise _bad(f"limit: must be a whole number from 1 to {most}")
+            keys, left = self._page(self._class(body["class"]), limit, body.get("after"))
+            return keys, execute, left
+        if paged := body.keys() & {"limit", "after"}:
+            raise _bad(f"{sorted(paged)[0]}: only with class")
+        keys = self._keys(body["keys"])
+        if len(keys) > most:
+            raise _bad(f"keys: at most {most} at once, got {len(keys)}")
+        return keys, execute, {}
 
     def _keys(self, given: Any) -> list[Key]:
         if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
@@ -101,9 +111,18 @@ class _Endpoints:
             raise _bad(f"keys: {text[:80]!r} does not belong to the migration")
         return key
 
-    def _of_class(self, name: Any) -> list[Key]:
+    def _class(self, name: Any) -> Difference:
         known = {each.value: each for each in FINAL}
-        found: Difference | None = known.get(name) if isinstance(name, str) else None
+        found = known.get(name) if isinstance(name, str) else None
         if found is None:
             raise _bad(f"class: must be one of {', '.join(sorted(known))}")
-        return self._passes.keys_of(found, self._settings.repairs_at_once)
+        return found
+
+    def _page(self, found: Difference, limit: int, after: Any) -> tuple[list[Key], dict[str, Any]]:
+        """Return some keys of a class, and how to go on: nothing is left out without a word."""
+        known = sorted(self._passes.keys_of(found))
+        start = 0 if after is None else bisect_right(known, self._keys([after])[0])
+        page = known[start : start + limit]
+        end, called = start + len(page), self._report.parity().differences[found.value].count
+        left = max(called, len(known)) - end  # beyond what is kept, a later pass finds them
+        return page, {"left": left, "next": page[-1].decode() if page and end < len(known) else None}

@@ -148,10 +148,10 @@ class Passes:
         with self.repairing(keys):
             pass
 
-    def keys_of(self, found: Difference, limit: int) -> list[Key]:
+    def keys_of(self, found: Difference) -> list[Key]:
         """Return keys of a class, as they were called last."""
         ended = [self.last.findings] if self.last is not None and self.last.findings is not None else []
-        return list(dict.fromkeys(key for each in (*self.called, *ended) for key in each.keys.get(found, ())))[:limit]
+        return list(dict.fromkeys(key for each in (*self.called, *ended) for key in each.keys.get(found, ())))
 
     @property
     def called(self) -> list[Findings]:

@@ -35,6 +35,9 @@ from crossfade_verifier.both import BothTables
 from crossfade_verifier.sweep import sample
 
 CHUNK: Final = 100
+REPAIRED: Final = "repaired"
+ALREADY_RIGHT: Final = "already right"
+_ON_ITS_WAY: Final = frozenset({Difference.EQUAL, Difference.IN_FLIGHT, Difference.IN_HANDOVER})
 _LEFT: Final = {
     Difference.EQUAL: "nothing to repair",
     Difference.IN_FLIGHT: "it catches up on its own",
@@ -119,7 +122,8 @@ class Repairer:
         """Write what was planned, and journal it before and after.
 
         Returns:
-            What became of each step, JSON-ready.
+            What became of each step, JSON-ready: `outcome` is "repaired", "already right", "refused: why" (the store
+            did not take the write) or "can't: why" (nothing could be written, or what was written changed nothing).
 
         Raises:
             MigrationPaused: an operator paused the migration before this; nothing was written.
@@ -127,11 +131,18 @@ class Repairer:
         writing = [step for step in steps if step.write is not None]
         planned = [{"key": step.key.decode(), "class": step.found.value, "action": _name(step)} for step in writing]
         if not writing:
-            return [await self._write(step) for step in steps]
+            return [_told(step, _outcome(step, "", None)) for step in steps]
         begun = await self._journal.append("repair", {"stage": "begun", "steps": planned})
         await self._heed_pause(begun)
         with self._repairs.repairing(len(writing)), _span(len(writing)) as span:
-            done = [await self._told(step, span) for step in steps]
+            now = await self._read_back([step.key for step in writing])
+            right = {key for key, step in now.items() if step.found is Difference.EQUAL}
+            refused = [ALREADY_RIGHT if step.key in right else await self._write(step) for step in steps]
+            later = await self._read_back([step.key for step in writing])
+            done = [
+                self._told(step, _outcome(step, why, later.get(step.key)), span)
+                for step, why in zip(steps, refused, strict=True)
+            ]
             outcomes = [outcome for step, outcome in zip(steps, done, strict=True) if step.write is not None]
             await self._journal.append("repair", {"stage": "done", "steps": outcomes})
         return done
@@ -146,15 +157,21 @@ class Repairer:
             await self._journal.append("repair", {"stage": "refused", "because": because})
             raise MigrationPaused(f"{because}; nothing was repaired. First run: crossfade resume --execute")
 
-    async def _told(self, step: Step, span: telemetry.Started | None) -> dict[str, Any]:
-        """Write a step, count it, and record it in the repair's span."""
-        done = await self._write(step)
-        if done["outcome"] == "done":
+    async def _read_back(self, keys: Sequence[Key]) -> dict[Key, Step]:
+        """Return what is left to do about keys that were written; a key that can't be read now is missing."""
+        try:
+            return {step.key: step for step in await self.plan(keys)}
+        except CrossfadeError:
+            return {}
+
+    def _told(self, step: Step, outcome: str, span: telemetry.Started | None) -> dict[str, Any]:
+        """Count a step, and record it in the repair's span."""
+        if outcome == REPAIRED:
             self.repaired[step.found.value] += 1
         if span is not None:
-            said = {CLASS: step.found.value, REPAIR: _name(step), REASON: step.why, OUTCOME: str(done["outcome"])}
+            said = {CLASS: step.found.value, REPAIR: _name(step), REASON: step.why, OUTCOME: outcome}
             span.event(REPAIR_EVENT, said)
-        return done
+        return _told(step, outcome)
 
     async def _pairs(self, keys: Sequence[Key]) -> dict[Key, Pair]:
         source = await self._both.read(Side.SOURCE, keys)
@@ -214,21 +231,51 @@ class Repairer:
             return Step(key, found, None, None, f"the owner can't be mapped: {error}", shown)
         return Step(key, found, side.other, transfer, "the standby must hold what its owner holds", shown)
 
-    async def _write(self, step: Step) -> dict[str, Any]:
-        outcome = {"key": step.key.decode(), "class": step.found.value, "action": _name(step), "why": step.why}
+    async def _write(self, step: Step) -> str:
+        """Return why the store did not take a step's write; empty when it did, or when there is none."""
         if step.write is None or step.side is None:
-            return outcome | {"outcome": "left"}
+            return ""
         try:
             if isinstance(step.write, Transfer):
                 (verdict,) = await self._transfers[step.side].transfer([step.write])
-                because = verdict.because if isinstance(verdict, Unfit) else verdict.value
-                return outcome | {"outcome": "done" if verdict is Verdict.APPLIED else f"refused: {because}"}
+                if verdict is Verdict.APPLIED:
+                    return ""
+                return f"for good: {verdict.because}" if isinstance(verdict, Unfit) else verdict.value
             answer = await self._both.table(step.side).perform(step.write.write)
         except CrossfadeError as error:
-            return outcome | {"outcome": f"failed: {error}"}
+            return f"{error.code}: {error}"
         if isinstance(answer, Unfit):
-            return outcome | {"outcome": f"refused for good: {answer.because}"}
-        return outcome | {"outcome": "done" if isinstance(answer, Applied) else "refused: the item changed"}
+            return f"for good: {answer.because}"
+        return "" if isinstance(answer, Applied) else "the item changed"
+
+
+def _outcome(step: Step, refused: str, later: Step | None) -> str:
+    """Say what became of a step, by what is read of its key now: that a write was taken proves nothing yet."""
+    if step.write is None:
+        return ALREADY_RIGHT if step.found is Difference.EQUAL else f"can't: {step.why}"
+    if refused == ALREADY_RIGHT:
+        return ALREADY_RIGHT
+    if later is None:
+        return f"refused: {refused}" if refused else "can't: it was written, and can't be read back: look again"
+    if refused:
+        return ALREADY_RIGHT if later.found is Difference.EQUAL else f"refused: {refused}"
+    if later.found in _ON_ITS_WAY or (later.found is Difference.STUCK and _reached(step, later)):
+        return REPAIRED
+    differs = ", ".join(later.shown.get("differs", ()))
+    return f"can't: it was written, and is {later.found.value}" + (f" in {differs}" if differs else "")
+
+
+def _reached(step: Step, later: Step) -> bool:
+    """Say whether the standby got what was sent, and only its owner has moved on; a lift comes down the stream."""
+    if step.side is None or step.write is None or (step.found is not Difference.EXTRA and isinstance(step.write, Act)):
+        return True
+    standing = later.shown[step.side.value]
+    return standing is not None and int(standing["version"] or 0) >= step.write.version
+
+
+def _told(step: Step, outcome: str) -> dict[str, Any]:
+    planned = {"key": step.key.decode(), "class": step.found.value, "action": _name(step), "why": step.why}
+    return planned | {"outcome": outcome}
 
 
 def _span(keys: int) -> AbstractContextManager[telemetry.Started | None]:

@@ -19,7 +19,7 @@ from crossfade.runtime.pace import Pace
 from crossfade_verifier.both import BothTables, why_unmappable
 from crossfade_verifier.followlist import FollowList
 from crossfade_verifier.reading.digests import BucketDigests, SideDigests
-from crossfade_verifier.reading.judging import OwnRows
+from crossfade_verifier.reading.judging import OwnRows, differing
 from crossfade_verifier.reading.pages import Page, row_digest
 from crossfade_verifier.reading.rows import Seen
 
@@ -177,6 +177,9 @@ def sample(key: Key, pair: Pair, rows: RowReader) -> dict[str, Any]:
     for side in Side:
         item = pair.of(side)
         shown[side.value] = None if item is None else _described(item, rows)
+    source, target = pair
+    if source is not None and target is not None and source.version == target.version:
+        shown["differs"] = differing(cast("Seen", source), cast("Seen", target))
     return shown
 
 

@@ -96,3 +96,33 @@ class OwnRows(NamedTuple):
 
 def _same(one: bytes, other: bytes) -> bool:
     return bool(one) and bool(other) and form_of(one) == form_of(other)
+
+
+def differing(one: Seen, other: Seen) -> list[str]:
+    """Return what two rows of one version differ in: attributes of the migration in the source's names, and others."""
+    ours, theirs = dict(one.content), dict(other.content)
+    found = [name for name in sorted(ours.keys() | theirs.keys()) if not _alike(ours.get(name), theirs.get(name))]
+    found = [name.lstrip("\x00") for name in found]
+    for name, differ in (
+        ("TTL", not _alike(one.ttl, other.ttl)),
+        ("live TTL on a standby", one.fires or other.fires),
+        ("cf_recent", one.ids != other.ids),
+        ("cf_floor", one.floor != other.floor),
+        ("cf_events", not _alike(one.events, other.events)),
+        ("cf_emv", one.event_version != other.event_version),
+        ("cf_deleted", one.deleted != other.deleted),
+    ):
+        if differ:
+            found.append(name)
+    if not found and one.generation != other.generation:
+        found.append("cf_gen")
+    return found + [f"{each.side.value}: {each.trouble}" for each in (one, other) if each.trouble]
+
+
+def _alike(one: bytes | None, other: bytes | None) -> bool:
+    if not one or not other:
+        return not one and not other
+    try:
+        return one == other or form_of(one) == form_of(other)
+    except PoisonRecord:
+        return False
