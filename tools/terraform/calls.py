@@ -19,8 +19,8 @@ SERVICES: Final = {
     "forward": "forward",
     "reverse": "reverse",
     "feed": "feed",
-    "verifier": "verifier",
-    "controller": "controller",
+    "crossfade_verifier": "verifier",
+    "crossfade_controller": "controller",
     "operator": "operator",
 }
 """Access key to service; other keys are the demo's own."""
