@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
 from attribute_values import digits, encoded, values
+from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.mapping.rules import Compute, Constant, Rename, RuleMapping, Table
 from crossfade.core.mapping.snapshot import Fate, LineMapper
 from crossfade.core.values import image as wire
+from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.image import Image, of_number
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade_verifier.both import BothTables
 from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.pages import Reading
+from plain_protocol import Plain
 
 
 def cents(source: Image) -> Image:
@@ -82,3 +87,13 @@ def test_what_the_core_maps_forward_the_inverse_finds_equal_under_other_keys_and
         [(_, one, other)] = reading.compare(page, [answer], OwnRows()).left
         assert other is not None
         assert not OwnRows().is_same_state(one, other)
+
+
+def test_a_mapping_of_another_protocol_is_refused_since_its_rows_would_be_read_wrongly() -> None:
+    plain: Any = Plain(Side.SOURCE)
+    mapping = RuleMapping(
+        "plain", source=SOURCE_TABLE, target=TARGET_TABLE, rules=(), belongs=lambda _: True, protocol=plain
+    )
+    tables: dict[Side, Any] = {side: MemoryTable(mapping.shape(side)) for side in Side}
+    with pytest.raises(ConfigError, match="its protocol and the verifier's reading differ in"):
+        BothTables(mapping, tables[Side.SOURCE], tables[Side.TARGET])

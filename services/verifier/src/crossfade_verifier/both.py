@@ -11,14 +11,14 @@ from crossfade.core.parity.classes import Pair
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.protocol.writing import Answer
-from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.table import Answers
 from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.pages import Reading
-from crossfade_verifier.reading.rows import Seen
+from crossfade_verifier.reading.rows import ATTRIBUTES, Seen
 
 
 class SweptTable(Answers, Protocol):
@@ -38,6 +38,17 @@ class BothTables:
     """Reads of either table, by the verifier's own reading, in the names of the source one."""
 
     def __init__(self, mapping: MigrationMapping, source: SweptTable, target: SweptTable) -> None:
+        """Take the mapping and its tables.
+
+        Raises:
+            ConfigError: its protocol writes other attributes into rows than the reading knows.
+        """
+        spelling = mapping.protocol.spelling
+        if strange := sorted(ATTRIBUTES.symmetric_difference((*spelling.own, *spelling.carried))):
+            raise ConfigError(
+                f"the verifier can't read rows of the mapping {mapping.name!r}: its protocol and the verifier's reading "
+                f"differ in {', '.join(strange)}; write a reading for that protocol (ADR 0035)"
+            )
         self.mapping = mapping
         self.reading = Reading(mapping.declared)
         self.readers = {side: mapping.protocol.reader(mapping.shape(side)) for side in Side}

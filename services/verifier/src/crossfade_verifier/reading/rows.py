@@ -28,7 +28,8 @@ DELETED: Final = "cf_deleted"
 TTL: Final = "cf_ttl"
 PREFIX: Final = "cf_"
 
-_KNOWN: Final = frozenset({VERSION, ROLE, GENERATION, IDS, FLOOR, EVENTS, EVENT_VERSION, DELETED, TTL})
+ATTRIBUTES: Final = frozenset({VERSION, ROLE, GENERATION, IDS, FLOOR, EVENTS, EVENT_VERSION, DELETED, TTL})
+"""What the reading knows of the protocol's."""
 _COMPUTED: Final = "\x00"
 """Before the name of a computed attribute of the target table; no attribute is called so."""
 
@@ -146,7 +147,7 @@ class RowReading:
         for name, raw in image.items():
             if name in own:
                 found[own[name]] = bytes(raw)
-            elif name in _KNOWN or name in aside or name in computed:
+            elif name in ATTRIBUTES or name in aside or name in computed:
                 continue
             elif name in constants:
                 dropped.append(name)
