@@ -46,8 +46,8 @@ class BothTables:
         spelling = mapping.protocol.spelling
         if strange := sorted(ATTRIBUTES.symmetric_difference((*spelling.own, *spelling.carried))):
             raise ConfigError(
-                f"the verifier can't read rows of the mapping {mapping.name!r}: its protocol and the verifier's reading "
-                f"differ in {', '.join(strange)}; write a reading for that protocol (ADR 0035)"
+                f"the verifier can't read rows of the mapping {mapping.name!r}: its protocol and the verifier's "
+                f"reading differ in {', '.join(strange)}; write a reading for that protocol (ADR 0035)"
             )
         self.mapping = mapping
         self.reading = Reading(mapping.declared)
