@@ -44,7 +44,7 @@ lint: $(READY) ## ruff, strict types, import rules
 check: export PYTHONDONTWRITEBYTECODE :=
 check: export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 check: $(READY) ## unit, property, contract on memory, simulation; what exhausts for longer is left to make test
-	@$(PY) -m pytest -q -n auto --dist worksteal -m "not deep and not slow and not embedded" $(BESIDE) tests/house tests/property tests/contract tests/simulation $(ARGS)
+	@$(PY) -m pytest -q -n auto --dist worksteal -m "not deep and not slow and not embedded" --hypothesis-profile=check $(BESIDE) tests/house tests/property tests/contract tests/simulation $(ARGS)
 
 test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not e2e" $(ARGS)

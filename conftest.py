@@ -18,6 +18,7 @@ WITHOUT_NETWORK: Final = ("libs", "services", "migrations", "demo", "tests/house
 pytest_plugins = ["localaws.fixture"]
 
 settings.register_profile("suite", deadline=None)  # on a busy machine an example may take any time
+settings.register_profile("check", deadline=None, max_examples=25)  # of make check
 settings.load_profile("suite")
 
 _configure = structlog.configure

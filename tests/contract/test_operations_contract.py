@@ -19,6 +19,7 @@ from crossfade.core.values.shape import Side
 from operation_cases import MAPPING, contents, operation_writes
 from owned_benches import OpenBench, check
 from ownership_cases import KEY, SEED, items, number, stamped, tombstone, ulid
+from property_examples import examples
 
 SIDES = pytest.mark.parametrize("side", list(Side))
 FORMS = pytest.mark.parametrize("together", [False, True], ids=["alone", "in a batch"])
@@ -35,7 +36,7 @@ def mapping() -> RuleMapping:
 
 @SIDES
 @FORMS
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 async def test_any_operation_means_on_the_engine_what_perform_says(
     open_bench: OpenBench, side: Side, together: bool, data: st.DataObject

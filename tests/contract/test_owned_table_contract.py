@@ -49,6 +49,7 @@ from ownership_cases import (
     ulid,
     writes,
 )
+from property_examples import examples
 
 SIDES = pytest.mark.parametrize("side", list(Side))
 FORMS = pytest.mark.parametrize("together", [False, True], ids=["alone", "in a batch"])
@@ -159,7 +160,7 @@ async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
 
 @SIDES
 @FORMS
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pairs_of=st.data())
 async def test_every_write_means_on_the_engine_what_perform_says(
     open_bench: OpenBench, side: Side, together: bool, pairs_of: st.DataObject

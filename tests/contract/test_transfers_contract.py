@@ -33,6 +33,7 @@ from engagement_api.operations import BALANCE
 from engagement_migration import MAPPING
 from localaws import Endpoints
 from ownership_cases import SEED, comparable, items
+from property_examples import examples
 
 PARAMETERS = [
     pytest.param(
@@ -137,7 +138,7 @@ async def test_a_transfer_means_what_the_fence_says(bench: Bench) -> None:
         found = None if image is None else parse_item(image, bench.shape)
         assert comparable(found) == comparable(expected.item)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(items(side), OWNERS[side], st.sampled_from([1, SEED - 1, SEED, SEED + 1, SEED + 3]), st.booleans())
     def run(before: Item | None, owner: Item, version: int, repair: bool) -> None:
         asyncio.run_coroutine_threadsafe(example(before, owner, version, repair), loop).result()

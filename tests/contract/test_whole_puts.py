@@ -35,6 +35,7 @@ from engagement_api.operations import Kind
 from engine_tables import create_table
 from localaws import Endpoints
 from ownership_cases import SEED, comparable, number, operation, stamped, tombstone, ulid
+from property_examples import examples
 
 pytestmark = pytest.mark.embedded
 
@@ -285,7 +286,7 @@ async def test_a_put_and_an_update_leave_the_same_item(open_bench: OpenBench, ki
     bench = await open_bench(kind, SMALL)
     loop = asyncio.get_running_loop()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.one_of(st.none() if bench.side is N else rows(mapped=False), rows(mapped=False)), rows(mapped=True))
     def same(before: Item | None, sealed: Item) -> None:
         both = asyncio.run_coroutine_threadsafe(left_by_both(bench, before, sealed, whole), loop).result(30)

@@ -33,6 +33,7 @@ from crossfade.core.values.shape import Direction, Side
 from engagement_api.operations import BALANCE, Kind
 from engagement_migration import MAPPING
 from ownership_cases import operation
+from property_examples import examples
 from replicator_bench import Bench
 
 KEYS = [key_of_strings(f"USER#{number}", "POINTS#1") for number in range(3)]
@@ -161,7 +162,7 @@ def check(history: History) -> None:
         assert standby.recent == owner.recent
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(steps, min_size=1, max_size=14), st.data())
 def test_any_delivery_of_any_history_ends_in_the_owners_image(
     script: list[tuple[str, int, int]], data: st.DataObject
@@ -194,7 +195,7 @@ def test_any_delivery_of_any_history_ends_in_the_owners_image(
     asyncio.run(run())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(steps.filter(lambda step: step[0] not in ("stray", "remove")), min_size=1, max_size=14), st.data())
 def test_the_feed_has_each_acknowledged_operation_once_whatever_is_handed_over(
     script: list[tuple[str, int, int]], data: st.DataObject

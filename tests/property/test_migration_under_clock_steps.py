@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from controller_world import Killed, Town, start_again
 from crossfade.core.values.shape import Side
 from engagement_migration.samples import legacy_wallet
+from property_examples import examples
 
 STORY: list[tuple[str, dict[str, Any]]] = [
     ("start", {"exclude": []}),
@@ -98,7 +99,7 @@ def check(town: Watched) -> None:
 
 
 @pytest.mark.deep
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     jumps=st.dictionaries(
         st.integers(0, 150), st.sampled_from([-600.0, -40.0, -1.5, 0.0, 1.5, 40.0, 600.0]), max_size=6

@@ -14,6 +14,7 @@ from crossfade.core.parity.classes import FINAL, Difference, Pair, Reading, foll
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role, version_of
 from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.values.shape import Side
+from property_examples import examples
 
 ROWS = KEYED.rows()
 
@@ -105,7 +106,7 @@ def act(key: Key, name: str, number: int) -> None:
 
 @given(before=steps, during=steps, pause_s=st.floats(0.1, 4.0))
 @example(before=[], during=[("first", 0), ("first", 0), ("write", 0), ("write", 0), ("first", 0)], pause_s=2.0)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_final_class_is_called_while_replication_works(
     before: list[tuple[str, int]], during: list[tuple[str, int]], pause_s: float
 ) -> None:
@@ -161,7 +162,7 @@ def planted(key: Key, fault: Difference) -> None:
 
 
 @given(before=steps, fault=st.sampled_from(sorted(FINAL, key=str)), heard=st.lists(st.integers(0, 99)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_planted_fault_is_called_by_its_class_whatever_the_streams_repeat(
     before: list[tuple[str, int]], fault: Difference, heard: list[int]
 ) -> None:

@@ -25,6 +25,7 @@ from crossfade_controller.diverged import DivergedKeys
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.sweeper import Sweeper
 from plain_protocol import PlainMapping, PlainTable
+from property_examples import examples
 from replicator_bench import Bench
 
 KEYS = [key_of_strings(f"USER#{number}", "POINTS#1") for number in range(3)]
@@ -104,7 +105,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps, st.data())
 def test_a_protocol_without_role_or_generation_ends_in_the_owners_rows_on_the_same_code(
     script: list[tuple[str, Key, int]], data: st.DataObject
@@ -146,7 +147,7 @@ def test_a_protocol_without_role_or_generation_ends_in_the_owners_rows_on_the_sa
     asyncio.run(run())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.sampled_from(KEYS), st.integers(1, 9), st.integers(11, 19), st.booleans())
 def test_a_stray_of_it_is_parked_or_put_back_and_parity_calls_it(
     key: Key, amount: int, other: int, removed: bool

@@ -29,6 +29,7 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.sending import Sent
 from engagement_api.operations import Kind
+from property_examples import examples
 from system_checks import check_converged, check_feed, check_owners, check_quiet, check_strays, repair
 from system_parts import KEYS, OLD_KEY, Running
 from system_world import World
@@ -284,7 +285,7 @@ def walk(
         raise
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=list(HealthCheck))
 @given(scripts(BEFORE, 6), st.integers(0, 6), scripts(PROTOCOL, 50))
 def test_the_system_keeps_its_promises(before: list[Act], snapshot_at: int, script: list[Act]) -> None:
     play(before, snapshot_at, script)

@@ -22,6 +22,7 @@ from engagement_api.operations import BALANCE, Kind
 from engagement_migration import MAPPING
 from ownership_cases import KEY, SEED, number, operation, ulid
 from ownership_tables import IMPORTED, ROW, L, Tables
+from property_examples import examples
 
 IDS = [ulid(n, age_ms=n * 20_000) for n in range(5)]
 """The older ones are old enough to be trimmed."""
@@ -76,7 +77,7 @@ def _meanwhile(tables: Tables, step: int) -> None:
                 tables.items[side] = answer.item
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(STEPS, st.booleans())
 def test_a_true_retry_is_never_a_mismatch_and_no_other_payload_is_ever_applied(steps: list[Step], copied: bool) -> None:
     tables = Tables(ROW, IMPORTED if copied else None)

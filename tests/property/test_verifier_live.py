@@ -19,6 +19,7 @@ from crossfade.core.replication.change import Change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from engagement_api.operations import Kind
+from property_examples import examples
 from verifier_world import BOUND_S, HookedTable, World, wallet
 
 WALLETS = 6
@@ -117,7 +118,7 @@ def busy_world(seed: int) -> tuple[World, Traffic]:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_pass_over_busy_tables_calls_nothing_that_is_not_so(seed: int) -> None:
     world, traffic = busy_world(seed)
     found = asyncio.run(world.sweep())
@@ -129,7 +130,7 @@ def test_a_pass_over_busy_tables_calls_nothing_that_is_not_so(seed: int) -> None
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_key_whose_copies_are_cut_off_is_stuck_however_busy_it_is(seed: int) -> None:
     world, traffic = busy_world(seed)
     key = wallet(seed % WALLETS)

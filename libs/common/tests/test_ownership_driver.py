@@ -35,6 +35,7 @@ from crossfade.ports.clock import Clock
 from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import KEY, NOW_MS, SEED, content, live, operation, stamped, ulid
+from property_examples import examples
 
 L, N = Side.SOURCE, Side.TARGET
 TO_TARGET, TO_SOURCE = Aim(N, 2), Aim(L, 0)
@@ -168,7 +169,7 @@ async def test_a_lost_answer_is_asked_again_and_the_operation_applies_once(toget
 faults = st.lists(st.sampled_from([None, (LOST, True), (LOST, False), (BUSY, False)]), max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(source=faults, target=faults, together=st.booleans(), aims=st.permutations([TO_TARGET, TO_SOURCE, Aim(L, 4)]))
 async def test_whatever_fails_between_the_steps_each_operation_applies_exactly_once(
     source: list[tuple[CrossfadeError, bool] | None],

@@ -28,6 +28,7 @@ from crossfade_replicator.replay import Redrive
 from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
 from ownership_cases import SEED, operation
+from property_examples import examples
 from replicator_bench import Bench, Counting
 
 REVERSE = Direction.REVERSE
@@ -349,7 +350,7 @@ async def test_no_trim_ever_takes_a_merges_identity() -> None:
         assert identity > trim.floor
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_any_sequence_of_merges_crashes_redeliveries_and_earns_applies_each_stray_once(data: st.DataObject) -> None:
     import asyncio
