@@ -101,7 +101,7 @@ async def test_a_page_is_json_and_a_query_does_not_matter() -> None:
     ("path", "body", "told"),
     [
         ("/readyz", None, "answered 503"),
-        ("/nope", None, "answered 404: not_found: there are: GET /status"),
+        ("/nope", None, "answered 404: not_found: available: GET /status"),
         ("/passes/7/8", None, "answered 404"),
         ("/passes/", None, "answered 404"),
         ("/status", {}, "answered 405: wrong_method: /status: GET only"),

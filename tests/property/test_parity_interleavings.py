@@ -7,16 +7,29 @@ fault is planted for good, its class must be.
 
 from __future__ import annotations
 
+from typing import cast
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crossfade.core.parity.classes import FINAL, Difference, Pair, Reading, follow, is_equal
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role, version_of
-from crossfade.core.protocol.keyed.protocol import KEYED
+from crossfade.core.protocol.keyed.protocol import KeyedRows
+from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.shape import Side
 from property_examples import examples
 
-ROWS = KEYED.rows()
+UNREADABLE = Item(content=(("points", b'{"Q":"7"}'),))
+
+
+class Rows(KeyedRows):
+    """As the keyed protocol reads rows, but one of them can't be read: the verifier's own reading finds such."""
+
+    def why_unreadable(self, item: Item | None) -> str:
+        return "marked" if item is not None and item.content == UNREADABLE.content else ""
+
+
+ROWS = cast("RowReader", Rows())
 
 BOUND_S = 10.0
 
@@ -157,6 +170,8 @@ def planted(key: Key, fault: Difference) -> None:
             key.tables[owner.other] = standby._replace(version=version_of(item) + 1)
         case Difference.TWO_OWNERS:
             key.tables[owner.other] = item
+        case Difference.UNREADABLE:
+            key.tables[owner.other] = standby._replace(content=UNREADABLE.content)
         case _:
             raise AssertionError(fault)
 

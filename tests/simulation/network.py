@@ -74,7 +74,9 @@ class Process:
     def __init__(self, network: Network, name: str, skew_s: float) -> None:
         self.network, self.name, self.skew_s = network, name, skew_s
         self.dead = self.outdated = False
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[
+            asyncio.Task[Any], None
+        ] = {}  # in order: a set's is by address, and a kill is part of the story
         self.on_crash: Callable[[BaseException], None] = lambda _error: None
         self._booted_s = network.loop.time() - 10 - 990 * network.rolls(f"boot {name}")[0]
 
@@ -90,20 +92,20 @@ class Process:
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something in this process."""
         task = self.network.loop.create_task(work)
-        self.tasks.add(task)
+        self.tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self.tasks.discard(task)
+        self.tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.on_crash(error)
 
     def call(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Serve one call in this process: its errors are the caller's affair."""
         task = self.network.loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks[task] = None
+        task.add_done_callback(lambda _: self.tasks.pop(task, None))
         return task
 
     def kill(self) -> None:

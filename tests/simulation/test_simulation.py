@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -81,6 +82,26 @@ def on_network(faults: Faults, act: Callable[[Process, Store], object]) -> tuple
         return store, loop.time()
     finally:
         loop.close()
+
+
+def test_a_kill_ends_what_runs_in_the_order_in_which_it_began() -> None:
+    """A set's order is by address: then one seed was another story in a process that had played others before."""
+    ended: list[int] = []
+
+    async def work(number: int) -> None:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            ended.append(number)
+            raise
+
+    def act(process: Process, _store: Store) -> None:
+        for number in range(50):
+            process.call(work(number))
+        process.network.loop.call_later(1, process.kill)
+
+    on_network(Faults(), act)
+    assert ended == list(range(50))
 
 
 def test_time_passes_at_once_and_only_when_nothing_is_left_to_do() -> None:

@@ -19,6 +19,8 @@ async def test_clean_tables_read_streams_and_no_handover_make_it_safe_to_cut_ove
     assert body["verdict"] == "clean"
     assert body["verified"] == 4
     assert body["sides"]["source"]["items"] == body["sides"]["target"]["items"] == 4
+    assert body["sides"]["source"]["dropped"] == {"wallet_type": 4}, "a constant of the source, which the target lacks"
+    assert body["sides"]["target"]["dropped"] == {}
     assert body["sides"]["source"]["digest"] == body["sides"]["target"]["digest"]
     assert body["buckets"] == {"count": 16, "differing": 0, "numbers": []}
     assert body["last_clean_pass"]["clean"]

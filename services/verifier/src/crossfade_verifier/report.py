@@ -248,6 +248,7 @@ def _side(side: Side, found: Findings | None) -> SideReport:
         digest=f"{found.digests[side].total:032x}",
         scanned=found.scanned[side],
         belonging=found.belonging[side],
+        dropped=dict(found.dropped[side]),
     )
 
 

@@ -74,12 +74,14 @@ class SideReport(msgspec.Struct, frozen=True):
         digest: sum of their digests, in hexadecimal.
         scanned: number of rows read.
         belonging: number of rows that belong to the migration, including tombstones and stubs.
+        dropped: attributes that the mapping doesn't carry to the other table, by name, and in how many rows.
     """
 
     items: int | None = None
     digest: str | None = None
     scanned: int | None = None
     belonging: int | None = None
+    dropped: Mapping[str, int] = {}
 
 
 class BucketReport(msgspec.Struct, frozen=True):
@@ -154,7 +156,7 @@ class ParityReport(Document, frozen=True):
         sides: each table, by the name of its side.
         buckets: buckets whose digests differ.
         verified: number of keys that the last pass found equal.
-        left_out: number of rows in the last pass that don't belong to the migration.
+        left_out: number of keys that the last pass couldn't settle; their buckets are compared without them.
         not_ours_in_target: number of rows in the target table that don't belong to the migration.
         differences: differences by class.
         lags: the verifier's own lag, by the name of the side.

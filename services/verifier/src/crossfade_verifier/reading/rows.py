@@ -49,7 +49,7 @@ class Seen(NamedTuple):
         event_version: `cf_emv`; 0 when there is none.
         deleted: whether it is a tombstone or a stub.
         ttl: raw TTL value, of whichever attribute; empty when there is none.
-        fires: whether the table's own TTL would remove it.
+        fires: whether the table's own TTL takes effect on it.
         content: (name, raw value) of the attributes of the migration, in the source's names, sorted.
         trouble: why the mapping's facts don't fit it; empty when they do. It equals nothing then.
         unreadable: why an attribute of the protocol can't be read, so that nothing else is known of it; mostly empty.
