@@ -1,42 +1,45 @@
-"""Change records as the engagement wallets make them, for the benchmarks of the apply path."""
+"""Rows of engagement wallets and the change records that they make, for the benchmarks."""
 
 from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 SEED = 1_790_000_000_000_000 << 10
 
 
+def wallet(number: int, writes: int = 0, *, trace: str = "") -> dict[str, Any]:
+    """Return the row of user `number` in the source table after so many earns of 25: about 560 bytes."""
+    version = SEED + number + writes
+    recent = [base64.b64encode((version - back).to_bytes(16, "big")).decode() for back in range(3)]
+    event = {
+        "kind": {"S": "earn"},
+        "delta": {"N": "25"},
+        "reason": {"S": "watch"},
+        "txn": {"B": recent[0]},
+        "trace": {"S": trace},
+    }
+    return {
+        "pk": {"S": f"USER#{number:09d}"},
+        "sk": {"S": f"POINTS#chan-{number % 97}"},
+        "wallet_type": {"S": "ENGAGEMENT"},
+        "balance": {"N": str(1000 + number + 25 * writes)},
+        "tier": {"S": "gold"},
+        "badges": {"SS": ["early", "loyal"]},
+        "cf_mv": {"N": str(version)},
+        "cf_role": {"S": "A"},
+        "cf_gen": {"N": "1"},
+        "cf_recent": {"BS": recent},
+        "cf_events": {"L": [{"M": event}]},
+        "cf_emv": {"N": str(version)},
+    }
+
+
 def change_record(number: int) -> bytes:
     """Return the record of an earn on the wallet of user `number`: about 1.9 kB, as the protocol writes it."""
-
-    def image(writes: int) -> dict[str, object]:
-        version = SEED + number + writes
-        recent = [base64.b64encode((version - back).to_bytes(16, "big")).decode() for back in range(3)]
-        event = {
-            "kind": {"S": "earn"},
-            "delta": {"N": "25"},
-            "reason": {"S": "watch"},
-            "txn": {"B": recent[0]},
-            "trace": {"S": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
-        }
-        return {
-            "pk": {"S": f"USER#{number:09d}"},
-            "sk": {"S": f"POINTS#chan-{number % 97}"},
-            "wallet_type": {"S": "ENGAGEMENT"},
-            "balance": {"N": str(1000 + number + 25 * writes)},
-            "tier": {"S": "gold"},
-            "badges": {"SS": ["early", "loyal"]},
-            "cf_mv": {"N": str(version)},
-            "cf_role": {"S": "A"},
-            "cf_gen": {"N": "1"},
-            "cf_recent": {"BS": recent},
-            "cf_events": {"L": [{"M": event}]},
-            "cf_emv": {"N": str(version)},
-        }
-
-    new, old = image(2), image(1)
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    new, old = wallet(number, 2, trace=trace), wallet(number, 1, trace=trace)
     record = {
         "awsRegion": "us-east-1",
         "eventID": f"{number:032x}",

@@ -18,7 +18,6 @@ import json
 import subprocess
 import sys
 import time
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +26,7 @@ from typing import Any
 import msgspec
 import uvloop
 import xxhash
+from apply_records import wallet
 from stub_server import Client, response
 
 from crossfade.adapters.clock import SystemClock
@@ -52,7 +52,6 @@ from engagement_migration import MAPPING
 
 PAGE = 500
 BATCH = 100
-SEED = 1_790_000_000_000_000 << 10
 NAMES = ("balance", "tier", "badges", "wallet_type")
 IDENTITY = RuleMapping(
     "identity",
@@ -72,25 +71,9 @@ OPEN = RuleMapping(
 
 
 def source_row(number: int, *, computed: bool = False) -> dict[str, Any]:
-    """A wallet of the source table, as the protocol leaves it: about 560 bytes."""
-    version = SEED + number
-    recent = [b64encode((version - back).to_bytes(16, "big")).decode() for back in range(3)]
-    event = {"kind": {"S": "earn"}, "delta": {"N": "25"}, "reason": {"S": "watch"}, "txn": {"B": recent[0]}}
-    row = {
-        "pk": {"S": f"USER#{number:09d}"},
-        "sk": {"S": f"POINTS#chan-{number % 97}"},
-        "wallet_type": {"S": "ENGAGEMENT"},
-        "balance": {"N": str(1000 + number)},
-        "tier": {"S": "gold"},
-        "badges": {"SS": ["early", "loyal"]},
-        "cf_mv": {"N": str(version)},
-        "cf_role": {"S": "A"},
-        "cf_gen": {"N": "1"},
-        "cf_recent": {"BS": recent},
-        "cf_events": {"L": [{"M": event | {"trace": {"S": ""}}}]},
-        "cf_emv": {"N": str(version)},
-    }
-    return row | ({"created_at": {"S": f"2021-03-04T05:06:07.{number % 1000:03d}Z"}} if computed else {})
+    """A wallet of the source table, as the protocol leaves it."""
+    made = {"created_at": {"S": f"2021-03-04T05:06:07.{number % 1000:03d}Z"}} if computed else {}
+    return wallet(number) | made
 
 
 def target_row(number: int, mapping: RuleMapping, *, computed: bool = False, respelled: bool = False) -> dict[str, Any]:

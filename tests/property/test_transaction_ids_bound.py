@@ -54,7 +54,7 @@ STEPS = st.lists(
 
 
 def _even_by_side(side: Side, generation: int) -> int:
-    """A generation has one target forever: 4 is the source table's, 2 and 6 are the new one's."""
+    """A generation has one target forever: 4 is the source table's, 2 and 6 are the target's."""
     return generation if generation == 0 or (generation == 4) == (side is L) else 0
 
 

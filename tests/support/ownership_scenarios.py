@@ -69,7 +69,7 @@ class Scenario(NamedTuple):
     Attributes:
         tasks: one per pod.
         source: item in the source table.
-        target: item in the target one.
+        target: item in the target table.
         rounds: how often a pod starts over.
         lost: how many answers each pod may lose.
         known: for a sweeping pod, whether it begins from a scan of the other side.

@@ -78,7 +78,7 @@ class Payments:
             self._book[entry["pk"]["S"], entry["sk"]["S"]] = entry
 
     async def differences(self) -> list[str]:
-        """Return what is wrong with the payments rows in the source table, and which of them are in the new one."""
+        """Return what is wrong with the payments rows in the source table, and which of them are in the target."""
         wrong: list[str] = []
         missing = set(self._book)
         async for row in self._store.scan(SOURCE):

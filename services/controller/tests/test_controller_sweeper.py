@@ -31,7 +31,7 @@ BEGUN = CommitUs(1_000_000_000)
 
 
 class Yard:
-    """Two tables, `count` wallets standby in the new one, and a sweeper."""
+    """Two tables, `count` wallets standby in the target, and a sweeper."""
 
     def __init__(self, count: int = 10, **settings: object) -> None:
         self.clock = MemoryClock(1_000_000_000)

@@ -33,7 +33,7 @@ async def earn(bench: Bench, side: Side = Side.SOURCE, seed: int = SEED) -> None
 
 
 async def copied(strays_since_us: int = SINCE) -> Bench:
-    """An owner in the source table with its standby in the new one; what the target table's stream holds is read."""
+    """An owner in the source table with its standby in the target; what the target table's stream holds is read."""
     bench = Bench(strays_since_us=strays_since_us)
     await earn(bench)
     await bench.forward(bench.source.changes)

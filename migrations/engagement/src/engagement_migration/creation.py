@@ -1,4 +1,4 @@
-"""When a wallet was created: ISO 8601 text in the source table, milliseconds since the epoch in the new one."""
+"""When a wallet was created: ISO 8601 text in the source table, milliseconds since the epoch in the target."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from crossfade_controller.world import World
 
 
 def why_unfit(mapping: Mapping, key: Key, row: Image) -> str:
-    """Say why a row of the source table can't move to the new one, or not back; empty when nothing speaks against it.
+    """Say why a row of the source table can't move to the target, or not back; empty when nothing speaks against it.
 
     Raises:
         PoisonRecord: it can't be read.

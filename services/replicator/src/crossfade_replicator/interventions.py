@@ -152,7 +152,7 @@ class Interventions:
             await self._removed_standby(found, stray, account)
         elif isinstance(stray, StrayRemoval):
             account.stray(stray.committed_us)
-            # Absent, the row still is the owner in the source table; in the new one nobody owns the key by now.
+            # Absent, the row still is the owner in the source table; in the target nobody owns the key by now.
             settled = self._origin.shape.side is Side.SOURCE
             cure = CURE_CARRIED if settled else CURE_REMOVED
             await self._park(found, account, reason=REMOVED, cure=cure, settled=settled)

@@ -35,7 +35,7 @@ class SweptTable(Answers, Protocol):
 
 
 class BothTables:
-    """Reads of either table, by the verifier's own reading, in the names of the source one."""
+    """Reads of either table, by the verifier's own reading, in the names of the source."""
 
     def __init__(self, mapping: MigrationMapping, source: SweptTable, target: SweptTable) -> None:
         """Take the mapping and its tables.

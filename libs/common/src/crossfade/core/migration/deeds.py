@@ -191,7 +191,7 @@ class PassResult(NamedTuple):
     def is_clean(self) -> bool:
         """Whether there was nothing to do.
 
-        A key that the target table refuses is at home in the source one. On the way back there is no other home: a key
+        A key that the target table refuses is at home in the source. On the way back there is no other home: a key
         that the source table refuses needs a human decision.
         """
         at_home = self.destination is Side.TARGET or not self.held_out

@@ -93,7 +93,7 @@ class Probe(NamedTuple):
     """The canary's record.
 
     Attributes:
-        proven_s: since a write of the canary on the target table was last seen in the source one; None when never.
+        proven_s: since a write of the canary on the target table was last seen in the source; None when never.
         writes: canary writes in the window.
         failed: those that failed.
         p99_ms: of those that succeeded; None when there were none.

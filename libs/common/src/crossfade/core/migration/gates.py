@@ -55,7 +55,7 @@ def _lag(name: str, lag: Lag, bound_s: float) -> GateResult:
 
 
 def forward_lag(evidence: Evidence, bounds: Bounds) -> GateResult:
-    """Both hops from the source table to the new one."""
+    """Both hops from the source table to the target."""
     return _lag("forward_lag", evidence.forward, bounds.lag_s)
 
 

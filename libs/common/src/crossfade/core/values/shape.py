@@ -88,7 +88,7 @@ class TableShape(NamedTuple):
 
     @property
     def is_shared(self) -> bool:
-        """Whether others write to its rows, too: the source table is somebody's, the new one is the migration's own."""
+        """Whether others write to its rows, too: the source table is somebody's, the target is the migration's own."""
         return self.side is Side.SOURCE
 
     @property
@@ -104,7 +104,7 @@ class TableShape(NamedTuple):
 def absent_is_active(side: Side, *, complete: bool = False) -> bool:
     """Say what an absent item or a missing role means on a side (design.md, section 4).
 
-    Active in the source table, so that it needs no back-filling; after COMPLETE, active in the new one.
+    Active in the source table, so that it needs no back-filling; after COMPLETE, active in the target.
 
     Args:
         side: the table.
