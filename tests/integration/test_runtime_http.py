@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -23,7 +24,11 @@ LOOPBACK = Address("127.0.0.1", 0)
 
 
 async def echo(request: Request) -> Answer:
-    return told({"path": request.path, "rest": request.rest, "given": request.fields()})
+    return told({"path": request.path, "named": request.named, "given": request.fields()})
+
+
+async def filtered(request: Request) -> Answer:
+    return told(request.parameters("class", "after"))
 
 
 async def slow(_request: Request) -> Answer:
@@ -44,6 +49,9 @@ ROUTES = {
     "GET /readyz": page(lambda: (HTTPStatus.SERVICE_UNAVAILABLE, {"driving": False})),
     "GET /passes/{id}": echo,
     "POST /passes": echo,
+    "POST /passes/{id}/cancel": echo,
+    "GET /buckets/{bucket}/keys/{key}": echo,
+    "GET /differences": filtered,
     "POST /slow": slow,
     "POST /paused": paused,
     "POST /broken": broken,
@@ -93,8 +101,36 @@ async def test_a_page_is_json_and_a_query_does_not_matter() -> None:
     async with opened() as address:
         assert await call_json(f"http://{address}/status") == {"phase": "RAMPING", "text": "Grüße"}
         assert status(await sent(address, b"GET /status?x=1 HTTP/1.1\r\nHost: localhost:80\r\n\r\n")) == 200
-        assert (await call_json(f"http://{address}/passes/7"))["rest"] == "7"
+        assert (await call_json(f"http://{address}/passes/7"))["named"] == {"id": "7"}
         assert (await call_json(f"http://{address}/passes", {"a": 1}))["given"] == {"a": 1}
+
+
+async def test_a_path_names_several_parts_and_a_key_arrives_unescaped() -> None:
+    async with opened() as address:
+        key = '[{"S":"ART#7/ü"},{"S":"SHOP#1 +"}]'
+        answered = await call_json(f"http://{address}/buckets/17/keys/{quote(key, safe='')}")
+        assert answered["named"] == {"bucket": "17", "key": key}
+        cancelled = await call_json(f"http://{address}/passes/a-7/cancel", {})
+        assert cancelled["named"] == {"id": "a-7"}
+        assert cancelled["path"] == "/passes/a-7/cancel"
+
+
+async def test_a_query_is_decoded_and_a_parameter_nobody_knows_is_refused() -> None:
+    async with opened() as address:
+        key = '[{"S":"a&b=c"}]'
+        assert await call_json(f"http://{address}/differences?class=stuck&after={quote(key)}") == {
+            "class": "stuck",
+            "after": key,
+        }
+        assert await call_json(f"http://{address}/differences?after=") == {"after": ""}
+        for query, why in {
+            "clas=stuck": "unknown parameter: 'clas'; /differences takes class, after",
+            "class=a&class=b": "a parameter is given more than once",
+            "class=%ff": "the query can't be read",
+            "&".join("after=1" for _ in range(21)): "the query can't be read",
+        }.items():
+            with pytest.raises(StoreUnavailable, match=f"answered 400: invalid_argument: {why}"):
+                await call_json(f"http://{address}/differences?{query}")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +140,9 @@ async def test_a_page_is_json_and_a_query_does_not_matter() -> None:
         ("/nope", None, "answered 404: not_found: available: GET /status"),
         ("/passes/7/8", None, "answered 404"),
         ("/passes/", None, "answered 404"),
+        ("/passes//cancel", {}, "answered 404"),
+        ("/passes/7/cancel", None, "answered 405: wrong_method: /passes/7/cancel: POST only"),
+        ("/passes/%ff", None, "answered 400: invalid_argument: the path is not UTF-8"),
         ("/status", {}, "answered 405: wrong_method: /status: GET only"),
         ("/paused", {}, "answered 409: paused: paused by an operator"),
         ("/broken", {}, "answered 500: internal"),

@@ -23,5 +23,6 @@ async def call(door: Door, method: str, path: str, body: object = None, **header
     sent = b"" if body is None else json.dumps(body).encode()
     given = {"host": "127.0.0.1:8080", "content_type": "application/json"} | headers
     named = {name.replace("_", "-"): value for name, value in given.items()}
-    answer = await door.answer(Request(method, path, named, sent))
+    bare, _, query = path.partition("?")
+    answer = await door.answer(Request(method, bare, named, sent, query=query))
     return Answer(answer.status, answer.body)

@@ -1,4 +1,4 @@
-"""It is safe to cut over only while every source speaks of this migration, speaks well of it, and spoke just now."""
+"""It is safe to cut over only while every sense speaks of this migration, speaks well of it, and spoke just now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossfade.core.parity.verdict import (
     Input,
     Names,
     Reading,
-    Source,
+    Sense,
     against_capture,
     inputs,
     wanted,
@@ -30,7 +30,7 @@ OTHERS = Names(
     {Side.SOURCE: "orders-changes", Side.TARGET: "orders-2-changes"},
     "orders-journal",
 )
-BOUNDS_S = {source: 10.0 * (1 + number) for number, source in enumerate(Source)}
+BOUNDS_S = {sense: 10.0 * (1 + number) for number, sense in enumerate(Sense)}
 NEEDS = wanted(NAMES, BOUNDS_S)
 
 ages = st.fixed_dictionaries({each: st.floats(0, need.bound_s) for each, need in NEEDS.items()})
@@ -45,9 +45,9 @@ def aged(reading: Reading, now_s: float, age_s: float) -> Reading:
     return reading._replace(taken_s=now_s - age_s)
 
 
-def test_every_source_is_needed_of_each_table_that_it_speaks_of() -> None:
+def test_every_sense_is_needed_of_each_table_that_it_speaks_of() -> None:
     assert set(NEEDS) == set(inputs())
-    assert {source for source, _ in inputs()} == set(Source)
+    assert {sense for sense, _ in inputs()} == set(Sense)
     assert len(inputs()) == 4 + 2 * 4
 
 
@@ -57,7 +57,7 @@ def test_all_fresh_and_without_findings_is_safe(ages_s: dict[Input, float]) -> N
 
 
 @given(ages, one_input)
-def test_a_source_that_was_never_asked_or_never_answered_is_never_safe(ages_s: dict[Input, float], gone: Input) -> None:
+def test_a_sense_that_was_never_asked_or_never_answered_is_never_safe(ages_s: dict[Input, float], gone: Input) -> None:
     readings = fresh(ages_s, 0.0)
     del readings[gone]
     assert list(why_not(NEEDS, readings, 0.0)) == [gone]
@@ -66,14 +66,14 @@ def test_a_source_that_was_never_asked_or_never_answered_is_never_safe(ages_s: d
 
 
 @given(ages, one_input, st.floats(0.001, 1e9), st.sampled_from([1.0, -1.0]))
-def test_a_source_that_is_late_is_never_safe(ages_s: dict[Input, float], late: Input, by_s: float, way: float) -> None:
+def test_a_sense_that_is_late_is_never_safe(ages_s: dict[Input, float], late: Input, by_s: float, way: float) -> None:
     readings = fresh(ages_s, 0.0)
     readings[late] = aged(readings[late], 0.0, way * (NEEDS[late].bound_s + by_s))
     assert list(why_not(NEEDS, readings, 0.0)) == [late]
 
 
 @given(ages, one_input)
-def test_a_source_frozen_at_its_last_value_is_not_safe_past_its_bound(ages_s: dict[Input, float], one: Input) -> None:
+def test_a_sense_frozen_at_its_last_value_is_not_safe_past_its_bound(ages_s: dict[Input, float], one: Input) -> None:
     """Everything else goes on answering; nobody tells that this one stopped."""
     taken = fresh(ages_s, 0.0)
     frozen = taken[one]
@@ -86,22 +86,22 @@ def test_a_source_frozen_at_its_last_value_is_not_safe_past_its_bound(ages_s: di
 def test_an_answer_of_another_migration_is_never_safe(ages_s: dict[Input, float], one: Input) -> None:
     readings = fresh(ages_s, 0.0)
     readings[one] = readings[one]._replace(of=wanted(OTHERS, BOUNDS_S)[one].of)
-    [(source, [reason])] = why_not(NEEDS, readings, 0.0).items()
-    assert source == one
+    [(sense, [reason])] = why_not(NEEDS, readings, 0.0).items()
+    assert sense == one
     assert NEEDS[one].of in reason
 
 
 @given(ages, one_input)
 def test_the_other_tables_answer_is_of_another_one(ages_s: dict[Input, float], one: Input) -> None:
-    source, side = one
+    sense, side = one
     if side is not None:
         readings = fresh(ages_s, 0.0)
-        readings[one] = readings[source, side.other]
+        readings[one] = readings[sense, side.other]
         assert list(why_not(NEEDS, readings, 0.0)) == [one]
 
 
 @given(ages, one_input)
-def test_what_a_source_says_against_it_is_given_as_it_said_it(ages_s: dict[Input, float], one: Input) -> None:
+def test_what_a_sense_says_against_it_is_given_as_it_said_it(ages_s: dict[Input, float], one: Input) -> None:
     readings = fresh(ages_s, 0.0)
     readings[one] = readings[one]._replace(against=("1 diverged", "so is 2"))
     assert why_not(NEEDS, readings, 0.0) == {one: ("1 diverged", "so is 2")}

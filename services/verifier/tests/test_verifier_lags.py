@@ -12,7 +12,7 @@ import pytest
 
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.clock import MemoryClock
-from crossfade.core.parity.verdict import Names, Reading, Source
+from crossfade.core.parity.verdict import Names, Reading, Sense
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import StoreRefused
 from crossfade.core.values.shape import Side
@@ -113,7 +113,7 @@ async def test_the_first_hop_is_told_or_says_why_it_is_unknown() -> None:
 
     class Rounds(MemoryClock):
         async def sleep(self, seconds: float) -> None:
-            seen.append((watch.unreplicated[Side.TARGET], watch.readings[Source.FIRST_HOP, Side.TARGET]))
+            seen.append((watch.unreplicated[Side.TARGET], watch.readings[Sense.FIRST_HOP, Side.TARGET]))
             self.pass_s(seconds)
             if not answers:
                 raise Over

@@ -11,7 +11,7 @@ from crossfade.core.parity.classes import FINAL, Difference
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key, encode_key, key_image
 from crossfade.core.values.shape import Side
-from crossfade.runtime.http import Answer, Handler, HttpRefused, Request, told
+from crossfade.runtime.http import Answer, Handler, HttpRefused, Request, invalid, told
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer, described
 from crossfade_verifier.report import Reporter
@@ -33,11 +33,6 @@ def routes(
     }
 
 
-def _bad(message: str) -> HttpRefused:
-    """The message names the field."""
-    return HttpRefused(HTTPStatus.BAD_REQUEST, "invalid_argument", message)
-
-
 class _Endpoints:
     def __init__(
         self, passes: Passes, report: Reporter, repairer: Repairer, mapping: Mapping, settings: Settings
@@ -53,7 +48,7 @@ class _Endpoints:
         return told({"id": asked.id, "state": asked.state}, HTTPStatus.ACCEPTED)
 
     async def pass_by_id(self, request: Request) -> Answer:
-        found = self._passes.get(request.rest)
+        found = self._passes.get(request.named["id"])
         if found is None:
             raise HttpRefused(HTTPStatus.NOT_FOUND, "not_found", "no such pass")
         return told(self._report.described(found))
@@ -74,29 +69,29 @@ class _Endpoints:
     def _wanted(self, body: dict[str, Any]) -> tuple[list[Key], bool, dict[str, Any]]:
         """Return the keys, whether to write, and what is said of those of the class that this page leaves out."""
         if unknown := body.keys() - {"keys", "class", "execute", "limit", "after"}:
-            raise _bad(f"unknown field: {sorted(unknown)[0]}")
+            raise invalid(f"unknown field: {sorted(unknown)[0]}")
         execute = body.get("execute", False)
         if not isinstance(execute, bool):
-            raise _bad("execute: must be true or false")
+            raise invalid("execute: must be true or false")
         if ("keys" in body) == ("class" in body):
-            raise _bad("keys, class: give one of them")
+            raise invalid("keys, class: give one of them")
         most = self._settings.repairs_at_once
         if "class" in body:
             limit = body.get("limit", most)
             if type(limit) is not int or not 1 <= limit <= most:
-                raise _bad(f"limit: must be a whole number from 1 to {most}")
+                raise invalid(f"limit: must be a whole number from 1 to {most}")
             keys, left = self._page(self._class(body["class"]), limit, body.get("after"))
             return keys, execute, left
         if paged := body.keys() & {"limit", "after"}:
-            raise _bad(f"{sorted(paged)[0]}: only with class")
+            raise invalid(f"{sorted(paged)[0]}: only with class")
         keys = self._keys(body["keys"])
         if len(keys) > most:
-            raise _bad(f"keys: at most {most} at once, got {len(keys)}")
+            raise invalid(f"keys: at most {most} at once, got {len(keys)}")
         return keys, execute, {}
 
     def _keys(self, given: Any) -> list[Key]:
         if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-            raise _bad("keys: must be a list of encoded keys, as /parity shows them")
+            raise invalid("keys: must be a list of encoded keys, as /parity shows them")
         return [self._key(each) for each in given]
 
     def _key(self, text: str) -> Key:
@@ -104,18 +99,18 @@ class _Endpoints:
         try:
             key = encode_key(key_image(Key(text.encode()), names), names)
         except (PoisonRecord, ValueError) as error:
-            raise _bad(
+            raise invalid(
                 f'keys: {text[:80]!r} is not an encoded key, such as [{{"S":"ART#7"}},{{"S":"SHOP#1"}}]'
             ) from error
         if not self._mapping.belongs(key):
-            raise _bad(f"keys: {text[:80]!r} does not belong to the migration")
+            raise invalid(f"keys: {text[:80]!r} does not belong to the migration")
         return key
 
     def _class(self, name: Any) -> Difference:
         known = {each.value: each for each in FINAL}
         found = known.get(name) if isinstance(name, str) else None
         if found is None:
-            raise _bad(f"class: must be one of {', '.join(sorted(known))}")
+            raise invalid(f"class: must be one of {', '.join(sorted(known))}")
         return found
 
     def _page(self, found: Difference, limit: int, after: Any) -> tuple[list[Key], dict[str, Any]]:

@@ -20,7 +20,7 @@ from crossfade.contracts.parity import (
     Verdict,
 )
 from crossfade.core.parity.classes import CURE, SETTLED, Difference
-from crossfade.core.parity.verdict import Input, Reading, Source, Wanted, pair_of, wanted, why_not
+from crossfade.core.parity.verdict import Input, Reading, Sense, Wanted, pair_of, wanted, why_not
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade_verifier.lags import Crossings
@@ -161,11 +161,9 @@ class Reporter:
         overdue = f"{over} keys have been in handover for more than {self._settings.handover_bound_s:g} s"
         seen_s = passes.read_s if passes.running else last.ended_s if last else None
         readings: dict[Input, Reading] = {
-            (Source.PASSES, None): Reading(
-                pair, passes.read_s, () if verdict == "clean" else (f"{verdict}: {reason}",)
-            ),
-            (Source.CLEAN, None): Reading(pair, clean.ended_s if clean else None, trouble="" if clean else why),
-            (Source.HANDOVERS, None): Reading(pair, seen_s, (overdue,) if over else ()),
+            (Sense.PASSES, None): Reading(pair, passes.read_s, () if verdict == "clean" else (f"{verdict}: {reason}",)),
+            (Sense.CLEAN, None): Reading(pair, clean.ended_s if clean else None, trouble="" if clean else why),
+            (Sense.HANDOVERS, None): Reading(pair, seen_s, (overdue,) if over else ()),
         }
         for side, tail in self._tails.items():
             behind_s = tail.behind_s()
@@ -173,7 +171,7 @@ class Reporter:
                 "" if behind_s is not None else f"it is not being read: {tail.trouble or 'its first read is under way'}"
             )
             taken_s = None if behind_s is None else now_s - behind_s
-            readings[Source.STREAM, side] = Reading(tail.stream, taken_s, trouble=trouble)
+            readings[Sense.STREAM, side] = Reading(tail.stream, taken_s, trouble=trouble)
         return readings | self._watch.readings
 
     def _why_not(self, readings: Mapping[Input, Reading]) -> list[str]:
@@ -224,19 +222,19 @@ def name_of(each: Input) -> str:
     return source.value if side is None else f"{source.value} of {side.value}"
 
 
-def bounds_s(settings: Settings) -> dict[Source, float]:
+def bounds_s(settings: Settings) -> dict[Sense, float]:
     """Return how old an answer of each source may be."""
     # What a pass reads at most before it asks for more, at its own rate, and both segments and follow list at once.
     round_s = 2 * settings.page * (settings.segments + 1) / settings.reads_per_s
     return {
-        Source.PASSES: settings.answer_bound_s + settings.settle_every_s + round_s,
-        Source.CLEAN: settings.clean_pass_bound_s,
-        Source.HANDOVERS: settings.clean_pass_bound_s,
-        Source.JOURNAL: (1 + JOURNAL_EVERY) * settings.answer_bound_s,
-        Source.TABLE: settings.answer_bound_s,
-        Source.CAPTURE: settings.answer_bound_s,
-        Source.FIRST_HOP: 2 * settings.cloudwatch_every_s + settings.answer_bound_s,
-        Source.STREAM: settings.lag_bound_s,
+        Sense.PASSES: settings.answer_bound_s + settings.settle_every_s + round_s,
+        Sense.CLEAN: settings.clean_pass_bound_s,
+        Sense.HANDOVERS: settings.clean_pass_bound_s,
+        Sense.JOURNAL: (1 + JOURNAL_EVERY) * settings.answer_bound_s,
+        Sense.TABLE: settings.answer_bound_s,
+        Sense.CAPTURE: settings.answer_bound_s,
+        Sense.FIRST_HOP: 2 * settings.cloudwatch_every_s + settings.answer_bound_s,
+        Sense.STREAM: settings.lag_bound_s,
     }
 
 

@@ -1,4 +1,4 @@
-"""Asks each source of the verdict now and then, and keeps what it said with when it was asked.
+"""Asks each sense of the verdict now and then, and keeps what it said with when it was asked.
 
 Each has a task of its own: one that hangs delays no other, and its last answer grows old by not being replaced.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import structlog
 
 from crossfade.contracts.journal import Entry
-from crossfade.core.parity.verdict import Input, Names, Reading, Source, against_capture
+from crossfade.core.parity.verdict import Input, Names, Reading, Sense, against_capture
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Destination
@@ -24,7 +24,7 @@ JOURNAL_EVERY: Final = 3
 """The journal is read whole, so that much more seldom than the tables are asked."""
 
 Ask: TypeAlias = Callable[[], Awaitable[tuple[str, ...]]]
-"""Asks a source; what it says against cutting over."""
+"""Asks a sense; what it says against cutting over."""
 
 
 class Captures(Protocol):
@@ -64,11 +64,11 @@ class Unreplicated(NamedTuple):
 
 
 class Watch:
-    """What each source said last.
+    """What each sense said last.
 
     Attributes:
         names: of the migration.
-        readings: the last answer of each source that is asked here.
+        readings: the last answer of each sense that is asked here.
         unreplicated: the first hop, for the lags.
     """
 
@@ -88,33 +88,33 @@ class Watch:
         self.readings: dict[Input, Reading] = {}
         self.unreplicated = dict.fromkeys(Side, Unreplicated())
 
-    async def asking(self, source: Source, side: Side | None, of: str, ask: Ask, every_s: float) -> None:
-        """Ask one source until cancelled.
+    async def asking(self, sense: Sense, side: Side | None, of: str, ask: Ask, every_s: float) -> None:
+        """Ask one sense until cancelled.
 
         An answer that fails to come leaves the last one as it is, to grow old, and says why there is no newer one.
 
         Args:
-            source: which.
+            sense: which.
             side: of which table; None where it is of both.
             of: the table, stream or journal that is asked about.
             ask: asks it.
             every_s: pause between two askings.
         """
         while True:
-            asked_s, last = self._clock.monotonic(), self.readings.get((source, side), Reading(of, None))
+            asked_s, last = self._clock.monotonic(), self.readings.get((sense, side), Reading(of, None))
             try:
                 reading = Reading(of, asked_s, await ask())
             except Exception as error:  # whatever the client raises: nothing is known, and the verifier goes on
                 reading = last._replace(trouble=str(error) or type(error).__name__)
                 if reading != last:
-                    log.warning("source not read", source=source.value, of=of, error=reading.trouble)
-            self.readings[source, side] = reading
+                    log.warning("input not read", sense=sense.value, of=of, error=reading.trouble)
+            self.readings[sense, side] = reading
             await self._clock.sleep(every_s)
 
     def without_first_hops(self, why: str) -> None:
         """Note that nobody asks CloudWatch, and why."""
         for side in Side:
-            self.readings[Source.FIRST_HOP, side] = Reading(self.names.tables[side], None, trouble=why)
+            self.readings[Sense.FIRST_HOP, side] = Reading(self.names.tables[side], None, trouble=why)
             self.unreplicated[side] = Unreplicated(None, why)
 
     def tables(self, table: Callable[[Side], Answers], every_s: float) -> list[Coroutine[Any, Any, None]]:
@@ -127,7 +127,7 @@ class Watch:
 
             return one
 
-        return [self.asking(Source.TABLE, side, self.names.tables[side], ask(side), every_s) for side in Side]
+        return [self.asking(Sense.TABLE, side, self.names.tables[side], ask(side), every_s) for side in Side]
 
     def captures(self, admin: Captures, every_s: float) -> list[Coroutine[Any, Any, None]]:
         """Return what asks for both tables' change streams."""
@@ -138,7 +138,7 @@ class Watch:
 
             return one
 
-        return [self.asking(Source.CAPTURE, side, self.names.tables[side], ask(side), every_s) for side in Side]
+        return [self.asking(Sense.CAPTURE, side, self.names.tables[side], ask(side), every_s) for side in Side]
 
     def first_hops(self, metrics: Metrics, bound_s: float, every_s: float) -> list[Coroutine[Any, Any, None]]:
         """Return what asks CloudWatch for both first hops; one that takes longer than `bound_s` speaks against."""
@@ -158,7 +158,7 @@ class Watch:
 
             return one
 
-        return [self.asking(Source.FIRST_HOP, side, self.names.tables[side], ask(side), every_s) for side in Side]
+        return [self.asking(Sense.FIRST_HOP, side, self.names.tables[side], ask(side), every_s) for side in Side]
 
     def journal(
         self, journal: Entries, pod: str, repaired: Callable[[int], None], every_s: float
@@ -183,4 +183,4 @@ class Watch:
             seen = max((each.number for each in found), default=0)
             return ()
 
-        return self.asking(Source.JOURNAL, None, self.names.journal, ask, every_s)
+        return self.asking(Sense.JOURNAL, None, self.names.journal, ask, every_s)

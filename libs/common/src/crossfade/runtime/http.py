@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, unquote
 
 import h11
 import msgspec
@@ -35,6 +36,9 @@ from crossfade.runtime.urls import LOOPBACK, Address
 log = structlog.get_logger()
 
 JSON: Final = "application/json"
+PARAMETERS: Final = 20
+"""Of one query, at most."""
+
 STOP_S: Final = 2.0
 """How long running requests may take after a stop."""
 
@@ -63,11 +67,12 @@ class Request(NamedTuple):
 
     Attributes:
         method: "GET", "POST".
-        path: without the query, "/passes/7".
+        path: without the query, escaped as it was sent: "/passes/7".
         headers: by name in small letters.
         body: as sent.
         who: name of the client's certificate; "" where none is shown.
-        rest: what stands in the place of "{…}" in the route.
+        query: what follows the "?", as sent: "class=stuck&limit=10".
+        named: what stands in the place of each "{name}" of the route, unescaped.
     """
 
     method: str
@@ -75,7 +80,8 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
     body: bytes = b""
     who: str = ""
-    rest: str = ""
+    query: str = ""
+    named: Mapping[str, str] = {}
 
     def fields(self) -> dict[str, Any]:
         """Return the body, an object of JSON; empty where nothing was sent.
@@ -86,10 +92,31 @@ class Request(NamedTuple):
         try:
             body = json.loads(self.body or b"{}")
         except ValueError as error:
-            raise HttpRefused(HTTPStatus.BAD_REQUEST, "invalid_argument", "the body is not JSON") from error
+            raise invalid("the body is not JSON") from error
         if not isinstance(body, dict):
-            raise HttpRefused(HTTPStatus.BAD_REQUEST, "invalid_argument", "the body must be an object")
+            raise invalid("the body must be an object")
         return body
+
+    def parameters(self, *known: str) -> dict[str, str]:
+        """Return the query's parameters. One that nobody knows is refused: a misspelled filter would show everything.
+
+        Args:
+            known: names that this route takes.
+
+        Raises:
+            HttpRefused: 400, a name is unknown or given twice, or the query can't be decoded.
+        """
+        try:
+            pairs = parse_qsl(self.query, keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS)
+        except ValueError as error:
+            raise invalid(f"the query can't be read: {error}") from error
+        given = dict(pairs)
+        if unknown := sorted(given.keys() - set(known)):
+            takes = f"takes {', '.join(known)}" if known else "takes no parameters"
+            raise invalid(f"unknown parameter: {unknown[0][:80]!r}; {self.path} {takes}")
+        if len(given) < len(pairs):
+            raise invalid("a parameter is given more than once")
+        return given
 
 
 class Answer(NamedTuple):
@@ -117,6 +144,11 @@ class HttpRefused(Exception):
         self.status, self.code = status, code
 
 
+def invalid(message: str) -> HttpRefused:
+    """Return the refusal of an argument that is wrong: 400. The message names it."""
+    return HttpRefused(HTTPStatus.BAD_REQUEST, "invalid_argument", message)
+
+
 def told(value: Any, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     """Return an answer of JSON."""
     return Answer(status, msgspec.json.encode(value))
@@ -136,9 +168,12 @@ class Door:
     """Checks requests and has them answered; `listening` gives it a port."""
 
     def __init__(self, routes: Mapping[str, Handler], *, secure: bool = False, any_host: bool = False) -> None:
-        """Say what there is. Args: routes: by method and path, "GET /parity"; a path may end in one "{name}".
-        secure: requests come by TLS.
-        any_host: requests may name any host.
+        """Say what there is.
+
+        Args:
+            routes: by method and path, "GET /parity"; a part of a path may be a "{name}": "POST /passes/{id}/cancel".
+            secure: requests come by TLS.
+            any_host: requests may name any host.
         """
         self.routes = dict(routes)
         self._scheme = "https" if secure else "http"
@@ -148,8 +183,8 @@ class Door:
         """Answer a request, whatever it is."""
         try:
             self._judge(request)
-            handler, rest = self._found(request)
-            return await handler(request._replace(rest=rest))
+            handler, named = self._found(request)
+            return await handler(request._replace(named=named))
         except HttpRefused as error:
             return _failure(error.status, error.code, str(error))
         except CrossfadeError as error:
@@ -178,19 +213,16 @@ class Door:
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", f"Content-Type must be {JSON}: curl --json"
             )
 
-    def _found(self, request: Request) -> tuple[Handler, str]:
-        exact = self.routes.get(f"{request.method} {request.path}")
-        if exact is not None:
-            return exact, ""
-        folder, _, rest = request.path.rpartition("/")
+    def _found(self, request: Request) -> tuple[Handler, dict[str, str]]:
         methods = []
         for route, handler in self.routes.items():
             method, _, path = route.partition(" ")
-            within = rest and path.endswith("}") and path.rpartition("/")[0] == folder
-            if path == request.path or within:
-                methods.append(method)
-                if method == request.method:
-                    return handler, rest
+            named = _matched(path, request.path)
+            if named is None:
+                continue
+            if method == request.method:
+                return handler, named
+            methods.append(method)
         if methods:
             raise HttpRefused(
                 HTTPStatus.METHOD_NOT_ALLOWED, "wrong_method", f"{request.path}: {', '.join(methods)} only"
@@ -307,8 +339,8 @@ class _Connections:
                     )
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-                path = head.target.decode("latin-1").partition("?")[0]
-                return Request(head.method.decode("latin-1"), path, headers, bytes(body), who)
+                path, _, query = head.target.decode("latin-1").partition("?")
+                return Request(head.method.decode("latin-1"), path, headers, bytes(body), who, query)
             else:
                 return None
 
@@ -347,6 +379,27 @@ class DoorInThread:
         """Close the port."""
         self._done(self._stack.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+def _matched(route: str, path: str) -> dict[str, str] | None:
+    """Return what stands in the place of each "{name}" of a route's path; None where the path is another.
+
+    Raises:
+        HttpRefused: 400, the path isn't escaped UTF-8.
+    """
+    wanted, given = route.split("/"), path.split("/")
+    if len(wanted) != len(given):
+        return None
+    named = {}
+    for want, part in zip(wanted, given, strict=True):
+        if want.startswith("{") and part:
+            try:
+                named[want[1:-1]] = unquote(part, errors="strict")
+            except ValueError as error:
+                raise invalid(f"the path is not UTF-8, escaped by %: {part[:80]!r}") from error
+        elif want != part:
+            return None
+    return named
 
 
 def _name(host: str) -> str:

@@ -57,7 +57,7 @@ async def call_json(
     sent = b"" if body is None else msgspec.json.encode(body)
     request = h11.Request(
         method="GET" if body is None else "POST",
-        target=parts.path or "/",
+        target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
         headers=[
             ("Host", parts.netloc),
             ("Accept", "application/json"),

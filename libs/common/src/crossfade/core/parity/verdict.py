@@ -1,8 +1,8 @@
-"""Whether it is safe to cut over, from what each source said and when it said so.
+"""Whether it is safe to cut over, from what each sense said and when it said so.
 
-A source that says nothing, says it too late, or speaks of something else is a reason against: what isn't known isn't
+A sense that says nothing, says it too late, or speaks of something else is a reason against: what isn't known isn't
 safe (design.md, section 6). So the answer is made of ages at the time of asking, never of the last value alone, and a
-source that nobody asks or that stopped answering turns the answer without anybody noticing that it did.
+sense that nobody asks or that stopped answering turns the answer without anybody noticing that it did.
 
 Time is the caller's, in seconds of one monotonic clock.
 """
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 from crossfade.core.values.shape import Side
 
 
-class Source(Enum):
+class Sense(Enum):
     """What the answer is made of."""
 
     PASSES = "passes"  # what they found, and whether they go on; dated by the last read of a table that was answered
@@ -29,14 +29,14 @@ class Source(Enum):
     STREAM = "stream"  # the verifier's reading of it; dated by what it has read
 
 
-OF_EACH_SIDE: Final = frozenset({Source.TABLE, Source.CAPTURE, Source.FIRST_HOP, Source.STREAM})
+OF_EACH_SIDE: Final = frozenset({Sense.TABLE, Sense.CAPTURE, Sense.FIRST_HOP, Sense.STREAM})
 
-Input: TypeAlias = tuple[Source, Side | None]
-"""A source; those of each table with the side."""
+Input: TypeAlias = tuple[Sense, Side | None]
+"""A sense; those of each table with the side."""
 
 
 class Reading(NamedTuple):
-    """What a source said.
+    """What a sense said.
 
     Attributes:
         of: of which table, stream, journal or pair of tables, as it was asked or as it says.
@@ -89,23 +89,23 @@ def pair_of(tables: Mapping[Side, str]) -> str:
 
 def inputs() -> list[Input]:
     """Return every input that the answer needs, in the order in which reasons are given."""
-    return [(source, side) for source in Source for side in (Side if source in OF_EACH_SIDE else (None,))]
+    return [(sense, side) for sense in Sense for side in (Side if sense in OF_EACH_SIDE else (None,))]
 
 
-def wanted(names: Names, bounds_s: Mapping[Source, float]) -> dict[Input, Wanted]:
+def wanted(names: Names, bounds_s: Mapping[Sense, float]) -> dict[Input, Wanted]:
     """Return what each input must be to count.
 
     Args:
         names: of the migration.
-        bounds_s: oldest answer of each source that counts.
+        bounds_s: oldest answer of each sense that counts.
     """
 
-    def of(source: Source, side: Side | None) -> str:
+    def of(sense: Sense, side: Side | None) -> str:
         if side is not None:
-            return (names.streams if source is Source.STREAM else names.tables)[side]
-        return names.journal if source is Source.JOURNAL else names.pair
+            return (names.streams if sense is Sense.STREAM else names.tables)[side]
+        return names.journal if sense is Sense.JOURNAL else names.pair
 
-    return {(source, side): Wanted(of(source, side), bounds_s[source]) for source, side in inputs()}
+    return {(sense, side): Wanted(of(sense, side), bounds_s[sense]) for sense, side in inputs()}
 
 
 def why_not(
