@@ -46,7 +46,7 @@ HOMES = {
     "percentiles": (r"share \* \(|0?\.99 \*|\* 99|99 //", {"core/values/percentile.py"}),
     "an HTTP server": (
         r"asyncio\.start_server|ThreadingHTTPServer|BaseHTTPRequestHandler|uvicorn|h11\.SERVER",
-        {"runtime/http.py"},
+        {"runtime/listening.py"},
     ),
     "which verdicts mean that it is there": (r"Verdict\.DUPLICATE, Verdict\.STALE", {"core/protocol/writing.py"}),
     "the copy of an owner": (r"image\(.*mapping\.shape\(.*, \{\}\)", {"core/mapping/copies.py"}),

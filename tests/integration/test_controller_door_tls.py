@@ -11,7 +11,9 @@ from controller_console import door_of, knocker_of
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal, MemoryStatusBoard
 from crossfade.core.migration.phases import Intent
-from crossfade.runtime import http
+from crossfade.runtime.access import ByCertificate
+from crossfade.runtime.listening import listening
+from crossfade.runtime.roles import Certificates
 from crossfade.runtime.tls import client_context
 from crossfade.runtime.urls import Address
 from crossfade_controller.knocking import Knocker, Refused
@@ -23,13 +25,16 @@ async def test_a_certificate_says_who_asks_and_one_that_may_not_is_refused(tmp_p
     store = ControlStore()
     told: dict[str, Any] = {}
     door = door_of(store, operators=["ann"])
-    async with http.listening(
-        door.routes, Address("127.0.0.1", 0, "CROSSFADE_HTTP_PORT"), tls=files["controller"]
+    async with listening(
+        door.routes,
+        Address("127.0.0.1", 0, "CROSSFADE_HTTP_PORT"),
+        access=ByCertificate(Certificates(frozenset({"ann"}), tls=True)),
+        tls=files["controller"],
     ) as address:
         for name in ("ann", "replicator"):
             told[name] = await _asked_by(store, f"https://{address}", client_context(files[name]))
     assert told["ann"] == "ann (root@desk)"
-    assert "the certificate of replicator may not give commands" in told["replicator"]
+    assert "replicator is a viewer: the certificate of replicator isn't one of those" in told["replicator"]
     assert len(store.journal) == 1
 
 
@@ -43,7 +48,10 @@ async def test_with_nobody_named_no_certificate_gives_commands_and_all_do_by_an_
         if who in taken:
             await knocker.ask(Intent.PAUSE, {})
         else:
-            with pytest.raises(Refused, match=f"the certificate of {who} may not give commands: CROSSFADE_OPERATORS"):
+            with pytest.raises(
+                Refused,
+                match=f"{who} is a viewer: the certificate of {who} isn't one of those that CROSSFADE_OPERATORS",
+            ):
                 await knocker.ask(Intent.PAUSE, {})
         assert bool(store.journal) == (who in taken)
 
@@ -56,7 +64,7 @@ async def test_a_certificate_without_a_name_gives_no_commands(tmp_path: Path) ->
         "tls_client_ca_file": files.client_ca,
     }
     store = ControlStore()
-    with pytest.raises(Refused, match="the certificate of no name may not give commands"):
+    with pytest.raises(Refused, match="the certificate of no name isn't one of those that CROSSFADE_OPERATORS names"):
         await knocker_of(store, door_of(store, operators=["ann"], **given), who="").ask(Intent.PAUSE, {})
     assert store.journal == []
 

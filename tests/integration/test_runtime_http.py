@@ -14,8 +14,11 @@ from urllib.parse import quote
 import pytest
 
 from crossfade.core.values.errors import ConfigError, MigrationPaused, StoreUnavailable
-from crossfade.runtime.http import Answer, DoorInThread, Limits, Request, listening, page, told
+from crossfade.runtime.access import ByCertificate
+from crossfade.runtime.http import Answer, Door, Request, anyone, operator, page, told, viewer
 from crossfade.runtime.http_client import call_json
+from crossfade.runtime.listening import DoorInThread, Limits, listening
+from crossfade.runtime.roles import Certificates
 from crossfade.runtime.urls import Address
 
 USUAL = Limits()
@@ -45,16 +48,16 @@ async def broken(_request: Request) -> Answer:
 
 
 ROUTES = {
-    "GET /status": page(lambda: (HTTPStatus.OK, {"phase": "RAMPING", "text": "Grüße"})),
-    "GET /readyz": page(lambda: (HTTPStatus.SERVICE_UNAVAILABLE, {"driving": False})),
-    "GET /passes/{id}": echo,
-    "POST /passes": echo,
-    "POST /passes/{id}/cancel": echo,
-    "GET /buckets/{bucket}/keys/{key}": echo,
-    "GET /differences": filtered,
-    "POST /slow": slow,
-    "POST /paused": paused,
-    "POST /broken": broken,
+    "GET /status": anyone(page(lambda: (HTTPStatus.OK, {"phase": "RAMPING", "text": "Grüße"}))),
+    "GET /readyz": anyone(page(lambda: (HTTPStatus.SERVICE_UNAVAILABLE, {"driving": False}))),
+    "GET /passes/{id}": anyone(echo),
+    "POST /passes": anyone(echo),
+    "POST /passes/{id}/cancel": anyone(echo),
+    "GET /buckets/{bucket}/keys/{key}": anyone(echo),
+    "GET /differences": anyone(filtered),
+    "POST /slow": anyone(slow),
+    "POST /paused": anyone(paused),
+    "POST /broken": anyone(broken),
 }
 
 
@@ -294,3 +297,44 @@ async def test_a_chunked_answer_is_read_whole() -> None:
     server = await asyncio.start_server(chunked, "127.0.0.1", 0)
     assert await call_json(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/") == {"a": 1}
     server.close()
+
+
+# ---- roles -----------------------------------------------------------------------------------------
+
+
+async def who_asked(request: Request) -> Answer:
+    return told({"who": request.who, "role": request.role.name})
+
+
+GUARDED = {"GET /seen": viewer(who_asked), "POST /done": operator(who_asked), "GET /healthz": anyone(who_asked)}
+
+
+@pytest.mark.parametrize(
+    ("certificate", "tls", "seen", "done"),
+    [
+        ("", False, 200, 200),  # a machine with one user
+        ("ann", True, 200, 200),
+        ("replicator", True, 200, 403),
+        ("", True, 200, 403),  # signed by our authority, but named nothing
+    ],
+)
+async def test_each_route_has_the_lowest_role_that_may_ask(certificate: str, tls: bool, seen: int, done: int) -> None:
+    door = Door(GUARDED, access=ByCertificate(Certificates(frozenset({"ann", ""}), tls=tls)))
+    headers = {"host": "localhost", "content-type": "application/json"}
+    asked = [("GET", "/healthz"), ("GET", "/seen"), ("POST", "/done")]
+    answers = [await door.answer(Request(method, path, headers, who=certificate)) for method, path in asked]
+    assert [each.status for each in answers] == [200, seen, done]
+    if done == 403:
+        named = certificate or "no name"
+        assert json.loads(answers[2].body)["error"] == {
+            "code": "wrong_role",
+            "message": f"POST /done needs the role operator; {certificate or 'who asks'} is a viewer: the "
+            f"certificate of {named} isn't one of those that CROSSFADE_OPERATORS names",
+        }
+        assert answers[2].headers["WWW-Authenticate"].endswith('error="insufficient_scope", scope="operator"')
+
+
+def test_a_door_with_roles_and_nothing_that_finds_out_who_asks_does_not_open() -> None:
+    with pytest.raises(ConfigError, match="needs an `Access`"):
+        Door(GUARDED)
+    Door({"GET /healthz": anyone(who_asked)})

@@ -20,8 +20,9 @@ from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnava
 from crossfade.runtime import tls
 from crossfade.runtime.grpc import RpcServer
 from crossfade.runtime.health import READY, Health, health_page
-from crossfade.runtime.http import listening, page
+from crossfade.runtime.http import anyone, page
 from crossfade.runtime.http_client import call_json
+from crossfade.runtime.listening import listening
 from crossfade.runtime.probe import main as probe_main
 from crossfade.runtime.probe import probe
 from crossfade.runtime.tls import TlsFiles, client_context, server_context
@@ -105,7 +106,7 @@ async def grpc_server(files: TlsFiles) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def http_door(files: TlsFiles) -> AsyncIterator[str]:
-    routes = {"GET /parity": page(lambda: (HTTPStatus.OK, {"verdict": "clean"}))}
+    routes = {"GET /parity": anyone(page(lambda: (HTTPStatus.OK, {"verdict": "clean"})))}
     async with listening(routes, Address("127.0.0.1", 0), tls=files) as address:
         yield address
 

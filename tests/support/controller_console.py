@@ -13,6 +13,7 @@ from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.migration.state import Migration, fold
 from crossfade.ports.clock import Clock
 from crossfade.runtime import http
+from crossfade.runtime.access import access_of
 from crossfade.runtime.http_client import Answered
 from crossfade_controller.answering import Console
 from crossfade_controller.door import Door
@@ -31,7 +32,7 @@ def door_of(store: ControlStore, *, drives: bool = True, clock: Clock = SYSTEM, 
 
     told = ControllerSettings(**settings)
     door = Door(told, "engagement", MemoryJournal(store, who="pod", now_us=clock.wall_us), driving, clock)
-    return http.Door({"POST /intents": door.ask})
+    return http.Door({"POST /intents": http.operator(door.ask)}, access=access_of(told))
 
 
 def knocker_of(

@@ -16,6 +16,7 @@ from crossfade.core.parity.verdict import Names
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Side
+from crossfade.runtime.access import access_of
 from crossfade.runtime.http import Door
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.endpoints import routes
@@ -131,7 +132,8 @@ class Running:
             self.passes,
             clock=SYSTEM,
         )
-        self.door = Door(routes(self.passes, self.report, repairer, MAPPING, self.settings))
+        doors = routes(self.passes, self.report, repairer, MAPPING, self.settings)
+        self.door = Door(doors, access=access_of(self.settings))
 
     def reporter(self, watch: Watch) -> Reporter:
         return Reporter(self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), watch, clock=SYSTEM)

@@ -124,7 +124,8 @@ async def test_a_lost_answer_is_looked_up_in_the_journal(taken: bool) -> None:
         (503, "store_unavailable", OutcomeUnknown),  # the journal may have it
         (500, "internal", OutcomeUnknown),
         (409, "refused", Refused),
-        (403, "no_operator", Refused),
+        (401, "no_token", Refused),
+        (403, "wrong_role", Refused),
     ],
 )
 async def test_what_an_answer_means_for_a_command_is_not_guessed(

@@ -4,7 +4,8 @@ POST /intents, {"migration", "verb", "arguments", "operator", "expires_s", "nonc
 
 202  it is journaled: {"entry", "who", "expires_us"}
 400  it is not a command
-403  this certificate may give no commands
+401  who asks can't be told (`crossfade.runtime.access`)
+403  who asks isn't an operator
 409  it is refused: the message says why and what to do
 503  `not_driving`: another controller has the lease, nothing was journaled; else whether it was can't be told
 """
@@ -30,9 +31,6 @@ KNOWN_NONCES: Final = 1_000
 
 NOT_DRIVING: Final = "not_driving"
 """Code of the answer of a controller that takes nothing, but may in a moment."""
-
-ANY: Final = "*"
-"""In CROSSFADE_OPERATORS: each certificate of the authority."""
 
 FIELDS: Final = {"migration": str, "verb": str, "arguments": dict, "operator": str, "nonce": str}
 
@@ -85,7 +83,6 @@ class Door:
         Raises:
             HttpRefused: it isn't taken.
         """
-        who = self._permitted(request)
         asked = self._read(request.fields())
         if asked.nonce in self._taken:
             return told(self._taken[asked.nonce], HTTPStatus.ACCEPTED)
@@ -96,7 +93,7 @@ class Door:
         because = refusal(state, asked.intent, asked.arguments, migration=self._migration, revokes=revokes)
         if because:
             raise HttpRefused(HTTPStatus.CONFLICT, "refused", because)
-        named = f"{who} ({asked.operator})" if who else asked.operator
+        named = f"{request.who} ({asked.operator})" if request.who else asked.operator
         lives_s = self._settings.intent_s if asked.expires_s is None else asked.expires_s
         body = {
             "verb": asked.intent.value,
@@ -116,18 +113,6 @@ class Door:
         if len(self._taken) > KNOWN_NONCES:
             self._taken.popitem(last=False)
         return told(answer, HTTPStatus.ACCEPTED)
-
-    def _permitted(self, request: Request) -> str:
-        """Return the name of the client's certificate; without TLS there is none: whoever reaches this door may."""
-        is_told = request.who or self._settings.tls
-        if is_told and not {request.who, ANY} & set(self._settings.operators):
-            raise HttpRefused(
-                HTTPStatus.FORBIDDEN,
-                "no_operator",
-                f"the certificate of {request.who or 'no name'} may not give commands: CROSSFADE_OPERATORS names those "
-                "that may",
-            )
-        return request.who
 
     def _read(self, fields: dict[str, Any]) -> Asked:
         for name, kind in FIELDS.items():

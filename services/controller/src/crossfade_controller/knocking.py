@@ -18,7 +18,7 @@ from crossfade_controller.door import NOT_DRIVING
 
 LOOK_S: Final = 0.3
 
-JUDGED: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT}
+JUDGED: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT}
 """What the door answers to a command that it will never take."""
 
 SEND_S: Final = 20.0

@@ -14,8 +14,10 @@ from crossfade.core.migration.acts import failed
 from crossfade.core.migration.state import Migration
 from crossfade.core.values.errors import CrossfadeError, LeaseLost
 from crossfade.runtime import telemetry
-from crossfade.runtime.http import Handler, listening, page
+from crossfade.runtime.access import access_of
+from crossfade.runtime.http import Route, anyone, operator, page, viewer
 from crossfade.runtime.lifecycle import ready
+from crossfade.runtime.listening import listening
 from crossfade.runtime.pace import set_within
 from crossfade.runtime.urls import Address
 from crossfade_controller.build import Built, build
@@ -80,7 +82,9 @@ class Service:
         async with (
             telemetry.running("controller", self._settings) as active,
             build(settings, who=settings.pod, under_lease=True) as built,
-            listening(self._routes(built), at, tls=settings.tls, for_all=settings.insecure) as address,
+            listening(
+                self._routes(built), at, access=access_of(settings), tls=settings.tls, for_all=settings.insecure
+            ) as address,
         ):
             if active is not None:
                 active.observe(lambda: observed(self.status, self._handed_over, driving=self._is_driving))
@@ -100,13 +104,13 @@ class Service:
                 with suppress(CrossfadeError):
                     await built.lease.release()
 
-    def _routes(self, built: Built) -> dict[str, Handler]:
+    def _routes(self, built: Built) -> dict[str, Route]:
         door = Door(self._settings, built.world.mapping.name, built.world.journal, self._driven, built.world.clock)
         return {
-            "GET /status": page(self._status_page),
-            "GET /healthz": page(lambda: (HTTPStatus.OK, {"ok": True})),
-            "GET /readyz": page(self._ready_page),
-            "POST /intents": door.ask,
+            "GET /status": viewer(page(self._status_page)),
+            "GET /healthz": anyone(page(lambda: (HTTPStatus.OK, {"ok": True}))),
+            "GET /readyz": anyone(page(self._ready_page)),
+            "POST /intents": operator(door.ask),
         }
 
     def _driven(self) -> Migration | None:

@@ -16,14 +16,15 @@ from crossfade.core.migration.seen import Setup
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.keys import Key, key_of_values
 from crossfade.core.values.shape import Side
-from crossfade.runtime.settings import PREFIX, ListeningSettings
+from crossfade.runtime.access_settings import GuardedSettings
+from crossfade.runtime.settings import PREFIX
 from crossfade.runtime.urls import http_url
 
 _PREFIX: Final = r"^[\w!.*'()-]+(/[\w!.*'()-]+)*$"
 """A prefix of S3 keys, of the characters that S3 calls safe."""
 
 
-class ControllerSettings(ListeningSettings):
+class ControllerSettings(GuardedSettings):
     """Settings of the controller and of the CLI `crossfade`."""
 
     flag_config_map: str = Field(
@@ -48,11 +49,6 @@ class ControllerSettings(ListeningSettings):
     )
     intent_s: float = Field(
         14_400.0, gt=0, description="How long a command may wait before anything is done for it; then it expires."
-    )
-    operators: list[str] = Field(
-        [],
-        description="Names (common names) of the certificates that may give commands, a JSON list; needed with TLS. "
-        '["*"] allows every certificate of the authority.',
     )
     verifier_url: str = Field(
         "",

@@ -11,7 +11,7 @@ from crossfade.core.parity.classes import FINAL, Difference
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key, encode_key, key_image
 from crossfade.core.values.shape import Side
-from crossfade.runtime.http import Answer, Handler, HttpRefused, Request, invalid, told
+from crossfade.runtime.http import Answer, HttpRefused, Request, Route, anyone, invalid, operator, told, viewer
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer, described
 from crossfade_verifier.report import Reporter
@@ -20,16 +20,16 @@ from crossfade_verifier.settings import Settings
 
 def routes(
     passes: Passes, report: Reporter, repairer: Repairer, mapping: Mapping, settings: Settings
-) -> dict[str, Handler]:
+) -> dict[str, Route]:
     """Return what the verifier's door opens to."""
     endpoints = _Endpoints(passes, report, repairer, mapping, settings)
     return {
-        "GET /parity": endpoints.parity,
-        "POST /passes": endpoints.ask,
-        "GET /passes/{id}": endpoints.pass_by_id,
-        "POST /repair": endpoints.repair,
-        "GET /healthz": endpoints.alive,
-        "GET /readyz": endpoints.ready,
+        "GET /parity": viewer(endpoints.parity),
+        "POST /passes": operator(endpoints.ask),
+        "GET /passes/{id}": viewer(endpoints.pass_by_id),
+        "POST /repair": operator(endpoints.repair),
+        "GET /healthz": anyone(endpoints.alive),
+        "GET /readyz": anyone(endpoints.ready),
     }
 
 

@@ -33,8 +33,9 @@ from crossfade.core.parity.verdict import Names
 from crossfade.core.replication.change import Change
 from crossfade.core.values.shape import Side
 from crossfade.runtime import lifecycle, telemetry
+from crossfade.runtime.access import access_of
 from crossfade.runtime.aws import control_client, wire_config
-from crossfade.runtime.http import listening
+from crossfade.runtime.listening import listening
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import describe_settings, load_checked
 from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURATION
@@ -140,7 +141,7 @@ class Service:
         if active is not None:
             active.observe(lambda: observed(report, self.tails, self.repairer.repaired))
         async with (
-            listening(doors, at, tls=settings.tls, for_all=settings.insecure) as address,
+            listening(doors, at, access=access_of(settings), tls=settings.tls, for_all=settings.insecure) as address,
             asyncio.TaskGroup() as group,
         ):
             tasks = [group.create_task(each) for each in self._background()]

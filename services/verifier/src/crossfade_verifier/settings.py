@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from crossfade.runtime.settings import ListeningSettings
+from crossfade.runtime.access_settings import GuardedSettings
 
 
-class Settings(ListeningSettings):
+class Settings(GuardedSettings):
     """Settings of the verifier."""
 
     http_port: int = Field(

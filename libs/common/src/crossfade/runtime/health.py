@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from crossfade.runtime.http import listening, page
+from crossfade.runtime.http import anyone, page
+from crossfade.runtime.listening import listening
 from crossfade.runtime.urls import Address
 
 STARTING: Final = "starting"
@@ -98,6 +99,6 @@ async def health_page(health: Health, address: Address | None) -> AsyncIterator[
     if address is None:
         yield ""
         return
-    routes = {"GET /healthz": page(health.healthz), "GET /readyz": page(health.readyz)}
+    routes = {"GET /healthz": anyone(page(health.healthz)), "GET /readyz": anyone(page(health.readyz))}
     async with listening(routes, address, for_all=True) as listens:
         yield listens

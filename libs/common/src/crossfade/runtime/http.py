@@ -1,4 +1,4 @@
-"""The door: every HTTP port of a Crossfade process is opened, guarded and answered here, and nowhere else (ADR 0027).
+"""The door: requests at every HTTP port of a Crossfade process are judged and answered here alone (ADR 0027).
 
 A page that somebody has open in a browser may send requests to 127.0.0.1, and a name that they resolve may point there.
 So, on each port alike:
@@ -7,59 +7,33 @@ Host            on loopback, only the names of loopback (421): a name that was r
                 client has checked the name against our certificate.
 Origin          absent or our own, and no browser says that another site asks (403)
 Content-Type    application/json for whatever isn't a GET (415): no page can send that to another origin unasked
+Role            each route names the lowest that may ask (403); the door's `Access` finds out who asks (401; ADR 0039)
 
-Without TLS only loopback is opened, unless the caller says that the pages are for everybody: health, metrics. Heads,
-bodies, connections and the time that a request takes to arrive have limits. One request a connection: a prober, a
-scraper and a person's command need no more, and a stop has nothing idle to wait for. The protocol is h11's.
+`crossfade.runtime.listening` gives a door its port.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl, unquote
 
-import h11
 import msgspec
 import structlog
 
 from crossfade.core.values.errors import ConfigError, CrossfadeError, MigrationPaused
-from crossfade.runtime.tls import TlsFiles, keep_fresh, server_context
-from crossfade.runtime.urls import LOOPBACK, Address
+from crossfade.runtime.roles import Caller, Role
+from crossfade.runtime.urls import LOOPBACK
 
 log = structlog.get_logger()
 
 JSON: Final = "application/json"
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 PARAMETERS: Final = 20
 """Of one query, at most."""
-
-STOP_S: Final = 2.0
-"""How long running requests may take after a stop."""
-
-
-class Limits(NamedTuple):
-    """The limits of one port.
-
-    Attributes:
-        head_bytes: of the request line and the headers.
-        body_bytes: of the body.
-        read_s: in which a request arrives whole, and its answer is taken.
-        connections: at a time; one more is closed immediately.
-    """
-
-    head_bytes: int = 16_384
-    body_bytes: int = 1_048_576
-    read_s: float = 5.0
-    connections: int = 128
-
-
-USUAL: Final = Limits()
 
 
 class Request(NamedTuple):
@@ -70,9 +44,11 @@ class Request(NamedTuple):
         path: without the query, escaped as it was sent: "/passes/7".
         headers: by name in small letters.
         body: as sent.
-        who: name of the client's certificate; "" where none is shown.
+        who: asks, by the token or else by the client's certificate; "" where neither is shown.
         query: what follows the "?", as sent: "class=stuck&limit=10".
         named: what stands in the place of each "{name}" of the route, unescaped.
+        role: of who asks.
+        how: which setting would give them more.
     """
 
     method: str
@@ -81,7 +57,30 @@ class Request(NamedTuple):
     body: bytes = b""
     who: str = ""
     query: str = ""
-    named: Mapping[str, str] = {}
+    named: Mapping[str, str] = NOTHING
+    role: Role = Role.ANYONE
+    how: str = ""
+
+    def demand(self, role: Role, to: str) -> None:
+        """Make sure that who asks has a role, where a part of an answer needs more than its route does.
+
+        Args:
+            role: the lowest that may.
+            to: what for: "POST /passes", "revealing values".
+
+        Raises:
+            HttpRefused: 403, they don't have it.
+        """
+        if self.role >= role:
+            return
+        needed, who = role.name.lower(), self.who or "who asks"
+        has = f"{who} is a {self.role.name.lower()}" if self.role else f"{who} has no role"
+        raise HttpRefused(
+            HTTPStatus.FORBIDDEN,
+            "wrong_role",
+            f"{to} needs the role {needed}; {has}" + (f": {self.how}" if self.how else ""),
+            {"WWW-Authenticate": f'Bearer realm="crossfade", error="insufficient_scope", scope="{needed}"'},
+        )
 
     def fields(self) -> dict[str, Any]:
         """Return the body, an object of JSON; empty where nothing was sent.
@@ -125,10 +124,39 @@ class Answer(NamedTuple):
     status: HTTPStatus
     body: bytes
     content_type: str = JSON
+    headers: Mapping[str, str] = NOTHING
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
 Page = Callable[[], tuple[HTTPStatus, Any]]
+
+
+class Route(NamedTuple):
+    """What a door opens to.
+
+    Attributes:
+        handler: answers.
+        role: the lowest that may ask.
+    """
+
+    handler: Handler
+    role: Role
+
+
+class Access(Protocol):
+    """Finds out who asks; `crossfade.runtime.access` has those that there are."""
+
+    async def caller(self, certificate: str, authorization: str | None) -> Caller:
+        """Return who asks.
+
+        Args:
+            certificate: name of the client's; "" where none is shown.
+            authorization: the header of this name; None without one.
+
+        Raises:
+            HttpRefused: 401, a token is missing or isn't good; 503, nobody can tell now.
+        """
+        ...
 
 
 class HttpRefused(Exception):
@@ -137,11 +165,12 @@ class HttpRefused(Exception):
     Attributes:
         status: of HTTP.
         code: for programs, "invalid_argument".
+        headers: of the answer.
     """
 
-    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+    def __init__(self, status: HTTPStatus, code: str, message: str, headers: Mapping[str, str] = NOTHING) -> None:
         super().__init__(message)
-        self.status, self.code = status, code
+        self.status, self.code, self.headers = status, code, headers
 
 
 def invalid(message: str) -> HttpRefused:
@@ -152,6 +181,21 @@ def invalid(message: str) -> HttpRefused:
 def told(value: Any, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     """Return an answer of JSON."""
     return Answer(status, msgspec.json.encode(value))
+
+
+def anyone(handler: Handler) -> Route:
+    """Return a route for everybody: health and metrics, which show no secret."""
+    return Route(handler, Role.ANYONE)
+
+
+def viewer(handler: Handler) -> Route:
+    """Return a route that shows the migration, and no customer's values."""
+    return Route(handler, Role.VIEWER)
+
+
+def operator(handler: Handler) -> Route:
+    """Return a route that changes something, costs something, or shows customers' values."""
+    return Route(handler, Role.OPERATOR)
 
 
 def page(tell: Page) -> Handler:
@@ -167,15 +211,28 @@ def page(tell: Page) -> Handler:
 class Door:
     """Checks requests and has them answered; `listening` gives it a port."""
 
-    def __init__(self, routes: Mapping[str, Handler], *, secure: bool = False, any_host: bool = False) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        *,
+        access: Access | None = None,
+        secure: bool = False,
+        any_host: bool = False,
+    ) -> None:
         """Say what there is.
 
         Args:
             routes: by method and path, "GET /parity"; a part of a path may be a "{name}": "POST /passes/{id}/cancel".
+            access: finds out who asks; None where every route is for anyone.
             secure: requests come by TLS.
             any_host: requests may name any host.
+
+        Raises:
+            ConfigError: a route needs a role, and nothing finds out who asks.
         """
-        self.routes = dict(routes)
+        if access is None and any(route.role is not Role.ANYONE for route in routes.values()):
+            raise ConfigError("a door whose routes need roles needs an `Access`, which finds out who asks")
+        self.routes, self._access = dict(routes), access
         self._scheme = "https" if secure else "http"
         self._any_host = secure or any_host
 
@@ -183,17 +240,17 @@ class Door:
         """Answer a request, whatever it is."""
         try:
             self._judge(request)
-            handler, named = self._found(request)
-            return await handler(request._replace(named=named))
+            route, named = self._found(request)
+            return await route.handler(await self._permitted(request._replace(named=named), route.role))
         except HttpRefused as error:
-            return _failure(error.status, error.code, str(error))
+            return failure(error.status, error.code, str(error), error.headers)
         except CrossfadeError as error:
             paused = isinstance(error, MigrationPaused)
             status = HTTPStatus.CONFLICT if paused else HTTPStatus.SERVICE_UNAVAILABLE
-            return _failure(status, error.code, str(error))
+            return failure(status, error.code, str(error))
         except Exception:
             log.exception("request failed", path=request.path)
-            return _failure(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "see the log of the service")
+            return failure(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "see the log of the service")
 
     def _judge(self, request: Request) -> None:
         host = request.headers.get("host", "")
@@ -213,172 +270,30 @@ class Door:
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", f"Content-Type must be {JSON}: curl --json"
             )
 
-    def _found(self, request: Request) -> tuple[Handler, dict[str, str]]:
+    async def _permitted(self, request: Request, role: Role) -> Request:
+        """Return the request with who asks."""
+        if role is Role.ANYONE or self._access is None:
+            return request
+        who, has, how = await self._access.caller(request.who, request.headers.get("authorization"))
+        known = request._replace(who=who, role=has, how=how)
+        known.demand(role, f"{request.method} {request.path}")
+        return known
+
+    def _found(self, request: Request) -> tuple[Route, dict[str, str]]:
         methods = []
-        for route, handler in self.routes.items():
-            method, _, path = route.partition(" ")
+        for title, route in self.routes.items():
+            method, _, path = title.partition(" ")
             named = _matched(path, request.path)
             if named is None:
                 continue
             if method == request.method:
-                return handler, named
+                return route, named
             methods.append(method)
         if methods:
             raise HttpRefused(
                 HTTPStatus.METHOD_NOT_ALLOWED, "wrong_method", f"{request.path}: {', '.join(methods)} only"
             )
         raise HttpRefused(HTTPStatus.NOT_FOUND, "not_found", f"available: {', '.join(self.routes)}")
-
-
-@asynccontextmanager
-async def listening(
-    routes: Mapping[str, Handler],
-    address: Address,
-    *,
-    tls: TlsFiles | None = None,
-    for_all: bool = False,
-    limits: Limits = USUAL,
-) -> AsyncIterator[str]:
-    """Serve until the context is left; yields the address, "127.0.0.1:8080".
-
-    Args:
-        routes: see `Door`.
-        address: where.
-        tls: makes it HTTPS, for clients with a certificate of ours.
-        for_all: may listen beyond loopback without TLS: what it shows is not secret, or nobody else can reach it.
-        limits: what it takes.
-
-    Raises:
-        ConfigError: the port is taken, the certificates can't be read, or everybody could reach it.
-    """
-    beyond = address.host not in LOOPBACK
-    if beyond and tls is None and not for_all:
-        raise ConfigError(f"{address.setting}={address.port}: only loopback without TLS, not {address.host}")
-    context = server_context(tls) if tls else None
-    try:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        listener = socket.create_server((address.host, address.port), family=family)
-    except OSError as error:
-        raise ConfigError(
-            f"{address.setting}={address.port}: can't listen on {address.host}: {error.strerror}"
-        ) from error
-    connections = _Connections(Door(routes, secure=tls is not None, any_host=beyond), limits)
-    async with AsyncExitStack() as stack:
-        server = await asyncio.start_server(
-            connections.serve,
-            sock=listener,
-            limit=limits.head_bytes,
-            ssl=context,
-            ssl_handshake_timeout=limits.read_s if context else None,
-        )
-        stack.push_async_callback(connections.close)
-        stack.callback(server.close)
-        if tls and context:
-            stack.callback(asyncio.create_task(keep_fresh(tls, context)).cancel)
-        host, port = listener.getsockname()[:2]
-        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-class _Connections:
-    """Reads one request of each connection, and writes its answer."""
-
-    def __init__(self, door: Door, limits: Limits) -> None:
-        self._door, self._limits = door, limits
-        self._reading: set[asyncio.Task[Any]] = set()
-        self._answering: set[asyncio.Task[Any]] = set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        try:
-            if task is not None and len(self._reading) + len(self._answering) < self._limits.connections:
-                self._reading.add(task)
-                await self._serve(reader, writer, task)
-        except (TimeoutError, OSError, asyncio.CancelledError):
-            pass  # the client's affair, or the door is closed
-        finally:
-            self._reading.discard(task)
-            self._answering.discard(task)
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[Any]) -> None:
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.head_bytes)
-        try:
-            async with asyncio.timeout(self._limits.read_s):
-                request = await self._read(connection, reader, _named(writer.get_extra_info("peercert")))
-        except h11.RemoteProtocolError as error:
-            answer = _failure(HTTPStatus(error.error_status_hint), "bad_request", str(error))
-        except HttpRefused as error:
-            answer = _failure(error.status, error.code, str(error))
-        else:
-            if request is None:
-                return
-            self._reading.discard(task)
-            self._answering.add(task)
-            answer = await self._door.answer(request)
-        if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            async with asyncio.timeout(self._limits.read_s):
-                writer.write(_spelled(connection, answer))
-                await writer.drain()
-
-    async def _read(self, connection: h11.Connection, reader: asyncio.StreamReader, who: str) -> Request | None:
-        head: h11.Request | None = None
-        body = bytearray()
-        while True:
-            event = connection.next_event()
-            if event is h11.NEED_DATA:
-                connection.receive_data(await reader.read(self._limits.head_bytes))
-            elif isinstance(event, h11.Request):
-                head = event
-            elif isinstance(event, h11.Data):
-                body += event.data
-                if len(body) > self._limits.body_bytes:
-                    raise HttpRefused(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                        "too_large",
-                        f"a body has at most {self._limits.body_bytes} bytes",
-                    )
-            elif isinstance(event, h11.EndOfMessage) and head is not None:
-                headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-                path, _, query = head.target.decode("latin-1").partition("?")
-                return Request(head.method.decode("latin-1"), path, headers, bytes(body), who, query)
-            else:
-                return None
-
-    async def close(self) -> None:
-        """End what is being read at once, and what is being answered in STOP_S."""
-        for task in self._reading:
-            task.cancel()
-        if self._answering:
-            _, late = await asyncio.wait(self._answering, timeout=STOP_S)
-            for task in late:
-                task.cancel()
-
-
-class DoorInThread:
-    """A door in a thread of its own: it answers even while the process's event loop is busy."""
-
-    def __init__(self, routes: Mapping[str, Handler], address: Address, *, name: str) -> None:
-        """Open the port, for everybody (`listening`).
-
-        Raises:
-            ConfigError: it is taken.
-        """
-        self._loop = asyncio.new_event_loop()
-        self._stack = AsyncExitStack()
-        threading.Thread(target=self._loop.run_forever, name=name, daemon=True).start()
-        try:
-            self.address = self._done(self._stack.enter_async_context(listening(routes, address, for_all=True)))
-        except ConfigError:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            raise
-
-    def _done(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def close(self) -> None:
-        """Close the port."""
-        self._done(self._stack.aclose())
-        self._loop.call_soon_threadsafe(self._loop.stop)
 
 
 def _matched(route: str, path: str) -> dict[str, str] | None:
@@ -409,28 +324,6 @@ def _name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def _named(certificate: dict[str, Any] | None) -> str:
-    """Return the common name of a client's certificate, as ssl tells it."""
-    subject = (certificate or {}).get("subject", ())
-    return next((value for part in subject for name, value in part if name == "commonName"), "")
-
-
-def _failure(status: HTTPStatus, code: str, message: str) -> Answer:
-    return told({"error": {"code": code, "message": message}}, status)
-
-
-def _spelled(connection: h11.Connection, answer: Answer) -> bytes:
-    headers = [
-        ("Content-Type", answer.content_type),
-        ("Content-Length", str(len(answer.body))),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Connection", "close"),
-    ]
-    parts = [
-        h11.Response(status_code=answer.status, headers=headers, reason=answer.status.phrase.encode()),
-        h11.Data(data=answer.body),
-        h11.EndOfMessage(),
-    ]
-    with suppress(h11.LocalProtocolError):  # a HEAD's answer has no body
-        return b"".join(connection.send(each) or b"" for each in parts)
-    return b""
+def failure(status: HTTPStatus, code: str, message: str, headers: Mapping[str, str] = NOTHING) -> Answer:
+    """Return the answer of what isn't carried out: one form for all."""
+    return told({"error": {"code": code, "message": message}}, status)._replace(headers=headers)

@@ -13,7 +13,8 @@ from typing import Any, Final
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from crossfade.runtime.http import Answer, DoorInThread, Request
+from crossfade.runtime.http import Answer, Request, anyone
+from crossfade.runtime.listening import DoorInThread
 from crossfade.runtime.telemetry.contract import METRICS
 from crossfade.runtime.telemetry.schema import Kind, Metric, prometheus_label
 from crossfade.runtime.urls import Address
@@ -152,4 +153,6 @@ def metrics_door(reader: ScrapeReader, host: str, port: int) -> DoorInThread:
         body = render(reader.scrape(), openmetrics=openmetrics).encode()
         return Answer(HTTPStatus.OK, body, OPENMETRICS_TYPE if openmetrics else TEXT_TYPE)
 
-    return DoorInThread({"GET /metrics": metrics}, Address(host, port, "OTEL_EXPORTER_PROMETHEUS_PORT"), name="metrics")
+    return DoorInThread(
+        {"GET /metrics": anyone(metrics)}, Address(host, port, "OTEL_EXPORTER_PROMETHEUS_PORT"), name="metrics"
+    )
