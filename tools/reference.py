@@ -13,7 +13,7 @@ import pkgutil
 import re
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -118,6 +118,14 @@ A document carries its version as `{VERSION}`. A new field with a default keeps 
 field as it came and writes it back. A change of meaning raises the version, and an older reader refuses the document
 by name ([ADR 0029](../adr/0029-documents-between-processes-have-a-version.md))."""
 
+VERIFIER_HEAD: Final = f"""# The verifier's documents
+
+{MADE} What `/parity` answers, and what verifiers leave for one
+another; [documents between processes](documents.md) says how all documents are read."""
+
+OF_VERIFIER: Final = frozenset({"parity", "passes"})
+"""Modules of `crossfade.contracts` whose documents have a page of their own."""
+
 
 def pages() -> dict[str, str]:
     """Return each page by its file's name."""
@@ -126,6 +134,7 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page(),
         "journal.md": journal_page(),
         "documents.md": documents_page(),
+        "documents-verifier.md": verifier_documents_page(),
         "telemetry.md": telemetry_docs.page(),
     }
 
@@ -234,9 +243,20 @@ def journal_page() -> str:
 
 def documents_page() -> str:
     """Return the page on documents between processes: each with its version, its fields and its parts."""
-    lines = [DOCUMENTS_HEAD]
-    for info in sorted(pkgutil.iter_modules(crossfade.contracts.__path__), key=lambda each: each.name):
-        module = importlib.import_module(f"crossfade.contracts.{info.name}")
+    others = {info.name for info in pkgutil.iter_modules(crossfade.contracts.__path__)} - OF_VERIFIER
+    lines = [DOCUMENTS_HEAD, *_documents(others), *_document("flag document", FlagDocument, f"version {FLAG_VERSION}")]
+    return "\n".join(lines) + "\n"
+
+
+def verifier_documents_page() -> str:
+    """Return the page on the verifier's documents."""
+    return "\n".join([VERIFIER_HEAD, *_documents(OF_VERIFIER)]) + "\n"
+
+
+def _documents(names: Collection[str]) -> list[str]:
+    lines: list[str] = []
+    for name in sorted(names):
+        module = importlib.import_module(f"crossfade.contracts.{name}")
         structs = [
             each
             for each in vars(module).values()
@@ -249,8 +269,7 @@ def documents_page() -> str:
         parts = (each for each in structs if not issubclass(each, Document) and each is not Status)
         for part in parts:
             lines += ["", f"### {part.__name__}", "", _summary(part), "", *_fields(part, part.__struct_fields__)]
-    lines += _document("flag document", FlagDocument, f"version {FLAG_VERSION}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _document(name: str, kind: type[Any], version: str) -> list[str]:

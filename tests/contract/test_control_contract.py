@@ -13,6 +13,7 @@ from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.lease import DynamoLease
+from crossfade.adapters.control.passes import DynamoPassStore
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.tables import control_db, create_control_tables
 from crossfade.adapters.dynamodb import DynamoDB
@@ -27,6 +28,7 @@ from crossfade.adapters.memory.control import (
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.contracts.heartbeat import Heartbeat
 from crossfade.contracts.letter import STRAY, DeadLetter
+from crossfade.contracts.passes import PassRecord
 from crossfade.contracts.report import Report
 from crossfade.core.migration.control import ControlTables, control_tables
 from crossfade.core.ownership.ramp import FlagDocument
@@ -324,6 +326,11 @@ async def _park(db: DynamoDB, tables: ControlTables) -> None:
     await DynamoDeadLetters(db, tables.dead_letters).park(letter())
 
 
+async def _begin_pass(db: DynamoDB, tables: ControlTables) -> None:
+    record = PassRecord(id="1", tables=("wallet", "engagement"), scan_units=1, created_us=1)
+    await DynamoPassStore(db, tables.reports).begin(record)
+
+
 ON_NOTHING = [
     (_read_journal, "journal"),
     (_append, "journal"),
@@ -332,6 +339,7 @@ ON_NOTHING = [
     (_beat, "heartbeats"),
     (_report, "reports"),
     (_park, "dead-letters"),
+    (_begin_pass, "reports"),
 ]
 
 
@@ -357,11 +365,11 @@ async def test_whoever_uses_a_control_table_that_is_missing_is_told_which_and_bo
 
 
 def test_every_service_reaches_its_control_tables_by_the_client_that_names_them() -> None:
-    adapters = "DynamoJournal|DynamoLease|DynamoHeartbeats|DynamoReports|DynamoDeadLetters|DynamoStatusBoard|WireLeases"
+    names = "Journal|Lease|Heartbeats|Reports|DeadLetters|StatusBoard|PassStore"
     found = [
         f"{path.name}: {made}"
         for path in (Path(__file__).parents[2] / "services").glob("*/src/**/*.py")
-        for made in re.findall(rf"(?:{adapters})\(\s*([\w.()]+)", path.read_text())
+        for made in re.findall(rf"(?:Dynamo(?:{names})|WireLeases)\(\s*([\w.()]+)", path.read_text())
         if "control" not in made
     ]
     assert not found, found

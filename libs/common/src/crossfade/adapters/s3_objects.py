@@ -98,6 +98,12 @@ class S3Objects:
                 found += [each["Key"] for each in page.get("Contents", [])]
         return sorted(found)
 
+    async def remove(self, key: str) -> None:
+        """Remove an object; nothing if it doesn't exist."""
+        client = await self._client.get()
+        with _typed(f"DeleteObject {key}"):
+            await client.delete_object(Bucket=self._bucket, Key=key)
+
 
 class CloudWatchMetrics:
     """`crossfade.ports.admin.Metrics` on CloudWatch."""

@@ -184,6 +184,10 @@ class Objects(Protocol):
         """Return the keys with a prefix, in order."""
         ...
 
+    async def remove(self, key: str) -> None:
+        """Remove an object; nothing if it doesn't exist."""
+        ...
+
 
 class Metrics(Protocol):
     """The service's own metrics."""

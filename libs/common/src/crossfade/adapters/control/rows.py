@@ -193,6 +193,8 @@ def query_request(
     limit: int | None = None,
     start: Image | None = None,
     count: bool = False,
+    keys_only: bool = False,
+    beginning: str = "",
 ) -> bytes:
     """Return a consistent Query of one partition, in the order of the sort key.
 
@@ -204,8 +206,12 @@ def query_request(
         limit: most items of the page.
         start: where the page before ended.
         count: return no items, only how many were looked at.
+        keys_only: return the items' keys alone.
+        beginning: only items whose sort key begins with this; not together with `after`.
     """
     condition, values = "pk = :pk", {":pk": {"S": pk}}
+    if beginning:
+        condition, values = "pk = :pk AND begins_with(sk, :beginning)", values | {":beginning": {"S": beginning}}
     if after:
         condition, values = "pk = :pk AND sk > :after", values | {":after": {"S": after}}
     request: dict[str, Any] = {
@@ -221,4 +227,6 @@ def query_request(
         request["ExclusiveStartKey"] = start
     if count:
         request["Select"] = "COUNT"
+    if keys_only:
+        request["ProjectionExpression"] = f"{PK}, {SK}"
     return encode(request)

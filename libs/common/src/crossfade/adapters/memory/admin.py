@@ -224,6 +224,10 @@ class MemoryAws(MemoryStreams):
         """Return the keys with a prefix."""
         return sorted(key for key in self.objects if key.startswith(prefix))
 
+    async def remove(self, key: str) -> None:
+        """Remove an object."""
+        self.objects.pop(key, None)
+
     # Metrics.
 
     async def unreplicated_s(self, table: str) -> float | None:

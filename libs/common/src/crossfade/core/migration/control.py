@@ -24,6 +24,13 @@ REPORT_PK: Final = "report"
 LEASE_PK: Final = "lease"
 STATUS_PK: Final = "status"
 
+PASSES_PK: Final = "passes"
+"""Records of the verifier's passes, in the table of reports; sort key the pass's id. All else of passes is in
+partitions that begin with "pass-", on which the verifier's IAM policy relies."""
+
+RUNNING_PK: Final = "pass-running"
+"""Partition and sort key of the item that names the pass that has not ended."""
+
 CONTROLLER_LEASE: Final = "controller"
 """Sort key of the lease that lets one controller write the journal."""
 
@@ -38,7 +45,7 @@ class ControlTables(NamedTuple):
         leases: who drives (the controller), and who reads which shard (the stream consumers: pk "<stream>#<group>",
             sk the shard id).
         heartbeats: which pod works under which flag document.
-        reports: what each stream consumer says of each shard.
+        reports: what each stream consumer says of each shard; and the verifier's passes, in partitions of their own.
         dead_letters: records that could not be applied, and strays, with their payload.
     """
 
@@ -163,3 +170,38 @@ def strays_pk(consumer: str, *, settled: bool) -> str:
 def parts_pk(consumer: str) -> str:
     """Return the partition of payload parts that don't fit a letter's own item; sort key "<sequence>#<part>"."""
     return f"part#{consumer}"
+
+
+def units_pk(pass_id: str) -> str:
+    """Return the partition of a pass's units: their leases and progress. Sort key: `unit_sk`."""
+    return f"pass-unit#{pass_id}"
+
+
+def unit_sk(kind: str, number: int) -> str:
+    """Return the sort key of a unit."""
+    return f"{kind}#{number:06d}"
+
+
+def pass_parts_pk(pass_id: str) -> str:
+    """Return the partition of what checkpoints and spilled rows of a pass consist of; sort key `pass_part_sk`."""
+    return f"pass-part#{pass_id}"
+
+
+def pass_blobs_pk(pass_id: str) -> str:
+    """Return the partition that lists a pass's spilled blobs; sort key the blob's name."""
+    return f"pass-blob#{pass_id}"
+
+
+def pass_results_pk(pass_id: str) -> str:
+    """Return the partition of what a pass's result consists of; sort key `pass_part_sk`."""
+    return f"pass-result#{pass_id}"
+
+
+def pass_part_sk(written: str, number: int) -> str:
+    """Return the sort key of a part.
+
+    Args:
+        written: id of the one write that the part belongs to.
+        number: of the part, from 0.
+    """
+    return f"{written}#{number:06d}"
