@@ -225,6 +225,7 @@ async def swept(rows: Rows, source: Any, target: Any, segments: int = 1) -> None
         rows=both.rows(),
         clock=SystemClock(),
         at_most_us=lambda: time.time_ns() // 1000,
+        most=1000,
     )
     await Sweep(both, findings, followed, pace, segments=segments, page=PAGE, rows=both.rows()).run()
     assert findings.clean

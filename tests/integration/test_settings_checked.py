@@ -199,6 +199,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "buckets": (*NUMBERS, "0"),
     "in_flight_bound_s": (*NUMBERS, "0"),
     "settle_every_s": (*NUMBERS, "0"),
+    "follow_bound": (*NUMBERS, "0"),
     "follow_limit_s": (*NUMBERS, "0"),
     "poll_s": (*NUMBERS, "0.1"),
     "handover_bound_s": (*NUMBERS, "0"),

@@ -6,7 +6,8 @@ A change's version is its commit time on the owner's table, in µs, times 1,000;
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from msgspec import Raw
@@ -128,8 +129,8 @@ class PlainRows:
     def described(self, _item: PlainRow) -> dict[str, str | None]:
         return {}
 
-    def state_of(self, item: PlainRow) -> Hashable:
-        return item.content, item.ttl
+    def digest_of(self, item: PlainRow) -> bytes:
+        return blake2b(repr((item.content, item.ttl)).encode(), digest_size=16).digest()
 
     def is_same_state(self, one: PlainRow, other: PlainRow) -> bool:
         return same_content(one, other)

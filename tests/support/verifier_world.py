@@ -205,12 +205,12 @@ class World:
             case _:
                 raise AssertionError(fault)
 
-    async def sweep(self, *, limit_s: float = 60.0, samples: int = 10) -> Findings:
+    async def sweep(self, *, limit_s: float = 60.0, samples: int = 10, most: int = 1000) -> Findings:
         """Make one pass, with this world's clock; what the streams tell reaches its follow list."""
         both = BothTables(MAPPING, self.reading[Side.SOURCE], self.reading[Side.TARGET])
         findings = Findings(16, samples, 1000, both.rows(), both.why_refused)
         pace = Pace(1e9, now_s=self.clock.monotonic, sleep=self.clock.sleep)
-        followed = FollowList(
+        self.followed = followed = FollowList(
             both,
             findings,
             pace,
@@ -221,6 +221,7 @@ class World:
             clock=self.clock,
             at_most_us=self.clock.wall_us,
             rows=both.rows(),
+            most=most,
         )
         self.on_change = followed.hear
         await Sweep(both, findings, followed, pace, segments=2, page=3, rows=both.rows()).run()

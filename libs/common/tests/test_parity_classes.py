@@ -1,13 +1,17 @@
 """Section 6: each class of difference is called when it holds, and nothing is called too early."""
 
+from sys import getsizeof
+
 import pytest
 
 from crossfade.core.parity.classes import (
     FINAL,
+    KEPT_STATES,
     Difference,
     Pair,
     PassBook,
     Reading,
+    States,
     classify,
     follow,
     is_equal,
@@ -313,3 +317,55 @@ def test_a_pass_with_held_out_keys_is_clean() -> None:
     assert Difference.HELD_OUT not in FINAL
     book.call(Difference.STUCK)
     assert not book.clean
+
+
+# A key under so many writes, behind so much lag, that most of what the streams show can't be kept.
+
+RATE = 60
+SKEW_S = 4.5
+
+
+@pytest.mark.parametrize("later", [TARGET, SOURCE], ids=["the standby's stream", "the owner's stream"])
+def test_a_hot_key_is_verified_however_far_one_stream_is_read_behind_the_other(later: Side) -> None:
+    followed, skew = follow(Pair(image(1), image(0, role="S")), 0.0, ROWS), int(RATE * SKEW_S)
+    roles = {SOURCE: "A", TARGET: "S"}
+    for version in range(2, 2 + skew):
+        assert not followed.hear(later.other, image(version, version, roles[later.other]), ROWS)
+    assert followed.hear(later, image(2, 2, roles[later]), ROWS)
+
+
+def test_behind_an_hour_of_lag_a_sample_of_the_versions_verifies_it_and_takes_no_more_room() -> None:
+    followed, hour = follow(Pair(image(1), image(0, role="S")), 0.0, ROWS), 3600 * RATE
+    for version in range(2, hour):
+        followed.hear(SOURCE, image(version, version), ROWS)
+    assert len(followed.states) <= KEPT_STATES
+    assert any(followed.hear(TARGET, image(version, version, "S"), ROWS) for version in range(2, 30 * RATE))
+
+
+def test_a_key_that_differs_at_every_version_keeps_no_more_than_its_lag() -> None:
+    followed, lag = follow(Pair(image(1), image(0, role="S")), 0.0, ROWS), 100
+    for version in range(2, 20_000):
+        followed.hear(SOURCE, image(version, version), ROWS)
+        if version > lag:
+            assert not followed.hear(TARGET, image(version - lag, -1, "S"), ROWS)
+        assert len(followed.states) <= 2 * lag + 64
+    assert not followed.verified
+
+
+def test_states_of_one_version_are_bounded_whatever_a_stray_writer_does() -> None:
+    followed = follow(Pair(image(5), image(4, role="S")), 0.0, ROWS)
+    for points in range(1000):
+        followed.hear(SOURCE, image(6, points), ROWS)
+    assert size_of(followed.states) < 2000
+
+
+def test_an_old_duplicate_of_a_standby_that_differs_at_its_owners_version_verifies_nothing() -> None:
+    followed = follow(Pair(image(5, 1), image(5, 666, "S")), 0.0, ROWS)
+    assert not followed.hear(TARGET, image(5, 1, "S"), ROWS)
+    assert not followed.hear(SOURCE, image(5, 1), ROWS)
+    still = Reading(SOURCE, image(5, 1), image(5, 666, "S"), image(5, 1))
+    assert followed.settle(still, ROWS, BOUND_S, BOUND_S) is Difference.DIVERGED
+
+
+def size_of(states: States) -> int:
+    return sum(getsizeof(each) for each in states._by_version.values())

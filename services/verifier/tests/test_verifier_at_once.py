@@ -118,3 +118,15 @@ async def test_a_row_of_others_in_the_target_table_is_told_while_the_scan_goes_o
     assert body["last_pass"] is None
     assert body["not_ours_in_target"] == 1
     assert "don't belong" in body["reason"]
+
+
+async def test_a_scan_on_hold_for_its_full_follow_list_says_so_and_goes_on_when_keys_are_called() -> None:
+    world = World(6)
+    for number in range(6):
+        world.plant(Difference.DIVERGED, wallet(number))
+    async with Running(world, page=1, segments=1, follow_bound=2, in_flight_bound_s=0.2)() as service:
+        body = await service.until(lambda body: (body["running_pass"] or {}).get("held"))
+        assert "CROSSFADE_FOLLOW_BOUND is 2" in body["running_pass"]["held"]
+        assert body["running_pass"]["following"] == 2
+        body = await service.until(lambda body: body["last_pass"])
+    assert body["last_pass"]["differences"] == {"diverged": 6}

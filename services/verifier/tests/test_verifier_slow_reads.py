@@ -70,6 +70,7 @@ async def test_a_copy_within_the_bound_is_no_alarm_however_slow_the_reads_are() 
         clock=tables,
         at_most_us=lambda: 0,
         rows=KEYED.rows(),
+        most=1,
     )
     follows.add(KEY, Pair(tables.items[Side.SOURCE], tables.items[Side.TARGET]))
     scanned = asyncio.Event()

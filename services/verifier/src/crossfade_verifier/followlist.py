@@ -1,13 +1,13 @@
-"""The follow list of a pass: keys that were not equal at once, until each is verified or called.
+"""Keys that were not equal at once, until each is verified or called.
 
 Streams and reads both add to what is known of a key (`crossfade.core.parity.classes.Followed`); only reads call a
-class.
+class. A list keeps neither rows nor images, and has a bound of keys: over it, whoever scans waits for `room`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -38,16 +38,18 @@ class Outcome(Protocol):
         Args:
             key: the encoded key.
             found: one of `SETTLED`, or what the key was when the list gave up on it.
-            pair: as last read.
+            pair: as last read; of nothing where a stream verified it.
             verified_by: the image that verified it from a stream; None when reads did.
         """
         ...
 
 
+NOTHING: Final = Pair(None, None)
+
+
 @dataclass(slots=True)
 class _Entry:
     followed: Followed
-    pair: Pair
     side: Side
     since_us: int
     read_s: float
@@ -83,7 +85,12 @@ class Handovers:
 
 
 class FollowList:
-    """Follows keys until each is verified or called."""
+    """Follows keys until each is verified or called.
+
+    Attributes:
+        most: keys at which it is full.
+        held_since_s: since when whoever scans waits for room, monotonic; None when nobody does.
+    """
 
     def __init__(
         self,
@@ -98,6 +105,7 @@ class FollowList:
         rows: RowReader,
         clock: Clock,
         at_most_us: Callable[[], int],
+        most: int,
     ) -> None:
         """Start with no key.
 
@@ -107,28 +115,69 @@ class FollowList:
             pace: of all reads.
             handovers: called with each key that is standby on both sides.
             bound_s: a key behind for longer is stuck.
-            limit_s: how long `settle` follows after the scan before it gives up.
+            limit_s: how long a key is followed after the scan, or while a full list holds it, before it is given up.
             every_s: pause between two rounds of reads.
             rows: reads them, as the flag document says.
             clock: of the process.
             at_most_us: a moment that the tables' clock has surely not passed yet, µs: what is committed later was
                 committed after a key was added.
+            most: keys at which the list is full. One that is added nevertheless is followed.
         """
         self._both, self._outcome, self._pace, self._handovers = both, outcome, pace, handovers
         self._bound_s, self._limit_s, self._every_s = bound_s, limit_s, every_s
         self._rows, self._clock, self._at_most_us = rows, clock, at_most_us
         self._keys: dict[Key, _Entry] = {}
+        self._less = asyncio.Event()
+        self._ended_s: float | None = None
+        self.most = most
+        self.held_since_s: float | None = None
 
     def __len__(self) -> int:
         return len(self._keys)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._keys
+
+    @property
+    def full(self) -> bool:
+        """Whether it follows so many keys that no more should be scanned."""
+        return len(self._keys) >= self.most
+
+    async def room(self) -> None:
+        """Wait until the list isn't full. Keys leave it as `settle` reads them, or gives them up."""
+        while self.full:
+            if self.held_since_s is None:
+                self.held_since_s = self._clock.monotonic()
+            self._less.clear()
+            await self._less.wait()
+        self.held_since_s = None
+
     def add(self, key: Key, pair: Pair) -> None:
         """Follow a key that is not equal; one that is followed already stays as it is."""
         if key not in self._keys:
-            side, now_s = self._rows.owner_of(*pair) or Side.SOURCE, self._clock.monotonic()
-            followed = follow(pair, now_s, self._rows)
-            self._keys[key] = _Entry(followed, pair, side, self._at_most_us(), now_s)
-            self._handovers.see(key, followed.handover_since_s, now_s)
+            self._follow(key, follow(pair, self._clock.monotonic(), self._rows), self._rows.owner_of(*pair))
+
+    def suspect(self, key: Key, first: int, since_s: float, side: Side | None = None) -> None:
+        """Follow a key that nobody has read; one that is followed already stays as it is.
+
+        Args:
+            key: the encoded key.
+            first: the owner's version then, which the standby must reach; no image below it proves anything.
+            since_s: monotonic clock; the bound runs from then.
+            side: whose the key was then.
+        """
+        if key not in self._keys:
+            self._follow(key, Followed(since_s=since_s, first=first, bound_since_s=since_s, reached=first), side)
+
+    def open_keys(self) -> Iterator[tuple[Key, int]]:
+        """Return what to `suspect` where this list is no more: keys with the versions that standbys must reach."""
+        return ((key, entry.followed.first) for key, entry in self._keys.items())
+
+    def _follow(self, key: Key, followed: Followed, side: Side | None) -> None:
+        now_s = self._clock.monotonic()
+        read_s = min(now_s, followed.since_s)
+        self._keys[key] = _Entry(followed, side or Side.SOURCE, self._at_most_us(), read_s)
+        self._handovers.see(key, followed.handover_since_s, now_s)
 
     def passed(self, key: Key) -> None:
         """Note a key that was equal at once, and so needs no following."""
@@ -154,7 +203,7 @@ class FollowList:
                 return  # an unstamped duplicate from before would prove what was, not what is
             item = item.at(change.committed_us)
         if entry.followed.hear(side, item, self._rows):
-            self._finish(change.key, Difference.EQUAL)
+            self._finish(change.key, Difference.EQUAL, NOTHING)
 
     async def settle(self, scanned: asyncio.Event) -> None:
         """Read the followed keys again and again, until each is verified or called.
@@ -165,21 +214,21 @@ class FollowList:
         Args:
             scanned: set when no more keys will come.
         """
-        ended_s: float | None = None
         while self._keys or not scanned.is_set():
-            for chunk in self._due(all_of_them=scanned.is_set()):
-                for side in Side:
-                    mine = [key for key in chunk if key in self._keys and self._keys[key].side is side]
-                    await self._read(side, mine)
+            if scanned.is_set() and self._ended_s is None:
+                self._ended_s = self._clock.monotonic()
+            await self.look(all_of_them=scanned.is_set())
             if not scanned.is_set():
                 await self._rest(scanned)
-                continue
-            ended_s = self._clock.monotonic() if ended_s is None else ended_s
-            if not self._keys or self._clock.monotonic() - ended_s >= self._limit_s:
-                break
-            await self._clock.sleep(self._every_s)
-        for key in list(self._keys):
-            self._finish(key, self._keys[key].followed.found)
+            elif self._keys:
+                await self._clock.sleep(self._every_s)
+
+    async def look(self, *, all_of_them: bool = False) -> None:
+        """Read the keys whose bound has passed since they were last read, or all, once."""
+        for chunk in self._due(all_of_them=all_of_them):
+            for side in Side:
+                mine = [key for key in chunk if key in self._keys and self._keys[key].side is side]
+                await self._read(side, mine)
 
     def _due(self, *, all_of_them: bool) -> list[list[Key]]:
         before_s = self._clock.monotonic() - self._bound_s
@@ -215,14 +264,23 @@ class FollowList:
         if found is Difference.EQUAL and not is_equal(owner, reading.standby, self._rows):
             owner = reading.owner  # the pair that was equal is what counts
         later = (owner, reading.standby)
-        entry.pair = Pair(*later) if reading.side is Side.SOURCE else Pair(*reversed(later))
-        entry.side = self._rows.owner_of(*entry.pair) or entry.side
+        pair = Pair(*later) if reading.side is Side.SOURCE else Pair(*reversed(later))
+        entry.side = self._rows.owner_of(*pair) or entry.side
         self._handovers.see(key, entry.followed.handover_since_s, self._clock.monotonic())
-        if found in SETTLED:
-            self._finish(key, found)
+        if found in SETTLED or self._is_given_up(entry):
+            self._finish(key, found, pair)
 
-    def _finish(self, key: Key, found: Difference) -> None:
+    def _is_given_up(self, entry: _Entry) -> bool:
+        """After the scan, and while a full list holds it: nothing calls a key in handover, which would stay."""
+        since_s = self._ended_s
+        if since_s is None:
+            since_s = entry.followed.since_s if self.full else self._clock.monotonic()
+        return self._clock.monotonic() - since_s >= self._limit_s
+
+    def _finish(self, key: Key, found: Difference, pair: Pair) -> None:
         entry = self._keys.pop(key)
+        if not self.full:
+            self._less.set()
         if found is not Difference.IN_HANDOVER:
             self._handovers.see(key, None, self._clock.monotonic())
-        self._outcome.called(key, found, entry.pair, verified_by=entry.followed.image)
+        self._outcome.called(key, found, pair, verified_by=entry.followed.image)

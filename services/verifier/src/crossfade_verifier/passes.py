@@ -185,6 +185,17 @@ class Passes:
         """Return how many keys the running pass follows."""
         return len(self._followed) if self._followed is not None else 0
 
+    def held(self) -> str:
+        """Say why the scan of the running pass is on hold; empty when it isn't."""
+        followed = self._followed
+        if followed is None or followed.held_since_s is None:
+            return ""
+        held_s = self._clock.monotonic() - followed.held_since_s
+        return (
+            f"the scan has been on hold for {held_s:.0f} s: {len(followed)} keys are being followed, "
+            f"CROSSFADE_FOLLOW_BOUND is {followed.most}"
+        )
+
     async def run(self) -> None:
         """Make passes until cancelled."""
         while True:
@@ -274,6 +285,7 @@ class Passes:
             rows=rows,
             clock=self._clock,
             at_most_us=self._at_most_us,
+            most=settings.follow_bound,
         )
         each.state, each.findings, each.started_s, each.repairs = (
             "running",

@@ -212,6 +212,7 @@ class Reporter:
             stage=found.stage.value,
             scanned={side.value: count for side, count in found.scanned.items()},
             following=self._passes.followed(),
+            held=self._passes.held(),
             percent=_percent(found, last.findings if last else None),
         )
 

@@ -21,6 +21,9 @@ class Settings(GuardedSettings):
     buckets: int = Field(256, ge=1, le=1_048_576, description="Buckets of the digests.")
     in_flight_bound_s: float = Field(10.0, gt=0, description="A key that is behind for longer is stuck.")
     settle_every_s: float = Field(1.0, gt=0, description="How often followed keys are read again.")
+    follow_bound: int = Field(
+        50_000, ge=1, le=10_000_000, description="Keys that a pass follows at once, 1 KB each; at more its scan waits."
+    )
     follow_limit_s: float = Field(60.0, gt=0, description="A pass gives up on a key after following it for this long.")
     poll_s: float = Field(
         1.0, ge=0.2, description="Pause between two reads of a shard; all its readers share 5 reads per second."

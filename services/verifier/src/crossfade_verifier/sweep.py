@@ -240,6 +240,7 @@ class Sweep:
     async def _scan(self, side: Side, segment: int) -> None:
         start: bytes | None = None
         while True:
+            await self._followed.room()
             await self._pace.take(self._page)
             answer = await self._both.table(side).scan_answer(
                 segment=segment, segments=self._segments, start=start, limit=self._page

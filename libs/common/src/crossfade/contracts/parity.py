@@ -32,6 +32,7 @@ class PassReport(msgspec.Struct, frozen=True):
         differences: number of keys by class.
         why: why it failed, if it did.
         stage, scanned, following, percent: its progress while it is running.
+        held: why its scan is on hold while it is running; empty when it isn't.
     """
 
     id: str
@@ -50,6 +51,7 @@ class PassReport(msgspec.Struct, frozen=True):
     scanned: Mapping[str, int] | None = None
     following: int | None = None
     percent: float | None = None
+    held: str = ""
 
 
 class DifferenceReport(msgspec.Struct, frozen=True):

@@ -6,8 +6,10 @@ answers for rows of the verifier's own reading.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Final, NamedTuple
+
+import msgspec
+import xxhash
 
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.shape import Side
@@ -16,6 +18,9 @@ from crossfade_verifier.reading.values import form_of
 
 FIRST_ORDERED: Final = 10**17
 """Versions below are commit times in µs of one table; from here on an owner write gave them (design.md, section 3)."""
+
+_digest = xxhash.xxh3_128_digest
+_encode = msgspec.msgpack.encode
 
 
 class OwnRows(NamedTuple):
@@ -71,16 +76,17 @@ class OwnRows(NamedTuple):
         """Return role and generation, as text."""
         return {"role": item.role or None, "generation": str(item.generation)}
 
-    def state_of(self, item: Seen) -> Hashable:
-        """Return what owner and standby have in common at one version: content, TTL, ids, events and the like."""
+    def digest_of(self, item: Seen) -> bytes:
+        """Return 16 bytes over what owner and standby have in common: content, TTL, ids, events and the like."""
         try:
             events, content = form_of(item.events) if item.events else b"", content_form(item)
         except PoisonRecord:
             events, content = item.events, repr((item.side, item.content, item.ttl)).encode()
-        return item.ids, item.floor, item.event_version, events, item.deleted, item.fires, content
+        counts = f"{item.event_version} {item.deleted:d} {item.fires:d}"
+        return _digest(_encode((counts, sorted(item.ids), item.floor, events, content)))
 
     def is_same_state(self, one: Seen, other: Seen) -> bool:
-        """As `state_of`, without forms where the bytes are the same.
+        """As `digest_of`, without forms where the bytes are the same.
 
         Raises:
             PoisonRecord: a value is no attribute value.

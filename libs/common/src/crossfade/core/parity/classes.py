@@ -14,7 +14,6 @@ here are in the names of the target table. Time is the caller's, in seconds of a
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
@@ -24,8 +23,19 @@ from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.shape import Side
 
-KEPT_IMAGES: Final = 256
-"""Versions a followed key keeps of each role; the oldest go first."""
+KEPT_STATES: Final = 4096
+"""Versions whose states a followed key keeps at most; behind a lag of more than half as many, only a sample is kept."""
+
+_SPARE: Final = 64
+"""Versions that are kept without asking whether they are still wanted."""
+
+_ALIKE: Final = 8
+"""States of one version that are kept: more than one needs a writer from outside of the protocol."""
+
+_DIGEST_BYTES: Final = 16
+_STANDING_BYTES: Final = 8
+_STATE_BYTES: Final = 1 + _DIGEST_BYTES + _STANDING_BYTES
+_HIGHEST: Final = 2 ** (8 * _STANDING_BYTES) - 1
 
 
 class Difference(Enum):
@@ -189,6 +199,74 @@ def _late(first: Row | None, standby: Row | None, again: Row | None, reached: in
     return Difference.STUCK if standby_version < reached else Difference.IN_FLIGHT
 
 
+class States:
+    """Which states a key was seen in, by version, until an owner and a standby are found in the same one.
+
+    Digests are kept, never images: 25 bytes and the version, whatever a row holds. A state of the owner is wanted until
+    the standby's stream has passed its version, and the other way round, so as many are kept as the lag is long. If
+    those are too many, a sample is kept by version, the same for both sides: a match is only found later.
+    """
+
+    __slots__ = ("_by_version", "_grows_to", "_heard", "_sampled")
+
+    def __init__(self) -> None:
+        self._by_version: dict[int, bytes] = {}
+        self._heard = (0, 0)  # highest version that a stream showed, of a standby and of an owner
+        self._grows_to = _SPARE
+        self._sampled = 0
+
+    def __len__(self) -> int:
+        return len(self._by_version)
+
+    def see(self, version: int, digest: bytes, standing: int, *, active: bool, streamed: bool) -> bool:
+        """Take in a state; return whether it proves that the standby had what its owner had.
+
+        Args:
+            version: of the row.
+            digest: `RowReader.digest_of`.
+            standing: `RowReader.standing_of`; a standby's is never above its owner's.
+            active: whether the row owns the key.
+            streamed: whether a stream showed it, and so has passed the versions before it; a read has not.
+        """
+        if streamed and version > self._heard[active]:
+            self._heard = (self._heard[0], version) if active else (version, self._heard[1])
+        standing = min(max(standing, 0), _HIGHEST)
+        known = self._by_version.get(version, b"")
+        kept = b""
+        for start in range(0, len(known), _STATE_BYTES):
+            each = known[start : start + _STATE_BYTES]
+            if each[1 : 1 + _DIGEST_BYTES] == digest:
+                other = int.from_bytes(each[1 + _DIGEST_BYTES :])
+                if each[0] != active:
+                    if (standing >= other) if active else (standing <= other):
+                        return True
+                else:  # of states that are the same, the standing that proves most: an owner's highest
+                    standing = max(standing, other) if active else min(standing, other)
+                    continue
+            kept += each
+        if self._is_sampled(version) and len(kept) < _ALIKE * _STATE_BYTES:
+            self._by_version[version] = kept + bytes((active,)) + digest + standing.to_bytes(_STANDING_BYTES)
+            if len(self._by_version) > self._grows_to:
+                self._forget()
+        return False
+
+    def _is_sampled(self, version: int) -> bool:
+        # The golden ratio's multiple spreads versions that follow each other, or rise by 1024, evenly.
+        return version * 0x9E3779B97F4A7C15 % 2**64 >> 40 & self._sampled == 0
+
+    def _forget(self) -> None:
+        passed = self._heard
+        self._by_version = {
+            version: states
+            for version, states in self._by_version.items()
+            if version >= min(passed[not role] for role in states[::_STATE_BYTES])
+        }
+        while 2 * len(self._by_version) > KEPT_STATES:
+            self._sampled = 2 * self._sampled + 1
+            self._by_version = {each: states for each, states in self._by_version.items() if self._is_sampled(each)}
+        self._grows_to = max(_SPARE, 2 * len(self._by_version))
+
+
 @dataclass(slots=True)
 class Followed:
     """One key on the follow list: what reads and streams have shown since it was found unequal.
@@ -204,6 +282,7 @@ class Followed:
         image: the image that verified the key from a stream; None otherwise.
         found: class last called.
         handover_since_s: since when both sides were seen standby, without a break; None when they were not.
+        states: what it was seen in.
     """
 
     since_s: float
@@ -215,29 +294,22 @@ class Followed:
     image: Row | None = None
     found: Difference = Difference.IN_FLIGHT
     handover_since_s: float | None = None
-    _active: dict[int, dict[Hashable, int]] = field(default_factory=dict)
-    _standby: dict[int, dict[Hashable, int]] = field(default_factory=dict)
+    states: States = field(default_factory=States)
 
-    def hear(self, side: Side, item: Row, rows: RowReader) -> bool:
+    def hear(self, side: Side, item: Row, rows: RowReader, *, streamed: bool = True) -> bool:
         """Take in one image of the key, from a read or from a stream; return whether the key is verified now.
 
         Args:
             side: the table that it stands in.
             item: the image, in the names of the target table; an unstamped one at its commit time in µs.
             rows: reads it.
+            streamed: whether a stream showed it: reads are ahead of the streams.
         """
         if self.verified or self.unreadable or item.version is None or item.version < self.first:
             return self.verified
         active = rows.owns(item, side)
-        ours, theirs = (self._active, self._standby) if active else (self._standby, self._active)
-        state = rows.state_of(item)
-        # Of images that are the same, the one whose standing proves most: an owner's highest, a standby's lowest.
-        standings, standing = ours.setdefault(item.version, {}), rows.standing_of(item)
-        standings[state] = (max if active else min)(standing, standings.get(state, standing))
-        if len(ours) > KEPT_IMAGES:
-            del ours[min(ours)]
-        other = theirs.get(item.version, {}).get(state)
-        if other is not None and (standing >= other if active else standing <= other):
+        digest, standing = rows.digest_of(item), rows.standing_of(item)
+        if self.states.see(item.version, digest, standing, active=active, streamed=streamed):
             self.verified, self.image = True, item
         return self.verified
 
@@ -271,7 +343,7 @@ class Followed:
             (reading.owner_again, reading.side),
         ):
             if item is not None:
-                self.hear(side, item, rows)
+                self.hear(side, item, rows, streamed=False)
         late = began_s - self.bound_since_s >= bound_s
         called = classify(reading, rows, reached=self.reached, late=late)
         if called is Difference.IN_HANDOVER:
@@ -300,14 +372,16 @@ def follow(pair: Pair, now_s: float, rows: RowReader) -> Followed:
     owner = rows.owner_of(*pair)
     if owner is not None:
         reached = rows.version_of(pair.of(owner))
-    followed = Followed(since_s=now_s, first=reached, bound_since_s=now_s, reached=reached)
+    # Of two rows of one version one was changed by whoever raises none: a duplicate of what it was proves nothing.
+    alike = None not in pair and rows.version_of(pair.source) == rows.version_of(pair.target)
+    followed = Followed(since_s=now_s, first=reached + alike, bound_since_s=now_s, reached=reached)
     followed.unreadable = any(rows.why_unreadable(each) for each in pair)
     if owner is None and not rows.is_contested(*pair):
         followed.handover_since_s = now_s
     for side in Side:
         item = pair.of(side)
         if item is not None:
-            followed.hear(side, item, rows)
+            followed.hear(side, item, rows, streamed=False)
     return followed
 
 

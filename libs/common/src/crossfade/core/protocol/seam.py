@@ -11,7 +11,6 @@ no other.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -285,11 +284,11 @@ class RowReader(Protocol):
     def described(self, item: Row) -> dict[str, str | None]:
         """Return what the protocol has written into the row, for humans."""
 
-    def state_of(self, item: Row) -> Hashable:
-        """Return all that an owner and its standby must have in common at one version."""
+    def digest_of(self, item: Row) -> bytes:
+        """Return 16 bytes over all that an owner and its standby must have in common at one version."""
 
     def is_same_state(self, one: Row, other: Row) -> bool:
-        """Say whether two rows agree in `state_of`; cheaper where they agree byte by byte.
+        """Say whether two rows agree in that; cheaper where they agree byte by byte.
 
         Raises:
             PoisonRecord: a value can't be read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from hashlib import blake2b
 from typing import Final, NamedTuple, cast
 
 from crossfade.core.protocol.keyed.acts import KeyedActs
@@ -113,7 +113,7 @@ class KeyedRows(NamedTuple):
         """Role and generation; text, since JSON readers round 64-bit numbers."""
         return {"role": item.role.value if item.role else None, "generation": str(item.generation)}
 
-    def state_of(self, item: Item) -> Hashable:
+    def digest_of(self, item: Item) -> bytes:
         """Content, and what exactly-once rests on.
 
         The transaction ids, the floor and the version of the events are no content, and no digest counts them. But they
@@ -123,10 +123,11 @@ class KeyedRows(NamedTuple):
             content = b"deleted" if item.deleted else canonical_content(item)
         except PoisonRecord:
             content = repr(item.content).encode()
-        return item.recent, item.floor, item.event_version, content
+        state = sorted(item.recent), item.floor, item.event_version, content
+        return blake2b(repr(state).encode(), digest_size=16).digest()
 
     def is_same_state(self, one: Item, other: Item) -> bool:
-        """As `state_of`, without a canonical form where the bytes are the same."""
+        """As `digest_of`, without a canonical form where the bytes are the same."""
         return (
             one.recent == other.recent
             and one.floor == other.floor
