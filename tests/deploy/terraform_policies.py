@@ -9,7 +9,7 @@ from crossfade.core.migration.control import control_tables
 SOURCE, TARGET = "wallet", "engagement"
 BOTH = (SOURCE, TARGET)
 STREAMS = ("wallet-changes", "engagement-changes")
-JOURNAL, LETTERS = "engagement-journal", "engagement-dead-letters"
+JOURNAL, LETTERS, REPORTS = "engagement-journal", "engagement-dead-letters", "engagement-reports"
 
 ADAPTERS = "libs/common/src/crossfade/adapters"
 
@@ -159,6 +159,21 @@ LISTED: Final = [
         "repairs are journaled",
         "services/verifier/src/crossfade_verifier/repair.py",
         'self._journal.append("repair"',
+    ),
+    Listed(
+        ("verifier",),
+        (
+            "dynamodb:ConditionCheckItem",
+            "dynamodb:DeleteItem",
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+        ),
+        (REPORTS,),
+        "passes: records, units under leases, checkpoints",
+        f"{ADAPTERS}/control/passes.py",
+        "class DynamoPassStore",
     ),
     Listed(
         ("controller", "operator"),

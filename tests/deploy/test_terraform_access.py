@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,16 @@ import pytest
 from terraform_policies import LISTED, ON_BEHALF, PREPARED, STREAMS, TARGET, UNUSED
 from terraform_runs import ROOT, Terraform
 
-from crossfade.core.migration.control import control_tables
+from crossfade.core.migration.control import (
+    PASSES_PK,
+    REPORT_PK,
+    RUNNING_PK,
+    control_tables,
+    pass_blobs_pk,
+    pass_parts_pk,
+    pass_results_pk,
+    units_pk,
+)
 
 Pairs = set[tuple[str, str]]
 
@@ -24,6 +34,7 @@ VARIANTS = {
     "creating": "controller_creates = true\n    operator_creates = true",
     "open": "open_mapping = true",
     "encrypted": 'kms_key_arns = ["arn:aws:kms:us-east-1:111122223333:key/0123abcd-0123-0123-0123-0123456789ab"]',
+    "spilling": 'spill_prefix = "passes"',
     "lambdas": "lambda_roles = {"
     + ", ".join(
         f'{role} = {{ function_name = "{role}", on_failure_arn = "arn:aws:sqs:us-east-1:111122223333:{role}" }}'
@@ -162,6 +173,31 @@ def test_open_mappings_are_written_item_by_item(policies: dict[str, Any]) -> Non
         more = allowed(policies["open"][role]) - allowed(policies["plain"][role])
         assert more == {("dynamodb:UpdateItem", target), ("dynamodb:PutItem", target)}  # wide rows go whole: ADR 0015
     assert {("dynamodb:GetItem", "wallet"), ("dynamodb:PutItem", "wallet")} <= allowed(policies["open"]["verifier"])
+
+
+def test_the_verifier_reaches_its_own_partitions_of_the_reports_and_no_report(policies: dict[str, Any]) -> None:
+    of_reports = [
+        each
+        for each in policies["plain"]["verifier"]["Statement"]
+        if any(named(arn) == control_tables(TARGET).reports for arn in each["Resource"])
+    ]
+    assert len(of_reports) == 1
+    patterns = of_reports[0]["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+    own = [PASSES_PK, RUNNING_PK, *(pk("1") for pk in (units_pk, pass_parts_pk, pass_blobs_pk, pass_results_pk))]
+    assert not [pk for pk in own if not any(fnmatchcase(pk, pattern) for pattern in patterns)]
+    assert not [pattern for pattern in patterns if fnmatchcase(REPORT_PK, pattern)]
+
+
+def test_the_verifier_reaches_the_bucket_only_for_rows_that_it_spills_there(policies: dict[str, Any]) -> None:
+    more = allowed(policies["spilling"]["verifier"]) - allowed(policies["plain"]["verifier"])
+    doing = {"s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"}
+    assert more == {(action, "crossfade-demo") for action in doing}
+    of_s3 = [each for each in policies["spilling"]["verifier"]["Statement"] if each["Action"][0].startswith("s3:")]
+    assert [each["Resource"] for each in of_s3] == [
+        ["arn:aws:s3:::crossfade-demo/passes/engagement/*"],
+        ["arn:aws:s3:::crossfade-demo"],
+    ]
+    assert of_s3[1]["Condition"] == {"StringLike": {"s3:prefix": ["passes/engagement/*"]}}
 
 
 def test_a_function_has_lambda_s_rights_and_no_leases(policies: dict[str, Any]) -> None:

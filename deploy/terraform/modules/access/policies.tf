@@ -113,8 +113,28 @@ locals {
       actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
       resources = [local.table.journal]
     },
+    {
+      sid       = "Passes" # its own partitions, beside the stream consumers' reports
+      actions   = ["dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
+      resources = [local.table.reports]
+      condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["pass-*", "passes"] } }
+    },
     local.first_hop,
   ]
+
+  spill = [for prefix in [var.spill_prefix] : [
+    {
+      sid       = "SpilledRows"
+      actions   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+      resources = ["${local.bucket}/${prefix}/${var.migration}/*"]
+    },
+    {
+      sid       = "SpilledRowsList"
+      actions   = ["s3:ListBucket"]
+      resources = [local.bucket]
+      condition = { StringLike = { "s3:prefix" = ["${prefix}/${var.migration}/*"] } }
+    },
+  ] if prefix != null]
 
   first_hop = {
     sid       = "FirstHop" # CloudWatch's reads know no resources
@@ -363,7 +383,7 @@ locals {
   } if length(var.kms_key_arns) > 0]
 
   statements = {
-    for service, own in merge({ "engagement-api" = local.api, feed = local.feed, verifier = local.verifier, controller = local.controller, operator = local.operator }, local.replicator) :
+    for service, own in merge({ "engagement-api" = local.api, feed = local.feed, verifier = concat(local.verifier, local.spill...), controller = local.controller, operator = local.operator }, local.replicator) :
     service => concat(own, local.encryption, contains(["forward", "reverse", "feed"], service) ? try(local.on_lambda[service], local.in_cluster) : [])
   }
 

@@ -34,6 +34,17 @@ variable "bucket_prefix" {
   default     = "crossfade"
 }
 
+variable "spill_prefix" {
+  description = "Prefix in the bucket under which the verifier keeps rows that wait: its CROSSFADE_SPILL is s3://<bucket>/<prefix>. Null keeps them in the table of reports."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.spill_prefix == null ? true : can(regex("^[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*$", var.spill_prefix))
+    error_message = "spill_prefix is the prefix alone, without the bucket and without a slash at either end."
+  }
+}
+
 variable "kms_key_arns" {
   description = "Customer managed keys of tables, streams and bucket; the services may use them through these only."
   type        = list(string)

@@ -40,6 +40,11 @@ class Settings(GuardedSettings):
         True, description="Read AgeOfOldestUnreplicatedRecord; without it, it is never said to be safe to cut over."
     )
     cloudwatch_every_s: float = Field(60.0, ge=1, description="How often.")
+    spill: str | None = Field(
+        None,
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)+/?$",
+        description="Where rows wait that don't fit in memory: s3://BUCKET/PREFIX; unset, the table of reports.",
+    )
     samples: int = Field(10, ge=0, le=1000, description="Keys shown of each class of difference.")
     repairs_at_once: int = Field(1000, ge=1, le=10_000, description="Keys that one repair may name.")
     retry_s: float = Field(
