@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from crossfade_controller.failing import INTERRUPTED, USAGE, failure
+from crossfade_controller.oncall_options import COMMANDS, add_options
 
 EXIT_CODES: Final = """\
 exit codes:
@@ -18,7 +19,7 @@ exit codes:
   1  an error; nothing is known to have changed
   2  wrong usage, settings or mapping
   3  refused; superseded by another command; withdrawn or expired
-  4  for a dry run and for plan: something stands in the way now
+  4  for a dry run and for plan: something stands in the way now; for parity: not clean, or not safe to cut over
   5  --timeout passed; the command continues, see `crossfade status`
   130  Ctrl-C; a command that was accepted continues
 with --json, every failure is one object with error, code, cure and exit_code
@@ -38,6 +39,7 @@ a migration, from first to last:
   crossfade cutover --execute --wait              the keys that no client touched; then bake as long as you need
   crossfade complete --confirm NAME --revoked --execute --wait
 when in doubt:
+  crossfade parity                                is it safe to cut over? what differs, and why?
   crossfade status                                phase, gates, lags, and what it is waiting for
   crossfade withdraw --execute                    withdraw a waiting command
   crossfade pause --execute                       hold the migration; clients notice nothing
@@ -96,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for name, what in _COMMANDS.items():
+    for name, what in {**_COMMANDS, **COMMANDS}.items():
         one = commands.add_parser(
             name,
             help=what,
@@ -105,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.add_argument("--json", action="store_true", help="answer in JSON; 64-bit numbers are strings")
-        _add_options(one, name)
+        (add_options if name in COMMANDS else _add_options)(one, name)
     return top
 
 
@@ -314,12 +316,22 @@ def main(arguments: list[str] | None = None) -> int:
 
         sys.stdout.write(json.dumps(schema(), indent=2) + "\n")
         return 0
-    from crossfade_controller.commands import run_command_line  # after --help, which needs none of it
-
     try:
-        return asyncio.run(run_command_line(asked, arguments_of(asked)))
+        return asyncio.run(_run(asked))
     except KeyboardInterrupt:  # what it was doing is said where it was done
         return INTERRUPTED
+
+
+async def _run(asked: argparse.Namespace) -> int:
+    """Run a parsed command, by imports that --help needs none of."""
+    if asked.command in COMMANDS:
+        from crossfade.adapters.clock import SYSTEM
+        from crossfade_controller.oncall import run_on_call
+
+        return await run_on_call(asked, SYSTEM)
+    from crossfade_controller.commands import run_command_line
+
+    return await run_command_line(asked, arguments_of(asked))
 
 
 if __name__ == "__main__":

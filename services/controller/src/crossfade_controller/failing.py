@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crossfade.core.values.errors import ConfigError, CrossfadeError, StateMissing
+from crossfade.core.values.errors import CrossfadeError
 
 DONE: Final = 0
 ERROR: Final = 1
@@ -26,6 +26,8 @@ CURES: Final[dict[str, str]] = {
     "store_refused": "check that these credentials permit what the message names, and that the request is correct",
     "state_missing": "follow the message; services/controller/README.md, `state_missing`",
     "lease_lost": "run the command again: another controller has taken over",
+    "no_verifier": "runbooks verifier-down and verifier-blind; CROSSFADE_VERIFIER_URL names the verifier's address",
+    "not_found": "without an id, `status` lists what the verifier knows",
     "no_controller": "start the controller, then run the command again; runbook no-controller",
     "outcome_unknown": "crossfade journal shows whether it was accepted",
     "refused": "crossfade status shows the phase and what is possible",
@@ -34,6 +36,9 @@ CURES: Final[dict[str, str]] = {
     "internal": "a bug in Crossfade: report it with the trace on stderr; crossfade status shows the state",
 }
 """By code, what helps where the message says no more."""
+
+EXITS: Final = {"config": USAGE, "usage": USAGE, "state_missing": REFUSED, "refused": REFUSED, "not_found": REFUSED}
+"""Exit codes of those that are more than an error."""
 
 
 def failure(code: str, message: str, exit_code: int, *, cure: str = "") -> dict[str, Any]:
@@ -54,6 +59,6 @@ def fail(body: Mapping[str, Any], *, as_json: bool) -> int:
 def failed(error: Exception, command: str, *, as_json: bool) -> int:
     """Say what an exception means; return the exit code."""
     code = error.code if isinstance(error, CrossfadeError) else "internal"
-    exit_code = REFUSED if isinstance(error, StateMissing) else USAGE if isinstance(error, ConfigError) else ERROR
+    exit_code = EXITS.get(code, ERROR)
     message = str(error) if isinstance(error, CrossfadeError) else f"{type(error).__name__}: {error}"
     return fail({"command": command, **failure(code, message, exit_code)}, as_json=as_json)
