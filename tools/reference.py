@@ -120,10 +120,10 @@ by name ([ADR 0029](../adr/0029-documents-between-processes-have-a-version.md)).
 
 VERIFIER_HEAD: Final = f"""# The verifier's documents
 
-{MADE} What `/parity` answers, and what verifiers leave for one
+{MADE} What `/parity` and `/repairs` answer, and what verifiers leave for one
 another; [documents between processes](documents.md) says how all documents are read."""
 
-OF_VERIFIER: Final = frozenset({"parity", "passes"})
+OF_VERIFIER: Final = frozenset({"parity", "passes", "repairs"})
 """Modules of `crossfade.contracts` whose documents have a page of their own."""
 
 

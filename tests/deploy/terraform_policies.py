@@ -157,7 +157,7 @@ LISTED: Final = [
         ("dynamodb:GetItem", "dynamodb:PutItem"),
         (JOURNAL,),
         "repairs are journaled",
-        "services/verifier/src/crossfade_verifier/repair.py",
+        "services/verifier/src/crossfade_verifier/repairs.py",
         'self._journal.append("repair"',
     ),
     Listed(

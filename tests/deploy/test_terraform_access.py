@@ -14,12 +14,14 @@ from terraform_runs import ROOT, Terraform
 
 from crossfade.core.migration.control import (
     PASSES_PK,
+    REPAIRS_PK,
     REPORT_PK,
     RUNNING_PK,
     control_tables,
     pass_blobs_pk,
     pass_parts_pk,
     pass_results_pk,
+    repair_pk,
     units_pk,
 )
 
@@ -183,7 +185,8 @@ def test_the_verifier_reaches_its_own_partitions_of_the_reports_and_no_report(po
     ]
     assert len(of_reports) == 1
     patterns = of_reports[0]["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
-    own = [PASSES_PK, RUNNING_PK, *(pk("1") for pk in (units_pk, pass_parts_pk, pass_blobs_pk, pass_results_pk))]
+    partitions = (units_pk, pass_parts_pk, pass_blobs_pk, pass_results_pk, repair_pk)
+    own = [PASSES_PK, RUNNING_PK, REPAIRS_PK, *(pk("1") for pk in partitions)]
     assert not [pk for pk in own if not any(fnmatchcase(pk, pattern) for pattern in patterns)]
     assert not [pattern for pattern in patterns if fnmatchcase(REPORT_PK, pattern)]
 

@@ -209,7 +209,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "cloudwatch": ("", "perhaps"),
     "cloudwatch_every_s": (*NUMBERS, "0"),
     "samples": (*NUMBERS, "1001"),
-    "repairs_at_once": (*NUMBERS, "0", "10001"),
+    "repairs_at_once": (*NUMBERS, "0", "1000001"),
+    "repairs_per_s": (*NUMBERS, "0"),
     "retry_s": (*NUMBERS, "0"),
 }
 """What no program may take, by setting."""

@@ -77,10 +77,12 @@ class Verifier:
     async def call(self, path: str, body: object = None) -> Any:
         return await call_json(f"http://{self.address}{path}", body, timeout_s=10)
 
-    async def until(self, holds: Callable[[dict[str, Any]], object], *, within_s: float = 30.0) -> dict[str, Any]:
+    async def until(
+        self, holds: Callable[[dict[str, Any]], object], *, path: str = "/parity", within_s: float = 30.0
+    ) -> dict[str, Any]:
         started_s = time.monotonic()
         while time.monotonic() - started_s < within_s:
-            body: dict[str, Any] = await self.call("/parity")
+            body: dict[str, Any] = await self.call(path)
             if holds(body):
                 return body
             await asyncio.sleep(0.2)
@@ -131,12 +133,13 @@ async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: 
     assert not is_safe(drift)
 
     asked = {"keys": [wallet(2).decode()]}
-    plan = await verifier.call("/repair", asked)
-    assert (plan["executed"], plan["steps"][0]["class"]) == (False, "diverged")
-    done = await verifier.call("/repair", asked | {"execute": True})
+    plan = await verifier.call("/repairs", asked)
+    assert (plan["state"], plan["steps"][0]["class"]) == ("planned", "diverged")
+    await verifier.call(f"/repairs/{plan['id']}/execute", {})
+    done = await verifier.until(lambda body: body["state"] == "done", path=f"/repairs/{plan['id']}")
     assert [each["outcome"] for each in done["steps"]] == ["repaired"]
     entries = [each for each in await world.journal.entries() if each.kind == "repair"]
-    assert [each.body["stage"] for each in entries] == ["begun", "done"]
+    assert [each.body["stage"] for each in entries] == ["planned", "begun", "done"]
     standby = await world.tables[Side.TARGET].read(wallet(2))
     assert standby is not None
     assert (standby.version, standby.role, standby.recent) == (owner.version, Role.STANDBY, owner.recent)

@@ -14,7 +14,9 @@ from crossfade.adapters.memory.control import (
     MemoryReports,
     MemoryStatusBoard,
 )
+from crossfade.adapters.memory.repairs import MemoryRepairs
 from crossfade.application.ownership import Ownership
+from crossfade.contracts.repairs import OVER
 from crossfade.core.migration.acts import failed
 from crossfade.core.migration.evidence import Parity
 from crossfade.core.migration.phases import Phase
@@ -37,6 +39,7 @@ from crossfade_verifier.both import BothTables
 from crossfade_verifier.lags import Crossings
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer
+from crossfade_verifier.repairs import Repairs
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings as VerifierSettings
 from crossfade_verifier.watch import Watch
@@ -277,12 +280,15 @@ class Verifier:
             at_most_us=network.now_us,
         )
         self.tails = {side: StreamTail(process, ground, side, self.passes) for side in Side}
-        self.repairer = Repairer(
-            both,
-            tables,
+        self.repairs = Repairs(
+            Repairer(both, tables, self.passes, clock=process),
+            process.far(MemoryRepairs(ground.repairs)),
             process.far(MemoryJournal(ground.store, who=process.name, now_us=process.wall_us)),
-            self.passes,
             clock=process,
+            pod=process.name,
+            per_s=settings.repairs_per_s,
+            retry_s=settings.retry_s,
+            every_s=1.0,
         )
         self.report = Reporter(
             self.passes,
@@ -296,6 +302,7 @@ class Verifier:
     async def run(self) -> None:
         for tail in self.tails.values():
             self.process.spawn(tail.run())
+        self.process.spawn(self.repairs.run())
         await self.passes.run()
 
     async def repair(self) -> str:
@@ -303,8 +310,14 @@ class Verifier:
         keys = [key for found in REPAIRED for key in self.passes.keys_of(found)]
         if not keys:
             return ""
-        steps = await self.repairer.plan(keys)
-        return ", ".join(str(each["outcome"]) for each in await self.repairer.carry_out(steps))
+        repair = (await self.repairs.plan(keys, asked={"keys": len(keys)}, who="ann")).id
+        await self.repairs.planned(repair, within_s=60.0)
+        record = await self.repairs.execute(repair, who="ann")
+        while record.state not in OVER:
+            await asyncio.sleep(0.2)
+            record = await self.repairs.get(repair)
+        steps = (await self.repairs.report(record, limit=record.keys)).steps
+        return ", ".join(str(each.outcome) for each in steps)
 
 
 class Operator:

@@ -16,6 +16,7 @@ from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal, MemoryLease
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
+from crossfade.adapters.memory.repairs import RepairRows
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.contracts.journal import Entry
 from crossfade.contracts.letter import DeadLetter
@@ -247,7 +248,7 @@ class Ground:
         self.tables = {side: self._table(table, side) for side in Side}
         self.aws._tables = {MAPPING.shape(side).table: each for side, each in self.tables.items()}
         self.store, self.flags, self.marks = ControlStore(), Flags(), MemoryMarks()
-        self.flags.ground, self.flags_changed_s = self, float("-inf")
+        self.repairs, self.flags.ground, self.flags_changed_s = RepairRows(), self, float("-inf")
         self.on_flags: Callable[[], None] = lambda: None
         self.letters, self.strays = Letters(self.store), list[Stray]()
         self.checkpoints: dict[tuple[str, str], str] = {}

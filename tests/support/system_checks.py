@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from crossfade.adapters.clock import SYSTEM
-from crossfade.adapters.memory.control import MemoryJournal
 from crossfade.contracts.letter import STRAY
 from crossfade.core.ownership.ramp import aim
 from crossfade.core.protocol.keyed.item import generation_of, is_active, is_held_out
@@ -18,7 +17,7 @@ from crossfade.core.values.shape import Side, direction_to
 from crossfade_replicator.letters import drop_answered
 from crossfade_replicator.replay import Redrive
 from crossfade_verifier.both import BothTables
-from crossfade_verifier.repair import Repairer
+from crossfade_verifier.repair import Repairer, described
 from engagement_migration import MAPPING
 from system_parts import DIRECTIONS, KEYS, now
 from system_world import World
@@ -67,14 +66,14 @@ def check_converged(world: World) -> None:
 def repair(world: World, seed: int) -> int:
     """Let the verifier repair what it finds unequal, then redrive what is parked; return how many keys it wrote."""
     both = BothTables(MAPPING, world.source, world.target)
-    repairer = Repairer(both, {**world.tables}, MemoryJournal(), _Unheard(), clock=SYSTEM)
-    written = 0
+    repairer = Repairer(both, {**world.tables}, _Unheard(), clock=SYSTEM)
+    written, now_us = 0, SYSTEM.wall_us()
     for again in range(4):
-        steps = [step for step in now(repairer.plan(KEYS)) if step.write is not None]
+        steps = [step for step in now(repairer.plan(KEYS, now_us=now_us)) if step.write is not None]
         if not steps:
             break
         written += len(steps)
-        now(repairer.carry_out(steps))
+        now(repairer.carry_out([described(step, 1) for step in steps], now_us=now_us))
         world.check()
         world.replicate(seed + again)
     now(

@@ -11,7 +11,9 @@ from typing import Any
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
+from crossfade.adapters.memory.repairs import MemoryRepairs, RepairRows
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.contracts.repairs import OVER
 from crossfade.core.parity.verdict import Names
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import CrossfadeError
@@ -23,6 +25,7 @@ from crossfade_verifier.endpoints import routes
 from crossfade_verifier.lags import Crossings
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer
+from crossfade_verifier.repairs import Repairs
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.tails import Tail
@@ -43,6 +46,7 @@ QUICK: dict[str, Any] = {
     "poll_s": 0.2,
     "ask_every_s": 0.02,
     "cloudwatch_every_s": 1.0,
+    "repairs_per_s": 10_000,
 }
 
 ARN = "arn:aws:kinesis:eu-west-1:000000000000:stream/"
@@ -125,14 +129,25 @@ class Running:
         self.tails = {side: self._tail(side) for side in Side}
         self.reads_streams = reads_streams
         self.report = self.reporter(self.watch)
-        repairer = Repairer(
+        self.repair_rows = RepairRows()
+        self.repairer = Repairer(
             both,
             {Side.SOURCE: world.tables[Side.SOURCE], Side.TARGET: self.target},
-            MemoryJournal(self.store, who="me"),
             self.passes,
             clock=SYSTEM,
+            complete=lambda: self.complete,
         )
-        doors = routes(self.passes, self.report, repairer, MAPPING, self.settings)
+        self.repairs = Repairs(
+            self.repairer,
+            MemoryRepairs(self.repair_rows),
+            MemoryJournal(self.store, who="me"),
+            clock=SYSTEM,
+            pod="me",
+            per_s=self.settings.repairs_per_s,
+            retry_s=self.settings.retry_s,
+            every_s=self.settings.ask_every_s,
+        )
+        doors = routes(self.passes, self.report, self.repairs, MAPPING, self.settings)
         self.door = Door(doors, access=access_of(self.settings))
 
     def reporter(self, watch: Watch) -> Reporter:
@@ -162,6 +177,7 @@ class Running:
         every_s = self.settings.ask_every_s
         work = [
             self.passes.run(),
+            self.repairs.run(),
             *(tail.run() for tail in self.tails.values() if self.reads_streams),
             *self.watch.tables(self.both.table, every_s),
             *self.watch.captures(self.aws, every_s),
@@ -187,6 +203,23 @@ class Running:
         assert answer.status_code == 200
         body: dict[str, Any] = answer.json()
         return body
+
+    async def repaired(self, asked: object) -> dict[str, Any]:
+        """Plan, execute, and return the answer once the repair is over, with its steps."""
+        planned = await self.post("/repairs", asked)
+        assert planned.status_code == 202, planned.json()
+        name = planned.json()["id"]
+        executed = await self.post(f"/repairs/{name}/execute")
+        assert executed.status_code == 202, executed.json()
+        return await self.until_repair(name, lambda body: body["state"] in OVER)
+
+    async def until_repair(self, name: str, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        for _ in range(1000):
+            body: dict[str, Any] = (await self.get(f"/repairs/{name}?limit=1000")).json()
+            if holds(body):
+                return body
+            await asyncio.sleep(0.01)
+        raise AssertionError(body)
 
     async def until(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         for _ in range(400):

@@ -198,7 +198,7 @@ async def test_a_repair_is_a_span_that_says_what_was_done_to_each_key_and_why() 
     repair = RepairBench()
     repair.world.plant(Difference.MISSING, KEY)
     with kept(Service.VERIFIER, Sampling(0.0)) as bench:
-        assert await repair.repair() == ["repaired"]
+        assert await repair.repair() == "repaired"
         (event,) = told(bench.the(REPAIRING))
     assert (event["crossfade.parity.class"], event["crossfade.outcome"]) == ("missing", "repaired")
     assert event["crossfade.repair"].startswith("transfer")
@@ -209,7 +209,7 @@ async def test_a_repair_is_a_span_that_says_what_was_done_to_each_key_and_why() 
 async def test_what_is_not_repaired_makes_no_span_and_counts_nothing() -> None:
     repair = RepairBench()
     with kept(Service.VERIFIER) as bench:
-        assert await repair.repair() == ["already right"]
+        assert await repair.repair() == "already right"
         assert bench.spans == []
     assert repair.repairer.repaired == {}
 

@@ -168,28 +168,6 @@ async def test_after_complete_passes_are_made_on_demand_only() -> None:
         await service.until(lambda body: body["last_pass"])
 
 
-async def test_a_repair_is_dry_unless_told_and_only_a_later_clean_pass_counts() -> None:
-    async with running(continuous=False) as service:
-        service.passes.ask()
-        await service.until(is_safe)
-        service.world.put(Side.TARGET, wallet(2), points=-1)
-        service.passes.ask()
-        await service.until(lambda body: body["verdict"] == "drift")
-        dry = (await service.post("/repair", {"class": "diverged"})).json()
-        assert not dry["executed"]
-        assert dry["steps"][0]["action"].startswith("transfer at ")
-        assert service.store.journal == []
-        done = (await service.post("/repair", {"class": "diverged", "execute": True})).json()
-        assert [each["outcome"] for each in done["steps"]] == ["repaired"]
-        assert [each.kind for each in service.store.journal] == ["repair", "repair"]
-        body = await service.parity()
-        assert not is_safe(body)
-        assert body["last_clean_pass"] is None
-        assert any("only a later clean pass counts" in each for each in body["because"])
-        service.passes.ask()
-        await service.until(is_safe)
-
-
 async def test_a_pass_during_which_a_repair_was_made_is_not_clean() -> None:
     async with running() as service:
         await service.until(is_safe)
@@ -202,64 +180,6 @@ async def test_a_pass_during_which_a_repair_was_made_is_not_clean() -> None:
         assert not body["last_pass"]["clean"]
         assert "repaired" in body["reason"]
         await service.until(is_safe)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"content_type": "text/plain", "origin": "https://elsewhere.example"},
-        {"content_type": "text/plain"},
-        {"origin": "https://elsewhere.example"},
-        {"host": "elsewhere.example"},
-        {"sec_fetch_site": "cross-site"},
-    ],
-)
-async def test_a_page_of_another_origin_can_not_have_a_repair_made(headers: dict[str, str]) -> None:
-    world = World(3)
-    world.plant(Difference.MISSING, wallet(2))
-    service = Running(world)
-    body = {"keys": [wallet(2).decode()], "execute": True}
-    assert (await service.post("/repair", body, **headers)).status_code in (403, 415, 421)
-    assert service.store.journal == []
-    assert (await service.post("/repair", body)).json()["executed"]
-
-
-@pytest.mark.parametrize(
-    ("body", "named"),
-    [
-        ({}, "keys, class"),
-        ({"keys": [], "class": "stuck"}, "keys, class"),
-        ({"keys": "x"}, "keys"),
-        ({"keys": ["x"]}, "keys"),
-        ({"keys": ['[{"S":"USER#7"},{"S":"WALLET#EUR"}]']}, "does not belong"),
-        ({"keys": ['[{"S":"USER#7"}]']}, "keys"),
-        ({"class": "equal"}, "class"),
-        ({"class": "in_flight"}, "class"),
-        ({"class": 7}, "class"),
-        ({"class": "stuck", "execute": "yes"}, "execute"),
-        ({"class": "stuck", "force": True}, "force"),
-        ([], "object"),
-    ],
-)
-async def test_a_bad_repair_request_is_refused_and_names_the_field(body: object, named: str) -> None:
-    answer = await Running(World(1)).post("/repair", body)
-    assert answer.status_code == 400
-    assert named in answer.json()["error"]["message"]
-
-
-async def test_the_size_of_a_repair_is_bounded() -> None:
-    service = Running(World(1), repairs_at_once=2)
-    keys = [wallet(number).decode() for number in range(3)]
-    answer = await service.post("/repair", {"keys": keys})
-    assert answer.status_code == 400
-    assert "at most 2" in answer.json()["error"]["message"]
-
-
-async def test_a_key_may_be_spelled_with_other_spaces() -> None:
-    world = World(3)
-    world.plant(Difference.MISSING, wallet(2))
-    answer = await Running(world).post("/repair", {"keys": ['[ {"S": "USER#2"}, {"S": "POINTS#c"} ]']})
-    assert answer.json()["steps"][0]["class"] == "missing"
 
 
 async def test_the_running_pass_tells_how_far_it_is() -> None:

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 import pytest
 
 from crossfade.adapters.memory.clock import MemoryClock
-from crossfade.adapters.memory.control import ControlStore, MemoryJournal
+from crossfade.contracts.repairs import RepairStep
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.item import Role, version_of
 from crossfade.core.protocol.keyed.writes import Bury, Lift
 from crossfade.core.protocol.seam import Act
-from crossfade.core.values.errors import MigrationPaused
 from crossfade.core.values.shape import Side
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.repair import Repairer, Step, described
@@ -43,20 +42,24 @@ class Counted:
 class Bench:
     def __init__(self) -> None:
         self.world = World(WALLETS)
-        self.store = ControlStore()
         self.counted = Counted()
         both = BothTables(MAPPING, self.world.tables[Side.SOURCE], self.world.tables[Side.TARGET])
         transfers = {side: self.world.tables[side] for side in Side}
-        journal = MemoryJournal(self.store)
-        self.repairer = Repairer(both, dict(transfers), journal, self.counted, clock=MemoryClock(NOW_US))
+        self.repairer = Repairer(both, dict(transfers), self.counted, clock=MemoryClock(NOW_US))
 
-    async def planned(self, key: object = KEY) -> Step:
+    async def step(self) -> Step:
         (step,) = await self.repairer.plan([KEY])
         return step
 
-    async def repair(self) -> list[str]:
-        outcomes = await self.repairer.carry_out(await self.repairer.plan([KEY]))
-        return [each["outcome"] for each in outcomes]
+    async def planned(self) -> RepairStep:
+        return described(await self.step(), 1)
+
+    async def carry_out(self, step: RepairStep, *, again: int = 0) -> str:
+        (outcome,) = await self.repairer.carry_out([step], now_us=NOW_US, again=again)
+        return outcome
+
+    async def repair(self) -> str:
+        return await self.carry_out(await self.planned())
 
 
 @pytest.mark.parametrize("fault", REPAIRABLE, ids=str)
@@ -65,11 +68,8 @@ async def test_each_repairable_fault_is_planned_by_its_class_and_planning_writes
     bench.world.plant(fault, KEY)
     before = [dict(bench.world.tables[side].images) for side in Side]
     step = await bench.planned()
-    assert step.found is fault
-    assert step.write is not None
-    assert described(step)["class"] == fault.value
+    assert (step.found, step.writes) == (fault.value, True)
     assert [bench.world.tables[side].images for side in Side] == before
-    assert bench.store.journal == []
     assert bench.counted.keys == 0
 
 
@@ -77,21 +77,10 @@ async def test_each_repairable_fault_is_planned_by_its_class_and_planning_writes
 async def test_a_repair_leaves_the_next_pass_clean(fault: Difference) -> None:
     bench = Bench()
     bench.world.plant(fault, KEY)
-    assert await bench.repair() == ["repaired"]
+    assert await bench.repair() == "repaired"
     bench.world.copy(KEY)  # a lifted owner comes down the stream like any other write
     assert (await bench.world.sweep()).clean
     assert bench.counted.keys == 1
-
-
-@pytest.mark.parametrize("fault", REPAIRABLE, ids=str)
-async def test_a_repair_is_journalled_before_and_after(fault: Difference) -> None:
-    bench = Bench()
-    bench.world.plant(fault, KEY)
-    await bench.repair()
-    begun, done = bench.store.journal
-    assert (begun.kind, begun.body["stage"]) == ("repair", "begun")
-    assert begun.body["steps"][0] | {"action": ""} == {"key": KEY.decode(), "class": fault.value, "action": ""}
-    assert done.body["steps"][0]["outcome"] == "repaired"
 
 
 async def test_ahead_lifts_the_owner_above_its_standby_and_touches_nothing_else() -> None:
@@ -99,7 +88,7 @@ async def test_ahead_lifts_the_owner_above_its_standby_and_touches_nothing_else(
     bench.world.plant(Difference.AHEAD, KEY)
     standby = version_of(bench.world.item(Side.TARGET, KEY))
     owner = bench.world.item(Side.SOURCE, KEY)
-    step = await bench.planned()
+    step = await bench.step()
     assert isinstance(step.write, Act)
     assert isinstance(step.write.write, Lift)
     assert step.side is Side.SOURCE
@@ -126,7 +115,7 @@ async def test_a_missing_source_row_comes_back_as_standby_with_its_owners_genera
     bench.world.hand_over(KEY, 4)
     bench.world.copy(KEY)
     bench.world.tables[Side.SOURCE].delete(KEY)
-    assert await bench.repair() == ["repaired"]
+    assert await bench.repair() == "repaired"
     row = bench.world.item(Side.SOURCE, KEY)
     assert row is not None
     assert (row.role, row.generation) == (Role.STANDBY, 4)
@@ -137,7 +126,7 @@ async def test_an_extra_becomes_a_tombstone_one_version_up() -> None:
     bench = Bench()
     bench.world.plant(Difference.EXTRA, KEY)
     seen = version_of(bench.world.item(Side.TARGET, KEY))
-    step = await bench.planned()
+    step = await bench.step()
     assert step.write == Act(Bury(KEY, seen), seen + 1)
     assert step.side is Side.TARGET
     await bench.repair()
@@ -150,68 +139,65 @@ async def test_an_extra_becomes_a_tombstone_one_version_up() -> None:
 async def test_a_delete_that_did_not_arrive_is_repaired_by_its_tombstone() -> None:
     bench = Bench()
     bench.world.operate(KEY, Kind.DELETE, 0)
-    assert await bench.repair() == ["repaired"]
+    assert await bench.repair() == "repaired"
     row = bench.world.item(Side.TARGET, KEY)
     assert row is not None
     assert row.deleted
 
 
-async def test_a_key_that_was_handed_over_after_the_plan_is_refused_by_the_fence() -> None:
+async def test_a_key_that_was_handed_over_after_the_plan_is_refused() -> None:
     bench = Bench()
     bench.world.plant(Difference.DIVERGED, KEY)
-    steps = await bench.repairer.plan([KEY])
+    step = await bench.planned()
     bench.world.hand_over(KEY, 2)
     before = bench.world.item(Side.TARGET, KEY)
-    (outcome,) = await bench.repairer.carry_out(steps)
-    assert outcome["outcome"] == "refused: owned"
+    outcome = await bench.carry_out(step)
+    assert outcome.startswith("refused: changed since the plan: source had a row of version ")
+    assert "active at generation 0" in outcome
+    assert "standby at generation 2" in outcome
     assert bench.world.item(Side.TARGET, KEY) == before
 
 
 async def test_a_standby_that_got_on_after_the_plan_is_not_set_back() -> None:
     bench = Bench()
     bench.world.plant(Difference.DIVERGED, KEY)
-    steps = await bench.repairer.plan([KEY])
+    step = await bench.planned()
     bench.world.earn(KEY, 1)
     bench.world.copy(KEY)
     before = bench.world.item(Side.TARGET, KEY)
-    (outcome,) = await bench.repairer.carry_out(steps)
-    assert outcome["outcome"] == "already right"
+    assert await bench.carry_out(step) == "already right"
     assert bench.world.item(Side.TARGET, KEY) == before
 
 
 async def test_an_owner_that_moved_after_the_plan_is_not_lifted() -> None:
     bench = Bench()
     bench.world.plant(Difference.AHEAD, KEY)
-    steps = await bench.repairer.plan([KEY])
+    step = await bench.planned()
     bench.world.earn(KEY, 1)
-    (outcome,) = await bench.repairer.carry_out(steps)
-    assert outcome["outcome"] == "refused: the item changed"
+    before = bench.world.item(Side.SOURCE, KEY)
+    assert (await bench.carry_out(step)).startswith("refused: changed since the plan: source had ")
+    assert bench.world.item(Side.SOURCE, KEY) == before
 
 
-async def test_a_repair_while_paused_is_refused_by_name_and_writes_nothing_until_the_resume() -> None:
+@pytest.mark.parametrize("side", Side)
+async def test_a_row_that_a_stray_rewrote_at_the_same_version_is_not_what_the_plan_showed(side: Side) -> None:
     bench = Bench()
     bench.world.plant(Difference.DIVERGED, KEY)
-    operator = MemoryJournal(bench.store)
+    step = await bench.planned()
+    bench.world.put(side, KEY, points=-7)
     before = bench.world.item(Side.TARGET, KEY)
-    await operator.append("pause", {"paused": True, "who": "ann"})
-    with pytest.raises(MigrationPaused, match=r"ann paused the migration; nothing was repaired.*crossfade resume"):
-        await bench.repair()
+    assert (await bench.carry_out(step)).startswith(f"refused: changed since the plan: {side.value} had ")
     assert bench.world.item(Side.TARGET, KEY) == before
-    assert bench.counted.keys == 0
-    assert bench.store.journal[-1].body["stage"] == "refused"
-    await operator.append("pause", {"paused": False, "who": "ann"})
-    assert await bench.repair() == ["repaired"]
 
 
 @pytest.mark.parametrize("fault", [Difference.IN_HANDOVER, Difference.TWO_OWNERS], ids=str)
-async def test_what_is_not_a_repairs_business_is_left_and_not_journalled(fault: Difference) -> None:
+async def test_what_is_not_a_repairs_business_is_left(fault: Difference) -> None:
     bench = Bench()
     bench.world.plant(fault, KEY)
     step = await bench.planned()
-    assert (step.found, step.write) == (fault, None)
-    [outcome] = await bench.repair()
-    assert outcome.startswith("can't: both sides are ")
-    assert bench.store.journal == []
+    assert (step.found, step.writes) == (fault.value, False)
+    assert (await bench.carry_out(step)).startswith("can't: both sides are ")
+    assert bench.counted.keys == 0
 
 
 async def test_an_equal_key_is_left() -> None:
@@ -225,7 +211,7 @@ async def test_an_owner_that_can_not_be_mapped_is_left_and_says_why() -> None:
     bench.world.tables[Side.SOURCE].put(row | {name: raw for name, raw in image.items() if name.startswith("cf_")})
     bench.world.tables[Side.TARGET].delete(KEY)
     step = await bench.planned()
-    assert step.write is None
+    assert not step.writes
     assert "nickname" in step.why
 
 
@@ -233,10 +219,10 @@ async def test_an_unstamped_owner_is_lifted_so_that_its_copy_has_a_version_to_go
     bench = Bench()
     bench.world.tables[Side.SOURCE].put(legacy_wallet("2", "c", 5))
     bench.world.put(Side.TARGET, KEY, cf_mv=0)
-    step = await bench.planned()
+    step = await bench.step()
     lifted = (NOW_US << 10) + 1
     assert step.write == Act(Lift(KEY, None, lifted), lifted), "stamped, as by its first own write"
-    assert await bench.repair() == ["repaired"]
+    assert await bench.repair() == "repaired"
     bench.world.copy(KEY)
     assert (await bench.world.sweep()).clean
 

@@ -10,12 +10,10 @@ from test_verifier_repair import KEY, Bench
 
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.writing import Transfer
-from crossfade.core.values.errors import Throttled
+from crossfade.core.values.errors import StoreRefused, Throttled
 from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from engagement_migration.samples import NOT_OURS, legacy_wallet
-from verifier_service import Running, running
-from verifier_world import World, wallet
 
 
 class Then:
@@ -40,19 +38,17 @@ def then(bench: Bench, happens: Callable[[], None]) -> None:
 async def test_what_is_right_afterwards_was_repaired(fault: Difference) -> None:
     bench = Bench()
     bench.world.plant(fault, KEY)
-    assert await bench.repair() == ["repaired"]
+    assert await bench.repair() == "repaired"
     assert bench.repairer.repaired == {fault.value: 1}
-    assert bench.store.journal[-1].body["steps"][0]["outcome"] == "repaired"
 
 
 async def test_an_attribute_that_nothing_names_stays_on_the_standby_and_is_named() -> None:
     bench = Bench()
     bench.world.put(Side.TARGET, KEY, stray=1)
-    [outcome] = await bench.repair()
+    outcome = await bench.repair()
     assert outcome.startswith("can't: it was written, and is diverged in ")
     assert "'stray'" in outcome
     assert bench.repairer.repaired == {}
-    assert bench.store.journal[-1].body["steps"][0]["outcome"] == outcome
 
 
 async def test_a_live_ttl_on_a_standby_of_the_source_table_is_gone_when_it_is_called_repaired() -> None:
@@ -62,8 +58,8 @@ async def test_a_live_ttl_on_a_standby_of_the_source_table_is_gone_when_it_is_ca
     ttl = MAPPING.shape(Side.SOURCE).ttl
     assert ttl
     bench.world.put(Side.SOURCE, KEY, **{ttl: 1_900_000_000})
-    assert "live TTL on a standby" in (await bench.planned()).shown["differs"]
-    assert await bench.repair() == ["repaired"]
+    assert "live TTL on a standby" in (await bench.planned()).differs
+    assert await bench.repair() == "repaired"
     assert ttl not in bench.world.tables[Side.SOURCE].images[KEY]
 
 
@@ -73,7 +69,7 @@ async def test_an_owner_that_does_not_map_can_not_be_repaired_and_says_why() -> 
     image = bench.world.tables[Side.SOURCE].images[KEY]
     bench.world.tables[Side.SOURCE].put(row | {name: raw for name, raw in image.items() if name.startswith("cf_")})
     bench.world.tables[Side.TARGET].delete(KEY)
-    [outcome] = await bench.repair()
+    outcome = await bench.repair()
     assert outcome.startswith("can't: the owner can't be mapped: ")
     assert "nickname" in outcome
 
@@ -82,17 +78,16 @@ async def test_an_extra_without_a_version_can_not_be_repaired() -> None:
     bench = Bench()
     bench.world.tables[Side.SOURCE].delete(KEY)
     bench.world.put(Side.TARGET, KEY, cf_mv=None)
-    assert await bench.repair() == ["can't: the extra row has no version: needs a human decision"]
+    assert await bench.repair() == "can't: the extra row has no version: needs a human decision"
 
 
 async def test_what_was_right_before_is_told_apart_from_what_was_repaired() -> None:
-    assert await Bench().repair() == ["already right"]
+    assert await Bench().repair() == "already right"
     bench = Bench()
     bench.world.plant(Difference.STUCK, KEY)
-    steps = await bench.repairer.plan([KEY])
+    step = await bench.planned()
     bench.world.copy(KEY)
-    [done] = await bench.repairer.carry_out(steps)
-    assert done["outcome"] == "already right"
+    assert await bench.carry_out(step) == "already right"
     assert bench.repairer.repaired == {}
 
 
@@ -104,19 +99,20 @@ async def test_an_owner_that_writes_on_meanwhile_does_not_hide_that_its_standby_
         bench.world.earn(KEY, 1)
 
     then(bench, writes_on)
-    assert await bench.repair() == ["repaired"]
+    assert await bench.repair() == "repaired"
 
 
 async def test_a_stray_that_undoes_the_repair_at_once_is_told() -> None:
     bench = Bench()
     bench.world.plant(Difference.DIVERGED, KEY)
     then(bench, lambda: bench.world.put(Side.TARGET, KEY, points=-2))
-    assert await bench.repair() == ["can't: it was written, and is diverged in balance"]
+    assert await bench.repair() == "can't: it was written, and is diverged in balance"
 
 
-async def test_a_key_that_can_not_be_read_back_is_not_called_repaired() -> None:
+async def test_a_key_that_can_not_be_read_back_is_not_called_repaired_until_it_can_be_read() -> None:
     bench = Bench()
     bench.world.plant(Difference.DIVERGED, KEY)
+    step = await bench.planned()
     table = bench.world.tables[Side.SOURCE]
     read = table.read_answers
 
@@ -127,56 +123,66 @@ async def test_a_key_that_can_not_be_read_back_is_not_called_repaired() -> None:
         table.read_answers = down  # type: ignore[method-assign]  # the store fails from here
 
     then(bench, fails)
-    assert await bench.repair() == ["can't: it was written, and can't be read back: look again"]
+    with pytest.raises(Throttled):
+        await bench.carry_out(step)
+    assert bench.repairer.repaired == {}
     table.read_answers = read  # type: ignore[method-assign]
-    assert (await bench.world.sweep()).clean
-
-
-async def test_a_class_is_repaired_page_by_page_and_nothing_is_left_out_without_a_word() -> None:
-    world = World(8)
-    for number in range(5):
-        world.plant(Difference.MISSING, wallet(number))
-    async with Running(world, continuous=False)() as service:
-        service.passes.ask()
-        await service.until(lambda body: body["last_pass"])
-        asked: dict[str, Any] = {"class": "missing", "limit": 2, "execute": True}
-        seen, left = [], []
-        while True:
-            answer = (await service.post("/repair", asked)).json()
-            seen += [each["key"] for each in answer["steps"]]
-            left.append(answer["left"])
-            assert all(each["outcome"] == "repaired" for each in answer["steps"])
-            if answer["next"] is None:
-                break
-            asked["after"] = answer["next"]
-    assert seen == sorted(wallet(number).decode() for number in range(5))
-    assert left == [3, 1, 0]
-
-
-async def test_keys_beyond_what_a_pass_keeps_are_counted_as_left() -> None:
-    world = World(8)
-    for number in range(5):
-        world.plant(Difference.MISSING, wallet(number))
-    async with Running(world, continuous=False, repairs_at_once=3)() as service:
-        service.passes.ask()
-        await service.until(lambda body: body["last_pass"])
-        answer = (await service.post("/repair", {"class": "missing"})).json()
-    assert (len(answer["steps"]), answer["left"], answer["next"]) == (3, 2, None)
+    assert await bench.carry_out(step, again=1) == "repaired"
+    assert bench.repairer.repaired == {"diverged": 1}
 
 
 @pytest.mark.parametrize(
-    ("body", "named"),
-    [
-        ({"class": "stuck", "limit": 0}, "limit"),
-        ({"class": "stuck", "limit": True}, "limit"),
-        ({"class": "stuck", "limit": 1001}, "limit"),
-        ({"class": "stuck", "after": "x"}, "keys"),
-        ({"keys": [], "limit": 3}, "limit: only with class"),
-        ({"keys": [], "after": "x"}, "after: only with class"),
-    ],
+    "fault", [Difference.STUCK, Difference.DIVERGED, Difference.MISSING, Difference.EXTRA, Difference.AHEAD], ids=str
 )
-async def test_a_bad_page_is_refused_and_names_the_field(body: object, named: str) -> None:
-    async with running(1) as service:
-        answer = await service.post("/repair", body)
-    assert answer.status_code == 400
-    assert named in answer.json()["error"]["message"]
+async def test_a_step_that_is_taken_up_again_after_a_kill_is_told_as_if_nothing_had_happened(fault: Difference) -> None:
+    bench = Bench()
+    bench.world.plant(fault, KEY)
+    step = await bench.planned()
+    assert await bench.carry_out(step) == "repaired"
+    before = [dict(bench.world.tables[side].images) for side in Side]
+    written = len(bench.world.changes)
+    assert await bench.carry_out(step, again=1) == "repaired"
+    assert [bench.world.tables[side].images for side in Side] == before
+    assert len(bench.world.changes) == written, "nothing is written twice"
+
+
+async def test_a_step_that_may_have_been_written_and_was_not_is_written() -> None:
+    bench = Bench()
+    bench.world.plant(Difference.DIVERGED, KEY)
+    step = await bench.planned()
+    written = len(bench.world.changes)
+    assert await bench.carry_out(step, again=1) == "repaired"
+    assert len(bench.world.changes) == written + 1
+
+
+async def test_a_diverged_standby_whose_owner_moved_on_is_not_taken_for_written_before() -> None:
+    bench = Bench()
+    bench.world.plant(Difference.DIVERGED, KEY)
+    step = await bench.planned()
+    bench.world.earn(KEY, 1)
+    assert (await bench.carry_out(step, again=1)).startswith("refused: changed since the plan: source had ")
+
+
+async def test_a_write_that_the_store_does_not_take_for_now_is_tried_again_and_not_called_refused() -> None:
+    bench = Bench()
+    bench.world.plant(Difference.DIVERGED, KEY)
+
+    class Full:
+        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> Any:
+            raise Throttled("slow down")
+
+    bench.repairer._transfers[Side.TARGET] = Full()
+    with pytest.raises(Throttled):
+        await bench.repair()
+
+
+async def test_a_write_that_the_store_refuses_for_good_is_refused() -> None:
+    bench = Bench()
+    bench.world.plant(Difference.DIVERGED, KEY)
+
+    class Shut:
+        async def transfer(self, transfers: Sequence[Transfer], *, timeout_s: float | None = None) -> Any:
+            raise StoreRefused("not authorized: dynamodb:PartiQLUpdate", reason="AccessDeniedException")
+
+    bench.repairer._transfers[Side.TARGET] = Shut()
+    assert await bench.repair() == "refused: store_refused: not authorized: dynamodb:PartiQLUpdate"

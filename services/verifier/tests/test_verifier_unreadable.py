@@ -97,11 +97,11 @@ async def test_an_unreadable_row_is_drift_with_its_cure_and_is_not_repaired_blin
         assert shown["count"] == 1
         assert shown["samples"][0]["cause"] == "target: no such cf_role: 'X'"
         assert "parity-drift.md" in shown["cure"]
-        answer = (await service.post("/repair", {"class": "unreadable", "execute": True})).json()
-    [step] = answer["steps"]
-    assert step["class"] == "unreadable"
+        done = await service.repaired({"class": "unreadable"})
+    [step] = done["steps"]
+    assert (step["class"], done["writes"]) == ("unreadable", 0)
     assert step["outcome"].startswith("can't: a row can't be read")
-    assert service.store.journal == []
+    assert [each.body["stage"] for each in service.store.journal] == ["planned"]
 
 
 async def test_each_class_names_its_tool_and_so_do_rows_of_others_with_their_keys() -> None:

@@ -114,10 +114,10 @@ locals {
       resources = [local.table.journal]
     },
     {
-      sid       = "Passes" # its own partitions, beside the stream consumers' reports
+      sid       = "PassesRepairs" # its own partitions, beside the stream consumers' reports
       actions   = ["dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
       resources = [local.table.reports]
-      condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["pass-*", "passes"] } }
+      condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["pass-*", "passes", "repair-*", "repairs"] } }
     },
     local.first_hop,
   ]

@@ -19,6 +19,7 @@ import structlog
 from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.repairs import DynamoRepairs
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flagd import standing
@@ -37,6 +38,7 @@ from crossfade.runtime.access import access_of
 from crossfade.runtime.aws import control_client, wire_config
 from crossfade.runtime.listening import listening
 from crossfade.runtime.logging import configure
+from crossfade.runtime.pace import Pace
 from crossfade.runtime.settings import describe_settings, load_checked
 from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURATION
 from crossfade.runtime.urls import Address
@@ -47,6 +49,7 @@ from crossfade_verifier.looks import FirstLooks
 from crossfade_verifier.measures import observed
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer
+from crossfade_verifier.repairs import Repairs
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.tails import Tail
@@ -102,16 +105,26 @@ class Service:
         stack.push_async_callback(self.cloudwatch.close)
         self._both, self._admin = both, DynamoAdmin(dynamodb, kinesis)
         tables = {side: mapping.shape(side).table for side in Side}
-        self.watch = Watch(Names(tables, streams, control_tables(mapping.name).journal), clock=SYSTEM)
-        self.journal = journal = DynamoJournal(
-            control_db(dynamodb), self.watch.names.journal, who=settings.pod, code=lifecycle.code_version()
-        )
+        control, names = control_db(dynamodb), control_tables(mapping.name)
+        self.watch = Watch(Names(tables, streams, names.journal), clock=SYSTEM)
+        self.journal = DynamoJournal(control, names.journal, who=settings.pod, code=lifecycle.code_version())
         self.repairer = Repairer(
             both,
             {side: DynamoTransfers(db, mapping.shape(side), mapping.protocol) for side in Side},
-            journal,
             self.passes,
             clock=SYSTEM,
+            complete=lambda: says_complete(settings.flag_file),
+        )
+        self.repairs = Repairs(
+            self.repairer,
+            DynamoRepairs(control, names.reports),
+            self.journal,
+            clock=SYSTEM,
+            pod=settings.pod,
+            per_s=settings.repairs_per_s,
+            retry_s=settings.retry_s,
+            every_s=settings.ask_every_s,
+            reads=Pace(settings.reads_per_s),
         )
 
         self.looks: FirstLooks | None = None
@@ -136,7 +149,7 @@ class Service:
         settings = self.settings
         report = Reporter(self.passes, settings, self.tails, self.crossings, self.watch, clock=SYSTEM)
         at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
-        doors = routes(self.passes, report, self.repairer, self.mapping, settings)
+        doors = routes(self.passes, report, self.repairs, self.mapping, settings)
         active = telemetry.active()
         if active is not None:
             active.observe(lambda: observed(report, self.tails, self.repairer.repaired))
@@ -157,6 +170,7 @@ class Service:
         every_s = settings.ask_every_s
         background = [
             self.passes.run(),
+            self.repairs.run(),
             *(tail.run() for tail in self.tails.values()),
             *watch.tables(self._both.table, every_s),
             *watch.captures(self._admin, every_s),

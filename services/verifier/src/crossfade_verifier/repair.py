@@ -6,35 +6,43 @@
     in handover                 left to the sweeper; two owners: left for a human decision
     held out                    left where it is: the other table refuses it
 
-Whoever owns the key by the time of the write, the conditions decide. A repair counts only after a later clean pass.
+A step of a plan is carried out only while both rows are as the plan saw them; and whoever owns the key by the time of
+the write, the conditions decide. `crossfade_verifier.repairs` keeps plans, paces them and resumes them. A repair counts
+only after a later clean pass.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final, NamedTuple, Protocol
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, Protocol, cast
 
-from crossfade.contracts.journal import Entry
+from crossfade.contracts.repairs import RepairStep, RowSeen
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.parity.classes import Difference, Pair, Reading, classify
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import Act
 from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
-from crossfade.core.values.errors import CrossfadeError, MigrationPaused
+from crossfade.core.values.errors import CrossfadeError, PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
-from crossfade.ports.control import Journal
 from crossfade.ports.table import TransferTable
 from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry.contract import CLASS, COUNT, OUTCOME, REASON, REPAIR
 from crossfade.runtime.telemetry.span_contract import REPAIR_EVENT, REPAIRING
 from crossfade_verifier.both import BothTables
+from crossfade_verifier.reading.rows import Seen
+from crossfade_verifier.reading.values import form_of
 from crossfade_verifier.sweep import sample
 
 CHUNK: Final = 100
+NAMED: Final = 10
+"""Attributes that differ which a step names."""
+TEXT: Final = 300
+"""Most characters of a reason: a store's or a mapping's message may quote a whole value."""
 REPAIRED: Final = "repaired"
 ALREADY_RIGHT: Final = "already right"
 _ON_ITS_WAY: Final = frozenset({Difference.EQUAL, Difference.IN_FLIGHT, Difference.IN_HANDOVER})
@@ -58,6 +66,7 @@ class Step(NamedTuple):
         write: a lift, a transfer or a burial; None when the key is left alone.
         why: for humans.
         shown: the pair as it was read.
+        seen: both rows, for the condition that they haven't changed since.
     """
 
     key: Key
@@ -66,9 +75,10 @@ class Step(NamedTuple):
     write: Act | Transfer | None
     why: str
     shown: dict[str, Any]
+    seen: dict[Side, RowSeen | None]
 
 
-class Repairs(Protocol):
+class Counting(Protocol):
     """Where repairs are counted, so that no pass made before or meanwhile is taken for a clean one."""
 
     def repairing(self, keys: int) -> AbstractContextManager[None]:
@@ -77,7 +87,7 @@ class Repairs(Protocol):
 
 
 class Repairer:
-    """Plans repairs, and carries them out.
+    """Plans steps of a repair, and carries them out.
 
     Attributes:
         repaired: keys by the class that they were in.
@@ -87,27 +97,36 @@ class Repairer:
         self,
         both: BothTables,
         transfers: dict[Side, TransferTable],
-        journal: Journal,
-        repairs: Repairs,
+        counting: Counting,
         *,
         clock: Clock,
+        complete: Callable[[], bool] = lambda: False,
     ) -> None:
         """Take the tables.
 
         Args:
             both: to read.
             transfers: to write state transfers.
-            journal: told before and after.
-            repairs: told before.
+            counting: told before anything is written.
             clock: seeds the version of an owner that has none.
+            complete: what the flag document says.
         """
-        self._both, self._transfers, self._journal, self._repairs = both, transfers, journal, repairs
-        self._clock = clock
+        self._both, self._transfers, self._counting = both, transfers, counting
+        self._clock, self._complete = clock, complete
         self.repaired: Counter[str] = Counter()
 
-    async def plan(self, keys: Sequence[Key], *, complete: bool = False) -> list[Step]:
-        """Say what would be done to each key, by its state now. Writes nothing."""
-        steps = []
+    async def plan(self, keys: Sequence[Key], *, now_us: int | None = None) -> list[Step]:
+        """Say what would be done to each key, by its state now. Writes nothing.
+
+        Args:
+            keys: encoded.
+            now_us: seeds the version of an owner that has none; the clock's if None.
+
+        Raises:
+            CrossfadeError: a table can't be read.
+        """
+        complete, steps = self._complete(), []
+        seed_us = self._clock.wall_us() if now_us is None else now_us
         for start in range(0, len(keys), CHUNK):
             chunk = list(dict.fromkeys(keys[start : start + CHUNK]))
             pairs = await self._pairs(chunk)
@@ -115,70 +134,58 @@ class Repairer:
             sides = {key: rows.owner_of(*pairs[key]) or Side.SOURCE for key in chunk}
             for side in Side:
                 mine = [key for key in chunk if sides[key] is side]
-                steps += await self._steps(side, mine, complete=complete)
+                steps += await self._steps(side, mine, seed_us, complete=complete)
         return steps
 
-    async def carry_out(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
-        """Write what was planned, and journal it before and after.
+    async def carry_out(self, steps: Sequence[RepairStep], *, now_us: int, again: int = 0) -> list[str]:
+        """Write what was planned, each step only while both rows are as the plan saw them.
+
+        Args:
+            steps: of a plan; a few, since they are written one after the other.
+            now_us: when it was planned: versions come out as they were planned.
+            again: how many of the first steps may have been written before, by a verifier that was killed.
 
         Returns:
-            What became of each step, JSON-ready: `outcome` is "repaired", "already right", "refused: why" (the store
-            did not take the write) or "can't: why" (nothing could be written, or what was written changed nothing).
+            What became of each step: "repaired", "already right", "refused: why" (the rows changed, or the store did
+            not take the write) or "can't: why" (nothing could be written, or what was written did not make it right).
 
         Raises:
-            MigrationPaused: an operator paused the migration before this; nothing was written.
+            CrossfadeError: a table can't be reached; how far it came, the rows say: call it again with all of `again`.
         """
-        writing = [step for step in steps if step.write is not None]
-        planned = [{"key": step.key.decode(), "class": step.found.value, "action": _name(step)} for step in writing]
-        if not writing:
-            return [_told(step, _outcome(step, "", None)) for step in steps]
-        begun = await self._journal.append("repair", {"stage": "begun", "steps": planned})
-        await self._heed_pause(begun)
-        with self._repairs.repairing(len(writing)), _span(len(writing)) as span:
-            now = await self._read_back([step.key for step in writing])
-            right = {key for key, step in now.items() if step.found is Difference.EQUAL}
-            refused = [ALREADY_RIGHT if step.key in right else await self._write(step) for step in steps]
-            later = await self._read_back([step.key for step in writing])
-            done = [
-                self._told(step, _outcome(step, why, later.get(step.key)), span)
-                for step, why in zip(steps, refused, strict=True)
+        keys = [Key(step.key.encode()) for step in steps if step.writes]
+        if not keys:
+            return [_left(step) for step in steps]
+        with self._counting.repairing(len(keys)), _span(len(keys)) as span:
+            now = {step.key: step for step in await self.plan(keys, now_us=now_us)}
+            found = [
+                _judged(step, now[Key(step.key.encode())], tried=place < again) if step.writes else _left(step)
+                for place, step in enumerate(steps)
             ]
-            outcomes = [outcome for step, outcome in zip(steps, done, strict=True) if step.write is not None]
-            await self._journal.append("repair", {"stage": "done", "steps": outcomes})
-        return done
+            writing = [now[Key(step.key.encode())] for step, known in zip(steps, found, strict=True) if not known]
+            refused = {step.key: await self._write(step) for step in writing}
+            later = {step.key: step for step in await self.plan(list(refused), now_us=now_us)}
+            outcomes = []
+            for step, known in zip(steps, found, strict=True):
+                key = Key(step.key.encode())
+                outcome = (known or _outcome(now[key], refused[key], later[key]))[:TEXT]
+                self._count(step, outcome, span)
+                outcomes.append(outcome)
+        return outcomes
 
-    async def _heed_pause(self, begun: Entry) -> None:
-        """Stop before the first write if the journal has a pause before this repair: a later one finds it in progress,
-        and only the journal says which came first.
-        """
-        pauses = [each for each in await self._journal.entries() if each.kind == "pause" and each.number < begun.number]
-        if pauses and pauses[-1].body["paused"]:
-            because = f"{pauses[-1].body.get('who', 'an operator')} paused the migration"
-            await self._journal.append("repair", {"stage": "refused", "because": because})
-            raise MigrationPaused(f"{because}; nothing was repaired. First run: crossfade resume --execute")
-
-    async def _read_back(self, keys: Sequence[Key]) -> dict[Key, Step]:
-        """Return what is left to do about keys that were written; a key that can't be read now is missing."""
-        try:
-            return {step.key: step for step in await self.plan(keys)}
-        except CrossfadeError:
-            return {}
-
-    def _told(self, step: Step, outcome: str, span: telemetry.Started | None) -> dict[str, Any]:
+    def _count(self, step: RepairStep, outcome: str, span: telemetry.Started | None) -> None:
         """Count a step, and record it in the repair's span."""
         if outcome == REPAIRED:
-            self.repaired[step.found.value] += 1
+            self.repaired[step.found] += 1
         if span is not None:
-            said = {CLASS: step.found.value, REPAIR: _name(step), REASON: step.why, OUTCOME: outcome}
+            said = {CLASS: step.found, REPAIR: step.action, REASON: step.why, OUTCOME: outcome}
             span.event(REPAIR_EVENT, said)
-        return _told(step, outcome)
 
     async def _pairs(self, keys: Sequence[Key]) -> dict[Key, Pair]:
         source = await self._both.read(Side.SOURCE, keys)
         target = await self._both.read(Side.TARGET, keys)
         return {key: Pair(source.get(key), target.get(key)) for key in keys}
 
-    async def _steps(self, side: Side, keys: list[Key], *, complete: bool) -> list[Step]:
+    async def _steps(self, side: Side, keys: list[Key], now_us: int, *, complete: bool) -> list[Step]:
         owners = await self._both.read(side, keys)
         standbys = await self._both.read(side.other, keys)
         again = await self._both.read(side, keys)
@@ -189,50 +196,50 @@ class Repairer:
             # Requested by an operator, so the bound counts as passed: what is in flight only arrives earlier.
             found = classify(reading, rows, reached=rows.version_of(owner), late=True)
             pair = Pair(owner, standby) if side is Side.SOURCE else Pair(standby, owner)
-            shown = sample(key, pair, rows)
-            steps.append(self._step(key, side, found or Difference.IN_FLIGHT, owner, standby, shown, complete))
+            found = found or Difference.IN_FLIGHT
+            to, write, why = self._what(key, side, found, owner, standby, now_us, complete)
+            seen = {each: row_seen(cast("Seen | None", pair.of(each))) for each in Side}
+            steps.append(Step(key, found, to, write, why[:TEXT], sample(key, pair, rows), seen))
         return steps
 
-    def _step(
+    def _what(
         self,
         key: Key,
         side: Side,
         found: Difference,
         owner: Row | None,
         standby: Row | None,
-        shown: dict[str, Any],
+        now_us: int,
         complete: bool,
-    ) -> Step:
+    ) -> tuple[Side | None, Act | Transfer | None, str]:
+        """Return the table to be written, the write, and why; or why nothing is written."""
         acts = self._both.mapping.protocol.acts
         if found in _LEFT:
-            return Step(key, found, None, None, _LEFT[found], shown)
+            return None, None, _LEFT[found]
         if found is Difference.EXTRA:
             if standby is None or standby.version is None:
-                return Step(key, found, None, None, "the extra row has no version: needs a human decision", shown)
-            return Step(
-                key,
-                found,
-                side.other,
-                acts.bury(key, self._both.core_row(side.other, standby)),
-                "the owner has nothing",
-                shown,
-            )
+                return None, None, "the extra row has no version: needs a human decision"
+            return side.other, acts.bury(key, self._both.core_row(side.other, standby)), "the owner has nothing"
         if owner is None:
-            return Step(key, found, None, None, "the owner is gone by now: look again", shown)
+            return None, None, "the owner is gone by now: look again"
         if found is Difference.AHEAD or owner.version is None:
             # An owner without a stamp is seeded, as its first own write would: version 1 would stay unstamped forever.
             above = self._both.rows(complete=complete).version_of(standby)
-            act = acts.lift(key, owner.version, standby=above, now_us=self._clock.wall_us(), complete=complete)
-            why = "the owner must be above its standby" if found is Difference.AHEAD else "the owner has no version"
-            return Step(key, found, side, act, why, shown)
+            act = acts.lift(key, owner.version, standby=above, now_us=now_us, complete=complete)
+            is_ahead = found is Difference.AHEAD
+            return side, act, "the owner must be above its standby" if is_ahead else "the owner has no version"
         try:
             transfer = transfer_of(self._both.mapping, side, key, self._both.core_row(side, owner), repair=True)
         except CrossfadeError as error:
-            return Step(key, found, None, None, f"the owner can't be mapped: {error}", shown)
-        return Step(key, found, side.other, transfer, "the standby must hold what its owner holds", shown)
+            return None, None, f"the owner can't be mapped: {error}"
+        return side.other, transfer, "the standby must hold what its owner holds"
 
     async def _write(self, step: Step) -> str:
-        """Return why the store did not take a step's write; empty when it did, or when there is none."""
+        """Return why the store did not take a step's write; empty when it did, or when there is none.
+
+        Raises:
+            CrossfadeError: it can be retried.
+        """
         if step.write is None or step.side is None:
             return ""
         try:
@@ -243,20 +250,58 @@ class Repairer:
                 return f"for good: {verdict.because}" if isinstance(verdict, Unfit) else verdict.value
             answer = await self._both.table(step.side).perform(step.write.write)
         except CrossfadeError as error:
+            if error.retryable:
+                raise
             return f"{error.code}: {error}"
         if isinstance(answer, Unfit):
             return f"for good: {answer.because}"
         return "" if isinstance(answer, Applied) else "the item changed"
 
 
-def _outcome(step: Step, refused: str, later: Step | None) -> str:
+def _left(step: RepairStep) -> str:
+    """Say what becomes of a step that writes nothing."""
+    return ALREADY_RIGHT if step.found == Difference.EQUAL.value else f"can't: {step.why}"[:TEXT]
+
+
+def _judged(planned: RepairStep, now: Step, *, tried: bool) -> str:
+    """Say what became of a step before it is written; empty when it is to be written."""
+    done = tried and _was_written(planned, now)
+    if now.found is Difference.EQUAL:
+        return REPAIRED if done else ALREADY_RIGHT
+    if done and (now.found in _ON_ITS_WAY or now.found is Difference.STUCK):
+        return REPAIRED
+    changed = _changed(planned, now)
+    return f"refused: changed since the plan: {changed}" if changed else ""
+
+
+def _was_written(planned: RepairStep, now: Step) -> bool:
+    """Say whether the row is at the version that the step was to give it, and not as it was before."""
+    side = Side(planned.table)
+    row, before = now.seen[side], planned.source if side is Side.SOURCE else planned.target
+    return row is not None and row.version == planned.action.rpartition(" ")[2] and row != before
+
+
+def _changed(planned: RepairStep, now: Step) -> str:
+    """Say what is no longer as the plan saw it; empty when all is."""
+    for side, before in ((Side.SOURCE, planned.source), (Side.TARGET, planned.target)):
+        after = now.seen[side]
+        if before != after:
+            return f"{side.value} had {_row_named(before)}, and has {_row_named(after)}"
+    if (planned.found, planned.action) != (now.found.value, _name(now)):
+        return f"it was {planned.found} ({planned.action}), and is {now.found.value} ({_name(now)})"
+    return ""
+
+
+def _row_named(row: RowSeen | None) -> str:
+    if row is None:
+        return "no row"
+    role = {"A": "active", "S": "standby"}.get(row.role or "", "no role")
+    what = "a tombstone" if row.deleted else "a row"
+    return f"{what} of version {row.version}, {role} at generation {row.generation}, state {row.state[:8]}"
+
+
+def _outcome(step: Step, refused: str, later: Step) -> str:
     """Say what became of a step, by what is read of its key now: that a write was taken proves nothing yet."""
-    if step.write is None:
-        return ALREADY_RIGHT if step.found is Difference.EQUAL else f"can't: {step.why}"
-    if refused == ALREADY_RIGHT:
-        return ALREADY_RIGHT
-    if later is None:
-        return f"refused: {refused}" if refused else "can't: it was written, and can't be read back: look again"
     if refused:
         return ALREADY_RIGHT if later.found is Difference.EQUAL else f"refused: {refused}"
     if later.found in _ON_ITS_WAY or (later.found is Difference.STUCK and _reached(step, later)):
@@ -273,21 +318,40 @@ def _reached(step: Step, later: Step) -> bool:
     return standing is not None and int(standing["version"] or 0) >= step.write.version
 
 
-def _told(step: Step, outcome: str) -> dict[str, Any]:
-    planned = {"key": step.key.decode(), "class": step.found.value, "action": _name(step), "why": step.why}
-    return planned | {"outcome": outcome}
-
-
 def _span(keys: int) -> AbstractContextManager[telemetry.Started | None]:
     active = telemetry.active()
     span = None if active is None else active.start(REPAIRING, {COUNT: keys})
     return nullcontext() if span is None else span
 
 
-def described(step: Step) -> dict[str, Any]:
-    """Return a planned step, JSON-ready; versions are text."""
-    planned = {"key": step.key.decode(), "class": step.found.value, "action": _name(step), "why": step.why}
-    return planned | {"table": step.side.value if step.side else None, "pair": step.shown}
+def described(step: Step, number: int) -> RepairStep:
+    """Return a step as a plan keeps it. Args: step: it; number: its place, from 1."""
+    return RepairStep(
+        number=number,
+        key=step.key.decode(),
+        found=step.found.value,
+        action=_name(step),
+        table=step.side.value if step.side and step.write else None,
+        why=step.why,
+        source=step.seen[Side.SOURCE],
+        target=step.seen[Side.TARGET],
+        differs=tuple(step.shown.get("differs", ()))[:NAMED],
+    )
+
+
+def row_seen(row: Seen | None) -> RowSeen | None:
+    """Return what a plan remembers of a row: enough to tell whether anything of it has changed since."""
+    if row is None:
+        return None
+    digest = blake2b(digest_size=16)
+    for name, raw in sorted(row.image.items()):
+        try:
+            form = form_of(raw)
+        except PoisonRecord:
+            form = bytes(raw)
+        digest.update(b"%d:%b%d:%b" % (len(name.encode()), name.encode(), len(form), form))
+    version = None if row.version is None else str(row.version)
+    return RowSeen(version, row.role or None, str(row.generation), row.deleted, digest.hexdigest())
 
 
 def _name(step: Step) -> str:

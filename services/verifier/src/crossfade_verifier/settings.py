@@ -46,7 +46,12 @@ class Settings(GuardedSettings):
         description="Where rows wait that don't fit in memory: s3://BUCKET/PREFIX; unset, the table of reports.",
     )
     samples: int = Field(10, ge=0, le=1000, description="Keys shown of each class of difference.")
-    repairs_at_once: int = Field(1000, ge=1, le=10_000, description="Keys that one repair may name.")
+    repairs_at_once: int = Field(
+        100_000, ge=1, le=1_000_000, description="Keys that one plan of a repair may name, and keys kept of each class."
+    )
+    repairs_per_s: int = Field(
+        50, ge=1, le=10_000, description="Keys repaired per second, all repairs of the process together."
+    )
     retry_s: float = Field(
         2.0, gt=0, description="Wait before retrying what failed, or repeating a pass that was not clean."
     )

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import structlog
 
 from crossfade.contracts.journal import Entry
+from crossfade.core.parity.repairs import is_repair, keys_of
 from crossfade.core.parity.verdict import Input, Names, Reading, Sense, against_capture
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.shape import Side
@@ -175,11 +176,12 @@ class Watch:
 
         async def ask() -> tuple[str, ...]:
             nonlocal seen
-            found = [each for each in await journal.entries() if each.kind == "repair"]
+            # A plan, or a repair that was refused, has written nothing.
+            found = [each for each in await journal.entries() if is_repair(each)]
             if seen is not None:  # no pass of this process is older than its first reading is wanted to be
                 for each in found:
                     if each.number > seen and each.who != pod:
-                        repaired(len(each.body.get("steps", ())))
+                        repaired(keys_of(each.body))
             seen = max((each.number for each in found), default=0)
             return ()
 

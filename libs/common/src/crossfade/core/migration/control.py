@@ -31,6 +31,10 @@ partitions that begin with "pass-", on which the verifier's IAM policy relies.""
 RUNNING_PK: Final = "pass-running"
 """Partition and sort key of the item that names the pass that has not ended."""
 
+REPAIRS_PK: Final = "repairs"
+"""Records of repairs, in the table of reports; sort key the id. All else of repairs is in partitions that begin with
+"repair-", on which the verifier's IAM policy relies."""
+
 CONTROLLER_LEASE: Final = "controller"
 """Sort key of the lease that lets one controller write the journal."""
 
@@ -45,7 +49,8 @@ class ControlTables(NamedTuple):
         leases: who drives (the controller), and who reads which shard (the stream consumers: pk "<stream>#<group>",
             sk the shard id).
         heartbeats: which pod works under which flag document.
-        reports: what each stream consumer says of each shard; and the verifier's passes, in partitions of their own.
+        reports: what each stream consumer says of each shard; and the verifier's passes and repairs, in
+            partitions of their own.
         dead_letters: records that could not be applied, and strays, with their payload.
     """
 
@@ -195,6 +200,16 @@ def pass_blobs_pk(pass_id: str) -> str:
 def pass_results_pk(pass_id: str) -> str:
     """Return the partition of what a pass's result consists of; sort key `pass_part_sk`."""
     return f"pass-result#{pass_id}"
+
+
+def repair_pk(repair: str) -> str:
+    """Return the partition of a repair's steps and of what became of them; sort key `repair_sk`."""
+    return f"repair-steps#{repair}"
+
+
+def repair_sk(kind: str, chunk: int) -> str:
+    """Return the sort key of a chunk of a repair. Args: kind: "steps", "outcomes"; chunk: its number."""
+    return f"{kind}#{chunk:07d}"
 
 
 def pass_part_sk(written: str, number: int) -> str:

@@ -16,7 +16,7 @@ Kinds of entries, and what their bodies hold:
 | pause | `paused`, `who` |
 | note | `discarded`: a letter that an operator discarded, with its payload, by `intent` or by the replicator's tool; \
 `merging`: a letter that an operator merges; `plan`: what `crossfade plan` found |
-| repair | `stage` (begun, done, refused), `steps` or `because`: the verifier's |
+| repair | `stage` (planned, begun, done, refused), `id`, `who`, `keys`, `outcomes` or `because`: the verifier's |
 | stray | `last_us`: commit times of the last strays, by side |
 | halt | `because`: empty when the ramp goes on |
 """

@@ -71,7 +71,7 @@ SETTLED: Final = FINAL | {Difference.EQUAL, Difference.HELD_OUT}
 """Classes that no later read changes. A held-out key is no drift: its row itself says that it stays (ADR 0014)."""
 
 
-_REPAIR: Final = 'POST /repair {"class": "%s"} plans the repair, with "execute": true carries it out'
+_REPAIR: Final = "plan its repair: crossfade repair plan --class %s (POST /repairs)"
 
 CURE: Final = {
     Difference.IN_FLIGHT: "none: it catches up on its own",
