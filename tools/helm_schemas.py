@@ -57,6 +57,8 @@ LEFT_OUT: Final[dict[str, dict[str, str]]] = {
         "pod": _POD,
         "redis_url": "it reads no marks",
         "flag_file": "the flags are published to the ConfigMap of flag_config_map instead",
+        "token": "a secret, which whoever reads the release would read; in a pod the certificate says who asks",
+        "token_file": "in a pod the certificate says who asks",
     },
 }
 """Settings that no value reaches, each with the reason."""

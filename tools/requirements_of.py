@@ -32,6 +32,7 @@ DISTRIBUTIONS: Final = {
     "grpc_health": "grpcio-health-checking",
     "grpc_reflection": "grpcio-reflection",
     "grpc_status": "grpcio-status",
+    "jwt": "pyjwt",
     "mode": "mode-streaming",
     "openfeature": "openfeature-sdk",
     "openfeature.contrib.provider.flagd": "openfeature-provider-flagd",

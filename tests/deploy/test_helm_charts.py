@@ -174,6 +174,7 @@ def test_design_section_8_a_service_that_listens_wants_tls_or_the_word_that_it_n
     told = ["--set", "shared.tls.secretName=certificates"]
     if chart == "controller":
         assert "settings.operators" in helm.refusal(chart, *told), "nobody is named who may give commands"
+        assert helm.template(chart, *told, "--set", "settings.jwks=https://login.example/jwks")
         told += ["--set", "settings.operators={ann}"]
     secure = of_kind(helm.template(chart, *told), "Deployment")[0]
     assert {"name": "CROSSFADE_INSECURE", "value": "true"} in _env(plain)

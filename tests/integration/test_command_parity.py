@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.runtime.access import access_of
 from crossfade.runtime.listening import listening
 from crossfade.runtime.urls import Address
@@ -31,7 +32,7 @@ async def service() -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def url(service: Running) -> AsyncIterator[str]:
-    access = access_of(service.settings)
+    access = access_of(service.settings, SYSTEM)
     async with listening(service.door.routes, Address("127.0.0.1", 0, ""), access=access) as address:
         await service.until(lambda body: is_safe(body) and not body["running_pass"])
         yield f"http://{address}"

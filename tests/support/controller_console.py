@@ -32,7 +32,7 @@ def door_of(store: ControlStore, *, drives: bool = True, clock: Clock = SYSTEM, 
 
     told = ControllerSettings(**settings)
     door = Door(told, "engagement", MemoryJournal(store, who="pod", now_us=clock.wall_us), driving, clock)
-    return http.Door({"POST /intents": http.operator(door.ask)}, access=access_of(told))
+    return http.Door({"POST /intents": http.operator(door.ask)}, access=access_of(told, clock))
 
 
 def knocker_of(

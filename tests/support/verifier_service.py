@@ -148,7 +148,7 @@ class Running:
             every_s=self.settings.ask_every_s,
         )
         doors = routes(self.passes, self.report, self.repairs, MAPPING, self.settings)
-        self.door = Door(doors, access=access_of(self.settings))
+        self.door = Door(doors, access=access_of(self.settings, SYSTEM))
 
     def reporter(self, watch: Watch) -> Reporter:
         return Reporter(self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), watch, clock=SYSTEM)

@@ -42,8 +42,8 @@ more: |
 
 {{- define "controller.env" -}}
 {{- include "crossfade.env" . }}
-{{- if and .shared.tls.secretName (not (.root.Values.settings | default dict).operators) }}
-{{- fail "controller: with TLS settings.operators (controller.settings.operators in the umbrella) must name the certificates that may give commands, the one in shared.tls.secretName for the CLI in the controller's pods; [\"*\"] for each of the authority" }}
+{{- if and .shared.tls.secretName (not (.root.Values.settings | default dict).operators) (not (.root.Values.settings | default dict).jwks) }}
+{{- fail "controller: with TLS settings.operators (controller.settings.operators in the umbrella) must name the certificates that may give commands, the one in shared.tls.secretName for the CLI in the controller's pods; [\"*\"] for each of the authority; or settings.jwks, so that operators show tokens" }}
 {{- end }}
 - name: CROSSFADE_HTTP_PORT
   value: "8080"

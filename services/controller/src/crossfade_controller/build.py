@@ -7,7 +7,10 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
+
+import structlog
 
 from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.clock import SYSTEM
@@ -38,13 +41,15 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.flags import FlagPublisher, Flags
 from crossfade.ports.owned_table import OwnedTable
 from crossfade.runtime.aws import control_client, wire_config
-from crossfade.runtime.http_client import call_json
+from crossfade.runtime.http_client import NO_TOKEN, Answered, Bearer, call_json
 from crossfade.runtime.lifecycle import code_version
 from crossfade.runtime.silence import ATTEMPT_S, ATTEMPTS, command_wire
 from crossfade.runtime.tls import client_context, keep_fresh
 from crossfade_controller.sampling import Rows, sample
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.world import World
+
+log = structlog.get_logger()
 
 OUTPUT_BYTES: Final = 2000
 
@@ -142,8 +147,8 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         admin=DynamoAdmin(dynamodb, kinesis),
         objects=S3Objects(s3, settings.bucket),
         metrics=CloudWatchMetrics(cloudwatch, period_s=settings.metric_period_s),
-        parity=lambda: ask_verifier(settings.verifier_url, tls),
-        ask_for_pass=lambda: ask_for_pass(settings.verifier_url, tls),
+        parity=lambda: ask_verifier(settings.verifier_url, tls, settings.bearer),
+        ask_for_pass=lambda: ask_for_pass(settings.verifier_url, tls, settings.bearer),
         flags=_flags(settings, publishes=under_lease),
         tables=tables,
         copies={side: DynamoTransfers(db, mapping.shape(side), mapping.protocol) for side in Side},
@@ -169,21 +174,24 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
             await wire.close()
 
 
-async def ask_verifier(url: str, tls: ssl.SSLContext | None = None) -> Parity:
+async def ask_verifier(url: str, tls: ssl.SSLContext | None = None, bearer: Bearer = NO_TOKEN) -> Parity:
     """Ask for GET /parity; what can't be read is an unreachable verifier."""
     if not url:
         return Parity(detail="CROSSFADE_VERIFIER_URL is not set")
     try:
-        return parity_of(await call_json(f"{url.rstrip('/')}/parity", tls=tls))
+        return parity_of(await call_json(f"{url.rstrip('/')}/parity", tls=tls, bearer=bearer))
     except (CrossfadeError, ValueError) as error:
         return Parity(detail=str(error) or type(error).__name__)
 
 
-async def ask_for_pass(url: str, tls: ssl.SSLContext | None = None) -> None:
+async def ask_for_pass(url: str, tls: ssl.SSLContext | None = None, bearer: Bearer = NO_TOKEN) -> None:
     """Ask the verifier to begin a pass now; it starts passes on its own, too, so a refusal is harmless."""
     if url:
-        with suppress(CrossfadeError):
-            await call_json(f"{url.rstrip('/')}/passes", {}, tls=tls)
+        try:
+            await call_json(f"{url.rstrip('/')}/passes", {}, tls=tls, bearer=bearer)
+        except CrossfadeError as error:
+            if isinstance(error, Answered) and error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+                log.warning("the verifier takes no requests for passes from this controller", error=str(error))
 
 
 def parity_of(body: dict[str, Any]) -> Parity:

@@ -107,6 +107,7 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                     url=settings.controller_url,
                     patience_s=settings.door_s,
                     tls=client_context(settings.tls) if settings.tls else None,
+                    bearer=settings.bearer,
                 ),
                 partial(why_not_excluded, mapping, DynamoTable(DynamoDB(wire), mapping, Side.SOURCE)),
             )

@@ -13,7 +13,7 @@ from crossfade.core.migration.phases import Intent
 from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.ports.clock import Clock
 from crossfade.ports.control import Journal, StatusBoard
-from crossfade.runtime.http_client import Answered, call_json
+from crossfade.runtime.http_client import NO_TOKEN, Answered, Bearer, call_json
 from crossfade_controller.door import NOT_DRIVING
 
 LOOK_S: Final = 0.3
@@ -83,6 +83,7 @@ class Knocker:
         patience_s: float = 5.0,
         send: Send | None = None,
         tls: ssl.SSLContext | None = None,
+        bearer: Bearer = NO_TOKEN,
     ) -> None:
         """Take where to knock.
 
@@ -96,10 +97,11 @@ class Knocker:
             patience_s: how long to look for a controller that drives.
             send: posts a body; None for HTTP.
             tls: for https.
+            bearer: says who asks, where tokens are wanted.
         """
         self._journal, self._board, self._clock = journal, board, clock
         self._migration, self._operator, self._url, self._patience_s = migration, operator, url, patience_s
-        self._send = send or (lambda to, body: call_json(to, body, timeout_s=SEND_S, tls=tls))
+        self._send = send or (lambda to, body: call_json(to, body, timeout_s=SEND_S, tls=tls, bearer=bearer))
 
     async def ask(self, intent: Intent, arguments: Mapping[str, Any], *, expires_s: float | None = None) -> Taken:
         """Hand over a command.

@@ -83,7 +83,11 @@ class Service:
             telemetry.running("controller", self._settings) as active,
             build(settings, who=settings.pod, under_lease=True) as built,
             listening(
-                self._routes(built), at, access=access_of(settings), tls=settings.tls, for_all=settings.insecure
+                self._routes(built),
+                at,
+                access=access_of(settings, built.world.clock),
+                tls=settings.tls,
+                for_all=settings.insecure,
             ) as address,
         ):
             if active is not None:

@@ -16,7 +16,7 @@ from crossfade.core.migration.seen import Setup
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.keys import Key, key_of_values
 from crossfade.core.values.shape import Side
-from crossfade.runtime.access_settings import GuardedSettings
+from crossfade.runtime.access_settings import AskingSettings, GuardedSettings
 from crossfade.runtime.settings import PREFIX
 from crossfade.runtime.urls import http_url
 
@@ -24,7 +24,7 @@ _PREFIX: Final = r"^[\w!.*'()-]+(/[\w!.*'()-]+)*$"
 """A prefix of S3 keys, of the characters that S3 calls safe."""
 
 
-class ControllerSettings(GuardedSettings):
+class ControllerSettings(GuardedSettings, AskingSettings):
     """Settings of the controller and of the CLI `crossfade`."""
 
     flag_config_map: str = Field(
@@ -220,10 +220,11 @@ class ControllerSettings(GuardedSettings):
             check_writable(self.flag_file)
 
     def _check_operators(self) -> None:
-        if self.tls and not self.operators:
+        if self.tls and not self.operators and not self.jwks:
             raise ConfigError(
                 "CROSSFADE_OPERATORS: not set, so nobody may give commands by TLS: name the certificates that may, as "
-                'in ["ann"], with the one that the CLI uses in the controller\'s pods; or ["*"] for every one'
+                'in ["ann"], with the one that the CLI uses in the controller\'s pods; or ["*"] for every one; or set '
+                "CROSSFADE_JWKS, so that operators show tokens"
             )
 
     def bounds(self) -> Bounds:

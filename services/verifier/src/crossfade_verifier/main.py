@@ -154,7 +154,9 @@ class Service:
         if active is not None:
             active.observe(lambda: observed(report, self.tails, self.repairer.repaired))
         async with (
-            listening(doors, at, access=access_of(settings), tls=settings.tls, for_all=settings.insecure) as address,
+            listening(
+                doors, at, access=access_of(settings, SYSTEM), tls=settings.tls, for_all=settings.insecure
+            ) as address,
             asyncio.TaskGroup() as group,
         ):
             tasks = [group.create_task(each) for each in self._background()]

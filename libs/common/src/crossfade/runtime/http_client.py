@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import h11
 import msgspec
 
-from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.errors import ConfigError, StoreUnavailable
+from crossfade.runtime.urls import LOOPBACK
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 CALL_S: Final = 5.0
@@ -35,8 +37,69 @@ class Answered(StoreUnavailable):
         super().__init__(f"{url} answered {status}{f': {self.reason}: {self.told}' if self.reason else ''}")
 
 
+def is_token(text: str) -> bool:
+    """Say whether a text may be sent as a token; it is never shown why not."""
+    return bool(text) and all("!" <= each <= "~" for each in text)
+
+
+class Bearer:
+    """The token that we show, by which a door knows who asks (ADR 0039). It never appears in a message."""
+
+    def __init__(self, token: str = "", file: Path | None = None, *, plain: bool = False) -> None:
+        """Take where it comes from.
+
+        Args:
+            token: itself; "" for none.
+            file: with the token, which somebody renews: it is read before each call.
+            plain: may be sent beyond loopback without TLS.
+        """
+        self._token, self._file, self._plain = token, file, plain
+
+    def headers(self, url: str) -> list[tuple[str, str]]:
+        """Return the header that shows it to a service; none where there is no token.
+
+        Raises:
+            ConfigError: the token can't be read, or anybody on the way could.
+        """
+        token = self.read()
+        if not token:
+            return []
+        parts = urlsplit(url)
+        if parts.scheme != "https" and parts.hostname not in LOOPBACK and not self._plain:
+            raise ConfigError(f"{url}: a token is sent by https only: others on the way could read it")
+        return [("Authorization", f"Bearer {token}")]
+
+    def read(self) -> str:
+        """Return the token; "" for none.
+
+        Raises:
+            ConfigError: the file can't be read, or has something else.
+        """
+        token, of = self._token, "CROSSFADE_TOKEN"
+        if self._file is not None:
+            of = f"CROSSFADE_TOKEN_FILE={self._file}"
+            try:
+                token = self._file.read_text().strip()
+            except (OSError, ValueError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not text"
+                raise ConfigError(f"{of}: {why}") from None
+            if not token:
+                raise ConfigError(f"{of}: it is empty")
+        if token and not is_token(token):
+            raise ConfigError(f"{of}: a token is one word of printable ASCII")
+        return token
+
+
+NO_TOKEN: Final = Bearer()
+
+
 async def call_json(
-    url: str, body: object = None, *, timeout_s: float = CALL_S, tls: ssl.SSLContext | None = None
+    url: str,
+    body: object = None,
+    *,
+    timeout_s: float = CALL_S,
+    tls: ssl.SSLContext | None = None,
+    bearer: Bearer = NO_TOKEN,
 ) -> Any:
     """Ask a service.
 
@@ -45,8 +108,10 @@ async def call_json(
         body: what is sent as JSON, by POST; without it, GET.
         timeout_s: for the whole call.
         tls: for an https address.
+        bearer: says who asks.
 
     Raises:
+        ConfigError: there is a token, and it can't be sent.
         Answered: by another status than 2xx.
         StoreUnavailable: no answer with JSON in time.
     """
@@ -64,6 +129,7 @@ async def call_json(
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(sent))),
             ("Connection", "close"),
+            *bearer.headers(url),
         ],
     )
     try:
