@@ -29,11 +29,13 @@ from crossfade.core.migration import state as journal_state
 from crossfade.core.ownership.ramp import FLAG_VERSION, FlagDocument
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.runtime.access_settings import GuardedSettings
+from crossfade.runtime.openapi import Operation, Parameter, attributes_of, fields_of, named_in, summary_of
 from crossfade.runtime.settings import PREFIX, ListeningSettings, ServiceSettings
 from crossfade.runtime.statuses import Refusal, counts_against_us, known_status
 from crossfade_controller.settings import ControllerSettings
 from crossfade_replicator.function_settings import FunctionSettings
 from crossfade_replicator.settings import Settings as ReplicatorSettings
+from crossfade_verifier.operations import OPERATIONS
 from crossfade_verifier.settings import Settings as VerifierSettings
 from engagement_api.settings import Settings as ApiSettings
 from tools import telemetry_docs
@@ -124,11 +126,30 @@ by name ([ADR 0029](../adr/0029-documents-between-processes-have-a-version.md)).
 
 VERIFIER_HEAD: Final = f"""# The verifier's documents
 
-{MADE} What `/parity` and `/repairs` answer, and what verifiers leave for one
+{MADE} What `/repairs` answers, and what verifiers leave for one
 another; [documents between processes](documents.md) says how all documents are read."""
 
-OF_VERIFIER: Final = frozenset({"parity", "passes", "repairs"})
+PARITY_HEAD: Final = f"""# What the verifier answers about parity
+
+{MADE} What `/parity`, `/passes` and `/keys` answer
+([the verifier's HTTP](http-verifier.md)); [documents between processes](documents.md) says how all documents are read."""
+
+OF_PARITY: Final = frozenset({"key", "parity"})
+OF_VERIFIER: Final = frozenset({"passes", "repairs"})
 """Modules of `crossfade.contracts` whose documents have a page of their own."""
+
+
+HTTP_HEAD: Final = f"""# The verifier's HTTP
+
+{MADE} Its source is `crossfade_verifier.operations`, from
+which `GET /openapi.json` is made, too (OpenAPI 3.1). The fields of each
+answer: [parity](documents-parity.md), [repairs](documents-verifier.md).
+
+Every POST needs `Content-Type: application/json`: `curl --json BODY`. Host and Origin are checked
+([ADR 0027](../adr/0027-one-rule-one-home.md)). A key in a path is URL-escaped. What isn't carried out answers
+`{{"error": {{"code", "message"}}}}`; the message says what to do. Prometheus scrapes
+`OTEL_EXPORTER_PROMETHEUS_PORT` (9464), not this port: [telemetry](telemetry.md).
+"""
 
 
 def pages() -> dict[str, str]:
@@ -138,7 +159,9 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page(),
         "journal.md": journal_page(),
         "documents.md": documents_page(),
+        "documents-parity.md": parity_documents_page(),
         "documents-verifier.md": verifier_documents_page(),
+        "http-verifier.md": verifier_http_page(),
         "telemetry.md": telemetry_docs.page(),
     }
 
@@ -194,7 +217,7 @@ def _type(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{each}`" for each in arguments)
     if origin in (Union, types.UnionType):
-        named = [_type(each) for each in arguments if each is not type(None)]
+        named = [_type(each) for each in arguments if each not in (type(None), msgspec.UnsetType)]
         return " or ".join(named) + (", or null" if type(None) in arguments and len(named) < len(arguments) else "")
     if origin is not None and issubclass(origin, Mapping):
         return f"object of {_type(arguments[1])}"
@@ -235,7 +258,7 @@ def _error(error: type[CrossfadeError]) -> str:
     status, reason = known_status(error)
     retry = "yes" if error.retryable else ""
     ours = "yes" if counts_against_us(error) else ""
-    meaning = _summary(error)
+    meaning = summary_of(error)
     return f"| `{error.code}` | `{error.__name__}` | {status.name} | `{reason}` | {retry} | {ours} | {_cell(meaning)} |"
 
 
@@ -249,14 +272,63 @@ def journal_page() -> str:
 
 def documents_page() -> str:
     """Return the page on documents between processes: each with its version, its fields and its parts."""
-    others = {info.name for info in pkgutil.iter_modules(crossfade.contracts.__path__)} - OF_VERIFIER
+    others = {info.name for info in pkgutil.iter_modules(crossfade.contracts.__path__)} - OF_VERIFIER - OF_PARITY
     lines = [DOCUMENTS_HEAD, *_documents(others), *_document("flag document", FlagDocument, f"version {FLAG_VERSION}")]
     return "\n".join(lines) + "\n"
+
+
+def parity_documents_page() -> str:
+    """Return the page on the verifier's answers about parity."""
+    return "\n".join([PARITY_HEAD, *_documents(OF_PARITY)]) + "\n"
 
 
 def verifier_documents_page() -> str:
     """Return the page on the verifier's documents."""
     return "\n".join([VERIFIER_HEAD, *_documents(OF_VERIFIER)]) + "\n"
+
+
+def verifier_http_page() -> str:
+    """Return the page on the verifier's routes: what each takes, and what it answers."""
+    lines = [HTTP_HEAD, "| Call | Role | What it does | Answer |", "|---|---|---|---|"]
+    lines += [
+        f"| `{route}` | {each.role.name.lower()} | {_cell(each.summary)} | {each.status.value} {_answer(each)} |"
+        for route, each in OPERATIONS.items()
+    ]
+    for route, each in OPERATIONS.items():
+        taken = [
+            f"| `{one.name}` | {'path' if one.name in named_in(route) else 'query'} | {_parameter(one)} | "
+            f"{_cell(one.about)} |"
+            for one in each.parameters
+        ]
+        if each.body:
+            meanings, hints = fields_of(each.body), get_type_hints(each.body)
+            taken += [
+                f"| `{name}` | body | {_type(hints[field])} | {_cell(meanings[name].rstrip('.'))} |"
+                for field, name in zip(each.body.__struct_fields__, each.body.__struct_encode_fields__, strict=True)
+            ]
+        if taken:
+            lines += [
+                "",
+                f"## `{route}`",
+                "",
+                "| Argument | Where | Type | What it is for |",
+                "|---|---|---|---|",
+                *taken,
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _answer(operation: Operation) -> str:
+    kind = operation.answer
+    return f"`{kind.__name__}`" if inspect.isclass(kind) and issubclass(kind, msgspec.Struct) else "object"
+
+
+def _parameter(one: Parameter) -> str:
+    if one.choices:
+        return ", ".join(f"`{each}`" for each in one.choices)
+    kind = {str: "text", int: "integer", bool: "`true` or `false`"}[one.kind]
+    bounds = f", {one.least} to {one.most}" if one.kind is int and one.most < 2**53 else ""
+    return kind + bounds + ("" if one.default is None else f"; default `{str(one.default).lower()}`")
 
 
 def _documents(names: Collection[str]) -> list[str]:
@@ -274,39 +346,24 @@ def _documents(names: Collection[str]) -> list[str]:
             lines += _document("status", Status, "without a version, see its module")
         parts = (each for each in structs if not issubclass(each, Document) and each is not Status)
         for part in parts:
-            lines += ["", f"### {part.__name__}", "", _summary(part), "", *_fields(part, part.__struct_fields__)]
+            lines += ["", f"### {part.__name__}", "", summary_of(part), "", *_fields(part, part.__struct_fields__)]
     return lines
 
 
 def _document(name: str, kind: type[Any], version: str) -> list[str]:
-    head = f"`{kind.__module__}.{kind.__name__}`, {version}. {_summary(inspect.getmodule(kind))}"
+    head = f"`{kind.__module__}.{kind.__name__}`, {version}. {summary_of(inspect.getmodule(kind))}"
     fields = kind._fields if kind is FlagDocument else kind.__struct_fields__
     return ["", f"## {name.capitalize()}", "", head, "", *_fields(kind, fields)]
 
 
 def _fields(kind: type[Any], names: tuple[str, ...]) -> list[str]:
-    hints, meanings = get_type_hints(kind), _attributes(kind)
+    hints, meanings = get_type_hints(kind), attributes_of(kind)
     rows = [
         f"| `{name}` | {_type(hints[name])} | {_cell(meanings.get(name, '').rstrip('.'))} |"
         for name in names
         if name != "extra"
     ]
     return ["| Field | Type | Meaning |", "|---|---|---|", *rows]
-
-
-def _attributes(documented: object) -> dict[str, str]:
-    """Return the entries of a docstring's `Attributes:` by name; one entry may name several."""
-    section = re.search(r"^Attributes:\n(.*?)(?=^\S|\Z)", inspect.getdoc(documented) or "", re.MULTILINE | re.DOTALL)
-    found: dict[str, str] = {}
-    for names, text in re.findall(
-        r"^    ([\w, ]+): (.*(?:\n {8}.*)*)", section.group(1) if section else "", re.MULTILINE
-    ):
-        found |= {name.strip(): re.sub(r"\s+", " ", text) for name in names.split(",")}
-    return found
-
-
-def _summary(documented: object) -> str:
-    return (inspect.getdoc(documented) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _cell(text: str) -> str:

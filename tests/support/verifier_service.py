@@ -22,17 +22,21 @@ from crossfade.runtime.access import access_of
 from crossfade.runtime.http import Door
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.endpoints import routes
+from crossfade_verifier.heard import Heard
 from crossfade_verifier.lags import Crossings
+from crossfade_verifier.listing import Listing
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer
 from crossfade_verifier.repairs import Repairs
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
+from crossfade_verifier.spot import Spot
 from crossfade_verifier.tails import Tail
 from crossfade_verifier.watch import Watch
 from door_calls import Answer, call
 from engagement_migration import MAPPING
 from faust_kinesis import KinesisClient
+from openapi_checks import check_answer
 from verifier_world import World
 
 QUICK: dict[str, Any] = {
@@ -147,7 +151,12 @@ class Running:
             retry_s=self.settings.retry_s,
             every_s=self.settings.ask_every_s,
         )
-        doors = routes(self.passes, self.report, self.repairs, MAPPING, self.settings)
+        self.heard = Heard(SYSTEM.monotonic)
+        listing = Listing(self.passes, self.settings.buckets)
+        spot = Spot(
+            both, self.heard, self.tails, listing.called, self.settings, complete=lambda: self.complete, clock=SYSTEM
+        )
+        doors = routes(self.passes, self.report, listing, spot, self.repairs, MAPPING, self.settings)
         self.door = Door(doors, access=access_of(self.settings, SYSTEM))
 
     def reporter(self, watch: Watch) -> Reporter:
@@ -193,10 +202,14 @@ class Running:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def get(self, path: str) -> Answer:
-        return await call(self.door, "GET", path)
+        return self._promised("GET", path, await call(self.door, "GET", path))
 
     async def post(self, path: str, body: object = None, **headers: str) -> Answer:
-        return await call(self.door, "POST", path, body, **headers)
+        return self._promised("POST", path, await call(self.door, "POST", path, body, **headers))
+
+    def _promised(self, method: str, path: str, answer: Answer) -> Answer:
+        check_answer(method, path, answer.status_code, answer.json())
+        return answer
 
     async def parity(self) -> dict[str, Any]:
         answer = await self.get("/parity")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from crossfade.contracts.document import Document
@@ -66,6 +68,22 @@ def test_a_heartbeat_whose_flags_are_of_a_newer_version_is_refused_as_a_whole() 
     body = DOCUMENTS["heartbeat"].to_dict()
     with pytest.raises(UnknownDocument, match=r"flag document: ownership\.v is 2: this build reads up to 1"):
         Heartbeat.of_dict({**body, "document": {**body["document"], "v": 2}})
+
+
+class Folder(Document, frozen=True):
+    """A document of documents, one of its fields under another name."""
+
+    NAME: ClassVar[str] = "folder"
+
+    found: str = msgspec.field(name="class")
+    heartbeats: Sequence[Heartbeat]
+
+
+def test_documents_in_a_document_are_whole_and_a_field_goes_by_its_name_in_json() -> None:
+    beat = DOCUMENTS["heartbeat"]
+    assert isinstance(beat, Heartbeat)
+    folder = Folder(found="stuck", heartbeats=[beat])
+    assert folder.to_dict() == {"v": 1, "class": "stuck", "heartbeats": [beat.to_dict()]}
 
 
 class Second(Document, frozen=True):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crossfade.contracts.parity import ParityReport
-from crossfade.core.parity.classes import CURE, FINAL, Difference
+from crossfade.core.parity.classes import CURE, FINAL, MEANS, Difference
 from crossfade.core.values.shape import Side
 from crossfade_controller.build import parity_of
 from engagement_api.operations import Kind
@@ -105,7 +105,7 @@ async def test_an_unreadable_row_is_drift_with_its_cure_and_is_not_repaired_blin
 
 
 async def test_each_class_names_its_tool_and_so_do_rows_of_others_with_their_keys() -> None:
-    assert set(CURE) == set(Difference) - {Difference.EQUAL}
+    assert set(CURE) == set(MEANS) == set(Difference)
     world = World(WALLETS)
     world.plant(Difference.TWO_OWNERS, wallet(2))
     world.tables[Side.TARGET].put(NOT_OURS[0])

@@ -3,47 +3,79 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from importlib.metadata import version
 
 from crossfade.core.mapping.interface import Mapping
-from crossfade.runtime.http import Answer, HttpRefused, Request, Route, anyone, operator, told, viewer
+from crossfade.runtime import openapi
+from crossfade.runtime.http import Answer, HttpRefused, Request, Route, invalid, told
+from crossfade_verifier.keytext import key_of_text
+from crossfade_verifier.listing import Listing
+from crossfade_verifier.operations import ABOUT, ASK, BUCKETS, DIFFERENCES, KEY, OPERATIONS, TITLE, Alive, Ready
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repairs import Repairs
 from crossfade_verifier.repairs_door import repair_routes
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
+from crossfade_verifier.spot import Spot
 
 
 def routes(
-    passes: Passes, report: Reporter, repairs: Repairs, mapping: Mapping, settings: Settings
+    passes: Passes,
+    report: Reporter,
+    listing: Listing,
+    spot: Spot,
+    repairs: Repairs,
+    mapping: Mapping,
+    settings: Settings,
 ) -> dict[str, Route]:
-    """Return what the verifier's door opens to."""
-    endpoints = _Endpoints(passes, report)
-    return {
-        "GET /parity": viewer(endpoints.parity),
-        "POST /passes": operator(endpoints.ask),
-        "GET /passes/{id}": viewer(endpoints.pass_by_id),
-        **repair_routes(
-            repairs,
-            passes.keys_of,
-            lambda found: report.parity().differences[found.value].count,
-            mapping,
-            most=settings.repairs_at_once,
-        ),
-        "GET /healthz": anyone(endpoints.alive),
-        "GET /readyz": anyone(endpoints.ready),
+    """Return what the verifier's door opens to; each route is one of `OPERATIONS`."""
+    endpoints = _Endpoints(passes, report, listing, spot, mapping)
+    of_repairs = repair_routes(
+        repairs,
+        passes.keys_of,
+        lambda found: report.parity().differences[found.value].count,
+        mapping,
+        most=settings.repairs_at_once,
+    )
+    handlers = {
+        "GET /parity": endpoints.parity,
+        "GET /parity/buckets": endpoints.buckets,
+        "GET /parity/differences": endpoints.differences,
+        "GET /keys/{key}": endpoints.key,
+        "POST /passes": endpoints.ask,
+        "GET /passes/{id}": endpoints.pass_by_id,
+        **{name: route.handler for name, route in of_repairs.items()},
+        "GET /openapi.json": openapi.page_of(openapi.document(TITLE, ABOUT, version("crossfade-verifier"), OPERATIONS)),
+        "GET /healthz": endpoints.alive,
+        "GET /readyz": endpoints.ready,
     }
+    return {name: OPERATIONS[name].route(handler) for name, handler in handlers.items()}
 
 
 class _Endpoints:
-    def __init__(self, passes: Passes, report: Reporter) -> None:
-        self._passes, self._report = passes, report
+    def __init__(self, passes: Passes, report: Reporter, listing: Listing, spot: Spot, mapping: Mapping) -> None:
+        self._passes, self._report, self._listing, self._spot = passes, report, listing, spot
+        self._mapping = mapping
 
     async def parity(self, _request: Request) -> Answer:
         return told(self._report.parity().to_dict())
 
-    async def ask(self, _request: Request) -> Answer:
-        asked = self._passes.ask()
-        return told({"id": asked.id, "state": asked.state}, HTTPStatus.ACCEPTED)
+    async def buckets(self, request: Request) -> Answer:
+        return told(self._listing.buckets(**BUCKETS.read(request)).to_dict())
+
+    async def differences(self, request: Request) -> Answer:
+        given = DIFFERENCES.read(request)
+        return told(self._listing.differences(found=given.pop("class"), **given).to_dict())
+
+    async def key(self, request: Request) -> Answer:
+        if KEY.read(request)["reveal"]:
+            raise invalid("reveal: this build masks all values")
+        key = key_of_text(request.named["key"], self._mapping)
+        return told((await self._spot.look(key)).to_dict())
+
+    async def ask(self, request: Request) -> Answer:
+        ASK.taken(request)
+        return told(self._report.described(self._passes.ask()), HTTPStatus.ACCEPTED)
 
     async def pass_by_id(self, request: Request) -> Answer:
         found = self._passes.get(request.named["id"])
@@ -52,8 +84,8 @@ class _Endpoints:
         return told(self._report.described(found))
 
     async def alive(self, _request: Request) -> Answer:
-        return told({"status": "ok"})
+        return told(Alive())
 
     async def ready(self, _request: Request) -> Answer:
         """Ready to answer /parity, if only with the table it is waiting for."""
-        return told({"status": "ready", "waiting": self._passes.waiting or None})
+        return told(Ready(self._passes.waiting or None))

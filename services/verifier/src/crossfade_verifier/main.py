@@ -44,7 +44,9 @@ from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURAT
 from crossfade.runtime.urls import Address
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.endpoints import routes
+from crossfade_verifier.heard import Heard
 from crossfade_verifier.lags import Crossings
+from crossfade_verifier.listing import Listing
 from crossfade_verifier.looks import FirstLooks
 from crossfade_verifier.measures import observed
 from crossfade_verifier.passes import Passes
@@ -52,6 +54,7 @@ from crossfade_verifier.repair import Repairer
 from crossfade_verifier.repairs import Repairs
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
+from crossfade_verifier.spot import Spot
 from crossfade_verifier.tails import Tail
 from crossfade_verifier.watch import JOURNAL_EVERY, Watch
 
@@ -86,6 +89,7 @@ class Service:
             complete=lambda: says_complete(settings.flag_file),
             at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
         )
+        self.heard = Heard(SYSTEM.monotonic)
         self.crossings = Crossings(settings.lag_per_million, mapping)
         streams = {Side.SOURCE: settings.source_stream, Side.TARGET: settings.target_stream}
         self.tails = {
@@ -141,6 +145,7 @@ class Service:
     def _hear(self, side: Side, change: Change) -> None:
         self.passes.hear(side, change)
         self.crossings.hear(side, change)
+        self.heard.hear(side, change)
         if self.looks is not None:
             self.looks.hear(side, change)
 
@@ -149,7 +154,17 @@ class Service:
         settings = self.settings
         report = Reporter(self.passes, settings, self.tails, self.crossings, self.watch, clock=SYSTEM)
         at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
-        doors = routes(self.passes, report, self.repairs, self.mapping, settings)
+        listing = Listing(self.passes, settings.buckets)
+        spot = Spot(
+            self._both,
+            self.heard,
+            self.tails,
+            listing.called,
+            settings,
+            complete=lambda: says_complete(settings.flag_file),
+            clock=SYSTEM,
+        )
+        doors = routes(self.passes, report, listing, spot, self.repairs, self.mapping, settings)
         active = telemetry.active()
         if active is not None:
             active.observe(lambda: observed(report, self.tails, self.repairer.repaired))

@@ -29,6 +29,7 @@ class Tail:
         read: records so far.
         unreadable: those that are no change records.
         trouble: why it isn't reading now; empty when it is.
+        since_s: from when on it is known to have missed nothing, monotonic; None while it isn't reading.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Tail:
         self.side = shape.side
         self.read = self.unreadable = 0
         self.trouble = "not started"
+        self.since_s: float | None = None
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -73,15 +75,20 @@ class Tail:
                 if self.trouble != str(error):
                     log.warning("stream not read", stream=self.stream, error=str(error))
                 self.trouble = str(error)
-            self._cursor = None
+            self._cursor = self.since_s = None
             await self._clock.sleep(self._retry_s)
 
     async def _follow(self) -> None:
         self._cursor = PrivateCursor(self._client, self.stream, LATEST, self._options)
         async for batch in self._cursor.batches():
-            self.trouble = ""
+            self._goes_on()
             for record in batch:
                 self._take(record.data)
+
+    def _goes_on(self) -> None:
+        self.trouble = ""
+        if self.since_s is None:
+            self.since_s = self._clock.monotonic()
 
     def _take(self, payload: bytes) -> None:
         self.read += 1
@@ -97,6 +104,6 @@ class Tail:
         read_to_s = self._cursor.read_to_s if self._cursor else None
         if read_to_s is None:
             return None
-        self.trouble = ""
+        self._goes_on()
         idle_s = 2 * self._options.poll_interval_s
         return max(0.0, self._now_s() - read_to_s - idle_s)

@@ -37,8 +37,9 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document ready for JSON: its version, its fields, and the fields this build doesn't know."""
-        own = {name: getattr(self, name) for name in self.__struct_fields__ if name != "extra"}
-        return {VERSION: self.LATEST, **self.extra, **msgspec.to_builtins(own)}
+        own = zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True)
+        shown = {name: getattr(self, field) for name, field in own if field != "extra"}
+        return {VERSION: self.LATEST, **self.extra, **{name: _ready(each) for name, each in shown.items()}}
 
     def to_text(self) -> str:
         """Return the document as JSON."""
@@ -64,7 +65,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
                 f"{cls.NAME} has version {version!r}, and this build reads up to {cls.LATEST}: run the build that "
                 "wrote it, or a newer one"
             )
-        names = {name for name in cls.__struct_fields__ if name != "extra"}
+        names = {name for name in cls.__struct_encode_fields__ if name != "extra"}
         try:
             known = msgspec.convert({name: each for name, each in body.items() if name in names}, cls, strict=True)
         except msgspec.ValidationError as error:
@@ -84,3 +85,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         except msgspec.DecodeError as error:
             raise UnknownDocument(f"not a {cls.NAME}: {error}") from error
         return cls.of_dict(body)
+
+
+def _ready(value: Any) -> Any:
+    """Return a value of a field ready for JSON; documents in it are whole, with their versions."""
+    if isinstance(value, Document):
+        return value.to_dict()
+    if isinstance(value, list | tuple):
+        return [_ready(each) for each in value]
+    return msgspec.to_builtins(value)

@@ -1,6 +1,6 @@
 """What the verifier says about both tables: the answer to GET /parity, read by the controller, on-call and metrics.
 
-Versions and digests are text: JSON readers round 64-bit numbers.
+Versions, digests and times in µs are text: JSON readers round 64-bit numbers. No value of a row is in here.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import msgspec
 from crossfade.contracts.document import Document
 
 Verdict: TypeAlias = Literal["clean", "drift", "unsettled", "waiting"]
+CalledBy: TypeAlias = Literal["sweep", "continuous"]
 
 
 class PassReport(msgspec.Struct, frozen=True):
     """One pass over both tables.
 
     Attributes:
-        id: number of the pass.
-        state: "waiting", "running", "done" or "failed".
+        id: of the pass, unique.
+        state: "waiting", "running", "done", "given up" or "cancelled".
         asked: whether it was requested.
         clean: whether it found no difference.
         with_repairs: whether keys were repaired during the pass, in which case it doesn't count as clean.
@@ -30,9 +31,19 @@ class PassReport(msgspec.Struct, frozen=True):
         took_s: time from its beginning to its end, or until now.
         verified: number of keys found equal.
         differences: number of keys by class.
-        why: why it failed, if it did.
+        why: why it isn't going on, or why it was ended; empty otherwise.
         stage, scanned, following, percent: its progress while it is running.
         held: why its scan is on hold while it is running; empty when it isn't.
+        who: who requested it, or ended it; empty if nobody did.
+        begun_us, ended_us: when it began and ended, by the verifier's wall clock, µs; null before that.
+        read_units: read units that it has used so far; null if unknown.
+        read_units_expected: read units that it will have used; null if unknown.
+        rows_per_s: rows scanned per second, lately; null if unknown.
+        eta_s: time that the rest takes at that rate; null if unknown.
+        units: parts that the pass is divided into; verifiers share them.
+        units_done: parts that have ended.
+        pods: verifiers that are working on it.
+        trouble: the fault that is being retried; empty when there is none.
     """
 
     id: str
@@ -52,6 +63,17 @@ class PassReport(msgspec.Struct, frozen=True):
     following: int | None = None
     percent: float | None = None
     held: str = ""
+    who: str = ""
+    begun_us: str | None = None
+    ended_us: str | None = None
+    read_units: float | None = None
+    read_units_expected: float | None = None
+    rows_per_s: float | None = None
+    eta_s: float | None = None
+    units: int | None = None
+    units_done: int | None = None
+    pods: Sequence[str] = ()
+    trouble: str = ""
 
 
 class DifferenceReport(msgspec.Struct, frozen=True):
@@ -87,7 +109,13 @@ class SideReport(msgspec.Struct, frozen=True):
 
 
 class BucketReport(msgspec.Struct, frozen=True):
-    """Buckets whose digests differ: how many, and the first of their numbers."""
+    """Buckets whose digests differ.
+
+    Attributes:
+        count: number of buckets.
+        differing: number of those that differ.
+        numbers: the first of those; GET /parity/buckets?differing=true has all.
+    """
 
     count: int
     differing: int
@@ -117,7 +145,14 @@ class LagReport(msgspec.Struct, frozen=True):
 
 
 class HandoverReport(msgspec.Struct, frozen=True):
-    """Keys that are standby on both sides: how many, how many for longer than the bound, and the oldest."""
+    """Keys that are standby on both sides.
+
+    Attributes:
+        keys: how many.
+        over_bound: how many for longer than the bound.
+        bound_s: the bound.
+        oldest: some of those, each with `key` and `age_s`.
+    """
 
     keys: int
     over_bound: int
@@ -126,7 +161,12 @@ class HandoverReport(msgspec.Struct, frozen=True):
 
 
 class SafeReport(msgspec.Struct, frozen=True):
-    """Whether it is safe to cut over, and why."""
+    """Whether it is safe to cut over.
+
+    Attributes:
+        answer: whether it is.
+        because: why, or every reason against.
+    """
 
     answer: bool
     because: Sequence[str]
@@ -194,3 +234,114 @@ class ParityReport(Document, frozen=True):
     safe_to_cut_over: SafeReport
     inputs: Mapping[str, InputReport] = {}
     not_ours: DifferenceReport = DifferenceReport(0)
+
+
+class PassList(Document, frozen=True):
+    """The answer to GET /passes.
+
+    Attributes:
+        running: the pass that is running; null if none is.
+        passes: the newest first, the running and the requested ones included.
+    """
+
+    NAME: ClassVar[str] = "list of passes"
+
+    running: PassReport | None
+    passes: Sequence[PassReport]
+
+
+class BucketSum(msgspec.Struct, frozen=True):
+    """One table's rows of a bucket.
+
+    Attributes:
+        items: number of live items.
+        digest: sum of their digests, in hexadecimal.
+    """
+
+    items: int
+    digest: str
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """The keys whose hash falls into one bucket.
+
+    Attributes:
+        number: of the bucket.
+        source, target: what each table has.
+        differs: whether the two are different.
+    """
+
+    number: int
+    source: BucketSum
+    target: BucketSum
+    differs: bool
+
+
+class BucketPage(Document, frozen=True):
+    """The answer to GET /parity/buckets.
+
+    Attributes:
+        count: number of buckets.
+        differing: number of buckets in which the tables differ.
+        pass_id: the pass that counted them; empty before the first is done.
+        rebased_us: when that pass ended, µs; null before the first.
+        buckets: one page, by number.
+        next: number of the last bucket of the page, for `after`; null after the last page.
+    """
+
+    NAME: ClassVar[str] = "page of buckets"
+
+    count: int
+    differing: int
+    pass_id: str
+    rebased_us: str | None
+    buckets: Sequence[Bucket]
+    next: int | None
+
+
+class KeyDifference(msgspec.Struct, frozen=True):
+    """One key that was called.
+
+    Attributes:
+        key: encoded.
+        short: the same, as people write it; null where it can't be.
+        found: its class; "class" in JSON.
+        cause: why a row can't be read, or why the other table refuses it; empty if unknown.
+        bucket: number of its bucket.
+        first_seen_us: when the first of the passes that called it one after the other did, µs; null if unknown.
+        last_seen_us: when it was called last, µs; null if unknown.
+        called_by: which mode called it.
+        pass_id: the pass that called it last; empty in the continuous mode.
+        sample: versions, roles, generations, and the names of the attributes that differ; null where none was kept.
+    """
+
+    key: str
+    short: str | None
+    found: str = msgspec.field(name="class")
+    cause: str
+    bucket: int
+    first_seen_us: str | None
+    last_seen_us: str | None
+    called_by: CalledBy
+    pass_id: str
+    sample: Mapping[str, Any] | None
+
+
+class DifferencePage(Document, frozen=True):
+    """The answer to GET /parity/differences.
+
+    Attributes:
+        counts: number of keys by class; of more than can be listed, too.
+        means: what each class of the page means.
+        cures: what to do about each class of the page.
+        differences: one page, by class and key. It may be short, or empty, although more follow.
+        next: for `after`; null after the last page.
+    """
+
+    NAME: ClassVar[str] = "page of differences"
+
+    counts: Mapping[str, int]
+    means: Mapping[str, str]
+    cures: Mapping[str, str]
+    differences: Sequence[KeyDifference]
+    next: str | None

@@ -16,6 +16,11 @@ _BUCKET_SEED: Final = 2
 _point = xxhash.xxh3_64_intdigest
 
 
+def bucket_of(key: bytes, buckets: int) -> int:
+    """Return the number of an encoded key's bucket."""
+    return _point(key, _BUCKET_SEED) % buckets
+
+
 class BucketDigests:
     """Per bucket the sum of digests and their count, free of order. All digests of one are of one form."""
 
@@ -50,6 +55,11 @@ class SideDigests:
     def total(self) -> int:
         """One number for all; whoever compares sides compares buckets of one form (`differing`)."""
         return sum(total for each in (self._proven, self.valued) for total, _ in each.buckets()) % MODULUS
+
+    def buckets(self) -> Iterator[tuple[int, int]]:
+        """Return (sum, count) of each bucket, over both forms."""
+        pairs = zip(self._proven.buckets(), self.valued.buckets(), strict=True)
+        return (((ours[0] + theirs[0]) % MODULUS, ours[1] + theirs[1]) for ours, theirs in pairs)
 
     def differing(self, other: SideDigests) -> list[int]:
         """Return the numbers of the buckets in which two sides differ; what is proven equal can't."""

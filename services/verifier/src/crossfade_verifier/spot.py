@@ -1,0 +1,276 @@
+"""One key, now: both rows read consistently and shown side by side, with what the difference means and what to do.
+
+A spot never turns the verdict, and calls nothing. The time that it gives a key to have been behind is the least that is
+known: since a record of the owner's version was heard, or the key was looked at before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, cast
+
+from msgspec import Raw
+
+from crossfade.contracts.key import (
+    AttributeReport,
+    CalledReport,
+    ChangeReport,
+    KeyReport,
+    RowReport,
+    SideName,
+    StreamReport,
+)
+from crossfade.core.parity.classes import ABSENT, CURE, MEANS, MOVING, Difference, Pair, Reading, classify
+from crossfade.core.protocol.row import Row
+from crossfade.core.protocol.seam import RowReader
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
+from crossfade_verifier.both import BothTables
+from crossfade_verifier.heard import Heard, text_of
+from crossfade_verifier.keytext import short_of
+from crossfade_verifier.masking import said, shown
+from crossfade_verifier.reading.digests import bucket_of
+from crossfade_verifier.reading.judging import differing
+from crossfade_verifier.reading.rows import ATTRIBUTES, Seen
+from crossfade_verifier.settings import Settings
+from crossfade_verifier.tails import Tail
+
+TRIES: Final = 3
+"""Rounds of reads, until the owner doesn't change between them."""
+
+LOOKED: Final = 1_000
+"""Keys of which is remembered since when they have been seen to differ."""
+
+TTL: Final = "TTL"
+"""How the value of either table's TTL attribute is called, side by side."""
+
+
+class _Look(NamedTuple):
+    """What was read of a key.
+
+    Attributes:
+        pair: both rows.
+        found: its class; None when the owner changed each time.
+        late: the class that it has once the bound has passed.
+        behind_s: for how long it is known to differ; None when it doesn't.
+    """
+
+    pair: Pair
+    found: Difference | None
+    behind_s: float | None
+
+
+class Spot:
+    """Looks at keys."""
+
+    def __init__(
+        self,
+        both: BothTables,
+        heard: Heard,
+        tails: Mapping[Side, Tail],
+        called: Callable[[Key], Sequence[CalledReport]],
+        settings: Settings,
+        *,
+        complete: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
+        """Take what is looked at.
+
+        Args:
+            both: both tables.
+            heard: the last change records.
+            tails: the reading of both streams.
+            called: what the modes have called a key.
+            settings: of the process.
+            complete: what the flag document says.
+            clock: of the process.
+        """
+        self._both, self._heard, self._tails, self._called = both, heard, tails, called
+        self._settings, self._complete, self._clock = settings, complete, clock
+        self._differs_since: OrderedDict[Key, tuple[Side, int, float]] = OrderedDict()
+
+    async def look(self, key: Key, *, reveal: bool = False) -> KeyReport:
+        """Read a key and say what it is.
+
+        Args:
+            key: encoded, of the migration.
+            reveal: whether to show values.
+
+        Raises:
+            CrossfadeError: a table can't be read.
+        """
+        rows, called = self._both.rows(complete=self._complete()), self._called(key)
+        reading = await self._read(key, rows)
+        look = self._judged(key, reading, rows, called)
+        # Rows may be large and nested: the comparison for people doesn't hold the event loop.
+        return await asyncio.to_thread(self._report, key, look, rows, called, reveal)
+
+    async def _read(self, key: Key, rows: RowReader) -> Reading:
+        """Read owner, standby and owner again; again, if the owner changed meanwhile."""
+        side = Side.SOURCE
+        reading = await self._once(key, side)
+        for _ in range(TRIES):
+            owner = rows.owner_of(*_pair(reading))
+            if classify(reading, rows, reached=0, late=True) is not None and owner in (None, side):
+                break
+            side = owner or side
+            reading = await self._once(key, side)
+        return reading
+
+    async def _once(self, key: Key, side: Side) -> Reading:
+        read = self._both.read
+        first = (await read(side, [key])).get(key)
+        standby = (await read(side.other, [key])).get(key)
+        return Reading(side, first, standby, (await read(side, [key])).get(key))
+
+    def _judged(self, key: Key, reading: Reading, rows: RowReader, called: Sequence[CalledReport]) -> _Look:
+        pair, now_s = _pair(reading), self._clock.monotonic()
+        owner = reading.owner_again
+        version = rows.version_of(owner)
+        late = classify(reading, rows, reached=version, late=True)
+        if late is None or late is Difference.EQUAL:
+            self._differs_since.pop(key, None)
+            return _Look(pair, late, None)
+        since_s = self._since_s(key, reading.side, version, now_s)
+        bound_s = self._settings.in_flight_bound_s
+        known = now_s - since_s >= bound_s or any(each.found == late.value for each in called)
+        unreadable = late is Difference.UNREADABLE  # no record will make it readable without a correction
+        found = late if known or unreadable else classify(reading, rows, reached=version, late=False)
+        return _Look(pair, found, now_s - since_s)
+
+    def _since_s(self, key: Key, side: Side, version: int, now_s: float) -> float:
+        """Return since when the owner is known to be at this version, while the standby differs; monotonic."""
+        before = self._differs_since.pop(key, None)
+        known = [now_s] if before is None or before[:2] != (side, version) else [before[2]]
+        if version:
+            known += [each.heard_s for each in self._heard.of(key, side) if text_of(each.version) == str(version)]
+        since_s = min(known)
+        self._differs_since[key] = (side, version, since_s)
+        if len(self._differs_since) > LOOKED:
+            self._differs_since.popitem(last=False)
+        return since_s
+
+    def _report(
+        self, key: Key, look: _Look, rows: RowReader, called: Sequence[CalledReport], reveal: bool
+    ) -> KeyReport:
+        pair, found = look.pair, look.found or Difference.IN_FLIGHT
+        owner = rows.owner_of(*pair)
+        names = _differing(pair)
+        short = short_of(key)
+        return KeyReport(
+            key=key.decode(),
+            short=short,
+            bucket=bucket_of(key, self._settings.buckets),
+            at_us=str(self._clock.wall_us()),
+            found=found.value,
+            means=_meaning(look, pair),
+            cure="look again" if look.found is None else CURE[look.found],
+            settled=look.found is not None,
+            owner=None if owner is None or pair == (None, None) else _name(owner),
+            behind_s=None if look.behind_s is None else round(look.behind_s, 3),
+            source=self._row(Side.SOURCE, pair.source, rows, reveal),
+            target=self._row(Side.TARGET, pair.target, rows, reveal),
+            attributes=self._attributes(pair, set(names), reveal),
+            differs=[said(each, reveal) for each in names],
+            cause=said(self._both.why_refused(key, pair), reveal) if found is Difference.HELD_OUT else "",
+            streams={side.value: self._stream(key, side) for side in Side},
+            called=called,
+            masked=not reveal,
+        )
+
+    def _row(self, side: Side, row: Row | None, rows: RowReader, reveal: bool) -> RowReport | None:
+        if row is None:
+            return None
+        seen = cast("Seen", row)
+        return RowReport(
+            table=self._both.table(side).shape.table,
+            role=seen.role or None,
+            version=None if seen.version is None else str(seen.version),
+            generation=str(seen.generation),
+            deleted=seen.deleted,
+            held_out=rows.is_held_out(row),
+            ids=len(seen.ids),
+            events_version=str(seen.event_version),
+            trouble=said(seen.unreadable or seen.trouble, reveal),
+            dropped=seen.dropped,
+        )
+
+    def _attributes(self, pair: Pair, differ: set[str], reveal: bool) -> list[AttributeReport]:
+        renamed = dict(self._both.mapping.declared.moved)
+        source, target = (_values(cast("Seen | None", row)) for row in pair)
+        ordered = sorted(source.keys() | target.keys(), key=lambda name: (name == TTL, name in ATTRIBUTES, name))
+        return [
+            AttributeReport(
+                name=name.lstrip("\x00"),
+                target_name=renamed.get(name, name.lstrip("\x00")),
+                source=shown(source[name], reveal) if name in source else None,
+                target=shown(target[name], reveal) if name in target else None,
+                differs=name.lstrip("\x00") in differ,
+            )
+            for name in ordered
+        ]
+
+    def _stream(self, key: Key, side: Side) -> StreamReport:
+        tail, now_s = self._tails[side], self._clock.monotonic()
+        reading = tail.behind_s() is not None
+        began_s = max((each for each in (self._heard.since_s(side), tail.since_s) if each is not None), default=None)
+        return StreamReport(
+            since_s=None if began_s is None else round(now_s - began_s, 3),
+            reading=reading,
+            why="" if reading else tail.trouble or "its first read is under way",
+            changes=[
+                ChangeReport(
+                    kind=each.kind.value,
+                    committed_us=str(each.committed_us),
+                    heard_age_s=round(now_s - each.heard_s, 3),
+                    version=text_of(each.version),
+                    role=text_of(each.role),
+                    generation=text_of(each.generation),
+                    expired=each.expired,
+                )
+                for each in self._heard.of(key, side)
+            ],
+        )
+
+
+def _pair(reading: Reading) -> Pair:
+    rows = (reading.owner_again, reading.standby)
+    return Pair(*rows) if reading.side is Side.SOURCE else Pair(*reversed(rows))
+
+
+def _name(side: Side) -> SideName:
+    return "source" if side is Side.SOURCE else "target"
+
+
+def _values(row: Seen | None) -> dict[str, Raw]:
+    """Return all of a row's values: the mapping's in the source's names, TTL, the protocol's, and those it drops."""
+    if row is None:
+        return {}
+    if row.unreadable:
+        return dict(row.image)
+    found = {name: Raw(raw) for name, raw in row.content}
+    if row.ttl:
+        found[TTL] = Raw(row.ttl)
+    aside = {name: raw for name, raw in row.image.items() if name in ATTRIBUTES or name in row.dropped}
+    return found | aside
+
+
+def _differing(pair: Pair) -> list[str]:
+    """Return what two rows differ in; nothing where one is absent, since then all of it does."""
+    source, target = (cast("Seen | None", row) for row in pair)
+    if source is None or target is None:
+        return []
+    found = [] if source.unreadable or target.unreadable else differing(source, target)
+    versions = [("cf_mv", source.version != target.version), ("cf_gen", source.generation != target.generation)]
+    return found + [name for name, differ in versions if differ and name not in found]
+
+
+def _meaning(look: _Look, pair: Pair) -> str:
+    if look.found is None:
+        return MOVING
+    if pair == (None, None):
+        return ABSENT
+    return MEANS[look.found]
