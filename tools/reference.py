@@ -132,7 +132,8 @@ another; [documents between processes](documents.md) says how all documents are 
 PARITY_HEAD: Final = f"""# What the verifier answers about parity
 
 {MADE} What `/parity`, `/passes` and `/keys` answer
-([the verifier's HTTP](http-verifier.md)); [documents between processes](documents.md) says how all documents are read."""
+([the verifier's HTTP](http-verifier.md)); [documents between processes](documents.md) says how all documents
+are read."""
 
 OF_PARITY: Final = frozenset({"key", "parity"})
 OF_VERIFIER: Final = frozenset({"passes", "repairs"})
