@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -22,6 +23,7 @@ from crossfade.core.values.shape import Side
 from crossfade.runtime.http_client import call_json
 from engagement_migration.samples import NOT_OURS, legacy_wallet
 from localaws import Endpoints
+from openapi_checks import check_answer
 from replicator_world import HERE, World, open_world, wallet
 
 pytestmark = pytest.mark.embedded
@@ -99,6 +101,21 @@ def is_safe(body: dict[str, Any]) -> bool:
     return bool(body["safe_to_cut_over"]["answer"])
 
 
+async def drilled_down(verifier: Verifier, key: str) -> None:
+    """From a bucket that differs to its key, to its attributes and its last records."""
+    page = await verifier.call("/parity/buckets?differing=true")
+    (called,) = (await verifier.call(f"/parity/differences?bucket={page['buckets'][0]['number']}"))["differences"]
+    assert (called["class"], called["key"]) == ("diverged", key)
+    spot = await verifier.call(f"/keys/{quote(key, safe='')}")
+    assert spot["class"] == "diverged"
+    assert "balance" in [each["name"] for each in spot["attributes"] if each["differs"]]
+    assert spot["streams"]["target"]["changes"][0]["version"] == spot["target"]["version"]
+    told = await verifier.call("/openapi.json")
+    assert "/keys/{key}" in told["paths"]
+    for path, body in (("/parity/buckets?differing=true", page), (f"/keys/{quote(key, safe='')}", spot)):
+        check_answer("GET", path, 200, body)
+
+
 async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: World) -> None:
     world.start("forward")
     world.start("reverse")
@@ -132,6 +149,8 @@ async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: 
     assert drift["differences"]["diverged"]["samples"][0]["source"]["version"] == str(owner.version)
     assert not is_safe(drift)
 
+    await drilled_down(verifier, wallet(2).decode())
+
     asked = {"keys": [wallet(2).decode()]}
     plan = await verifier.call("/repairs", asked)
     assert (plan["state"], plan["steps"][0]["class"]) == ("planned", "diverged")
@@ -140,6 +159,8 @@ async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: 
     assert [each["outcome"] for each in done["steps"]] == ["repaired"]
     entries = [each for each in await world.journal.entries() if each.kind == "repair"]
     assert [each.body["stage"] for each in entries] == ["planned", "begun", "done"]
+    spot = await verifier.call("/keys/USER%232%2FPOINTS%231")
+    assert (spot["class"], spot["differs"]) == ("equal", [])
     standby = await world.tables[Side.TARGET].read(wallet(2))
     assert standby is not None
     assert (standby.version, standby.role, standby.recent) == (owner.version, Role.STANDBY, owner.recent)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crossfade.core.parity.classes import Difference
 from crossfade.core.values.image import of_number
+from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade_verifier.followlist import Handovers
 from engagement_migration.samples import legacy_wallet
 from verifier_world import HookedTable, World, wallet
 
@@ -78,7 +82,7 @@ async def test_a_handover_that_begins_while_its_key_is_followed_has_an_age_too()
     world.clock.on_sleep = sealed
     found = await world.sweep(limit_s=20.0)
     assert found.book.by_class == {Difference.IN_HANDOVER: 1}
-    ((key, age_s),) = world.handovers.older_than(5.0, world.clock.now)
+    ((key, age_s),) = world.handovers.oldest(2, world.clock.now)
     assert key == KEY
     assert 15.0 < age_s <= 20.0
 
@@ -101,3 +105,22 @@ async def test_records_that_can_not_be_read_and_removals_are_passed_over() -> No
 
     world.clock.on_sleep = noise
     assert (await world.sweep()).book.by_class == {Difference.STUCK: 1}
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.none() | st.integers(0, 50)), max_size=60), st.integers(0, 50))
+def test_handovers_are_kept_oldest_first_and_counted_without_looking_at_each(
+    seen: list[tuple[int, int | None]], bound_s: int
+) -> None:
+    handovers, since_s = Handovers(), dict[Key, int]()
+    for number, at_s in seen:
+        handovers.see(wallet(number), at_s, 100.0)
+        if at_s is None:
+            since_s.pop(wallet(number), None)
+        else:
+            since_s.setdefault(wallet(number), at_s)
+    over = [100 - at_s for at_s in since_s.values() if 100 - at_s > bound_s]
+    assert handovers.older_than(bound_s, 100.0) == len(over)
+    assert [age_s for _, age_s in handovers.oldest(10, 100.0)] == sorted(100 - at_s for at_s in since_s.values())[::-1]
+    assert len(handovers) == len(since_s)
+    handovers.forget_unseen(101.0)
+    assert (len(handovers), handovers.older_than(-1000.0, 100.0), handovers.oldest(1, 100.0)) == (0, 0, [])

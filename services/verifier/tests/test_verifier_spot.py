@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from crossfade.core.parity.classes import ABSENT, CURE, MEANS, Difference
+from crossfade.core.parity.classes import ABSENT, CURE, MEANS, Difference, cure_of
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from verifier_service import Running, running
@@ -57,7 +57,8 @@ async def test_the_attributes_that_differ_are_marked_and_the_sentence_says_what_
         await service.until(lambda body: body["differences"]["diverged"]["count"])
         body = await look(service)
     assert body["class"] == "diverged"
-    assert (body["means"], body["cure"]) == (MEANS[Difference.DIVERGED], CURE[Difference.DIVERGED])
+    assert (body["means"], body["cure"]) == (MEANS[Difference.DIVERGED], cure_of(Difference.DIVERGED, KEY))
+    assert f"crossfade repair plan --key '{KEY.decode()}'" in body["cure"]
     assert body["differs"] == ["balance"]
     assert [each["name"] for each in body["attributes"] if each["differs"]] == ["balance"]
     (called,) = body["called"]
@@ -85,7 +86,7 @@ async def test_each_class_is_named_and_explained(fault: Difference) -> None:
         while body["class"] == "in_flight":  # until the bound has passed since it was looked at first
             assert body["behind_s"] <= 0.01  # as rounded
             body = await look(service)
-    assert (body["class"], body["means"], body["cure"]) == (fault.value, MEANS[fault], CURE[fault])
+    assert (body["class"], body["means"], body["cure"]) == (fault.value, MEANS[fault], cure_of(fault, KEY))
 
 
 async def test_a_difference_younger_than_the_bound_is_in_flight_and_asking_again_calls_it_after_the_bound() -> None:

@@ -81,13 +81,13 @@ async def test_the_age_of_a_handover_lasts_over_passes_and_ends_with_it() -> Non
     started_s = world.clock.now
     await world.sweep(limit_s=1.0)
     await world.sweep(limit_s=1.0)
-    ((key, age_s),) = world.handovers.older_than(0.5, world.clock.now)
+    ((key, age_s),) = world.handovers.oldest(2, world.clock.now)
     assert key == wallet(7)
     assert 2.0 <= age_s <= world.clock.now - started_s
     world.activate(wallet(7))
     world.copy(wallet(7))
     assert (await world.sweep()).clean
-    assert world.handovers.older_than(0.0, world.clock.now) == []
+    assert world.handovers.oldest(1, world.clock.now) == []
 
 
 async def test_a_handed_over_table_is_compared_from_its_new_owner() -> None:

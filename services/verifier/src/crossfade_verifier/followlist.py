@@ -7,6 +7,7 @@ class. A list keeps neither rows nor images, and has a bound of keys: over it, w
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -56,29 +57,44 @@ class _Entry:
 
 
 class Handovers:
-    """Since when keys have been standby on both sides; it outlives a pass, or nothing would ever grow old."""
+    """Since when keys have been standby on both sides; it outlives a pass, or nothing would ever grow old.
+
+    They are kept in the order of their age, so that nobody sorts a hundred thousand of them to name the oldest.
+    """
 
     def __init__(self) -> None:
         self._since_s: dict[Key, float] = {}
         self._seen_s: dict[Key, float] = {}
+        self._oldest: list[tuple[float, Key]] = []
 
     def see(self, key: Key, since_s: float | None, now_s: float) -> None:
         """Note that a key is in handover since then, or (None) no longer."""
-        if since_s is not None:
-            self._since_s.setdefault(key, since_s)
-            self._seen_s[key] = now_s
-        elif self._since_s.pop(key, None) is not None:
-            del self._seen_s[key]
+        if since_s is None:
+            self._forget(key)
+            return
+        if key not in self._since_s:
+            self._since_s[key] = since_s
+            insort(self._oldest, (since_s, key))
+        self._seen_s[key] = now_s
 
     def forget_unseen(self, since_s: float) -> None:
         """Forget the keys that a whole pass, begun at that time, has not met: they are gone from both tables."""
         for key in [key for key, seen_s in self._seen_s.items() if seen_s < since_s]:
-            del self._since_s[key], self._seen_s[key]
+            self._forget(key)
 
-    def older_than(self, bound_s: float, now_s: float) -> list[tuple[Key, float]]:
-        """Return the keys in handover for longer than the bound, with their age in seconds, oldest first."""
-        ages = ((key, now_s - since_s) for key, since_s in self._since_s.items())
-        return sorted(((key, age_s) for key, age_s in ages if age_s > bound_s), key=lambda each: -each[1])
+    def _forget(self, key: Key) -> None:
+        since_s = self._since_s.pop(key, None)
+        if since_s is not None:
+            del self._seen_s[key]
+            del self._oldest[bisect_left(self._oldest, (since_s, key))]
+
+    def older_than(self, bound_s: float, now_s: float) -> int:
+        """Return how many keys have been in handover for longer than the bound."""
+        return bisect_left(self._oldest, (now_s - bound_s,))
+
+    def oldest(self, count: int, now_s: float) -> list[tuple[Key, float]]:
+        """Return some keys in handover with their age in seconds, oldest first."""
+        return [(key, now_s - since_s) for since_s, key in self._oldest[:count]]
 
     def __len__(self) -> int:
         return len(self._since_s)

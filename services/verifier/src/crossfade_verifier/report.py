@@ -67,8 +67,9 @@ class Reporter:
         """Return the whole report."""
         passes, verdict = self._passes, self._verdict()
         last = passes.last.findings if passes.last else None
-        over = passes.handovers.older_than(self._settings.handover_bound_s, self._clock.monotonic())
-        readings = self._readings(over=len(over))
+        now_s, bound_s = self._clock.monotonic(), self._settings.handover_bound_s
+        over = passes.handovers.older_than(bound_s, now_s)
+        readings = self._readings(over=over)
         because = self._why_not(readings)
         clean = self.described(passes.last_clean)
         return ParityReport(
@@ -90,9 +91,12 @@ class Reporter:
             resting=passes.resting or None,
             in_handover=HandoverReport(
                 keys=len(passes.handovers),
-                over_bound=len(over),
-                bound_s=self._settings.handover_bound_s,
-                oldest=[{"key": key.decode(), "age_s": round(age_s, 1)} for key, age_s in over[:HANDOVERS_SHOWN]],
+                over_bound=over,
+                bound_s=bound_s,
+                oldest=[
+                    {"key": key.decode(), "age_s": round(age_s, 1)}
+                    for key, age_s in passes.handovers.oldest(min(over, HANDOVERS_SHOWN), now_s)
+                ],
             ),
             because=because,
             safe_to_cut_over=SafeReport(answer=not because, because=because or self._why_safe()),

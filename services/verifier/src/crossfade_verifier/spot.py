@@ -22,7 +22,7 @@ from crossfade.contracts.key import (
     SideName,
     StreamReport,
 )
-from crossfade.core.parity.classes import ABSENT, CURE, MEANS, MOVING, Difference, Pair, Reading, classify
+from crossfade.core.parity.classes import ABSENT, MEANS, MOVING, Difference, Pair, Reading, classify, cure_of
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.keys import Key
@@ -167,7 +167,7 @@ class Spot:
             at_us=str(self._clock.wall_us()),
             found=found.value,
             means=_meaning(look, pair),
-            cure="look again" if look.found is None else CURE[look.found],
+            cure="look again" if look.found is None else cure_of(look.found, key),
             settled=look.found is not None,
             owner=None if owner is None or pair == (None, None) else _name(owner),
             behind_s=None if look.behind_s is None else round(look.behind_s, 3),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from shlex import quote
 from typing import Final, NamedTuple
 
 from crossfade.core.protocol.row import Row
@@ -94,21 +95,26 @@ MOVING: Final = (
 )
 """What reads mean that disagree on the owner each time."""
 
-_REPAIR: Final = "plan its repair: crossfade repair plan --class %s (POST /repairs)"
+BY_PLAN: Final = (Difference.STUCK, Difference.DIVERGED, Difference.MISSING, Difference.EXTRA, Difference.AHEAD)
+"""Classes that a repair makes right."""
+
+_REPAIR: Final = "plan its repair: crossfade repair plan %s (POST /repairs)"
 
 CURE: Final = {
     Difference.EQUAL: "nothing",
     Difference.IN_FLIGHT: "none: it catches up on its own",
     Difference.IN_HANDOVER: "none: the sweeper completes it; deploy/runbooks/handover-overdue.md if it stays",
-    **{
-        each: _REPAIR % each.value
-        for each in (Difference.STUCK, Difference.DIVERGED, Difference.MISSING, Difference.EXTRA, Difference.AHEAD)
-    },
+    **{each: _REPAIR % f"--class {each.value}" for each in BY_PLAN},
     Difference.UNREADABLE: "correct the row that `cause` names: deploy/runbooks/parity-drift.md, under Unreadable",
     Difference.TWO_OWNERS: "needs a human decision: deploy/runbooks/two-owners.md",
     Difference.HELD_OUT: "remove the cause; then `crossfade cutover --execute` takes the key up again",
 }
 """What to do about the keys of a class."""
+
+
+def cure_of(found: Difference, key: bytes) -> str:
+    """Return what to do about one key of a class."""
+    return _REPAIR % f"--key {quote(key.decode())}" if found in BY_PLAN else CURE[found]
 
 
 class Pair(NamedTuple):
