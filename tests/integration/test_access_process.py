@@ -30,6 +30,10 @@ OPERATOR, VIEWER = "crossfade-operator", "crossfade-viewer"
 ROLES: dict[str, dict[str, Role]] = {
     "verifier": {
         "GET /parity": Role.VIEWER,
+        "GET /parity/buckets": Role.VIEWER,
+        "GET /parity/differences": Role.VIEWER,
+        "GET /keys/{key}": Role.VIEWER,
+        "GET /openapi.json": Role.VIEWER,
         "POST /passes": Role.OPERATOR,
         "GET /passes/{id}": Role.VIEWER,
         "POST /repairs": Role.OPERATOR,
