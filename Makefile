@@ -11,7 +11,7 @@ FIRST ?= 0
 WORKERS ?= 3
 BESIDE := $(wildcard $(addsuffix /tests,$(MEMBERS)))
 
-.PHONY: bench-verify setup demo demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
+.PHONY: bench-verify verify-long setup demo demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -55,6 +55,9 @@ test-deploy: $(READY) ## the charts, modules, images and dashboards, by the real
 
 test-slow: $(READY) ## the larger scopes that make test leaves out
 	$(PY) -m pytest -m slow $(ARGS)
+
+verify-long: $(READY) ## 50 passes of a real verifier under live traffic, with records that come twice, shuffled and late
+	$(PY) -m pytest -q -s -m slow tests/integration/test_verifier_long.py $(ARGS)
 
 planted-faults: $(READY) ## plants each fault in the simulation, and writes which of SEEDS seeds finds it first
 	@PYTHONHASHSEED=0 PYTHONPATH=tests:tests/support $(PY) -m simulation --table --seeds $(SEEDS) --workers $(WORKERS)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -20,11 +17,11 @@ from crossfade.core.protocol.keyed.item import Role
 from crossfade.core.values.image import of_number, of_string
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side
-from crossfade.runtime.http_client import call_json
 from engagement_migration.samples import NOT_OURS, legacy_wallet
 from localaws import Endpoints
 from openapi_checks import check_answer
-from replicator_world import HERE, World, open_world, wallet
+from replicator_world import World, open_world, wallet
+from verifier_process import Verifier
 
 pytestmark = pytest.mark.embedded
 
@@ -35,66 +32,6 @@ WALLETS = 5
 async def world(local_aws: Endpoints) -> AsyncIterator[World]:
     async with open_world(local_aws) as opened:
         yield opened
-
-
-class Verifier:
-    """One verifier process and its HTTP."""
-
-    def __init__(self, world: World, **settings: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
-        environment |= {
-            "PYTHONPATH": str(HERE),
-            "AWS_ACCESS_KEY_ID": world.endpoints.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": world.endpoints.secret_access_key,
-            "CROSSFADE_MIGRATION_MAPPING": f"replicator_world:m_{world.id}",
-            "CROSSFADE_AWS_ENDPOINT_URL": world.endpoints.aws_endpoint,
-            "CROSSFADE_SOURCE_STREAM": world.streams[Side.SOURCE],
-            "CROSSFADE_TARGET_STREAM": world.streams[Side.TARGET],
-            "CROSSFADE_PAUSE_S": "0.3",
-            "CROSSFADE_IN_FLIGHT_BOUND_S": "3",
-            "CROSSFADE_SETTLE_EVERY_S": "0.3",
-            "CROSSFADE_POLL_S": "0.2",
-            "CROSSFADE_RETRY_S": "0.3",
-        }
-        environment |= {f"CROSSFADE_{name.upper()}": value for name, value in settings.items()}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "crossfade_verifier.main"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        world.processes.append(self.process)
-        self.log: list[dict[str, Any]] = []
-        self.address = ""
-
-    async def ready(self) -> None:
-        assert self.process.stdout is not None
-        while not self.address:
-            line = await asyncio.to_thread(self.process.stdout.readline)
-            assert line, self.log
-            self.log.append(json.loads(line))
-            if self.log[-1]["event"] == "ready":
-                self.address = self.log[-1]["address"]
-
-    async def call(self, path: str, body: object = None) -> Any:
-        return await call_json(f"http://{self.address}{path}", body, timeout_s=10)
-
-    async def until(
-        self, holds: Callable[[dict[str, Any]], object], *, path: str = "/parity", within_s: float = 30.0
-    ) -> dict[str, Any]:
-        started_s = time.monotonic()
-        while time.monotonic() - started_s < within_s:
-            body: dict[str, Any] = await self.call(path)
-            if holds(body):
-                return body
-            await asyncio.sleep(0.2)
-        raise AssertionError(json.dumps(body, indent=1))
-
-    async def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        out, _ = await asyncio.to_thread(self.process.communicate, timeout=15)
-        self.log += [json.loads(line) for line in out.splitlines() if line.strip()]
-        return self.process.returncode
 
 
 def is_safe(body: dict[str, Any]) -> bool:

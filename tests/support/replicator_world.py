@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,12 @@ class World:
         self._txn = 0
         stack.callback(self._kill_all)
 
-    async def build(self) -> None:
-        """Make tables and streams, and write the journal up to BOTH_WAYS."""
+    async def build(self, fill: Callable[[World], Awaitable[None]] | None = None) -> None:
+        """Make tables and streams, and write the journal up to BOTH_WAYS.
+
+        Args:
+            fill: puts rows into the tables before their changes are captured.
+        """
         await create_control_tables(self.wire, self.control)
         for stream in (*self.streams.values(), self.feed_stream):
             await self.call(self.kinesis_wire, "CreateStream", {"StreamName": stream, "ShardCount": 2})
@@ -101,6 +105,8 @@ class World:
                     "BillingMode": "PAY_PER_REQUEST",
                 },
             )
+        if fill is not None:
+            await fill(self)
         for side, stream in self.streams.items():
             summary = await self.call(self.kinesis_wire, "DescribeStreamSummary", {"StreamName": stream})
             await self.call(
@@ -222,10 +228,12 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def open_world(endpoints: Endpoints) -> AsyncIterator[World]:
+async def open_world(
+    endpoints: Endpoints, fill: Callable[[World], Awaitable[None]] | None = None
+) -> AsyncIterator[World]:
     async with contextlib.AsyncExitStack() as stack:
         world = World(endpoints, stack)
-        await world.build()
+        await world.build(fill)
         yield world
 
 

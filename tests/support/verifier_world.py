@@ -92,8 +92,8 @@ class HookedTable:
 class World:
     """Two tables, and every change of them in `changes`, oldest first; nothing is replicated unless asked."""
 
-    def __init__(self, wallets: int = 0, **more: Raw) -> None:
-        self.clock = Clock()
+    def __init__(self, wallets: int = 0, clock: Clock | None = None, **more: Raw) -> None:
+        self.clock = clock or Clock()
         self.changes: list[tuple[Side, Change]] = []
         self.on_change: Callable[[Side, Change], None] = lambda _side, _change: None
         self.tables = {side: self._table(side) for side in Side}
@@ -101,9 +101,13 @@ class World:
         self.handovers = Handovers()
         self._ids = itertools.count(1)
         for number in range(wallets):
-            self.tables[Side.SOURCE].put(legacy_wallet(str(number), "c", number) | more)
-            self.earn(wallet(number), 1)
-            self.copy(wallet(number))
+            self.add(number, **more)
+
+    def add(self, number: int, **more: Raw) -> None:
+        """Make a wallet that is equal on both sides, owned by the source table."""
+        self.tables[Side.SOURCE].put(legacy_wallet(str(number), "c", number) | more)
+        self.earn(wallet(number), 1)
+        self.copy(wallet(number))
 
     def _table(self, side: Side) -> MemoryTable:
         def changed(payload: bytes) -> None:
