@@ -23,11 +23,11 @@ from engagement_migration.samples import legacy_wallet
 
 EXACT = ["0", "-3", "9223372036854775805", "9223372036854775807", "-9223372036854775808", "12.0", "1e18"]
 INEXACT = {
-    "12.5": "balance is 12.5, which has a fraction",
-    "1.25e1": "balance is 12.5, which has a fraction",
-    "99999999999999999999": "balance is 99999999999999999999, which is beyond 64 bits",
-    "9223372036854775808": "balance is 9223372036854775808, which is beyond 64 bits",
-    "-9223372036854775809": "balance is -9223372036854775809, which is beyond 64 bits",
+    "12.5": "balance has a fraction",
+    "1.25e1": "balance has a fraction",
+    "99999999999999999999": "balance is beyond 64 bits",
+    "9223372036854775808": "balance is beyond 64 bits",
+    "-9223372036854775809": "balance is beyond 64 bits",
 }
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from crossfade.core.values import image as wire
+from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,11 +20,12 @@ def created_ms_from_at(source: Image) -> Image:
     """Compute `created_ms` from `created_at`.
 
     Raises:
-        ValueError: it is not spelled `2024-02-29T12:00:00.000Z`, or there is no such moment.
+        PoisonRecord: it is not spelled `2024-02-29T12:00:00.000Z`.
+        ValueError: there is no such moment.
     """
     text = wire.string(source["created_at"])
     if not _SPELLING.fullmatch(text):
-        raise ValueError(f"created_at {text!r} is not spelled like 2024-02-29T12:00:00.000Z")
+        raise PoisonRecord("created_at is not spelled like 2024-02-29T12:00:00.000Z")
     return {"created_ms": wire.of_number((datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND)}
 
 

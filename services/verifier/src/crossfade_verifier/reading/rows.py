@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from crossfade.core.values.declared import Attributes, Computed, Declared
 from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.masking import described
 from crossfade.core.values.shape import Side
 from crossfade_verifier.reading.values import form_of, number_of, value_of
 
@@ -187,7 +188,7 @@ class RowReading:
             if raw is None:
                 return f"attribute {name!r} must be {wanted.decode()}, it is missing"
             if bytes(raw) != wanted and form_of(raw) != self._forms[side][name]:
-                return f"attribute {name!r} must be {wanted.decode()}, it is {bytes(raw)[:80].decode(errors='replace')}"
+                return f"attribute {name!r} must be {wanted.decode()}, it is {described(raw)}"
         return ""
 
 
@@ -237,13 +238,14 @@ def _made(compute: Callable[[Attributes], Attributes], given: Attributes, names:
     try:
         return compute(dict(given))
     except Exception as error:  # the author's function may raise anything; all of it means: not computable
-        raise PoisonRecord(f"can't compute from {', '.join(names)}: {error}") from error
+        said = str(error) if isinstance(error, PoisonRecord) else type(error).__name__
+        raise PoisonRecord(f"can't compute from {', '.join(names)}: {said}") from error
 
 
 def _of(kind: str, raw: Raw, name: str) -> Any:
     found, inner = value_of(raw)
     if found != kind:
-        raise PoisonRecord(f"{name}: expected a value of type {kind}, got {bytes(raw)[:80]!r}")
+        raise PoisonRecord(f"{name}: expected a value of type {kind}, got {described(raw)}")
     return inner
 
 
@@ -253,7 +255,7 @@ def _whole(raw: Raw, name: str) -> int:
         return int(text)
     sign, digits, exponent = number_of(text)
     if exponent < 0:
-        raise PoisonRecord(f"{name}: expected a whole number, got {bytes(raw)[:80]!r}")
+        raise PoisonRecord(f"{name}: expected a whole number, got {described(raw)}")
     return int(f"{sign}{digits or '0'}{'0' * exponent}")
 
 

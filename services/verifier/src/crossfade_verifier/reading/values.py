@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.masking import described
 
 MAX_DIGITS: Final = 38
 """Significant digits of a DynamoDB number (AWS, "Constraints in Amazon DynamoDB")."""
@@ -62,12 +63,12 @@ def number_of(text: str) -> Number:
         return Number("", kept, len(text) - len(kept))
     found = _NUMBER.fullmatch(text)
     if found is None or not (found[2] or found[3]):
-        raise PoisonRecord(f"not a number: {text[:80]!r}")
+        raise PoisonRecord(f"not a number: {len(text)} characters")
     fraction = found[3] or ""
     digits = (found[2] + fraction).lstrip("0")
     kept = digits.rstrip("0")
     if len(kept) > MAX_DIGITS:
-        raise PoisonRecord(f"a number of {len(kept)} digits: {text[:80]!r}; DynamoDB keeps {MAX_DIGITS}")
+        raise PoisonRecord(f"a number of {len(kept)} digits; DynamoDB keeps {MAX_DIGITS}")
     if not kept:
         return Number("", "", 0)
     exponent = int(found[4] or 0) - len(fraction) + len(digits) - len(kept)
@@ -84,7 +85,7 @@ def value_of(raw: Raw | bytes) -> tuple[str, Any]:
         [(kind, inner)] = _decode(raw).items()
         return kind, _inner[kind](inner)
     except (msgspec.MsgspecError, ValueError, KeyError) as error:
-        raise PoisonRecord(f"no attribute value: {bytes(raw)[:80]!r}: {error}") from error
+        raise PoisonRecord(f"no attribute value: {described(raw)}") from error
 
 
 def form_of(raw: Raw | bytes) -> bytes:

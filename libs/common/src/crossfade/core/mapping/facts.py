@@ -11,7 +11,6 @@ from msgspec import Raw
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image
-from crossfade.core.values.numbers import normal_number
 
 _SHORT: Final = re.compile(rb'\{"N":"-?[0-9]{1,18}"\}')
 """A whole number that any 64 bits hold, as export files spell it: nearly every row's, so it is looked for first."""
@@ -44,7 +43,6 @@ def _why(raw: Raw) -> str:
         value = wire.decimal(raw)
     except PoisonRecord as error:
         return f"is not a number: {error}"
-    shown = normal_number(str(value))
     if value != value.to_integral_value():
-        return f"is {shown}, which has a fraction"
-    return "" if LEAST <= value <= MOST else f"is {shown}, which is beyond 64 bits"
+        return "has a fraction"
+    return "" if LEAST <= value <= MOST else "is beyond 64 bits"

@@ -29,6 +29,7 @@ from crossfade.core.values.declared import Computed, Declared
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.image import PROTOCOL_PREFIX, Image
 from crossfade.core.values.keys import Key
+from crossfade.core.values.masking import described
 from crossfade.core.values.shape import Direction, IndexKey, Side, TableShape
 
 
@@ -57,7 +58,8 @@ class Compute(NamedTuple):
     """Attributes whose values are computed; both ways, or the way back would lose them.
 
     Each function gets those of its source attributes that are present, and is called only if there is one. It returns
-    attributes of the other side, or raises (anything) when it can't.
+    attributes of the other side, or raises (anything) when it can't. What a PoisonRecord says is shown to people, so it
+    must not quote a value; of other errors, only the type is shown.
 
     Attributes:
         source: names in the source table.
@@ -157,11 +159,11 @@ class _Course:
         mapped.pop(_ASIDE, None)
         if self._ttl in image:
             mapped[self._spelling.ttl] = image[self._ttl]
-        for name, value in self._checked:
+        for name, wanted in self._checked:
             found = image.get(name)
-            if found != value and (found is None or not same_value(found, value)):
-                shown = "missing" if found is None else bytes(found)[:80].decode(errors="replace")
-                raise PoisonRecord(f"attribute {name!r} must be {bytes(value).decode()}, it is {shown}")
+            if found != wanted and (found is None or not same_value(found, wanted)):
+                shown = "missing" if found is None else described(found)
+                raise PoisonRecord(f"attribute {name!r} must be {bytes(wanted).decode()}, it is {shown}")
         if self._added:
             mapped.update(self._added)
         for from_, to, compute in self._computed:
@@ -192,7 +194,8 @@ def _computed(
     try:
         found = compute(given)
     except Exception as error:  # the author's function may raise anything; all of it means: not computable
-        said = str(error) if isinstance(error, PoisonRecord) else repr(error)
+        # A PoisonRecord says what is wrong without the value; what another error quotes, nobody knows.
+        said = str(error) if isinstance(error, PoisonRecord) else type(error).__name__
         raise PoisonRecord(f"can't compute from {', '.join(names)}: {said}") from error
     if not allowed.issuperset(found):
         undeclared = ", ".join(sorted(found.keys() - allowed))

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.masking import described
 from crossfade.core.values.numbers import normal_number
 
 _decode = msgspec.json.Decoder().decode
@@ -50,7 +51,7 @@ def canonical(raw: Raw | bytes) -> Any:
 def _canonical(value: Any) -> Any:
     """Canonicalise one decoded value; text needs nothing, so it comes first."""
     if not isinstance(value, dict) or len(value) != 1:
-        raise PoisonRecord(f"not an attribute value: {str(value)[:80]!r}")
+        raise PoisonRecord(f"not an attribute value: {described(value)}")
     ((kind, inner),) = value.items()
     try:
         match kind:
@@ -73,8 +74,8 @@ def _canonical(value: Any) -> Any:
             case "BS":
                 return {kind: sorted(map(_base64, inner))}
     except (TypeError, ValueError, AttributeError) as error:
-        raise PoisonRecord(f"not a value of type {kind}: {str(inner)[:80]!r}") from error
-    raise PoisonRecord(f"not a value of a known type: {str(value)[:80]!r}")
+        raise PoisonRecord(f"not a value of type {kind}: {described(value)}") from error
+    raise PoisonRecord("not a value of a known type")
 
 
 def _text(text: Any) -> str:
@@ -87,4 +88,4 @@ def _base64(text: str) -> str:
     try:
         return b64encode(b64decode(text, validate=True)).decode()
     except binascii.Error as error:
-        raise PoisonRecord(f"not base64: {text[:80]!r}") from error
+        raise PoisonRecord(f"not base64: {len(text)} characters") from error

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.masking import described
 from crossfade.core.values.numbers import MAX_DIGITS, normal_number
 
 Image: TypeAlias = dict[str, Raw]
@@ -60,7 +61,7 @@ def _text(value: Raw, kind: str) -> str:
     try:
         return _decode_text(value)[kind]
     except (msgspec.MsgspecError, KeyError) as error:
-        raise PoisonRecord(f"expected a value of type {kind}, got {bytes(value)[:80]!r}") from error
+        raise PoisonRecord(f"expected a value of type {kind}, got {described(value)}") from error
 
 
 def number(value: Raw) -> int:
@@ -68,7 +69,7 @@ def number(value: Raw) -> int:
     try:
         return int(_decode_number(value).N)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise PoisonRecord(f"expected an integer, a value of type N, got {bytes(value)[:80]!r}") from error
+        raise PoisonRecord(f"expected an integer, a value of type N, got {described(value)}") from error
 
 
 def amount(value: Raw) -> int | Decimal:
@@ -80,7 +81,7 @@ def amount(value: Raw) -> int | Decimal:
     try:
         text = _decode_number(value).N
     except msgspec.MsgspecError as error:
-        raise PoisonRecord(f"expected a value of type N, got {bytes(value)[:80]!r}") from error
+        raise PoisonRecord(f"expected a value of type N, got {described(value)}") from error
     return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else Decimal(normal_number(text))
 
 
@@ -99,7 +100,7 @@ def binary(value: Raw) -> bytes:
     try:
         return _decode_binary(value)["B"]
     except (msgspec.MsgspecError, KeyError) as error:
-        raise PoisonRecord(f"expected a value of type B, got {bytes(value)[:80]!r}") from error
+        raise PoisonRecord(f"expected a value of type B, got {described(value)}") from error
 
 
 def binary_set(value: Raw) -> frozenset[bytes]:
@@ -107,7 +108,7 @@ def binary_set(value: Raw) -> frozenset[bytes]:
     try:
         return _decode_binaries(value)["BS"]
     except (msgspec.MsgspecError, KeyError) as error:
-        raise PoisonRecord(f"expected a value of type BS, got {bytes(value)[:80]!r}") from error
+        raise PoisonRecord(f"expected a value of type BS, got {described(value)}") from error
 
 
 def boolean(value: Raw) -> bool:
@@ -115,7 +116,7 @@ def boolean(value: Raw) -> bool:
     try:
         return _decode_flag(value)["BOOL"]
     except (msgspec.MsgspecError, KeyError) as error:
-        raise PoisonRecord(f"expected a value of type BOOL, got {bytes(value)[:80]!r}") from error
+        raise PoisonRecord(f"expected a value of type BOOL, got {described(value)}") from error
 
 
 def of_number(value: int) -> Raw:
@@ -167,7 +168,7 @@ def list_of(value: Raw) -> list[Raw]:
     try:
         return msgspec.json.decode(_decode_value(value)["L"], type=list[Raw])
     except (msgspec.MsgspecError, KeyError) as error:
-        raise PoisonRecord(f"expected a value of type L, got {bytes(value)[:80]!r}") from error
+        raise PoisonRecord(f"expected a value of type L, got {described(value)}") from error
 
 
 def map_of(value: Raw) -> Image:
@@ -175,4 +176,4 @@ def map_of(value: Raw) -> Image:
     try:
         return _decode_image(_decode_value(value)["M"])
     except (msgspec.MsgspecError, KeyError) as error:
-        raise PoisonRecord(f"expected a value of type M, got {bytes(value)[:80]!r}") from error
+        raise PoisonRecord(f"expected a value of type M, got {described(value)}") from error

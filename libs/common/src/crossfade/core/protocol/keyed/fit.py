@@ -24,6 +24,7 @@ from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, key_image
+from crossfade.core.values.masking import described
 from crossfade.core.values.numbers import normal_number
 from crossfade.core.values.shape import TableShape
 
@@ -186,16 +187,16 @@ def value_size(raw: bytes) -> int:
     try:
         return _size(_decoded(raw))
     except (TypeError, ValueError, AttributeError, binascii.Error) as error:
-        raise PoisonRecord(f"not an attribute value: {raw[:80]!r}") from error
+        raise PoisonRecord(f"not an attribute value: {described(raw)}") from error
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:
     try:
         decoded = msgspec.json.decode(raw)
     except msgspec.MsgspecError as error:
-        raise PoisonRecord(f"not an attribute value: {raw[:80]!r}") from error
+        raise PoisonRecord(f"not an attribute value: {described(raw)}") from error
     if not isinstance(decoded, dict) or len(decoded) != 1:
-        raise PoisonRecord(f"not an attribute value: {raw[:80]!r}")
+        raise PoisonRecord(f"not an attribute value: {described(raw)}")
     return decoded
 
 
