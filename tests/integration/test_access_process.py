@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
 
@@ -26,6 +27,7 @@ from crossfade.runtime.urls import Address
 from identity import AUDIENCE, ISSUER, Issuer
 
 OPERATOR, VIEWER = "crossfade-operator", "crossfade-viewer"
+KEY = '[{"S":"USER#2"},{"S":"POINTS#c"}]'
 
 ROLES: dict[str, dict[str, Role]] = {
     "verifier": {
@@ -157,6 +159,16 @@ async def test_each_route_of_each_door_asks_for_its_role(service: str, tmp_path:
     assert not [
         part for bearer in tokens.values() for part in bearer.read().split(".")[1:] if part in "".join(process.log)
     ]
+
+
+async def test_values_are_revealed_to_operators_alone_and_not_without_a_journal(tmp_path: Path) -> None:
+    issuer = Issuer()
+    route = f"GET /keys/{quote(KEY, safe='')}?reveal=true"
+    async with running("verifier", tmp_path, **of_tokens(issuer.publish(tmp_path / "jwks.json"))) as process:
+        status, said = await process.status(route, Bearer(issuer.token(VIEWER)))
+        assert (status, said.partition(";")[0]) == (403, "wrong_role: revealing values needs the role operator")
+        status, said = await process.status(route, Bearer(issuer.token(OPERATOR)))
+        assert (status, said.partition(":")[0]) == (503, "not_journaled"), "the journal is nowhere, too"
 
 
 async def test_keys_are_rotated_under_a_running_process(tmp_path: Path) -> None:

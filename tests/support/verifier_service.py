@@ -13,10 +13,11 @@ from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.adapters.memory.repairs import MemoryRepairs, RepairRows
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.contracts.journal import Entry
 from crossfade.contracts.repairs import OVER
 from crossfade.core.parity.verdict import Names
 from crossfade.core.replication.change import Change
-from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.values.shape import Side
 from crossfade.runtime.access import access_of
 from crossfade.runtime.http import Door
@@ -25,6 +26,7 @@ from crossfade_verifier.endpoints import routes
 from crossfade_verifier.heard import Heard
 from crossfade_verifier.lags import Crossings
 from crossfade_verifier.listing import Listing
+from crossfade_verifier.masking import Reveals
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer
 from crossfade_verifier.repairs import Repairs
@@ -114,6 +116,25 @@ class Aws(MemoryAws):
         return self.ages_s.get(table, await super().unreplicated_s(table))
 
 
+class Refusing(MemoryJournal):
+    """A journal that can't be written while it is `down`, and waits while its `gate` is shut."""
+
+    down = False
+    gate: asyncio.Event | None = None
+
+    def __init__(self, store: ControlStore, *, who: str) -> None:
+        super().__init__(store, who=who)
+        self.waiting = asyncio.Event()
+
+    async def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
+        if self.gate is not None:
+            self.waiting.set()
+            await self.gate.wait()
+        if self.down:
+            raise StoreUnavailable("the journal's table: no route to host")
+        return await super().append(kind, body)
+
+
 class Running:
     def __init__(self, world: World, *, reads_streams: bool = True, complete: bool = False, **changed: Any) -> None:
         self.world = world
@@ -156,7 +177,9 @@ class Running:
         spot = Spot(
             both, self.heard, self.tails, listing.called, self.settings, complete=lambda: self.complete, clock=SYSTEM
         )
-        doors = routes(self.passes, self.report, listing, spot, self.repairs, MAPPING, self.settings)
+        self.journal = Refusing(self.store, who="me")
+        reveals = Reveals(self.journal)
+        doors = routes(self.passes, self.report, listing, spot, self.repairs, reveals, MAPPING, self.settings)
         self.door = Door(doors, access=access_of(self.settings, SYSTEM))
 
     def reporter(self, watch: Watch) -> Reporter:

@@ -7,9 +7,10 @@ from importlib.metadata import version
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.runtime import openapi
-from crossfade.runtime.http import Answer, HttpRefused, Request, Route, invalid, told
+from crossfade.runtime.http import Answer, HttpRefused, Request, Route, told
 from crossfade_verifier.keytext import key_of_text
 from crossfade_verifier.listing import Listing
+from crossfade_verifier.masking import Reveals
 from crossfade_verifier.operations import ABOUT, ASK, BUCKETS, DIFFERENCES, KEY, OPERATIONS, TITLE, Alive, Ready
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repairs import Repairs
@@ -25,11 +26,12 @@ def routes(
     listing: Listing,
     spot: Spot,
     repairs: Repairs,
+    reveals: Reveals,
     mapping: Mapping,
     settings: Settings,
 ) -> dict[str, Route]:
     """Return what the verifier's door opens to; each route is one of `OPERATIONS`."""
-    endpoints = _Endpoints(passes, report, listing, spot, mapping)
+    endpoints = _Endpoints(passes, report, listing, spot, reveals, mapping)
     of_repairs = repair_routes(
         repairs,
         passes.keys_of,
@@ -53,9 +55,11 @@ def routes(
 
 
 class _Endpoints:
-    def __init__(self, passes: Passes, report: Reporter, listing: Listing, spot: Spot, mapping: Mapping) -> None:
+    def __init__(
+        self, passes: Passes, report: Reporter, listing: Listing, spot: Spot, reveals: Reveals, mapping: Mapping
+    ) -> None:
         self._passes, self._report, self._listing, self._spot = passes, report, listing, spot
-        self._mapping = mapping
+        self._reveals, self._mapping = reveals, mapping
 
     async def parity(self, _request: Request) -> Answer:
         return told(self._report.parity().to_dict())
@@ -68,10 +72,11 @@ class _Endpoints:
         return told(self._listing.differences(found=given.pop("class"), **given).to_dict())
 
     async def key(self, request: Request) -> Answer:
-        if KEY.read(request)["reveal"]:
-            raise invalid("reveal: this build masks all values")
+        given = KEY.read(request)
         key = key_of_text(request.named["key"], self._mapping)
-        return told((await self._spot.look(key)).to_dict())
+        if given["reveal"]:
+            await self._reveals.permit(request, key, given["who"] or "")
+        return told((await self._spot.look(key, reveal=given["reveal"])).to_dict())
 
     async def ask(self, request: Request) -> Answer:
         ASK.taken(request)

@@ -18,7 +18,6 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime.http import invalid
 from crossfade_verifier.keytext import short_of
-from crossfade_verifier.masking import sample_shown
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.reading.digests import bucket_of
 from crossfade_verifier.sweep import Findings
@@ -148,7 +147,7 @@ class Listing:
     def _sample(self, each: Difference, key: Key) -> dict[str, Any] | None:
         text = key.decode()
         samples = (sample for _, one in self._findings() for sample in one.samples.get(each, ()))
-        return next((sample_shown(sample) for sample in samples if sample["key"] == text), None)
+        return next((sample for sample in samples if sample["key"] == text), None)
 
 
 def _some(found: Findings, side: Side, numbers: Sequence[int]) -> list[BucketSum]:

@@ -48,6 +48,7 @@ from crossfade_verifier.heard import Heard
 from crossfade_verifier.lags import Crossings
 from crossfade_verifier.listing import Listing
 from crossfade_verifier.looks import FirstLooks
+from crossfade_verifier.masking import Reveals
 from crossfade_verifier.measures import observed
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer
@@ -164,7 +165,7 @@ class Service:
             complete=lambda: says_complete(settings.flag_file),
             clock=SYSTEM,
         )
-        doors = routes(self.passes, report, listing, spot, self.repairs, self.mapping, settings)
+        doors = routes(self.passes, report, listing, spot, self.repairs, Reveals(self.journal), self.mapping, settings)
         active = telemetry.active()
         if active is not None:
             active.observe(lambda: observed(report, self.tails, self.repairer.repaired))

@@ -1,30 +1,25 @@
-"""Customers' values: hidden by default. All that leaves the verifier about a row's content goes through here."""
+"""Customers' values: hidden unless an operator reveals them, which is journalled first (ADR 0039).
+
+What leaves the verifier of a row's content leaves it by `shown`. Causes need no cleaning: whoever raises an error about
+a value describes it (`crossfade.core.values.masking`).
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from crossfade.contracts.key import Shown
-from crossfade.core.values.errors import PoisonRecord
-from crossfade.core.values.shape import Side
-from crossfade_verifier.reading.values import value_of
-
-HIDDEN: Final = "(hidden)"
-
-_BEFORE_A_VALUE: Final = re.compile(
-    r"(, it is|: expected .*?, got|not a number:|digits:|no attribute value:|can't compute from [^:]*:) .*", re.DOTALL
-)
-"""Where the reading's messages begin to quote a row; names, and what was expected, stay."""
-
-_BETWEEN_SIDES: Final = re.compile(r"; (?=(?:source|target): )")
-
-_OF_THE_PROTOCOL: Final = re.compile(r"((source|target): )?(no such )?cf_(role|mv|gen|emv|deleted)\b")
-"""Messages about values that are Crossfade's own: no id of an operation, and no event."""
+from crossfade.core.values.errors import CrossfadeError, PoisonRecord
+from crossfade.core.values.keys import Key
+from crossfade.ports.control import Journal
+from crossfade.runtime.http import HttpRefused, Request
+from crossfade.runtime.masking import mark_of
+from crossfade.runtime.roles import Role
+from crossfade_verifier.reading.values import form_of, value_of
 
 
 def shown(value: Raw | bytes, reveal: bool = False) -> Shown:
@@ -32,41 +27,40 @@ def shown(value: Raw | bytes, reveal: bool = False) -> Shown:
 
     Args:
         value: raw, as DynamoDB has it.
-        reveal: whether to show what is in it, not just type and length; only for an operator who asks for it.
+        reveal: whether to show what is in it, not just type, length and mark; only once a `Reveals` has permitted it.
     """
     try:
-        kind, inner = value_of(value)
+        (kind, inner), form = value_of(value), form_of(value)
     except PoisonRecord:
-        return Shown("?", len(bytes(value)), _decoded(value) if reveal else None)
+        return Shown("?", len(bytes(value)), mark_of(bytes(value)), _decoded(value) if reveal else None)
     length = len(inner) if hasattr(inner, "__len__") else 1
-    return Shown(kind, length, msgspec.json.decode(value)[kind] if reveal else None)
+    return Shown(kind, length, mark_of(form), msgspec.json.decode(value)[kind] if reveal else None)
 
 
-def said(cause: str, reveal: bool = False) -> str:
-    """Return why rows can't be read or mapped, up to the first of customers' values that it quotes."""
-    if reveal:
-        return cause
-    kept = []
-    for each in _BETWEEN_SIDES.split(cause):
-        hidden = each if _OF_THE_PROTOCOL.match(each) else _BEFORE_A_VALUE.sub(rf"\1 {HIDDEN}", each)
-        kept.append(hidden)
-        if hidden != each:
-            break  # whatever follows may be more of the value
-    return "; ".join(kept)
+class Reveals:
+    """Lets operators see the values of a key."""
 
+    def __init__(self, journal: Journal) -> None:
+        """Take the journal, which has each reveal before it happens."""
+        self._journal = journal
 
-def sample_shown(sample: Mapping[str, Any], reveal: bool = False) -> dict[str, Any]:
-    """Return a sample of a class, whose causes may quote values."""
-    made = dict(sample)
-    if "cause" in made:
-        made["cause"] = said(made["cause"], reveal)
-    for side in Side:
-        row = made.get(side.value)
-        if row and "unmappable" in row:
-            made[side.value] = row | {"unmappable": said(row["unmappable"], reveal)}
-    if "differs" in made:
-        made["differs"] = [said(each, reveal) for each in made["differs"]]
-    return made
+    async def permit(self, request: Request, key: Key, said: str = "") -> None:
+        """Journal who is about to see which key's values; nothing may be shown before this returns.
+
+        Args:
+            request: of who asks.
+            key: whose values.
+            said: who asks by their own account, where neither token nor certificate says it.
+
+        Raises:
+            HttpRefused: 403, they aren't an operator; 503, the journal can't be written.
+        """
+        request.demand(Role.OPERATOR, "revealing values")
+        try:
+            await self._journal.append("reveal", {"key": key.decode(), "who": request.who or said or "somebody"})
+        except CrossfadeError as error:
+            because = f"nothing is revealed, because the journal can't be written: {error}"
+            raise HttpRefused(HTTPStatus.SERVICE_UNAVAILABLE, "not_journaled", because) from error
 
 
 def _decoded(value: Raw | bytes) -> Any:

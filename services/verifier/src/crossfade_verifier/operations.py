@@ -127,6 +127,7 @@ KEY: Final = Operation(
     parameters=(
         Parameter("key", "encoded, as /parity shows it, or short (ART#7/SHOP#1); URL-escaped"),
         Parameter("reveal", "show values: needs the role operator, and is journalled", bool, default=False),
+        Parameter("who", "who asks to reveal them, unless a token or a certificate says so"),
     ),
 )
 

@@ -24,7 +24,6 @@ from crossfade.core.parity.verdict import Input, Reading, Sense, Wanted, pair_of
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade_verifier.lags import Crossings
-from crossfade_verifier.masking import sample_shown
 from crossfade_verifier.passes import Pass, Passes
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.sweep import Findings, Stage
@@ -285,7 +284,7 @@ def _samples(found: Sequence[Findings], each: Difference) -> list[dict[str, Any]
     by_key: dict[str, dict[str, Any]] = {}
     for one in found:
         for sample in one.samples.get(each, ()):
-            by_key.setdefault(sample["key"], sample_shown(sample))
+            by_key.setdefault(sample["key"], sample)
     return list(by_key.values())
 
 

@@ -31,7 +31,7 @@ from crossfade.ports.clock import Clock
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.heard import Heard, text_of
 from crossfade_verifier.keytext import short_of
-from crossfade_verifier.masking import said, shown
+from crossfade_verifier.masking import shown
 from crossfade_verifier.reading.digests import bucket_of
 from crossfade_verifier.reading.judging import differing
 from crossfade_verifier.reading.rows import ATTRIBUTES, Seen
@@ -171,17 +171,17 @@ class Spot:
             settled=look.found is not None,
             owner=None if owner is None or pair == (None, None) else _name(owner),
             behind_s=None if look.behind_s is None else round(look.behind_s, 3),
-            source=self._row(Side.SOURCE, pair.source, rows, reveal),
-            target=self._row(Side.TARGET, pair.target, rows, reveal),
+            source=self._row(Side.SOURCE, pair.source, rows),
+            target=self._row(Side.TARGET, pair.target, rows),
             attributes=self._attributes(pair, set(names), reveal),
-            differs=[said(each, reveal) for each in names],
-            cause=said(self._both.why_refused(key, pair), reveal) if found is Difference.HELD_OUT else "",
+            differs=names,
+            cause=self._both.why_refused(key, pair) if found is Difference.HELD_OUT else "",
             streams={side.value: self._stream(key, side) for side in Side},
             called=called,
             masked=not reveal,
         )
 
-    def _row(self, side: Side, row: Row | None, rows: RowReader, reveal: bool) -> RowReport | None:
+    def _row(self, side: Side, row: Row | None, rows: RowReader) -> RowReport | None:
         if row is None:
             return None
         seen = cast("Seen", row)
@@ -194,7 +194,7 @@ class Spot:
             held_out=rows.is_held_out(row),
             ids=len(seen.ids),
             events_version=str(seen.event_version),
-            trouble=said(seen.unreadable or seen.trouble, reveal),
+            trouble=seen.unreadable or seen.trouble,
             dropped=seen.dropped,
         )
 

@@ -1,6 +1,6 @@
 """What the verifier says about one key, read a moment ago: the answer to GET /keys/{key}.
 
-Versions and times in µs are text: JSON readers round 64-bit numbers. Values of rows are shown by type and length,
+Versions and times in µs are text: JSON readers round 64-bit numbers. Values of rows are shown by type, length and mark,
 unless an operator asks to reveal them.
 """
 
@@ -22,11 +22,13 @@ class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         type: of DynamoDB: "S", "N", "M"; "?" for what is no attribute value.
         length: characters of a text or number, bytes of a binary, members of a list, map or set.
+        mark: stands for the value: two different values have different ones, within the answers of one process.
         value: decoded, when it is revealed: numbers as text, binaries in base64.
     """
 
     type: str
     length: int
+    mark: str
     value: Any = None
 
 
