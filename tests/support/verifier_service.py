@@ -22,6 +22,7 @@ from crossfade.core.values.shape import Side
 from crossfade.runtime.access import access_of
 from crossfade.runtime.http import Door
 from crossfade_verifier.both import BothTables
+from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.endpoints import routes
 from crossfade_verifier.heard import Heard
 from crossfade_verifier.lags import Crossings
@@ -136,7 +137,9 @@ class Refusing(MemoryJournal):
 
 
 class Running:
-    def __init__(self, world: World, *, reads_streams: bool = True, complete: bool = False, **changed: Any) -> None:
+    def __init__(
+        self, world: World, *, reads_streams: bool = True, complete: bool = False, hears: bool = False, **changed: Any
+    ) -> None:
         self.world = world
         self.settings = Settings(**(QUICK | changed))
         self.target = GatedTable(MAPPING.shape(Side.TARGET), belongs=MAPPING.belongs)
@@ -146,6 +149,19 @@ class Running:
         self.passes = Passes(
             both, self.settings, clock=SYSTEM, at_most_us=SYSTEM.wall_us, complete=lambda: self.complete
         )
+        self.continuous = Continuous(
+            both,
+            self.settings,
+            self.passes.handovers,
+            clock=SYSTEM,
+            at_most_us=SYSTEM.wall_us,
+            complete=lambda: self.complete,
+            swept=self.passes.swept,
+            ask=self.passes.hurry,
+        )
+        self.passes.heard = self.continuous.differing
+        if hears:
+            world.on_change = self.continuous.hear
         self.store = ControlStore()
         self.aws = Aws({NAMES.tables[side]: world.tables[side] for side in Side}, set(NAMES.tables.values()))
         self.watch = Watch(NAMES, clock=SYSTEM)
@@ -183,7 +199,10 @@ class Running:
         self.door = Door(doors, access=access_of(self.settings, SYSTEM))
 
     def reporter(self, watch: Watch) -> Reporter:
-        return Reporter(self.passes, self.settings, self.tails, Crossings(1_000_000, MAPPING), watch, clock=SYSTEM)
+        crossings = Crossings(1_000_000, MAPPING)
+        return Reporter(
+            self.passes, self.settings, self.tails, crossings, watch, clock=SYSTEM, continuous=self.continuous
+        )
 
     def _tail(self, side: Side) -> Tail:
         client: KinesisClient = self.streams[side]
@@ -209,6 +228,7 @@ class Running:
         every_s = self.settings.ask_every_s
         work = [
             self.passes.run(),
+            self.continuous.run(),
             self.repairs.run(),
             *(tail.run() for tail in self.tails.values() if self.reads_streams),
             *self.watch.tables(self.both.table, every_s),

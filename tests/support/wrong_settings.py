@@ -164,6 +164,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "settle_every_s": (*NUMBERS, "0"),
     "follow_bound": (*NUMBERS, "0"),
     "follow_limit_s": (*NUMBERS, "0"),
+    "watch_changes": ("", "perhaps"),
+    "watch_bound": (*NUMBERS, "0"),
     "poll_s": (*NUMBERS, "0.1"),
     "handover_bound_s": (*NUMBERS, "0"),
     "lag_bound_s": (*NUMBERS, "0"),

@@ -171,29 +171,30 @@ class FollowList:
     def add(self, key: Key, pair: Pair) -> None:
         """Follow a key that is not equal; one that is followed already stays as it is."""
         if key not in self._keys:
-            self._follow(key, follow(pair, self._clock.monotonic(), self._rows), self._rows.owner_of(*pair))
+            followed, now_s = follow(pair, self._clock.monotonic(), self._rows), self._clock.monotonic()
+            self._follow(key, followed, self._rows.owner_of(*pair))
+            self._handovers.see(key, followed.handover_since_s, now_s)
 
     def suspect(self, key: Key, first: int, since_s: float, side: Side | None = None) -> None:
         """Follow a key that nobody has read; one that is followed already stays as it is.
 
         Args:
             key: the encoded key.
-            first: the owner's version then, which the standby must reach; no image below it proves anything.
+            first: the owner's version then: streams that show the sides alike at it, or above, verify the key. 0 where
+                it isn't known, or the sides differ at it: then the first read tells which version will.
             since_s: monotonic clock; the bound runs from then.
             side: whose the key was then.
         """
         if key not in self._keys:
-            self._follow(key, Followed(since_s=since_s, first=first, bound_since_s=since_s, reached=first), side)
+            self._follow(key, Followed(since_s, first, since_s, first, by_reads=not first), side)
 
     def open_keys(self) -> Iterator[tuple[Key, int]]:
         """Return what to `suspect` where this list is no more: keys with the versions that standbys must reach."""
         return ((key, entry.followed.first) for key, entry in self._keys.items())
 
     def _follow(self, key: Key, followed: Followed, side: Side | None) -> None:
-        now_s = self._clock.monotonic()
-        read_s = min(now_s, followed.since_s)
+        read_s = min(self._clock.monotonic(), followed.since_s)
         self._keys[key] = _Entry(followed, side or Side.SOURCE, self._at_most_us(), read_s)
-        self._handovers.see(key, followed.handover_since_s, now_s)
 
     def passed(self, key: Key) -> None:
         """Note a key that was equal at once, and so needs no following."""
@@ -282,6 +283,8 @@ class FollowList:
         later = (owner, reading.standby)
         pair = Pair(*later) if reading.side is Side.SOURCE else Pair(*reversed(later))
         entry.side = self._rows.owner_of(*pair) or entry.side
+        if entry.side is not reading.side:
+            entry.read_s -= self._bound_s  # the reads began at the wrong side, and say nothing: due at once
         self._handovers.see(key, entry.followed.handover_since_s, self._clock.monotonic())
         if found in SETTLED or self._is_given_up(entry):
             self._finish(key, found, pair)

@@ -17,6 +17,7 @@ from crossfade.core.parity.classes import CURE, MEANS, Difference
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime.http import invalid
+from crossfade_verifier.called import Called, CalledKeys
 from crossfade_verifier.keytext import short_of
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.reading.digests import bucket_of
@@ -105,17 +106,25 @@ class Listing:
 
     def called(self, key: Key) -> Sequence[CalledReport]:
         """Return what was called of a key."""
-        return [
+        heard = self._heard(key)
+        found = [] if heard is None else [_by_streams(heard)]
+        return found + [
             CalledReport(each.value, None, None, "sweep", pass_id)
             for each in _ORDER
             for pass_id, one in self._findings()
-            if key in one.keys.get(each, ())
+            if isinstance(one, Findings) and key in one.keys.get(each, ())
         ]
 
-    def _findings(self) -> list[tuple[str, Findings]]:
+    def _heard(self, key: Key) -> Called | None:
+        """Return what the streams brought to light of a key."""
+        return None if self._passes.heard is None else self._passes.heard.of(key)
+
+    def _findings(self) -> list[tuple[str, Findings | CalledKeys]]:
         last, running = self._passes.last, self._passes.running
+        ended: list[tuple[str, Findings | CalledKeys]]
         ended = [(last.id, last.findings)] if last is not None and last.findings is not None else []
-        return [(running.id if running else "", each) for each in self._passes.called] + ended
+        called = self._passes.called
+        return [(running.id if running and isinstance(each, Findings) else "", each) for each in called] + ended
 
     def _keys(self, each: Difference) -> list[Key]:
         """Return the keys of a class, sorted; keys that have come are few, so that sorting again costs little."""
@@ -130,16 +139,17 @@ class Listing:
         return {each.value: count for each, count in counts.items() if count}
 
     def _described(self, each: Difference, key: Key) -> KeyDifference:
-        sample = self._sample(each, key)
+        sample, heard = self._sample(each, key), self._heard(key)
+        by = _by_streams(heard) if heard is not None and heard.found is each else None
         return KeyDifference(
             key=key.decode(),
             short=short_of(key),
             found=each.value,
             cause=str((sample or {}).get("cause", "")),
             bucket=bucket_of(key, self._buckets),
-            first_seen_us=None,
-            last_seen_us=None,
-            called_by="sweep",
+            first_seen_us=by.first_seen_us if by else None,
+            last_seen_us=by.last_seen_us if by else None,
+            called_by="continuous" if by else "sweep",
             pass_id=next((pass_id for pass_id, one in self._findings() if key in one.keys.get(each, ())), ""),
             sample=sample,
         )
@@ -148,6 +158,10 @@ class Listing:
         text = key.decode()
         samples = (sample for _, one in self._findings() for sample in one.samples.get(each, ()))
         return next((sample for sample in samples if sample["key"] == text), None)
+
+
+def _by_streams(called: Called) -> CalledReport:
+    return CalledReport(called.found.value, str(called.first_us), str(called.last_us), "continuous", "")
 
 
 def _some(found: Findings, side: Side, numbers: Sequence[int]) -> list[BucketSum]:

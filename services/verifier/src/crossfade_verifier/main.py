@@ -43,6 +43,7 @@ from crossfade.runtime.settings import describe_settings, load_checked
 from crossfade.runtime.telemetry.contract import CROSSING, DIRECTION, PASS_DURATION
 from crossfade.runtime.urls import Address
 from crossfade_verifier.both import BothTables
+from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.endpoints import routes
 from crossfade_verifier.heard import Heard
 from crossfade_verifier.lags import Crossings
@@ -91,6 +92,18 @@ class Service:
             at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
         )
         self.heard = Heard(SYSTEM.monotonic)
+        self.continuous = Continuous(
+            both,
+            settings,
+            self.passes.handovers,
+            clock=SYSTEM,
+            at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
+            behind_s=self._behind_s,
+            complete=lambda: says_complete(settings.flag_file),
+            swept=self.passes.swept,
+            ask=self.passes.hurry,
+        )
+        self.passes.heard = self.continuous.differing
         self.crossings = Crossings(settings.lag_per_million, mapping)
         streams = {Side.SOURCE: settings.source_stream, Side.TARGET: settings.target_stream}
         self.tails = {
@@ -103,6 +116,7 @@ class Service:
                 retry_s=settings.retry_s,
                 now_s=stream_client.now_s,
                 clock=SYSTEM,
+                on_gap=self.continuous.lost,
             )
             for side, stream in streams.items()
         }
@@ -145,15 +159,24 @@ class Service:
 
     def _hear(self, side: Side, change: Change) -> None:
         self.passes.hear(side, change)
+        self.continuous.hear(side, change)
         self.crossings.hear(side, change)
         self.heard.hear(side, change)
         if self.looks is not None:
             self.looks.hear(side, change)
 
+    def _behind_s(self) -> float | None:
+        """Return how far the reading of the streams is behind; None while one isn't read."""
+        behind_s = [tail.behind_s() for tail in self.tails.values()]
+        known_s = [each for each in behind_s if each is not None]
+        return max(known_s) if len(known_s) == len(behind_s) else None
+
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set."""
         settings = self.settings
-        report = Reporter(self.passes, settings, self.tails, self.crossings, self.watch, clock=SYSTEM)
+        report = Reporter(
+            self.passes, settings, self.tails, self.crossings, self.watch, clock=SYSTEM, continuous=self.continuous
+        )
         at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
         listing = Listing(self.passes, settings.buckets)
         spot = Spot(
@@ -188,6 +211,7 @@ class Service:
         every_s = settings.ask_every_s
         background = [
             self.passes.run(),
+            self.continuous.run(),
             self.repairs.run(),
             *(tail.run() for tail in self.tails.values()),
             *watch.tables(self._both.table, every_s),

@@ -18,6 +18,7 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade.runtime.pace import Pace, set_within
 from crossfade_verifier.both import BothTables
+from crossfade_verifier.called import CalledKeys, Swept
 from crossfade_verifier.followlist import FollowList, Handovers
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.sweep import Findings, Sweep
@@ -85,6 +86,7 @@ class Passes:
         handovers: keys standby on both sides.
         resting: continuous passes are off for the moment, for this reason.
         repaired_since_clean: keys repaired since the last clean pass began.
+        heard: what the continuous mode has called; None without it.
         on_done: told how long each pass took that was done, s; None for nothing.
     """
 
@@ -122,6 +124,7 @@ class Passes:
         self.repaired_since_clean = 0
         self._repairing = 0
         self._unended: Findings | None = None
+        self.heard: CalledKeys | None = None
         self.on_done: Callable[[float], None] | None = None
 
     def hear(self, side: Side, change: Change) -> None:
@@ -154,10 +157,24 @@ class Passes:
         return list(dict.fromkeys(key for each in (*self.called, *ended) for key in each.keys.get(found, ())))
 
     @property
-    def called(self) -> list[Findings]:
-        """What was called since the last pass that was done: by the running one, and by the last that did not end."""
+    def called(self) -> list[Findings | CalledKeys]:
+        """What was called since the last pass that was done: by the running one, the last unended one, or heard."""
         running = self.running.findings if self.running is not None else None
-        return [each for each in (running, self._unended) if each is not None]
+        return [each for each in (running, self._unended, self.heard) if each is not None]
+
+    def hurry(self) -> None:
+        """Begin the next pass at once, if none runs and passes aren't only made on demand."""
+        if self.running is None:
+            self._something_asked.set()
+
+    def swept(self) -> Swept | None:
+        """Return the last pass that is done, for the continuous mode."""
+        last = self.last
+        if last is None or last.findings is None or last.started_s is None:
+            return None
+        kept = [key for keys in last.findings.keys.values() for key in keys]
+        called = sum(last.findings.book.by_class.values())
+        return Swept(last.id, last.started_s, last.clean, frozenset(kept) if len(kept) == called else None)
 
     def ask(self) -> Pass:
         """Ask for a pass that begins from now on; one that is asked for and has not begun is good for all."""

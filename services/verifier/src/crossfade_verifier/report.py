@@ -23,6 +23,8 @@ from crossfade.core.parity.classes import CURE, SETTLED, Difference
 from crossfade.core.parity.verdict import Input, Reading, Sense, Wanted, pair_of, wanted, why_not
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
+from crossfade_verifier.called import CalledKeys
+from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.lags import Crossings
 from crossfade_verifier.passes import Pass, Passes
 from crossfade_verifier.settings import Settings
@@ -46,6 +48,7 @@ class Reporter:
         watch: Watch,
         *,
         clock: Clock,
+        continuous: Continuous | None = None,
     ) -> None:
         """Take the sources.
 
@@ -56,7 +59,9 @@ class Reporter:
             crossings: measured times between the tables.
             watch: what tables, captures, CloudWatch and journal say.
             clock: of the process.
+            continuous: what both streams show.
         """
+        self._continuous = continuous
         self._passes, self._settings, self._tails = passes, settings, tails
         self._crossings, self._watch = crossings, watch
         self._needs = wanted(watch.names, bounds_s(settings))
@@ -99,6 +104,7 @@ class Reporter:
             ),
             because=because,
             safe_to_cut_over=SafeReport(answer=not because, because=because or self._why_safe()),
+            continuous=None if self._continuous is None else self._continuous.report(),
             inputs={name_of(each): self._input(readings.get(each), need) for each, need in self._needs.items()},
         )
 
@@ -260,7 +266,7 @@ def _buckets(found: Findings | None, count: int) -> BucketReport:
     return BucketReport(count, len(differing), differing[:DIFFERING_SHOWN])
 
 
-def _differences(found: Sequence[Findings], samples: int) -> dict[str, DifferenceReport]:
+def _differences(found: Sequence[Findings | CalledKeys], samples: int) -> dict[str, DifferenceReport]:
     """Of a class, the pass that called most counts: another one may have called the same keys."""
     return {
         each.value: DifferenceReport(
@@ -273,14 +279,14 @@ def _differences(found: Sequence[Findings], samples: int) -> dict[str, Differenc
     }
 
 
-def _not_ours(found: Sequence[Findings], samples: int) -> DifferenceReport:
+def _not_ours(found: Sequence[Findings | CalledKeys], samples: int) -> DifferenceReport:
     most = max(found, key=lambda each: each.not_ours, default=None)
     keys = most.others[:samples] if most else []
     count = most.not_ours if most else 0
     return DifferenceReport(count, [{"key": key.decode()} for key in keys], "deploy/runbooks/rows-not-ours.md")
 
 
-def _samples(found: Sequence[Findings], each: Difference) -> list[dict[str, Any]]:
+def _samples(found: Sequence[Findings | CalledKeys], each: Difference) -> list[dict[str, Any]]:
     by_key: dict[str, dict[str, Any]] = {}
     for one in found:
         for sample in one.samples.get(each, ()):
@@ -288,7 +294,7 @@ def _samples(found: Sequence[Findings], each: Difference) -> list[dict[str, Any]
     return list(by_key.values())
 
 
-def _called(found: Findings) -> list[str]:
+def _called(found: Findings | CalledKeys) -> list[str]:
     wrong = [f"{count} {each.value}" for each, count in found.drift.items()]
     if found.not_ours:
         wrong.append(f"{found.not_ours} rows in the target table that don't belong to the migration")

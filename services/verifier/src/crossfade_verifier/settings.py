@@ -20,6 +20,10 @@ class Settings(GuardedSettings):
     page: int = Field(200, ge=1, le=10_000, description="Items per scan page.")
     buckets: int = Field(256, ge=1, le=1_048_576, description="Buckets of the digests.")
     in_flight_bound_s: float = Field(10.0, gt=0, description="A key that is behind for longer is stuck.")
+    watch_changes: bool = Field(True, description="Hear every change of both streams, and see differences at once.")
+    watch_bound: int = Field(
+        20_000, ge=1, le=10_000_000, description="Keys kept open, or suspected, at most; the next pass sees others."
+    )
     settle_every_s: float = Field(1.0, gt=0, description="How often followed keys are read again.")
     follow_bound: int = Field(
         50_000, ge=1, le=10_000_000, description="Keys that a pass follows at once, 1 KB each; at more its scan waits."

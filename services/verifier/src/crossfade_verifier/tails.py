@@ -39,6 +39,7 @@ class Tail:
         shape: TableShape,
         on_change: Callable[[Side, Change], None],
         *,
+        on_gap: Callable[[str], None] = lambda _why: None,
         poll_s: float,
         retry_s: float,
         now_s: Callable[[], float],
@@ -51,12 +52,14 @@ class Tail:
             stream: name of the stream.
             shape: of the table whose changes it carries.
             on_change: called with each record.
+            on_gap: called when records may be missed, with the reason: the stream was being read, and is read from its
+                end again.
             poll_s: pause between two reads of a shard.
             retry_s: pause before a stream that is not there is looked for again.
             now_s: the time that Kinesis dates arrivals by, seconds since the epoch.
             clock: of the process.
         """
-        self._now_s = now_s
+        self._now_s, self._on_gap = now_s, on_gap
         self._client, self.stream, self._shape, self._on_change = client, stream, shape, on_change
         self._options = Options(poll_interval_s=poll_s, now_s=now_s)
         self._retry_s, self._clock = retry_s, clock
@@ -74,6 +77,8 @@ class Tail:
             except (CrossfadeError, KinesisTransportError) as error:
                 if self.trouble != str(error):
                     log.warning("stream not read", stream=self.stream, error=str(error))
+                if self.since_s is not None:
+                    self._on_gap(f"stream {self.stream}: {error}")
                 self.trouble = str(error)
             self._cursor = self.since_s = None
             await self._clock.sleep(self._retry_s)

@@ -188,6 +188,38 @@ class InputReport(msgspec.Struct, frozen=True):
     trouble: str
 
 
+class ContinuousReport(msgspec.Struct, frozen=True):
+    """What both streams have shown since the verifier began to hear them.
+
+    Attributes:
+        resting: why it doesn't hear them; null while it does.
+        since_s: time without a gap; a stream that couldn't be read is one, a restart another.
+        heard: number of change records, by the name of the side.
+        duplicates: those of them that came twice.
+        verified: how often an owner's state was found in its standby.
+        open: keys whose match hasn't been heard yet.
+        following: keys that are overdue or suspected, and are being read.
+        unobserved: keys that were given up, because there were too many or records were lost; a pass sees them.
+        called: keys that differ now, by class, with the times when they were called first and last.
+        buckets_off: buckets whose running sums differ although none of their keys is open; null before a clean pass.
+        asked_for_a_pass_age_s: time since it last asked for a pass on their account; null if it never did.
+        trouble: why suspected keys can't be read now; empty if they can.
+    """
+
+    resting: str | None
+    since_s: float
+    heard: Mapping[str, int]
+    duplicates: int
+    verified: int
+    open: int
+    following: int
+    unobserved: int
+    called: Mapping[str, DifferenceReport]
+    buckets_off: int | None
+    asked_for_a_pass_age_s: float | None
+    trouble: str = ""
+
+
 class ParityReport(Document, frozen=True):
     """The whole answer.
 
@@ -210,6 +242,7 @@ class ParityReport(Document, frozen=True):
         safe_to_cut_over: whether to cut over, for whoever is on call.
         not_ours: rows in the target table that don't belong to the migration, with their keys.
         inputs: what that is made of, by the name that reasons begin with; empty from a verifier before ages were kept.
+        continuous: what both streams have shown; null from a verifier that couldn't hear them yet.
     """
 
     NAME: ClassVar[str] = "parity report"
@@ -234,6 +267,7 @@ class ParityReport(Document, frozen=True):
     safe_to_cut_over: SafeReport
     inputs: Mapping[str, InputReport] = {}
     not_ours: DifferenceReport = DifferenceReport(0)
+    continuous: ContinuousReport | None = None
 
 
 class PassList(Document, frozen=True):

@@ -102,6 +102,10 @@ class Reading(RowReading):
         self._compile()
         return True
 
+    def is_ours(self, key: bytes) -> bool:
+        """Say whether rows of an encoded key belong to the migration."""
+        return self._belongs(decode_key(key), key)
+
     def constants(self, side: Side) -> tuple[str, ...]:
         """Return the constants of a side, which each of its rows has and the mapping drops."""
         return self._sides[side].constant_names

@@ -126,13 +126,13 @@ class RowReading:
         return Seen(
             side,
             image,
-            None if VERSION not in image else _whole(image[VERSION], VERSION),
+            None if VERSION not in image else whole(image[VERSION], VERSION),
             role,
-            0 if GENERATION not in image else _whole(image[GENERATION], GENERATION),
+            0 if GENERATION not in image else whole(image[GENERATION], GENERATION),
             frozenset() if IDS not in image else frozenset(_of("BS", image[IDS], IDS)),
             b"" if FLOOR not in image else _of("B", image[FLOOR], FLOOR),
             bytes(get(EVENTS, b"")),
-            0 if EVENT_VERSION not in image else _whole(image[EVENT_VERSION], EVENT_VERSION),
+            0 if EVENT_VERSION not in image else whole(image[EVENT_VERSION], EVENT_VERSION),
             deleted,
             bytes(own_ttl or carried or b""),
             own_ttl is not None and role == "S",
@@ -165,7 +165,7 @@ class RowReading:
         found |= self._constants[Side.SOURCE]  # a target row has got them back, a source row was found to have them
         for each in self.declared.computed:
             try:
-                found |= _computed(side, each, image)
+                found |= computed_of(side, each, image)
             except PoisonRecord as error:
                 trouble = trouble or str(error)
         return list(found.items()), trouble, dropped
@@ -221,8 +221,12 @@ def same_content(one: Seen, other: Seen) -> bool:
     )
 
 
-def _computed(side: Side, rule: Computed, image: Attributes) -> dict[str, bytes]:
-    """Return what is computed, under the source's names, and under the target's with `_COMPUTED` before them."""
+def computed_of(side: Side, rule: Computed, image: Attributes) -> dict[str, bytes]:
+    """Return what a rule computes of a row, under the source's names, and under the target's with a NUL before them.
+
+    Raises:
+        PoisonRecord: the author's function can't compute it.
+    """
     names = rule.source if side is Side.SOURCE else rule.target
     given = {name: image[name] for name in names if name in image}
     if not given:
@@ -249,7 +253,12 @@ def _of(kind: str, raw: Raw, name: str) -> Any:
     return inner
 
 
-def _whole(raw: Raw, name: str) -> int:
+def whole(raw: Raw, name: str) -> int:
+    """Read a whole number.
+
+    Raises:
+        PoisonRecord: it is none.
+    """
     text = _of("N", raw, name)
     if text.isdecimal() and text.isascii():
         return int(text)

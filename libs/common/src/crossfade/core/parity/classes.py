@@ -280,6 +280,11 @@ class States:
                 self._forget()
         return False
 
+    def differ(self, version: int) -> bool:
+        """Say whether an owner and a standby were both seen at a version that proves nothing: their states differ."""
+        states = self._by_version.get(version, b"")
+        return len(set(states[::_STATE_BYTES])) > 1
+
     def _is_sampled(self, version: int) -> bool:
         # The golden ratio's multiple spreads versions that follow each other, or rise by 1024, evenly.
         return version * 0x9E3779B97F4A7C15 % 2**64 >> 40 & self._sampled == 0
@@ -306,8 +311,8 @@ class Followed:
         first: the owner's version by then. Images below it prove nothing about now: old duplicates keep coming.
         bound_since_s: when the bound began to run; it starts over as long as the standby makes progress.
         reached: version that the standby must have reached when the bound has run out.
-        unreadable: a row can't be understood, so that only reads of it may say that it is verified: the owner's version
-            isn't known, and old duplicates keep coming.
+        by_reads: only reads may say that it is verified, since the owner's version isn't known and old duplicates keep
+            coming: a row can't be understood, or none was read yet.
         verified: a standby image equalled an active one of the same version.
         image: the image that verified the key from a stream; None otherwise.
         found: class last called.
@@ -319,7 +324,7 @@ class Followed:
     first: int
     bound_since_s: float
     reached: int
-    unreadable: bool = False
+    by_reads: bool = False
     verified: bool = False
     image: Row | None = None
     found: Difference = Difference.IN_FLIGHT
@@ -335,7 +340,7 @@ class Followed:
             rows: reads it.
             streamed: whether a stream showed it: reads are ahead of the streams.
         """
-        if self.verified or self.unreadable or item.version is None or item.version < self.first:
+        if self.verified or self.by_reads or item.version is None or item.version < self.first:
             return self.verified
         active = rows.owns(item, side)
         digest, standing = rows.digest_of(item), rows.standing_of(item)
@@ -365,8 +370,8 @@ class Followed:
         Returns:
             The class; EQUAL means verified. IN_FLIGHT and IN_HANDOVER are not final: settle again later.
         """
-        if self.unreadable and not _is_unreadable(reading, rows):
-            self.unreadable, self.first = False, rows.version_of(reading.owner_again)
+        if self.by_reads and not _is_unreadable(reading, rows):
+            self.by_reads, self.first = False, rows.version_of(reading.owner_again)
         for item, side in (
             (reading.owner, reading.side),
             (reading.standby, reading.side.other),
@@ -405,7 +410,7 @@ def follow(pair: Pair, now_s: float, rows: RowReader) -> Followed:
     # Of two rows of one version one was changed by whoever raises none: a duplicate of what it was proves nothing.
     alike = None not in pair and rows.version_of(pair.source) == rows.version_of(pair.target)
     followed = Followed(since_s=now_s, first=reached + alike, bound_since_s=now_s, reached=reached)
-    followed.unreadable = any(rows.why_unreadable(each) for each in pair)
+    followed.by_reads = any(rows.why_unreadable(each) for each in pair)
     if owner is None and not rows.is_contested(*pair):
         followed.handover_since_s = now_s
     for side in Side:
