@@ -54,7 +54,7 @@ def shut(status: dict[str, Any], gate: str) -> str:
 async def letters(running: World) -> list[dict[str, Any]]:
     """List the letters about strays as the runbook does."""
     assert "replicator dead-letters list" in " ".join(runbook_commands())
-    listed: Ran = await running.run("replicator", "dead-letters", "list", "--json")
+    listed: Ran = await running.run("replicator", "dead-letters", "list", "--json", "--reveal")
     assert listed.code == 0, listed
     return [each for each in listed.said if each["code"] in {"stray", "diverged"}]
 

@@ -18,6 +18,7 @@ from crossfade.core.replication.change import decode_change
 from crossfade.core.values.image import of_string, string
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Direction, Side
+from crossfade.runtime.operator import operator_name
 from crossfade_replicator.letters import name_of
 from engagement_api.operations import BALANCE, balance_of
 from localaws import Endpoints
@@ -144,7 +145,13 @@ async def test_a_stray_is_shown_and_merged_from_the_command_line_once(world: Wor
     name = name_of(letter)
     code, [shown] = await world.tool("dead-letters", "show", name, "--json")
     assert (code, shown["owner"], shown["changes"][0]["name"]) == (0, "target", "points")
+    assert shown["merge"]["sets"]["points"].startswith("N of 3 characters #")
+    assert not [each for each in await world.journal.entries() if each.kind == "reveal"]
+    code, [shown] = await world.tool("dead-letters", "show", name, "--json", "--reveal")
     assert shown["merge"]["sets"] == {"points": '{"N":"112"}'}
+    [entry] = [each for each in await world.journal.entries() if each.kind == "reveal"]
+    assert (entry.body["keys"], entry.body["by"]) == ([key.decode()], "dead-letters show")
+    assert entry.body["who"] == operator_name()
     code, redriven = await world.tool("dead-letters", "redrive", "--execute", "--json")
     assert (code, [each["settled"] for each in redriven]) == (1, [False])
     code, [dry] = await world.tool("dead-letters", "merge", name, "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import cast
 
@@ -21,9 +22,10 @@ from crossfade.core.values.errors import ConfigError, StoreUnavailable
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.streams import StreamWriter
+from crossfade.runtime.masking import plain
 from crossfade_controller.diverged import DivergedKeys, Rows
 from crossfade_replicator.letters import name_of
-from crossfade_replicator.merging import Merging, described, identity_of, lines_of
+from crossfade_replicator.merging import Merging, Shown, described, identity_of, lines_of
 from crossfade_replicator.replay import Redrive
 from engagement_api.operations import Kind, balance_of
 from engagement_migration import MAPPING
@@ -112,7 +114,10 @@ async def test_what_the_owner_changed_too_is_refused_with_all_values() -> None:
     [letter] = await bench.letters.all()
     [outcome] = await merging(bench).merge([name_of(letter)], execute=True)
     assert not outcome.done
-    assert all(each in outcome.shown.because for each in ("gold", "iron", "tin"))
+    assert not any(each in outcome.shown.because for each in ("gold", "iron", "tin"))
+    assert outcome.shown.because.count("S of 4 characters #") == 2
+    (tier,) = described(outcome.shown, plain)["changes"]
+    assert [tier[name] for name in ("old", "new", "owner")] == [f'{{"S":"{each}"}}' for each in ("gold", "iron", "tin")]
     assert await bench.letters.count() == 1
     assert bench.source.images[KEY]["tier"] == tin
 
@@ -159,7 +164,7 @@ async def test_what_a_helper_took_along_is_not_merged_a_second_time() -> None:
 async def test_show_says_both_images_the_difference_and_what_stands_in_both_tables() -> None:
     bench, [letter] = await strayed(10)
     [shown] = await merging(bench).show([name_of(letter)])
-    told = described(shown)
+    told = described(shown, plain)
     assert (told["old_image"]["points"], told["new_image"]["points"]) == ('{"N":"3"}', '{"N":"10"}')
     assert told["changes"] == [{"name": "balance", "old": '{"N":"3"}', "new": '{"N":"10"}', "owner": '{"N":"3"}'}]
     assert (told["owner"], told["tables"]["target"]["role"]) == ("source", "S")
@@ -168,6 +173,24 @@ async def test_show_says_both_images_the_difference_and_what_stands_in_both_tabl
     text = "\n".join(lines_of(shown))
     for each in (name_of(letter), "engagement", "became", "the owner has", "a merge sets balance"):
         assert each in text
+
+
+@pytest.mark.parametrize("told", [lambda shown: str(described(shown)), lambda shown: "\n".join(lines_of(shown))])
+async def test_values_are_shown_only_where_they_are_revealed(told: Callable[[Shown], str]) -> None:
+    bench = Bench(strays_since_us=1)
+    gold, iron, tin = (wire.of_string(each) for each in ("gold", "iron", "tin"))
+    bench.source.images[KEY] = source(tier=tin, **protocol(V + 5, "A", 1, V))
+    bench.target.images[KEY] = target(tier=gold, **protocol(V, "S", 1, V))
+    bench.target.put(bench.target.images[KEY] | {"tier": iron})
+    await bench.apply(REVERSE, bench.target.changes)
+    [letter] = await bench.letters.all()
+    [shown] = await merging(bench).show([name_of(letter)])
+    elsewhere, other = await diverged()
+    [apart] = await merging(elsewhere).show([name_of(other)])
+    for each in (shown, apart):
+        said = told(each)
+        assert not any(value in said for value in ("gold", "iron", "tin", '"N":')), said
+        assert "characters #" in said
 
 
 async def test_a_settled_letter_is_shown_and_not_merged_since_its_owner_has_it() -> None:
@@ -209,9 +232,9 @@ async def test_a_diverged_key_is_shown_with_both_rows_as_its_letters_cure_says_a
     bench, letter = await diverged()
     assert f"replicator dead-letters show {name_of(letter)}" in letter.cure
     [shown] = await merging(bench).show([name_of(letter)])
-    said = "\n".join(lines_of(shown))
+    said = "\n".join(lines_of(shown, plain))
     assert "engagement had: " in said
-    assert "'points': {'N': '10'}" in said
+    assert """'points': '{"N":"10"}'""" in said
     assert "wallet had: " in said
     assert "the owner's row overwrites the other one" in said
     assert described(shown)["images"].keys() == {"wallet", "engagement"}

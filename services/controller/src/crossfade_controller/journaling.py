@@ -36,7 +36,20 @@ def since_of(text: str, now_us: int) -> tuple[int, int]:
 
 def journal_json(migration: str, entries: list[Entry]) -> dict[str, Any]:
     """Return entries as JSON."""
-    return {"migration": migration, "entries": [each.to_dict() for each in entries]}
+    return {"migration": migration, "entries": [each.to_dict() | {"body": veiled_body(each.body)} for each in entries]}
+
+
+def veiled_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is shown of an entry: letters that were discarded or merged are kept with their rows, unshown."""
+    made = dict(body)
+    for name in ("discarded", "merging"):
+        letter = made.get(name)
+        if isinstance(letter, Mapping) and "payload" in letter:
+            changes = [each["name"] if isinstance(each, Mapping) else each for each in letter.get("changes", ())]
+            size = len(str(letter["payload"]).encode())
+            veiled = {**letter, "payload": f"{size} bytes, in the journal's table"}
+            made[name] = veiled | ({"changes": changes} if changes else {})
+    return made
 
 
 def journal_text(entries: list[Entry]) -> str:
@@ -75,7 +88,7 @@ def _told(entry: Entry) -> str:
         case "pause":
             return f"{'paused' if body['paused'] else 'resumed'} by {body.get('who') or 'an operator'}"
         case _:
-            return _fields(body)
+            return _fields(veiled_body(body))
 
 
 def _fields(body: Mapping[str, Any], limit: int = 160) -> str:

@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     for each in (replay, letters):
         each.add_argument("--execute", action="store_true", help="write; without it nothing is written")
         each.add_argument("--json", action="store_true", help="print JSON")
+    letters.add_argument(
+        "--reveal", action="store_true", help="show customers' values, too; the journal has who saw which keys' values"
+    )
     return parser
 
 

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Raw
 
 from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
@@ -28,6 +29,7 @@ from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.clock import Clock
 from crossfade.ports.control import DeadLetters, Journal
 from crossfade.ports.table import RowTable
+from crossfade.runtime.masking import plain, veiled
 from crossfade_replicator.letters import TWO_ROWS, chosen, name_of
 
 TRIES: Final = 5
@@ -40,6 +42,17 @@ TAKEN_ALONG: Final = (
     "the owner already has these values: whoever completed the key's handover may have carried the change along. If "
     "so, discard the letter; if not, make the change through the API"
 )
+
+Spell = Callable[[bytes], str]
+
+
+class _Diverged(msgspec.Struct):
+    """The payload of a letter about a diverged key; the controller's `diverged` writes it."""
+
+    images: dict[str, dict[str, Raw]]
+
+
+_decode_images: Final = msgspec.json.Decoder(_Diverged).decode
 
 JOURNALED_BYTES: Final = 100_000
 """Largest record that is journalled whole with its merge: an entry is one item of the store."""
@@ -173,8 +186,8 @@ class Merging:
             "key": letter.key.decode(),
             "table": table.shape.table,
             "at_version": None if item.version is None else str(item.version),
-            "changes": [_described(each) for each in shown.found] if payload else [each.name for each in shown.found],
-            "payload": payload.decode(errors="replace"),
+            "changes": [_change(each, plain) if payload else each.name for each in shown.found],
+            "payload": plain(payload),
         }
         await self._journal.append("note", {"merging": told})
         act = self._mapping.protocol.acts.merge(
@@ -263,16 +276,21 @@ class Merging:
 
 
 def _said(raw: bytes | None) -> str:
-    return "nothing" if raw is None else raw.decode(errors="replace")
+    return "nothing" if raw is None else veiled(raw)
 
 
-def _described(each: Difference) -> dict[str, str | None]:
+def _change(each: Difference, spell: Spell) -> dict[str, str | None]:
     values = {"old": each.old, "new": each.new, "owner": each.owner}
-    return {"name": each.name, **{name: None if raw is None else _said(raw) for name, raw in values.items()}}
+    return {"name": each.name, **{name: None if raw is None else spell(raw) for name, raw in values.items()}}
 
 
-def described(shown: Shown) -> dict[str, Any]:
-    """Return what is shown of a letter, JSON-ready; 64-bit versions are text."""
+def described(shown: Shown, spell: Spell = veiled) -> dict[str, Any]:
+    """Return what is shown of a letter, JSON-ready; 64-bit versions are text.
+
+    Args:
+        shown: the letter.
+        spell: makes text of values: `veiled`, or `plain` where an operator reveals them.
+    """
     letter, change = shown.letter, shown.change
     plan = shown.plan
     return {
@@ -283,44 +301,45 @@ def described(shown: Shown) -> dict[str, Any]:
         "reason": letter.reason,
         "cure": letter.cure,
         "settled": letter.settled,
-        "old_image": None if change is None else _image(change.old),
-        "new_image": None if change is None else _image(change.new),
-        "images": _images_of(letter),
-        "changes": [_described(each) for each in shown.found],
-        "tables": {side.value: _row(item, shown.standings[side]) for side, item in shown.items},
+        "old_image": None if change is None else _image(change.old, spell),
+        "new_image": None if change is None else _image(change.new, spell),
+        "images": _images_of(letter, spell),
+        "changes": [_change(each, spell) for each in shown.found],
+        "tables": {side.value: _row(item, shown.standings[side], spell) for side, item in shown.items},
         "owner": None if shown.owner is None else shown.owner[0].value,
         "merged": shown.merged,
         "merge": None
         if plan is None
-        else {"sets": {name: _said(raw) for name, raw in plan.sets}, "removes": list(plan.removes)},
+        else {"sets": {name: spell(raw) for name, raw in plan.sets}, "removes": list(plan.removes)},
         "because": shown.because,
     }
 
 
-def _images_of(letter: DeadLetter) -> dict[str, Any]:
+def _images_of(letter: DeadLetter, spell: Spell) -> dict[str, dict[str, str] | None]:
     """Return both rows of a diverged key, by table, as the sweeper found them."""
-    found: dict[str, Any] = msgspec.json.decode(letter.payload)["images"] if letter.code == DIVERGED else {}
-    return found
+    if letter.code != DIVERGED:
+        return {}
+    return {table: _image(image, spell) for table, image in _decode_images(letter.payload).images.items()}
 
 
-def _image(image: Image | None) -> dict[str, str] | None:
-    return None if image is None else {name: _said(bytes(raw)) for name, raw in sorted(image.items())}
+def _image(image: Image | None, spell: Spell) -> dict[str, str] | None:
+    return None if image is None else {name: spell(bytes(raw)) for name, raw in sorted(image.items())}
 
 
-def _row(item: Row | None, standing: Mapped[str, str | None]) -> dict[str, Any] | None:
+def _row(item: Row | None, standing: Mapped[str, str | None], spell: Spell) -> dict[str, Any] | None:
     if item is None:
         return None
     return {
         **standing,
         "version": None if item.version is None else str(item.version),
         "deleted": item.deleted,
-        "attributes": {name: _said(raw) for name, raw in item.content},
+        "attributes": {name: spell(raw) for name, raw in item.content},
     }
 
 
-def lines_of(shown: Shown) -> list[str]:
-    """Return what is shown of a letter, for humans."""
-    told = described(shown)
+def lines_of(shown: Shown, spell: Spell = veiled) -> list[str]:
+    """Return what is shown of a letter, for humans; see `described`."""
+    told = described(shown, spell)
     lines = [told["name"], f"    {told['key']} in {told['table']}: {told['reason']}"]
     if shown.letter.code == STRAY and not shown.found and shown.change is not None:
         old, new = told["old_image"] or {}, told["new_image"] or {}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -25,16 +25,20 @@ from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.control import Parking
+from crossfade.ports.control import DeadLetters, Journal, Parking
 from crossfade.ports.table import RowTable, TransferTable
 from crossfade.runtime import lifecycle
+from crossfade.runtime.masking import plain, veiled
 from crossfade.runtime.operator import operator_name
 from crossfade.runtime.silence import command_wire, narrated, say, where
 from crossfade_replicator.journal import PhaseWatch
-from crossfade_replicator.letters import discard, name_of
+from crossfade_replicator.letters import chosen, discard, name_of
 from crossfade_replicator.merging import Merging, described, lines_of
 from crossfade_replicator.replay import Kept, Redrive, Sides, Summary, apply_pipeline, records_of, replay
 from crossfade_replicator.settings import ToolSettings
+
+REVEALED_AT_ONCE: Final = 100
+"""Keys of one journal entry, which is an item of at most 400 KB."""
 
 LEFT = 1
 """Exit code when something could not be applied."""
@@ -96,9 +100,10 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             )
             _print(summary, options, _summary_lines(summary))
             return LEFT if summary.parked else 0
+        seen = await _reveals(letters, journal, options) if options.reveal else []
         if options.action == "list":
-            parked = [*await letters.all(), *await letters.settled()]
-            _print([_shown(each) for each in parked], options, _listed(parked))
+            parked = seen if options.reveal else await _all(letters)
+            _print([_shown(each, reveal=options.reveal) for each in parked], options, _listed(parked))
             return 0
         merging = Merging(
             mapping,
@@ -108,18 +113,20 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             complete=standing.phase is Phase.COMPLETE,
             clock=SYSTEM,
         )
+        spell = plain if options.reveal else veiled
         if options.action == "show":
             shown = await merging.show(options.letters)
-            _print([described(each) for each in shown], options, [line for each in shown for line in lines_of(each)])
+            bodies = [described(each, spell) for each in shown]
+            _print(bodies, options, [line for each in shown for line in lines_of(each, spell)])
             return 0
         if options.action == "merge":
             merged = await merging.merge(options.letters, execute=options.execute)
-            body = [described(each.shown) | {"done": each.done} for each in merged]
-            _print(body, options, [line for each in merged for line in lines_of(each.shown)])
+            body = [described(each.shown, spell) | {"done": each.done} for each in merged]
+            _print(body, options, [line for each in merged for line in lines_of(each.shown, spell)])
             return 0 if all(each.done for each in merged) else LEFT
         if options.action == "discard":
             gone = await discard(letters, journal, options.letters, execute=options.execute)
-            _print([_shown(each) for each in gone], options, _listed(gone))
+            _print([_shown(each, reveal=options.reveal) for each in gone], options, _listed(gone))
             return 0
         redrive = Redrive(
             mapping,
@@ -170,7 +177,21 @@ def _listed(letters: Sequence[DeadLetter]) -> list[str]:
     return lines or ["no dead letters"]
 
 
-def _shown(each: DeadLetter) -> dict[str, Any]:
+async def _all(letters: DeadLetters) -> list[DeadLetter]:
+    return [*await letters.all(), *await letters.settled()]
+
+
+async def _reveals(letters: DeadLetters, journal: Journal, options: argparse.Namespace) -> list[DeadLetter]:
+    """Journal whose values are about to be shown, and to whom; if that fails, nothing is done. Returns the letters."""
+    seen = await chosen(letters, options.letters) if options.letters else await _all(letters)
+    who, by = operator_name(), f"dead-letters {options.action}"
+    for start in range(0, len(seen), REVEALED_AT_ONCE):
+        keys = sorted({each.key.decode() for each in seen[start : start + REVEALED_AT_ONCE]})
+        await journal.append("reveal", {"keys": keys, "who": who, "by": by})
+    return seen
+
+
+def _shown(each: DeadLetter, *, reveal: bool) -> dict[str, Any]:
     return {
         "name": name_of(each),
         "consumer": each.consumer,
@@ -185,5 +206,5 @@ def _shown(each: DeadLetter) -> dict[str, Any]:
         "settled": each.settled,
         "cure": each.cure,
         "at_us": str(each.at_us),
-        "payload": each.payload.decode(errors="replace"),
+        "payload": plain(each.payload) if reveal else f"{len(each.payload)} bytes, shown by --reveal",
     }

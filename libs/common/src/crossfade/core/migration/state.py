@@ -17,7 +17,7 @@ Kinds of entries, and what their bodies hold:
 | note | `discarded`: a letter that an operator discarded, with its payload, by `intent` or by the replicator's tool; \
 `merging`: a letter that an operator merges; `plan`: what `crossfade plan` found |
 | repair | `stage` (planned, begun, done, refused), `id`, `who`, `keys`, `outcomes` or `because`: the verifier's |
-| reveal | `key`, `who`: the verifier is about to show an operator a key's values |
+| reveal | `key` or `keys`, `who`: the values of these are about to be shown to an operator |
 | stray | `last_us`: commit times of the last strays, by side |
 | halt | `because`: empty when the ramp goes on |
 """
