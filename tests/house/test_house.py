@@ -116,6 +116,7 @@ ENTRIES = {
     "crossfade_replicator/lambda_handler.py",
     "crossfade_replicator/tools.py",
     "crossfade_verifier/main.py",
+    "crossfade_verifier/offline/__main__.py",
     "crossfade_controller/build.py",
     "crossfade_controller/cli.py",
     "crossfade_controller/commands.py",

@@ -6,13 +6,20 @@ Each mode looks once at a world in which everything is planted at once, on two k
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import pytest
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade_verifier.offline.comparing import compare_exports
+from engagement_migration import MAPPING
+from export_files import write_both
 from planted_kinds import DIFFERENT, EQUAL, KINDS, Planted, filled
 from verifier_world import World, wallet
 
@@ -31,7 +38,17 @@ def by_sweep(owner: Side, plant: Callable[[World], None], wallets: int) -> set[K
     return {key for keys in found.keys.values() for key in keys}
 
 
-MODES: Final = {"sweep": by_sweep}
+def by_offline(owner: Side, plant: Callable[[World], None], wallets: int) -> set[Key]:
+    """Return the keys that two exports of one moment differ in."""
+    world = filled(wallets, owner)
+    plant(world)
+    with TemporaryDirectory() as folder:
+        exports, out = write_both(Path(folder), world), Path(folder) / "differences.jsonl"
+        compare_exports(MAPPING, *exports.values(), clock=SYSTEM, folder=Path(folder) / "work", out=out)
+        return {Key(json.loads(line)["key"].encode()) for line in out.read_text().splitlines()}
+
+
+MODES: Final = {"sweep": by_sweep, "offline": by_offline}
 
 
 class Looked(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from isal import igzip, isal_zlib
@@ -16,7 +16,6 @@ from isal import igzip, isal_zlib
 from crossfade.core.mapping.snapshot import Fate, LineMapper
 from crossfade.core.values.errors import SnapshotBroken
 from crossfade.core.values.keys import Key
-from crossfade.ports.admin import Objects
 
 _GZIP_BITS: Final = 31
 """What zlib calls a gzip frame; frames one after the other are one gzip file."""
@@ -25,10 +24,22 @@ SAMPLES: Final = 20
 """Rows of a kind that a file's result names."""
 
 
+class Readable(Protocol):
+    """Where an export lies: a bucket (`crossfade.ports.admin.Objects`), or a copy of it."""
+
+    async def get(self, key: str) -> bytes | None:
+        """Return an object; None if it doesn't exist."""
+        ...
+
+
 class _Summary(msgspec.Struct, rename="camel"):
     item_count: int
     manifest_files_s3_key: str = msgspec.field(name="manifestFilesS3Key")
     output_format: str = "DYNAMODB_JSON"
+    export_arn: str = ""
+    export_time: str = ""
+    export_type: str = "FULL_EXPORT"
+    table_arn: str = ""
 
 
 class _File(msgspec.Struct, rename="camel"):
@@ -49,6 +60,29 @@ class ExportFile(NamedTuple):
     key: str
     items: int
     md5: str
+
+
+class Export(NamedTuple):
+    """A whole export, as its manifests promise it.
+
+    Attributes:
+        arn: of the export; empty where its manifest doesn't tell.
+        table: name of the table; empty likewise.
+        at: the moment that it shows, as the manifest spells it (RFC 3339); empty likewise.
+        kind: "FULL_EXPORT" or "INCREMENTAL_EXPORT".
+        files: its data files.
+    """
+
+    arn: str
+    table: str
+    at: str
+    kind: str
+    files: list[ExportFile]
+
+    @property
+    def items(self) -> int:
+        """Rows in it."""
+        return sum(each.items for each in self.files)
 
 
 class FileCounts(NamedTuple):
@@ -143,7 +177,12 @@ class _Listing:
         return b"".join([*self._packed, self._packer.flush()]) if self.rows else b""
 
 
-async def read_manifest(objects: Objects, summary_key: str) -> list[ExportFile]:
+async def read_manifest(objects: Readable, summary_key: str) -> list[ExportFile]:
+    """Return the files of an export; see `read_export`."""
+    return (await read_export(objects, summary_key)).files
+
+
+async def read_export(objects: Readable, summary_key: str) -> Export:
     """Read an export's manifests, and check that they agree.
 
     Args:
@@ -164,10 +203,12 @@ async def read_manifest(objects: Objects, summary_key: str) -> list[ExportFile]:
     promised = sum(each.item_count for each in files)
     if promised != summary.item_count:
         raise SnapshotBroken(f"the export's summary counts {summary.item_count} items, its files {promised}")
-    return [ExportFile(each.data_file_s3_key, each.item_count, each.md5_checksum) for each in files]
+    table = summary.table_arn.rpartition("/")[2]
+    listed_files = [ExportFile(each.data_file_s3_key, each.item_count, each.md5_checksum) for each in files]
+    return Export(summary.export_arn, table, summary.export_time, summary.export_type, listed_files)
 
 
-async def read_file(objects: Objects, file: ExportFile) -> bytes:
+async def read_file(objects: Readable, file: ExportFile) -> bytes:
     """Read a data file as it is stored, and check it against the manifest.
 
     Raises:
@@ -180,7 +221,7 @@ async def read_file(objects: Objects, file: ExportFile) -> bytes:
     return body
 
 
-async def _present(objects: Objects, key: str) -> bytes:
+async def _present(objects: Readable, key: str) -> bytes:
     body = await objects.get(key)
     if body is None:
         raise SnapshotBroken(f"{key} is missing from the export")

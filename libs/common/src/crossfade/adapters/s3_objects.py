@@ -6,11 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from crossfade.core.values.errors import StoreUnavailable
 
 NO_SUCH: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
+
+PART_BYTES: Final = 1024 * 1024
 
 NAMESPACE: Final = "AWS/DynamoDB"
 UNREPLICATED: Final = "AgeOfOldestUnreplicatedRecord"
@@ -82,6 +85,19 @@ class S3Objects:
             async with answer["Body"] as body:
                 content: bytes = await body.read()
         return content
+
+    async def fetch(self, key: str, path: Path) -> None:
+        """Copy an object into a file, a part at a time: its memory doesn't grow with the object.
+
+        Raises:
+            StoreUnavailable: S3 doesn't answer, or there is no such object.
+        """
+        client = await self._client.get()
+        with _typed(f"GetObject {key}"), path.open("wb") as file:
+            answer = await client.get_object(Bucket=self._bucket, Key=key)
+            async with answer["Body"] as body:
+                async for part in body.iter_chunks(PART_BYTES):
+                    file.write(part)
 
     async def put(self, key: str, body: bytes) -> None:
         """Write a whole object."""

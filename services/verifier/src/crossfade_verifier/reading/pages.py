@@ -78,7 +78,7 @@ class Reading(RowReading):
 
     def __init__(self, declared: Declared) -> None:
         super().__init__(declared)
-        self._belongs = _belonging(declared)
+        self._belongs = belonging(declared)
         self._learned: tuple[str, ...] = ()
         self._compile()
 
@@ -260,7 +260,7 @@ class Reading(RowReading):
         return all(_agree(rule, here, there) for rule in self.declared.computed)
 
 
-def _belonging(declared: Declared) -> Callable[[tuple[KeyValue, ...], bytes], bool]:
+def belonging(declared: Declared) -> Callable[[tuple[KeyValue, ...], bytes], bool]:
     """Return what says whether a row belongs: by what is declared of its key, and else by the author's function."""
     if declared.prefixes is None:
         return lambda _parts, key: declared.belongs(key)

@@ -98,10 +98,10 @@ class TypedSide:
         self.decode_keys, self.decode_known = _decoders(msgspec.defstruct("TypedKey", fields[: len(keys)], gc=False))
         self.names = frozenset((*keys.values(), *typed.values(), protocol.ROLE, *raw.values()))
         self.key_names = declared.keys[side]
-        self.key_parts = _tuple_of(list(keys))
+        self.key_parts = tuple_of(list(keys))
         shared = [each for each in raw if each[0] == "c"] + ["ids", "floor", "event_version", "events", "deleted"]
-        self.shared = _tuple_of(shared)
-        self.made = _tuple_of([each for each in raw if each[0] == "m"])
+        self.shared = tuple_of(shared)
+        self.made = tuple_of([each for each in raw if each[0] == "m"])
         self.constants = [
             (attrgetter(f"x{number}"), [Raw(wanted)], form_of(wanted)) for number, (_, wanted) in enumerate(constants)
         ]
@@ -159,7 +159,7 @@ def image_of(row: AnyRow) -> Attributes:
     }
 
 
-def _tuple_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+def tuple_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
     """As `attrgetter`, with a tuple for one name and for none, too."""
     if len(names) > 1:
         return attrgetter(*names)
