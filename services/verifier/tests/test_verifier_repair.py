@@ -186,7 +186,9 @@ async def test_a_row_that_a_stray_rewrote_at_the_same_version_is_not_what_the_pl
     step = await bench.planned()
     bench.world.put(side, KEY, points=-7)
     before = bench.world.item(Side.TARGET, KEY)
-    assert (await bench.carry_out(step)).startswith(f"refused: changed since the plan: {side.value} had ")
+    outcome = await bench.carry_out(step)
+    assert outcome.startswith(f"refused: changed since the plan: {side.value} had ")
+    assert outcome.endswith("and has other content at that version")
     assert bench.world.item(Side.TARGET, KEY) == before
 
 

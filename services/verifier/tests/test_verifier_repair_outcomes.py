@@ -11,6 +11,7 @@ from test_verifier_repair import KEY, Bench
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.errors import StoreRefused, Throttled
+from crossfade.core.values.image import of_string
 from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING
 from engagement_migration.samples import NOT_OURS, legacy_wallet
@@ -72,6 +73,19 @@ async def test_an_owner_that_does_not_map_can_not_be_repaired_and_says_why() -> 
     outcome = await bench.repair()
     assert outcome.startswith("can't: the owner can't be mapped: ")
     assert "nickname" in outcome
+
+
+async def test_neither_plan_nor_outcome_quotes_a_customers_value() -> None:
+    bench = Bench()
+    row = legacy_wallet("2", "c", 5) | {"wallet_type": of_string("4711.815")}
+    image = bench.world.tables[Side.SOURCE].images[KEY]
+    bench.world.tables[Side.SOURCE].put(row | {name: raw for name, raw in image.items() if name.startswith("cf_")})
+    step = await bench.planned()
+    outcome = await bench.carry_out(step)
+    assert "wallet_type" in step.why
+    assert "wallet_type" in outcome
+    assert "wallet_type" in str(step.differs)
+    assert "4711.815" not in f"{step} {outcome}"
 
 
 async def test_an_extra_without_a_version_can_not_be_repaired() -> None:

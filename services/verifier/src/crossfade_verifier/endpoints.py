@@ -14,7 +14,7 @@ from crossfade_verifier.masking import Reveals
 from crossfade_verifier.operations import ABOUT, ASK, BUCKETS, DIFFERENCES, KEY, OPERATIONS, TITLE, Alive, Ready
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repairs import Repairs
-from crossfade_verifier.repairs_door import repair_routes
+from crossfade_verifier.repairs_door import repair_handlers
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.spot import Spot
@@ -32,13 +32,6 @@ def routes(
 ) -> dict[str, Route]:
     """Return what the verifier's door opens to; each route is one of `OPERATIONS`."""
     endpoints = _Endpoints(passes, report, listing, spot, reveals, mapping)
-    of_repairs = repair_routes(
-        repairs,
-        passes.keys_of,
-        lambda found: report.parity().differences[found.value].count,
-        mapping,
-        most=settings.repairs_at_once,
-    )
     handlers = {
         "GET /parity": endpoints.parity,
         "GET /parity/buckets": endpoints.buckets,
@@ -46,7 +39,13 @@ def routes(
         "GET /keys/{key}": endpoints.key,
         "POST /passes": endpoints.ask,
         "GET /passes/{id}": endpoints.pass_by_id,
-        **{name: route.handler for name, route in of_repairs.items()},
+        **repair_handlers(
+            repairs,
+            passes.keys_of,
+            lambda found: report.parity().differences[found.value].count,
+            mapping,
+            most=settings.repairs_at_once,
+        ),
         "GET /openapi.json": openapi.page_of(openapi.document(TITLE, ABOUT, version("crossfade-verifier"), OPERATIONS)),
         "GET /healthz": endpoints.alive,
         "GET /readyz": endpoints.ready,

@@ -199,7 +199,7 @@ class Repairer:
             found = found or Difference.IN_FLIGHT
             to, write, why = self._what(key, side, found, owner, standby, now_us, complete)
             seen = {each: row_seen(cast("Seen | None", pair.of(each))) for each in Side}
-            steps.append(Step(key, found, to, write, why[:TEXT], sample(key, pair, rows), seen))
+            steps.append(Step(key, found, to, write, why, sample(key, pair, rows), seen))
         return steps
 
     def _what(
@@ -265,11 +265,10 @@ def _left(step: RepairStep) -> str:
 
 def _judged(planned: RepairStep, now: Step, *, tried: bool) -> str:
     """Say what became of a step before it is written; empty when it is to be written."""
-    done = tried and _was_written(planned, now)
+    if tried and _was_written(planned, now):
+        return REPAIRED if now.found in _ON_ITS_WAY or now.found is Difference.STUCK else _still_wrong(now)
     if now.found is Difference.EQUAL:
-        return REPAIRED if done else ALREADY_RIGHT
-    if done and (now.found in _ON_ITS_WAY or now.found is Difference.STUCK):
-        return REPAIRED
+        return ALREADY_RIGHT
     changed = _changed(planned, now)
     return f"refused: changed since the plan: {changed}" if changed else ""
 
@@ -286,7 +285,8 @@ def _changed(planned: RepairStep, now: Step) -> str:
     for side, before in ((Side.SOURCE, planned.source), (Side.TARGET, planned.target)):
         after = now.seen[side]
         if before != after:
-            return f"{side.value} had {_row_named(before)}, and has {_row_named(after)}"
+            had, has = _row_named(before), _row_named(after)
+            return f"{side.value} had {had}, and has " + ("other content at that version" if had == has else has)
     if (planned.found, planned.action) != (now.found.value, _name(now)):
         return f"it was {planned.found} ({planned.action}), and is {now.found.value} ({_name(now)})"
     return ""
@@ -297,7 +297,7 @@ def _row_named(row: RowSeen | None) -> str:
         return "no row"
     role = {"A": "active", "S": "standby"}.get(row.role or "", "no role")
     what = "a tombstone" if row.deleted else "a row"
-    return f"{what} of version {row.version}, {role} at generation {row.generation}, state {row.state[:8]}"
+    return f"{what} of version {row.version}, {role} at generation {row.generation}"
 
 
 def _outcome(step: Step, refused: str, later: Step) -> str:
@@ -306,6 +306,10 @@ def _outcome(step: Step, refused: str, later: Step) -> str:
         return ALREADY_RIGHT if later.found is Difference.EQUAL else f"refused: {refused}"
     if later.found in _ON_ITS_WAY or (later.found is Difference.STUCK and _reached(step, later)):
         return REPAIRED
+    return _still_wrong(later)
+
+
+def _still_wrong(later: Step) -> str:
     differs = ", ".join(later.shown.get("differs", ()))
     return f"can't: it was written, and is {later.found.value}" + (f" in {differs}" if differs else "")
 
@@ -332,10 +336,10 @@ def described(step: Step, number: int) -> RepairStep:
         found=step.found.value,
         action=_name(step),
         table=step.side.value if step.side and step.write else None,
-        why=step.why,
+        why=step.why[:TEXT],
         source=step.seen[Side.SOURCE],
         target=step.seen[Side.TARGET],
-        differs=tuple(step.shown.get("differs", ()))[:NAMED],
+        differs=tuple(each[:TEXT] for each in step.shown.get("differs", ())[:NAMED]),
     )
 
 

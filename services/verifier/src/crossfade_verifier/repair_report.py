@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from crossfade.contracts.repairs import OPEN, RepairRecord, RepairReport, StepReport
+import msgspec
+
+from crossfade.contracts.repairs import OPEN, RepairRecord, RepairReport, RowSeen, StepReport
 from crossfade.ports.repairs import CHUNK, RepairStore
 
 
@@ -48,6 +50,11 @@ async def repair_report(store: RepairStore, record: RepairRecord, *, after: int 
     )
 
 
+def _shown(row: RowSeen | None) -> RowSeen | None:
+    """Leave out the digest: whoever knows most of a row could find the rest by trying."""
+    return None if row is None else msgspec.structs.replace(row, state="")
+
+
 async def _page(store: RepairStore, record: RepairRecord, after: int, limit: int) -> list[StepReport]:
     steps: list[StepReport] = []
     chunk = after // CHUNK
@@ -59,6 +66,7 @@ async def _page(store: RepairStore, record: RepairRecord, after: int, limit: int
         for place, step in enumerate(planned):
             if step.number > after and len(steps) < limit:
                 fields = {name: getattr(step, name) for name in step.__struct_fields__}
+                fields |= {"source": _shown(step.source), "target": _shown(step.target)}
                 steps.append(StepReport(**fields, outcome=outcomes[place] if place < len(outcomes) else None))
         chunk += 1
     return steps

@@ -337,24 +337,23 @@ class Repairs:
             return await self._end(record, "done")
         began_s = self.clock.monotonic()
         chunk, place = divmod(record.done, CHUNK)
-        outcomes = await self._store.outcomes(record.id, chunk)
-        if len(outcomes) <= place:
-            most = max(1, round(record.pace_per_s * SLICE_S))
-            steps = (await self._store.steps(record.id, chunk))[place : place + most]
-            for pace in (own, self._pace):
-                await pace.take(len(steps))
-            if paused := await self._why_paused():
-                return await self._save(record.replace(state="paused", because=paused, holder="", pod=""))
-            if record.writes and not record.begun_entry:
-                entry = await self._journal.append("repair", _entry("begun", record))
-                record = record.replace(begun_entry=entry.number)
-            again = max(0, record.trying - record.done)
-            # Saved even if nothing is new: it proves that the record is still ours, and that nobody has cancelled it.
-            record = await self._save(record.replace(trying=max(record.trying, record.done + len(steps))))
-            if record.state == "cancelling":
-                return record
-            found = await self._repairer.carry_out(steps, now_us=record.planned_us, again=again)
-            outcomes = await self._store.put_outcomes(record.id, chunk, [*outcomes, *found])
+        most = max(1, round(record.pace_per_s * SLICE_S))
+        steps = (await self._store.steps(record.id, chunk))[place : place + most]
+        for pace in (own, self._pace):
+            await pace.take(len(steps))
+        if paused := await self._why_paused():
+            return await self._save(record.replace(state="paused", because=paused, holder="", pod=""))
+        if record.writes and not record.begun_entry:
+            entry = await self._journal.append("repair", _entry("begun", record))
+            record = record.replace(begun_entry=entry.number)
+        again = max(0, record.trying - record.done)
+        # Saved even if nothing is new: it proves that the record is still ours, and that nobody has cancelled it.
+        record = await self._save(record.replace(trying=max(record.trying, record.done + len(steps))))
+        if record.state == "cancelling":
+            return record
+        found = await self._repairer.carry_out(steps, now_us=record.planned_us, again=again)
+        before = (await self._store.outcomes(record.id, chunk))[:place] if place else []
+        outcomes = await self._store.put_outcomes(record.id, chunk, [*before, *found])
         counted = Counter(record.outcomes) + Counter(each.partition(":")[0] for each in outcomes[place:])
         worked_us = record.worked_us + round((self.clock.monotonic() - began_s) * 1e6)
         done = chunk * CHUNK + len(outcomes)

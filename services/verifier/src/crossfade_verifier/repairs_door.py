@@ -6,23 +6,23 @@ from bisect import bisect_right
 from collections.abc import Callable
 from heapq import merge
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from msgspec import UNSET
 
 from crossfade.contracts.repairs import RepairList, RepairRecord
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.parity.classes import FINAL, Difference
-from crossfade.core.values.errors import IllegalTransition, PoisonRecord
-from crossfade.core.values.keys import Key, encode_key, key_image
-from crossfade.core.values.shape import Side
+from crossfade.core.values.errors import IllegalTransition
+from crossfade.core.values.keys import Key
 from crossfade.ports.repairs import KEPT
-from crossfade.runtime.http import Answer, HttpRefused, Request, Route, invalid, operator, told, viewer
+from crossfade.runtime.http import Answer, Handler, HttpRefused, Request, invalid, told
+from crossfade_verifier.keytext import key_of_text
+from crossfade_verifier.operations import CANCEL_REPAIR, EXECUTE, PLAN, REPAIR, WhatToRepair
 from crossfade_verifier.repairs import Repairs
 
 PAGE: Final = 100
-"""Steps on a page that nobody gives a limit for."""
-
-MOST: Final = 1000
-"""Steps on a page."""
+"""Steps that are shown with a new plan."""
 
 WITHIN_S: Final = 2.0
 """How long an answer waits for its plan."""
@@ -31,15 +31,15 @@ AT_ONCE: Final = 4000
 """Keys that are sorted in one go: a millisecond or so, while everybody else waits."""
 
 
-def repair_routes(
+def repair_handlers(
     repairs: Repairs,
     keys_of: Callable[[Difference], list[Key]],
     called: Callable[[Difference], int],
     mapping: Mapping,
     *,
     most: int,
-) -> dict[str, Route]:
-    """Return what the verifier's door opens to, of repairs.
+) -> dict[str, Handler]:
+    """Return what answers about repairs.
 
     Args:
         repairs: of the migration.
@@ -50,12 +50,28 @@ def repair_routes(
     """
     door = _RepairsDoor(repairs, keys_of, called, mapping, most)
     return {
-        "POST /repairs": operator(door.plan),
-        "GET /repairs": viewer(door.all),
-        "GET /repairs/{id}": viewer(door.one),
-        "POST /repairs/{id}/execute": operator(door.execute),
-        "POST /repairs/{id}/cancel": operator(door.cancel),
+        "POST /repairs": door.plan,
+        "GET /repairs": door.all,
+        "GET /repairs/{id}": door.one,
+        "POST /repairs/{id}/execute": door.execute,
+        "POST /repairs/{id}/cancel": door.cancel,
     }
+
+
+class _Wanted(NamedTuple):
+    """What a plan is made of.
+
+    Attributes:
+        keys: of it, each once.
+        asked: the request, for whoever reads the plan.
+        left: keys of the class that it leaves out.
+        go_on: the request that plans those; None if there is none.
+    """
+
+    keys: list[Key]
+    asked: dict[str, Any]
+    left: int = 0
+    go_on: dict[str, Any] | None = None
 
 
 class _RepairsDoor:
@@ -71,39 +87,35 @@ class _RepairsDoor:
         self._mapping, self._most = mapping, most
 
     async def plan(self, request: Request) -> Answer:
-        body = _fields(request, "keys", "class", "limit", "after")
-        who = _who(request, body)
-        if ("keys" in body) == ("class" in body):
+        body: WhatToRepair = PLAN.taken(request)
+        if (body.keys is UNSET) == (body.found is UNSET):
             raise invalid("keys, class: give one of them")
-        keys, asked, left, go_on = await self._of_class(body) if "class" in body else self._of_keys(body)
-        begun = await self._repairs.plan(keys, asked=asked, who=who, left=left, go_on=go_on)
+        wanted = self._of_keys(body) if body.found is UNSET else await self._of_class(body.found, body)
+        begun = await self._repairs.plan(
+            wanted.keys, asked=wanted.asked, who=_who(request, body.who), left=wanted.left, go_on=wanted.go_on
+        )
         return await self._told(await self._repairs.planned(begun.id, WITHIN_S), limit=PAGE)
 
-    async def all(self, request: Request) -> Answer:
-        request.parameters()
+    async def all(self, _request: Request) -> Answer:
         found = [await self._repairs.report(each) for each in (await self._repairs.all())[:KEPT]]
         return told(RepairList(repairs=found).to_dict())
 
     async def one(self, request: Request) -> Answer:
-        query = request.parameters("after", "limit")
-        after = _whole(query.get("after", "0"), "after", 0, None)
-        limit = _whole(query.get("limit", str(PAGE)), "limit", 0, MOST)
-        return await self._told(await self._known(request), after=after, limit=limit, status=HTTPStatus.OK)
+        return await self._told(await self._known(request), status=HTTPStatus.OK, **REPAIR.read(request))
 
     async def execute(self, request: Request) -> Answer:
-        body = _fields(request, "pace")
-        who, pace, most = _who(request, body), body.get("pace"), self._repairs.per_s
-        if pace is not None and (type(pace) is not int or not 1 <= pace <= most):
+        body, most = EXECUTE.taken(request), self._repairs.per_s
+        if body.pace is not None and not 1 <= body.pace <= most:
             raise invalid(f"pace: must be a whole number of steps a second, from 1 to {most} (CROSSFADE_REPAIRS_PER_S)")
         record = await self._known(request)
         try:
-            record = await self._repairs.execute(record.id, who=who, pace_per_s=pace)
+            record = await self._repairs.execute(record.id, who=_who(request, body.who), pace_per_s=body.pace)
         except IllegalTransition as error:
             raise HttpRefused(HTTPStatus.CONFLICT, "wrong_state", str(error)) from error
         return await self._told(record)
 
     async def cancel(self, request: Request) -> Answer:
-        who = _who(request, _fields(request))
+        who = _who(request, CANCEL_REPAIR.taken(request).who)
         record = await self._known(request)
         return await self._told(await self._repairs.cancel(record.id, who=who))
 
@@ -120,31 +132,31 @@ class _RepairsDoor:
     ) -> Answer:
         return told((await self._repairs.report(record, after=after, limit=limit)).to_dict(), status)
 
-    def _of_keys(self, body: dict[str, Any]) -> tuple[list[Key], dict[str, Any], int, None]:
-        if paged := body.keys() & {"limit", "after"}:
-            raise invalid(f"{sorted(paged)[0]}: only with class")
-        given = body["keys"]
-        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-            raise invalid("keys: must be a list of encoded keys, as /parity shows them")
+    def _of_keys(self, body: WhatToRepair) -> _Wanted:
+        for name, value in (("limit", body.limit), ("after", body.after)):
+            if value is not UNSET:
+                raise invalid(f"{name}: only with class")
+        given = list(body.keys or ())
         if len(given) > self._most:
             raise invalid(f"keys: at most {self._most} in a plan, got {len(given)}")
-        keys = list(dict.fromkeys([self._key(each, "keys") for each in given]))
-        return keys, {"keys": len(keys)}, 0, None
+        keys = list(dict.fromkeys(key_of_text(each, self._mapping, field="keys") for each in given))
+        return _Wanted(keys, {"keys": len(keys)})
 
-    async def _of_class(self, body: dict[str, Any]) -> tuple[list[Key], dict[str, Any], int, dict[str, Any] | None]:
+    async def _of_class(self, name: str, body: WhatToRepair) -> _Wanted:
         """Return some keys of a class, how many it leaves out, and how to go on: nothing is left out without a word."""
-        found, limit, after = self._class(body["class"]), body.get("limit", self._most), body.get("after")
-        if type(limit) is not int or not 1 <= limit <= self._most:
+        found = _class(name)
+        limit = self._most if body.limit is UNSET else body.limit
+        if not 1 <= limit <= self._most:
             raise invalid(f"limit: must be a whole number from 1 to {self._most}")
-        if after is not None and not isinstance(after, str):
-            raise invalid("after: must be an encoded key, the last one of the plan before")
-        known = await self._sorted(self._keys_of(found))
-        start = 0 if after is None else bisect_right(known, self._key(after, "after"))
+        asked = {"class": name} | ({} if body.limit is UNSET else {"limit": limit})
+        known, start = await self._sorted(self._keys_of(found)), 0
+        if isinstance(body.after, str):
+            asked["after"] = body.after
+            start = bisect_right(known, key_of_text(body.after, self._mapping, field="after"))
         keys = known[start : start + limit]
         end = start + len(keys)
         left = max(self._called(found), len(known)) - end  # beyond what is kept, a later pass finds them
-        go_on = {**body, "after": keys[-1].decode()} if keys and end < len(known) else None
-        return keys, dict(body), left, go_on
+        return _Wanted(keys, asked, left, asked | {"after": keys[-1].decode()} if keys and end < len(known) else None)
 
     async def _sorted(self, keys: list[Key]) -> list[Key]:
         """Sort keys, and let others work in between: a hundred thousand take 60 ms."""
@@ -158,43 +170,16 @@ class _RepairsDoor:
                 await clock.sleep(0)
         return found
 
-    def _class(self, name: Any) -> Difference:
-        known = {each.value: each for each in FINAL}
-        found = known.get(name) if isinstance(name, str) else None
-        if found is None:
-            raise invalid(f"class: must be one of {', '.join(sorted(known))}")
-        return found
 
-    def _key(self, text: str, field: str) -> Key:
-        names = self._mapping.shape(Side.SOURCE).key
-        try:
-            key = encode_key(key_image(Key(text.encode()), names), names)
-        except (PoisonRecord, ValueError) as error:
-            raise invalid(
-                f'{field}: {text[:80]!r} is not an encoded key, such as [{{"S":"ART#7"}},{{"S":"SHOP#1"}}]'
-            ) from error
-        if not self._mapping.belongs(key):
-            raise invalid(f"{field}: {text[:80]!r} does not belong to the migration")
-        return key
+def _class(name: str) -> Difference:
+    known = {each.value: each for each in FINAL}
+    if name not in known:
+        raise invalid(f"class: must be one of {', '.join(sorted(known))}")
+    return known[name]
 
 
-def _fields(request: Request, *known: str) -> dict[str, Any]:
-    body = request.fields()
-    if unknown := body.keys() - {*known, "who"}:
-        raise invalid(f"unknown field: {sorted(unknown)[0]}")
-    return body
-
-
-def _who(request: Request, body: dict[str, Any]) -> str:
+def _who(request: Request, said: str) -> str:
     """Return who asks, for the journal: a name that was proven wins over one that is only said."""
-    said = body.pop("who", "")
-    if not isinstance(said, str) or len(said) > 100:
+    if len(said) > 100:
         raise invalid("who: must be a name of 100 characters at most")
     return request.who or said or "somebody"
-
-
-def _whole(text: str, name: str, least: int, most: int | None) -> int:
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else -1
-    if number < least or (most is not None and number > most):
-        raise invalid(f"{name}: must be a whole number from {least}" + (f" to {most}" if most is not None else ""))
-    return number

@@ -32,7 +32,7 @@ class RowSeen(msgspec.Struct, frozen=True):
         role: "A", "S"; null where there is none.
         generation: `cf_gen`, as text.
         deleted: whether it is a tombstone or a stub.
-        state: digest of all its attributes, 32 hexadecimal digits.
+        state: digest of all its attributes, 32 hexadecimal digits; empty in answers.
     """
 
     version: str | None
