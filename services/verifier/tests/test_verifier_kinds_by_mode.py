@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +21,9 @@ from crossfade.core.values.shape import Side
 from crossfade_verifier.offline.comparing import compare_exports
 from engagement_migration import MAPPING
 from export_files import write_both
+from heard_world import Heard
 from planted_kinds import DIFFERENT, EQUAL, KINDS, Planted, filled
-from verifier_world import World, wallet
+from verifier_world import BOUND_S, World, wallet
 
 EACH: Final = 2
 """Keys on which each is planted."""
@@ -48,7 +50,30 @@ def by_offline(owner: Side, plant: Callable[[World], None], wallets: int) -> set
         return {Key(json.loads(line)["key"].encode()) for line in out.read_text().splitlines()}
 
 
-MODES: Final = {"sweep": by_sweep, "offline": by_offline}
+def by_continuous(owner: Side, plant: Callable[[World], None], wallets: int) -> set[Key]:
+    """Return the keys that are named by listening to both streams, whose records come shuffled, a fifth of them twice.
+
+    A key without an owner is standby on both sides to it, as in a handover: it is named by its age.
+    """
+    world, dice = filled(wallets, owner), random.Random(wallets)
+    heard = Heard(world)
+    before = len(world.changes)
+    plant(world)
+    changes = world.changes[before:]
+    changes += [change for change in changes if dice.random() < 0.2]
+    dice.shuffle(changes)
+
+    async def listen() -> None:
+        for side, change in changes:
+            heard.mode.hear(side, change)
+        await heard.goes_on(4 * BOUND_S)
+
+    asyncio.run(listen())
+    overdue = world.handovers.oldest(wallets, world.clock.now)
+    return {key for keys in heard.found.values() for key in keys} | {key for key, age_s in overdue if age_s > BOUND_S}
+
+
+MODES: Final = {"sweep": by_sweep, "continuous": by_continuous, "offline": by_offline}
 
 
 class Looked(NamedTuple):
