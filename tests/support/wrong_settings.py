@@ -173,7 +173,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "lag_per_million": (*NUMBERS, "1000001"),
     "cloudwatch": ("", "perhaps"),
     "cloudwatch_every_s": (*NUMBERS, "0"),
-    "samples": (*NUMBERS, "1001"),
+    "samples": (*NUMBERS, "101"),
     "repairs_at_once": (*NUMBERS, "0", "1000001"),
     "repairs_per_s": (*NUMBERS, "0"),
     "retry_s": (*NUMBERS, "0"),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from crossfade.core.parity.classes import ABSENT, CURE, MEANS, Difference, cure_of
+from crossfade.core.parity.classes import ABSENT, CURE, MEANS, Difference, Pair, cure_of
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade_verifier import spot
+from crossfade_verifier.heard import Heard, Record
 from verifier_service import Running, running
 from verifier_world import World, wallet
 
@@ -168,6 +171,31 @@ async def test_a_stream_that_is_not_read_says_why() -> None:
     async with Running(World(1), reads_streams=False)() as service:
         stream = (await look(service, wallet(0)))["streams"]["source"]
     assert (stream["reading"], stream["since_s"], stream["why"]) == (False, None, "not started")
+
+
+async def test_rows_are_compared_in_another_thread_which_touches_nothing_that_streams_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here, compared, remembered = threading.get_ident(), set[int](), set[int]()
+    differs, of = spot._differing, Heard.of
+
+    def differing(pair: Pair) -> list[str]:
+        compared.add(threading.get_ident())
+        return differs(pair)
+
+    def records(heard: Heard, key: Key, side: Side) -> list[Record]:
+        remembered.add(threading.get_ident())
+        return of(heard, key, side)
+
+    monkeypatch.setattr(spot, "_differing", differing)
+    monkeypatch.setattr(Heard, "of", records)
+    world = World(4)
+    world.plant(Difference.STUCK, KEY)
+    async with Running(world, continuous=False)() as service:
+        await look(service)
+    assert compared
+    assert here not in compared
+    assert remembered == {here}
 
 
 SECRET = "4711.815"

@@ -49,7 +49,9 @@ class Settings(GuardedSettings):
         pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)+/?$",
         description="Where rows wait that don't fit in memory: s3://BUCKET/PREFIX; unset, the table of reports.",
     )
-    samples: int = Field(10, ge=0, le=1000, description="Keys shown of each class of difference.")
+    samples: int = Field(
+        10, ge=0, le=100, description="Keys that /parity shows of each class; /parity/differences lists all."
+    )
     repairs_at_once: int = Field(
         100_000, ge=1, le=1_000_000, description="Keys that one plan of a repair may name, and keys kept of each class."
     )

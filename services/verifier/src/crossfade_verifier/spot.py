@@ -22,7 +22,18 @@ from crossfade.contracts.key import (
     SideName,
     StreamReport,
 )
-from crossfade.core.parity.classes import ABSENT, MEANS, MOVING, Difference, Pair, Reading, classify, cure_of
+from crossfade.core.parity.classes import (
+    ABSENT,
+    BY_PLAN,
+    MEANS,
+    MOVING,
+    Difference,
+    Pair,
+    Reading,
+    classify,
+    cure_of,
+    owner_agrees,
+)
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.keys import Key
@@ -48,19 +59,20 @@ TTL: Final = "TTL"
 """How the value of either table's TTL attribute is called, side by side."""
 
 
-class _Look(NamedTuple):
-    """What was read of a key.
+class _Compared(NamedTuple):
+    """What comparing two rows says.
 
     Attributes:
-        pair: both rows.
-        found: its class; None when the owner changed each time.
-        late: the class that it has once the bound has passed.
-        behind_s: for how long it is known to differ; None when it doesn't.
+        late: the class that the key has once the bound has passed; None when the owner changed each time.
+        differs: names of what differs.
+        attributes: of both rows, side by side.
+        cause: why the other table refuses the key, if it is held out.
     """
 
-    pair: Pair
-    found: Difference | None
-    behind_s: float | None
+    late: Difference | None
+    differs: Sequence[str]
+    attributes: Sequence[AttributeReport]
+    cause: str
 
 
 class Spot:
@@ -102,21 +114,20 @@ class Spot:
         Raises:
             CrossfadeError: a table can't be read.
         """
-        rows, called = self._both.rows(complete=self._complete()), self._called(key)
+        rows = self._both.rows(complete=self._complete())
         reading = await self._read(key, rows)
-        look = self._judged(key, reading, rows, called)
-        # Rows may be large and nested: the comparison for people doesn't hold the event loop.
-        return await asyncio.to_thread(self._report, key, look, rows, called, reveal)
+        # Rows may be large and nested: comparing them for people doesn't hold the event loop.
+        compared = await asyncio.to_thread(self._compared, key, reading, rows, reveal)
+        return self._report(key, reading, compared, rows, masked=not reveal)
 
     async def _read(self, key: Key, rows: RowReader) -> Reading:
         """Read owner, standby and owner again; again, if the owner changed meanwhile."""
         side = Side.SOURCE
         reading = await self._once(key, side)
         for _ in range(TRIES):
-            owner = rows.owner_of(*_pair(reading))
-            if classify(reading, rows, reached=0, late=True) is not None and owner in (None, side):
+            if owner_agrees(reading, rows):
                 break
-            side = owner or side
+            side = rows.owner_of(*_pair(reading)) or side
             reading = await self._once(key, side)
         return reading
 
@@ -126,20 +137,25 @@ class Spot:
         standby = (await read(side.other, [key])).get(key)
         return Reading(side, first, standby, (await read(side, [key])).get(key))
 
-    def _judged(self, key: Key, reading: Reading, rows: RowReader, called: Sequence[CalledReport]) -> _Look:
-        pair, now_s = _pair(reading), self._clock.monotonic()
-        owner = reading.owner_again
-        version = rows.version_of(owner)
-        late = classify(reading, rows, reached=version, late=True)
+    def _compared(self, key: Key, reading: Reading, rows: RowReader, reveal: bool) -> _Compared:
+        """Compare both rows; in a thread, so that it touches nothing that others write."""
+        pair = _pair(reading)
+        late = classify(reading, rows, reached=rows.version_of(reading.owner_again), late=True)
+        names = _differing(pair)
+        cause = self._both.why_refused(key, pair) if late is Difference.HELD_OUT else ""
+        return _Compared(late, names, self._attributes(pair, set(names), reveal), cause)
+
+    def _called_now(
+        self, key: Key, reading: Reading, late: Difference | None, rows: RowReader, called: Sequence[CalledReport]
+    ) -> tuple[Difference | None, float | None]:
+        """Return the class, and for how long the key is known to differ; None where it doesn't."""
         if late is None or late is Difference.EQUAL:
             self._differs_since.pop(key, None)
-            return _Look(pair, late, None)
-        since_s = self._since_s(key, reading.side, version, now_s)
-        bound_s = self._settings.in_flight_bound_s
-        known = now_s - since_s >= bound_s or any(each.found == late.value for each in called)
-        unreadable = late is Difference.UNREADABLE  # no record will make it readable without a correction
-        found = late if known or unreadable else classify(reading, rows, reached=version, late=False)
-        return _Look(pair, found, now_s - since_s)
+            return late, None
+        now_s = self._clock.monotonic()
+        behind_s = now_s - self._since_s(key, reading.side, rows.version_of(reading.owner_again), now_s)
+        known = behind_s >= self._settings.in_flight_bound_s or any(each.found == late.value for each in called)
+        return late if known or late not in BY_PLAN else Difference.IN_FLIGHT, behind_s
 
     def _since_s(self, key: Key, side: Side, version: int, now_s: float) -> float:
         """Return since when the owner is known to be at this version, while the standby differs; monotonic."""
@@ -153,32 +169,29 @@ class Spot:
             self._differs_since.popitem(last=False)
         return since_s
 
-    def _report(
-        self, key: Key, look: _Look, rows: RowReader, called: Sequence[CalledReport], reveal: bool
-    ) -> KeyReport:
-        pair, found = look.pair, look.found or Difference.IN_FLIGHT
+    def _report(self, key: Key, reading: Reading, compared: _Compared, rows: RowReader, *, masked: bool) -> KeyReport:
+        pair, called = _pair(reading), self._called(key)
+        found, behind_s = self._called_now(key, reading, compared.late, rows, called)
         owner = rows.owner_of(*pair)
-        names = _differing(pair)
-        short = short_of(key)
         return KeyReport(
             key=key.decode(),
-            short=short,
+            short=short_of(key),
             bucket=bucket_of(key, self._settings.buckets),
             at_us=str(self._clock.wall_us()),
-            found=found.value,
-            means=_meaning(look, pair),
-            cure="look again" if look.found is None else cure_of(look.found, key),
-            settled=look.found is not None,
+            found=(found or Difference.IN_FLIGHT).value,
+            means=_meaning(found, pair),
+            cure="look again" if found is None else cure_of(found, key),
+            settled=found is not None,
             owner=None if owner is None or pair == (None, None) else _name(owner),
-            behind_s=None if look.behind_s is None else round(look.behind_s, 3),
+            behind_s=None if behind_s is None else round(behind_s, 3),
             source=self._row(Side.SOURCE, pair.source, rows),
             target=self._row(Side.TARGET, pair.target, rows),
-            attributes=self._attributes(pair, set(names), reveal),
-            differs=names,
-            cause=self._both.why_refused(key, pair) if found is Difference.HELD_OUT else "",
+            attributes=compared.attributes,
+            differs=compared.differs,
+            cause=compared.cause,
             streams={side.value: self._stream(key, side) for side in Side},
             called=called,
-            masked=not reveal,
+            masked=masked,
         )
 
     def _row(self, side: Side, row: Row | None, rows: RowReader) -> RowReport | None:
@@ -268,9 +281,7 @@ def _differing(pair: Pair) -> list[str]:
     return found + [name for name, differ in versions if differ and name not in found]
 
 
-def _meaning(look: _Look, pair: Pair) -> str:
-    if look.found is None:
+def _meaning(found: Difference | None, pair: Pair) -> str:
+    if found is None:
         return MOVING
-    if pair == (None, None):
-        return ABSENT
-    return MEANS[look.found]
+    return ABSENT if pair == (None, None) else MEANS[found]

@@ -174,6 +174,14 @@ def _unordered(owner: Row, standby: Row, rows: RowReader) -> bool:
     return not any(rows.is_ordered(rows.version_of(each)) for each in (owner, standby))
 
 
+def owner_agrees(reading: Reading, rows: RowReader) -> bool:
+    """Say whether both reads of the owner agree in who it is, and at which standing; it may be neither table."""
+    side, first, standby, again = reading
+    owner = rows.owner_of(*_pair(side, again, standby))
+    same = rows.standing_of(first) == rows.standing_of(again) and rows.owner_of(*_pair(side, first, standby)) == owner
+    return same and owner in (None, side)
+
+
 def classify(reading: Reading, rows: RowReader, *, reached: int, late: bool) -> Difference | None:
     """Call the class of a pair that was not verified.
 
@@ -190,14 +198,11 @@ def classify(reading: Reading, rows: RowReader, *, reached: int, late: bool) -> 
     side, first, standby, again = reading
     if _is_unreadable(reading, rows):  # nor does it say who owns the key
         return Difference.UNREADABLE if late else Difference.IN_FLIGHT
-    before, after = _pair(side, first, standby), _pair(side, again, standby)
-    owner = rows.owner_of(*after)
-    if rows.standing_of(first) != rows.standing_of(again) or rows.owner_of(*before) != owner:
+    if not owner_agrees(reading, rows):
         return None
-    if owner is None:
+    after = _pair(side, again, standby)
+    if rows.owner_of(*after) is None:
         return Difference.TWO_OWNERS if rows.is_contested(*after) else Difference.IN_HANDOVER
-    if owner is not side:
-        return None
     if is_equal(first, standby, rows) or is_equal(again, standby, rows):
         return Difference.EQUAL
     if rows.is_held_out(first) and rows.is_held_out(again) and rows.version_of(standby) < rows.version_of(first):
