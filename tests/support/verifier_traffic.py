@@ -101,7 +101,7 @@ class Traffic:
 
 
 def busy_world(seed: int) -> tuple[World, Traffic]:
-    world = World(WALLETS, **(FULL if seed % 2 else {}))
+    world = World(WALLETS, None, **(FULL if seed % 2 else {}))
     traffic = Traffic(world, random.Random(seed))
     world.reading = {side: HookedTable(world.tables[side], traffic.act) for side in Side}
     world.clock.on_sleep = traffic.act
