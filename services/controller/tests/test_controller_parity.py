@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from crossfade.contracts.parity import ParityReport
-from crossfade.core.parity.classes import CURE, FINAL, Difference
+from crossfade.core.parity.classes import FINAL, Difference
+from crossfade.core.parity.meaning import CURE
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
 from crossfade.runtime.http import Door

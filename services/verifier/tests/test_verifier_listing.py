@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from crossfade.core.parity.classes import CURE, MEANS, Difference
+from crossfade.core.parity.classes import Difference
+from crossfade.core.parity.meaning import CURE, MEANS
 from crossfade_verifier import listing
 from verifier_service import Running, running
 from verifier_world import World, wallet

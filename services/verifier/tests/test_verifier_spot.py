@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from crossfade.core.parity.classes import ABSENT, CURE, MEANS, Difference, Pair, cure_of
+from crossfade.core.parity.classes import Difference, Pair
+from crossfade.core.parity.meaning import ABSENT, CURE, MEANS, cure_of
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade_verifier import spot

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from crossfade.contracts.parity import ParityReport
-from crossfade.core.parity.classes import CURE, FINAL, MEANS, Difference
+from crossfade.core.parity.classes import FINAL, Difference
+from crossfade.core.parity.meaning import CURE, MEANS
 from crossfade.core.values.shape import Side
 from crossfade_controller.build import parity_of
 from engagement_api.operations import Kind

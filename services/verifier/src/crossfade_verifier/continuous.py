@@ -21,7 +21,8 @@ import structlog
 import xxhash
 
 from crossfade.contracts.parity import ContinuousReport, DifferenceReport
-from crossfade.core.parity.classes import CURE, FINAL, Difference, Pair
+from crossfade.core.parity.classes import FINAL, Difference, Pair
+from crossfade.core.parity.meaning import CURE
 from crossfade.core.protocol.row import Row
 from crossfade.core.replication.change import Change, ChangeKind
 from crossfade.core.values.errors import CrossfadeError, PoisonRecord

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from crossfade.contracts.key import CalledReport
 from crossfade.contracts.parity import Bucket, BucketPage, BucketSum, DifferencePage, KeyDifference
-from crossfade.core.parity.classes import CURE, MEANS, Difference
+from crossfade.core.parity.classes import Difference
+from crossfade.core.parity.meaning import CURE, MEANS
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime.http import invalid

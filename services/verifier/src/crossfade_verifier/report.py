@@ -19,7 +19,8 @@ from crossfade.contracts.parity import (
     SideReport,
     Verdict,
 )
-from crossfade.core.parity.classes import CURE, SETTLED, Difference
+from crossfade.core.parity.classes import SETTLED, Difference
+from crossfade.core.parity.meaning import CURE
 from crossfade.core.parity.verdict import Input, Reading, Sense, Wanted, pair_of, wanted, why_not
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock

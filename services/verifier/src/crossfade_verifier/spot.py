@@ -22,18 +22,8 @@ from crossfade.contracts.key import (
     SideName,
     StreamReport,
 )
-from crossfade.core.parity.classes import (
-    ABSENT,
-    BY_PLAN,
-    MEANS,
-    MOVING,
-    Difference,
-    Pair,
-    Reading,
-    classify,
-    cure_of,
-    owner_agrees,
-)
+from crossfade.core.parity.classes import Difference, Pair, Reading, classify, owner_agrees
+from crossfade.core.parity.meaning import ABSENT, BY_PLAN, MEANS, MOVING, cure_of
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.keys import Key
