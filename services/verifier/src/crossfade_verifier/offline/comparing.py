@@ -13,7 +13,8 @@ import msgspec
 from crossfade.contracts.offline import OfflineReport, OfflineSide, OfflineVerdict
 from crossfade.contracts.parity import BucketReport, DifferenceReport
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.parity.classes import CURE, Difference
+from crossfade.core.parity.classes import Difference
+from crossfade.core.parity.meaning import CURE
 from crossfade.core.values.errors import ConfigError, SnapshotBroken
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
