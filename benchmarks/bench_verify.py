@@ -5,9 +5,9 @@
 Two tables of rows that are equal, as answers of Scan and BatchGetItem: of the engagement wallets (renames, a constant),
 with and without a computed attribute, and under mappings that keep every attribute. *compare* is a page of the source
 table and its counterparts, from the bytes of the answers to "the same" and a digest; *before* does that the way it was
-done: decode, parse, map, agree, canonical digest, with the core's functions. *sweep* is a whole pass, with the second
-scan that looks for extras; *network* is the same over a server that answers at once. CPU time is this process's, of the
-best round; machines differ and are noisy: compare within one run.
+done: decode, parse, map, agree, canonical digest, with the core's functions. *sweep* is a whole pass, in which both
+tables are scanned and matched by key; *network* is the same over a server that answers at once. CPU time is this
+process's, of the best round; machines differ and are noisy: compare within one run.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from stub_server import Client, response
 
 from crossfade.adapters.clock import SystemClock
 from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.memory.passes import MemoryPassStore
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.contracts.passes import PassRecord, pass_id
 from crossfade.core.mapping.rules import Keep, RuleMapping, Table, key_prefixes
 from crossfade.core.parity.classes import Pair
 from crossfade.core.protocol.keyed.item import Item, parse_item
@@ -44,10 +46,13 @@ from crossfade.core.values.shape import Direction, Side
 from crossfade.runtime.pace import Pace
 from crossfade_replicator.tuning import tune_garbage_collection
 from crossfade_verifier.both import BothTables
-from crossfade_verifier.followlist import FollowList, Handovers
+from crossfade_verifier.findings import Findings, Limits
+from crossfade_verifier.followlist import Handovers
 from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.pages import Reading
-from crossfade_verifier.sweep import Findings, Sweep
+from crossfade_verifier.scan_unit import ScanUnit
+from crossfade_verifier.settings import Settings
+from crossfade_verifier.units import Means, all_or_first
 from engagement_migration import MAPPING
 
 PAGE = 500
@@ -197,12 +202,15 @@ def before(rows: Rows) -> None:
 def compare(rows: Rows) -> None:
     """The same by the verifier's own reading; pairs whose bytes differ value by value."""
     reading, own = Reading(rows.mapping.declared), OwnRows()
-    findings = Findings(256, 1, 1, KEYED.rows())
+    findings = Findings(Limits(256, 1, 1), KEYED.rows())
     constants = {side: reading.constants(side) for side in Side}
     for answer, answers in rows.pages:
-        found = reading.compare(reading.page(Side.SOURCE, answer), answers, own)
+        there = reading.batch(Side.TARGET, answers)
+        pairs = [(key, row, there.get(key)) for key, row in reading.page(Side.SOURCE, answer).rows]
+        found = reading.compare(pairs, own)
         findings.prove(found.proven, constants)
         for key, one, other in found.left:
+            assert one is not None
             assert other is not None
             assert own.is_same_state(one, other)
             findings.verify(Key(key), Pair(one, other))
@@ -210,26 +218,22 @@ def compare(rows: Rows) -> None:
 
 
 async def swept(rows: Rows, source: Any, target: Any, segments: int = 1) -> None:
-    """A whole pass."""
-    both = BothTables(rows.mapping, source, target)
-    findings = Findings(256, 1, 1, both.rows())
-    pace = Pace(1e12)
-    followed = FollowList(
-        both,
-        findings,
-        pace,
-        Handovers(),
-        bound_s=10.0,
-        limit_s=1.0,
-        every_s=1.0,
-        rows=both.rows(),
-        clock=SystemClock(),
-        at_most_us=lambda: time.time_ns() // 1000,
-        most=1000,
-    )
-    await Sweep(both, findings, followed, pace, segments=segments, page=PAGE, rows=both.rows()).run()
-    assert findings.clean
-    assert findings.book.verified == len(rows.rows[Side.SOURCE]) == findings.scanned[Side.TARGET]
+    """A whole pass: each unit scans its segment of both tables, and matches the rows in memory."""
+    both, store, clock = BothTables(rows.mapping, source, target), MemoryPassStore(), SystemClock()
+    settings = Settings(page=PAGE, units=segments, segments=segments)
+    means = Means(both, store, Pace(1e12), Handovers(), settings, clock, lambda: time.time_ns() // 1000)
+    record = PassRecord(id=pass_id(1, "bench"), tables=("s", "t"), scan_units=segments, created_us=1, state="running")
+    units: list[ScanUnit] = []
+    for each in await store.units(await store.begin(record)):
+        held = await store.claim(each, "bench")
+        assert held is not None
+        units.append(ScanUnit(means, record, held, complete=False))
+    await all_or_first(each.work() for each in units)
+    whole = Findings(means.limits(record), both.rows())
+    for unit in units:
+        whole.add(unit.findings)
+    assert whole.clean
+    assert whole.book.verified == len(rows.rows[Side.SOURCE]) == whole.scanned[Side.TARGET]
 
 
 def sweep(rows: Rows, tables: dict[Side, Canned]) -> None:

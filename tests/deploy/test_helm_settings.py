@@ -77,7 +77,7 @@ def test_what_a_value_says_arrives_as_it_was_said(helm: Helm, case: Case) -> Non
     ("chart", "setting", "value"),
     [
         ("verifier", "reads_per_s", 10_000_000),
-        ("verifier", "buckets", 1_048_576),
+        ("verifier", "buckets", 4096),
         ("controller", "gate_expiry_margin_s", 86_400.5),
         ("controller", "canary_key", '[{"S":"USER#1"},{"S":"POINTS#2"}]'),
         ("controller", "stop_command", ["stop", "--all", "a b"]),

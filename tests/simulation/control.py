@@ -14,6 +14,7 @@ from crossfade.adapters.memory.control import (
     MemoryReports,
     MemoryStatusBoard,
 )
+from crossfade.adapters.memory.passes import MemoryPassStore
 from crossfade.adapters.memory.repairs import MemoryRepairs
 from crossfade.application.ownership import Ownership
 from crossfade.contracts.repairs import OVER
@@ -78,8 +79,12 @@ VERIFIER: Final[dict[str, Any]] = {
     "pod": "verifier",
     "pause_s": 2.0,
     "reads_per_s": 100_000,
+    "units": 2,
     "segments": 1,
     "page": 5,
+    "checkpoint_s": 1.0,
+    "unit_lease_s": 3.0,
+    "share_every_s": 0.5,
     "buckets": 4,
     "in_flight_bound_s": 4.0,
     "settle_every_s": 0.5,
@@ -198,7 +203,7 @@ class Controller:
     async def _ask_for_pass(self) -> None:
         verifier = self._verifier()
         if verifier is not None:
-            verifier.passes.ask()
+            await verifier.passes.ask()
 
     async def _rows(self, side: Side, wanted: Callable[[Image], bool]) -> Rows:
         found = [each for each in self._ground.tables[side].images.values() if wanted(each)]
@@ -275,6 +280,8 @@ class Verifier:
         self.passes = Passes(
             both,
             settings,
+            store=process.far(MemoryPassStore(ground.passes)),
+            journal=process.far(MemoryJournal(ground.store)),
             complete=lambda: ground.flags.current().document.complete,
             clock=process,
             at_most_us=network.now_us,

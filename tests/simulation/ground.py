@@ -16,6 +16,7 @@ from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.control import ControlStore, MemoryDeadLetters, MemoryJournal, MemoryLease
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
+from crossfade.adapters.memory.passes import PassRows
 from crossfade.adapters.memory.repairs import RepairRows
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.contracts.journal import Entry
@@ -238,17 +239,16 @@ class Ground:
     """
 
     def __init__(self, script: Script, network: Network, table: type[Table] = Table) -> None:
-        self.script, self.network = script, network
-        self.story = network.story
-        self.quiet = True
-        self.written: list[Key] = []
+        self.script, self.network, self.story = script, network, network.story
+        self.quiet, self.written = True, list[Key]()
         self._last_us = 0
         self.aws = Aws({}, {MAPPING.shape(Side.SOURCE).table}, now_us=network.now_us)
         self.aws.begin(self)
         self.tables = {side: self._table(table, side) for side in Side}
         self.aws._tables = {MAPPING.shape(side).table: each for side, each in self.tables.items()}
-        self.store, self.flags, self.marks = ControlStore(), Flags(), MemoryMarks()
-        self.repairs, self.flags.ground, self.flags_changed_s = RepairRows(), self, float("-inf")
+        self.store, self.passes, self.repairs = ControlStore(), PassRows(), RepairRows()
+        self.flags, self.marks, self.flags_changed_s = Flags(), MemoryMarks(), float("-inf")
+        self.flags.ground = self
         self.on_flags: Callable[[], None] = lambda: None
         self.letters, self.strays = Letters(self.store), list[Stray]()
         self.checkpoints: dict[tuple[str, str], str] = {}

@@ -11,6 +11,7 @@ from typing import Any
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
+from crossfade.adapters.memory.passes import MemoryPassStore
 from crossfade.adapters.memory.repairs import MemoryRepairs, RepairRows
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.contracts.journal import Entry
@@ -19,6 +20,7 @@ from crossfade.core.parity.verdict import Names
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.values.shape import Side
+from crossfade.ports.passes import PassStore
 from crossfade.runtime.access import access_of
 from crossfade.runtime.http import Door
 from crossfade_verifier.both import BothTables
@@ -52,6 +54,11 @@ QUICK: dict[str, Any] = {
     "buckets": 16,
     "poll_s": 0.2,
     "ask_every_s": 0.02,
+    "units": 2,
+    "segments": 2,
+    "share_every_s": 0.02,
+    "checkpoint_s": 0.05,
+    "unit_lease_s": 0.5,
     "cloudwatch_every_s": 1.0,
     "repairs_per_s": 10_000,
 }
@@ -138,7 +145,14 @@ class Refusing(MemoryJournal):
 
 class Running:
     def __init__(
-        self, world: World, *, reads_streams: bool = True, complete: bool = False, hears: bool = False, **changed: Any
+        self,
+        world: World,
+        *,
+        reads_streams: bool = True,
+        complete: bool = False,
+        hears: bool = False,
+        passes: PassStore | None = None,
+        **changed: Any,
     ) -> None:
         self.world = world
         self.settings = Settings(**(QUICK | changed))
@@ -146,8 +160,15 @@ class Running:
         self.target.images = world.tables[Side.TARGET].images
         both = BothTables(MAPPING, world.tables[Side.SOURCE], self.target)
         self.complete = complete
+        self.store = ControlStore()
         self.passes = Passes(
-            both, self.settings, clock=SYSTEM, at_most_us=SYSTEM.wall_us, complete=lambda: self.complete
+            both,
+            self.settings,
+            store=MemoryPassStore() if passes is None else passes,
+            journal=MemoryJournal(self.store),
+            clock=SYSTEM,
+            at_most_us=SYSTEM.wall_us,
+            complete=lambda: self.complete,
         )
         self.continuous = Continuous(
             both,
@@ -162,7 +183,6 @@ class Running:
         self.passes.heard = self.continuous.differing
         if hears:
             world.on_change = self.continuous.hear
-        self.store = ControlStore()
         self.aws = Aws({NAMES.tables[side]: world.tables[side] for side in Side}, set(NAMES.tables.values()))
         self.watch = Watch(NAMES, clock=SYSTEM)
         self.both = both

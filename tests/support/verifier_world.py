@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 from msgspec import Raw
 
+from crossfade.adapters.memory.passes import MemoryPassStore
 from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.contracts.passes import PassRecord, pass_id
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
 from crossfade.core.protocol.keyed.protocol import KEYED
@@ -20,8 +22,12 @@ from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side, TableShape, direction_to
 from crossfade.runtime.pace import Pace
 from crossfade_verifier.both import BothTables, SweptTable
-from crossfade_verifier.followlist import FollowList, Handovers
-from crossfade_verifier.sweep import Findings, Sweep
+from crossfade_verifier.findings import Findings, Stage
+from crossfade_verifier.followlist import Handovers
+from crossfade_verifier.join_unit import JoinUnit
+from crossfade_verifier.scan_unit import ScanUnit
+from crossfade_verifier.settings import Settings
+from crossfade_verifier.units import Means, Unit, all_or_first
 from engagement_api.operations import Kind, points_operation
 from engagement_migration import MAPPING
 from engagement_migration.samples import legacy_wallet
@@ -209,25 +215,53 @@ class World:
             case _:
                 raise AssertionError(fault)
 
-    async def sweep(self, *, limit_s: float = 60.0, samples: int = 10, most: int = 1000) -> Findings:
-        """Make one pass, with this world's clock; what the streams tell reaches its follow list."""
-        both = BothTables(MAPPING, self.reading[Side.SOURCE], self.reading[Side.TARGET])
-        findings = Findings(16, samples, 1000, both.rows(), both.why_refused)
-        pace = Pace(1e9, now_s=self.clock.monotonic, sleep=self.clock.sleep)
-        self.followed = followed = FollowList(
-            both,
-            findings,
-            pace,
-            self.handovers,
-            bound_s=BOUND_S,
-            limit_s=limit_s,
-            every_s=1.0,
-            clock=self.clock,
-            at_most_us=self.clock.wall_us,
-            rows=both.rows(),
-            most=most,
+    async def sweep(
+        self, *, limit_s: float = 60.0, samples: int = 10, most: int = 1000, units: int = 1, **changed: Any
+    ) -> Findings:
+        """Make one pass, with this world's clock; what the streams tell reaches its follow lists."""
+        settings = Settings(
+            **({"page": 3, "segments": 1, "units": units, "buckets": 16, "samples": samples} | changed),
+            in_flight_bound_s=BOUND_S,
+            follow_limit_s=limit_s,
+            settle_every_s=1.0,
+            follow_bound=most,
         )
-        self.on_change = followed.hear
-        await Sweep(both, findings, followed, pace, segments=2, page=3, rows=both.rows()).run()
+        both = BothTables(MAPPING, self.reading[Side.SOURCE], self.reading[Side.TARGET])
+        pace = Pace(1e9, now_s=self.clock.monotonic, sleep=self.clock.sleep)
+        store = MemoryPassStore()
+        means = Means(both, store, pace, self.handovers, settings, self.clock, self.clock.wall_us)
+        record = await store.begin(
+            PassRecord(
+                id=pass_id(1, "pod"), tables=("s", "t"), scan_units=units, created_us=1, state="running", buckets=16
+            )
+        )
+        found = await self._units(means, record)
+        if any(each.head["spilled"] for each in await store.units(record)):
+            joining = await store.change(record.replace(join_units=units))
+            assert joining is not None
+            found += await self._units(means, joining)
+        whole = Findings(means.limits(record), both.rows())
+        for each in found:
+            whole.add(each)
+        whole.stage = Stage.DONE
+        return whole
+
+    async def _units(self, means: Means, record: PassRecord) -> list[Findings]:
+        units: list[Unit] = []
+        for each in await means.store.units(record):
+            held = await means.store.claim(each, "pod")
+            if held is not None:
+                kind = ScanUnit if each.kind == "scan" else JoinUnit
+                units.append(kind(means, record, held, complete=False))
+        self.followed = units[0].followed
+
+        def heard(side: Side, change: Change) -> None:
+            for each in units:
+                each.followed.hear(side, change)
+
+        self.on_change = heard
+        await all_or_first(each.work() for each in units)
         self.on_change = lambda _side, _change: None
-        return findings
+        for unit in units:
+            await means.store.save(unit.record, unit.head(), b"", saved_us=1, done=True)
+        return [unit.findings for unit in units]

@@ -254,7 +254,7 @@ async def test_on_a_pipe_there_is_a_line_for_each_change_and_none_without() -> N
         await watched.watching.look()
         assert terminal.text == ""
         service.world.plant(Difference.DIVERGED, wallet(2))
-        service.passes.ask()
+        await service.passes.ask()
         then = await settled(
             service, watched, terminal, lambda body: body["verdict"] == "drift" and not body["running_pass"]
         )

@@ -16,11 +16,14 @@ from engagement_migration.samples import NOT_OURS
 from verifier_service import Running, is_safe, running
 from verifier_world import World, wallet
 
+PAGE = 3
+ONE: dict[str, Any] = {"units": 1, "page": PAGE}
+
 
 async def held(service: Running) -> None:
-    """Hold the scan at half: the source table has been read, and the target table's scan is held."""
-    service.target.gate = asyncio.Event()
-    await service.until(lambda body: (body["running_pass"] or {}).get("stage") == "scanning target")
+    """Hold the scan at half: no more than the first page of the target table is read."""
+    service.target.gate, service.target.from_page_2 = asyncio.Event(), True
+    await service.until(lambda body: (body["running_pass"] or {}).get("scanned", {}).get("target") == PAGE)
 
 
 def emitted(service: Running) -> dict[tuple[Any, str], float]:
@@ -31,10 +34,10 @@ def emitted(service: Running) -> dict[tuple[Any, str], float]:
 async def test_a_diverged_row_is_told_while_the_scan_is_held_at_half() -> None:
     world = World(4)
     world.plant(Difference.DIVERGED, wallet(2))
-    async with Running(world)() as service:
+    async with Running(world, **ONE)() as service:
         await held(service)
         body = await service.until(lambda body: body["verdict"] == "drift")
-        assert body["running_pass"]["stage"] == "scanning target"
+        assert body["running_pass"]["stage"] == "scanning"
         assert body["last_pass"] is None
         assert body["reason"] == "1 diverged so far"
         assert body["differences"]["diverged"]["count"] == 1
@@ -45,7 +48,7 @@ async def test_a_diverged_row_is_told_while_the_scan_is_held_at_half() -> None:
 
 
 async def test_what_a_clean_verifier_calls_turns_its_answer_at_once_and_a_later_clean_pass_turns_it_back() -> None:
-    async with running() as service:
+    async with running(**ONE) as service:
         await service.until(is_safe)
         good = dict(service.target.images[wallet(2)])
         service.world.put(Side.TARGET, wallet(2), points=-1)
@@ -64,7 +67,7 @@ async def test_what_a_clean_verifier_calls_turns_its_answer_at_once_and_a_later_
 async def test_what_was_called_stays_called_when_the_pass_is_given_up_for_another_one() -> None:
     world = World(4)
     world.plant(Difference.DIVERGED, wallet(2))
-    async with Running(world)() as service:
+    async with Running(world, **ONE)() as service:
         await held(service)
         await service.until(lambda body: body["verdict"] == "drift")
         asked = (await service.post("/passes")).json()["id"]
@@ -78,7 +81,7 @@ async def test_what_was_called_stays_called_when_the_pass_fails_until_one_is_don
     world = World(4)
     good = dict(world.tables[Side.TARGET].images[wallet(2)])
     world.plant(Difference.DIVERGED, wallet(2))
-    async with Running(world)() as service:
+    async with Running(world, **ONE)() as service:
         await held(service)
         await service.until(lambda body: body["verdict"] == "drift")
         service.target.error = Throttled("slow down")
@@ -90,14 +93,16 @@ async def test_what_was_called_stays_called_when_the_pass_fails_until_one_is_don
         if repaired:
             world.tables[Side.TARGET].put(good)
         service.target.error = None
-        body = await service.until(lambda body: body["last_pass"] and "so far" not in body["reason"])
-    assert body["verdict"] == ("clean" if repaired else "drift")
+        verdict = "clean" if repaired else "drift"
+        body = await service.until(
+            lambda body: body["last_pass"] and "so far" not in body["reason"] and body["verdict"] == verdict
+        )
 
 
 async def test_keys_called_by_two_passes_are_counted_and_shown_once() -> None:
     world = World(4)
     world.plant(Difference.DIVERGED, wallet(2))
-    async with Running(world)() as service:
+    async with Running(world, **ONE)() as service:
         await service.until(lambda body: body["last_pass"])
         await held(service)
         world.plant(Difference.MISSING, wallet(1))
@@ -111,7 +116,7 @@ async def test_a_row_of_others_in_the_target_table_is_told_while_the_scan_goes_o
     world = World()
     for row in NOT_OURS[:2]:
         world.tables[Side.TARGET].put(row)
-    service = Running(world, page=1, segments=1)
+    service = Running(world, page=1, units=1)
     service.target.gate, service.target.from_page_2 = asyncio.Event(), True
     async with service():
         body = await service.until(lambda body: body["verdict"] == "drift")
@@ -124,7 +129,7 @@ async def test_a_scan_on_hold_for_its_full_follow_list_says_so_and_goes_on_when_
     world = World(6)
     for number in range(6):
         world.plant(Difference.DIVERGED, wallet(number))
-    async with Running(world, page=1, segments=1, follow_bound=2, in_flight_bound_s=0.2)() as service:
+    async with Running(world, page=1, units=1, segments=1, follow_bound=2, in_flight_bound_s=0.2)() as service:
         body = await service.until(lambda body: (body["running_pass"] or {}).get("held"))
         assert "CROSSFADE_FOLLOW_BOUND is 2" in body["running_pass"]["held"]
         assert body["running_pass"]["following"] == 2

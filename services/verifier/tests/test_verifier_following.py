@@ -33,12 +33,12 @@ async def test_what_counts_of_an_unstamped_pair_is_what_was_equal_not_what_was_r
         moments += 1
         if moments == 2:  # after the scan's comparison: the copy arrives
             world.put(Side.TARGET, KEY, points=5)
-        if moments == 8:  # after the standby was read, before the owner is read again
+        if moments == 4:  # after the standby was read, before the owner is read again
             world.put(Side.SOURCE, KEY, balance=6)
 
     world.reading[Side.TARGET] = HookedTable(world.tables[Side.TARGET], around_each_read_of_target)
     found = await world.sweep()
-    assert moments == 8
+    assert moments == 4
     assert found.clean, found.differing
 
 

@@ -23,6 +23,7 @@ from crossfade_verifier.both import BothTables
 from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.pages import Reading
 from plain_protocol import Plain
+from reading_pairs import compared
 
 
 def cents(source: Image) -> Image:
@@ -73,9 +74,10 @@ def test_what_the_core_maps_forward_the_inverse_finds_equal_under_other_keys_and
     copy = msgspec.json.decode(mapped.line)["Item"]
     reading = Reading(mapping.declared)
     page = reading.page(Side.SOURCE, encoded({"Items": [row], "ScannedCount": 1}))
-    assert [msgspec.json.decode(each) for each in page.asks] == [{"viewer": copy["viewer"], "at": copy["at"]}]
+    asks = reading.asks(Side.TARGET, [key for key, _ in page.rows])
+    assert [msgspec.json.decode(each) for each in asks] == [{"viewer": copy["viewer"], "at": copy["at"]}]
     answer = encoded({"Responses": {"young": [copy]}, "UnprocessedKeys": {}})
-    found = reading.compare(page, [answer], OwnRows())
+    found = compared(reading, page, answer)
     assert (len(found.proven), found.left) == (1, [])
     for name, wrong in (
         ("schema", {"N": "3"}),
@@ -84,7 +86,8 @@ def test_what_the_core_maps_forward_the_inverse_finds_equal_under_other_keys_and
         ("cf_ttl", {"N": "7"}),
     ):
         answer = encoded({"Responses": {"young": [copy | {name: wrong}]}, "UnprocessedKeys": {}})
-        [(_, one, other)] = reading.compare(page, [answer], OwnRows()).left
+        [(_, one, other)] = compared(reading, page, answer).left
+        assert one is not None
         assert other is not None
         assert not OwnRows().is_same_state(one, other)
 

@@ -108,18 +108,18 @@ async def test_a_key_left_in_handover_is_named_with_its_age() -> None:
 async def test_a_key_in_handover_that_is_gone_from_both_tables_is_forgotten() -> None:
     async with running(handover_bound_s=0.1, continuous=False) as service:
         service.world.seal(wallet(1), 2)
-        service.passes.ask()
+        await service.passes.ask()
         await service.until(lambda body: body["in_handover"]["over_bound"] and body["last_pass"])
         for side in Side:  # between two passes, so that none sees it go
             service.world.tables[side].delete(wallet(1))
-        service.passes.ask()
+        await service.passes.ask()
         body = await service.until(is_safe)
     assert body["in_handover"]["keys"] == 0
 
 
 async def test_a_clean_pass_that_is_too_old_is_a_reason_not_to_cut_over() -> None:
     async with running(clean_pass_bound_s=0.3, continuous=False) as service:
-        service.passes.ask()
+        await service.passes.ask()
         await service.until(is_safe)
         body = await service.until(lambda body: not is_safe(body))
     assert any("s old, bound 0.3 s" in each for each in body["because"])
@@ -164,7 +164,7 @@ async def test_after_complete_passes_are_made_on_demand_only() -> None:
         assert "complete" in body["resting"]
         await asyncio.sleep(0.1)
         assert (await service.parity())["last_pass"] is None
-        service.passes.ask()
+        await service.passes.ask()
         await service.until(lambda body: body["last_pass"])
 
 
@@ -183,11 +183,12 @@ async def test_a_pass_during_which_a_repair_was_made_is_not_clean() -> None:
 
 
 async def test_the_running_pass_tells_how_far_it_is() -> None:
-    async with running() as service:
+    async with running(units=1, page=3) as service:
         await service.until(is_safe)
-        service.target.gate = asyncio.Event()
-        body = await service.until(lambda body: (body["running_pass"] or {}).get("stage") == "scanning target")
-        assert body["running_pass"]["scanned"]["source"] == 4
+        service.target.gate, service.target.from_page_2 = asyncio.Event(), True
+        body = await service.until(lambda body: (body["running_pass"] or {}).get("scanned", {}).get("target") == 3)
+        assert body["running_pass"]["stage"] == "scanning"
+        assert body["running_pass"]["scanned"]["source"] >= 3
         assert 0 < body["running_pass"]["percent"] < 100
         service.target.gate.set()
 

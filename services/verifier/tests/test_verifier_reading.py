@@ -28,6 +28,7 @@ from crossfade_verifier.reading.pages import Reading, row_digest
 from crossfade_verifier.reading.rows import Seen
 from crossfade_verifier.reading.values import form_of, number_of
 from engagement_migration import MAPPING
+from reading_pairs import compared as pairs_compared
 from verifier_world import wallet
 
 KEY, OTHER = wallet(7), wallet(8)
@@ -119,7 +120,7 @@ def compared(source: list[Any], target: list[Any], encode: Callable[[Any], bytes
     """Compare a page with what the target table holds of its keys; return how many are proven, and how many left."""
     page = READING.page(Side.SOURCE, encode({"Items": source, "ScannedCount": len(source)}))
     assert page.scanned == len(source)
-    found = READING.compare(page, [encode({"Responses": {"t": target}, "UnprocessedKeys": {}})], OwnRows())
+    found = pairs_compared(READING, page, encode({"Responses": {"t": target}, "UnprocessedKeys": {}}))
     return len(found.proven), len(found.left)
 
 
@@ -163,7 +164,7 @@ def test_a_wrong_or_missing_constant_proves_nothing_and_each_spelling_of_the_rig
     body = encoded({"Items": [source_row()], "ScannedCount": 1}).replace(b'"ENGAGEMENT"', rb'"\u0045NGAGEMENT"')
     page = READING.page(Side.SOURCE, body)
     answer = encoded({"Responses": {"t": [target_row()]}, "UnprocessedKeys": {}})
-    assert len(READING.compare(page, [answer], OwnRows()).proven) == 1
+    assert len(pairs_compared(READING, page, answer).proven) == 1
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_an_absent_role_is_read_as_the_flag_document_says(role: str | None, comp
     target = target_row(**(nothing | ({"cf_role": {"S": role}} if role else {})))
     page = READING.page(Side.SOURCE, encoded({"Items": [source_row(**nothing)], "ScannedCount": 1}))
     answer = encoded({"Responses": {"t": [target]}, "UnprocessedKeys": {}})
-    assert len(READING.compare(page, [answer], OwnRows(complete)).proven) == proven
+    assert len(pairs_compared(READING, page, answer, OwnRows(complete)).proven) == proven
 
 
 def test_rows_of_others_on_a_page_cost_only_themselves_the_short_way() -> None:
@@ -191,10 +192,10 @@ def test_an_open_mapping_learns_the_names_of_its_rows_and_a_name_of_the_other_si
         copy = target or target_row(level=extra["level"], newer=FULL["tier"])
         there = encoded({"Responses": {"t": [copy]}, "UnprocessedKeys": {}})
         page = opened.page(Side.SOURCE, answer)
-        found = opened.compare(page, [there], OwnRows())
+        found = pairs_compared(opened, page, there)
         assert (len(found.proven), found.left) == (1, [])
         other = encoded({"Responses": {"t": [copy | {"balance": {"N": "1"}}]}, "UnprocessedKeys": {}})
-        [(_, _, left)] = opened.compare(page, [other], OwnRows()).left
+        [(_, _, left)] = pairs_compared(opened, page, other).left
         assert left is not None
         assert "balance" in left.trouble
 
@@ -203,7 +204,8 @@ def test_rows_that_were_read_before_a_name_was_learned_are_compared_value_by_val
     opened = Reading(MAPPING.declared._replace(is_open=True))
     early = opened.page(Side.SOURCE, encoded({"Items": [source_row()], "ScannedCount": 1}))
     there = encoded({"Responses": {"t": [target_row(nickname=FULL["tier"])]}, "UnprocessedKeys": {}})
-    [(_, source, target)] = opened.compare(early, [there], OwnRows()).left
+    [(_, source, target)] = pairs_compared(opened, early, there).left
+    assert source is not None
     assert target is not None
     assert source.value("tier") == target.value("tier") == Raw(b'{"S":"gold"}')
     assert not OwnRows().is_same_state(source, target)

@@ -19,7 +19,7 @@ from verifier_world import World, wallet
 
 
 async def swept(service: Running) -> None:
-    name = service.passes.ask().id
+    name = (await service.passes.ask()).id
     await service.until(lambda body: body["last_pass"] and body["last_pass"]["id"] == name)
 
 
@@ -67,7 +67,7 @@ async def test_a_plan_writes_nothing_and_only_a_clean_pass_after_its_execution_c
         assert not is_safe(body)
         assert body["last_clean_pass"] is None
         assert any("only a later clean pass counts" in each for each in body["because"])
-        service.passes.ask()
+        await service.passes.ask()
         await service.until(is_safe)
 
 
@@ -107,7 +107,7 @@ async def test_a_class_goes_by_several_plans_and_nothing_is_left_out_without_a_w
 
 
 async def test_keys_beyond_what_a_pass_keeps_are_counted_as_left_for_a_later_pass() -> None:
-    async with Running(drifted(5, wallets=8), continuous=False, repairs_at_once=3)() as service:
+    async with Running(drifted(5, wallets=8), continuous=False, keys_kept=3, units=1)() as service:
         await swept(service)
         planned = (await service.post("/repairs", {"class": "missing"})).json()
     assert (planned["keys"], planned["left"], planned["go_on"]) == (3, 2, None)

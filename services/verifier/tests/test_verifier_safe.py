@@ -107,7 +107,7 @@ async def test_capture_that_is_not_told_stops_being_safe_at_its_bound() -> None:
 async def test_a_table_that_hangs_stops_being_safe_at_its_bound(continuous: bool) -> None:
     """Whether a pass hangs in it or the verifier rests: no error tells so, only the age of the last answer."""
     async with running(answer_bound_s=0.2, continuous=continuous) as service:
-        service.passes.ask()
+        await service.passes.ask()
         await service.until(is_safe)
         service.target.gate = asyncio.Event()
         body = await service.until(lambda body: any(each.startswith("table of target: ") for each in body["because"]))
@@ -143,7 +143,7 @@ async def test_answers_of_another_migrations_tables_are_never_safe() -> None:
 
 async def test_a_repair_by_another_verifier_ends_what_passes_before_it_said() -> None:
     async with running(continuous=False) as service:
-        service.passes.ask()
+        await service.passes.ask()
         await service.until(is_safe)
         await MemoryJournal(service.store, who="me").append("repair", {"stage": "begun", "steps": [{}]})
         await asyncio.sleep(0.1)
@@ -151,7 +151,7 @@ async def test_a_repair_by_another_verifier_ends_what_passes_before_it_said() ->
         await MemoryJournal(service.store, who="another").append("repair", {"stage": "begun", "steps": [{}, {}]})
         body = await only(service, "clean pass")
         assert "2 keys were repaired: only a later clean pass counts" in body["because"][0]
-        service.passes.ask()
+        await service.passes.ask()
         await service.until(is_safe)
 
 

@@ -9,7 +9,7 @@ from apply_cases import protocol
 from crossfade.core.parity.classes import FINAL, Difference
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED, version_of
 from crossfade.core.values.shape import Direction, Side
-from crossfade_verifier.sweep import Findings, Stage
+from crossfade_verifier.findings import Findings, Stage
 from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from engagement_migration.samples import NOT_OURS, legacy_wallet

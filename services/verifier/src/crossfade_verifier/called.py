@@ -12,7 +12,7 @@ from crossfade.core.parity.classes import Difference, Pair, PassBook
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade_verifier.sweep import sample
+from crossfade_verifier.findings import sample
 
 KEPT: Final = 10_000
 """Called keys that are kept; of more, only the number is."""

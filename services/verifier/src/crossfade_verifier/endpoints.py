@@ -78,8 +78,8 @@ class _Endpoints:
         return told((await self._spot.look(key, reveal=given["reveal"])).to_dict())
 
     async def ask(self, request: Request) -> Answer:
-        ASK.taken(request)
-        return told(self._report.described(self._passes.ask()), HTTPStatus.ACCEPTED)
+        asked = await self._passes.ask(ASK.taken(request).who)
+        return told(self._report.described(asked), HTTPStatus.ACCEPTED)
 
     async def pass_by_id(self, request: Request) -> Answer:
         found = self._passes.get(request.named["id"])

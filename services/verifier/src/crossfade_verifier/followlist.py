@@ -77,6 +77,14 @@ class Handovers:
             insort(self._oldest, (since_s, key))
         self._seen_s[key] = now_s
 
+    def since_s(self, key: Key) -> float | None:
+        """Return since when a key has been in handover, monotonic; None when it isn't."""
+        return self._since_s.get(key)
+
+    def keys_now(self) -> list[Key]:
+        """Return the keys in handover."""
+        return list(self._since_s)
+
     def forget_unseen(self, since_s: float) -> None:
         """Forget the keys that a whole pass, begun at that time, has not met: they are gone from both tables."""
         for key in [key for key, seen_s in self._seen_s.items() if seen_s < since_s]:

@@ -19,10 +19,10 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.runtime.http import invalid
 from crossfade_verifier.called import Called, CalledKeys
+from crossfade_verifier.findings import Findings, When
 from crossfade_verifier.keytext import short_of
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.reading.digests import bucket_of
-from crossfade_verifier.sweep import Findings
 
 LOOKED_AT: Final = 5_000
 """Keys that one answer looks at, to find those of a bucket: a page may be short although more follow."""
@@ -51,12 +51,12 @@ class Listing:
         if last is None or found is None:
             return BucketPage(count=self._buckets, differing=0, pass_id="", rebased_us=None, buckets=[], next=None)
         differ = set(found.differing)
-        numbers = sorted(differ) if differing else range(found.buckets)
+        numbers = sorted(differ) if differing else range(found.limits.buckets)
         start = 0 if after is None else bisect_right(numbers, after)
         page = numbers[start : start + limit]
         sums = {side: dict(zip(page, _some(found, side, page), strict=True)) for side in Side}
         return BucketPage(
-            count=found.buckets,
+            count=found.limits.buckets,
             differing=len(differ),
             pass_id=last.id,
             rebased_us=None,
@@ -110,10 +110,9 @@ class Listing:
         heard = self._heard(key)
         found = [] if heard is None else [_by_streams(heard)]
         return found + [
-            CalledReport(each.value, None, None, "sweep", pass_id)
+            CalledReport(each.value, str(when.first_us), str(when.last_us), "sweep", pass_id)
             for each in _ORDER
-            for pass_id, one in self._findings()
-            if isinstance(one, Findings) and key in one.keys.get(each, ())
+            for pass_id, when in self._when(each, key)
         ]
 
     def _heard(self, key: Key) -> Called | None:
@@ -142,18 +141,25 @@ class Listing:
     def _described(self, each: Difference, key: Key) -> KeyDifference:
         sample, heard = self._sample(each, key), self._heard(key)
         by = _by_streams(heard) if heard is not None and heard.found is each else None
+        pass_id, when = next(iter(self._when(each, key)), ("", None))
         return KeyDifference(
             key=key.decode(),
             short=short_of(key),
             found=each.value,
             cause=str((sample or {}).get("cause", "")),
             bucket=bucket_of(key, self._buckets),
-            first_seen_us=by.first_seen_us if by else None,
-            last_seen_us=by.last_seen_us if by else None,
+            first_seen_us=by.first_seen_us if by else str(when.first_us) if when else None,
+            last_seen_us=by.last_seen_us if by else str(when.last_us) if when else None,
             called_by="continuous" if by else "sweep",
-            pass_id=next((pass_id for pass_id, one in self._findings() if key in one.keys.get(each, ())), ""),
+            pass_id=pass_id,
             sample=sample,
         )
+
+    def _when(self, each: Difference, key: Key) -> list[tuple[str, When]]:
+        """Return the passes that called a key, the latest first, and when."""
+        found = [(pass_id, one) for pass_id, one in self._findings() if isinstance(one, Findings)]
+        passes = ((pass_id, one.called_keys.get(each, {}).get(key)) for pass_id, one in found)
+        return [(pass_id, when) for pass_id, when in passes if when is not None]
 
     def _sample(self, each: Difference, key: Key) -> dict[str, Any] | None:
         text = key.decode()

@@ -19,6 +19,7 @@ import structlog
 from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.passes import DynamoPassStore
 from crossfade.adapters.control.repairs import DynamoRepairs
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
@@ -84,9 +85,14 @@ class Service:
         db, stream_client = DynamoDB(dynamodb), _Unclosed(kinesis)
         self.settings, self.mapping = settings, mapping
         both = BothTables(mapping, DynamoTable(db, mapping, Side.SOURCE), DynamoTable(db, mapping, Side.TARGET))
+        control, names = control_db(dynamodb), control_tables(mapping.name)
+        journal = DynamoJournal(control, names.journal, who=settings.pod, code=lifecycle.code_version())
+        self.journal = journal
         self.passes = Passes(
             both,
             settings,
+            store=DynamoPassStore(control, names.reports),
+            journal=journal,
             clock=SYSTEM,
             complete=lambda: says_complete(settings.flag_file),
             at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
@@ -124,9 +130,7 @@ class Service:
         stack.push_async_callback(self.cloudwatch.close)
         self._both, self._admin = both, DynamoAdmin(dynamodb, kinesis)
         tables = {side: mapping.shape(side).table for side in Side}
-        control, names = control_db(dynamodb), control_tables(mapping.name)
         self.watch = Watch(Names(tables, streams, names.journal), clock=SYSTEM)
-        self.journal = DynamoJournal(control, names.journal, who=settings.pod, code=lifecycle.code_version())
         self.repairer = Repairer(
             both,
             {side: DynamoTransfers(db, mapping.shape(side), mapping.protocol) for side in Side},

@@ -1,88 +1,46 @@
-"""Passes, one after the other or on demand; and what the last ones found."""
+"""Passes, one after the other or on demand, shared by all verifiers of a migration; and what the last ones found.
+
+A pass is kept in the store (ADR 0036): a restarted verifier continues it, and every verifier says the same of it.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
+from crossfade.contracts.journal import Entry
+from crossfade.contracts.passes import PassRecord
 from crossfade.core.parity.classes import Difference
+from crossfade.core.parity.repairs import is_repair, repaired_after
 from crossfade.core.replication.change import Change
-from crossfade.core.values.errors import CrossfadeError, StoreRefused
+from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
-from crossfade.runtime.pace import Pace, set_within
+from crossfade.ports.passes import PassStore
+from crossfade.runtime.pace import set_within
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.called import CalledKeys, Swept
-from crossfade_verifier.followlist import FollowList, Handovers
+from crossfade_verifier.findings import Findings
+from crossfade_verifier.followlist import Handovers
+from crossfade_verifier.pass_records import Entries, Records, Size, Stamped, counts_of, counts_still, next_of
+from crossfade_verifier.pass_views import Pass, Progress, called_keys
 from crossfade_verifier.settings import Settings
-from crossfade_verifier.sweep import Findings, Sweep
+from crossfade_verifier.sharing import Share
+from crossfade_verifier.units import Means, why
 
 log = structlog.get_logger()
 
-HISTORY: Final = 100
-"""Passes that can be asked for by their id."""
-
-NOT_THERE: Final = frozenset({"ResourceNotFoundException", "ResourceInUseException", "TableNotFoundException"})
-"""Refusals that mean: there is no such table yet."""
-
-
-@dataclass(slots=True, eq=False)
-class Pass:
-    """One pass.
-
-    Attributes:
-        id: unique forever.
-        asked: by POST /passes; such a pass is never given up for another.
-        state: "waiting", "running", "done", "failed" or "given up".
-        findings: what it found; None before it runs.
-        started_s: monotonic; None before it runs.
-        ended_s: monotonic; None before it ends.
-        repairs: keys repaired while it ran; such a pass is never clean.
-        why: why it failed.
-    """
-
-    id: str
-    asked: bool
-    state: str = "waiting"
-    findings: Findings | None = None
-    started_s: float | None = None
-    ended_s: float | None = None
-    repairs: int = 0
-    why: str = ""
-
-    @property
-    def clean(self) -> bool:
-        """It is done, found every key verified, and nothing was repaired meanwhile."""
-        return self.state == "done" and self.findings is not None and self.findings.clean and not self.repairs
-
-
-class _Stamped(Pace):
-    """A pace that knows when it last let a read through: whoever asks again has its answer."""
-
-    def __init__(self, per_s: float, clock: Clock) -> None:
-        super().__init__(per_s, now_s=clock.monotonic, sleep=clock.sleep)
-        self.taken_s = clock.monotonic()
-
-    async def take(self, items: int) -> None:
-        """See `Pace.take`."""
-        await super().take(items)
-        self.taken_s = self._now_s()
-
 
 class Passes:
-    """Runs passes and keeps their results. Also tells its follow list what the streams say.
+    """Takes part in passes, begins them, and keeps their results. Also tells follow lists what the streams say.
 
     Attributes:
         running: the pass that runs now.
         last: the last one that was done.
         last_clean: the last one that was clean; None again from a repair on, until the next.
-        waiting: why no pass can run now; empty when it can.
         handovers: keys standby on both sides.
         resting: continuous passes are off for the moment, for this reason.
         repaired_since_clean: keys repaired since the last clean pass began.
@@ -95,56 +53,82 @@ class Passes:
         both: BothTables,
         settings: Settings,
         *,
+        store: PassStore,
+        journal: Entries,
         clock: Clock,
         at_most_us: Callable[[], int],
         complete: Callable[[], bool] = lambda: False,
+        sizes: Callable[[], Awaitable[Mapping[Side, Size]]] | None = None,
     ) -> None:
         """Prepare.
 
         Args:
             both: both tables.
             settings: of the process.
+            store: of passes.
+            journal: of the migration, for repairs.
             clock: of the process; its wall clock names passes, and nothing else.
-            at_most_us: a moment that the tables' clock has surely not passed yet, µs.
+            at_most_us: a moment that the tables' clock has surely not passed yet, µs; it dates passes.
             complete: what the flag document says.
+            sizes: asks what the tables hold, for what a pass will cost; None where nobody knows.
         """
         self._both, self._settings, self._complete = both, settings, complete
-        self._clock, self._at_most_us = clock, at_most_us
-        self._pace = _Stamped(settings.reads_per_s, clock)
-        self._known: dict[str, Pass] = {}
-        self._asked: Pass | None = None
-        self._something_asked = asyncio.Event()
-        self._followed: FollowList | None = None
+        self._clock, self._at_most_us, self._sizes = clock, at_most_us, sizes
+        self._store, self._journal = store, journal
+        self._pace = Stamped(settings.reads_per_s, clock)
         self.handovers = Handovers()
+        self._means = Means(both, store, self._pace, self.handovers, settings, clock, at_most_us)
+        self._holder = f"{settings.pod}/{clock.wall_us()}"
+        self._records = Records(self._means, self._so_far)
+        self._share: Share | None = None
+        self._due_s = clock.monotonic()
+        self._trouble = "starting"
+        self._repairs: list[Entry] = []
+        self._read_to = 0
+        self._repairing = 0
+        self._spoiled: set[str] = set()
+        self._counted: set[str] = set()
+        self._newest = ""
+        self._unended: Pass | None = None
         self.running: Pass | None = None
         self.last: Pass | None = None
         self.last_clean: Pass | None = None
-        self.waiting = "starting"
         self.resting = ""
         self.repaired_since_clean = 0
-        self._repairing = 0
-        self._unended: Findings | None = None
         self.heard: CalledKeys | None = None
         self.on_done: Callable[[float], None] | None = None
 
+    # ---- what others ask ----
+
     def hear(self, side: Side, change: Change) -> None:
         """Take in a change record of either stream."""
-        if self._followed is not None:
-            self._followed.hear(side, change)
+        if self._share is not None:
+            self._share.hear(side, change)
+
+    @property
+    def waiting(self) -> str:
+        """Why no pass is making progress; empty when one is, or none is due."""
+        return self._trouble or (self._share.why() if self._share is not None else "")
 
     @contextmanager
     def repairing(self, keys: int) -> Iterator[None]:
         """Count repairs: neither the running pass nor one before or meanwhile speaks for what they change."""
-        self.last_clean = None
+        self._spoil(keys)
         self.repaired_since_clean += keys
         self._repairing += keys
-        if self.running is not None:
-            self.running.repairs += keys
         try:
             yield
         finally:
             self._repairing -= keys
+            self._spoil(0)
+
+    def _spoil(self, keys: int) -> None:
+        if self.last_clean is not None:
+            self._spoiled.add(self.last_clean.id)
             self.last_clean = None
+        if self.running is not None:
+            self._spoiled.add(self.running.id)
+            self.running.repairs_here += keys
 
     def repaired(self, keys: int) -> None:
         """Count what somebody else repaired: see `repairing`."""
@@ -153,45 +137,85 @@ class Passes:
 
     def keys_of(self, found: Difference) -> list[Key]:
         """Return keys of a class, as they were called last."""
-        ended = [self.last.findings] if self.last is not None and self.last.findings is not None else []
-        return list(dict.fromkeys(key for each in (*self.called, *ended) for key in each.keys.get(found, ())))
+        heard = [] if self.heard is None else self.heard.keys.get(found, [])
+        return list(dict.fromkeys((*heard, *called_keys(self._findings(), found))))
+
+    def _findings(self) -> list[Findings]:
+        passes = [each for each in (self.running, self._unended, self.last) if each is not None]
+        return [found for each in passes if (found := each.findings) is not None]
 
     @property
     def called(self) -> list[Findings | CalledKeys]:
         """What was called since the last pass that was done: by the running one, the last unended one, or heard."""
-        running = self.running.findings if self.running is not None else None
-        return [each for each in (running, self._unended, self.heard) if each is not None]
+        passes = [each for each in (self.running, self._unended) if each is not None]
+        called: list[Findings | CalledKeys] = [found for each in passes if (found := each.findings) is not None]
+        return called if self.heard is None else [*called, self.heard]
 
     def hurry(self) -> None:
         """Begin the next pass at once, if none runs and passes aren't only made on demand."""
         if self.running is None:
-            self._something_asked.set()
+            self._due_s = self._clock.monotonic()
+            self._records.woken.set()
 
     def swept(self) -> Swept | None:
         """Return the last pass that is done, for the continuous mode."""
         last = self.last
         if last is None or last.findings is None or last.started_s is None:
             return None
-        kept = [key for keys in last.findings.keys.values() for key in keys]
+        kept = [key for keys in last.findings.called_keys.values() for key in keys]
         called = sum(last.findings.book.by_class.values())
         return Swept(last.id, last.started_s, last.clean, frozenset(kept) if len(kept) == called else None)
 
-    def ask(self) -> Pass:
-        """Ask for a pass that begins from now on; one that is asked for and has not begun is good for all."""
-        if self._asked is None:
-            self._asked = self._new(asked=True)
-            self._something_asked.set()
-        return self._asked
+    async def ask(self, who: str = "") -> Pass:
+        """Request a pass that begins after this call; one that was requested and has not begun serves all.
 
-    def get(self, pass_id: str) -> Pass | None:
+        It replaces a running pass that nobody requested, and waits for one that somebody did.
+
+        Raises:
+            CrossfadeError: the store can't be written.
+        """
+        return await self._records.ask(who)
+
+    async def cancel(self, wanted: str, who: str) -> Pass | None:
+        """Cancel a pass; one that has ended stays as it is. Return it; None for an unknown one.
+
+        Raises:
+            CrossfadeError: the store can't be written.
+        """
+        return await self._records.cancel(wanted, who)
+
+    async def _so_far(self, record: PassRecord) -> Findings:
+        share = self._share
+        if share is None or share.each.id != record.id:
+            share = Share(self._means, Pass(record), self._holder, complete=self._complete)
+            share.each.units = await self._store.units(record)
+        return await share.whole()
+
+    def get(self, wanted: str) -> Pass | None:
         """Return a pass by its id."""
-        return self._known.get(pass_id)
+        return self._records.known.get(wanted)
+
+    def history(self) -> list[Pass]:
+        """Return the last passes, newest first: the same at every verifier."""
+        return self._records.history()
+
+    def progress(self) -> Progress | None:
+        """Return how the running pass goes."""
+        running = self.running
+        return None if running is None else running.progress(self._clock.monotonic(), self._expected(running))
+
+    def _expected(self, each: Pass) -> int:
+        last = self.last.findings if self.last is not None else None
+        known = sum(each.record.expected_rows.values())
+        return known or (sum(last.scanned.values()) if last is not None else 0)
 
     @property
     def read_s(self) -> float:
-        """When the running pass last went on, monotonic; now when none runs, since nothing is wanted of it."""
-        running = self.running
-        return self._clock.monotonic() if running is None else max(self._pace.taken_s, running.started_s or 0.0)
+        """When the running pass last went on, monotonic, at whichever verifier; now when none runs."""
+        running, share = self.running, self._share
+        if running is None or share is None:
+            return self._clock.monotonic()
+        return max(self._pace.taken_s, share.moved_s, running.started_s or 0.0)
 
     @property
     def tables(self) -> dict[Side, str]:
@@ -200,45 +224,49 @@ class Passes:
 
     def followed(self) -> int:
         """Return how many keys the running pass follows."""
-        return len(self._followed) if self._followed is not None else 0
+        return 0 if self._share is None else self._share.followed()
 
     def held(self) -> str:
         """Say why the scan of the running pass is on hold; empty when it isn't."""
-        followed = self._followed
-        if followed is None or followed.held_since_s is None:
-            return ""
-        held_s = self._clock.monotonic() - followed.held_since_s
-        return (
-            f"the scan has been on hold for {held_s:.0f} s: {len(followed)} keys are being followed, "
-            f"CROSSFADE_FOLLOW_BOUND is {followed.most}"
-        )
+        return "" if self._share is None else self._share.held()
+
+    # ---- taking part ----
 
     async def run(self) -> None:
-        """Make passes until cancelled."""
+        """Take part in passes until cancelled."""
         while True:
-            each = await self._next()
             try:
-                await self._make(each)
-            except StoreRefused as error:
-                self._fail(each, _why(error))
+                await self._catch_up()
+                record = await self._store.running()
+                if record is None and (made := await self._next()) is not None:
+                    record = await self._store.begin(made)
+                self._trouble = ""
+                if record is not None:
+                    await self._take_part(self._records.told(record))
             except CrossfadeError as error:
-                self._fail(each, f"{error.code}: {error}")
-            if each.state == "failed":
+                self._wait_for(error)
                 await self._clock.sleep(self._settings.retry_s)
-            elif each.state == "done":
-                # What was found is looked at again soon: it may have been the last of a catching-up.
-                await self._pause(self._settings.pause_s if each.clean else self._settings.retry_s)
 
-    async def _next(self) -> Pass:
-        while True:
-            if self._asked is not None:
-                return self._asked
-            self.resting = self._why_resting()
-            if not self.resting:
-                return self._new(asked=False)
-            self.waiting = ""
-            self._something_asked.clear()
-            await self._wait_asked(self._settings.retry_s)
+    def _wait_for(self, error: CrossfadeError) -> None:
+        because = f"passes can't be kept: {why(error)}"
+        if self._trouble != because:
+            log.warning("no pass", reason=because)
+        self._trouble = because
+
+    async def _next(self) -> PassRecord | None:
+        """Return the pass that is to begin now; None when there was none to begin, and some time has passed."""
+        newest = next(iter(await self._store.history(1)), None)
+        if newest is not None and newest.next_id and await self._store.get(newest.next_id) is None:
+            return next_of(newest).replace(buckets=self._settings.buckets, scan_units=self._settings.units)
+        self.resting = self._why_resting()
+        left_s = self._due_s - self._clock.monotonic()
+        if not self.resting and left_s <= 0:
+            return self._records.new(asked=False)
+        self._trouble = ""
+        self._records.woken.clear()
+        most_s = self._settings.share_every_s
+        await set_within(self._records.woken, most_s if self.resting else min(most_s, left_s))
+        return None
 
     def _why_resting(self) -> str:
         if not self._settings.continuous:
@@ -247,115 +275,165 @@ class Passes:
             return "the flag document says complete: replication may have ended, so passes run only on demand"
         return ""
 
-    async def _pause(self, pause_s: float) -> None:
-        if self._asked is None:
-            self._something_asked.clear()
-            await self._wait_asked(min(pause_s, self._settings.pause_s))
-
-    async def _wait_asked(self, timeout_s: float) -> None:
-        await set_within(self._something_asked, timeout_s)
-
-    def _new(self, *, asked: bool) -> Pass:
-        made = Pass(f"{self._settings.pod}-{self._clock.wall_us()}", asked)
-        if asked:
-            self._known[made.id] = made
-            while len(self._known) > HISTORY:
-                del self._known[next(iter(self._known))]
-        return made
-
-    async def _make(self, each: Pass) -> None:
-        """Make one pass; give it up for one that is asked for meanwhile, unless it was asked for itself."""
-        sweep = self._begin(each)
-        task = asyncio.create_task(sweep.run())
-        try:
-            if not each.asked:
-                self._something_asked.clear()
-                asked = asyncio.create_task(self._something_asked.wait())
-                try:
-                    await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    asked.cancel()
-                if not task.done():
-                    each.state = "given up"
-                    return
-            await task
-            self._done(each)
-        finally:
-            if each.state != "done" and each.findings is not None and (each.findings.drift or each.findings.not_ours):
-                self._unended = each.findings  # what was called stays called until a pass is done
-            self.running = self._followed = None
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-
-    def _begin(self, each: Pass) -> Sweep:
-        settings, rows = self._settings, self._both.rows(complete=self._complete())
-        findings = Findings(settings.buckets, settings.samples, settings.repairs_at_once, rows, self._both.why_refused)
-        self._followed = FollowList(
-            self._both,
-            findings,
-            self._pace,
-            self.handovers,
-            bound_s=settings.in_flight_bound_s,
-            limit_s=settings.follow_limit_s,
-            every_s=settings.settle_every_s,
-            rows=rows,
-            clock=self._clock,
-            at_most_us=self._at_most_us,
-            most=settings.follow_bound,
-        )
-        each.state, each.findings, each.started_s, each.repairs = (
-            "running",
-            findings,
-            self._clock.monotonic(),
-            self._repairing,
-        )
+    async def _take_part(self, each: Pass) -> None:
+        """Take part in a pass until it has ended."""
         self.running = each
-        if each is self._asked:
-            self._asked = None
-        return Sweep(
-            self._both,
-            findings,
-            self._followed,
-            self._pace,
-            segments=settings.segments,
-            page=settings.page,
-            rows=rows,
-        )
+        self._share = share = Share(self._means, each, self._holder, complete=self._complete)
+        each.repairs_here = max(each.repairs_here, self._repairing)
+        leave = True
+        try:
+            while not each.record.ended:
+                await self._try(lambda: self._go_on(each, share))
+            leave = False
+            await self._try(lambda: self._over(each))
+        finally:
+            self.running = self._share = None
+            await share.stop(leave=leave)
+        await self._store.forget(each.id)
 
-    def _done(self, each: Pass) -> None:
-        each.state, each.ended_s = "done", self._clock.monotonic()
-        self.waiting = ""
-        self.last, self._unended = each, None
-        if each.clean:
-            self.last_clean, self.repaired_since_clean = each, 0
-        found = each.findings
-        if found is not None and each.started_s is not None:
-            self.handovers.forget_unseen(each.started_s)
-            log.info(
-                "pass done",
-                id=each.id,
-                clean=each.clean,
-                verified=found.book.verified,
-                classes={name.value: count for name, count in found.book.by_class.items()},
-                scanned={side.value: count for side, count in found.scanned.items()},
-                repairs=each.repairs,
-                took_s=round(each.ended_s - each.started_s, 2),
+    async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something; what the store can't do at the moment is waited for, while units are worked at."""
+        try:
+            await work()
+            self._trouble = ""
+        except CrossfadeError as error:
+            self._wait_for(error)
+            await self._clock.sleep(self._settings.retry_s)
+
+    async def _over(self, each: Pass) -> None:
+        """Take in a pass that has ended: what it has called counts without a gap."""
+        if each.found is None:
+            mine = each.findings if each.state != "done" else None
+            each.found = mine or await self._records.found(each.record)
+        each.mine, each.theirs = {}, {}
+        self._count(each)
+
+    def _count(self, each: Pass) -> None:
+        """Count a pass that has ended."""
+        self._counted.add(each.id)
+        now_s, found = self._clock.monotonic(), each.found
+        pause_s = self._settings.pause_s
+        if each.state == "done":
+            self.last, self._unended = each, None
+            if each.clean and each.id not in self._spoiled:
+                self.last_clean, self.repaired_since_clean = each, 0
+            else:
+                pause_s = min(pause_s, self._settings.retry_s)  # it may have been the last of a catching-up
+            for key, since_us in (found.handovers if found is not None else {}).items():
+                self.handovers.see(key, self._records.monotonic_of(since_us), now_s)
+            if each.started_s is not None:
+                self.handovers.forget_unseen(each.started_s)
+        elif found is not None and (found.drift or found.not_ours):
+            self._unended = each  # what was called stays called until a pass is done
+        self._due_s = now_s + pause_s
+        self._records.prune((self.last, self.last_clean, self._unended, self.running))
+        self._counted.intersection_update(self._records.known)
+
+    async def _go_on(self, each: Pass, share: Share) -> None:
+        store = self._store
+        if each.record.state == "waiting":
+            await self._start(each)
+        await share.look()
+        if each.units and all(unit.state == "done" for unit in each.units):
+            await self._finish(each, share)
+        if not each.record.ended:
+            await share.wait(self._settings.share_every_s, self._records.woken)
+            fresh = await store.get(each.id)
+            if fresh is None:
+                raise CrossfadeError(f"pass {each.id} is no longer kept")
+            self._records.told(fresh)
+            self._records.woken.clear()
+
+    async def _start(self, each: Pass) -> None:
+        await self._read_journal()
+        expected = {} if self._sizes is None else dict(await self._sizes())
+        changed = await self._store.change(
+            each.record.replace(
+                state="running",
+                began_us=self._at_most_us(),
+                journal_from=self._read_to,
+                expected_rows={side.value: size.rows for side, size in expected.items()},
+                expected_read_units=sum(size.bytes for size in expected.values()) / 8192,
             )
-            if self.on_done is not None:
-                self.on_done(each.ended_s - each.started_s)
+        )
+        self._records.told(changed or await self._store.get(each.id) or each.record)
 
-    def _fail(self, each: Pass, why: str) -> None:
-        if self.waiting != why:
-            log.warning("no pass", reason=why)
-        self.waiting = each.why = why
-        each.state, each.ended_s = "failed", self._clock.monotonic()
-        if each.asked:  # it was promised: it waits until it can be made
-            each.state, each.ended_s, each.findings = "waiting", None, None
-            self._asked = self._asked or each
+    async def _finish(self, each: Pass, share: Share) -> None:
+        """End a pass whose units are done; whoever sees it first does so."""
+        record, store = each.record, self._store
+        if not record.join_units and any(unit.head.get("spilled") for unit in each.units):
+            changed = await store.change(record.replace(join_units=record.scan_units, stage="joining"))
+            self._records.told(changed or await store.get(record.id) or record)
+            return
+        found = await share.whole()
+        if self.last is not None and self.last.findings is not None:
+            found.since(self.last.findings)
+        repairs = max(await self._repairs_after(record.journal_from), each.repairs_here)
+        changed = await store.change(
+            record.replace(
+                state="done",
+                stage="done",
+                clean=found.clean and not repairs,
+                repairs=repairs,
+                ended_us=self._at_most_us(),
+                counts=counts_of(found),
+            ),
+            found.encode(),
+        )
+        if changed is not None:
+            each.found, each.ended_s = found, self._clock.monotonic()
+            self._records.told(changed)
+            self._log(each, found)
 
+    def _log(self, each: Pass, found: Findings) -> None:
+        took_s = self._clock.monotonic() - (each.started_s or self._clock.monotonic())
+        log.info(
+            "pass done",
+            id=each.id,
+            clean=each.clean,
+            verified=found.book.verified,
+            classes={name.value: count for name, count in found.book.by_class.items()},
+            scanned={side.value: count for side, count in found.scanned.items()},
+            read_units=round(found.read_units),
+            repairs=each.repairs,
+            took_s=round(took_s, 2),
+        )
+        if self.on_done is not None:
+            self.on_done(took_s)
 
-def _why(error: StoreRefused) -> str:
-    if error.reason in NOT_THERE:
-        return f"a table doesn't exist yet: {error}"
-    return f"a table can't be read: {error}"
+    async def _catch_up(self) -> None:
+        """Take in what ended without us: before this verifier was started, or while it looked elsewhere.
+
+        Raises:
+            CrossfadeError: the store or the journal can't be read.
+        """
+        newest = next(iter(await self._store.history(1)), None)
+        if newest is None or (newest.id == self._newest and (not newest.ended or newest.id in self._counted)):
+            return
+        ended = [record for record in reversed(await self._store.history()) if record.ended]
+        due_s = self._due_s
+        for record in ended:
+            if record.id in self._counted:
+                continue
+            if not record.forgotten:
+                await self._store.forget(record.id)
+            each = self._records.told(record)
+            each.found = await self._records.found(record) if counts_still(record, ended) else None
+            self._count(each)
+        if not self._newest:
+            self._due_s = due_s
+        self._newest = newest.id
+        if self.last_clean is not None:
+            repaired = await self._repairs_after(self.last_clean.record.journal_from)
+            self.repaired_since_clean = repaired
+            self.last_clean = None if repaired else self.last_clean
+
+    async def _read_journal(self) -> None:
+        entries = await self._journal.entries(after=self._read_to)
+        self._repairs += [each for each in entries if is_repair(each)]
+        self._read_to = max([self._read_to, *(each.number for each in entries)])
+
+    async def _repairs_after(self, number: int) -> int:
+        """Return how many keys were repaired since the journal had so many entries."""
+        await self._read_journal()
+        return repaired_after(self._repairs, number)

@@ -34,9 +34,9 @@ from crossfade.runtime import telemetry
 from crossfade.runtime.telemetry.contract import CLASS, COUNT, OUTCOME, REASON, REPAIR
 from crossfade.runtime.telemetry.span_contract import REPAIR_EVENT, REPAIRING
 from crossfade_verifier.both import BothTables
+from crossfade_verifier.findings import sample
 from crossfade_verifier.reading.rows import Seen
 from crossfade_verifier.reading.values import form_of
-from crossfade_verifier.sweep import sample
 
 CHUNK: Final = 100
 NAMED: Final = 10

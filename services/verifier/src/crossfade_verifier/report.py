@@ -26,10 +26,11 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade_verifier.called import CalledKeys
 from crossfade_verifier.continuous import Continuous
+from crossfade_verifier.findings import Findings
 from crossfade_verifier.lags import Crossings
-from crossfade_verifier.passes import Pass, Passes
+from crossfade_verifier.pass_views import Pass
+from crossfade_verifier.passes import Passes
 from crossfade_verifier.settings import Settings
-from crossfade_verifier.sweep import Findings, Stage
 from crossfade_verifier.tails import Tail
 from crossfade_verifier.watch import JOURNAL_EVERY, Watch
 
@@ -122,7 +123,7 @@ class Reporter:
         """Return one pass; None for none."""
         if each is None:
             return None
-        found, now_s = each.findings, self._clock.monotonic()
+        now_s = self._clock.monotonic()
         took_s = (each.ended_s or now_s) - each.started_s if each.started_s is not None else None
         return PassReport(
             id=each.id,
@@ -134,16 +135,22 @@ class Reporter:
             age_s=None if each.ended_s is None else round(now_s - each.ended_s, 3),
             started_age_s=None if each.started_s is None else round(now_s - each.started_s, 3),
             took_s=None if took_s is None else round(took_s, 3),
-            verified=found.book.verified if found else 0,
-            differences={name.value: count for name, count in found.book.by_class.items()} if found else {},
+            verified=each.verified,
+            differences=each.classes,
             why=each.why,
+            who=each.who,
+            begun_us=str(each.record.began_us) if each.record.began_us else None,
+            ended_us=str(each.record.ended_us) if each.record.ended_us else None,
+            read_units=round(each.read_units, 1),
+            read_units_expected=each.record.expected_read_units or None,
+            units=each.record.scan_units + each.record.join_units,
         )
 
     def _verdict(self) -> tuple[Verdict, str]:
         passes = self._passes
         called = [reason for each in passes.called for reason in _called(each)]
         if called:
-            stopped = f"; no pass now: {passes.waiting}" if passes.waiting and passes.running is None else ""
+            stopped = f"; no pass now: {passes.waiting}" if passes.waiting else ""
             return "drift", f"{', '.join(called)} so far{stopped}"
         if passes.waiting:
             return "waiting", passes.waiting
@@ -213,18 +220,22 @@ class Reporter:
         )
 
     def _running(self) -> PassReport | None:
-        running = self._passes.running
-        described = self.described(running)
-        if running is None or running.findings is None or described is None:
+        described, so_far = self.described(self._passes.running), self._passes.progress()
+        if described is None or so_far is None:
             return None
-        found, last = running.findings, self._passes.last
         return msgspec.structs.replace(
             described,
-            stage=found.stage.value,
-            scanned={side.value: count for side, count in found.scanned.items()},
+            stage=so_far.stage.value,
+            scanned={side.value: count for side, count in so_far.scanned.items()},
             following=self._passes.followed(),
             held=self._passes.held(),
-            percent=_percent(found, last.findings if last else None),
+            percent=so_far.percent,
+            rows_per_s=None if so_far.rows_per_s is None else round(so_far.rows_per_s, 1),
+            eta_s=None if so_far.eta_s is None else round(so_far.eta_s, 1),
+            units=so_far.units,
+            units_done=so_far.units_done,
+            pods=so_far.pods,
+            trouble=so_far.trouble,
         )
 
 
@@ -311,11 +322,3 @@ def _wrong(found: Findings) -> list[str]:
 
 def _open(found: Findings) -> list[str]:
     return [f"{count} {each.value}" for each, count in found.book.by_class.items() if each not in SETTLED and count]
-
-
-def _percent(found: Findings, before: Findings | None) -> float | None:
-    """By the rows that the pass before scanned; None when there was none."""
-    expected = sum(before.scanned.values()) if before else 0
-    if found.stage in (Stage.FOLLOWING, Stage.DONE):
-        return 100.0
-    return round(min(99.0, 100 * sum(found.scanned.values()) / expected), 1) if expected else None

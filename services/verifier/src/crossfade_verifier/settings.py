@@ -16,9 +16,21 @@ class Settings(GuardedSettings):
     continuous: bool = Field(True, description="Keep passing over both tables; otherwise only on request.")
     pause_s: float = Field(15.0, ge=0, description="Pause after a clean pass.")
     reads_per_s: int = Field(2000, ge=10, le=10_000_000, description="Items read per second, both tables together.")
-    segments: int = Field(4, ge=1, le=10_000, description="Segments of a table that are scanned in parallel.")
+    units: int = Field(16, ge=1, le=1000, description="Units of a pass: segments that each table is cut into.")
+    segments: int = Field(4, ge=1, le=1000, description="Units of a pass that this process scans at once.")
     page: int = Field(200, ge=1, le=10_000, description="Items per scan page.")
-    buckets: int = Field(256, ge=1, le=1_048_576, description="Buckets of the digests.")
+    waiting_rows: int = Field(
+        5000, ge=1, le=100_000, description="Rows of a unit that wait for their partners in memory; more are spilled."
+    )
+    checkpoint_s: float = Field(5.0, gt=0, description="Pause between two checkpoints of a unit.")
+    unit_lease_s: float = Field(
+        20.0, gt=0, description="A unit without a checkpoint for so long is taken over; more than two of their pauses."
+    )
+    share_every_s: float = Field(1.0, gt=0, description="How often verifiers look at each other's units.")
+    buckets: int = Field(256, ge=1, le=4096, description="Buckets of the digests.")
+    keys_kept: int = Field(
+        10_000, ge=1, le=100_000, description="Keys of each class that a unit of a pass keeps, for repairs."
+    )
     in_flight_bound_s: float = Field(10.0, gt=0, description="A key that is behind for longer is stuck.")
     watch_changes: bool = Field(True, description="Hear every change of both streams, and see differences at once.")
     watch_bound: int = Field(

@@ -304,9 +304,17 @@ class DynamoDB:
         )
 
     async def scan_body(
-        self, table: str, *, segment: int, segments: int, start: bytes | None, limit: int, consistent: bool = True
+        self,
+        table: str,
+        *,
+        segment: int,
+        segments: int,
+        start: bytes | None,
+        limit: int,
+        consistent: bool = True,
+        counted: bool = False,
     ) -> bytes:
-        """Do as `scan`, with the start as it came, and leave the answer undecoded."""
+        """Do as `scan`, with the start as it came, and leave the answer undecoded; `counted`: it says what it cost."""
         request: dict[str, Any] = {
             "TableName": table,
             "Segment": segment,
@@ -314,6 +322,8 @@ class DynamoDB:
             "Limit": limit,
             "ConsistentRead": consistent,
         }
+        if counted:
+            request["ReturnConsumedCapacity"] = "TOTAL"
         if start is not None:
             request["ExclusiveStartKey"] = msgspec.Raw(start)
         return await self._wire.call("Scan", _encode(request))

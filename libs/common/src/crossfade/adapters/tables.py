@@ -261,7 +261,13 @@ class DynamoTable:
     async def scan_answer(self, *, segment: int, segments: int, start: bytes | None, limit: int) -> bytes:
         """See `crossfade.ports.table.Answers`."""
         return await self._dynamodb.scan_body(
-            self._shape.table, segment=segment, segments=segments, start=start, limit=limit
+            self._shape.table,
+            segment=segment,
+            segments=segments,
+            start=start,
+            limit=limit,
+            consistent=False,
+            counted=True,
         )
 
     async def read_answers(self, keys: Sequence[bytes]) -> Sequence[bytes]:

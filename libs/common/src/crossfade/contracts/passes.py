@@ -43,6 +43,9 @@ class PassRecord(Document, frozen=True):
         expected_read_units: estimated read units, before it began.
         counts: its outcome in numbers, for the list of passes: verified, read units, keys by class.
         forgotten: whether units and blobs were removed, after it ended.
+        buckets: number of buckets of its digests.
+        next_id: the pass that was requested while this one ran, which was requested, too; it begins when this one ends.
+        next_by: who requested that.
     """
 
     NAME: ClassVar[str] = "pass"
@@ -67,6 +70,9 @@ class PassRecord(Document, frozen=True):
     expected_read_units: float = 0.0
     counts: Mapping[str, Any] = {}
     forgotten: bool = False
+    buckets: int = 256
+    next_id: str = ""
+    next_by: str = ""
 
     @property
     def ended(self) -> bool:

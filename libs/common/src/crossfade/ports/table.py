@@ -70,10 +70,10 @@ class Table(Protocol[AnyRow, AnyWrite]):
 
 
 class Answers(Protocol):
-    """Consistent reads of one table whose answers nobody has decoded: for a reader of its own (ADR 0035)."""
+    """Reads of one table whose answers nobody has decoded: for a reader of its own (ADR 0035)."""
 
     async def scan_answer(self, *, segment: int, segments: int, start: bytes | None, limit: int) -> bytes:
-        """Return the answer of one Scan, as it came.
+        """Return the answer of one Scan, as it came: eventually consistent, at half the cost. It says what it has cost.
 
         Args:
             segment: which one, from 0.
@@ -84,7 +84,7 @@ class Answers(Protocol):
         ...
 
     async def read_answers(self, keys: Sequence[bytes]) -> Sequence[bytes]:
-        """Return answers of BatchGetItem, as they came, until no key is left unprocessed.
+        """Return answers of BatchGetItem, consistent, as they came, until no key is left unprocessed.
 
         Args:
             keys: each as the request wants it: `{"pk":{"S":"USER#7"},"sk":…}`; no two are the same.

@@ -15,10 +15,10 @@ from crossfade.core.parity.classes import Reading as Reads
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade_verifier.findings import sample
 from crossfade_verifier.reading.judging import OwnRows
-from crossfade_verifier.reading.pages import Compared, Reading
+from crossfade_verifier.reading.pages import Reading
 from crossfade_verifier.reading.rows import Seen
-from crossfade_verifier.sweep import sample
 
 BEHIND: Final = "behind"
 """The class of a standby that is behind its owner: in flight or stuck, which one moment can't tell."""
@@ -140,7 +140,7 @@ class Join:
             found = iter(self._reading.page(side, _answer([raw for raw in raws if raw is not None])).rows)
             sides[side] = [None if raw is None else next(found)[1] for raw in raws]
         keys = [key for key, _, _ in pairs]
-        compared = _compared(self._reading, zip(keys, sides[Side.SOURCE], sides[Side.TARGET], strict=True), self._own)
+        compared = self._reading.compare(zip(keys, sides[Side.SOURCE], sides[Side.TARGET], strict=True), self._own)
         joined.verified += len(compared.proven)
         for key, one, other in compared.left:
             self._judge(Key(key), one, other, joined, out)
@@ -174,17 +174,3 @@ def _answer(raws: Sequence[bytes]) -> bytes:
 
 def _twice(key: bytes, side: Side) -> dict[str, Any]:
     return {"key": key.decode(), "cause": TWICE.format(side=side.value)}
-
-
-def _compared(reading: Reading, pairs: Iterable[tuple[bytes, Any, Any]], own: OwnRows) -> Compared:
-    """Compare pairs of typed rows."""
-    proven, left = [], []
-    proof = reading._proofs[own.absent_owns(Side.TARGET)]
-    ours, theirs = (reading._sides[side].kind for side in Side)
-    for key, source, target in pairs:
-        if type(source) is ours and type(target) is theirs and proof(source, target) is not None:
-            proven.append((key, 0))
-        else:
-            one = None if source is None else reading.seen(Side.SOURCE, source)
-            left.append((key, one, None if target is None else reading.seen(Side.TARGET, target)))
-    return Compared(proven, left)  # type: ignore[arg-type]

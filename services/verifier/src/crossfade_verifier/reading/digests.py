@@ -7,13 +7,16 @@ Digests are *added* (mod 2^128), not XORed: under XOR two equal wrong rows cance
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 import xxhash
 
 MODULUS: Final = 2**128
 _BUCKET_SEED: Final = 2
 _point = xxhash.xxh3_64_intdigest
+
+BucketSum: TypeAlias = tuple[int, bytes, int]
+"""Number of a bucket, its sum as 16 bytes, its count."""
 
 
 def bucket_of(key: bytes, buckets: int) -> int:
@@ -38,6 +41,20 @@ class BucketDigests:
     def buckets(self) -> Iterator[tuple[int, int]]:
         """Return (sum, count) of each bucket."""
         return zip(self._sums, self._counts, strict=True)
+
+    def sums(self) -> list[BucketSum]:
+        """Return the buckets that have anything in them."""
+        return [
+            (number, total.to_bytes(16, "big"), count)
+            for number, (total, count) in enumerate(self.buckets())
+            if total or count
+        ]
+
+    def add(self, sums: Iterable[BucketSum]) -> None:
+        """Add what `sums` returned of as many buckets; of more or fewer, nothing."""
+        for number, total, count in sums:
+            self._sums[number] = (self._sums[number] + int.from_bytes(total, "big")) % MODULUS
+            self._counts[number] += count
 
 
 class SideDigests:

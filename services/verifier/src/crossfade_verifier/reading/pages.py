@@ -8,8 +8,8 @@ declares, as others have in a shared table, goes that way, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import xxhash
@@ -26,7 +26,6 @@ from crossfade_verifier.reading.typed import (
     KeyValue,
     TypedSide,
     decode_batch,
-    decode_image,
     decode_key,
     decode_page,
     image_of,
@@ -48,21 +47,25 @@ class Page(NamedTuple):
 
     Attributes:
         rows: those that belong to the migration, by encoded key; to be handed back to the reading.
-        asks: their keys as BatchGetItem on the other table wants them, in the same order.
         others: encoded keys of the rows that don't belong.
         scanned: rows read, others' included.
         next: where the next page starts, as it came; None after the last.
+        read_units: that the store says it has cost; None when it doesn't say.
     """
 
     rows: list[tuple[bytes, AnyRow]]
-    asks: list[bytes]
     others: list[bytes]
     scanned: int
     next: bytes | None
+    read_units: float | None = None
+
+
+AnyPair: TypeAlias = tuple[bytes, AnyRow, AnyRow]
+"""An encoded key with its rows in source and target, as `Reading.page` and `Reading.batch` gave them; None for none."""
 
 
 class Compared(NamedTuple):
-    """What became of the pairs of a page.
+    """What became of pairs.
 
     Attributes:
         proven: (key, digest over the compared raw values) of pairs that are equal.
@@ -70,7 +73,7 @@ class Compared(NamedTuple):
     """
 
     proven: list[tuple[bytes, int]]
-    left: list[tuple[bytes, Seen, Seen | None]]
+    left: list[tuple[bytes, Seen | None, Seen | None]]
 
 
 class Reading(RowReading):
@@ -127,26 +130,27 @@ class Reading(RowReading):
             items = [row_of(mine, each) for each in found.Items]
             if self._learns(side, items):
                 return self.page(side, answer)
-        return self._paged(side, found, items, items)
+        return self._paged(side, found, items)
 
-    def keys(self, side: Side, answer: bytes) -> Page:
-        """Read the keys of an answer of a Scan; the rows are their places in it. Errors as of `page`."""
-        found = read_as(self._sides[side].decode_keys, "Scan", answer)
-        return self._paged(side, found, found.Items, range(len(found.Items)))
-
-    def _paged(self, side: Side, found: Any, items: Sequence[AnyRow], rows: Sequence[Any]) -> Page:
-        key_of, ask, belongs = self._sides[side].key_of, self._sides[side.other].ask, self._belongs
-        mine, asks, others = [], [], []
-        for item, row in zip(items, rows, strict=True):
+    def _paged(self, side: Side, found: Any, items: Sequence[AnyRow]) -> Page:
+        key_of, belongs = self._sides[side].key_of, self._belongs
+        mine, others = [], []
+        for item in items:
             parts = key_of(item)
             key = _encode(parts)
             if belongs(parts, key):
-                mine.append((key, row))
-                asks.append(_encode(ask(*parts)))
+                mine.append((key, item))
             else:
                 others.append(key)
-        after = found.LastEvaluatedKey
-        return Page(mine, asks, others, found.ScannedCount, None if bytes(after) in _NO_NEXT else bytes(after))
+        after = bytes(found.LastEvaluatedKey)
+        cost = found.ConsumedCapacity
+        return Page(
+            mine,
+            others,
+            found.ScannedCount,
+            None if after in _NO_NEXT else after,
+            None if cost is None else cost.CapacityUnits,
+        )
 
     def batch(self, side: Side, answers: Sequence[bytes]) -> dict[bytes, AnyRow]:
         """Read answers of BatchGetItem; return the rows by encoded key. Errors as of `page`."""
@@ -166,17 +170,6 @@ class Reading(RowReading):
                 rows[_encode(key_of(row))] = row
         return rows
 
-    def known(self, side: Side, answers: Sequence[bytes]) -> set[bytes]:
-        """Return the encoded keys of the rows in answers of BatchGetItem. Errors as of `page`."""
-        mine = self._sides[side]
-        found = [read_as(mine.decode_known, "BatchGetItem", answer) for answer in answers]
-        rows = (row for each in found for rows in each.Responses.values() for row in rows)
-        return {_encode(mine.key_of(row)) for row in rows}
-
-    def seen_at(self, side: Side, answer: bytes, place: int) -> Seen:
-        """Read a row of `keys` value by value; as `seen` does."""
-        return self.seen(side, read_as(decode_image, "a row", decode_page(answer).Items[place]))
-
     def asks(self, side: Side, keys: Sequence[bytes]) -> list[bytes]:
         """Return encoded keys as BatchGetItem on a side wants them."""
         ask = self._sides[side].ask
@@ -190,24 +183,21 @@ class Reading(RowReading):
         except PoisonRecord as error:
             return Seen(side, image, trouble=str(error), unreadable=str(error))
 
-    def compare(self, page: Page, answers: Sequence[bytes], rows: OwnRows) -> Compared:
-        """Compare a page of the source table with the target rows of its keys.
+    def compare(self, pairs: Iterable[AnyPair], rows: OwnRows) -> Compared:
+        """Compare pairs of rows.
 
         Args:
-            page: of the source table.
-            answers: of BatchGetItem on the target table, for the page's keys.
+            pairs: of both tables.
             rows: what an absent role means.
         """
-        there = self.batch(Side.TARGET, answers)
         proven, left = [], []
         proof = self._proofs[rows.absent_owns(Side.TARGET)]
         ours, theirs = self._sides[Side.SOURCE].kind, self._sides[Side.TARGET].kind
-        for key, row in page.rows:
-            other = there.get(key)
+        for key, row, other in pairs:
             values = proof(row, other) if type(row) is ours and type(other) is theirs else None
             if values is None:
-                target = None if other is None else self.seen(Side.TARGET, other)
-                left.append((key, self.seen(Side.SOURCE, row), target))
+                source = None if row is None else self.seen(Side.SOURCE, row)
+                left.append((key, source, None if other is None else self.seen(Side.TARGET, other)))
             else:
                 proven.append((key, _digest(b"%d:%b%b" % (len(key), key, b"\x00".join(values)))))
         return Compared(proven, left)

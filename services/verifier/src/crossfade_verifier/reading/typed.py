@@ -43,10 +43,17 @@ class _Role(Struct, gc=False, forbid_unknown_fields=True):
     S: Literal["A", "S"]
 
 
+class Consumed(Struct, gc=False):
+    """What a request has cost."""
+
+    CapacityUnits: float = 0.0
+
+
 class _RawPage(Struct, gc=False):
     Items: list[Raw]
     ScannedCount: int
     LastEvaluatedKey: Raw = NOTHING
+    ConsumedCapacity: Consumed | None = None
 
 
 class _RawBatch(Struct, gc=False):
@@ -95,7 +102,6 @@ class TypedSide:
         self.kind = kind
         self.decode_row = msgspec.json.Decoder(kind).decode
         self.decode_page, self.decode_batch = _decoders(kind)
-        self.decode_keys, self.decode_known = _decoders(msgspec.defstruct("TypedKey", fields[: len(keys)], gc=False))
         self.names = frozenset((*keys.values(), *typed.values(), protocol.ROLE, *raw.values()))
         self.key_names = declared.keys[side]
         self.key_parts = tuple_of(list(keys))
@@ -140,7 +146,11 @@ class TypedSide:
 
 def _decoders(kind: Any) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
     """Return what decodes answers of Scan and of BatchGetItem with rows of a type."""
-    more: list[Any] = [("ScannedCount", int), ("LastEvaluatedKey", Raw, NOTHING)]
+    more: list[Any] = [
+        ("ScannedCount", int),
+        ("LastEvaluatedKey", Raw, NOTHING),
+        ("ConsumedCapacity", Consumed | None, None),
+    ]
     page = msgspec.defstruct("TypedPage", [("Items", list[kind]), *more], gc=False)
     batch = msgspec.defstruct("TypedBatch", [("Responses", dict[str, list[kind]])], gc=False)
     return msgspec.json.Decoder(page).decode, msgspec.json.Decoder(batch).decode
@@ -164,6 +174,20 @@ def tuple_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
     if len(names) > 1:
         return attrgetter(*names)
     return (lambda _row: ()) if not names else (lambda row, get=attrgetter(names[0]): (get(row),))  # type: ignore[misc]
+
+
+def kept(row: AnyRow) -> tuple[AnyRow, int]:
+    """Return the same row for keeping, and its size in bytes: its values are views of a whole page otherwise."""
+    if type(row) is dict:
+        copied = {name: Raw(bytes(raw)) for name, raw in row.items()}
+        return copied, sum(len(name) + len(raw) for name, raw in copied.items())
+    values = [getattr(row, field) for field in row.__struct_fields__]
+    size = sum(len(each) for each in values if type(each) is Raw)
+    return type(row)(*(_copied(each) for each in values)), size
+
+
+def _copied(value: Any) -> Any:
+    return Raw(bytes(value)) if type(value) is Raw and value is not NOTHING else value
 
 
 def row_of(side: TypedSide, raw: Raw) -> AnyRow:

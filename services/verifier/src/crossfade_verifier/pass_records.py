@@ -1,0 +1,225 @@
+"""Records of passes: those that are kept, as they were read last; new ones, and the end of those that are not done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol
+
+from crossfade.contracts.journal import Entry
+from crossfade.contracts.passes import HISTORY, PassRecord, PassState, pass_id
+from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
+from crossfade.runtime.pace import Pace
+from crossfade_verifier.findings import Findings
+from crossfade_verifier.pass_views import Pass
+from crossfade_verifier.units import Means
+
+TRIES: Final = 20
+"""Writers of a record that may come between, one after the other."""
+
+UNSURE_S: Final = 1.0
+"""By how much a time of the tables' clock may be off (`crossfade.adapters.wire.dates`)."""
+
+
+class Entries(Protocol):
+    """The migration's journal, to be read."""
+
+    async def entries(self, *, after: int = 0) -> list[Entry]:
+        """See `crossfade.ports.control.Journal`."""
+        ...
+
+
+class Size(Protocol):
+    """What a table holds, by its own count: some hours old."""
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Of all of them."""
+        ...
+
+
+class Stamped(Pace):
+    """A pace that knows when it last let a read through: whoever asks again has its answer."""
+
+    def __init__(self, per_s: float, clock: Clock) -> None:
+        super().__init__(per_s, now_s=clock.monotonic, sleep=clock.sleep)
+        self.taken_s = clock.monotonic()
+
+    async def take(self, items: int) -> None:
+        """See `Pace.take`."""
+        await super().take(items)
+        self.taken_s = self._now_s()
+
+
+class Records:
+    """What a verifier knows of passes.
+
+    Attributes:
+        known: the passes by id.
+        woken: set whenever a record was read or written.
+    """
+
+    def __init__(self, means: Means, so_far: Callable[[PassRecord], Awaitable[Findings]]) -> None:
+        """Begin with nothing.
+
+        Args:
+            means: see there.
+            so_far: returns what a pass that has not ended has found.
+        """
+        self._means, self._store, self._so_far = means, means.store, so_far
+        self.known: dict[str, Pass] = {}
+        self.woken = asyncio.Event()
+        self._created_us = 0
+
+    def history(self) -> list[Pass]:
+        """Return the last passes, newest first: the same at every verifier."""
+        return [self.known[each] for each in sorted(self.known, reverse=True)]
+
+    def prune(self, kept: Sequence[Pass | None]) -> None:
+        """Forget passes beyond `HISTORY`, and what all but these have found: their records have its numbers."""
+        for old in self.history()[HISTORY:]:
+            if old not in kept:
+                del self.known[old.id]
+        for each in self.known.values():
+            if each not in kept:
+                each.found = None
+
+    async def ask(self, who: str = "") -> Pass:
+        """Request a pass that begins after this call; one that was requested and has not begun serves all.
+
+        It replaces a running pass that nobody requested, and waits for one that somebody did.
+
+        Raises:
+            CrossfadeError: the store can't be written.
+        """
+        made = self.new(asked=True, who=who)
+        for _ in range(TRIES):
+            there = await self._store.running()
+            if there is None:
+                there = await self._store.begin(made)
+                if there.id == made.id:
+                    return self.told(there)
+            if there.asked and (there.state == "waiting" or there.next_id):
+                wanted = there if there.state == "waiting" else next_of(there)
+                return self.told(wanted)
+            if there.asked:
+                changed = await self._store.change(there.replace(next_id=made.id, next_by=who))
+                if changed is not None:
+                    self.told(changed)
+                    return self.told(next_of(changed))
+            else:
+                await self.end(there, "given up", f"{made.id} was requested")
+        raise CrossfadeError(f"pass {made.id}: other passes begin and end too fast")
+
+    async def cancel(self, wanted: str, who: str) -> Pass | None:
+        """Cancel a pass; one that has ended stays as it is. Return it; None for an unknown one.
+
+        Raises:
+            CrossfadeError: the store can't be written.
+        """
+        because = f"cancelled by {who}"
+        for _ in range(TRIES):
+            record = await self._store.get(wanted)
+            if record is None:
+                there = await self._store.running()
+                if there is None or there.next_id != wanted:
+                    return None
+                changed = await self._store.change(there.replace(next_id="", next_by=""))
+                if changed is not None:
+                    self.told(changed)
+                    return self.told(next_of(there).replace(state="cancelled", why=because))
+            elif record.ended or await self.end(record, "cancelled", because):
+                return self.told(await self._store.get(wanted) or record)
+        raise CrossfadeError(f"pass {wanted}: others change it too fast")
+
+    async def end(self, record: PassRecord, state: PassState, because: str) -> bool:
+        """End a pass that is not done; say whether it was us. What it has found stays."""
+        each = self.told(record)
+        found = await self._so_far(record)
+        ended = record.replace(state=state, why=because, ended_us=self._means.at_most_us(), counts=counts_of(found))
+        changed = await self._store.change(ended, found.encode())
+        if changed is not None:
+            each.found = found
+            self.told(changed)
+        return changed is not None
+
+    def told(self, record: PassRecord) -> Pass:
+        """Take in a record that was read or written."""
+        each = self.known.get(record.id)
+        if each is None:
+            each = self.known[record.id] = Pass(record)
+        elif record.revision >= each.record.revision:
+            each.record = record
+        if each.started_s is None and record.began_us:
+            each.started_s = self.monotonic_of(record.began_us)
+        if each.ended_s is None and record.ended_us:
+            each.ended_s = self.monotonic_of(record.ended_us)
+        self.woken.set()
+        return each
+
+    def monotonic_of(self, moment_us: int) -> float:
+        """Return when it was, on our own clock; rather too early than too late."""
+        ago_s = (self._means.at_most_us() - moment_us) / 1e6
+        return self._means.clock.monotonic() - (ago_s + UNSURE_S if ago_s > UNSURE_S else max(0.0, ago_s))
+
+    def new(self, *, asked: bool, who: str = "") -> PassRecord:
+        """Return the record of a new pass, which is not kept yet."""
+        both = self._means.both
+        now_us = self._created_us = max(self._means.clock.wall_us(), self._created_us + 1)
+        return PassRecord(
+            id=pass_id(now_us, self._means.settings.pod),
+            tables=(both.table(Side.SOURCE).shape.table, both.table(Side.TARGET).shape.table),
+            scan_units=self._means.settings.units,
+            buckets=self._means.settings.buckets,
+            created_us=now_us,
+            asked=asked,
+            asked_by=who,
+        )
+
+    async def found(self, record: PassRecord) -> Findings | None:
+        """Return what a pass that has ended has found; None when it isn't kept."""
+        body = await self._store.result(record.id)
+        if body is None:
+            return None
+        found = Findings(self._means.limits(record), self._means.both.rows())
+        found.take(body)
+        return found
+
+
+def next_of(record: PassRecord) -> PassRecord:
+    """Return the pass that waits for another one's end, as it would begin now."""
+    return PassRecord(
+        id=record.next_id,
+        tables=record.tables,
+        scan_units=record.scan_units,
+        buckets=record.buckets,
+        created_us=int(record.next_id[:16]),
+        asked=True,
+        asked_by=record.next_by,
+    )
+
+
+def counts_of(found: Findings) -> dict[str, Any]:
+    """Return findings in numbers, for the list of passes."""
+    return {
+        "verified": found.book.verified,
+        "classes": {each.value: count for each, count in found.book.by_class.items()},
+        "not_ours": found.not_ours,
+        "scanned": {side.value: count for side, count in found.scanned.items()},
+        "read_units": round(found.read_units, 1),
+    }
+
+
+def counts_still(record: PassRecord, ended: Sequence[PassRecord]) -> bool:
+    """Say whether what a pass found is still told: of the last one done, the last clean one, and any since."""
+    later = [each for each in ended if each.id > record.id]
+    if record.state == "done":
+        return not any(each.state == "done" and (each.clean or not record.clean) for each in later)
+    return not any(each.state == "done" for each in later)
