@@ -127,6 +127,7 @@ async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
     active, standby = stamped(side, Role.ACTIVE, 2, ttl=ttl), stamped(side, Role.STANDBY, 2, ttl=ttl)
     sealed = stamped(side, Role.STANDBY, 3, SEED + 4, ttl=ttl)
     befores = [None, live(side), live(side, ttl=ttl), active, active._replace(ttl=b""), standby]
+    befores += [live(side, role=Role.STANDBY)]
     befores += [tombstone(Role.ACTIVE, 2), tombstone(Role.STANDBY, 2), standby._replace(version=SEED + 9)]
     befores += [stamped(side, role, generation) for role in Role for generation in (3, 4)]
     handovers: list[Write] = [
@@ -152,7 +153,8 @@ async def test_a_handover_write_holds_under_its_condition_and_under_no_other(
         Reinstate(key, standby),
         Reinstate(key, active._replace(floor=ulid(0))),
         Reinstate(key, tombstone(Role.STANDBY, 2)),
-        Bury(key, SEED),
+        Bury(key, SEED, SEED + 1),
+        Bury(key, None, SEED + 1),
     ]
     pairs = [(before, write) for write in handovers for before in befores]
     await check(open_bench(side), pairs, together=together)

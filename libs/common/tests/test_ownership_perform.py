@@ -319,11 +319,19 @@ def test_rule_5_a_lift_is_refused_when_the_item_moved_on(item: Item | None) -> N
 
 
 def test_an_extra_is_buried_one_version_above_it() -> None:
-    buried = applied(Bury(KEY, SEED), stamped(N, Role.STANDBY, 1, ttl=TTL), N)
+    buried = applied(Bury(KEY, SEED, SEED + 1), stamped(N, Role.STANDBY, 1, ttl=TTL), N)
     assert (buried.version, buried.deleted, buried.content, buried.ttl) == (SEED + 1, True, (), b"")
     assert (buried.role, buried.generation) == (Role.STANDBY, 1)
     for item in (None, stamped(N, Role.ACTIVE, 1), stamped(N, Role.STANDBY, 1, SEED + 1)):
-        assert refused(Bury(KEY, SEED), item, N)
+        assert refused(Bury(KEY, SEED, SEED + 1), item, N)
+
+
+def test_an_extra_that_lost_its_version_is_buried_while_it_has_none() -> None:
+    lost = stamped(N, Role.STANDBY, 1)._replace(version=None)
+    buried = applied(Bury(KEY, None, SEED + 1), lost, N)
+    assert (buried.version, buried.deleted, buried.role, buried.generation) == (SEED + 1, True, Role.STANDBY, 1)
+    for item in (None, stamped(N, Role.ACTIVE, 1)._replace(version=None), stamped(N, Role.STANDBY, 1)):
+        assert refused(Bury(KEY, None, SEED + 1), item, N)
 
 
 def test_rule_3_a_removed_standby_row_comes_back_as_standby_if_it_is_still_absent() -> None:

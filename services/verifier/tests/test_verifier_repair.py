@@ -127,7 +127,7 @@ async def test_an_extra_becomes_a_tombstone_one_version_up() -> None:
     bench.world.plant(Difference.EXTRA, KEY)
     seen = version_of(bench.world.item(Side.TARGET, KEY))
     step = await bench.step()
-    assert step.write == Act(Bury(KEY, seen), seen + 1)
+    assert step.write == Act(Bury(KEY, seen, seen + 1), seen + 1)
     assert step.side is Side.TARGET
     await bench.repair()
     row = bench.world.item(Side.TARGET, KEY)

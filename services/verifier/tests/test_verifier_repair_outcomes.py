@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from test_verifier_repair import KEY, Bench
+from test_verifier_repair import KEY, NOW_US, Bench
 
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.writing import Transfer
@@ -88,11 +88,36 @@ async def test_neither_plan_nor_outcome_quotes_a_customers_value() -> None:
     assert "4711.815" not in f"{step} {outcome}"
 
 
-async def test_an_extra_without_a_version_can_not_be_repaired() -> None:
+async def test_an_extra_that_lost_its_version_is_buried_above_whatever_comes_late() -> None:
     bench = Bench()
     bench.world.tables[Side.SOURCE].delete(KEY)
     bench.world.put(Side.TARGET, KEY, cf_mv=None)
-    assert await bench.repair() == "can't: the extra row has no version: needs a human decision"
+    assert (await bench.planned()).action == f"bury at {(NOW_US << 10) + 1}"
+    assert await bench.repair() == "repaired"
+    row = bench.world.item(Side.TARGET, KEY)
+    assert row is not None
+    assert (row.deleted, row.version) == (True, (NOW_US << 10) + 1)
+    assert (await bench.world.sweep()).clean
+
+
+async def test_an_extra_that_lost_its_version_and_got_one_since_the_plan_is_left() -> None:
+    bench = Bench()
+    bench.world.tables[Side.SOURCE].delete(KEY)
+    bench.world.put(Side.TARGET, KEY, cf_mv=None)
+    step = await bench.planned()
+    bench.world.put(Side.TARGET, KEY, cf_mv=7)
+    assert (await bench.carry_out(step)).startswith(
+        "refused: changed since the plan: target had a row without version, "
+    )
+    assert not bench.world.item(Side.TARGET, KEY).deleted  # type: ignore[union-attr]
+
+
+async def test_an_extra_without_a_role_is_somebody_elses_and_needs_a_human_decision() -> None:
+    bench = Bench()
+    bench.world.tables[Side.SOURCE].delete(KEY)
+    bench.world.put(Side.TARGET, KEY, cf_mv=None, cf_role=None, cf_gen=None)
+    outcome = await bench.repair()
+    assert outcome == "can't: the extra row has no role: another writer put it there, needs a human decision"
 
 
 async def test_what_was_right_before_is_told_apart_from_what_was_repaired() -> None:

@@ -2,7 +2,7 @@
 
     ahead                       lift the owner above its standby; the write comes down the stream like any other
     stuck, diverged, missing    transfer the owner's image, at most at its version, to a standby only
-    extra                       turn the row into a tombstone at its version + 1
+    extra                       turn the row into a tombstone above its version, or seeded if it has none
     in handover                 left to the sweeper; two owners: left for a human decision
     held out                    left where it is: the other table refuses it
 
@@ -213,18 +213,19 @@ class Repairer:
         complete: bool,
     ) -> tuple[Side | None, Act | Transfer | None, str]:
         """Return the table to be written, the write, and why; or why nothing is written."""
-        acts = self._both.mapping.protocol.acts
+        acts, rows = self._both.mapping.protocol.acts, self._both.rows(complete=complete)
         if found in _LEFT:
             return None, None, _LEFT[found]
         if found is Difference.EXTRA:
-            if standby is None or standby.version is None:
-                return None, None, "the extra row has no version: needs a human decision"
-            return side.other, acts.bury(key, self._both.core_row(side.other, standby)), "the owner has nothing"
+            if standby is None or not rows.described(standby)["role"]:
+                return None, None, "the extra row has no role: another writer put it there, needs a human decision"
+            extra = self._both.core_row(side.other, standby)
+            return side.other, acts.bury(key, extra, now_us=now_us), "the owner has nothing"
         if owner is None:
             return None, None, "the owner is gone by now: look again"
         if found is Difference.AHEAD or owner.version is None:
             # An owner without a stamp is seeded, as its first own write would: version 1 would stay unstamped forever.
-            above = self._both.rows(complete=complete).version_of(standby)
+            above = rows.version_of(standby)
             act = acts.lift(key, owner.version, standby=above, now_us=now_us, complete=complete)
             is_ahead = found is Difference.AHEAD
             return side, act, "the owner must be above its standby" if is_ahead else "the owner has no version"
@@ -297,7 +298,8 @@ def _row_named(row: RowSeen | None) -> str:
         return "no row"
     role = {"A": "active", "S": "standby"}.get(row.role or "", "no role")
     what = "a tombstone" if row.deleted else "a row"
-    return f"{what} of version {row.version}, {role} at generation {row.generation}"
+    version = "without version" if row.version is None else f"of version {row.version}"
+    return f"{what} {version}, {role} at generation {row.generation}"
 
 
 def _outcome(step: Step, refused: str, later: Step) -> str:

@@ -358,7 +358,7 @@ def _reinstate(write: Reinstate, to: Expression) -> None:
 def _bury(write: Bury, to: Expression) -> None:
     to.where(f"{ROLE} = {to.value(_STANDBY)}")
     to.where_version(write.seen)
-    to.set(MV, to.number(write.seen + 1))
+    to.set(MV, to.number(write.version))
     _clear(to)
 
 

@@ -315,8 +315,8 @@ class Acts(Protocol):
             complete: of the flag document.
         """
 
-    def bury(self, key: Key, standby: Row) -> Act:
-        """Turn a standby whose owner has nothing into a deleted row."""
+    def bury(self, key: Key, standby: Row, *, now_us: int) -> Act:
+        """Turn a standby whose owner has nothing into a deleted row, if it is still at its version, or without one."""
 
     def restore(self, key: Key, item: Row) -> Act:
         """Put back a standby row that a stray removed, if it is still absent."""

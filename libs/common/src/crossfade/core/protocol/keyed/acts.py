@@ -20,9 +20,10 @@ class KeyedActs:
         version = lifted_version(seen, before, standby, seeded(now_us))
         return Act(Lift(key, seen, version, complete), version)
 
-    def bury(self, key: Key, standby: Item) -> Act:
-        """A tombstone one version above."""
-        return Act(Bury(key, version_of(standby)), version_of(standby) + 1)
+    def bury(self, key: Key, standby: Item, *, now_us: int) -> Act:
+        """A tombstone one version above; one above a row without a version is seeded, so that what is late is stale."""
+        version = seeded(now_us) + 1 if standby.version is None else standby.version + 1
+        return Act(Bury(key, standby.version, version), version)
 
     def restore(self, key: Key, item: Item) -> Act:
         """As S, with its generation and version."""

@@ -251,7 +251,7 @@ def _bury(write: Bury, item: Item | None, shape: TableShape) -> Outcome:
     if item is None or item.role is not Role.STANDBY or item.version != write.seen:
         return Refused(item)
     content = _kept(item.content, shape)
-    return Applied(item._replace(version=write.seen + 1, deleted=True, ttl=b"", content=content))
+    return Applied(item._replace(version=write.version, deleted=True, ttl=b"", content=content))
 
 
 def _restore(write: Restore, item: Item | None, _shape: TableShape) -> Outcome:

@@ -147,10 +147,11 @@ class Reinstate(Struct, frozen=True, gc=False):
 
 
 class Bury(Struct, frozen=True, gc=False):
-    """Turn a standby *extra* at version `seen` into a tombstone at version + 1."""
+    """Turn a standby *extra* at version `seen` (None: without a version) into a tombstone at `version`, above it."""
 
     key: Key
-    seen: int
+    seen: int | None
+    version: int
 
 
 class Restore(Struct, frozen=True, gc=False):
