@@ -53,11 +53,12 @@ class Reveals:
             said: who asks by their own account, where neither token nor certificate says it.
 
         Raises:
-            HttpRefused: 403, they aren't an operator; 503, the journal can't be written.
+            HttpRefused: 403, they aren't an operator; 400, `said` isn't a name; 503, the journal can't be written.
         """
         request.demand(Role.OPERATOR, "revealing values")
+        entry = {"key": key.decode(), "who": request.name(said)}
         try:
-            await self._journal.append("reveal", {"key": key.decode(), "who": request.who or said or "somebody"})
+            await self._journal.append("reveal", entry)
         except CrossfadeError as error:
             because = f"nothing is revealed, because the journal can't be written: {error}"
             raise HttpRefused(HTTPStatus.SERVICE_UNAVAILABLE, "not_journaled", because) from error

@@ -92,7 +92,7 @@ class _RepairsDoor:
             raise invalid("keys, class: give one of them")
         wanted = self._of_keys(body) if body.found is UNSET else await self._of_class(body.found, body)
         begun = await self._repairs.plan(
-            wanted.keys, asked=wanted.asked, who=_who(request, body.who), left=wanted.left, go_on=wanted.go_on
+            wanted.keys, asked=wanted.asked, who=request.name(body.who), left=wanted.left, go_on=wanted.go_on
         )
         return await self._told(await self._repairs.planned(begun.id, WITHIN_S), limit=PAGE)
 
@@ -109,13 +109,13 @@ class _RepairsDoor:
             raise invalid(f"pace: must be a whole number of steps a second, from 1 to {most} (CROSSFADE_REPAIRS_PER_S)")
         record = await self._known(request)
         try:
-            record = await self._repairs.execute(record.id, who=_who(request, body.who), pace_per_s=body.pace)
+            record = await self._repairs.execute(record.id, who=request.name(body.who), pace_per_s=body.pace)
         except IllegalTransition as error:
             raise HttpRefused(HTTPStatus.CONFLICT, "wrong_state", str(error)) from error
         return await self._told(record)
 
     async def cancel(self, request: Request) -> Answer:
-        who = _who(request, CANCEL_REPAIR.taken(request).who)
+        who = request.name(CANCEL_REPAIR.taken(request).who)
         record = await self._known(request)
         return await self._told(await self._repairs.cancel(record.id, who=who))
 
@@ -176,10 +176,3 @@ def _class(name: str) -> Difference:
     if name not in known:
         raise invalid(f"class: must be one of {', '.join(sorted(known))}")
     return known[name]
-
-
-def _who(request: Request, said: str) -> str:
-    """Return who asks, for the journal: a name that was proven wins over one that is only said."""
-    if len(said) > 100:
-        raise invalid("who: must be a name of 100 characters at most")
-    return request.who or said or "somebody"

@@ -27,7 +27,8 @@ REALM: Final = 'Bearer realm="crossfade"'
 SPLIT: Final = frozenset({"scope", "scp"})
 """Claims that list names in one string (RFC 8693, section 4.2)."""
 
-LONGEST_NAME: Final = 200
+LONGEST: Final = 400
+"""Of a name or a list of roles that is repeated; a service account's name may be that long."""
 
 
 class ByCertificate:
@@ -89,13 +90,13 @@ class ByToken:
         who = claims.get(self._rules.name_claim)
         if not (isinstance(who, str) and who.isprintable() and who.strip()):
             _refuse(f"the token's claim {self._rules.name_claim} names nobody (CROSSFADE_NAME_CLAIM)")
-        return self._with_role(who[:LONGEST_NAME], set(names_in(claims, self._rules.roles_claim)))
+        return self._with_role(who[:LONGEST], set(names_in(claims, self._rules.roles_claim)))
 
     def _with_role(self, who: str, names: set[str]) -> Caller:
         rules = self._rules
         if names & rules.operators:
             return Caller(who, Role.OPERATOR)
-        listed = ", ".join(sorted(names))[:LONGEST_NAME] or "nothing"
+        listed = ", ".join(sorted(names))[:LONGEST] or "nothing"
         how = f"the token's claim {rules.roles_claim} has {listed}; CROSSFADE_OPERATOR_ROLES and CROSSFADE_VIEWER_ROLES"
         return Caller(who, Role.VIEWER if names & rules.viewers else Role.ANYONE, f"{how} name what makes a role")
 

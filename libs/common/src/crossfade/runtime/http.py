@@ -32,6 +32,10 @@ log = structlog.get_logger()
 
 JSON: Final = "application/json"
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+LONGEST_NAME: Final = 100
+NOBODY: Final = "somebody"
+"""Who asks where nothing says it: the user of this machine, by a program that doesn't tell."""
+
 PARAMETERS: Final = 20
 """Of one query, at most."""
 
@@ -81,6 +85,19 @@ class Request(NamedTuple):
             f"{to} needs the role {needed}; {has}" + (f": {self.how}" if self.how else ""),
             {"WWW-Authenticate": f'Bearer realm="crossfade", error="insufficient_scope", scope="{needed}"'},
         )
+
+    def name(self, said: str) -> str:
+        """Return who asks, for records and the journal: a name that was proven wins over one that is only said.
+
+        Args:
+            said: what they call themselves; "" for nothing.
+
+        Raises:
+            HttpRefused: 400, that is not a name.
+        """
+        if len(said) > LONGEST_NAME or not said.isprintable():
+            raise invalid(f"who: must be a name of {LONGEST_NAME} printable characters at most")
+        return self.who or said or NOBODY
 
     def fields(self) -> dict[str, Any]:
         """Return the body, an object of JSON; empty where nothing was sent.
