@@ -8,10 +8,12 @@ from importlib.metadata import version
 from crossfade.core.mapping.interface import Mapping
 from crossfade.runtime import openapi
 from crossfade.runtime.http import Answer, HttpRefused, Request, Route, told
+from crossfade.runtime.openapi import Operation
 from crossfade_verifier.keytext import key_of_text
 from crossfade_verifier.listing import Listing
 from crossfade_verifier.masking import Reveals
-from crossfade_verifier.operations import ABOUT, ASK, BUCKETS, DIFFERENCES, KEY, OPERATIONS, TITLE, Alive, Ready
+from crossfade_verifier.operations import ABOUT, ASK, BUCKETS, CANCEL, DIFFERENCES, KEY, OPERATIONS, TITLE, Alive, Ready
+from crossfade_verifier.pass_views import Pass
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repairs import Repairs
 from crossfade_verifier.repairs_door import repair_handlers
@@ -37,8 +39,10 @@ def routes(
         "GET /parity/buckets": endpoints.buckets,
         "GET /parity/differences": endpoints.differences,
         "GET /keys/{key}": endpoints.key,
+        "GET /passes": endpoints.passes,
         "POST /passes": endpoints.ask,
         "GET /passes/{id}": endpoints.pass_by_id,
+        "POST /passes/{id}/cancel": endpoints.cancel,
         **repair_handlers(
             repairs,
             passes.keys_of,
@@ -68,7 +72,7 @@ class _Endpoints:
 
     async def differences(self, request: Request) -> Answer:
         given = DIFFERENCES.read(request)
-        return told(self._listing.differences(found=given.pop("class"), **given).to_dict())
+        return told((await self._listing.differences(found=given.pop("class"), **given)).to_dict())
 
     async def key(self, request: Request) -> Answer:
         given = KEY.read(request)
@@ -78,14 +82,25 @@ class _Endpoints:
         return told((await self._spot.look(key, reveal=given["reveal"])).to_dict())
 
     async def ask(self, request: Request) -> Answer:
-        asked = await self._passes.ask(ASK.taken(request).who)
+        asked = await self._passes.ask(_who(request, ASK))
         return told(self._report.described(asked), HTTPStatus.ACCEPTED)
 
+    async def passes(self, _request: Request) -> Answer:
+        return told(self._report.passes().to_dict())
+
+    async def cancel(self, request: Request) -> Answer:
+        found = await self._passes.cancel(request.named["id"], _who(request, CANCEL))
+        return self._told(found, request, HTTPStatus.ACCEPTED)
+
     async def pass_by_id(self, request: Request) -> Answer:
-        found = self._passes.get(request.named["id"])
+        return self._told(self._passes.get(request.named["id"]), request)
+
+    def _told(self, found: Pass | None, request: Request, status: HTTPStatus = HTTPStatus.OK) -> Answer:
         if found is None:
-            raise HttpRefused(HTTPStatus.NOT_FOUND, "not_found", "no such pass")
-        return told(self._report.described(found))
+            name = request.named["id"][:80]
+            message = f"there is no pass {name!r}: GET /passes lists the last ones"
+            raise HttpRefused(HTTPStatus.NOT_FOUND, "not_found", message)
+        return told(self._report.described(found), status)
 
     async def alive(self, _request: Request) -> Answer:
         return told(Alive())
@@ -93,3 +108,9 @@ class _Endpoints:
     async def ready(self, _request: Request) -> Answer:
         """Ready to answer /parity, if only with the table it is waiting for."""
         return told(Ready(self._passes.waiting or None))
+
+
+def _who(request: Request, operation: Operation) -> str:
+    """Return who asks: a name that was proven wins over one that is only said."""
+    said: str = operation.taken(request).who
+    return request.who or said or "somebody"

@@ -219,7 +219,7 @@ class Findings:
             dropped[name if name in dropped or len(dropped) < DROPPED_NAMES else "others"] += rows
 
     def add(self, other: Findings, *, whole: bool = True) -> None:
-        """Count what another unit of the pass has found; not `whole`: without digests and `called_keys`, for speed.
+        """Count what another unit of the pass has found; not `whole`: without digests, keys and handovers.
 
         A key is in one unit alone.
         """
@@ -229,6 +229,7 @@ class Findings:
             self._drop(side, other.dropped[side])
         if whole:
             self.add_keys(other)
+            self.handovers |= _first(other.handovers, self.limits.keys - len(self.handovers))
             self.proven.add(other.proven.sums())
             for side in Side:
                 self.digests[side].valued.add(other.digests[side].valued.sums())
@@ -241,7 +242,6 @@ class Findings:
             mine = self.samples.setdefault(found, [])
             mine += samples[: max(0, self.limits.samples - len(mine))]
         self.others += other.others[: max(0, self.limits.keys - len(self.others))]
-        self.handovers |= _first(other.handovers, self.limits.keys - len(self.handovers))
 
     def add_keys(self, other: Findings) -> None:
         """Take over which keys another unit has called."""

@@ -7,36 +7,100 @@ From a bucket that differs to its keys, and from a key to its attributes: /parit
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import ChainMap, Counter
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import merge
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from crossfade.contracts.key import CalledReport
-from crossfade.contracts.parity import Bucket, BucketPage, BucketSum, DifferencePage, KeyDifference
+from crossfade.contracts.parity import Bucket, BucketPage, BucketSum, CalledBy, DifferencePage, KeyDifference
 from crossfade.core.parity.classes import Difference
 from crossfade.core.parity.meaning import CURE, MEANS
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.runtime.http import invalid
-from crossfade_verifier.called import Called, CalledKeys
+from crossfade_verifier.called import CalledKeys
 from crossfade_verifier.findings import Findings, When
 from crossfade_verifier.keytext import short_of
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.reading.digests import bucket_of
 
-LOOKED_AT: Final = 5_000
+LOOKED_AT: Final = 2_000
 """Keys that one answer looks at, to find those of a bucket: a page may be short although more follow."""
 
+AT_ONCE: Final = 10_000
+"""Keys that are sorted in one go, about 5 ms; others run before the next ones are."""
+
 _ORDER: Final[list[Difference]] = [each for each in Difference if each is not Difference.EQUAL]
+
+
+class _Source(NamedTuple):
+    """Something that called keys: a pass that has ended, a unit of the one that is running, or the continuous mode.
+
+    Attributes:
+        pass_id: of the pass; empty for the continuous mode.
+        found: the keys.
+    """
+
+    pass_id: str
+    found: Findings | CalledKeys
+
+    @property
+    def by(self) -> CalledBy:
+        """Which mode it is."""
+        return "continuous" if isinstance(self.found, CalledKeys) else "sweep"
+
+    def when(self, key: Key, each: Difference) -> When | None:
+        """Return when it called a key in a class; None where it didn't."""
+        if not isinstance(self.found, CalledKeys):
+            return self.found.called_keys.get(each, {}).get(key)
+        known = self.found.of(key)
+        return When(known.first_us, known.last_us) if known is not None and known.found is each else None
+
+    def counts(self) -> Mapping[Difference, int]:
+        """Return the number of its keys by class."""
+        return self.found.drift if isinstance(self.found, CalledKeys) else self.found.book.by_class
+
+    def samples(self, each: Difference) -> dict[Key, dict[str, Any]]:
+        """Return what is shown of some keys of a class; the continuous mode knows it of each key."""
+        if isinstance(self.found, CalledKeys):
+            return {}
+        return {Key(sample["key"].encode()): sample for sample in self.found.samples.get(each, ())}
+
+
+class _Sorted(NamedTuple):
+    """The keys that one part of a pass called in one class, in order.
+
+    Attributes:
+        part: of the pass; kept, so that its `id` names nothing else.
+        keys: its keys of the class.
+    """
+
+    part: Findings
+    keys: list[Key]
+
+
+class _Called(NamedTuple):
+    """One called key, and where it was found.
+
+    Attributes:
+        key: encoded.
+        place: number of the source; of several that called the key, the first counts.
+    """
+
+    key: Key
+    place: int
 
 
 class Listing:
     """Lists what the passes found."""
 
-    def __init__(self, passes: Passes, buckets: int) -> None:
-        """Take the passes, and the number of buckets."""
-        self._passes, self._buckets = passes, buckets
-        self._sorted: dict[Difference, list[Key]] = {}
+    def __init__(self, passes: Passes, buckets: int, clock: Clock) -> None:
+        """Take the passes, the number of buckets, and the clock of the process."""
+        self._passes, self._buckets, self._clock = passes, buckets, clock
+        self._sorted: dict[tuple[int, Difference], _Sorted] = {}
 
     def buckets(self, *, after: int | None, limit: int, differing: bool) -> BucketPage:
         """Return a page of buckets, as the last pass counted them.
@@ -50,21 +114,26 @@ class Listing:
         found = last.findings if last else None
         if last is None or found is None:
             return BucketPage(count=self._buckets, differing=0, pass_id="", rebased_us=None, buckets=[], next=None)
-        differ = set(found.differing)
-        numbers = sorted(differ) if differing else range(found.limits.buckets)
+        differ = found.differing
+        numbers = differ if differing else range(found.limits.buckets)
         start = 0 if after is None else bisect_right(numbers, after)
-        page = numbers[start : start + limit]
-        sums = {side: dict(zip(page, _some(found, side, page), strict=True)) for side in Side}
+        page, known = numbers[start : start + limit], set(differ)
+        sums = {side: list(found.digests[side].buckets()) for side in Side}
         return BucketPage(
             count=found.limits.buckets,
             differing=len(differ),
             pass_id=last.id,
-            rebased_us=None,
-            buckets=[Bucket(each, sums[Side.SOURCE][each], sums[Side.TARGET][each], each in differ) for each in page],
+            rebased_us=str(last.record.ended_us),
+            buckets=[
+                Bucket(each, _sum(sums[Side.SOURCE][each]), _sum(sums[Side.TARGET][each]), each in known)
+                for each in page
+            ],
             next=page[-1] if page and start + limit < len(numbers) else None,
         )
 
-    def differences(self, *, found: str | None, bucket: int | None, after: str | None, limit: int) -> DifferencePage:
+    async def differences(
+        self, *, found: str | None, bucket: int | None, after: str | None, limit: int
+    ) -> DifferencePage:
         """Return a page of called keys, by class and key.
 
         Args:
@@ -77,103 +146,135 @@ class Listing:
             HttpRefused: 400, `after` is no such thing.
         """
         wanted = _ORDER if found is None else [Difference(found)]
-        begin, key = _place(after, wanted) if after is not None else (wanted[0], None)
+        begin, behind = _place(after, wanted) if after is not None else (wanted[0], None)
+        sources = self._sources()
         page: list[KeyDifference] = []
-        left, next_one = LOOKED_AT, None
+        left, last = LOOKED_AT, ""
         for each in wanted[wanted.index(begin) :]:
-            keys = self._keys(each)
-            start = 0 if key is None else bisect_right(keys, key)
-            key = None
-            for one in islice(keys, start, None):
+            samples = ChainMap(*(source.samples(each) for source in sources))
+            for key, place in _once(await self._in_order(sources, each, behind)):
                 if len(page) == limit or not left:
-                    break
-                left -= 1
-                next_one = f"{each.value}:{one.decode()}"
-                if bucket is None or bucket_of(one, self._buckets) == bucket:
-                    page.append(self._described(each, one))
-            else:
-                continue
-            break
-        else:
-            next_one = None
-        classes = dict.fromkeys(each.found for each in page)
-        return DifferencePage(
-            counts=self._counts(),
-            means={each: MEANS[Difference(each)] for each in classes},
-            cures={each: CURE[Difference(each)] for each in classes},
-            differences=page,
-            next=next_one,
-        )
+                    return _page(sources, page, last)
+                left, last = left - 1, f"{each.value}:{key.decode()}"
+                number = bucket_of(key, self._buckets)
+                if bucket in (None, number):
+                    page.append(_described(key, each, number, sources, place, samples.get(key)))
+            behind = None
+        return _page(sources, page, None)
 
     def called(self, key: Key) -> Sequence[CalledReport]:
-        """Return what was called of a key."""
-        heard = self._heard(key)
-        found = [] if heard is None else [_by_streams(heard)]
-        return found + [
-            CalledReport(each.value, str(when.first_us), str(when.last_us), "sweep", pass_id)
-            for each in _ORDER
-            for pass_id, when in self._when(each, key)
-        ]
+        """Return what was called of a key: of each class and mode, where it was called last."""
+        found: dict[tuple[Difference, CalledBy], CalledReport] = {}
+        for source in self._sources():
+            for each in _ORDER:
+                when = source.when(key, each)
+                if when is not None and (each, source.by) not in found:
+                    found[each, source.by] = CalledReport(each.value, *_times([when]), source.by, source.pass_id)
+        return list(found.values())
 
-    def _heard(self, key: Key) -> Called | None:
-        """Return what the streams brought to light of a key."""
-        return None if self._passes.heard is None else self._passes.heard.of(key)
+    def _sources(self) -> list[_Source]:
+        """Return who called keys, whoever knows most lately first."""
+        heard = [] if self._passes.heard is None else [_Source("", self._passes.heard)]
+        return [*heard, *(_Source(pass_id, part) for pass_id, part in self._passes.parts())]
 
-    def _findings(self) -> list[tuple[str, Findings | CalledKeys]]:
-        last, running = self._passes.last, self._passes.running
-        ended: list[tuple[str, Findings | CalledKeys]]
-        ended = [(last.id, last.findings)] if last is not None and last.findings is not None else []
-        called = self._passes.called
-        return [(running.id if running and isinstance(each, Findings) else "", each) for each in called] + ended
+    async def _in_order(self, sources: Sequence[_Source], each: Difference, behind: Key | None) -> Iterator[_Called]:
+        """Return the keys of a class in order; those of several sources come once for each."""
+        lists = [await self._sorted_keys(source.found, each) for source in sources]
+        here = {id(source.found) for source in sources}
+        self._sorted = {place: known for place, known in self._sorted.items() if place[0] in here}
+        return merge(*(_behind(keys, behind, place) for place, keys in enumerate(lists)))
 
-    def _keys(self, each: Difference) -> list[Key]:
-        """Return the keys of a class, sorted; keys that have come are few, so that sorting again costs little."""
-        known, kept = self._passes.keys_of(each), self._sorted.get(each, [])
-        if len(kept) != len(known) or set(kept) != set(known):
-            self._sorted[each] = sorted(known)
-        return self._sorted.get(each, [])
+    async def _sorted_keys(self, part: Findings | CalledKeys, each: Difference) -> list[Key]:
+        """Return keys of a class in order; those of a pass only come, so the same number of them are the same."""
+        if isinstance(part, CalledKeys):
+            return [key for key, _ in part.in_order(each)]
+        keys = part.called_keys.get(each, {})
+        known = self._sorted.get((id(part), each))
+        if known is None or len(known.keys) != len(keys):
+            known = self._sorted[id(part), each] = _Sorted(part, await self._sort(list(keys)))
+        return known.keys
 
-    def _counts(self) -> dict[str, int]:
-        found = [each for _, each in self._findings()]
-        counts = {each: max((one.book.by_class.get(each, 0) for one in found), default=0) for each in _ORDER}
-        return {each.value: count for each, count in counts.items() if count}
-
-    def _described(self, each: Difference, key: Key) -> KeyDifference:
-        sample, heard = self._sample(each, key), self._heard(key)
-        by = _by_streams(heard) if heard is not None and heard.found is each else None
-        pass_id, when = next(iter(self._when(each, key)), ("", None))
-        return KeyDifference(
-            key=key.decode(),
-            short=short_of(key),
-            found=each.value,
-            cause=str((sample or {}).get("cause", "")),
-            bucket=bucket_of(key, self._buckets),
-            first_seen_us=by.first_seen_us if by else str(when.first_us) if when else None,
-            last_seen_us=by.last_seen_us if by else str(when.last_us) if when else None,
-            called_by="continuous" if by else "sweep",
-            pass_id=pass_id,
-            sample=sample,
-        )
-
-    def _when(self, each: Difference, key: Key) -> list[tuple[str, When]]:
-        """Return the passes that called a key, the latest first, and when."""
-        found = [(pass_id, one) for pass_id, one in self._findings() if isinstance(one, Findings)]
-        passes = ((pass_id, one.called_keys.get(each, {}).get(key)) for pass_id, one in found)
-        return [(pass_id, when) for pass_id, when in passes if when is not None]
-
-    def _sample(self, each: Difference, key: Key) -> dict[str, Any] | None:
-        text = key.decode()
-        samples = (sample for _, one in self._findings() for sample in one.samples.get(each, ()))
-        return next((sample for sample in samples if sample["key"] == text), None)
+    async def _sort(self, keys: list[Key]) -> list[Key]:
+        if len(keys) <= AT_ONCE:
+            return sorted(keys)
+        runs, found = [], list[Key]()
+        for start in range(0, len(keys), AT_ONCE):
+            runs.append(sorted(keys[start : start + AT_ONCE]))
+            await self._clock.sleep(0)
+        in_order = merge(*runs)
+        while some := list(islice(in_order, AT_ONCE)):
+            found += some
+            await self._clock.sleep(0)
+        return found
 
 
-def _by_streams(called: Called) -> CalledReport:
-    return CalledReport(called.found.value, str(called.first_us), str(called.last_us), "continuous", "")
+def _behind(keys: list[Key], key: Key | None, place: int) -> Iterator[_Called]:
+    start = 0 if key is None else bisect_right(keys, key)
+    return (_Called(each, place) for each in islice(keys, start, None))
 
 
-def _some(found: Findings, side: Side, numbers: Sequence[int]) -> list[BucketSum]:
-    sums = list(found.digests[side].buckets())
-    return [BucketSum(sums[each][1], f"{sums[each][0]:032x}") for each in numbers]
+def _once(keys: Iterator[_Called]) -> Iterator[_Called]:
+    last: Key | None = None
+    for each in keys:
+        if each.key != last:
+            last = each.key
+            yield each
+
+
+def _page(sources: Sequence[_Source], page: list[KeyDifference], last: str | None) -> DifferencePage:
+    classes = dict.fromkeys(each.found for each in page)
+    return DifferencePage(
+        counts=_counts(sources),
+        means={each: MEANS[Difference(each)] for each in classes},
+        cures={each: CURE[Difference(each)] for each in classes},
+        differences=page,
+        next=last,
+    )
+
+
+def _counts(sources: Sequence[_Source]) -> dict[str, int]:
+    """Return keys by class: a pass has each key in one of its parts, but several passes may have called the same."""
+    by_pass: dict[str, Counter[Difference]] = {}
+    for source in sources:
+        by_pass.setdefault(source.pass_id, Counter()).update(source.counts())
+    most = {each: max((counts[each] for counts in by_pass.values()), default=0) for each in _ORDER}
+    return {each.value: count for each, count in most.items() if count}
+
+
+def _described(
+    key: Key,
+    each: Difference,
+    bucket: int,
+    sources: Sequence[_Source],
+    place: int,
+    sample: dict[str, Any] | None,
+) -> KeyDifference:
+    source = sources[place]
+    known = source.found.of(key) if isinstance(source.found, CalledKeys) else None
+    shown = sample if known is None else known.shown
+    first_us, last_us = _times([when for one in sources if (when := one.when(key, each)) is not None])
+    return KeyDifference(
+        key=key.decode(),
+        short=short_of(key),
+        found=each.value,
+        cause=str((shown or {}).get("cause", "")),
+        bucket=bucket,
+        first_seen_us=first_us,
+        last_seen_us=last_us,
+        called_by=source.by,
+        pass_id=source.pass_id,
+        sample=shown,
+    )
+
+
+def _times(whens: Sequence[When]) -> tuple[str | None, str | None]:
+    first_us, last_us = min(each.first_us for each in whens), max(each.last_us for each in whens)
+    return str(first_us) if first_us else None, str(last_us) if last_us else None
+
+
+def _sum(bucket: tuple[int, int]) -> BucketSum:
+    digest, count = bucket
+    return BucketSum(count, f"{digest:032x}")
 
 
 def _place(after: str, wanted: Sequence[Difference]) -> tuple[Difference, Key]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from crossfade.contracts.passes import PassRecord, UnitRecord
-from crossfade.core.parity.classes import Difference
-from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade_verifier.findings import Findings, Stage, When
+from crossfade_verifier.findings import Findings, Stage
 from crossfade_verifier.units import Unit
 
 RATE_S: Final = 30.0
@@ -76,7 +74,6 @@ class Pass:
     mine: dict[tuple[str, int], Unit] = field(default_factory=dict)
     theirs: dict[tuple[str, int], Findings] = field(default_factory=dict)
     _rows: deque[tuple[float, int]] = field(default_factory=deque)
-    _keys: tuple[list[Any], dict[Difference, dict[Key, When]]] = field(default_factory=lambda: ([], {}))
 
     @property
     def id(self) -> str:
@@ -113,46 +110,56 @@ class Pass:
         """It is done, found every key verified, and nothing was repaired meanwhile."""
         return self.record.state == "done" and self.record.clean and not self.repairs
 
+    def parts(self) -> list[Findings]:
+        """Return what it has found, as it is: of a pass that has ended as one, of a running one by units."""
+        if self.found is not None:
+            return [self.found]
+        return [*(each.findings for each in self.mine.values()), *self.theirs.values()]
+
     @property
     def verified(self) -> int:
         """Keys verified so far."""
-        found = self.findings
-        return int(self.record.counts.get("verified", 0)) if found is None else found.book.verified
+        parts = self.parts()
+        return sum(each.book.verified for each in parts) if parts else int(self.record.counts.get("verified", 0))
 
     @property
     def classes(self) -> dict[str, int]:
         """Keys called so far, by class."""
-        found = self.findings
-        if found is None:
+        parts = self.parts()
+        if not parts:
             return dict(self.record.counts.get("classes", {}))
-        return {each.value: count for each, count in found.book.by_class.items()}
+        counts: Counter[str] = Counter()
+        for part in parts:
+            counts.update({each.value: count for each, count in part.book.by_class.items()})
+        return dict(counts)
 
     @property
     def read_units(self) -> float:
         """Read units so far."""
-        found = self.findings
-        return float(self.record.counts.get("read_units", 0.0)) if found is None else found.read_units
+        parts = self.parts()
+        return sum(each.read_units for each in parts) if parts else float(self.record.counts.get("read_units", 0.0))
 
     @property
     def findings(self) -> Findings | None:
-        """What it has found; while it runs, so far and without digests; None before it runs."""
-        if self.found is not None:
-            return self.found
-        parts = [*(each.findings for each in self.mine.values()), *self.theirs.values()]
+        """What it has found; while it runs, so far and without digests and keys; None before it runs.
+
+        So it costs the same however many keys were called. `parts` has the keys.
+        """
+        return self.found or self._merged(keys=False)
+
+    def with_keys(self) -> Findings | None:
+        """Return `findings` with the called keys, which are copied."""
+        return self.found or self._merged(keys=True)
+
+    def _merged(self, *, keys: bool) -> Findings | None:
+        parts = self.parts()
         if not parts:
             return None
         whole = Findings(parts[0].limits, parts[0].rows)
         for each in parts:
             whole.add(each, whole=False)
-        seen = [(keys, len(keys)) for each in parts for keys in each.called_keys.values()]
-        if len(seen) != len(self._keys[0]) or any(
-            one is not other or count != before
-            for (one, count), (other, before) in zip(seen, self._keys[0], strict=True)
-        ):
-            for each in parts:
+            if keys:
                 whole.add_keys(each)
-            self._keys = (seen, whole.called_keys)
-        whole.called_keys = self._keys[1]
         whole.stage = self._stage(parts)
         return whole
 
@@ -218,8 +225,3 @@ def _sum(heads: Mapping[Any, Mapping[str, Any]], name: str) -> int:
 
 def _percent(rows: int, expected: int) -> float | None:
     return round(min(99.0, 100 * rows / expected), 1) if expected else None
-
-
-def called_keys(found: Iterable[Findings], wanted: Difference) -> list[Key]:
-    """Return the keys of a class that any of some passes has called, in order."""
-    return sorted({key for each in found for key in each.called_keys.get(wanted, ())})

@@ -26,7 +26,7 @@ from crossfade_verifier.called import CalledKeys, Swept
 from crossfade_verifier.findings import Findings
 from crossfade_verifier.followlist import Handovers
 from crossfade_verifier.pass_records import Entries, Records, Size, Stamped, counts_of, counts_still, next_of
-from crossfade_verifier.pass_views import Pass, Progress, called_keys
+from crossfade_verifier.pass_views import Pass, Progress
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.sharing import Share
 from crossfade_verifier.units import Means, why
@@ -138,11 +138,13 @@ class Passes:
     def keys_of(self, found: Difference) -> list[Key]:
         """Return keys of a class, as they were called last."""
         heard = [] if self.heard is None else self.heard.keys.get(found, [])
-        return list(dict.fromkeys((*heard, *called_keys(self._findings(), found))))
+        swept = (key for _, each in self.parts() for key in each.called_keys.get(found, ()))
+        return list(dict.fromkeys((*heard, *swept)))
 
-    def _findings(self) -> list[Findings]:
+    def parts(self) -> list[tuple[str, Findings]]:
+        """Return what was found, with the id of its pass: units of the running one first, the last done one last."""
         passes = [each for each in (self.running, self._unended, self.last) if each is not None]
-        return [found for each in passes if (found := each.findings) is not None]
+        return [(each.id, part) for each in passes for part in each.parts()]
 
     @property
     def called(self) -> list[Findings | CalledKeys]:
@@ -303,7 +305,7 @@ class Passes:
     async def _over(self, each: Pass) -> None:
         """Take in a pass that has ended: what it has called counts without a gap."""
         if each.found is None:
-            mine = each.findings if each.state != "done" else None
+            mine = each.with_keys() if each.state != "done" else None
             each.found = mine or await self._records.found(each.record)
         each.mine, each.theirs = {}, {}
         self._count(each)

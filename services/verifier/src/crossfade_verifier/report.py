@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, overload
 
 import msgspec
 
@@ -14,6 +14,7 @@ from crossfade.contracts.parity import (
     InputReport,
     LagReport,
     ParityReport,
+    PassList,
     PassReport,
     SafeReport,
     SideReport,
@@ -28,7 +29,7 @@ from crossfade_verifier.called import CalledKeys
 from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.findings import Findings
 from crossfade_verifier.lags import Crossings
-from crossfade_verifier.pass_views import Pass
+from crossfade_verifier.pass_views import Pass, Progress
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.tails import Tail
@@ -36,6 +37,20 @@ from crossfade_verifier.watch import JOURNAL_EVERY, Watch
 
 DIFFERING_SHOWN: Final = 20
 HANDOVERS_SHOWN: Final = 20
+
+
+class _Digests(NamedTuple):
+    """What the digests of one pass say.
+
+    Attributes:
+        pass_id: of the pass; empty before the first.
+        sides: by the name of the side.
+        buckets: which differ.
+    """
+
+    pass_id: str
+    sides: dict[str, SideReport]
+    buckets: BucketReport
 
 
 class Reporter:
@@ -68,32 +83,34 @@ class Reporter:
         self._crossings, self._watch = crossings, watch
         self._needs = wanted(watch.names, bounds_s(settings))
         self._clock = clock
+        self._added_up = _Digests("", {side.value: SideReport() for side in Side}, BucketReport(settings.buckets, 0))
 
     def parity(self) -> ParityReport:
-        """Return the whole report."""
-        passes, verdict = self._passes, self._verdict()
-        last = passes.last.findings if passes.last else None
-        now_s, bound_s = self._clock.monotonic(), self._settings.handover_bound_s
+        """Return the whole report. Each source is asked once: some of the answers are put together from many parts."""
+        passes, now_s, bound_s = self._passes, self._clock.monotonic(), self._settings.handover_bound_s
+        called, last = passes.called, passes.last.findings if passes.last else None
+        found: list[Findings | CalledKeys] = [*called, *([last] if last else [])]
+        verdict, reason = self._verdict(called)
         over = passes.handovers.older_than(bound_s, now_s)
-        readings = self._readings(over=over)
+        readings = self._readings(verdict, reason, over=over)
         because = self._why_not(readings)
         clean = self.described(passes.last_clean)
         return ParityReport(
-            verdict=verdict[0],
-            reason=verdict[1],
+            verdict=verdict,
+            reason=reason,
             at_us=str(self._clock.wall_us()),
-            sides={side.value: _side(side, last) for side in Side},
-            buckets=_buckets(last, self._settings.buckets),
+            sides=self._digests().sides,
+            buckets=self._digests().buckets,
             verified=last.book.verified if last else 0,
             left_out=last.left_out if last else 0,
-            not_ours_in_target=max((each.not_ours for each in (*passes.called, last) if each), default=0),
-            differences=_differences([*passes.called, *([last] if last else [])], self._settings.samples),
-            not_ours=_not_ours([*passes.called, *([last] if last else [])], self._settings.samples),
+            not_ours_in_target=max((each.not_ours for each in found), default=0),
+            differences=_differences(found, self._settings.samples),
+            not_ours=_not_ours(found, self._settings.samples),
             lags={side.value: self._lags(side) for side in Side},
             last_pass=self.described(passes.last),
             last_clean_pass=clean,
             last_clean_pass_age_s=clean.age_s if clean else None,
-            running_pass=self._running(),
+            running_pass=self.described(passes.running) if passes.progress() else None,
             resting=passes.resting or None,
             in_handover=HandoverReport(
                 keys=len(passes.handovers),
@@ -110,6 +127,25 @@ class Reporter:
             inputs={name_of(each): self._input(readings.get(each), need) for each, need in self._needs.items()},
         )
 
+    def _digests(self) -> _Digests:
+        """Return what the last pass's digests say; of each pass they are added up once."""
+        last = self._passes.last
+        found, pass_id = (last.findings, last.id) if last else (None, "")
+        if self._added_up.pass_id != pass_id:
+            differing = found.differing if found else []
+            self._added_up = _Digests(
+                pass_id,
+                {side.value: _side(side, found) for side in Side},
+                BucketReport(self._settings.buckets, len(differing), differing[:DIFFERING_SHOWN]),
+            )
+        return self._added_up
+
+    def passes(self) -> PassList:
+        """Return the last passes."""
+        running = self._passes.running
+        history = [self.described(each) for each in self._passes.history()]
+        return PassList(running=self.described(running), passes=history)
+
     def _input(self, reading: Reading | None, need: Wanted) -> InputReport:
         taken_s = reading.taken_s if reading else None
         return InputReport(
@@ -119,13 +155,19 @@ class Reporter:
             trouble=reading.trouble if reading else "",
         )
 
+    @overload
+    def described(self, each: Pass) -> PassReport: ...
+
+    @overload
+    def described(self, each: Pass | None) -> PassReport | None: ...
+
     def described(self, each: Pass | None) -> PassReport | None:
         """Return one pass; None for none."""
         if each is None:
             return None
         now_s = self._clock.monotonic()
         took_s = (each.ended_s or now_s) - each.started_s if each.started_s is not None else None
-        return PassReport(
+        report = PassReport(
             id=each.id,
             state=each.state,
             asked=each.asked,
@@ -145,13 +187,15 @@ class Reporter:
             read_units_expected=each.record.expected_read_units or None,
             units=each.record.scan_units + each.record.join_units,
         )
+        so_far = self._passes.progress() if each is self._passes.running else None
+        return report if so_far is None else self._going(report, so_far)
 
-    def _verdict(self) -> tuple[Verdict, str]:
+    def _verdict(self, called: Sequence[Findings | CalledKeys]) -> tuple[Verdict, str]:
         passes = self._passes
-        called = [reason for each in passes.called for reason in _called(each)]
-        if called:
+        reasons = [reason for each in called for reason in _called(each)]
+        if reasons:
             stopped = f"; no pass now: {passes.waiting}" if passes.waiting else ""
-            return "drift", f"{', '.join(called)} so far{stopped}"
+            return "drift", f"{', '.join(reasons)} so far{stopped}"
         if passes.waiting:
             return "waiting", passes.waiting
         last = passes.last
@@ -161,16 +205,16 @@ class Reporter:
             held_out = last.findings.book.by_class.get(Difference.HELD_OUT, 0)
             but = f"; {held_out} are held out" if held_out else ""
             return "clean", f"pass {last.id} verified all {last.findings.book.verified} keys{but}"
-        wrong = _wrong(last.findings)
+        differing = self._digests().buckets.differing
+        wrong = _called(last.findings) or ([f"{differing} bucket digests differ"] if differing else [])
         if wrong:
             return "drift", ", ".join(wrong)
         repaired = [f"{last.repairs} keys were repaired meanwhile"] if last.repairs else []
         return "unsettled", ", ".join(_open(last.findings) + repaired)
 
-    def _readings(self, *, over: int) -> dict[Input, Reading]:
+    def _readings(self, verdict: Verdict, reason: str, *, over: int) -> dict[Input, Reading]:
         """Return what every source says, with when it said so; the watch asks some, the others are asked here."""
         passes, now_s = self._passes, self._clock.monotonic()
-        verdict, reason = self._verdict()
         pair, clean, last = pair_of(passes.tables), passes.last_clean, passes.last
         if passes.repaired_since_clean:
             why = f"{passes.repaired_since_clean} keys were repaired: only a later clean pass counts"
@@ -219,12 +263,9 @@ class Reporter:
             crossing=self._crossings.report(side),
         )
 
-    def _running(self) -> PassReport | None:
-        described, so_far = self.described(self._passes.running), self._passes.progress()
-        if described is None or so_far is None:
-            return None
+    def _going(self, report: PassReport, so_far: Progress) -> PassReport:
         return msgspec.structs.replace(
-            described,
+            report,
             stage=so_far.stage.value,
             scanned={side.value: count for side, count in so_far.scanned.items()},
             following=self._passes.followed(),
@@ -236,6 +277,7 @@ class Reporter:
             units_done=so_far.units_done,
             pods=so_far.pods,
             trouble=so_far.trouble,
+            waiting_rows=so_far.waiting_rows,
         )
 
 
@@ -273,17 +315,13 @@ def _side(side: Side, found: Findings | None) -> SideReport:
     )
 
 
-def _buckets(found: Findings | None, count: int) -> BucketReport:
-    differing = found.differing if found else []
-    return BucketReport(count, len(differing), differing[:DIFFERING_SHOWN])
-
-
 def _differences(found: Sequence[Findings | CalledKeys], samples: int) -> dict[str, DifferenceReport]:
     """Of a class, the pass that called most counts: another one may have called the same keys."""
+    counts, described = [one.book.by_class for one in found], [one.samples for one in found]  # each is asked once
     return {
         each.value: DifferenceReport(
-            count=max((one.book.by_class.get(each, 0) for one in found), default=0),
-            samples=_samples(found, each)[:samples],
+            count=max((one.get(each, 0) for one in counts), default=0),
+            samples=_samples(described, each)[:samples],
             cure=CURE[each],
         )
         for each in Difference
@@ -298,10 +336,10 @@ def _not_ours(found: Sequence[Findings | CalledKeys], samples: int) -> Differenc
     return DifferenceReport(count, [{"key": key.decode()} for key in keys], "deploy/runbooks/rows-not-ours.md")
 
 
-def _samples(found: Sequence[Findings | CalledKeys], each: Difference) -> list[dict[str, Any]]:
+def _samples(found: Sequence[Mapping[Difference, list[dict[str, Any]]]], each: Difference) -> list[dict[str, Any]]:
     by_key: dict[str, dict[str, Any]] = {}
     for one in found:
-        for sample in one.samples.get(each, ()):
+        for sample in one.get(each, ()):
             by_key.setdefault(sample["key"], sample)
     return list(by_key.values())
 
@@ -310,13 +348,6 @@ def _called(found: Findings | CalledKeys) -> list[str]:
     wrong = [f"{count} {each.value}" for each, count in found.drift.items()]
     if found.not_ours:
         wrong.append(f"{found.not_ours} rows in the target table that don't belong to the migration")
-    return wrong
-
-
-def _wrong(found: Findings) -> list[str]:
-    wrong = _called(found)
-    if found.differing and not wrong:
-        wrong.append(f"{len(found.differing)} bucket digests differ")
     return wrong
 
 

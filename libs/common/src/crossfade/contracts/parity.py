@@ -44,6 +44,7 @@ class PassReport(msgspec.Struct, frozen=True):
         units_done: parts that have ended.
         pods: verifiers that are working on it.
         trouble: the fault that is being retried; empty when there is none.
+        waiting_rows: rows of either table that wait for their counterparts; null if unknown.
     """
 
     id: str
@@ -74,6 +75,7 @@ class PassReport(msgspec.Struct, frozen=True):
     units_done: int | None = None
     pods: Sequence[str] = ()
     trouble: str = ""
+    waiting_rows: int | None = None
 
 
 class DifferenceReport(msgspec.Struct, frozen=True):
