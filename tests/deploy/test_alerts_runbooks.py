@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,18 +13,19 @@ from alert_rules import DEPLOY, rules
 
 from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.parity.classes import FINAL, Difference
+from crossfade.core.parity.meaning import CURE
 from crossfade_controller.cli import parser as crossfade_parser
+from crossfade_controller.oncall_options import COMMANDS
 from crossfade_controller.settings import ControllerSettings
 from crossfade_replicator import settings as replicator_settings
 from crossfade_replicator.main import _parser as replicator_parser
 from crossfade_verifier import settings as verifier_settings
-from crossfade_verifier.operations import OPERATIONS
 from engagement_api import settings as api_settings
 
 RUNBOOKS = sorted(path for path in (DEPLOY / "runbooks").glob("*.md") if path.name != "README.md")
 SECTIONS = ["Look", "Do", "Roll back when"]
 HURT = {"yes": "clients are hurt", "some": "some clients", "no": "clients are not hurt"}
-PROGRAMS = ("crossfade", "replicator", "curl", "kubectl", "aws")
+PROGRAMS = ("crossfade", "replicator", "kubectl", "aws")
 KUBECTL = {"get", "logs", "delete", "top", "exec", "port-forward"}
 
 
@@ -64,7 +64,7 @@ def test_a_runbook_is_short_and_has_the_sections_in_order(path: Path) -> None:
 def test_a_runbook_has_something_to_type_and_its_links_lead_somewhere(path: Path) -> None:
     assert commands(path)
     for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
-        assert (path.parent / link).is_file(), link
+        assert (path.parent / link.partition("#")[0]).is_file(), link
 
 
 def test_code_blocks_hold_nothing_but_commands_that_are_checked() -> None:
@@ -99,19 +99,24 @@ def test_a_command_that_does_not_exist_is_refused(line: str, capsys: pytest.Capt
     assert "error:" in capsys.readouterr().err
 
 
-def test_calls_of_the_verifier_have_routes_and_bodies_that_it_takes() -> None:
-    known = {name.replace("{id}", "ID") for name in OPERATIONS}
-    found = list(of("curl"))
-    assert found
-    for name, words in found:
-        url = next(each for each in words if each.startswith("$VERIFIER"))
-        assert "-X" not in words, f"{name}: --json makes it a POST that the verifier takes"
-        method = "POST" if "--json" in words else "GET"
-        assert f"{method} {url.removeprefix('$VERIFIER').partition('?')[0]}" in known, name
-        body = json.loads(words[words.index("--json") + 1]) if "--json" in words else {}
-        if body:
-            assert body.keys() <= {"class", "keys", "execute"}, name
-            assert Difference(body["class"]) in FINAL - {Difference.TWO_OWNERS}, name
+def test_classes_that_are_listed_and_repaired_exist_and_can_be() -> None:
+    repaired = set()
+    for name, words in of("crossfade"):
+        asked = crossfade_parser().parse_args(words)
+        found = getattr(asked, "class_", None)
+        if found is None:
+            continue
+        assert Difference(found) in FINAL, name
+        if asked.command == "repair":
+            assert "crossfade repair" in CURE[Difference(found)], name
+            repaired.add(found)
+    assert repaired >= {"stuck", "missing", "diverged"}
+
+
+def test_a_plan_that_a_runbook_makes_is_carried_out_by_its_id() -> None:
+    planned = {name for name, words in of("crossfade") if words[:2] == ["repair", "plan"]}
+    executed = {name for name, words in of("crossfade") if words[:3] == ["repair", "execute", "PLAN"]}
+    assert planned == executed != set()
 
 
 def test_commands_of_aws_have_operations_and_parameters_that_exist() -> None:
@@ -163,7 +168,7 @@ def test_the_runbook_of_gates_names_every_gate() -> None:
 def test_what_needs_execute_says_so() -> None:
     """A runbook's command either only looks, or says --execute: nobody types a dry run by mistake at night."""
     for name, words in of("crossfade"):
-        if words[0] not in {"status", "journal"}:  # those have nothing to execute
+        if words[0] not in {"status", "journal", *COMMANDS}:  # those look; a repair is a plan's id to execute
             assert "--execute" in words or words == ["rollback"], name
 
 

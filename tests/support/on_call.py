@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from crossfade.adapters.clock import SYSTEM
+from crossfade.core.parity.classes import Difference
 from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.keys import Key
 from crossfade.ports.clock import Clock
 from crossfade.runtime.http import Door, Request
 from crossfade.runtime.http_client import Answered
@@ -18,6 +20,7 @@ from crossfade_controller.cli import parser
 from crossfade_controller.oncall import carry_out
 from crossfade_controller.screen import Screen
 from crossfade_controller.verifier_door import VerifierDoor
+from verifier_service import Running, is_safe
 
 URL = "http://127.0.0.1:8002"
 
@@ -70,3 +73,12 @@ class Terminal:
 
     def document(self) -> Any:
         return msgspec.json.decode(self.text)
+
+
+async def drifted(service: Running, fault: Difference, *keys: Key) -> Terminal:
+    """Plant a fault on keys, and wait until a pass has called them."""
+    await service.until(is_safe)
+    for key in keys:
+        service.world.plant(fault, key)
+    await service.until(lambda body: body["differences"][fault.value]["count"] == len(keys))
+    return Terminal(service.door)

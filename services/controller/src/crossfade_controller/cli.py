@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from crossfade_controller.failing import INTERRUPTED, USAGE, failure
-from crossfade_controller.oncall_options import COMMANDS, add_options
+from crossfade_controller.oncall_options import COMMANDS, add_options, add_usual, count_of, wrong_usage
 
 EXIT_CODES: Final = """\
 exit codes:
-  0  done; for a dry run: the command could be carried out now
-  1  an error; nothing is known to have changed
+  0  done; for a dry run: the command could be carried out now; for parity: clean, and safe to cut over
+  1  an error; nothing is known to have changed; for parity, verify and repair: no verifier answers
   2  wrong usage, settings or mapping
-  3  refused; superseded by another command; withdrawn or expired
-  4  for a dry run and for plan: something stands in the way now; for parity: not clean, or not safe to cut over
-  5  --timeout passed; the command continues, see `crossfade status`
+  3  refused; superseded by another command; withdrawn, cancelled or expired
+  4  for a dry run and for plan: something stands in the way now; for parity: not clean, or not safe to cut over;
+     for a pass: not clean; for a repair: a key is still wrong, or there is nothing to write
+  5  --timeout passed; the command continues, see `crossfade status`, `verify status`, `repair status`
   130  Ctrl-C; a command that was accepted continues
 with --json, every failure is one object with error, code, cure and exit_code
 """
 
 ABOUT: Final = """\
 Moves a live DynamoDB data set to a new table. A controller service does the work; these commands tell it what to do.
-Nothing changes without --execute: until then a command reports what it would do, and which gates are shut.
+Nothing changes without --execute: until then a command reports what it would do, and which gates are shut. A repair
+is planned, shown, and carried out by the plan's id (`repair execute`).
 """
 
 EXAMPLES: Final = """\
@@ -40,6 +42,8 @@ a migration, from first to last:
   crossfade complete --confirm NAME --revoked --execute --wait
 when in doubt:
   crossfade parity                                is it safe to cut over? what differs, and why?
+  crossfade parity --key KEY                      one key: both rows side by side, and what to do
+  crossfade repair plan --class CLASS             what a repair would write; `repair execute` carries it out
   crossfade status                                phase, gates, lags, and what it is waiting for
   crossfade withdraw --execute                    withdraw a waiting command
   crossfade pause --execute                       hold the migration; clients notice nothing
@@ -106,8 +110,11 @@ def parser() -> argparse.ArgumentParser:
             epilog=EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        one.add_argument("--json", action="store_true", help="answer in JSON; 64-bit numbers are strings")
-        (add_options if name in COMMANDS else _add_options)(one, name)
+        if name in COMMANDS:
+            add_options(one, name, EXIT_CODES)
+            continue
+        add_usual(one)
+        _add_options(one, name)
     return top
 
 
@@ -151,7 +158,7 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
     if name == "withdraw":
         one.add_argument(
             "entry",
-            type=_count,
+            type=count_of,
             nargs="?",
             metavar="ENTRY",
             help="number of its journal entry, as shown by status",
@@ -184,7 +191,7 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
     if name in {"rollback", "complete"}:
         one.add_argument(
             "--discard-diverged",
-            type=_count,
+            type=count_of,
             metavar="N",
             help="discard the letters of exactly N writes outside the protocol and keys whose rows differ, as "
             "`status` counts them; the journal keeps each with its payload",
@@ -194,7 +201,7 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
     if name == "complete":
         one.add_argument(
             "--leave-behind",
-            type=_count,
+            type=count_of,
             metavar="N",
             help="leave exactly N keys that can't move in the source table, where they can no longer be written",
         )
@@ -228,12 +235,6 @@ def _rate(text: str) -> float:
 def _hours(text: str) -> float:
     """Return hours in seconds."""
     return _rate(text) * 3600
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of 1 or more")
-    return int(text)
 
 
 def _keys_of(name: str) -> list[str]:
@@ -311,6 +312,8 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.command is None:
         top.print_help()
         return 2
+    if wrong := wrong_usage(asked):
+        top.error(wrong)
     if asked.command == "status" and asked.schema:
         from crossfade.contracts.status import schema
 

@@ -40,6 +40,7 @@ from crossfade_controller.excluding import why_not_excluded
 from crossfade_controller.failing import DONE, REFUSED, SHUT, failed, failure
 from crossfade_controller.journaling import journal_json, journal_text
 from crossfade_controller.knocking import NO_CONTROLLER, Knocker, NotTaken, Refused
+from crossfade_controller.oncall_options import token_of
 from crossfade_controller.render import intent_text, plan_text, status_text
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.waiting import DEAF_S, POLL_S, Waiting
@@ -79,7 +80,7 @@ REVOKED: Final = (
 async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any]) -> int:
     """Run a parsed command; return its exit code."""
     try:
-        settings = read_settings(ControllerSettings)
+        settings = read_settings(ControllerSettings, **token_of(asked))
         mapping = settings.mapping()
         what = READS.get(asked.command, "the journal and the status")
         reading = f"reading {what} of {mapping.name!r} from {where(settings)}"

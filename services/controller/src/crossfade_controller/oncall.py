@@ -12,16 +12,19 @@ from crossfade.ports.clock import Clock
 from crossfade.runtime.settings import read_settings
 from crossfade.runtime.silence import narrated
 from crossfade_controller.failing import DONE, failed
+from crossfade_controller.oncall_options import token_of
 from crossfade_controller.parity import parity
+from crossfade_controller.repairing import repair
 from crossfade_controller.screen import Screen, screen_of
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.verifier_door import VerifierDoor, verifier_door
+from crossfade_controller.verifying import verify
 
 
 async def run_on_call(asked: argparse.Namespace, clock: Clock) -> int:
     """Run a parsed command; return its exit code."""
     try:
-        settings = read_settings(ControllerSettings)
+        settings = read_settings(ControllerSettings, **token_of(asked))
         door = verifier_door(settings)
         screen = screen_of(sys.stdout, os.environ, as_json=asked.json)
         async with narrated(screen.say, f"asking the verifier at {door.url}"):
@@ -42,4 +45,5 @@ async def carry_out(asked: argparse.Namespace, door: VerifierDoor, screen: Scree
     Raises:
         CrossfadeError: of `VerifierDoor`, or the answer can't be read.
     """
-    return await parity(door, screen, asked, clock)
+    run = {"parity": parity, "verify": verify, "repair": repair}[asked.command]
+    return await run(door, screen, asked, clock)

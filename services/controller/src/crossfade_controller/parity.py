@@ -11,15 +11,24 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from crossfade.contracts.parity import ParityReport
+from crossfade.contracts.key import KeyReport
+from crossfade.contracts.parity import DifferencePage, ParityReport
 from crossfade.ports.clock import Clock
+from crossfade.runtime.operator import operator_name
 from crossfade_controller.failing import DONE, ERROR, SHUT
+from crossfade_controller.key_text import EQUAL, key_text, page_text
 from crossfade_controller.parity_text import change_text, changing, report_text
 from crossfade_controller.screen import Screen, lasted, resized
 from crossfade_controller.verifier_door import NoVerifier, VerifierDoor
 
 EVERY_S: Final = 1.0
 """How often `--watch` asks."""
+
+MOST: Final = 100
+"""Keys of a class that are listed unless told otherwise."""
+
+PAGE: Final = 1_000
+"""Keys that are asked for at a time."""
 
 STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,10 +47,44 @@ async def parity(door: VerifierDoor, screen: Screen, asked: argparse.Namespace, 
     """
     if asked.watch:
         return await Watching(door, screen, clock).run()
+    if asked.key:
+        return await _one_key(door, screen, asked)
+    if asked.class_:
+        return await _one_class(door, screen, asked)
     body = await door.get("parity")
     report = ParityReport.of_dict(body)
     screen.answer(report_text(report, screen), body)
     return code_of(report)
+
+
+async def _one_key(door: VerifierDoor, screen: Screen, asked: argparse.Namespace) -> int:
+    """Show one key; return 0 if both rows are equal, else 4."""
+    reveal = {"reveal": "true", "who": operator_name()} if asked.reveal else {}
+    body = await door.get("keys", asked.key, **reveal)
+    report = KeyReport.of_dict(body)
+    screen.answer(key_text(report, screen), body)
+    return DONE if report.found == EQUAL else SHUT
+
+
+async def _one_class(door: VerifierDoor, screen: Screen, asked: argparse.Namespace) -> int:
+    """List keys of a class; return 0 if there are none, else 4."""
+    most = asked.limit or MOST
+    found: list[Any] = []
+    after: str | None = asked.after
+    body: dict[str, Any] = {}
+    while True:
+        page = await door.get(
+            "parity", "differences", class_=asked.class_, after=after, limit=min(PAGE, most - len(found))
+        )
+        body = {**page, **{each: {**body.get(each, {}), **page[each]} for each in ("means", "cures")}}
+        found, after = found + page["differences"], page["next"]
+        if after is None or len(found) >= most:
+            break
+    body = {**body, "differences": found}
+    report = DifferencePage.of_dict(body)
+    count = report.counts.get(asked.class_, 0)
+    screen.answer(page_text(report, asked.class_, screen, left=max(0, count - len(found)) if after else 0), body)
+    return SHUT if count or found else DONE
 
 
 def code_of(report: ParityReport) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from crossfade.contracts.parity import DifferenceReport, LagReport, ParityReport, PassReport
+from crossfade.contracts.parity import DifferenceReport, LagReport, ParityReport
 from crossfade.core.values.clocks import utc
-from crossfade_controller.screen import Screen, counted, lasted, plain, quoted, table
+from crossfade_controller.pass_text import ended_text, progress_text
+from crossfade_controller.screen import Screen, counted, keys, lasted, plain, quoted, table
 
 SHOWN: Final = 3
 """Samples of a class on the screen; `--class` lists them all."""
@@ -25,7 +26,14 @@ def report_text(report: ParityReport, screen: Screen) -> str:
     """
     lines = [*_head(report, screen), *_reasons(report, screen), *_differences(report, screen)]
     return "\n".join(
-        [*lines, *_tables(report), *_passes(report, screen), *_lags(report, screen), *_inputs(report, screen)]
+        [
+            *lines,
+            *_tables(report),
+            *_passes(report, screen),
+            *_continuous(report, screen),
+            *_lags(report, screen),
+            *_inputs(report, screen),
+        ]
     )
 
 
@@ -81,22 +89,22 @@ def _differences(report: ParityReport, screen: Screen) -> list[str]:
     lines = ["", "differences"]
     for name, each in sorted(found.items(), key=lambda one: (one[0] in _HARMLESS, one[0])):
         style = "warn" if name in _HARMLESS else "bad"
-        lines += [f"  {screen.styled(style, name)}: {counted(each.count)} key{'s' if each.count != 1 else ''}"]
+        lines += [f"  {screen.styled(style, name)}: {keys(each.count)}"]
         lines += _samples(name, each, screen)
         lines += screen.lines(f"do: {plain(each.cure)}", 4, hang=4) if each.cure else []
     return lines
 
 
 def _samples(name: str, found: DifferenceReport, screen: Screen) -> list[str]:
-    lines = []
-    for sample in found.samples[:SHOWN]:
+    lines, samples = [], sorted(found.samples, key=lambda each: str(each.get("key")))[:SHOWN]
+    for sample in samples:
         lines.append("    " + screen.styled("strong", plain(sample.get("key", "?"))))
         told = told_of(sample)
         lines += screen.lines(told, 6, hang=2) if told else []
     if found.count > SHOWN and name != "not ours":
         lines.append(f"    all of them: crossfade parity --class {name}")
-    elif found.samples and name != "not ours":
-        lines.append(f"    one of them: crossfade parity --key {quoted(str(found.samples[0].get('key', '?')))}")
+    elif samples and name != "not ours":
+        lines.append(f"    one of them: crossfade parity --key {quoted(str(samples[0].get('key', '?')))}")
     return lines
 
 
@@ -149,41 +157,38 @@ def _tables(report: ParityReport) -> list[str]:
 def _passes(report: ParityReport, screen: Screen) -> list[str]:
     lines = ["", "passes"]
     if report.running_pass:
-        lines += screen.lines(f"running {pass_text(report.running_pass)}", 2, hang=2)
+        lines += screen.lines(f"running {progress_text(report.running_pass)}", 2, hang=2)
     elif report.resting:
         lines += screen.lines(f"none now: {plain(report.resting)}", 2, hang=2)
     for name, each in (("last", report.last_pass), ("last clean", report.last_clean_pass)):
         if each is None:
             lines.append(f"  {name}: none yet")
         elif name == "last" or report.last_pass is None or each.id != report.last_pass.id:
-            lines += screen.lines(f"{name} {pass_text(each)}", 2, hang=2)
+            lines += screen.lines(f"{name} {ended_text(each)}", 2, hang=2)
     handover = report.in_handover
     if handover.keys:
         over = f", {handover.over_bound} for more than {lasted(handover.bound_s)}" if handover.over_bound else ""
-        lines.append(f"  in handover: {counted(handover.keys)} keys{over}")
+        lines.append(f"  in handover: {keys(handover.keys)}{over}")
+        lines += [f"    {plain(each.get('key'))} for {lasted(each.get('age_s'))}" for each in handover.oldest[:SHOWN]]
     return lines
 
 
-def pass_text(each: PassReport) -> str:
-    """Return one pass in a line: what it does or found, how long it took, what it read."""
-    said = [f"#{plain(each.id)}: {plain(each.stage or each.state)}"]
-    if each.percent is not None:
-        said.append(f"{each.percent:g} %")
-    if each.state == "done":
-        said[0] += ", clean" if each.clean else ", not clean"
-    if each.scanned is not None:
-        said.append(f"{counted(sum(each.scanned.values()))} rows read")
-    if each.following:
-        said.append(f"{counted(each.following)} keys followed")
-    if each.age_s is not None:
-        said.append(f"ended {lasted(each.age_s)} ago")
-    if each.took_s is not None:
-        said.append(f"{'took' if each.age_s is not None else 'for'} {lasted(each.took_s)}")
-    if each.verified:
-        said.append(f"{counted(each.verified)} keys equal")
-    if each.with_repairs:
-        said.append(f"{counted(each.repairs)} repaired meanwhile, so it doesn't count")
-    return ", ".join(said) + (f" ({plain(each.why)})" if each.why else "")
+def _continuous(report: ParityReport, screen: Screen) -> list[str]:
+    """Show what the change records of both streams say, between passes."""
+    told = report.continuous
+    if told is None:
+        return []
+    if told.resting:
+        return ["", "continuous", *screen.lines(f"not heard: {plain(told.resting)}", 2, hang=2)]
+    said = [f"{counted(sum(told.heard.values()))} records heard in {lasted(told.since_s)}"]
+    said += [f"{counted(told.verified)} verified", f"{keys(told.open)} open"]
+    said += [f"{keys(told.following)} followed"] if told.following else []
+    differ = sum(each.count for each in told.called.values())
+    said += [f"{keys(differ)} differing now"] if differ else []
+    said += [f"{keys(told.unobserved)} unobserved until a pass sees them"] if told.unobserved else []
+    said += [f"{counted(told.buckets_off)} buckets off"] if told.buckets_off else []
+    said += [f"retrying: {plain(told.trouble)}"] if told.trouble else []
+    return ["", "continuous", *screen.lines(", ".join(said), 2, hang=2)]
 
 
 def _lags(report: ParityReport, screen: Screen) -> list[str]:

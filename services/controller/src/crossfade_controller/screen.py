@@ -55,6 +55,13 @@ class Screen(NamedTuple):
         beside.write(text + "\n")
         beside.flush()
 
+    def progress(self, line: str) -> None:
+        """Show a line beside the answer, over the one before; an empty one removes it. Only where the cursor moves."""
+        if self.redraws:
+            beside = self.beside or sys.stderr
+            beside.write("\r\x1b[K" + line[: self.width - 1])
+            beside.flush()
+
     def styled(self, style: str, text: str) -> str:
         """Return a text in a style: "good", "bad", "warn", "strong" or "faint"."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour and text else text
@@ -64,15 +71,16 @@ class Screen(NamedTuple):
         room = self.width - _columns(left) - _columns(right)
         return left + " " * room + self.styled("faint", right) if room >= 2 else left
 
-    def lines(self, text: str, indent: int, *, hang: int = 0) -> list[str]:
+    def lines(self, text: str, indent: int, *, hang: int = 0, style: str = "") -> list[str]:
         """Return a text in lines that fit; a word that is longer stays whole, so that it can be copied.
 
         Args:
             text: to break.
             indent: blanks before each line.
             hang: more blanks before each line but the first.
+            style: of all of it; see `styled`.
         """
-        return textwrap.wrap(
+        lines = textwrap.wrap(
             text,
             width=max(self.width, NARROWEST),
             initial_indent=" " * indent,
@@ -80,6 +88,7 @@ class Screen(NamedTuple):
             break_long_words=False,
             break_on_hyphens=False,
         )
+        return [self.styled(style, each) for each in lines] if style else lines
 
 
 def screen_of(out: TextIO, environment: Mapping[str, str], *, as_json: bool) -> Screen:
@@ -130,6 +139,11 @@ def plain(text: Any) -> str:
 def quoted(key: str) -> str:
     """Return an encoded key as it is typed in a shell."""
     return "'" + plain(key).replace("'", "'\\''") + "'"
+
+
+def keys(count: float) -> str:
+    """Return a number of keys: "1 key", "1,204 keys"."""
+    return f"{counted(count)} key{'' if count == 1 else 's'}"
 
 
 def counted(value: float | None) -> str:

@@ -91,6 +91,8 @@ class VerifierDoor:
             is_route = error.status == HTTPStatus.NOT_FOUND and "/" not in target  # not what a path names
             if error.status in _MEANS and error.told and not is_route:
                 raise _MEANS[error.status](error.told) from error
+            if error.told and error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise NoVerifier(f"the verifier can't answer now: {error.told}") from error
             raise NoVerifier(f"no verifier of this build answers: {error}") from error
         except StoreUnavailable as error:
             raise NoVerifier(f"the verifier doesn't answer: {error}") from error
@@ -107,6 +109,6 @@ def verifier_door(settings: ControllerSettings) -> VerifierDoor:
     tls: ssl.SSLContext | None = client_context(settings.tls) if settings.tls else None
 
     async def send(url: str, body: object) -> Any:
-        return await call_json(url, body, timeout_s=ANSWER_S, tls=tls)
+        return await call_json(url, body, timeout_s=ANSWER_S, tls=tls, bearer=settings.bearer)
 
     return VerifierDoor(settings.verifier_url, send)

@@ -33,7 +33,7 @@ MOVING: Final = (
 BY_PLAN: Final = (Difference.STUCK, Difference.DIVERGED, Difference.MISSING, Difference.EXTRA, Difference.AHEAD)
 """Classes that a repair makes right."""
 
-_REPAIR: Final = "plan its repair: crossfade repair plan %s (POST /repairs)"
+_REPAIR: Final = "crossfade repair plan %s"
 
 CURE: Final = {
     Difference.EQUAL: "nothing",
