@@ -37,6 +37,7 @@ from crossfade_controller.service import assemble
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.world import World
 from crossfade_verifier.both import BothTables
+from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.lags import Crossings
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.repair import Repairer
@@ -233,8 +234,8 @@ REPAIRED: Final = (
 class StreamTail:
     """The verifier's reading of one stream, from where it stands when it begins."""
 
-    def __init__(self, process: Process, ground: Ground, side: Side, passes: Passes) -> None:
-        self._process, self._ground, self._passes = process, ground, passes
+    def __init__(self, process: Process, ground: Ground, side: Side, passes: Passes, continuous: Continuous) -> None:
+        self._process, self._ground, self._passes, self._continuous = process, ground, passes, continuous
         self.side, self.stream = side, STREAMS[side]
         self.read = self.unreadable = 0
         self.trouble = "not started"
@@ -257,7 +258,9 @@ class StreamTail:
                     iterators[shard] = fetched.next_iterator
                     for record in fetched.records:
                         self.read += 1
-                        self._passes.hear(self.side, self._ground.known(record.data).change)
+                        change = self._ground.known(record.data).change
+                        self._passes.hear(self.side, change)
+                        self._continuous.hear(self.side, change)
                     self._read_to_s[shard] = sent_s
                     self.trouble = ""
             except CrossfadeError as error:
@@ -286,7 +289,19 @@ class Verifier:
             clock=process,
             at_most_us=network.now_us,
         )
-        self.tails = {side: StreamTail(process, ground, side, self.passes) for side in Side}
+        self.continuous = Continuous(
+            both,
+            settings,
+            self.passes.handovers,
+            clock=process,
+            at_most_us=network.now_us,
+            behind_s=self._behind_s,
+            complete=lambda: ground.flags.current().document.complete,
+            swept=self.passes.swept,
+            ask=self.passes.hurry,
+        )
+        self.passes.heard, self.passes.proven = self.continuous.differing, self.continuous.proven
+        self.tails = {side: StreamTail(process, ground, side, self.passes, self.continuous) for side in Side}
         self.repairs = Repairs(
             Repairer(both, tables, self.passes, clock=process),
             process.far(MemoryRepairs(ground.repairs)),
@@ -304,9 +319,16 @@ class Verifier:
             Crossings(0, MAPPING),
             Watch(Names({side: MAPPING.shape(side).table for side in Side}, STREAMS, "journal"), clock=process),
             clock=process,
+            continuous=self.continuous,
         )
 
+    def _behind_s(self) -> float | None:
+        behind_s = [tail.behind_s() for tail in self.tails.values()]
+        known_s = [each for each in behind_s if each is not None]
+        return max(known_s) if len(known_s) == len(behind_s) else None
+
     async def run(self) -> None:
+        self.process.spawn(self.continuous.run())
         for tail in self.tails.values():
             self.process.spawn(tail.run())
         self.process.spawn(self.repairs.run())

@@ -180,7 +180,7 @@ class Running:
             swept=self.passes.swept,
             ask=self.passes.hurry,
         )
-        self.passes.heard = self.continuous.differing
+        self.passes.heard, self.passes.proven = self.continuous.differing, self.continuous.proven
         if hears:
             world.on_change = self.continuous.hear
         self.aws = Aws({NAMES.tables[side]: world.tables[side] for side in Side}, set(NAMES.tables.values()))

@@ -198,8 +198,22 @@ async def test_proven_is_what_both_streams_have_shown_and_nothing_since_speaks_a
     assert heard.mode.proven(KEY, version)
     assert heard.mode.proven(KEY, version - 1)
     assert not heard.mode.proven(KEY, version + 1)
+    heard.behind_s = BOUND_S
+    assert not heard.mode.proven(KEY, version), "what speaks against it may not have been read yet"
+    heard.behind_s = 0.0
     world.put(Side.TARGET, KEY, points=-1)
     assert not heard.mode.proven(KEY, version)
+
+
+async def test_after_a_gap_nothing_is_proven() -> None:
+    world = filled(WALLETS)
+    heard = hearing(world)
+    write_and_copy(world)
+    item = world.item(Side.SOURCE, KEY)
+    assert item is not None
+    assert heard.mode.proven(KEY, item.version or 0)
+    heard.mode.lost("a gap")
+    assert not heard.mode.proven(KEY, item.version or 0)
 
 
 async def test_keys_beyond_the_bound_are_counted_as_unobserved() -> None:

@@ -7,6 +7,7 @@ import base64
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from msgspec import Raw
 
@@ -20,7 +21,7 @@ from crossfade.runtime.pace import Pace
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.followlist import FollowList
 from engagement_migration import MAPPING
-from verifier_world import World, wallet
+from verifier_world import HookedTable, World, wallet
 
 RATE = 60
 SKEW = int(4.5 * RATE)
@@ -41,7 +42,7 @@ class Outcomes:
         self.found[key] = found
 
 
-def listed(world: World, *, most: int = 1000, limit_s: float = 60.0) -> tuple[FollowList, Outcomes, BothTables]:
+def listed(world: World, *, most: int = 1000, **more: Any) -> tuple[FollowList, Outcomes, BothTables]:
     both, outcomes = BothTables(MAPPING, world.reading[Side.SOURCE], world.reading[Side.TARGET]), Outcomes()
     pace = Pace(1e9, now_s=world.clock.monotonic, sleep=world.clock.sleep)
     followed = FollowList(
@@ -50,12 +51,13 @@ def listed(world: World, *, most: int = 1000, limit_s: float = 60.0) -> tuple[Fo
         pace,
         world.handovers,
         bound_s=10.0,
-        limit_s=limit_s,
+        limit_s=60.0,
         every_s=1.0,
         rows=both.rows(),
         clock=world.clock,
         at_most_us=world.clock.wall_us,
         most=most,
+        **more,
     )
     return followed, outcomes, both
 
@@ -142,3 +144,30 @@ async def test_keys_that_nothing_calls_are_given_up_while_they_fill_the_list() -
     found = await asyncio.wait_for(world.sweep(most=4, limit_s=15.0), 30)
     assert found.book.by_class == {Difference.IN_HANDOVER: 20}
     assert found.left_out == 20
+
+
+async def test_a_key_that_the_streams_have_verified_is_not_read_but_not_before_its_bound() -> None:
+    world, key, asked = World(1), wallet(0), []
+    world.earn(key, 1)
+
+    def proven(key: Key, version: int) -> bool:
+        asked.append((key, version))
+        return True
+
+    reads = 0
+
+    def read() -> None:
+        nonlocal reads
+        reads += 1
+
+    world.reading = {side: HookedTable(world.tables[side], read) for side in Side}
+    followed, outcomes, both = listed(world, proven=proven)
+    rows = {side: await both.read(side, [key]) for side in Side}
+    reads = 0
+    followed.add(key, Pair(rows[Side.SOURCE][key], rows[Side.TARGET][key]))
+    await followed.look()
+    assert (asked, outcomes.found) == ([], {})
+    await world.clock.sleep(10.0)
+    await followed.look()
+    assert asked == [(key, rows[Side.SOURCE][key].version)]
+    assert (reads, outcomes.found) == (0, {key: Difference.EQUAL})

@@ -139,9 +139,12 @@ class Continuous:
         return len(self._list)
 
     def proven(self, key: Key, version: int) -> bool:
-        """Say whether the streams have shown both sides alike at that version or above, and nothing else since."""
+        """Say whether the streams, read to within the bound, show both sides alike at that version or above."""
         known = self._verified.get(_hash(key, _POINT_SEED))
-        return known is not None and known[0] >= version and key not in self._tracked
+        if known is None or known[0] < version or key in self._tracked or self.resting:
+            return False
+        behind_s = self._behind_s()
+        return behind_s is not None and behind_s < self._bound_s
 
     # ---- records --------------------------------------------------------------------------------
 
@@ -374,6 +377,7 @@ class Continuous:
         log.warning("changes were not heard", reason=why, open_keys=len(self._open))
         self.since_s = self._clock.monotonic()
         self.sums.forget()
+        self._verified = Recent(REMEMBERED)  # who knows what has become of it
         for key in list(self._open):
             del self._open[key]
             self._unobserved(key)

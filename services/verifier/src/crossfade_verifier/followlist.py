@@ -130,6 +130,7 @@ class FollowList:
         clock: Clock,
         at_most_us: Callable[[], int],
         most: int,
+        proven: Callable[[Key, int], bool] = lambda _key, _version: False,
     ) -> None:
         """Start with no key.
 
@@ -146,11 +147,14 @@ class FollowList:
             at_most_us: a moment that the tables' clock has surely not passed yet, µs: what is committed later was
                 committed after a key was added.
             most: keys at which the list is full. One that is added nevertheless is followed.
+            proven: whether the continuous mode has verified a key at a version or above. Asked after a bound, by when
+                it has heard of whatever made the key differ.
         """
         self._both, self._outcome, self._pace, self._handovers = both, outcome, pace, handovers
         self._bound_s, self._limit_s, self._every_s = bound_s, limit_s, every_s
         self._rows, self._clock, self._at_most_us = rows, clock, at_most_us
         self._keys: dict[Key, _Entry] = {}
+        self._proven = proven
         self._less = asyncio.Event()
         self._ended_s: float | None = None
         self.most = most
@@ -257,8 +261,14 @@ class FollowList:
 
     def _due(self, *, all_of_them: bool) -> list[list[Key]]:
         before_s = self._clock.monotonic() - self._bound_s
+        for key in [key for key, entry in self._keys.items() if self._is_proven(key, entry, before_s)]:
+            self._finish(key, Difference.EQUAL, NOTHING)
         keys = [key for key, entry in self._keys.items() if all_of_them or entry.read_s <= before_s]
         return [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
+
+    def _is_proven(self, key: Key, entry: _Entry, before_s: float) -> bool:
+        followed = entry.followed
+        return followed.since_s <= before_s and not followed.by_reads and self._proven(key, followed.first)
 
     async def _rest(self, scanned: asyncio.Event) -> None:
         """Sleep until the next round, or the end of the scan."""

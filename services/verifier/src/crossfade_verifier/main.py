@@ -109,7 +109,7 @@ class Service:
             swept=self.passes.swept,
             ask=self.passes.hurry,
         )
-        self.passes.heard = self.continuous.differing
+        self.passes.heard, self.passes.proven = self.continuous.differing, self.continuous.proven
         self.crossings = Crossings(settings.lag_per_million, mapping)
         streams = {Side.SOURCE: settings.source_stream, Side.TARGET: settings.target_stream}
         self.tails = {

@@ -45,6 +45,7 @@ class Passes:
         resting: continuous passes are off for the moment, for this reason.
         repaired_since_clean: keys repaired since the last clean pass began.
         heard: what the continuous mode has called; None without it.
+        proven: whether the continuous mode has verified a key at a version or above.
         on_done: told how long each pass took that was done, s; None for nothing.
     """
 
@@ -77,7 +78,7 @@ class Passes:
         self._store, self._journal = store, journal
         self._pace = Stamped(settings.reads_per_s, clock)
         self.handovers = Handovers()
-        self._means = Means(both, store, self._pace, self.handovers, settings, clock, at_most_us)
+        self._means = Means(both, store, self._pace, self.handovers, settings, clock, at_most_us, self._proven)
         self._holder = f"{settings.pod}/{clock.wall_us()}"
         self._records = Records(self._means, self._so_far)
         self._share: Share | None = None
@@ -96,6 +97,7 @@ class Passes:
         self.resting = ""
         self.repaired_since_clean = 0
         self.heard: CalledKeys | None = None
+        self.proven: Callable[[Key, int], bool] = lambda _key, _version: False
         self.on_done: Callable[[float], None] | None = None
 
     # ---- what others ask ----
@@ -152,6 +154,9 @@ class Passes:
         passes = [each for each in (self.running, self._unended) if each is not None]
         called: list[Findings | CalledKeys] = [found for each in passes if (found := each.findings) is not None]
         return called if self.heard is None else [*called, self.heard]
+
+    def _proven(self, key: Key, version: int) -> bool:
+        return self.proven(key, version)
 
     def hurry(self) -> None:
         """Begin the next pass at once, if none runs and passes aren't only made on demand."""

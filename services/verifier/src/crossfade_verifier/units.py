@@ -50,6 +50,7 @@ class Means(NamedTuple):
         settings: of the process.
         clock: of the process.
         at_most_us: a moment that the tables' clock has surely not passed yet, µs.
+        proven: see `FollowList`.
     """
 
     both: BothTables
@@ -59,6 +60,7 @@ class Means(NamedTuple):
     settings: Settings
     clock: Clock
     at_most_us: Callable[[], int]
+    proven: Callable[[Key, int], bool] = lambda _key, _version: False
 
     def limits(self, record: PassRecord, *, whole: bool = True) -> Limits:
         """Return how much findings of a pass keep, or of one unit."""
@@ -161,6 +163,7 @@ class Unit:
             clock=clock,
             at_most_us=means.at_most_us,
             most=max(1, settings.follow_bound // settings.segments),
+            proven=means.proven,
         )
         self._judged = rows
         self.trouble = ""
