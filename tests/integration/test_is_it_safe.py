@@ -70,10 +70,11 @@ def shown(page: str) -> list[Shown]:
     return found
 
 
-PASS = r"\b[a-z0-9][\w.-]*-\d{16}\b"
+PASS = r"\b\d{16}-[\w.-]+\b"
 
 BLURRED = [
     (r"\bpasses (?:running|none now).*?(?= last: | last [\w.-]+: )", "passes"),  # whether one runs at this moment
+    (r"^running .*?(?=ended, UTC)", ""),
     (r" so far\b", ""),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?|\d\d:\d\d:\d\d UTC", "TIME"),
     (PASS, "PASS"),
@@ -83,6 +84,7 @@ BLURRED = [
     (r"(?<=\(\d\) )[0-9a-f]+|(?<=\(\d\d\) )[0-9a-f]+", "MARK"),
     (r"\b\d{12,}\b", "VERSION"),
     (r"\b\d[\d,.]* (?:s|min|h|d)\b(?: \d+ (?:min|h)\b)?", "DURATION"),
+    (r"(?:TIME PASS (2 diverged|clean|given up) DURATION [\d,-]+ ?)+", r"TIME PASS \1 "),  # one or several
     (r"\b\d[\d,.]* (?=rows/s|read units|keys/s|of about|records heard|verified)", "N "),
 ]
 """What is another one each time."""

@@ -6,11 +6,11 @@ import argparse
 import os
 import sys
 import traceback
+from collections.abc import Callable
 
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.ports.clock import Clock
 from crossfade.runtime.settings import read_settings
-from crossfade.runtime.silence import narrated
 from crossfade_controller.failing import DONE, failed
 from crossfade_controller.oncall_options import token_of
 from crossfade_controller.parity import parity
@@ -25,10 +25,8 @@ async def run_on_call(asked: argparse.Namespace, clock: Clock) -> int:
     """Run a parsed command; return its exit code."""
     try:
         settings = read_settings(ControllerSettings, **token_of(asked))
-        door = verifier_door(settings)
         screen = screen_of(sys.stdout, os.environ, as_json=asked.json)
-        async with narrated(screen.say, f"asking the verifier at {door.url}"):
-            return await carry_out(asked, door, screen, clock)
+        return await carry_out(asked, verifier_door(settings, _narrator(asked, screen)), screen, clock)
     except BrokenPipeError:  # whoever read the answer has seen enough: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
@@ -37,6 +35,11 @@ async def run_on_call(asked: argparse.Namespace, clock: Clock) -> int:
     except Exception as error:  # a program that reads --json gets its object, a person the trace as well
         sys.stderr.write(traceback.format_exc())
         return failed(error, asked.command, as_json=asked.json)
+
+
+def _narrator(asked: argparse.Namespace, screen: Screen) -> Callable[[str], None] | None:
+    """Return what says that an answer is late; a watch shows that itself."""
+    return None if getattr(asked, "watch", False) else screen.say
 
 
 async def carry_out(asked: argparse.Namespace, door: VerifierDoor, screen: Screen, clock: Clock) -> int:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from crossfade.core.values.errors import ConfigError, CrossfadeError, StoreUnavailable
 from crossfade.runtime.http_client import Answered, call_json
+from crossfade.runtime.silence import ATTEMPT_S, ATTEMPTS, narrated
 from crossfade.runtime.tls import client_context
 from crossfade_controller.settings import ControllerSettings
 
-ANSWER_S: Final = 10.0
-"""How long an answer is waited for; a plan of repairs reads rows first."""
+ANSWER_S: Final = ATTEMPTS * ATTEMPT_S
+"""How long an answer is waited for, as for what other commands read; a plan of repairs reads rows first."""
 
 Send = Callable[[str, object], Awaitable[Any]]
 """Posts a body to a URL, or gets it where the body is None; see `call_json`."""
@@ -98,8 +100,12 @@ class VerifierDoor:
             raise NoVerifier(f"the verifier doesn't answer: {error}") from error
 
 
-def verifier_door(settings: ControllerSettings) -> VerifierDoor:
+def verifier_door(settings: ControllerSettings, say: Callable[[str], None] | None = None) -> VerifierDoor:
     """Return the door that the settings name.
+
+    Args:
+        settings: with its address, and what is shown there.
+        say: tells the operator when an answer is late; None for nobody.
 
     Raises:
         ConfigError: they name none.
@@ -109,6 +115,8 @@ def verifier_door(settings: ControllerSettings) -> VerifierDoor:
     tls: ssl.SSLContext | None = client_context(settings.tls) if settings.tls else None
 
     async def send(url: str, body: object) -> Any:
-        return await call_json(url, body, timeout_s=ANSWER_S, tls=tls, bearer=settings.bearer)
+        late = narrated(say, f"asking the verifier at {settings.verifier_url}") if say else nullcontext()
+        async with late:
+            return await call_json(url, body, timeout_s=ANSWER_S, tls=tls, bearer=settings.bearer)
 
     return VerifierDoor(settings.verifier_url, send)
