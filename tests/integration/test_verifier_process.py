@@ -106,6 +106,10 @@ async def test_a_migration_is_verified_live_a_loss_is_found_and_repaired(world: 
     body = await verifier.until(lambda body: is_safe(body) and body["last_pass"]["clean"])
     assert not body["last_clean_pass"]["with_repairs"]
     assert (await verifier.call(f"/passes/{fresh['id']}"))["state"] == "done"
+    listed = await verifier.call("/passes")
+    assert [each["state"] for each in listed["passes"] if each["id"] == fresh["id"]] == ["done"]
+    assert (await verifier.call(f"/passes/{fresh['id']}/cancel", {}))["state"] == "done"
+    check_answer("GET", "/passes", 200, listed)
     lags = body["lags"]["source"]
     assert lags["crossing"]["samples"] > 0
     assert 0 <= lags["crossing"]["p50_ms"] < 10_000

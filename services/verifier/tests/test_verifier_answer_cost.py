@@ -87,6 +87,19 @@ async def test_the_digests_of_a_pass_are_added_up_once() -> None:
     assert (first["sides"], first["buckets"]) == (again["sides"], again["buckets"])
 
 
+async def test_the_continuous_mode_takes_the_keys_of_a_pass_in_once() -> None:
+    service = Running(World(1), buckets=BUCKETS)
+    found_by_passes(service)
+    last = service.passes.last
+    assert last is not None
+    assert last.found is not None
+    first = service.passes.swept()
+    last.found.called_keys = {Difference.STUCK: Unwalked()}
+    assert service.passes.swept() == first
+    assert first is not None
+    assert first.keys == {wallet(number) for number in range(300)}
+
+
 async def test_keys_that_several_units_and_passes_called_are_listed_once_as_the_running_pass_has_them() -> None:
     service = Running(World(1), buckets=BUCKETS)
     found_by_passes(service)

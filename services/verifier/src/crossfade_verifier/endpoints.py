@@ -8,7 +8,6 @@ from importlib.metadata import version
 from crossfade.core.mapping.interface import Mapping
 from crossfade.runtime import openapi
 from crossfade.runtime.http import Answer, HttpRefused, Request, Route, told
-from crossfade.runtime.openapi import Operation
 from crossfade_verifier.keytext import key_of_text
 from crossfade_verifier.listing import Listing
 from crossfade_verifier.masking import Reveals
@@ -82,14 +81,14 @@ class _Endpoints:
         return told((await self._spot.look(key, reveal=given["reveal"])).to_dict())
 
     async def ask(self, request: Request) -> Answer:
-        asked = await self._passes.ask(_who(request, ASK))
+        asked = await self._passes.ask(request.name(ASK.taken(request).who))
         return told(self._report.described(asked), HTTPStatus.ACCEPTED)
 
     async def passes(self, _request: Request) -> Answer:
         return told(self._report.passes().to_dict())
 
     async def cancel(self, request: Request) -> Answer:
-        found = await self._passes.cancel(request.named["id"], _who(request, CANCEL))
+        found = await self._passes.cancel(request.named["id"], request.name(CANCEL.taken(request).who))
         return self._told(found, request, HTTPStatus.ACCEPTED)
 
     async def pass_by_id(self, request: Request) -> Answer:
@@ -108,9 +107,3 @@ class _Endpoints:
     async def ready(self, _request: Request) -> Answer:
         """Ready to answer /parity, if only with the table it is waiting for."""
         return told(Ready(self._passes.waiting or None))
-
-
-def _who(request: Request, operation: Operation) -> str:
-    """Return who asks: a name that was proven wins over one that is only said."""
-    said: str = operation.taken(request).who
-    return request.who or said or "somebody"

@@ -91,6 +91,7 @@ class Passes:
         self._counted: set[str] = set()
         self._newest = ""
         self._unended: Pass | None = None
+        self._swept: tuple[str, frozenset[Key] | None] = "", None
         self.running: Pass | None = None
         self.last: Pass | None = None
         self.last_clean: Pass | None = None
@@ -169,9 +170,11 @@ class Passes:
         last = self.last
         if last is None or last.findings is None or last.started_s is None:
             return None
-        kept = [key for keys in last.findings.called_keys.values() for key in keys]
-        called = sum(last.findings.book.by_class.values())
-        return Swept(last.id, last.started_s, last.clean, frozenset(kept) if len(kept) == called else None)
+        if self._swept[0] != last.id:  # this is asked for each second, and the keys may be a hundred thousand
+            kept = [key for keys in last.findings.called_keys.values() for key in keys]
+            called = sum(last.findings.book.by_class.values())
+            self._swept = last.id, frozenset(kept) if len(kept) == called else None
+        return Swept(last.id, last.started_s, last.clean, self._swept[1])
 
     async def ask(self, who: str = "") -> Pass:
         """Request a pass that begins after this call; one that was requested and has not begun serves all.

@@ -20,6 +20,21 @@ from crossfade.runtime.roles import Role
 
 OPENAPI: Final = "3.1.0"
 _COMPONENTS: Final = "#/components/schemas/"
+
+SECURITY: Final = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Where CROSSFADE_JWKS is set (ADR 0039).",
+    },
+    "certificate": {
+        "type": "mutualTLS",
+        "description": "Where the port has TLS. Without either, whoever reaches the loopback port may do everything.",
+    },
+}
+"""Ways to show who asks; which of them count is a matter of settings."""
+
 _YES_NO: Final = {"true": True, "false": False}
 
 
@@ -198,7 +213,10 @@ def document(title: str, about: str, version: str, operations: Mapping[str, Oper
         "openapi": OPENAPI,
         "info": {"title": title, "description": about, "version": version},
         "paths": paths,
-        "components": {"schemas": {name: _schema(each, structs[name]) for name, each in components.items()}},
+        "components": {
+            "securitySchemes": SECURITY,
+            "schemas": {name: _schema(each, structs[name]) for name, each in components.items()},
+        },
     }
     decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(made))  # defaults are lists, not tuples
     return decoded
@@ -235,6 +253,7 @@ def _described(method: str, path: str, operation: Operation) -> dict[str, Any]:
         "operationId": "_".join([method.lower(), *filter(None, words)]),
         "summary": operation.summary,
         "description": f"Role: {operation.role.name.lower()}.",
+        "security": [] if operation.role is Role.ANYONE else [{name: []} for name in SECURITY] + [{}],
         "parameters": [
             {
                 "name": each.name,
