@@ -13,7 +13,10 @@ from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.shape import Side
+from crossfade_verifier.operations import WhatToRepair
 from crossfade_verifier.repairs import EXPIRES_US
+from crossfade_verifier.repairs_door import AT_ONCE, _RepairsDoor
+from engagement_migration import MAPPING
 from verifier_service import Running, is_safe, running
 from verifier_world import World, wallet
 
@@ -333,3 +336,22 @@ async def test_a_key_may_be_spelled_with_other_spaces_and_is_planned_once() -> N
     keys = ['[ {"S": "USER#2"}, {"S": "POINTS#c"} ]', wallet(2).decode()]
     planned = (await service.post("/repairs", {"keys": keys})).json()
     assert [each["class"] for each in planned["steps"]] == ["missing"]
+
+
+async def test_others_get_on_while_the_keys_of_a_large_class_are_sorted() -> None:
+    service, turns = Running(World(1)), 0
+    keys = [wallet(number) for number in range(50_000)]
+    door = _RepairsDoor(service.repairs, lambda _found: keys, lambda _found: len(keys), MAPPING, 30_000)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    beside = asyncio.create_task(others())
+    wanted = await door._of_class("missing", WhatToRepair(found="missing"))
+    beside.cancel()
+    assert wanted.keys == sorted(keys)[:30_000]
+    assert wanted.left == 20_000
+    assert turns >= 2 * (50_000 // AT_ONCE) - 2
