@@ -64,9 +64,7 @@ class Settings(GuardedSettings):
     samples: int = Field(
         10, ge=0, le=100, description="Keys that /parity shows of each class; /parity/differences lists all."
     )
-    repairs_at_once: int = Field(
-        100_000, ge=1, le=1_000_000, description="Keys that one plan of a repair may name, and keys kept of each class."
-    )
+    repairs_at_once: int = Field(100_000, ge=1, le=1_000_000, description="Keys that one plan of a repair may name.")
     repairs_per_s: int = Field(
         50, ge=1, le=10_000, description="Keys repaired per second, all repairs of the process together."
     )
