@@ -209,6 +209,20 @@ async def test_a_verifier_that_is_started_again_knows_the_last_passes_the_last_c
         assert passes.keys_of(Difference.DIVERGED) == [wallet(3)]
 
 
+async def test_a_pass_that_a_verifier_has_not_heard_of_yet_is_looked_up() -> None:
+    async with Pods(World(8)) as pods:
+        pod = pods.start()
+        asked = await pod.passes.ask("ann")
+        await pod.done(asked.id)
+        again = pods.start("again")  # it hasn't read anything yet
+        found = await again.passes.find(asked.id)
+        assert found is not None
+        assert (found.state, found.who, found.clean) == ("done", "ann", True)
+        assert found.findings is not None
+        assert found.findings.book.verified == 8
+        assert await again.passes.find("never") is None
+
+
 async def test_a_repair_after_the_last_clean_pass_is_found_in_the_journal_by_a_verifier_that_starts() -> None:
     async with Pods(World(8)) as pods:
         pod = pods.start()

@@ -19,7 +19,6 @@ import structlog
 from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
-from crossfade.adapters.control.passes import DynamoPassStore
 from crossfade.adapters.control.repairs import DynamoRepairs
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.dynamodb import DynamoDB
@@ -58,6 +57,7 @@ from crossfade_verifier.repairs import Repairs
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.spot import Spot
+from crossfade_verifier.stores import pass_store
 from crossfade_verifier.tails import Tail
 from crossfade_verifier.watch import JOURNAL_EVERY, Watch
 
@@ -91,7 +91,7 @@ class Service:
         self.passes = Passes(
             both,
             settings,
-            store=DynamoPassStore(control, names.reports),
+            store=pass_store(settings, mapping.name, dynamodb, stack),
             journal=journal,
             clock=SYSTEM,
             complete=lambda: says_complete(settings.flag_file),

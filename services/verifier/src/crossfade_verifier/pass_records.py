@@ -164,6 +164,19 @@ class Records:
         self.woken.set()
         return each
 
+    async def find(self, wanted: str) -> Pass | None:
+        """Return a pass by its id; one that is not known yet is looked up.
+
+        Raises:
+            CrossfadeError: it can't be looked up now.
+        """
+        known = self.known.get(wanted)
+        if known is None and (record := await self._store.get(wanted)) is not None:
+            found = await self.found(record) if record.ended else None
+            known = self.told(record)
+            known.found = known.found or found
+        return known
+
     def monotonic_of(self, moment_us: int) -> float:
         """Return when it was, on our own clock; rather too early than too late."""
         ago_s = (self._means.at_most_us() - moment_us) / 1e6

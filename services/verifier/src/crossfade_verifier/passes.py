@@ -202,8 +202,12 @@ class Passes:
         return await share.whole()
 
     def get(self, wanted: str) -> Pass | None:
-        """Return a pass by its id."""
+        """Return a pass by its id, as far as this verifier has heard of it."""
         return self._records.known.get(wanted)
+
+    async def find(self, wanted: str) -> Pass | None:
+        """Return a pass by its id, though this verifier may not have heard of it; see `Records.find`."""
+        return await self._records.find(wanted)
 
     def history(self) -> list[Pass]:
         """Return the last passes, newest first: the same at every verifier."""

@@ -66,6 +66,16 @@ class ScanUnit(Unit):
         if not all(self._join.scanned_to_end.values()):
             self._join.resolved |= set(keys)
 
+    async def _read_unread(self) -> None:
+        """See `Unit`; once something was spilled, partners may be there, so these rows are spilled, too."""
+        if not self._spilled:
+            await super()._read_unread()
+        while self._unread:
+            keys = self._unread[:CHUNK]
+            there = {side: await self._rows_of(side, keys) for side in Side}
+            await self._spill([Suspect(key, side, row) for side in Side for key, row in there[side].items()])
+            del self._unread[: len(keys)]
+
     async def _go_through(self) -> None:
         join, settings = self._join, self._means.settings
         while sides := self._turn():
@@ -125,8 +135,12 @@ class ScanUnit(Unit):
         return min(allowed - self._suspects, RESOLVED_MOST - len(self._join.resolved), 4 * CHUNK)
 
     async def _look_at_suspects(self) -> bool:
-        """Read the counterparts of rows whose partners should have come, within the budget; say whether any was."""
-        suspects = self._join.suspects(max(0, self._budget()))
+        """Read the counterparts of rows whose partners should have come, within the budget; say whether any was.
+
+        Once something was spilled, their partners may be there: a key that was read here would be met again by its
+        join unit, and count twice.
+        """
+        suspects = [] if self._spilled else self._join.suspects(max(0, self._budget()))
         if not suspects:
             return False
         wanted = {side: [each.key for each in suspects if each.side is side.other] for side in Side}
