@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -27,7 +28,7 @@ from replicator_world import World, open_world, until
 from verifier_process import Verifier
 from verifier_world import wallet
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 BUSY: Final = 40
 """Wallets under live traffic: the first ones."""
@@ -41,6 +42,8 @@ KILLS: Final = 5
 UNITS: Final = 6
 SETTINGS: Final = {
     "continuous": "false",
+    "in_flight_bound_s": "30",
+    "follow_limit_s": "120",
     "units": str(UNITS),
     "segments": "1",
     "page": str(PAGE),
@@ -48,7 +51,6 @@ SETTINGS: Final = {
     "checkpoint_s": "0.3",
     "unit_lease_s": "1.5",
     "share_every_s": "0.2",
-    "samples": "1000",
     "ask_every_s": "1000",
 }
 
@@ -144,14 +146,15 @@ async def found(verifier: Verifier, pass_id: str) -> dict[str, Any]:
             return False
 
     await until(done, within_s=60, what=f"pass {pass_id} is done")
-    body = await verifier.call("/parity")
-    assert body["last_pass"]["id"] == pass_id
-    classes = {
-        name: sorted(sample["key"] for sample in each["samples"])
-        for name, each in body["differences"].items()
-        if each["count"] and name != "in_flight"
-    }
-    return {"verified": body["last_pass"]["verified"], **classes}
+    body = await verifier.until(lambda body: body["last_pass"] and body["last_pass"]["id"] == pass_id)
+    classes: dict[str, list[str]] = {}
+    query: str | None = ""
+    while query is not None:
+        page = await verifier.call(f"/parity/differences{query}")
+        for each in page["differences"]:
+            classes.setdefault(each["class"], []).append(each["key"])
+        query = None if page["next"] is None else f"?after={quote(page['next'])}"
+    return {"verified": body["last_pass"]["verified"], **{name: sorted(keys) for name, keys in classes.items()}}
 
 
 def key_of(planted: Planted) -> str:
