@@ -382,7 +382,7 @@ def killed_under_traffic(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             start()
-        while (ended := alive[0][1].get(asked.id)) is None or not ended.record.ended:  # noqa: ASYNC110 - as above
+        while (ended := await alive[0][1].get(asked.id)) is None or not ended.record.ended:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.5)
         traffic.cancel()
         for _, _, task in alive:

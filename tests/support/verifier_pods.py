@@ -143,7 +143,7 @@ class Pod:
         return ended
 
     async def _ended(self, wanted: str) -> Pass | None:
-        found = self.passes.get(wanted)
+        found = await self.passes.get(wanted)
         return found if found is not None and found.record.ended and self.passes.running is not found else None
 
     async def saved(self) -> None:

@@ -101,7 +101,7 @@ async def test_connections_that_drop_at_78_percent_are_waited_for_inside_the_uni
 
         await until(failing)
         assert "connection reset" in pod.passes.waiting
-        assert pod.passes.get(asked.id) is pod.passes.running
+        assert await pod.passes.get(asked.id) is pod.passes.running
         pods.reads.error = None
         found = (await pod.done(asked.id)).findings
         assert found is not None
@@ -215,12 +215,12 @@ async def test_a_pass_that_a_verifier_has_not_heard_of_yet_is_looked_up() -> Non
         asked = await pod.passes.ask("ann")
         await pod.done(asked.id)
         again = pods.start("again")  # it hasn't read anything yet
-        found = await again.passes.find(asked.id)
+        found = await again.passes.get(asked.id)
         assert found is not None
         assert (found.state, found.who, found.clean) == ("done", "ann", True)
         assert found.findings is not None
         assert found.findings.book.verified == 8
-        assert await again.passes.find("never") is None
+        assert await again.passes.get("never") is None
 
 
 async def test_a_repair_after_the_last_clean_pass_is_found_in_the_journal_by_a_verifier_that_starts() -> None:

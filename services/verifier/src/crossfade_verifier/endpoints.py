@@ -92,7 +92,7 @@ class _Endpoints:
         return self._told(found, request, HTTPStatus.ACCEPTED)
 
     async def pass_by_id(self, request: Request) -> Answer:
-        return self._told(await self._passes.find(request.named["id"]), request)
+        return self._told(await self._passes.get(request.named["id"]), request)
 
     def _told(self, found: Pass | None, request: Request, status: HTTPStatus = HTTPStatus.OK) -> Answer:
         if found is None:

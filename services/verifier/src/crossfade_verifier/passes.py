@@ -201,11 +201,7 @@ class Passes:
             share.each.units = await self._store.units(record)
         return await share.whole()
 
-    def get(self, wanted: str) -> Pass | None:
-        """Return a pass by its id, as far as this verifier has heard of it."""
-        return self._records.known.get(wanted)
-
-    async def find(self, wanted: str) -> Pass | None:
+    async def get(self, wanted: str) -> Pass | None:
         """Return a pass by its id, though this verifier may not have heard of it; see `Records.find`."""
         return await self._records.find(wanted)
 
