@@ -106,7 +106,7 @@ SWEEP = Span(
     (CONTROLLER,), (DIRECTION, COUNT), (), (SWEEP_EVENT,), always=True, occasional=True,
 )  # fmt: skip
 REPAIRING = Span(
-    "REPAIRING", "repair", Role.INTERNAL, "a slice of a repair that an operator requested", (VERIFIER,), (COUNT,), (), (REPAIR_EVENT,),
+    "REPAIRING", "repair", Role.INTERNAL, "a slice of a repair", (VERIFIER,), (COUNT,), (), (REPAIR_EVENT,),
     always=True, occasional=True,
 )  # fmt: skip
 
