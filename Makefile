@@ -11,7 +11,7 @@ FIRST ?= 0
 WORKERS ?= 3
 BESIDE := $(wildcard $(addsuffix /tests,$(MEMBERS)))
 
-.PHONY: bench-verify verify-long setup demo demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
+.PHONY: bench-verify bench-offline verify-long setup demo demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -73,6 +73,9 @@ bench-api: $(READY) ## CPU time an operation of the Engagement API
 
 bench-verify: $(READY) ## CPU time a pair of the verifier's sweep, with what it did before in the same run
 	$(PY) benchmarks/bench_verify.py $(ARGS)
+
+bench-offline: $(READY) ## CPU time a pair of comparing two exports, with DuckDB's sums in the same run
+	$(PY) benchmarks/bench_offline.py $(ARGS)
 
 bench-telemetry: $(READY) ## the apply path with telemetry off, at 1 % and at 100 %
 	$(PY) benchmarks/bench_telemetry.py $(ARGS)

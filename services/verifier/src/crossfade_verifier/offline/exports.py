@@ -162,13 +162,19 @@ def blocks(place: Place, file: ExportFile, scratch: Path) -> Iterator[bytes]:
 
 def _checked(path: Path, file: ExportFile) -> Iterator[bytes]:
     """Yield the blocks of a file; at its end, say whether it was the one of the manifest."""
-    digest, lines = hashlib.md5(usedforsecurity=False), 0
-    for block in unpacked(path, file.key, digest.update):
-        lines += block.count(b"\n")
-        yield block
+    digest = hashlib.md5(usedforsecurity=False)
+    yield from unpacked(path, file.key, digest.update)
     found = base64.b64encode(digest.digest()).decode()
     if found != file.md5:
         raise SnapshotBroken(f"{file.key}: MD5 {found}, the manifest says {file.md5}: damaged, or another export's")
+
+
+def check_lines(file: ExportFile, lines: int) -> None:
+    """Check that as many lines were read as the manifest says; whoever reads them has counted them already.
+
+    Raises:
+        SnapshotBroken: they were more, or fewer.
+    """
     if lines != file.items:
         raise SnapshotBroken(f"{file.key} holds {lines} items, the manifest says {file.items}")
 
@@ -194,7 +200,7 @@ def unpacked(path: Path, name: str, seen: Callable[[bytes], None]) -> Iterator[b
                     packed = unpacker.unused_data
                     cut = text.rfind(b"\n") + 1
                     if cut:
-                        yield rest + text[:cut]
+                        yield b"".join((rest, memoryview(text)[:cut]))
                         rest = text[cut:]
                     else:
                         rest += text

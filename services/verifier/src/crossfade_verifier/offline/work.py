@@ -14,7 +14,7 @@ from isal import igzip
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.values.shape import Side
-from crossfade_verifier.offline.exports import blocks, unpacked
+from crossfade_verifier.offline.exports import blocks, check_lines, unpacked
 from crossfade_verifier.offline.joining import Join, Joined
 from crossfade_verifier.offline.plan import Plan, Unit, write_whole
 from crossfade_verifier.reading.alone import Alone
@@ -61,6 +61,7 @@ class Worker:
                 alone.add(block, sums)
                 self._tick(sums.rows - before)
                 sums.before += sums.rows - before
+            check_lines(each, sums.before)
         for name in alone.constants:
             sums.dropped[name] += sums.belonging - sums.valued
         write_whole(file, sums.packed())

@@ -7,7 +7,8 @@ over values, for the rest. Digests that differ prove nothing; then the rows are 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -26,16 +27,17 @@ from crossfade_verifier.reading.sums import VALUED, Layout, Sums, decode_line
 from crossfade_verifier.reading.typed import NOTHING, AnyRow, KeyValue, TypedSide, image_of, tuple_of
 from crossfade_verifier.reading.values import form_of, number_of, value_of
 
-_BUCKET_SEED: Final = 2
 _PLACE_SEED: Final = 3
 _SEPARATOR: Final = b"\x00"  # JSON has none
 _ORDERED: Final = b'\x00{"N":"'
 """Before the 19 digits and two more characters of every version that the protocol gives (`wall µs << 10`)."""
 _ZERO: Final = b'{"N":"0"}'
 _STATE: Final = (protocol.IDS, protocol.FLOOR, protocol.EVENT_VERSION, protocol.EVENTS)
+PLAIN_GROUPS: Final = 8
 GROUPS: Final = 256
 """Combinations of role, generation and constants that are remembered."""
 
+# Of a key's first attribute without a seed: its bucket, which is the same for all rows of a partition.
 _digest = xxhash.xxh3_64_intdigest
 _join = _SEPARATOR.join
 _encode = msgspec.json.encode
@@ -76,7 +78,7 @@ class Alone:
         self._reading, self._side, self._mask = reading, side, buckets - 1
         self._default = "A" if (side is Side.TARGET) is complete else "S"
         self._usual = {role: layout.standings.get((side, role), 0) for role in "AS"}
-        declared, met = reading.declared, layout.names
+        declared, met = reading.declared, {side: frozenset(names) for side, names in layout.names.items()}
         self._typed, self._belongs = TypedSide(declared, side), belonging(declared)
         self.constants = tuple(name for where, name, _ in declared.constants if where is side)
         columns = [pair[0 if side is Side.SOURCE else 1] for pair in _moved(reading, met)]
@@ -89,11 +91,14 @@ class Alone:
         rare, keys = [protocol.ROLE, protocol.GENERATION, *self.constants], declared.keys[side]
         order = [*rare, *keys, *columns, protocol.VERSION, *live, *made]
         field = {name: f"f{number}" for number, name in enumerate(order)}
-        spec: list[Any] = [(field[name], Raw, msgspec.field(name=name)) for name in keys]
-        spec += [(field[name], Raw, msgspec.field(default=NOTHING, name=name)) for name in order if name not in keys]
-        self._kind = msgspec.defstruct("LoneRow", spec, gc=False, forbid_unknown_fields=True)
+        spec: dict[str, Any] = {name: (field[name], Raw, msgspec.field(default=NOTHING, name=name)) for name in order}
+        spec |= {name: (field[name], Raw, msgspec.field(name=name)) for name in keys}
+        # Decoding is quickest where fields are in the order in which they come.
+        come = [spec[name] for name in dict.fromkeys((*layout.names[side], *order)) if name in spec]
+        options: Any = {"gc": False, "kw_only": True}
+        self._kind = msgspec.defstruct("LoneRow", come, forbid_unknown_fields=True, **options)
         self._decoder = _decoder(self._kind)
-        self._place_decoder = _decoder(msgspec.defstruct("LoneKey", spec[: len(keys)], gc=False))
+        self._place_decoder = _decoder(msgspec.defstruct("LoneKey", [spec[name] for name in keys], **options))
         self._values, self._rare = attrgetter(*map(field.__getitem__, order)), attrgetter(*map(field.__getitem__, rare))
         self._columns = tuple_of([field[name] for name in columns])
         self._version, self._live = attrgetter(field[protocol.VERSION]), tuple_of([field[name] for name in live])
@@ -102,7 +107,8 @@ class Alone:
         self._made_names, self._made = made, tuple_of([field[name] for name in made])
         self._is_plain = self._begins != () and not live and not made
         self._groups: dict[bytes, _Group] = {}
-        self._last = _Group(b"\xff", 0, active=False, standing=0, unusual=False)
+        self._first_key = attrgetter(field[keys[0]])
+        self._plain: list[_Group] = []
 
     # ---- summing ----------------------------------------------------------------------------------
 
@@ -114,7 +120,9 @@ class Alone:
             lines = self._fitting(block, sums)
         sums.rows += len(lines)
         if self._is_plain and b"\\" not in block:
-            self._add_plain(map(_item, lines), len(lines), sums)
+            rows = list(map(_item, lines))
+            if not self._add_alike(rows, sums):
+                self._add_plain(rows, sums)
         else:
             for row in map(_item, lines):
                 self._add_row(row, sums)
@@ -134,47 +142,60 @@ class Alone:
                 sums.meet_odd(f"not an export line: {error}", number)
         return fitting
 
-    def _add_plain(self, rows: Iterable[AnyRow], count: int, sums: Sums) -> None:
-        """Add rows whose keys are spelled one way and which have no TTL.
+    def _add_alike(self, rows: Sequence[AnyRow], sums: Sums) -> bool:
+        """Add rows whose keys are spelled one way and which have no TTL, if all are of one group and nothing is odd.
 
-        It runs for each row of both tables: what it needs is looked up once, and what it finds odd goes the other way.
+        It runs for each row of both tables, so it is made of what needs no bytecode for each row. Returns whether they
+        were added; otherwise none was.
         """
-        values, mask, aside = self._values, self._mask, 0
-        first_key = attrgetter(self._kind.__struct_fields__[0])
-        second = self._begins[-1] if len(self._begins) > 1 else b""
-        group = self._last
-        prefix, lane, unusual = group.prefix, sums.lanes[group.lane], group.unusual
+        if not self._plain:
+            return False
+        group, count, mask = self._plain[0], len(rows), self._mask
+        joined = list(map(_join, map(self._values, rows)))
+        forms = list(map(bytes.removeprefix, joined, repeat(group.prefix)))
+        if sum(map(len, joined)) - sum(map(len, forms)) != count * len(group.prefix):
+            return False
+        if len(self._begins) > 1:
+            ends = map(bytes.find, forms, repeat(_SEPARATOR))
+            if not all(map(bytes.startswith, forms, repeat(_SEPARATOR + self._begins[-1]), ends)):
+                return False
+        if group.unusual or not all(map(bytes.startswith, forms, repeat(_ORDERED), repeat(-28))):
+            return False
+        lane = sums.lanes[group.lane]
+        points = map(_digest, map(self._first_key, rows))
+        for point, digest in zip(points, map(_digest, forms), strict=True):
+            lane[point & mask] += digest
+        sums.belonging += count
+        return True
+
+    def _add_plain(self, rows: Sequence[AnyRow], sums: Sums) -> None:
+        """Add rows whose keys are spelled one way and which have no TTL; what is odd goes the other way."""
+        begin = _SEPARATOR + self._begins[-1] if len(self._begins) > 1 else b""
         for row in rows:
-            joined = _join(values(row))
-            form = joined.removeprefix(prefix)
-            if len(form) == len(joined):
-                found = self._group_of(row, joined)
-                if found is not None:
-                    group = found
-                    prefix, lane, unusual = group.prefix, sums.lanes[group.lane], group.unusual
-                    form = joined.removeprefix(prefix)
-            if (
-                len(form) == len(joined)
-                or (second and not form.startswith(second, form.find(_SEPARATOR) + 1))
-                or form[-28:-21] != _ORDERED
-            ):
-                aside += 1
+            joined = _join(self._values(row))
+            group = next((each for each in self._plain if joined.startswith(each.prefix)), None)
+            group = group or self._plain_group(row, joined)
+            form = joined[len(group.prefix) :] if group else b""
+            if group is None or not form.startswith(begin, form.find(_SEPARATOR)) or form[-28:-21] != _ORDERED:
                 self._add_row(row, sums)
                 continue
-            bucket = _digest(first_key(row), _BUCKET_SEED) & mask
-            lane[bucket] += _digest(form)
-            if unusual:
+            bucket = _digest(self._first_key(row)) & self._mask
+            sums.lanes[group.lane][bucket] += _digest(form)
+            sums.belonging += 1
+            if group.unusual:
                 sums.mark(bucket, group.standing, active=group.active)
-        self._last = group
-        sums.belonging += count - aside
 
-    def _group_of(self, row: AnyRow, joined: bytes) -> _Group | None:
+    def _plain_group(self, row: AnyRow, joined: bytes) -> _Group | None:
         """Return the group of a row, with what the values of its rows begin with as far into the key as is declared."""
         group = self._group(row)
         if group is None:
             return None
-        prefix = group.prefix + self._begins[0]
-        return group._replace(prefix=prefix) if joined.startswith(prefix) else None
+        group = group._replace(prefix=group.prefix + self._begins[0])
+        if not joined.startswith(group.prefix):
+            return None
+        if len(self._plain) < PLAIN_GROUPS:
+            self._plain.append(group)
+        return group
 
     def _group(self, row: AnyRow) -> _Group | None:
         """Return the group of a row; None where its role, generation and constants don't allow one."""
@@ -211,7 +232,7 @@ class Alone:
             return
         sums.belonging += 1
         raw_key = [_encode(part) for part in parts]
-        bucket = _digest(raw_key[0], _BUCKET_SEED) & self._mask
+        bucket = _digest(raw_key[0]) & self._mask
         group = None if type(row) is dict else self._group(row)
         form = None if group is None else self._raw_form(row, raw_key, active=group.active)
         if group is not None and form is not None:
@@ -280,7 +301,7 @@ class Alone:
                 parts = self._parts(self._place_decoder.decode(line).Item)
             except (msgspec.MsgspecError, PoisonRecord):
                 continue  # it was counted as odd
-            if _digest(_encode(parts[0]), _BUCKET_SEED) & self._mask in wanted:
+            if _digest(_encode(parts[0])) & self._mask in wanted:
                 key = _encode(parts)
                 if self._belongs(parts, key):
                     yield _digest(key, _PLACE_SEED) % places, line

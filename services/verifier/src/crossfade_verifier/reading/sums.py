@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from crossfade.core.values.shape import Side
 from crossfade_verifier.reading.pages import Reading
+from crossfade_verifier.reading.rows import GENERATION, ROLE, Seen
 
 MASK: Final = 2**64 - 1
 """Sums are kept modulo 2^64: copies of our own data are compared, and a wrong bucket passes by an accident of one in
@@ -33,17 +34,17 @@ class Layout(NamedTuple):
     """What a sample of both tables looked like; the digests of two sides are comparable only under one layout.
 
     Attributes:
-        names: attributes that were met, by side.
+        names: attributes that were met, by side, in the order in which they come in a row.
         standings: the generation most often met, by side and role.
     """
 
-    names: dict[Side, frozenset[str]]
+    names: dict[Side, tuple[str, ...]]
     standings: dict[tuple[Side, str], int]
 
     def as_json(self) -> dict[str, Any]:
         """Return it ready for JSON."""
         return {
-            "names": {side.value: sorted(names) for side, names in self.names.items()},
+            "names": {side.value: list(names) for side, names in self.names.items()},
             "standings": [[side.value, role, standing] for (side, role), standing in self.standings.items()],
         }
 
@@ -51,27 +52,31 @@ class Layout(NamedTuple):
     def of_json(cls, body: Mapping[str, Any]) -> Layout:
         """Read what `as_json` gave."""
         return cls(
-            {Side(side): frozenset(names) for side, names in body["names"].items()},
+            {Side(side): tuple(names) for side, names in body["names"].items()},
             {(Side(side), role): standing for side, role, standing in body["standings"]},
         )
 
 
 def layout_of(reading: Reading, samples: Mapping[Side, Iterable[bytes]]) -> Layout:
     """Return the layout of some lines of each side; lines that can't be read are passed over."""
-    names: dict[Side, frozenset[str]] = {}
+    names: dict[Side, tuple[str, ...]] = {}
     met: dict[tuple[Side, str], Counter[int]] = {}
     for side, lines in samples.items():
-        found: set[str] = set()
+        found: dict[str, None] = {}
+        read: dict[tuple[bytes, bytes], Seen] = {}
         for line in lines:
             try:
                 image = decode_line(line).Item
             except msgspec.MsgspecError:
                 continue
-            seen = reading.seen(side, image)
-            if not seen.unreadable and not seen.trouble:
-                found |= image.keys()
+            found |= dict.fromkeys(image)
+            spelled = bytes(image.get(ROLE, b"")), bytes(image.get(GENERATION, b""))
+            if spelled not in read:
+                read[spelled] = reading.seen(side, image)
+            seen = read[spelled]
+            if not seen.unreadable:
                 met.setdefault((side, seen.role), Counter())[seen.generation] += 1
-        names[side] = frozenset(found)
+        names[side] = tuple(found)
     return Layout(names, {each: counted.most_common(1)[0][0] for each, counted in met.items()})
 
 
