@@ -13,7 +13,7 @@ from crossfade.core.parity.classes import Difference
 from crossfade.core.parity.meaning import MEANS
 from crossfade.core.values.shape import Side
 from crossfade.runtime.operator import operator_name
-from crossfade_controller.failing import DONE, SHUT, TIMEOUT
+from crossfade_controller.failing import DONE, REFUSED, SHUT, TIMEOUT
 from crossfade_controller.screen import quoted
 from crossfade_controller.verifier_door import NotFound, WrongUsage
 from on_call import Terminal, drifted
@@ -154,3 +154,36 @@ async def test_a_wait_ends_at_its_timeout_and_the_pass_continues() -> None:
         terminal = Terminal(service.door)
         assert await terminal.type("verify", "start", "--wait", "--timeout", "0") == TIMEOUT
     assert "the pass goes on: crossfade verify status" in terminal.text
+
+
+async def test_what_a_pass_costs_is_said_before_it_begins() -> None:
+    async with running(pause_s=60.0) as service:
+        await service.until(is_safe)
+        terminal = Terminal(service.door)
+        await terminal.type("verify", "start")
+    assert re.match(r"the last pass took [\d.]+ s and \d+ read units\n", terminal.said)
+
+
+async def test_the_last_passes_are_listed_with_what_they_found_and_cost() -> None:
+    async with running(pause_s=60.0) as service:
+        await service.until(is_safe)
+        terminal = Terminal(service.door)
+        service.world.put(Side.TARGET, wallet(2), points=-1)
+        await terminal.type("verify", "start", "--wait")
+        first = re.match(r"pass (\S+): done, not clean", terminal.text)
+        assert first
+        assert await terminal.type("verify", "status") == DONE
+        assert re.search(rf"{first.group(1)} +1 diverged +[\d.]+ s +\d+\n", terminal.text)
+        assert await terminal.type("verify", "status", first.group(1)) == SHUT
+
+
+async def test_a_running_pass_is_cancelled_and_stays_in_the_list() -> None:
+    async with running(wallets=400, reads_per_s=10, pause_s=60.0) as service:
+        terminal = Terminal(service.door)
+        body = await service.until(lambda body: body["running_pass"])
+        number = body["running_pass"]["id"]
+        assert await terminal.type("verify", "cancel", number) == DONE
+        assert terminal.text.startswith(f"pass {number}: cancelled\n")
+        assert await terminal.type("verify", "status", number) == REFUSED
+        await terminal.type("verify", "status")
+    assert re.search(rf"{number} +cancelled", terminal.text)

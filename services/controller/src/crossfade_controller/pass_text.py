@@ -43,6 +43,15 @@ def units_text(each: PassReport) -> str:
     return f"{counted(each.read_units or 0)} of about {counted(each.read_units_expected)} read units"
 
 
+def cost_text(passes: PassList) -> str:
+    """Return what a pass costs by the last one that is done; empty where there is none."""
+    for each in passes.passes:
+        if each.state == DONE:
+            units = f" and {counted(each.read_units)} read units" if each.read_units else ""
+            return f"the last pass took {lasted(each.took_s)}{units}"
+    return ""
+
+
 def ended_text(each: PassReport) -> str:
     """Return a pass that is over in a line: what it found, when it ended, how long it took."""
     said = [f"{each.id}: {each.state}"]
@@ -93,17 +102,18 @@ def list_text(passes: PassList, most: int, screen: Screen) -> str:
         most: how many to show.
         screen: that it must fit.
     """
-    lines = []
-    if passes.running:
-        lines += ["running", *screen.lines(progress_text(passes.running), 2, hang=2), ""]
-    over = [each for each in passes.passes if passes.running is None or each.id != passes.running.id]
+    gone = {each.id for each in passes.passes if each.state in OVER}
+    running = passes.running if passes.running and passes.running.id not in gone else None  # it may hear of it later
+    lines = ["running", *screen.lines(progress_text(running), 2, hang=2), ""] if running else []
+    over = [each for each in passes.passes if running is None or each.id != running.id]
     if not over:
         return "\n".join([*lines, "no other pass is known"])
     rows = [["ended, UTC", "pass", "found", "took", "read units"]]
     for each in over[:most]:
         ended = utc(int(each.ended_us))[:19].replace("T", " ") if each.ended_us else "-"
-        units = "-" if each.read_units is None else counted(each.read_units)
-        rows.append([ended, plain(each.id), _found(each, screen), lasted(each.took_s), units])
+        took = "-" if each.took_s is None else lasted(each.took_s)
+        units = counted(each.read_units) if each.read_units else "-"
+        rows.append([ended, plain(each.id), _found(each, screen), took, units])
     lines += table(rows, indent=0, right=(3, 4))
     return "\n".join(lines + ([f"{len(over) - most} more: --limit {len(over)}"] if len(over) > most else []))
 

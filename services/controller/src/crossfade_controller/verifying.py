@@ -13,7 +13,7 @@ from crossfade.ports.clock import Clock
 from crossfade.runtime.operator import operator_name
 from crossfade_controller.failing import DONE, INTERRUPTED, REFUSED, SHUT, TIMEOUT
 from crossfade_controller.following import Ended, Following
-from crossfade_controller.pass_text import OVER, counts, list_text, pass_lines, progress_text
+from crossfade_controller.pass_text import OVER, cost_text, counts, list_text, pass_lines, progress_text
 from crossfade_controller.screen import Screen
 from crossfade_controller.verifier_door import VerifierDoor
 
@@ -40,6 +40,8 @@ async def verify(door: VerifierDoor, screen: Screen, asked: argparse.Namespace, 
 
 
 async def _start(door: VerifierDoor, screen: Screen, asked: argparse.Namespace, clock: Clock) -> int:
+    if cost := cost_text(PassList.of_dict(await door.get("passes"))):
+        screen.say(cost)
     body: dict[str, Any] = await door.post("passes", body={"who": operator_name()})
     first = _pass(body)
     if not asked.wait:

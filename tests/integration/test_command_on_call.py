@@ -1,4 +1,4 @@
-"""`crossfade parity` as a process, on a terminal and on a pipe, before a verifier's real door."""
+"""The commands for on-call as processes, on a terminal and on a pipe, before a verifier's real door."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from certificates import Authority
 from crossfade.adapters.clock import SYSTEM
-from crossfade.runtime.access import access_of
+from crossfade.runtime.access import ByCertificate, access_of
 from crossfade.runtime.listening import listening
+from crossfade.runtime.roles import Certificates
 from crossfade.runtime.urls import Address
+from identity import AUDIENCE, ISSUER, Issuer
 from verifier_service import Running, is_safe, running
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
@@ -46,10 +50,10 @@ def environment(url: str, **more: str) -> dict[str, str]:
 COMMAND = (sys.executable, "-m", "crossfade_controller.cli")
 
 
-async def ended(url: str, *words: str) -> tuple[int | None, str, str]:
+async def ended(url: str, *words: str, **more: str) -> tuple[int | None, str, str]:
     """Run a command on pipes; return its exit code, stdout and stderr."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*COMMAND, *words, env=environment(url), stdout=pipe, stderr=pipe)
+    pipe, env = asyncio.subprocess.PIPE, environment(url, **more)
+    process = await asyncio.create_subprocess_exec(*COMMAND, *words, env=env, stdout=pipe, stderr=pipe)
     out, errors = await process.communicate()
     return process.returncode, out.decode(), errors.decode()
 
@@ -111,22 +115,36 @@ async def test_a_watch_on_a_terminal_stops_cleanly_at(sent: signal.Signals, url:
     assert "Traceback" not in terminal.shown
 
 
-async def test_ctrl_c_stops_a_watch_while_the_verifier_does_not_answer() -> None:
-    waiting = asyncio.Event()
+class Silent:
+    """A server that takes connections and never answers. Attributes: `asked` is set by the first."""
 
-    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        waiting.set()
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.set()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         writer.close()
 
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with OnTerminal(address, "parity", "--watch") as terminal:
-        await waiting.wait()
+
+@pytest.fixture
+async def asked() -> Silent:
+    return Silent()
+
+
+@pytest.fixture
+async def silent(asked: Silent) -> AsyncIterator[str]:
+    server = await asyncio.start_server(asked.answer, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+
+
+async def test_ctrl_c_stops_a_watch_while_the_verifier_does_not_answer(asked: Silent, silent: str) -> None:
+    async with OnTerminal(silent, "parity", "--watch") as terminal:
+        await asked.asked.wait()
         terminal.process.send_signal(signal.SIGINT)
         assert await terminal.end() == 1
-    server.close()
     assert "Traceback" not in terminal.shown
 
 
@@ -171,3 +189,79 @@ async def test_a_verifier_that_is_not_there_is_exit_code_1_with_its_runbook() ->
     assert (code, told["code"], told["exit_code"]) == (1, "no_verifier", 1)
     assert "verifier-down" in told["cure"]
     assert errors.startswith("no_verifier: the verifier doesn't answer: http://127.0.0.1:9/parity")
+
+
+# ---- who asks -------------------------------------------------------------------------------------
+
+
+async def test_a_token_says_who_asks_and_what_they_may(service: Running, tmp_path: Path) -> None:
+    issuer, tokens = Issuer(), {}
+    for role in ("viewer", "operator"):
+        tokens[role] = tmp_path / role
+        tokens[role].write_text(issuer.token(f"crossfade-{role}", sub=role) + "\n")
+    keys = issuer.publish(tmp_path / "jwks.json")
+    guarded = service.settings.model_copy(
+        update={"jwks": str(keys), "token_issuer": ISSUER, "token_audience": AUDIENCE}
+    )
+    access = access_of(guarded, SYSTEM)
+    async with listening(service.door.routes, Address("127.0.0.1", 0, ""), access=access) as address:
+        url = f"http://{address}"
+        assert (await ended(url, "parity"))[0] == 3, "nobody in particular"
+        assert (await ended(url, "parity", "--token-file", str(tokens["viewer"])))[0] in (0, 4)
+        code, _, errors = await ended(url, "verify", "start", "--token-file", str(tokens["viewer"]))
+        assert code == 3
+        assert errors.startswith("the last pass took") or "refused: viewer is a viewer" in errors
+        by_setting = {"CROSSFADE_TOKEN_FILE": str(tokens["operator"])}
+        code, out, _ = await ended(url, "verify", "start", "--json", **by_setting)
+        assert (code, json.loads(out)["who"]) == (0, "operator")
+
+
+async def test_by_tls_it_shows_the_controllers_certificate(service: Running, tmp_path: Path) -> None:
+    authority = Authority()
+    ours, theirs = (authority.files(tmp_path / name, subject=name) for name in ("ann", "verifier"))
+    access = ByCertificate(Certificates(frozenset({"ann"}), tls=True))
+    shown = {
+        "CROSSFADE_TLS_CERT_FILE": str(ours.cert),
+        "CROSSFADE_TLS_KEY_FILE": str(ours.key),
+        "CROSSFADE_TLS_CLIENT_CA_FILE": str(ours.client_ca),
+        "CROSSFADE_OPERATORS": '["ann"]',
+    }
+    address = Address("127.0.0.1", 0, "")
+    async with listening(service.door.routes, address, access=access, tls=theirs) as at:
+        code, out, errors = await ended(f"https://{at}", "verify", "start", "--json", **shown)
+        assert code == 0, errors
+        assert json.loads(out)["who"] == "ann"
+        code, out, _ = await ended(f"https://{at}", "parity", "--json")
+        assert (code, json.loads(out)["code"]) == (1, "no_verifier"), "without a certificate"
+
+
+# ---- late answers ---------------------------------------------------------------------------------
+
+
+async def test_a_late_answer_is_spoken_of_and_given_up(silent: str) -> None:
+    code, out, errors = await ended(silent, "parity", "--json")
+    assert code == 1
+    first, *_ = errors.splitlines()
+    assert first.startswith(f"still asking the verifier at {silent} after 2 s")
+    assert json.loads(out)["code"] == "no_verifier"
+
+
+async def test_ctrl_c_ends_a_wait_and_not_the_pass(service: Running, url: str) -> None:
+    service.target.gate = asyncio.Event()  # no pass gets on
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "verify", "start", "--wait"),
+        env=environment(url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr
+    while b"scanning" not in await process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    out, errors = await process.communicate()
+    assert process.returncode == 130
+    assert b"the pass goes on: crossfade verify status" in out
+    assert b"Traceback" not in errors
+    assert b"still asking" not in errors, "each answer comes at once, however long the wait"
+    assert (await service.parity())["running_pass"]
+    service.target.gate.set()
