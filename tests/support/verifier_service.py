@@ -209,7 +209,7 @@ class Running:
             every_s=self.settings.ask_every_s,
         )
         self.heard = Heard(SYSTEM.monotonic)
-        listing = Listing(self.passes, self.settings.buckets, SYSTEM)
+        listing = Listing(self.passes, self.continuous, self.settings.buckets, SYSTEM)
         spot = Spot(
             both, self.heard, self.tails, listing.called, self.settings, complete=lambda: self.complete, clock=SYSTEM
         )

@@ -65,11 +65,18 @@ async def test_a_pass_that_nobody_knows_is_not_found_and_the_answer_says_where_p
 async def test_a_key_that_the_continuous_mode_called_is_listed_and_shown_with_the_mode_that_called_it() -> None:
     world = World(4)
     async with Running(world, hears=True, continuous=False)() as service:
+        await service.post("/passes", {})
+        body = await service.until(lambda body: body["continuous"]["buckets_off"] is not None)
         world.earn(wallet(1), 1)  # and no copy comes
         await service.until(lambda body: body["continuous"]["called"].get("stuck", {}).get("count"))
         listed = (await service.get("/parity/differences?class=stuck")).json()
+        buckets = (await service.get("/parity/buckets?differing=true")).json()
         key = (await service.get("/keys/USER%231%2FPOINTS%23c")).json()
     (called,) = listed["differences"]
+    assert [(each["number"], each["differs"], each["called"], each["off"]) for each in buckets["buckets"]] == [
+        (called["bucket"], False, 1, False)
+    ]
+    assert buckets["rebased_us"] == buckets["counted_us"] == body["last_clean_pass"]["ended_us"]
     assert (called["key"], called["called_by"], called["pass_id"]) == (wallet(1).decode(), "continuous", "")
     assert int(called["first_seen_us"]) <= int(called["last_seen_us"])
     assert called["sample"]["source"]["version"] > called["sample"]["target"]["version"]

@@ -85,6 +85,9 @@ class CalledKeys:
     def __contains__(self, key: Key) -> bool:
         return key in self._keys
 
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys)
+
     def __len__(self) -> int:
         return len(self._keys)
 

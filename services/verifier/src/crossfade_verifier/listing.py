@@ -22,6 +22,7 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade.runtime.http import invalid
 from crossfade_verifier.called import CalledKeys
+from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.findings import Findings, When
 from crossfade_verifier.keytext import short_of
 from crossfade_verifier.passes import Passes
@@ -97,35 +98,45 @@ class _Called(NamedTuple):
 class Listing:
     """Lists what the passes found."""
 
-    def __init__(self, passes: Passes, buckets: int, clock: Clock) -> None:
-        """Take the passes, the number of buckets, and the clock of the process."""
-        self._passes, self._buckets, self._clock = passes, buckets, clock
+    def __init__(self, passes: Passes, continuous: Continuous, buckets: int, clock: Clock) -> None:
+        """Take both modes, the number of buckets, and the clock of the process."""
+        self._passes, self._continuous, self._buckets, self._clock = passes, continuous, buckets, clock
         self._sorted: dict[tuple[int, Difference], _Sorted] = {}
 
     def buckets(self, *, after: int | None, limit: int, differing: bool) -> BucketPage:
-        """Return a page of buckets, as the last pass counted them.
+        """Return a page of buckets, as the last pass counted them and the continuous mode knows them now.
 
         Args:
             after: number of the last one seen; None for the first page.
             limit: of the page.
-            differing: only those in which the tables differ.
+            differing: only those in which the tables differed then, or differ now.
         """
         last = self._passes.last
         found = last.findings if last else None
         if last is None or found is None:
-            return BucketPage(count=self._buckets, differing=0, pass_id="", rebased_us=None, buckets=[], next=None)
-        differ = found.differing
-        numbers = differ if differing else range(found.limits.buckets)
+            return BucketPage(self._buckets, 0, "", None, None, [], None)
+        differ, off = set(found.differing), set(self._continuous.off)
+        called = Counter(bucket_of(key, self._buckets) for key in self._continuous.differing)
+        numbers = sorted(differ | off | called.keys()) if differing else range(found.limits.buckets)
         start = 0 if after is None else bisect_right(numbers, after)
-        page, known = numbers[start : start + limit], set(differ)
+        page = numbers[start : start + limit]
         sums = {side: list(found.digests[side].buckets()) for side in Side}
+        clean = self._passes.last_clean
         return BucketPage(
             count=found.limits.buckets,
             differing=len(differ),
             pass_id=last.id,
-            rebased_us=str(last.record.ended_us),
+            counted_us=str(last.record.ended_us),
+            rebased_us=str(clean.record.ended_us) if clean is not None and self._continuous.sums.based else None,
             buckets=[
-                Bucket(each, _sum(sums[Side.SOURCE][each]), _sum(sums[Side.TARGET][each]), each in known)
+                Bucket(
+                    each,
+                    _sum(sums[Side.SOURCE][each]),
+                    _sum(sums[Side.TARGET][each]),
+                    each in differ,
+                    called[each],
+                    each in off,
+                )
                 for each in page
             ],
             next=page[-1] if page and start + limit < len(numbers) else None,
@@ -174,8 +185,8 @@ class Listing:
 
     def _sources(self) -> list[_Source]:
         """Return who called keys, whoever knows most lately first."""
-        heard = [] if self._passes.heard is None else [_Source("", self._passes.heard)]
-        return [*heard, *(_Source(pass_id, part) for pass_id, part in self._passes.parts())]
+        swept = (_Source(pass_id, part) for pass_id, part in self._passes.parts())
+        return [_Source("", self._continuous.differing), *swept]
 
     async def _in_order(self, sources: Sequence[_Source], each: Difference, behind: Key | None) -> Iterator[_Called]:
         """Return the keys of a class in order; those of several sources come once for each."""

@@ -182,7 +182,7 @@ class Service:
             self.passes, settings, self.tails, self.crossings, self.watch, clock=SYSTEM, continuous=self.continuous
         )
         at = Address(settings.host, settings.http_port, "CROSSFADE_HTTP_PORT")
-        listing = Listing(self.passes, settings.buckets, SYSTEM)
+        listing = Listing(self.passes, self.continuous, settings.buckets, SYSTEM)
         spot = Spot(
             self._both,
             self.heard,

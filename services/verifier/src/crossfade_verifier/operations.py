@@ -101,12 +101,12 @@ _NO_PASS: Final = {HTTPStatus.NOT_FOUND: "There is no such pass, or it is older 
 PARITY: Final = Operation("Whether both tables hold the same, and whether it is safe to cut over.", ParityReport)
 
 BUCKETS: Final = Operation(
-    "Sums of both tables by bucket, as the last pass counted them: where they differ.",
+    "Sums of both tables by bucket, as the last pass counted them, and where they differ now.",
     BucketPage,
     parameters=(
         Parameter("after", "number of the last bucket seen; none for the first page", int),
         _LIMIT,
-        Parameter("differing", "only buckets in which the tables differ", bool, default=False),
+        Parameter("differing", "only buckets in which the tables differed then, or differ now", bool, default=False),
     ),
 )
 

@@ -303,14 +303,18 @@ class Bucket(msgspec.Struct, frozen=True):
 
     Attributes:
         number: of the bucket.
-        source, target: what each table has.
-        differs: whether the two are different.
+        source, target: what each table had in that pass.
+        differs: whether the two were different.
+        called: keys of the bucket that differ now, as the continuous mode has called them.
+        off: whether the running sums differ although none of its keys is open: the continuous mode asks for a pass.
     """
 
     number: int
     source: BucketSum
     target: BucketSum
     differs: bool
+    called: int = 0
+    off: bool = False
 
 
 class BucketPage(Document, frozen=True):
@@ -318,9 +322,10 @@ class BucketPage(Document, frozen=True):
 
     Attributes:
         count: number of buckets.
-        differing: number of buckets in which the tables differ.
-        pass_id: the pass that counted them; empty before the first is done.
-        rebased_us: when that pass ended, µs; null before the first.
+        differing: number of buckets in which the tables differed in that pass.
+        pass_id: the pass that counted them, the last one that is done; empty before the first.
+        counted_us: when that pass ended, µs; null before the first.
+        rebased_us: end of the clean pass that the running sums start from, µs; null if they know of none.
         buckets: one page, by number.
         next: number of the last bucket of the page, for `after`; null after the last page.
     """
@@ -330,6 +335,7 @@ class BucketPage(Document, frozen=True):
     count: int
     differing: int
     pass_id: str
+    counted_us: str | None
     rebased_us: str | None
     buckets: Sequence[Bucket]
     next: int | None
