@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import blake2b
 from typing import Any
+
+import msgspec
 
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.adapters.memory.passes import MemoryPassStore, PassRows
+from crossfade.core.ownership.ramp import ramp_point
 from crossfade.core.protocol.keyed.writes import Answer, Write
 from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.image import decode_image
+from crossfade.core.values.keys import encode_key, key_image
 from crossfade.core.values.shape import Side, TableShape
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.findings import Findings
@@ -47,6 +53,7 @@ class Reads:
         held: set once one waits.
         error: what each scan raises; None for nothing.
         failed: scans that raised it.
+        looked: called at each scan.
     """
 
     def __init__(self) -> None:
@@ -54,8 +61,10 @@ class Reads:
         self.hold_at: int | None = None
         self.held, self.go = asyncio.Event(), asyncio.Event()
         self.error: CrossfadeError | None = None
+        self.looked: Callable[[], None] = lambda: None
 
     async def before(self) -> None:
+        self.looked()
         if self.hold_at is not None and self.scanned >= self.hold_at:
             self.held.set()
             await self.go.wait()
@@ -85,6 +94,27 @@ class ReadTable:
 
     async def perform(self, write: Write, *, timeout_s: float | None = None) -> Answer:
         return await self._table.perform(write, timeout_s=timeout_s)
+
+
+class ScrambledTable(ReadTable):
+    """A table whose scan shows its rows in an order that the other one's has nothing in common with."""
+
+    async def scan_answer(self, *, segment: int, segments: int, start: bytes | None, limit: int) -> bytes:
+        await self._reads.before()
+        names, after = self._table.shape.key, b""
+        if start is not None:
+            after = _place(encode_key(decode_image(start), names))
+        keys = [key for key in self._table.images if ramp_point(key) % segments == segment and _place(key) > after]
+        page = sorted(keys, key=_place)[:limit]
+        answer: dict[str, object] = {"Items": [self._table.images[key] for key in page], "ScannedCount": len(page)}
+        if len(keys) > limit:
+            answer["LastEvaluatedKey"] = key_image(page[-1], names)
+        self._reads.scanned += len(page)
+        return msgspec.json.encode(answer)
+
+
+def _place(key: bytes) -> bytes:
+    return blake2b(key, digest_size=8).digest()
 
 
 class Mortal:
@@ -164,10 +194,12 @@ class Pod:
 class Pods:
     """The verifiers of one world, which share passes and journal."""
 
-    def __init__(self, world: World, **settings: Any) -> None:
+    def __init__(self, world: World, *, scrambled: bool = False, **settings: Any) -> None:
         self.world, self.settings = world, SETTINGS | settings
         self.rows, self.control, self.reads = PassRows(), ControlStore(), Reads()
         self.tables = {side: ReadTable(world, side, self.reads) for side in Side}
+        if scrambled:
+            self.tables[Side.TARGET] = ScrambledTable(world, Side.TARGET, self.reads)
         self.alive: list[Pod] = []
 
     def start(self, name: str = "pod") -> Pod:

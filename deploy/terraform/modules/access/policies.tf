@@ -99,8 +99,8 @@ locals {
       resources = [local.stream.source, local.stream.target]
     },
     {
-      sid       = "LookAtCapture"
-      actions   = ["dynamodb:DescribeKinesisStreamingDestination"]
+      sid       = "LookAtCaptureAndSize"
+      actions   = ["dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable"]
       resources = [local.table.source, local.table.target]
     },
     {

@@ -11,6 +11,7 @@ from crossfade.core.parity.classes import Pair, agrees
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade_verifier.joining import Spilled, SpilledRows, decode_spilled, partition_of
+from crossfade_verifier.reading.typed import AnyRow
 from crossfade_verifier.scan_unit import blob_name
 from crossfade_verifier.units import CHUNK, Checkpoint, Means, Unit
 
@@ -64,6 +65,10 @@ class JoinUnit(Unit):
                     pair = found.setdefault(row.key, [None, None])
                     pair[0 if row.side == Side.SOURCE.value else 1] = row
         return found
+
+    async def _both_rows(self, keys: Sequence[bytes]) -> list[tuple[bytes, AnyRow, AnyRow]]:
+        there = {side: await self._rows_of(side, keys) for side in Side}
+        return [(key, there[Side.SOURCE].get(key), there[Side.TARGET].get(key)) for key in keys]
 
     async def _match(self, pairs: dict[bytes, list[Spilled | None]]) -> None:
         rows, number = SpilledRows(self._rows.complete), self._place[0]

@@ -7,7 +7,7 @@ beyond the bound is spilled (`Spilled`), to be matched when all has been scanned
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -68,63 +68,75 @@ class Join:
         """
         self._reading, self._rows = reading, rows
         self._waiting: dict[Side, dict[bytes, _Waiting]] = {side: {} for side in Side}
+        self._fresh: dict[Side, dict[bytes, AnyRow]] = {side: {} for side in Side}  # of the last page: not yet copied
         self._page = dict.fromkeys(Side, 0)
         self._matched = dict.fromkeys(Side, 0)
-        self._fresh: dict[Side, list[bytes]] = {side: [] for side in Side}
         self.bytes = 0
         self.scanned_to_end = dict.fromkeys(Side, False)
         self.resolved = set(resolved)
 
     def __len__(self) -> int:
-        return sum(len(each) for each in self._waiting.values())
+        return sum(len(self._waiting[side]) + len(self._fresh[side]) for side in Side)
 
     def ahead(self, side: Side) -> int:
         """Return how many rows of a side wait that are no suspects: so far it is ahead of the other side."""
-        least, count = self._matched[side], 0
+        least, count = self._matched[side], len(self._fresh[side])
         for each in reversed(self._waiting[side].values()):
             if each.page < least:
                 break
             count += 1
         return count
 
-    def waiting_keys(self) -> list[bytes]:
-        """Return the keys of all rows that wait."""
-        return [key for side in Side for key in self._waiting[side]]
+    def waiting(self, side: Side) -> list[bytes]:
+        """Return the keys of the rows of a side that wait."""
+        return [*self._waiting[side], *self._fresh[side]]
+
+    def put_back(self, side: Side, rows: Mapping[bytes, AnyRow]) -> None:
+        """Let rows wait that did in an earlier life; their partners should have come."""
+        self._keep(side, rows, page=0)
 
     def take(self, side: Side, page: Page) -> Compared:
         """Take the next page of a side; return what became of its rows that have their partners now."""
-        self._keep(side)
+        self._keep(side, self._fresh[side], self._page[side])
         self._page[side] += 1
-        number, theirs, mine = self._page[side], self._waiting[side.other], self._waiting[side]
-        pairs: list[AnyPair] = []
-        fresh, last, resolved, from_source = [], self._matched[side.other], self.resolved, side is Side.SOURCE
-        for key, row in page.rows:
-            other = theirs.pop(key, None)
-            if other is not None:
-                pairs.append((key, row, other.row) if from_source else (key, other.row, row))
-                self.bytes -= other.size
-                last = max(last, other.page)
-            elif key in resolved:
-                resolved.discard(key)
-            else:
-                mine[key] = _Waiting(row, number, 0)
-                fresh.append(key)
-        self._fresh[side] = fresh
-        if pairs:
-            self._matched[side], self._matched[side.other] = number, last
         self.scanned_to_end[side] = page.next is None
+        fresh, older, resolved = self._fresh[side.other], self._waiting[side.other], self.resolved
+        if not fresh and not older and not resolved:
+            self._fresh[side] = dict(page.rows)
+            return Compared([], [])
+        mine: dict[bytes, AnyRow] = {}
+        pairs: list[AnyPair] = []
+        last, count, from_source = self._matched[side.other], len(fresh), side is Side.SOURCE
+        for key, row in page.rows:
+            other = fresh.pop(key, None)
+            if other is None:
+                waited = older.pop(key, None)
+                if waited is None:
+                    if key in resolved:
+                        resolved.discard(key)
+                    else:
+                        mine[key] = row
+                    continue
+                other, last = waited.row, max(last, waited.page)
+                self.bytes -= waited.size
+            pairs.append((key, row, other) if from_source else (key, other, row))
+        self._fresh[side] = mine
+        if pairs:
+            self._matched[side] = self._page[side]
+            self._matched[side.other] = self._page[side.other] if len(fresh) < count else last
         return self._reading.compare(pairs, self._rows)
 
-    def _keep(self, side: Side) -> None:
-        """Copy the rows that still wait off their page, which they would hold in memory."""
-        mine = self._waiting[side]
-        for key in self._fresh[side]:
-            found = mine.get(key)
-            if found is not None:
-                row, size = kept(found.row)
-                mine[key] = _Waiting(row, found.page, size + BYTES_A_ROW)
-                self.bytes += size + BYTES_A_ROW
-        self._fresh[side] = []
+    def _keep(self, side: Side, rows: Mapping[bytes, AnyRow], page: int) -> None:
+        """Copy rows that still wait off their page, which they would hold in memory."""
+        for key, row in rows.items():
+            copied, size = kept(row)
+            self._waiting[side][key] = _Waiting(copied, page, size + BYTES_A_ROW)
+            self.bytes += size + BYTES_A_ROW
+
+    def _keep_all(self) -> None:
+        for side in Side:
+            self._keep(side, self._fresh[side], self._page[side])
+            self._fresh[side] = {}
 
     def suspects(self, most: int) -> list[Suspect]:
         """Return rows whose partner should have come: rows of a later page of theirs were matched, or the other side
@@ -133,6 +145,8 @@ class Join:
         Args:
             most: how many.
         """
+        if any(self.scanned_to_end.values()):
+            self._keep_all()
         found: list[Suspect] = []
         for side in Side:
             before = self._page[side] + 1 if self.scanned_to_end[side.other] else self._matched[side]
@@ -163,6 +177,7 @@ class Join:
 
     def oldest(self, count: int) -> list[Suspect]:
         """Return the rows of either side that have waited longest, to be spilled."""
+        self._keep_all()
         share = {side: count * len(self._waiting[side]) // max(1, len(self)) for side in Side}
         share[Side.SOURCE] += count - sum(share.values())
         return [

@@ -88,6 +88,7 @@ class Service:
         control, names = control_db(dynamodb), control_tables(mapping.name)
         journal = DynamoJournal(control, names.journal, who=settings.pod, code=lifecycle.code_version())
         self.journal = journal
+        self._admin = DynamoAdmin(dynamodb, kinesis)
         self.passes = Passes(
             both,
             settings,
@@ -96,6 +97,7 @@ class Service:
             clock=SYSTEM,
             complete=lambda: says_complete(settings.flag_file),
             at_most_us=lambda: int(dynamodb.dates.at_most_s() * 1e6),
+            size=self._admin.size,
         )
         self.heard = Heard(SYSTEM.monotonic)
         self.continuous = Continuous(
@@ -128,7 +130,7 @@ class Service:
         }
         self.cloudwatch = LazyClient(lambda: control_client(settings, "cloudwatch"))
         stack.push_async_callback(self.cloudwatch.close)
-        self._both, self._admin = both, DynamoAdmin(dynamodb, kinesis)
+        self._both = both
         tables = {side: mapping.shape(side).table for side in Side}
         self.watch = Watch(Names(tables, streams, names.journal), clock=SYSTEM)
         self.repairer = Repairer(

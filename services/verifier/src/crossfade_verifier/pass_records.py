@@ -31,20 +31,6 @@ class Entries(Protocol):
         ...
 
 
-class Size(Protocol):
-    """What a table holds, by its own count: some hours old."""
-
-    @property
-    def rows(self) -> int:
-        """How many."""
-        ...
-
-    @property
-    def bytes(self) -> int:
-        """Of all of them."""
-        ...
-
-
 class Stamped(Pace):
     """A pace that knows when it last let a read through: whoever asks again has its answer."""
 

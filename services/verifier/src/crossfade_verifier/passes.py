@@ -5,7 +5,7 @@ A pass is kept in the store (ADR 0036): a restarted verifier continues it, and e
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -23,9 +23,10 @@ from crossfade.ports.passes import PassStore
 from crossfade.runtime.pace import set_within
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.called import CalledKeys, Swept
+from crossfade_verifier.costs import Sizing, expected
 from crossfade_verifier.findings import Findings
 from crossfade_verifier.followlist import Handovers
-from crossfade_verifier.pass_records import Entries, Records, Size, Stamped, counts_of, counts_still, next_of
+from crossfade_verifier.pass_records import Entries, Records, Stamped, counts_of, counts_still, next_of
 from crossfade_verifier.pass_views import Pass, Progress
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.sharing import Share
@@ -59,7 +60,7 @@ class Passes:
         clock: Clock,
         at_most_us: Callable[[], int],
         complete: Callable[[], bool] = lambda: False,
-        sizes: Callable[[], Awaitable[Mapping[Side, Size]]] | None = None,
+        size: Sizing | None = None,
     ) -> None:
         """Prepare.
 
@@ -71,10 +72,10 @@ class Passes:
             clock: of the process; its wall clock names passes, and nothing else.
             at_most_us: a moment that the tables' clock has surely not passed yet, µs; it dates passes.
             complete: what the flag document says.
-            sizes: asks what the tables hold, for what a pass will cost; None where nobody knows.
+            size: asks how large a table is, for what a pass will cost; None where nobody knows.
         """
         self._both, self._settings, self._complete = both, settings, complete
-        self._clock, self._at_most_us, self._sizes = clock, at_most_us, sizes
+        self._clock, self._at_most_us, self._size = clock, at_most_us, size
         self._store, self._journal = store, journal
         self._pace = Stamped(settings.reads_per_s, clock)
         self.handovers = Handovers()
@@ -356,14 +357,14 @@ class Passes:
 
     async def _start(self, each: Pass) -> None:
         await self._read_journal()
-        expected = {} if self._sizes is None else dict(await self._sizes())
+        cost = await expected(self.last, self.tables, self._size)
         changed = await self._store.change(
             each.record.replace(
                 state="running",
                 began_us=self._at_most_us(),
                 journal_from=self._read_to,
-                expected_rows={side.value: size.rows for side, size in expected.items()},
-                expected_read_units=sum(size.bytes for size in expected.values()) / 8192,
+                expected_rows=cost.rows,
+                expected_read_units=cost.read_units,
             )
         )
         self._records.told(changed or await self._store.get(each.id) or each.record)

@@ -37,8 +37,9 @@ class ScanUnit(Unit):
         super().__init__(means, whole, record, complete=complete)
         self._join = Join(means.both.reading, self._rows)
         self._after: dict[Side, bytes] = {}
+        self._unread: dict[Side, list[bytes]] = {side: [] for side in Side}
         self._spills: dict[int, int] = {}
-        self._spilled = 0
+        self._spilled = self._suspects = 0
 
     def head(self) -> dict[str, Any]:
         """See `Unit.head`; spills are what a join unit finds the blobs by."""
@@ -49,9 +50,9 @@ class ScanUnit(Unit):
         kept = super()._checkpoint()
         kept.after = {side.value: after for side, after in self._after.items()}
         kept.ended = [side.value for side in Side if self._join.scanned_to_end[side]]
-        kept.waiting += self._join.waiting_keys()
+        kept.waiting = {side.value: self._unread[side] + self._join.waiting(side) for side in Side}
         kept.resolved = list(self._join.resolved)
-        kept.spills, kept.spilled = dict(self._spills), self._spilled
+        kept.spills, kept.spilled, kept.suspects = dict(self._spills), self._spilled, self._suspects
         return kept
 
     def _resume(self, kept: Checkpoint) -> None:
@@ -60,23 +61,20 @@ class ScanUnit(Unit):
         for name in kept.ended:
             self._join.scanned_to_end[Side(name)] = True
         self._join.resolved |= set(kept.resolved)
-        self._spills, self._spilled = dict(kept.spills), kept.spilled
-
-    def _settled(self, keys: Sequence[bytes]) -> None:
-        if not all(self._join.scanned_to_end.values()):
-            self._join.resolved |= set(keys)
+        self._unread = {Side(name): list(keys) for name, keys in kept.waiting.items()}
+        self._spills, self._spilled, self._suspects = dict(kept.spills), kept.spilled, kept.suspects
 
     async def _read_unread(self) -> None:
-        """See `Unit`; once something was spilled, partners may be there, so these rows are spilled, too."""
-        if not self._spilled:
-            await super()._read_unread()
-        while self._unread:
-            keys = self._unread[:CHUNK]
-            there = {side: await self._rows_of(side, keys) for side in Side}
-            await self._spill([Suspect(key, side, row) for side in Side for key, row in there[side].items()])
-            del self._unread[: len(keys)]
+        """Read again by key, each on its side, the rows that waited when the last holder saved."""
+        for side, keys in self._unread.items():
+            while keys:
+                chunk = keys[:CHUNK]
+                rows = await self._rows_of(side, chunk)
+                del keys[: len(chunk)]
+                self._join.put_back(side, rows)
 
     async def _go_through(self) -> None:
+        await self._read_unread()
         join, settings = self._join, self._means.settings
         while sides := self._turn():
             await self.followed.room()

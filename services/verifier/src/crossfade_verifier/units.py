@@ -75,7 +75,7 @@ class Checkpoint(msgspec.Struct, kw_only=True):
         findings: `Findings.encode`.
         after: of a scan unit: by side, where the next page starts; not there before the first.
         ended: sides that were scanned to their ends.
-        waiting: keys of rows that waited for their partners.
+        waiting: by side, keys of rows that waited for their partners.
         resolved: see `Join`.
         suspects: that were read by key.
         spills: of a scan unit: by holder's counter, how often rows were spilled.
@@ -87,7 +87,7 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     findings: bytes
     after: dict[str, bytes] = {}
     ended: list[str] = []
-    waiting: list[bytes] = []
+    waiting: dict[str, list[bytes]] = {}
     resolved: list[bytes] = []
     suspects: int = 0
     spills: dict[int, int] = {}
@@ -170,8 +170,6 @@ class Unit:
         self.scanned = asyncio.Event()
         self.ended = False
         self._saving = asyncio.Lock()
-        self._unread: list[bytes] = []
-        self._suspects = 0
 
     async def run(self) -> None:
         """Work until the unit is done.
@@ -208,7 +206,6 @@ class Unit:
         await all_or_first((self._read_all(), self._settle()))
 
     async def _read_all(self) -> None:
-        await self._read_unread()
         await self._go_through()
         self.findings.stage = Stage.FOLLOWING
         self.scanned.set()
@@ -276,10 +273,6 @@ class Unit:
             else:
                 self.followed.add(key, pair)
 
-    async def _both_rows(self, keys: Sequence[bytes]) -> list[tuple[bytes, AnyRow, AnyRow]]:
-        there = {side: await self._rows_of(side, keys) for side in Side}
-        return [(key, there[Side.SOURCE].get(key), there[Side.TARGET].get(key)) for key in keys]
-
     async def _rows_of(self, side: Side, keys: Sequence[bytes]) -> dict[bytes, AnyRow]:
         """Read rows by key, consistently."""
         if not keys:
@@ -294,16 +287,6 @@ class Unit:
         rows = await self._insist(ask)
         self._read(len(keys))
         return rows
-
-    async def _read_unread(self) -> None:
-        """Read what waited when the last holder saved: its rows are gone with it."""
-        while self._unread:
-            await self.followed.room()
-            keys = self._unread[:CHUNK]
-            pairs = await self._both_rows(keys)
-            del self._unread[: len(keys)]
-            self._settled(keys)
-            self._judge(self._means.both.reading.compare(pairs, self._rows))
 
     def head(self) -> dict[str, Any]:
         """Return its progress, for all verifiers."""
@@ -323,8 +306,6 @@ class Unit:
         self.findings.handovers = self._handovers()
         return Checkpoint(
             findings=self.findings.encode(),
-            waiting=list(self._unread),
-            suspects=self._suspects,
             following=[(key, first) for key, first in self.followed.open_keys()],
         )
 
@@ -340,13 +321,9 @@ class Unit:
 
     def _resume(self, kept: Checkpoint) -> None:
         self.findings.take(kept.findings)
-        self._unread, self._suspects = list(kept.waiting), kept.suspects
         now_s = self._means.clock.monotonic()
         for key, first in kept.following:
             self.followed.suspect(Key(key), first, now_s)
-
-    def _settled(self, keys: Sequence[bytes]) -> None:
-        """Note that keys were read, whatever the scan still shows of them."""
 
     async def _go_through(self) -> None:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from crossfade.adapters.wire import ServiceError, Wire
 from crossfade.adapters.wire.answers import read_answer
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.shape import IndexKey
-from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
+from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts, TableSize
 
 NOT_FOUND: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
 IN_USE: Final = "ResourceInUseException"
@@ -39,16 +39,26 @@ class DynamoAdmin:
         self._dynamodb = dynamodb
         self._kinesis = kinesis
 
-    async def table(self, name: str) -> TableFacts | None:
-        """Describe a table; None if it doesn't exist."""
-        request = {"TableName": name}
+    async def size(self, name: str) -> TableSize | None:
+        """Return a table's size; None if it doesn't exist."""
+        table = await self._described(name)
+        return None if table is None else TableSize(int(table.get("ItemCount", 0)), int(table.get("TableSizeBytes", 0)))
+
+    async def _described(self, name: str) -> dict[str, Any] | None:
         try:
-            described = await _call(self._dynamodb, "DescribeTable", request)
+            described = await _call(self._dynamodb, "DescribeTable", {"TableName": name})
         except ServiceError as error:
             if error.reason in NOT_FOUND:
                 return None
             raise
-        table = _part(described, "DescribeTable", "Table")
+        table: dict[str, Any] = _part(described, "DescribeTable", "Table")
+        return table
+
+    async def table(self, name: str) -> TableFacts | None:
+        """Describe a table; None if it doesn't exist."""
+        request, table = {"TableName": name}, await self._described(name)
+        if table is None:
+            return None
         recovery, ttl = await asyncio.gather(
             _call(self._dynamodb, "DescribeContinuousBackups", request),
             _call(self._dynamodb, "DescribeTimeToLive", request),

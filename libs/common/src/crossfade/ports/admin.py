@@ -8,6 +8,18 @@ from typing import NamedTuple, Protocol
 from crossfade.core.values.shape import IndexKey
 
 
+class TableSize(NamedTuple):
+    """What a table holds, refreshed by AWS about every six hours.
+
+    Attributes:
+        rows: number of items.
+        bytes: of all items.
+    """
+
+    rows: int
+    bytes: int
+
+
 class TableFacts(NamedTuple):
     """What AWS reports about a table.
 
@@ -101,6 +113,10 @@ class TableAdmin(Protocol):
 
     async def table(self, name: str) -> TableFacts | None:
         """Describe a table; None if it doesn't exist."""
+        ...
+
+    async def size(self, name: str) -> TableSize | None:
+        """Return a table's size; None if it doesn't exist."""
         ...
 
     async def stream(self, name: str) -> StreamFacts | None:

@@ -21,7 +21,7 @@ from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.values.errors import StoreRefused, StoreUnavailable
 from crossfade.core.values.image import encode_image
 from crossfade.core.values.shape import IndexKey
-from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts
+from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts, TableSize
 
 SHARD = shard_name(0)
 
@@ -111,6 +111,11 @@ class MemoryAws(MemoryStreams):
             recoverable=True,
             index_keys=self.index_keys.get(name, ()),
         )
+
+    async def size(self, name: str) -> TableSize | None:
+        """Return a table's size."""
+        facts = await self.table(name)
+        return None if facts is None else TableSize(facts.item_count, facts.size_bytes)
 
     async def stream(self, name: str) -> StreamFacts | None:
         """Describe a stream."""
