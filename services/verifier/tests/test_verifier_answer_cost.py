@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from crossfade.contracts.passes import PassRecord
-from crossfade.core.parity.classes import Difference
+from crossfade.core.parity.classes import Difference, Pair
 from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Side
 from crossfade_verifier import listing
 from crossfade_verifier.findings import Findings, Limits, When
 from crossfade_verifier.measures import observed
@@ -131,6 +132,23 @@ async def test_many_keys_are_sorted_in_slices_between_which_others_run(monkeypat
     assert turns > 300 / 20  # the keys of the pass that is done alone
     first, again = (await answer).json(), (await service.get("/parity/differences?limit=5")).json()
     assert first == again
+
+
+async def test_a_key_that_is_found_equal_while_others_are_sorted_is_left_out(monkeypatch: Any) -> None:
+    monkeypatch.setattr(listing, "AT_ONCE", 20)
+    service = Running(World(1), buckets=BUCKETS)
+    found_by_passes(service)
+    heard, key = service.continuous.differing, wallet(10_000)
+    heard.call(key, Difference.STUCK, Pair(None, None), Side.SOURCE, 1.0, 1)
+    answer = asyncio.ensure_future(service.get("/parity/differences?class=stuck&limit=1000"))
+    await asyncio.sleep(0)
+    assert not answer.done()
+    heard.clear(key)
+    listed = (await answer).json()
+    assert listed["next"] is None
+    assert [each["key"] for each in listed["differences"]] == sorted(
+        wallet(number).decode() for number in range(1, 300, 2)
+    )
 
 
 async def test_one_key_is_looked_up_without_a_walk() -> None:

@@ -34,6 +34,9 @@ LOOKED_AT: Final = 2_000
 AT_ONCE: Final = 10_000
 """Keys that are sorted in one go, about 5 ms; others run before the next ones are."""
 
+IN_ONE_GO: Final = 200
+"""Keys of a page that are described in one go."""
+
 _ORDER: Final[list[Difference]] = [each for each in Difference if each is not Difference.EQUAL]
 
 
@@ -168,8 +171,11 @@ class Listing:
                     return _page(sources, page, last)
                 left, last = left - 1, f"{each.value}:{key.decode()}"
                 number = bucket_of(key, self._buckets)
-                if bucket in (None, number):
-                    page.append(_described(key, each, number, sources, place, samples.get(key)))
+                callers = [source for source in sources[place:] if source.when(key, each)]
+                if bucket in (None, number) and callers:  # the continuous mode may have found it equal meanwhile
+                    page.append(_described(key, each, number, callers, samples.get(key)))
+                if not left % IN_ONE_GO:
+                    await self._clock.sleep(0)
             behind = None
         return _page(sources, page, None)
 
@@ -253,17 +259,13 @@ def _counts(sources: Sequence[_Source]) -> dict[str, int]:
 
 
 def _described(
-    key: Key,
-    each: Difference,
-    bucket: int,
-    sources: Sequence[_Source],
-    place: int,
-    sample: dict[str, Any] | None,
+    key: Key, each: Difference, bucket: int, callers: Sequence[_Source], sample: dict[str, Any] | None
 ) -> KeyDifference:
-    source = sources[place]
-    known = source.found.of(key) if isinstance(source.found, CalledKeys) else None
+    """Describe a key that somebody called; the first of them knows most lately."""
+    first = callers[0]
+    known = first.found.of(key) if isinstance(first.found, CalledKeys) else None
     shown = sample if known is None else known.shown
-    first_us, last_us = _times([when for one in sources if (when := one.when(key, each)) is not None])
+    first_us, last_us = _times([when for source in callers if (when := source.when(key, each)) is not None])
     return KeyDifference(
         key=key.decode(),
         short=short_of(key),
@@ -272,8 +274,8 @@ def _described(
         bucket=bucket,
         first_seen_us=first_us,
         last_seen_us=last_us,
-        called_by=source.by,
-        pass_id=source.pass_id,
+        called_by=first.by,
+        pass_id=first.pass_id,
         sample=shown,
     )
 
