@@ -38,7 +38,7 @@ from crossfade_replicator.settings import Settings as ReplicatorSettings
 from crossfade_verifier.operations import OPERATIONS
 from crossfade_verifier.settings import Settings as VerifierSettings
 from engagement_api.settings import Settings as ApiSettings
-from tools import telemetry_docs
+from tools import telemetry_docs, verifier_costs
 
 REFERENCE: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
@@ -164,6 +164,7 @@ def pages() -> dict[str, str]:
         "documents-verifier.md": verifier_documents_page(),
         "http-verifier.md": verifier_http_page(),
         "telemetry.md": telemetry_docs.page(),
+        "verifier-cost.md": verifier_costs.page(),
     }
 
 

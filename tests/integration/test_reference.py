@@ -16,7 +16,8 @@ from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.runtime.settings import PREFIX
 from crossfade.runtime.statuses import STATUSES
 from crossfade_controller.settings import ControllerSettings
-from tools import reference
+from repository import ROOT
+from tools import reference, verifier_costs
 
 
 @cache
@@ -71,3 +72,21 @@ def test_each_document_between_processes_is_described_field_by_field() -> None:
         described = dict(re.findall(r"^\| `(\w+)` \| .*? \| (.*) \|$", sections[name], re.MULTILINE))
         assert described.keys() == expected - {"extra"}, name
         assert all(described.values()), f"{name}: a field without a meaning"
+
+
+def test_what_a_comparison_costs_is_counted_from_rates_that_the_benchmarks_page_has() -> None:
+    measured = (ROOT / "benchmarks/README.md").read_text()
+    (sweep,) = re.findall(r"^\| engagement \|.*\| ([\d,]+) \([\d.]+\) \|$", measured, re.MULTILINE)
+    (offline,) = re.findall(r"^\| offline \|.*\| ([\d,]+) \([\d.]+\)[^|]*\|$", measured, re.MULTILINE)
+    for page, used in ((sweep, verifier_costs.SWEEP_PAIRS_S), (offline, verifier_costs.OFFLINE_PAIRS_S)):
+        assert 0.98 < used / int(page.replace(",", "")) <= 1
+
+
+def test_the_costs_of_ten_billion_rows_follow_from_what_a_read_unit_buys() -> None:
+    found = {cost.mode: cost for cost in verifier_costs.costs() if cost.pairs == 10_000_000_000}
+    assert found["sweep"].read_units == pytest.approx(1e10 * (350 + 350) / 8192)
+    assert found["sweep, as it was"].read_units == pytest.approx(1e10 * ((350 + 350) / 4096 + 2))
+    assert found["offline"].read_units == 0
+    assert found["sweep"].paced_h == pytest.approx(2e10 / 2000 / 3600)
+    assert found["offline"].dollars == pytest.approx(2 * 1e10 * 350 / 1e9 * 0.10)
+    assert len(rows("verifier-cost.md") & set(found)) == 3
