@@ -203,6 +203,7 @@ async def _are_parked(world: World) -> bool:
     return len(await world.letters.all()) == len(CHANGED)
 
 
+@pytest.mark.timeout(600)  # a dozen commands, each a process, beside four others
 async def test_each_command_of_the_page_answers_what_the_page_shows(desk: Desk) -> None:
     page, rewritten, before = PAGE.read_text(), "", 0
     wrong, codes = [], dict[str, int]()

@@ -62,7 +62,9 @@ async def test_the_journal_says_who_asked() -> None:
         entries = [each.body for each in await MemoryJournal(service.store).entries() if each.kind == "repair"]
         assert await terminal.type("repair", "status", plan) == DONE
     assert any(operator_name() in str(each) for each in entries)
-    assert f"carried out for {operator_name()}" in terminal.text
+    text = terminal.text
+    assert f"carried out for {operator_name()}" in text
+    assert f"planned by {operator_name()}" in text
 
 
 async def test_a_paused_migration_refuses_with_the_command_that_resumes_it() -> None:

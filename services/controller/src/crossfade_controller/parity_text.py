@@ -25,16 +25,8 @@ def report_text(report: ParityReport, screen: Screen) -> str:
         screen: that it must fit.
     """
     lines = [*_head(report, screen), *_reasons(report, screen), *_differences(report, screen)]
-    return "\n".join(
-        [
-            *lines,
-            *_tables(report),
-            *_passes(report, screen),
-            *_continuous(report, screen),
-            *_lags(report, screen),
-            *_inputs(report, screen),
-        ]
-    )
+    lines += [*_passes(report, screen), *_continuous(report, screen), *_tables(report)]  # what moves comes first
+    return "\n".join([*lines, *_lags(report, screen), *_inputs(report, screen)])
 
 
 def change_text(report: ParityReport) -> str:
