@@ -27,6 +27,7 @@ from crossfade.core.values.masking import described
 from crossfade.core.values.numbers import normal_number
 from crossfade.core.values.shape import Direction
 from crossfade_verifier.reading.rows import _made
+from crossfade_verifier.reading.states import respelled, spelled
 from crossfade_verifier.reading.values import form_of, number_of, value_of
 from engagement_migration import MAPPING
 from engagement_migration.creation import created_ms_from_at
@@ -83,6 +84,8 @@ READERS: dict[str, Callable[[Any], object]] = {
     "value_size": value_size,
     "value_of": value_of,
     "form_of": form_of,
+    "spelled": spelled,
+    "respelled": respelled,
     "normal_number": lambda raw: normal_number(raw.decode(errors="replace")),
     "number_of": lambda raw: number_of(raw.decode(errors="replace")),
     "created_ms_from_at": lambda raw: created_ms_from_at({"created_at": Raw(raw)}),

@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from crossfade.core.values.declared import Attributes, Computed
 from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.masking import described
 from crossfade.core.values.shape import Side
 from crossfade_verifier.reading import rows as protocol
 from crossfade_verifier.reading.rows import RowReading, computed_of
@@ -171,7 +172,7 @@ def _set(raw: bytes) -> bytes:
     try:
         [(kind, members)] = _strings(raw).items()
     except (msgspec.MsgspecError, ValueError) as error:
-        raise PoisonRecord(f"no attribute value: {raw[:80]!r}") from error
+        raise PoisonRecord(f"no attribute value: {described(raw)}") from error
     members.sort()
     return _encode({kind: members})
 
