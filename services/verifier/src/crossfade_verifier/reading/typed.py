@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from crossfade.core.values.declared import Attributes, Declared
 from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
+from crossfade.core.values.masking import reason_of
 from crossfade.core.values.shape import Side
 from crossfade_verifier.reading import rows as protocol
 from crossfade_verifier.reading.values import form_of, number_of
@@ -124,7 +125,7 @@ class TypedSide:
             try:
                 parts = tuple(_decode_key_value(row[name]) for name in self.key_names)
             except (KeyError, msgspec.MsgspecError) as error:
-                raise PoisonRecord(f"a row without its key: {error}") from error
+                raise PoisonRecord(f"a row without its key: {reason_of(error)}") from error
         else:
             parts = self.key_parts(row)
         for part in parts:

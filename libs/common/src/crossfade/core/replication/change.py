@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image, number
 from crossfade.core.values.keys import Key, key_of_values
+from crossfade.core.values.masking import reason_of
 
 
 class ChangeKind(Enum):
@@ -128,7 +129,7 @@ class Change(Struct, gc=False):
         try:
             old: Image | None = _decode_old(before)
         except msgspec.MsgspecError as error:
-            raise PoisonRecord(f"not an item: {error}") from error
+            raise PoisonRecord(f"not an item: {reason_of(error)}") from error
         return old
 
     def version(self) -> int | None:
@@ -154,7 +155,7 @@ class Change(Struct, gc=False):
             found = _decode_version(before)
             return 0 if found is None or found.cf_mv is None else int(found.cf_mv.N)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise PoisonRecord(f"no version in the old image: {error}") from error
+            raise PoisonRecord(f"no version in the old image: {reason_of(error)}") from error
 
 
 def decode_change(payload: bytes, key_names: Sequence[str]) -> Change:
@@ -170,7 +171,7 @@ def decode_change(payload: bytes, key_names: Sequence[str]) -> Change:
     try:
         record = _decode(payload)
     except msgspec.MsgspecError as error:
-        raise PoisonRecord(f"not a change record: {error}") from error
+        raise PoisonRecord(f"not a change record: {reason_of(error)}") from error
     body = record.dynamodb
     committed_us, precise = body.ApproximateCreationDateTime, True
     if body.ApproximateCreationDateTimePrecision != "MICROSECOND" or not _FIRST_US <= committed_us < _LAST_US:

@@ -10,6 +10,7 @@ import msgspec
 from crossfade.core.protocol.events import Event, PublishedEvent, changes_of, changes_value
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
+from crossfade.core.values.masking import reason_of
 
 LONGEST_PARTITION_KEY: Final = 256
 """Of a Kinesis record, in characters."""
@@ -75,7 +76,7 @@ def decode_published(payload: bytes) -> PublishedEvent:
             ),
         )
     except (msgspec.MsgspecError, ValueError) as error:
-        raise PoisonRecord(f"not a published event: {error}") from error
+        raise PoisonRecord(f"not a published event: {reason_of(error)}") from error
 
 
 def partition_key(key: Key) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from crossfade.core.values.errors import PoisonRecord
-from crossfade.core.values.masking import described
+from crossfade.core.values.masking import described, reason_of
 from crossfade.core.values.numbers import normal_number
 
 _decode = msgspec.json.Decoder().decode
@@ -44,7 +44,7 @@ def canonical(raw: Raw | bytes) -> Any:
     try:
         value = _decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise PoisonRecord(f"not an attribute value: {error}") from error
+        raise PoisonRecord(f"not an attribute value: {reason_of(error)}") from error
     return _canonical(value)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from crossfade.core.values.errors import PoisonRecord
-from crossfade.core.values.masking import described
+from crossfade.core.values.masking import described, reason_of
 from crossfade.core.values.numbers import MAX_DIGITS, normal_number
 
 Image: TypeAlias = dict[str, Raw]
@@ -49,7 +49,7 @@ def decode_image(raw: bytes | Raw) -> Image:
     try:
         return _decode_image(raw)
     except msgspec.MsgspecError as error:
-        raise PoisonRecord(f"not an item: {error}") from error
+        raise PoisonRecord(f"not an item: {reason_of(error)}") from error
 
 
 def encode_image(image: Mapping[str, Raw]) -> bytes:

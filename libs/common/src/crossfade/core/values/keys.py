@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image
+from crossfade.core.values.masking import reason_of
 from crossfade.core.values.numbers import normal_number
 
 Key = NewType("Key", bytes)
@@ -42,7 +43,7 @@ def encode_key(image: Mapping[str, Raw], names: Sequence[str]) -> Key:
     except KeyError as error:
         raise PoisonRecord(f"the item has no key attribute {error.args[0]!r}") from error
     except msgspec.MsgspecError as error:
-        raise PoisonRecord(f"not a key value: {error}") from error
+        raise PoisonRecord(f"not a key value: {reason_of(error)}") from error
 
 
 def key_of_values(decoded: Mapping[str, dict[str, str]], names: Sequence[str]) -> Key:

@@ -5,6 +5,7 @@ Whoever raises an error about a value says it by `described`, so that no message
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,18 @@ _UNITS: Final = {
     "NS": "members",
     "BS": "members",
 }
+
+
+_QUOTED: Final = re.compile(r"'.*'", re.DOTALL)
+
+
+def reason_of(error: Exception) -> str:
+    """Say why something can't be decoded: what the decoder says, without the value that it may quote.
+
+    Args:
+        error: of msgspec, which quotes values of enumerations, and has types and places in other marks; or another.
+    """
+    return _QUOTED.sub("another value", str(error)) if isinstance(error, msgspec.MsgspecError) else type(error).__name__
 
 
 def described(value: Raw | bytes | Any) -> str:
