@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from crossfade.core.parity.classes import Difference, Pair
-from crossfade.core.parity.meaning import ABSENT, CURE, MEANS, cure_of
+from crossfade.core.parity.meaning import ABSENT, CURE, MEANS, MOVING, cure_of
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade_verifier import spot
@@ -173,6 +174,45 @@ async def test_a_stream_that_is_not_read_says_why() -> None:
     async with Running(World(1), reads_streams=False)() as service:
         stream = (await look(service, wallet(0)))["streams"]["source"]
     assert (stream["reading"], stream["since_s"], stream["why"]) == (False, None, "not started")
+
+
+@pytest.mark.parametrize("moves", [1, 1000])
+async def test_a_key_whose_owner_changes_between_the_reads_is_read_again_a_few_times(
+    moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(4)
+    table, reads = world.tables[Side.SOURCE], 0
+    read = table.read_answers
+
+    async def moving(keys: Sequence[bytes]) -> Sequence[bytes]:
+        nonlocal reads
+        answers = await read(keys)
+        reads += 1
+        if reads <= moves:
+            world.put(Side.SOURCE, KEY, cf_gen=2 * reads)
+        return answers
+
+    monkeypatch.setattr(table, "read_answers", moving)
+    async with Running(world, continuous=False, ask_every_s=3600.0)() as service:
+        body = await look(service)
+    if moves == 1:
+        assert body["settled"]
+        assert body["source"]["generation"] == "2"
+    else:
+        assert (body["settled"], body["class"], body["means"]) == (False, "in_flight", MOVING)
+        assert body["cure"] == "look again"
+        assert reads < 20
+
+
+async def test_a_key_that_is_held_out_is_so_at_once_and_says_why() -> None:
+    world = World(4)
+    world.earn(KEY, 1)  # which the other table doesn't take
+    world.put(Side.SOURCE, KEY, cf_gen=1, cf_role="A")
+    async with Running(world, continuous=False)() as service:
+        body = await look(service)
+    assert (body["class"], body["means"]) == ("held_out", MEANS[Difference.HELD_OUT])
+    assert (body["source"]["held_out"], body["target"]["held_out"]) == (True, False)
+    assert body["cause"]
 
 
 async def test_rows_are_compared_in_another_thread_which_touches_nothing_that_streams_write(
