@@ -138,6 +138,14 @@ LISTED: Final = [
     ),
     Listed(
         ("verifier",),
+        ("dynamodb:DescribeTable",),
+        BOTH,
+        "what the first pass will cost",
+        "services/verifier/src/crossfade_verifier/main.py",
+        "size=self._admin.size",
+    ),
+    Listed(
+        ("verifier",),
         ("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
         BOTH,
         "repair by a transfer",
