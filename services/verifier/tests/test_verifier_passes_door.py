@@ -37,6 +37,7 @@ async def test_a_running_pass_is_listed_with_its_progress_and_cancelled_with_who
         asked = (await service.post("/passes", {"who": "ann"})).json()
         await service.until(lambda body: body["running_pass"] and body["running_pass"]["scanned"]["source"])
         running = (await service.get("/passes")).json()["running"]
+        (unit,) = (await service.get(f"/passes/{asked['id']}")).json()["work"]
         answer = await service.post(f"/passes/{asked['id']}/cancel", {"who": "bob"})
         again = (await service.post(f"/passes/{asked['id']}/cancel", {"who": "cat"})).json()
         await service.until(lambda body: body["running_pass"] is None)
@@ -46,6 +47,10 @@ async def test_a_running_pass_is_listed_with_its_progress_and_cancelled_with_who
     assert running["units_done"] == 0
     assert running["pods"] == [service.settings.pod]
     assert running["read_units"] > 0
+    assert (unit["kind"], unit["number"], unit["state"], unit["pod"]) == ("scan", 0, "open", service.settings.pod)
+    assert unit["scanned"]["source"] > 0
+    assert unit["read_units"] > 0
+    assert running["work"] == []
     assert answer.status_code == 202
     assert (answer.json()["state"], answer.json()["why"]) == ("cancelled", "cancelled by bob")
     assert (again["state"], again["why"]) == ("cancelled", "cancelled by bob")

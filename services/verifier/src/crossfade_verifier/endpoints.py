@@ -92,7 +92,8 @@ class _Endpoints:
         return self._told(found, request, HTTPStatus.ACCEPTED)
 
     async def pass_by_id(self, request: Request) -> Answer:
-        return self._told(await self._passes.get(request.named["id"]), request)
+        found = await self._passes.get(request.named["id"])
+        return self._told(found, request) if found is None else told(self._report.one_pass(found))
 
     def _told(self, found: Pass | None, request: Request, status: HTTPStatus = HTTPStatus.OK) -> Answer:
         if found is None:

@@ -141,7 +141,12 @@ ASK: Final = Operation(
     role=Role.OPERATOR,
 )
 
-PASS: Final = Operation("One pass.", PassReport, parameters=(_PASS,), refusals=_NO_PASS)
+PASS: Final = Operation(
+    "One pass; while it is running, with its parts and who works on each.",
+    PassReport,
+    parameters=(_PASS,),
+    refusals=_NO_PASS,
+)
 
 CANCEL: Final = Operation(
     "Ends a pass that is waiting or running; it stays in the list, as cancelled. One that is over stays as it is.",

@@ -18,8 +18,10 @@ from crossfade.contracts.parity import (
     PassReport,
     SafeReport,
     SideReport,
+    UnitReport,
     Verdict,
 )
+from crossfade.contracts.passes import UnitRecord
 from crossfade.core.parity.classes import SETTLED, Difference
 from crossfade.core.parity.meaning import CURE
 from crossfade.core.parity.verdict import Input, Reading, Sense, Wanted, pair_of, wanted, why_not
@@ -29,7 +31,7 @@ from crossfade_verifier.called import CalledKeys
 from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.findings import Findings
 from crossfade_verifier.lags import Crossings
-from crossfade_verifier.pass_views import Pass, Progress
+from crossfade_verifier.pass_views import Pass, Progress, pod_of
 from crossfade_verifier.passes import Passes
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.tails import Tail
@@ -263,6 +265,12 @@ class Reporter:
             crossing=self._crossings.report(side),
         )
 
+    def one_pass(self, each: Pass) -> PassReport:
+        """Return one pass with its parts, of which there may be a thousand."""
+        mine = {place: unit.head() for place, unit in each.mine.items()}
+        work = [_unit(unit, mine.get((unit.kind, unit.number), unit.head)) for unit in each.units]
+        return msgspec.structs.replace(self.described(each), work=work)
+
     def _going(self, report: PassReport, so_far: Progress) -> PassReport:
         return msgspec.structs.replace(
             report,
@@ -279,6 +287,20 @@ class Reporter:
             trouble=so_far.trouble,
             waiting_rows=so_far.waiting_rows,
         )
+
+
+def _unit(unit: UnitRecord, head: Mapping[str, Any]) -> UnitReport:
+    return UnitReport(
+        kind=unit.kind,
+        number=unit.number,
+        state=unit.state,
+        pod=pod_of(unit.holder) if unit.holder else "",
+        saved_us=str(unit.saved_us) if unit.saved_us else None,
+        scanned=head.get("scanned", {}),
+        read_units=head.get("read_units", 0.0),
+        following=head.get("following", 0),
+        trouble=head.get("trouble", ""),
+    )
 
 
 def name_of(each: Input) -> str:

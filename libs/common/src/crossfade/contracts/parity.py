@@ -16,6 +16,32 @@ Verdict: TypeAlias = Literal["clean", "drift", "unsettled", "waiting"]
 CalledBy: TypeAlias = Literal["sweep", "continuous"]
 
 
+class UnitReport(msgspec.Struct, frozen=True):
+    """One part of a pass.
+
+    Attributes:
+        kind: "scan", a segment of both tables; or "join", rows that a scan kept for the end.
+        number: within its kind, from 0.
+        state: "open" or "done".
+        pod: the verifier that is working on it, or has ended it; empty if nobody has taken it.
+        saved_us: when its last checkpoint was saved, µs; null before the first.
+        scanned: rows read, by the name of the side; empty before the first checkpoint.
+        read_units: read units that it has used.
+        following: keys that it follows.
+        trouble: the fault that is being retried; empty when there is none.
+    """
+
+    kind: str
+    number: int
+    state: str
+    pod: str
+    saved_us: str | None
+    scanned: Mapping[str, int]
+    read_units: float
+    following: int
+    trouble: str
+
+
 class PassReport(msgspec.Struct, frozen=True):
     """One pass over both tables.
 
@@ -45,6 +71,7 @@ class PassReport(msgspec.Struct, frozen=True):
         pods: verifiers that are working on it.
         trouble: the fault that is being retried; empty when there is none.
         waiting_rows: rows of either table that wait for their counterparts; null if unknown.
+        work: its parts and who works on each; only in the answer to GET /passes/{id}, while it is running.
     """
 
     id: str
@@ -76,6 +103,7 @@ class PassReport(msgspec.Struct, frozen=True):
     pods: Sequence[str] = ()
     trouble: str = ""
     waiting_rows: int | None = None
+    work: Sequence[UnitReport] = ()
 
 
 class DifferenceReport(msgspec.Struct, frozen=True):
