@@ -123,6 +123,7 @@ class Mortal:
     def __init__(self, store: MemoryPassStore) -> None:
         self._store = store
         self.dead = False
+        self.error: CrossfadeError | None = None
         self.saves: Counter[int] = Counter()
 
     def __getattr__(self, name: str) -> Any:
@@ -132,6 +133,8 @@ class Mortal:
             await asyncio.sleep(0)
             if self.dead:
                 raise asyncio.CancelledError
+            if self.error is not None:
+                raise self.error
             answer = await found(*args, **kwargs)
             if name == "save":
                 self.saves[args[0].number] += 1
@@ -213,6 +216,10 @@ class Pods:
     async def __aexit__(self, *_error: object) -> None:
         for pod in self.alive:
             await pod.stop()
+
+    def beat(self) -> int:
+        """Return the last sign of life of any unit."""
+        return max((each.beat for each in self.rows.units.values()), default=0)
 
     @property
     def rows_in_tables(self) -> int:
