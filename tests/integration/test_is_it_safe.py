@@ -18,11 +18,15 @@ from typing import NamedTuple
 import botocore.session
 import pytest
 
+from crossfade.adapters.clock import SYSTEM
 from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.keyed.writes import Operate
+from crossfade.core.protocol.writing import Applied
 from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Side
 from crossfade.runtime.operator import operator_name
 from crossfade_controller.cli import parser
+from engagement_api.operations import Kind, points_operation
 from engagement_migration.samples import NOT_OURS, legacy_wallet
 from localaws import Endpoints
 from replicator_world import HERE, World, open_world, until, wallet
@@ -160,7 +164,7 @@ async def desk(local_aws: Endpoints) -> AsyncIterator[Desk]:
         world.start("reverse")
         for number in range(WALLETS):
             await world.put(Side.SOURCE, legacy_wallet(str(number), "1", 10))
-            await world.earn(wallet(number), 5)
+            await earn(world, number)
         await world.phase(Phase.BOTH_WAYS)  # from now on a plain write is a stray
         for row in NOT_OURS:
             await world.put(Side.SOURCE, row)
@@ -179,6 +183,14 @@ async def desk(local_aws: Endpoints) -> AsyncIterator[Desk]:
         await verifier.until(lambda body: (body["last_pass"] or {}).get("differences", {}).get("diverged") == 2)
         await until(lambda: _are_parked(world), within_s=20, what="the strays' letters")
         yield Desk(world, verifier)
+
+
+async def earn(world: World, number: int) -> None:
+    """Earn as the API does for a request that is traced."""
+    traceparent = f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+    seed = SYSTEM.wall_us() << 10
+    earned = points_operation(Kind.EARN, wallet(number), os.urandom(16), 5, seed, traceparent=traceparent)
+    assert isinstance(await world.tables[Side.SOURCE].perform(Operate(wallet(number), earned, soft=1000)), Applied)
 
 
 async def overwrite(world: World, number: int) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from crossfade.contracts.key import AttributeReport, ChangeReport, KeyReport, RowReport, Shown, StreamReport
+from crossfade.contracts.key import (
+    AttributeReport,
+    CalledReport,
+    ChangeReport,
+    KeyReport,
+    RowReport,
+    Shown,
+    StreamReport,
+)
 from crossfade.contracts.parity import DifferencePage, KeyDifference, PassList, PassReport
 from crossfade.contracts.repairs import RepairList, RepairReport, RowSeen, StepReport
 from crossfade_controller import pass_text, repair_text
@@ -95,6 +103,16 @@ def test_it_says_what_the_key_is_what_that_means_and_what_to_do_about_this_one_k
     assert lines[1] == "  both rows have the same version, and different content"
     assert lines[2] == f"  do: crossfade repair plan --key '{KEY}'"
     assert "  differs for at least 12 s" in lines
+
+
+def test_a_key_differs_for_as_long_as_a_mode_has_called_it() -> None:
+    called = [
+        CalledReport("diverged", "1795889711095496", "1795889771000000", "continuous", ""),
+        CalledReport("stuck", "1795880000000000", "1795889771000000", "sweep", "p7"),
+    ]
+    lines = shown(key_report(BALANCE, behind_s=0.1, called=called))
+    assert "  differs for at least 60 s" in lines
+    assert "  called diverged by the continuous mode since 2026-11-28T18:15:11Z, last at" in lines
 
 
 def test_values_are_hidden_until_they_are_revealed() -> None:

@@ -11,14 +11,17 @@ from crossfade.contracts.key import KeyReport
 from crossfade.contracts.parity import DifferencePage
 from crossfade.core.parity.classes import Difference
 from crossfade.core.parity.meaning import MEANS
+from crossfade.core.protocol.keyed.writes import Operate
+from crossfade.core.protocol.writing import Applied
 from crossfade.core.values.shape import Side
 from crossfade.runtime.operator import operator_name
 from crossfade_controller.failing import DONE, REFUSED, SHUT, TIMEOUT
 from crossfade_controller.screen import quoted
 from crossfade_controller.verifier_door import NotFound, WrongUsage
+from engagement_api.operations import Kind, points_operation
 from on_call import Terminal, drifted
-from verifier_service import is_safe, running
-from verifier_world import wallet
+from verifier_service import Running, is_safe, running
+from verifier_world import SEED, World, at_once, wallet
 
 SHORT = "USER#2/POINTS#c"
 
@@ -56,6 +59,25 @@ async def test_values_are_revealed_on_request_and_the_journal_says_to_whom() -> 
         entries = await MemoryJournal(service.store).entries()
     assert re.search(r"(?m)^! balance = points +N \d+ +N -1$", terminal.text)
     assert operator_name() in str(entries[-1].body)
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "shown"),
+    [("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", True), ("ann@example.com", False), ("", False)],
+)
+async def test_a_key_names_the_trace_of_its_last_operation_and_no_other_text(traceparent: str, shown: bool) -> None:
+    world = World(4)
+    earned = points_operation(Kind.EARN, wallet(2), b"t" * 16, 5, SEED, traceparent=traceparent)
+    assert isinstance(at_once(world.tables[Side.SOURCE].perform(Operate(wallet(2), earned, soft=1000))), Applied)
+    world.copy(wallet(2))
+    async with Running(world)() as service:
+        await service.until(is_safe)
+        terminal = Terminal(service.door)
+        assert await terminal.type("parity", "--key", SHORT) == DONE
+    text = terminal.text
+    told = "  last operation of source and target: trace 4bf92f3577b34da6a3ce929d0e0e4736\n"
+    assert (told in text) is shown
+    assert "example.com" not in text
 
 
 async def test_a_key_that_is_none_is_wrong_usage() -> None:

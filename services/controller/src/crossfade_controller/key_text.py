@@ -39,9 +39,15 @@ def key_text(report: KeyReport, screen: Screen) -> str:
     if report.cause:
         lines += screen.lines(f"cause: {plain(report.cause)}", 2, hang=4)
     if report.behind_s is not None:
-        lines.append(f"  differs for at least {lasted(report.behind_s)}")
+        lines.append(f"  differs for at least {lasted(_differs_s(report, report.behind_s))}")
     lines += ["", *_rows(report), *_attributes(report, screen), *_called(report.called, screen)]
     return "\n".join([*lines, *_changes(report, screen)])
+
+
+def _differs_s(report: KeyReport, least_s: float) -> float:
+    """Return for how long a key is known to differ: a mode may have called it in this class before it was looked at."""
+    seen = [int(each.first_seen_us) for each in report.called if each.found == report.found and each.first_seen_us]
+    return max([least_s, *((int(report.at_us) - each) / 1e6 for each in seen)])
 
 
 def _rows(report: KeyReport) -> list[str]:
@@ -140,7 +146,16 @@ def _changes(report: KeyReport, screen: Screen) -> list[str]:
             lines += screen.lines(f"{side}: the stream isn't being read: {plain(stream.why)}", 2, hang=2)
         if stream.since_s is not None:
             lines.append(f"  {side}: changes of the last {lasted(stream.since_s)} at most")
-    return [*lines, "", "who wrote it", *screen.lines(WHO, 2)]
+    return [*lines, "", "who wrote it", *_traces(report), *screen.lines(WHO, 2)]
+
+
+def _traces(report: KeyReport) -> list[str]:
+    """Name the request that the rows' last events are of: the API's, whose traces know the client."""
+    found: dict[str, list[str]] = {}
+    for side, row in (("source", report.source), ("target", report.target)):
+        if row and row.trace:
+            found.setdefault(row.trace, []).append(side)
+    return [f"  last operation of {' and '.join(sides)}: trace {plain(trace)}" for trace, sides in found.items()]
 
 
 def _change(side: str, each: ChangeReport) -> list[str]:

@@ -7,6 +7,7 @@ known: since a record of the owner's version was heard, or the key was looked at
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, cast
@@ -44,6 +45,9 @@ TRIES: Final = 3
 
 LOOKED: Final = 1_000
 """Keys of which is remembered since when they have been seen to differ."""
+
+_TRACE: Final = re.compile(rb'"trace": ?\{"S": ?"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"\}')
+"""A W3C trace context in a row's events. Another text there isn't shown: it may be a customer's."""
 
 TTL: Final = "TTL"
 """How the value of either table's TTL attribute is called, side by side."""
@@ -199,6 +203,7 @@ class Spot:
             events_version=str(seen.event_version),
             trouble=seen.unreadable or seen.trouble,
             dropped=seen.dropped,
+            trace=_trace_of(seen.events),
         )
 
     def _attributes(self, pair: Pair, differ: set[str], reveal: bool) -> list[AttributeReport]:
@@ -237,6 +242,12 @@ class Spot:
                 for each in self._heard.of(key, side)
             ],
         )
+
+
+def _trace_of(events: bytes) -> str:
+    """Return the trace id of the request that a row's last event is of; empty where it has none."""
+    found = _TRACE.findall(events)
+    return found[-1].decode() if found else ""
 
 
 def _pair(reading: Reading) -> Pair:

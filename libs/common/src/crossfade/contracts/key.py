@@ -63,6 +63,7 @@ class RowReport(msgspec.Struct, frozen=True):
         events_version: version of its last events (`cf_emv`); "0" where there are none.
         trouble: why it can't be read, or doesn't fit the mapping; empty when it does. Values in it are masked.
         dropped: names of its attributes that the mapping doesn't carry to the other table.
+        trace: trace id of the request that wrote its last events (`cf_events`); empty where there is none.
     """
 
     table: str
@@ -75,6 +76,7 @@ class RowReport(msgspec.Struct, frozen=True):
     events_version: str
     trouble: str
     dropped: Sequence[str]
+    trace: str = ""
 
 
 class ChangeReport(msgspec.Struct, frozen=True):
