@@ -161,7 +161,7 @@ def packages(file: Path) -> set[str]:
             {"faust-streaming", "redis", "botocore"},
             {"openfeature-sdk", "aiobotocore"},
         ),
-        ("verifier", {"h11", "aiobotocore", "isal"}, {"faust-streaming", "redis"}),
+        ("verifier", {"h11", "aiobotocore", "isal"}, {"faust-streaming", "redis", "duckdb"}),
         ("controller", {"h11", "aiobotocore", "isal"}, {"openfeature-sdk", "faust-streaming", "redis"}),
     ],
 )

@@ -14,9 +14,12 @@ from typing import Final
 from crossfade.adapters.clock import SYSTEM
 from crossfade.contracts.offline import OfflineReport
 from crossfade.core.values.errors import ConfigError, CrossfadeError
+from crossfade.core.values.shape import Side
 from crossfade.runtime.settings import read_settings
+from crossfade_verifier.offline.against import compare_file
 from crossfade_verifier.offline.comparing import Progress, compare_exports
 from crossfade_verifier.offline.crew import Stopped, stoppable
+from crossfade_verifier.offline.plan import default_folder
 from crossfade_verifier.settings import Settings
 
 CLEAN: Final = 0
@@ -42,6 +45,10 @@ TEACHES: Final = """\
 3. read what differs:
      jq -r '[.class, .key, (.differs // [] | join(","))] | @tsv' differences.jsonl
 
+One export can also be compared with what you know: a file with the table's key attributes and any others, as columns or
+as JSON lines. It needs DuckDB (pip install 'crossfade-verifier[file]'), which the verifier's image leaves out:
+     python -m crossfade_verifier.offline --target EXPORT --against known.parquet --out differences.jsonl
+
 A stopped run (Ctrl-C, SIGTERM, a crash) goes on where it was when the same command is started again. Its folder holds
 rows of both tables while buckets differ: --folder puts it where there is room, for both exports in the worst case.
 
@@ -62,9 +69,14 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for side in ("source", "target"):
-        found.add_argument(
-            f"--{side}", required=True, metavar="EXPORT", help=f"folder or s3://… of the {side} table's export"
-        )
+        found.add_argument(f"--{side}", metavar="EXPORT", help=f"folder or s3://… of the {side} table's export")
+    found.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="compare one export with a file of keys and values (.parquet, .csv, .jsonl), by the table's own names",
+    )
+    found.add_argument("--subset", action="store_true", help="the file has only some of the keys")
     found.add_argument(
         "--complete", action="store_true", help="the migration is complete: a row without a role is the target table's"
     )
@@ -87,21 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = parser().parse_args(arguments)
     if wanted.workers < 1 or wanted.samples < 0:
         parser().error("--workers must be at least 1, and --samples at least 0")
+    given = {side: getattr(wanted, side.value) for side in Side if getattr(wanted, side.value)}
+    if len(given) != (1 if wanted.against else 2):
+        parser().error("give --source and --target, or one of them and --against FILE")
     try:
-        with stoppable() as stop:
-            report = compare_exports(
-                read_settings(Settings).migration_mapping,
-                wanted.source,
-                wanted.target,
-                complete=wanted.complete,
-                workers=wanted.workers,
-                folder=wanted.folder,
-                out=wanted.out,
-                samples=wanted.samples,
-                other_moments=wanted.other_moments,
-                clock=SYSTEM,
-                progress=told(stop, quiet=wanted.quiet),
-            )
+        report = with_file(wanted, given) if wanted.against else of_two(wanted)
     except CrossfadeError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
         if isinstance(error, Stopped):
@@ -112,6 +114,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     sys.stdout.write((report.to_text() if wanted.json else described(report)) + "\n")
     return CLEAN if report.clean else DIFFERENT
+
+
+def of_two(wanted: argparse.Namespace) -> OfflineReport:
+    """Compare two exports; errors as of `compare_exports`."""
+    with stoppable() as stop:
+        return compare_exports(
+            read_settings(Settings).migration_mapping,
+            wanted.source,
+            wanted.target,
+            complete=wanted.complete,
+            workers=wanted.workers,
+            folder=wanted.folder,
+            out=wanted.out,
+            samples=wanted.samples,
+            other_moments=wanted.other_moments,
+            clock=SYSTEM,
+            progress=told(stop, quiet=wanted.quiet),
+        )
+
+
+def with_file(wanted: argparse.Namespace, given: dict[Side, str]) -> OfflineReport:
+    """Compare one export with a file; errors as of `compare_file`."""
+    mapping = read_settings(Settings).mapping()
+    [(side, export)] = given.items()
+    folder = wanted.folder or default_folder(mapping, export, str(wanted.against))
+    return compare_file(
+        mapping,
+        side,
+        export,
+        wanted.against,
+        clock=SYSTEM,
+        folder=folder,
+        out=wanted.out,
+        samples=wanted.samples,
+        subset=wanted.subset,
+    )
 
 
 def told(stop: threading.Event, *, quiet: bool) -> Callable[[Progress], None]:

@@ -160,6 +160,25 @@ def blocks(place: Place, file: ExportFile, scratch: Path) -> Iterator[bytes]:
         path.unlink(missing_ok=True)
 
 
+def local_files(place: Place, scratch: Path) -> list[Path]:
+    """Return the data files of an export as files of this machine, each checked against its manifest.
+
+    Raises:
+        SnapshotBroken: one is missing or damaged.
+        StoreUnavailable: S3 doesn't answer.
+    """
+    found = []
+    for file in place.export.files:
+        path = _within(Path(place.home), file.key)
+        if place.bucket:
+            path = scratch / f"{hashlib.sha256(file.key.encode()).hexdigest()[:24]}.json.gz"
+            _s3().run(lambda client, file=file, path=path: S3Objects(client, place.bucket).fetch(file.key, path))  # type: ignore[misc]
+        for _ in _checked(path, file):
+            pass
+        found.append(path)
+    return found
+
+
 def _checked(path: Path, file: ExportFile) -> Iterator[bytes]:
     """Yield the blocks of a file; at its end, say whether it was the one of the manifest."""
     digest = hashlib.md5(usedforsecurity=False)
