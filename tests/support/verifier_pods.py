@@ -15,7 +15,7 @@ from crossfade.adapters.memory.control import ControlStore, MemoryJournal
 from crossfade.adapters.memory.passes import MemoryPassStore, PassRows
 from crossfade.core.ownership.ramp import ramp_point
 from crossfade.core.protocol.keyed.writes import Answer, Write
-from crossfade.core.values.errors import CrossfadeError
+from crossfade.core.values.errors import CrossfadeError, StoreUnavailable
 from crossfade.core.values.image import decode_image
 from crossfade.core.values.keys import encode_key, key_image
 from crossfade.core.values.shape import Side, TableShape
@@ -124,6 +124,7 @@ class Mortal:
         self._store = store
         self.dead = False
         self.error: CrossfadeError | None = None
+        self.refuses: set[str] = set()
         self.saves: Counter[int] = Counter()
 
     def __getattr__(self, name: str) -> Any:
@@ -133,8 +134,8 @@ class Mortal:
             await asyncio.sleep(0)
             if self.dead:
                 raise asyncio.CancelledError
-            if self.error is not None:
-                raise self.error
+            if self.error is not None or name in self.refuses:
+                raise self.error or StoreUnavailable("the control tables: no route to host")
             answer = await found(*args, **kwargs)
             if name == "save":
                 self.saves[args[0].number] += 1

@@ -106,6 +106,26 @@ async def test_a_key_in_handover_is_known_with_its_age_at_each_verifier_whoever_
             assert pod.passes.handovers.since_s(wallet(3)) is not None
 
 
+async def test_what_could_not_be_removed_at_the_end_of_a_pass_is_removed_later() -> None:
+    async with Pods(World(8), units=1) as pods:
+        pod = pods.start()
+        pod.store.refuses = {"forget"}
+        asked = await pod.passes.ask("me")
+        await pod.done(asked.id)
+
+        async def failed() -> bool:
+            return "no route to host" in pod.passes.waiting
+
+        await until(failed)
+        assert pods.rows.bodies
+        pod.store.refuses = set()
+
+        async def gone() -> bool:
+            return not pods.rows.bodies and not pods.rows.units
+
+        await until(gone)
+
+
 async def test_verifiers_that_begin_at_the_same_time_make_one_pass() -> None:
     async with Pods(World(8), continuous=True, pause_s=600.0) as pods:
         alive = [pods.start(str(number)) for number in range(3)]

@@ -419,15 +419,15 @@ class Passes:
             CrossfadeError: the store or the journal can't be read.
         """
         newest = next(iter(await self._store.history(1)), None)
-        if newest is None or (newest.id == self._newest and (not newest.ended or newest.id in self._counted)):
+        if newest is None or (newest.id == self._newest and newest.forgotten == newest.ended):
             return
         ended = [record for record in reversed(await self._store.history()) if record.ended]
         due_s = self._due_s
         for record in ended:
-            if record.id in self._counted:
-                continue
             if not record.forgotten:
                 await self._store.forget(record.id)
+            if record.id in self._counted:
+                continue
             each = self._records.told(record)
             each.found = await self._records.found(record) if counts_still(record, ended) else None
             self._count(each)

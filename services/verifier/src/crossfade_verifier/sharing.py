@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -20,6 +21,9 @@ from crossfade_verifier.scan_unit import ScanUnit
 from crossfade_verifier.units import Means, Unit, checkpoint_of, why
 
 log = structlog.get_logger()
+
+LEAVE_S: Final = 3.0
+"""Longest time that giving up units may take at a stop; what isn't given up by then is taken over after its lease."""
 
 
 class _Watched(NamedTuple):
@@ -157,7 +161,9 @@ class Share:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if leave:
-            await asyncio.gather(*(unit.leave() for unit in tasks.values() if not unit.ended))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await asyncio.gather(*(unit.leave() for unit in tasks.values() if not unit.ended))
 
     async def whole(self) -> Findings:
         """Return what all units have found, as far as it was saved or is ours.
