@@ -56,6 +56,9 @@ async def test_a_key_that_is_equal_shows_both_rows_side_by_side(key: Key | str) 
     assert balance["source"].keys() == {"type", "length", "mark"}
     assert (balance["source"]["type"], balance["source"]["length"]) == ("N", 1)
     assert not balance["differs"]
+    constant = attribute(body, "wallet_type")  # the target table has none
+    assert constant["source"]["type"] == "S"
+    assert (constant["target"], constant["differs"]) == (None, False)
 
 
 async def test_the_attributes_that_differ_are_marked_and_the_sentence_says_what_to_do() -> None:

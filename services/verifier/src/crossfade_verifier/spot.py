@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final, NamedTuple, cast
 
 from msgspec import Raw
@@ -207,8 +207,12 @@ class Spot:
         )
 
     def _attributes(self, pair: Pair, differ: set[str], reveal: bool) -> list[AttributeReport]:
-        renamed = dict(self._both.mapping.declared.moved)
-        source, target = (_values(cast("Seen | None", row)) for row in pair)
+        declared = self._both.mapping.declared
+        renamed, given_back = (
+            dict(declared.moved),
+            {name for side, name, _ in declared.constants if side is Side.SOURCE},
+        )
+        source, target = (_values(cast("Seen | None", row), given_back) for row in pair)
         ordered = sorted(source.keys() | target.keys(), key=lambda name: (name == TTL, name in ATTRIBUTES, name))
         return [
             AttributeReport(
@@ -259,13 +263,19 @@ def _name(side: Side) -> SideName:
     return "source" if side is Side.SOURCE else "target"
 
 
-def _values(row: Seen | None) -> dict[str, Raw]:
-    """Return all of a row's values: the mapping's in the source's names, TTL, the protocol's, and those it drops."""
+def _values(row: Seen | None, given_back: Set[str]) -> dict[str, Raw]:
+    """Return all of a row's values: the mapping's in the source's names, TTL, the protocol's, and those it drops.
+
+    Args:
+        row: as it was read.
+        given_back: constants of the source table, which the reading gives to a row of the target table, too.
+    """
     if row is None:
         return {}
     if row.unreadable:
         return dict(row.image)
-    found = {name: Raw(raw) for name, raw in row.content}
+    lent = given_back if row.side is Side.TARGET else ()
+    found = {name: Raw(raw) for name, raw in row.content if name not in lent}
     if row.ttl:
         found[TTL] = Raw(row.ttl)
     aside = {name: raw for name, raw in row.image.items() if name in ATTRIBUTES or name in row.dropped}
