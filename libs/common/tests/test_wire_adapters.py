@@ -13,11 +13,14 @@ from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.control.tables import look_at_tables
 from crossfade.adapters.dynamodb import EMPTY_ROUNDS, DynamoDB, Page, StatementResult
 from crossfade.adapters.kinesis import MAX_PUT_RECORDS, PUT_ATTEMPTS, Kinesis
+from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, ServiceError, StaticCredentials, Wire, WireConfig
 from crossfade.core.migration.control import control_tables
 from crossfade.core.values.errors import StoreUnavailable, Throttled
 from crossfade.core.values.image import Image, of_string
+from crossfade.core.values.shape import Side
 from crossfade.ports.streams import Fetched, StreamRecord, StreamShard
+from engagement_migration import MAPPING
 
 Answerer = Callable[[str, dict[str, Any]], dict[str, Any] | bytes]
 
@@ -192,6 +195,16 @@ async def test_single_writes_send_the_request_as_it_is_with_the_callers_bounds()
         ("TransactWriteItems", {"T": 1}),
     ]
     assert wire.options == [(1.5, 2), (None, 1), (None, None), (None, None)]
+
+
+async def test_the_verifiers_scan_is_eventually_consistent_at_half_the_cost_and_says_what_it_has_cost() -> None:
+    store, wire = dynamodb(b'{"Items":[],"ScannedCount":0,"ConsumedCapacity":{"CapacityUnits":12.5}}')
+    table = DynamoTable(store, MAPPING, Side.SOURCE)
+    answer = await table.scan_answer(segment=1, segments=3, start=None, limit=7)
+    [(operation, request)] = wire.calls
+    assert operation == "Scan"
+    assert (request["ConsistentRead"], request["ReturnConsumedCapacity"]) == (False, "TOTAL")
+    assert b"12.5" in answer
 
 
 async def test_a_scan_reads_its_segment_from_where_the_last_page_ended() -> None:

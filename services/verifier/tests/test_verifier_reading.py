@@ -200,6 +200,14 @@ def test_an_open_mapping_learns_the_names_of_its_rows_and_a_name_of_the_other_si
         assert "balance" in left.trouble
 
 
+@pytest.mark.parametrize("more", [{}, {"stray": {"S": "x"}}], ids=["typed", "an image"])
+def test_a_page_tells_what_it_has_cost_if_the_store_says_so(more: dict[str, Any]) -> None:
+    answer = {"Items": [source_row(**more)], "ScannedCount": 1}
+    assert READING.page(Side.SOURCE, encoded(answer)).read_units is None
+    answer["ConsumedCapacity"] = {"TableName": "wallet", "CapacityUnits": 12.5}
+    assert READING.page(Side.SOURCE, encoded(answer)).read_units == 12.5
+
+
 def test_rows_that_were_read_before_a_name_was_learned_are_compared_value_by_value() -> None:
     opened = Reading(MAPPING.declared._replace(is_open=True))
     early = opened.page(Side.SOURCE, encoded({"Items": [source_row()], "ScannedCount": 1}))
