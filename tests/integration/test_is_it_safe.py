@@ -41,6 +41,9 @@ WALLETS = 40
 CHANGED = (2, 5)
 """Wallets whose rows a script changes in the target table, where they are standby."""
 
+PATIENCE_S = 120.0
+"""How long something may take; other suites run beside this one."""
+
 PROGRAMS = {"crossfade": "crossfade_controller.cli", "replicator": "crossfade_replicator.main"}
 ENDS = dict.fromkeys(
     ["crossfade parity", "crossfade parity --class diverged", "crossfade parity --key 'USER#2/POINTS#1'"], 4
@@ -172,15 +175,16 @@ async def desk(local_aws: Endpoints) -> AsyncIterator[Desk]:
         verifier = Verifier(world, cloudwatch="true", cloudwatch_every_s="1", pause_s="600")
         await verifier.ready()
         await verifier.call("/passes", {})
-        await verifier.until(lambda body: is_safe(body) and not body["running_pass"])
+        await verifier.until(lambda body: is_safe(body) and not body["running_pass"], within_s=PATIENCE_S)
         for number in CHANGED:
             await overwrite(world, number)
         await verifier.call("/passes", {})
         await verifier.until(
             lambda body: [each["called_by"] for each in body["differences"]] == ["continuous"] * len(CHANGED),
             path="/parity/differences",
+            within_s=PATIENCE_S,
         )
-        await verifier.until(lambda body: (body["last_pass"] or {}).get("differences", {}).get("diverged") == 2)
+        await verifier.until(lambda body: body["last_pass"]["differences"].get("diverged") == 2, within_s=PATIENCE_S)
         await until(lambda: _are_parked(world), within_s=20, what="the strays' letters")
         yield Desk(world, verifier)
 

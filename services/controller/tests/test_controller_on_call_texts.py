@@ -18,7 +18,7 @@ from crossfade.contracts.key import (
 from crossfade.contracts.parity import DifferencePage, KeyDifference, PassList, PassReport
 from crossfade.contracts.repairs import RepairList, RepairReport, RowSeen, StepReport
 from crossfade_controller import pass_text, repair_text
-from crossfade_controller.key_text import key_text, page_text
+from crossfade_controller.key_text import Listed, key_text, page_text
 from crossfade_controller.screen import Screen
 
 SCREEN = Screen(width=80)
@@ -193,7 +193,7 @@ def page(*found: KeyDifference, count: int, after: str | None = None) -> Differe
 
 
 def test_a_class_is_listed_with_since_when_and_by_whom_it_was_found() -> None:
-    text = page_text(page(difference(1), count=1), "diverged", SCREEN, left=0)
+    text = page_text(page(difference(1), count=1), Listed("diverged", None, 1, None, 0), SCREEN)
     assert text.splitlines() == [
         "diverged: 1 key",
         "  both rows have the same version, and different content",
@@ -206,7 +206,7 @@ def test_a_class_is_listed_with_since_when_and_by_whom_it_was_found() -> None:
 
 
 def test_keys_that_are_not_listed_are_counted_with_the_command_that_lists_them() -> None:
-    text = page_text(page(difference(1), count=997, after=KEY), "diverged", SCREEN, left=996)
+    text = page_text(page(difference(1), count=997, after=KEY), Listed("diverged", None, 997, KEY, 996), SCREEN)
     assert text.splitlines()[-1] == f"996 more: crossfade parity --class diverged --after '{KEY}'"
 
 

@@ -155,7 +155,8 @@ async def test_a_wait_ends_at_its_timeout_and_the_repair_continues() -> None:
         (["parity", "--limit", "3"], "--limit and --after go with --class"),
         (["parity", "--reveal"], "--reveal goes with --key"),
         (["repair", "plan", "--key", "K", "--after", "K"], "--limit and --after go with --class"),
-        (["parity", "--class", "stuck", "--limit", "3"], ""),
+        (["parity", "--bucket", "3", "--watch"], "--bucket lists keys"),
+        (["parity", "--class", "stuck", "--bucket", "0", "--limit", "3"], ""),
         (["parity", "--key", "K", "--reveal"], ""),
     ],
 )

@@ -125,6 +125,29 @@ async def test_a_class_is_paged_and_no_key_is_left_out_silently() -> None:
     assert "more:" not in later
 
 
+async def test_a_page_in_the_middle_does_not_count_the_keys_before_it_as_left() -> None:
+    async with running() as service:
+        terminal = await drifted(service, Difference.MISSING, *(wallet(number) for number in range(4)))
+        await terminal.type("parity", "--class", "missing", "--limit", "1")
+        first = re.search(r"(?m)^3 more: crossfade parity --class missing --after '(.*)'$", terminal.text)
+        assert first
+        await terminal.type("parity", "--class", "missing", "--limit", "1", "--after", first.group(1))
+    assert re.search(r"(?m)^more: crossfade parity --class missing --after", terminal.text)
+
+
+async def test_keys_of_a_bucket_are_listed_with_their_classes() -> None:
+    async with running() as service:
+        terminal = await drifted(service, Difference.DIVERGED, wallet(2))
+        [number] = (await service.until(lambda body: body["buckets"]["differing"] == 1))["buckets"]["numbers"]
+        await terminal.type("parity")
+        assert f"crossfade parity --bucket {number}\n" in terminal.text
+        assert await terminal.type("parity", "--bucket", str(number)) == SHUT
+        text = terminal.text
+        assert await terminal.type("parity", "--bucket", str((number + 1) % 16)) == DONE
+    assert text.startswith(f"bucket {number}: 1 key\n  diverged: {MEANS[Difference.DIVERGED][:20]}")
+    assert f"\n{SHORT}: diverged\n" in text
+
+
 async def test_many_pages_of_a_class_are_one_document() -> None:
     many = 1_105
     async with running(wallets=many) as service:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -168,32 +168,54 @@ def _at(at_us: str | None) -> str:
     return "unknown" if at_us is None else utc(int(at_us))[:19] + "Z"
 
 
-def page_text(page: DifferencePage, found: str, screen: Screen, *, left: int) -> str:
+class Listed(NamedTuple):
+    """What was listed.
+
+    Attributes:
+        found: the class; None for all.
+        bucket: its number; None for all.
+        total: keys of the class, listed or not; None where only the listed ones are known.
+        go_on: the last key, where more may follow; None after the last page.
+        left: how many follow; None if unknown.
+    """
+
+    found: str | None
+    bucket: int | None
+    total: int | None
+    go_on: str | None
+    left: int | None
+
+
+def page_text(page: DifferencePage, what: Listed, screen: Screen) -> str:
     """Return listed keys as text.
 
     Args:
-        page: the keys, and what their class means.
-        found: the class.
+        page: the keys, and what their classes mean.
+        what: was listed.
         screen: that it must fit.
-        left: keys of the class beyond the last one; 0 for none.
     """
-    count = page.counts.get(found, 0)
-    style = "good" if not count else "warn" if found in HARMLESS else "bad"
-    lines = [f"{screen.styled(style, found)}: {keys(count)}"]
-    if count and page.means.get(found):
-        lines += screen.lines(plain(page.means[found]), 2)
-    if count and page.cures.get(found):
-        lines += screen.lines(f"do: {plain(page.cures[found])}", 2, hang=4)
-    for each in page.differences:
-        lines += _listed(each, screen)
-    if left and page.next:
-        after = quoted(page.next)
-        lines += ["", f"{counted(left)} more: crossfade parity --class {found} --after {after}"]
+    count = len(page.differences) if what.total is None else what.total
+    name = what.found or f"bucket {what.bucket}"
+    style = "good" if not count else "warn" if what.found in HARMLESS else "bad"
+    at = f" in bucket {what.bucket}" if what.found and what.bucket is not None else ""
+    lines = [f"{screen.styled(style, name)}: {keys(count)}{at}{' listed' if what.go_on and what.total is None else ''}"]
+    for each in dict.fromkeys(one.found for one in page.differences):
+        prefix = "" if what.found else f"{plain(each)}: "
+        lines += screen.lines(f"{prefix}{plain(page.means.get(each, ''))}", 2)
+        lines += screen.lines(f"do: {plain(page.cures.get(each, ''))}", 2, hang=4)
+    for one in page.differences:
+        lines += _listed(one, screen, names_class=not what.found)
+    if what.go_on:
+        options = f" --class {what.found}" if what.found else ""
+        options += f" --bucket {what.bucket}" if what.bucket is not None else ""
+        more = "more" if what.left is None else f"{counted(what.left)} more"
+        lines += ["", f"{more}: crossfade parity{options} --after {quoted(what.go_on)}"]
     return "\n".join(lines)
 
 
-def _listed(each: KeyDifference, screen: Screen) -> list[str]:
-    lines = ["", screen.styled("strong", plain(each.short or each.key))]
+def _listed(each: KeyDifference, screen: Screen, *, names_class: bool) -> list[str]:
+    found = f": {plain(each.found)}" if names_class else ""
+    lines = ["", screen.styled("strong", plain(each.short or each.key)) + found]
     since = f"since {_at(each.first_seen_us)}" if each.first_seen_us else "since when is unknown"
     last = f", last seen {_at(each.last_seen_us)}" if each.last_seen_us else ""
     lines += screen.lines(f"{since}{last}, {_by(each)}", 2, hang=2)

@@ -88,8 +88,9 @@ def _add_parity(one: argparse.ArgumentParser) -> None:
         help="show one key, read now: both rows side by side, what it means and what to do; encoded as reports show "
         "it, or short (ART#7/SHOP#1)",
     )
-    one.add_argument("--limit", type=count_of, metavar="N", help="with --class: at most so many keys; default: 100")
-    one.add_argument("--after", metavar="KEY", help="with --class: go on after this one")
+    one.add_argument("--bucket", type=number_of, metavar="N", help="list the keys of one bucket, of --class or of all")
+    one.add_argument("--limit", type=count_of, metavar="N", help="of listed keys, at most so many; default: 100")
+    one.add_argument("--after", metavar="KEY", help="list the keys after this one")
     one.add_argument(
         "--reveal",
         action="store_true",
@@ -138,11 +139,25 @@ def count_of(text: str) -> int:
     return int(text)
 
 
+def number_of(text: str) -> int:
+    """Read a whole number of 0 or more.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of 0 or more")
+    return int(text)
+
+
 def wrong_usage(asked: argparse.Namespace) -> str:
     """Return what is wrong with options that don't go together; empty if nothing is."""
     if asked.command == "parity":
-        if (asked.limit or asked.after) and not asked.class_:
-            return "--limit and --after go with --class"
+        lists = asked.class_ or asked.bucket is not None
+        if (asked.limit or asked.after) and not lists:
+            return "--limit and --after go with --class or --bucket"
+        if asked.bucket is not None and (asked.watch or asked.key):
+            return "--bucket lists keys: it goes with --class, or alone"
         if asked.reveal and not asked.key:
             return "--reveal goes with --key: values are shown of one key at a time"
     if asked.command == "repair" and asked.what == "plan" and (asked.limit or asked.after) and not asked.class_:

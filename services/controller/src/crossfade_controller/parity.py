@@ -16,7 +16,7 @@ from crossfade.contracts.parity import DifferencePage, ParityReport
 from crossfade.ports.clock import Clock
 from crossfade.runtime.operator import operator_name
 from crossfade_controller.failing import DONE, ERROR, SHUT
-from crossfade_controller.key_text import EQUAL, key_text, page_text
+from crossfade_controller.key_text import EQUAL, Listed, key_text, page_text
 from crossfade_controller.parity_text import change_text, changing, report_text
 from crossfade_controller.screen import Screen, lasted, resized
 from crossfade_controller.verifier_door import NoVerifier, VerifierDoor
@@ -49,8 +49,8 @@ async def parity(door: VerifierDoor, screen: Screen, asked: argparse.Namespace, 
         return await Watching(door, screen, clock).run()
     if asked.key:
         return await _one_key(door, screen, asked)
-    if asked.class_:
-        return await _one_class(door, screen, asked)
+    if asked.class_ or asked.bucket is not None:
+        return await _listed(door, screen, asked)
     body = await door.get("parity")
     report = ParityReport.of_dict(body)
     screen.answer(report_text(report, screen), body)
@@ -66,15 +66,19 @@ async def _one_key(door: VerifierDoor, screen: Screen, asked: argparse.Namespace
     return DONE if report.found == EQUAL else SHUT
 
 
-async def _one_class(door: VerifierDoor, screen: Screen, asked: argparse.Namespace) -> int:
-    """List keys of a class; return 0 if there are none, else 4."""
+async def _listed(door: VerifierDoor, screen: Screen, asked: argparse.Namespace) -> int:
+    """List keys of a class, of a bucket or of both; return 0 if there are none, else 4."""
     most = asked.limit or MOST
     found: list[Any] = []
     after: str | None = asked.after
     body: dict[str, Any] = {}
     while True:
         page = await door.get(
-            "parity", "differences", class_=asked.class_, after=after, limit=min(PAGE, most - len(found))
+            *("parity", "differences"),
+            class_=asked.class_,
+            bucket=asked.bucket,
+            after=after,
+            limit=min(PAGE, most - len(found)),
         )
         body = {**page, **{each: {**body.get(each, {}), **page[each]} for each in ("means", "cures")}}
         found, after = found + page["differences"], page["next"]
@@ -82,8 +86,10 @@ async def _one_class(door: VerifierDoor, screen: Screen, asked: argparse.Namespa
             break
     body = {**body, "differences": found}
     report = DifferencePage.of_dict(body)
-    count = report.counts.get(asked.class_, 0)
-    screen.answer(page_text(report, asked.class_, screen, left=max(0, count - len(found)) if after else 0), body)
+    count = report.counts.get(asked.class_, 0) if asked.class_ and asked.bucket is None else None
+    left = count - len(found) if count is not None and asked.after is None else None
+    go_on = None if left == 0 else after
+    screen.answer(page_text(report, Listed(asked.class_, asked.bucket, count, go_on, left), screen), body)
     return SHUT if count or found else DONE
 
 

@@ -143,7 +143,8 @@ def _tables(report: ParityReport) -> list[str]:
     buckets = report.buckets
     numbers = ", ".join(map(str, buckets.numbers)) + ("…" if buckets.differing > len(buckets.numbers) else "")
     tail = f"  buckets that differ: {counted(buckets.differing)} of {counted(buckets.count)}"
-    return ["", head[2:], *rest, tail + (f": {numbers}" if numbers else "")]
+    look = [f"    crossfade parity --bucket {buckets.numbers[0]}"] if buckets.numbers else []
+    return ["", head[2:], *rest, tail + (f": {numbers}" if numbers else ""), *look]
 
 
 def _passes(report: ParityReport, screen: Screen) -> list[str]:
