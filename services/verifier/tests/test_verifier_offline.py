@@ -27,7 +27,7 @@ from engagement_api.operations import Kind
 from engagement_migration import MAPPING
 from engagement_migration.samples import NOT_OURS
 from export_files import AT, lines_of, write_both, write_export
-from planted_kinds import DIFFERENT, Planted, filled, source, target
+from planted_kinds import DIFFERENT, Planted, both, filled, source, target
 from verifier_world import World, wallet
 
 WALLETS = 40
@@ -182,6 +182,32 @@ def test_a_row_that_can_not_be_read_is_named_with_its_cause(tmp_path: Path) -> N
     assert found["cause"].startswith("target: no such cf_role:")
 
 
+def test_rows_that_can_not_be_read_on_both_sides_alike_are_not_equal(tmp_path: Path) -> None:
+    world = plain(3)
+    both(source(cf_role=b'{"S":"X"}'), target(cf_role=b'{"S":"X"}'))(world, wallet(1))
+    assert keys_of(compared(tmp_path, world)) == {"unreadable": [wallet(1).decode()]}
+
+
+def test_a_row_that_is_like_ours_in_all_but_its_sort_key_does_not_belong(tmp_path: Path) -> None:
+    world = plain(3)
+    image = world.tables[Side.SOURCE].images[wallet(1)]
+    world.tables[Side.SOURCE].put(image | {"sk": Raw(b'{"S":"WALLET#1"}')})
+    exports = {
+        side: write_export(tmp_path / side.value, side, lines_of(world, side), per_file=1) for side in Side
+    }  # a file is a block: whole blocks of one kind of row are added at once
+    report = compare_exports(MAPPING, *exports.values(), folder=tmp_path / "work")
+    assert (report.clean, report.sides["source"].rows, report.sides["source"].belonging) == (True, 4, 3)
+
+
+def test_a_key_that_is_spelled_by_escapes_is_the_same_key(tmp_path: Path) -> None:
+    world = plain(3)
+    escaped = [line.replace(b'"USER#1"', b'"USER#\\u0031"') for line in lines_of(world, Side.SOURCE)]
+    one = write_export(tmp_path / "01", Side.SOURCE, escaped)
+    other = write_export(tmp_path / "02", Side.TARGET, lines_of(world, Side.TARGET))
+    report = compare_exports(MAPPING, one, other, folder=tmp_path / "work")
+    assert (report.clean, report.compared) == (True, 0)
+
+
 def test_a_key_that_is_twice_in_an_export_is_called(tmp_path: Path) -> None:
     world = plain(3)
     lines = lines_of(world, Side.SOURCE)
@@ -242,7 +268,7 @@ def test_empty_tables_are_equal(tmp_path: Path) -> None:
     assert compared(tmp_path, World()).clean
 
 
-def damaged(change: Callable[[Path], None], tmp_path: Path) -> str:
+def damaged(change: Callable[[Path], object], tmp_path: Path) -> str:
     exports = write_both(tmp_path, plain(3))
     change(exports[Side.TARGET])
     with pytest.raises(SnapshotBroken) as raised:
@@ -268,10 +294,17 @@ def data_file(export: Path) -> Path:
             ),
             "the manifest says",
         ),
+        (
+            lambda export: [
+                each.write_text(each.read_text().replace('"itemCount":3', '"itemCount":4'))
+                for each in export.glob("*.json")
+            ],
+            "holds 3 items, the manifest says 4",
+        ),
     ],
-    ids=["no file", "cut", "no gzip", "no manifest", "another file"],
+    ids=["no file", "cut", "no gzip", "no manifest", "another file", "fewer lines"],
 )
-def test_a_damaged_export_is_refused_by_name(change: Callable[[Path], None], says: str, tmp_path: Path) -> None:
+def test_a_damaged_export_is_refused_by_name(change: Callable[[Path], object], says: str, tmp_path: Path) -> None:
     assert says in damaged(change, tmp_path)
 
 

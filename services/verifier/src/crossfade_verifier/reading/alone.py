@@ -310,10 +310,8 @@ class Alone:
 def state_form(row: Seen, owner: Side) -> bytes:
     """Return the form of a row's state by value, which an owner and a standby have in common only if they are equal.
 
-    What can't be read has nothing in common with any row.
+    What can't be read has nothing in common with any row of the other side: its trouble names the side.
     """
-    if row.unreadable:
-        return b"%b?%b" % (row.side.value.encode(), repr(row.image).encode())
     version = row.version or 0
     ordered = row.deleted or version >= FIRST_ORDERED  # unordered rows compare by content
     return b"%b %d %b" % (owner.value.encode(), version if ordered else 0, OwnRows().digest_of(row))
