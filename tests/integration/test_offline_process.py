@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -163,6 +164,15 @@ async def test_exports_that_the_service_wrote_are_read_from_s3_by_several_worker
     assert answer["differences"]["diverged"]["samples"][0]["differs"] == ["balance"]
 
 
+async def _read_by(process: subprocess.Popen[str], pipe: Path) -> int:
+    """Open a pipe for writing once a process reads it: what is written before that, nobody gets."""
+    while True:
+        assert process.poll() is None, process.communicate()
+        with suppress(OSError):
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        await asyncio.sleep(0.02)
+
+
 async def test_a_run_that_sigterm_stops_ends_with_1_and_the_same_command_goes_on(tmp_path: Path) -> None:
     wallets = filled()
     exports = {side: write_export(tmp_path / side.value, side, lines_of(wallets, side), per_file=4) for side in Side}
@@ -171,11 +181,11 @@ async def test_a_run_that_sigterm_stops_ends_with_1_and_the_same_command_goes_on
     content = held.read_bytes()
     held.unlink()
     os.mkfifo(held)  # whoever reads it waits, until somebody writes into it
-    pipe = os.open(held, os.O_RDWR)  # opening it for both never waits
     process = start("engagement_migration:MAPPING", None, places, *options)
     while not (tmp_path / "w" / "sums-source-0").exists():
         assert process.poll() is None, process.communicate()
         await asyncio.sleep(0.02)  # it is another process's
+    pipe = await _read_by(process, held)
     summed = (tmp_path / "w" / "sums-source-0").stat().st_mtime_ns
     process.send_signal(signal.SIGTERM)
     os.write(pipe, content)
