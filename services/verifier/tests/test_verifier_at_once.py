@@ -129,7 +129,9 @@ async def test_a_scan_on_hold_for_its_full_follow_list_says_so_and_goes_on_when_
     world = World(6)
     for number in range(6):
         world.plant(Difference.DIVERGED, wallet(number))
-    async with Running(world, page=1, units=1, segments=1, follow_bound=2, in_flight_bound_s=0.2)() as service:
+    async with Running(
+        world, page=1, units=1, segments=1, follow_bound=2, in_flight_bound_s=0.2, follow_limit_s=60
+    )() as service:
         body = await service.until(lambda body: (body["running_pass"] or {}).get("held"))
         assert "CROSSFADE_FOLLOW_BOUND is 2" in body["running_pass"]["held"]
         assert body["running_pass"]["following"] == 2

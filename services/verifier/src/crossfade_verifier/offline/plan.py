@@ -124,7 +124,7 @@ def planned(
         if body["identity"] != identity:
             raise ConfigError(
                 f"{folder} holds an unfinished comparison of other exports, by another build or with other options: "
-                "remove it, or name another folder by --folder"
+                "name another folder by --folder"
             )
         layout = Layout.of_json(body["layout"])
     else:
