@@ -64,6 +64,25 @@ async def test_a_verifier_killed_at_78_percent_is_replaced_and_the_pass_goes_on_
         assert pods.reads.scanned <= 1.2 * pods.rows_in_tables
 
 
+async def test_a_unit_whose_checkpoint_can_not_be_read_begins_again() -> None:
+    world = world_with_faults()
+    alone = await left_alone(world)
+    async with Pods(world) as pods:
+        pods.reads.hold_at = int(0.78 * pods.rows_in_tables)
+        first = pods.start("first")
+        asked = await first.passes.ask("me")
+        await pods.reads.held.wait()
+        await first.saved()
+        await first.kill()
+        left = [place for place, each in pods.rows.units.items() if each.state == "open"]
+        assert left
+        pods.rows.bodies |= dict.fromkeys(left, b"no checkpoint")
+        pods.reads.hold_at = None
+        found = (await pods.start("second").done(asked.id)).findings
+        assert found is not None
+        assert told(found) == alone
+
+
 async def test_a_verifier_killed_five_times_finds_the_same_and_scans_hardly_more() -> None:
     world = world_with_faults()
     alone = await left_alone(world)

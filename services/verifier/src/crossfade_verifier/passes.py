@@ -200,7 +200,7 @@ class Passes:
         if share is None or share.each.id != record.id:
             share = Share(self._means, Pass(record), self._holder, complete=self._complete)
             share.each.units = await self._store.units(record)
-        return await share.whole()
+        return await share.whole(at_least=True)
 
     async def get(self, wanted: str) -> Pass | None:
         """Return a pass by its id, though this verifier may not have heard of it; see `Records.find`."""

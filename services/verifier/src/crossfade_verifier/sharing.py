@@ -12,7 +12,7 @@ import structlog
 from crossfade.contracts.passes import UnitRecord
 from crossfade.core.parity.classes import Difference
 from crossfade.core.replication.change import Change
-from crossfade.core.values.errors import CrossfadeError, LeaseLost
+from crossfade.core.values.errors import CrossfadeError, LeaseLost, UnknownDocument
 from crossfade.core.values.shape import Side
 from crossfade_verifier.findings import Findings
 from crossfade_verifier.join_unit import JoinUnit
@@ -87,8 +87,10 @@ class Share:
             found = Findings(self._means.limits(self.each.record), self._means.both.rows())
             if unit.head.get("classes") or unit.head.get("not_ours"):
                 body = await self._means.store.body(unit)
-                if body is not None:
-                    found.take(checkpoint_of(body).findings)
+                try:
+                    found.take(b"" if body is None else checkpoint_of(body).findings)
+                except UnknownDocument:
+                    found.tell(unit.head)  # whoever takes the unit begins it again
             else:
                 found.tell(unit.head)
             self.each.theirs[place], self._read[place] = found, unit
@@ -165,11 +167,15 @@ class Share:
                 async with asyncio.timeout(LEAVE_S):
                     await asyncio.gather(*(unit.leave() for unit in tasks.values() if not unit.ended))
 
-    async def whole(self) -> Findings:
+    async def whole(self, *, at_least: bool = False) -> Findings:
         """Return what all units have found, as far as it was saved or is ours.
+
+        Args:
+            at_least: leave out what can't be read: the pass is to be ended without being done.
 
         Raises:
             CrossfadeError: the store can't be read.
+            UnknownDocument: what a unit has saved can't be read.
         """
         whole = Findings(self._means.limits(self.each.record), self._means.both.rows())
         for unit in self.each.units:
@@ -177,7 +183,11 @@ class Share:
             if mine is not None:
                 whole.add(mine.findings)
             elif unit.counter and (body := await self._means.store.body(unit)) is not None:
-                whole.take(checkpoint_of(body).findings)
+                try:
+                    whole.take(checkpoint_of(body).findings)
+                except UnknownDocument:
+                    if not at_least:
+                        raise
             await self._means.clock.sleep(0)  # adding up digests takes a while
         return whole
 

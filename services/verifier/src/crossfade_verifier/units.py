@@ -202,7 +202,10 @@ class Unit:
         """Go on from the last checkpoint to the end, without saving another one."""
         body = await self._insist(lambda: self._means.store.body(self.record))
         if body is not None:
-            self._resume(checkpoint_of(body))
+            try:
+                self._resume(checkpoint_of(body))
+            except UnknownDocument as error:
+                log.warning("a unit begins again: no readable checkpoint", unit=self.record.number, error=str(error))
         await all_or_first((self._read_all(), self._settle()))
 
     async def _read_all(self) -> None:
