@@ -45,7 +45,10 @@ class Bench:
         self.counted = Counted()
         both = BothTables(MAPPING, self.world.tables[Side.SOURCE], self.world.tables[Side.TARGET])
         transfers = {side: self.world.tables[side] for side in Side}
-        self.repairer = Repairer(both, dict(transfers), self.counted, clock=MemoryClock(NOW_US))
+        self.complete = False
+        self.repairer = Repairer(
+            both, dict(transfers), self.counted, clock=MemoryClock(NOW_US), complete=lambda: self.complete
+        )
 
     async def step(self) -> Step:
         (step,) = await self.repairer.plan([KEY])
@@ -233,3 +236,15 @@ async def test_a_key_given_twice_is_repaired_once() -> None:
     bench = Bench()
     bench.world.plant(Difference.MISSING, KEY)
     assert len(await bench.repairer.plan([KEY, KEY])) == 1
+
+
+async def test_whose_a_row_without_a_role_is_the_flag_document_says() -> None:
+    bench = Bench()
+    bench.world.tables[Side.SOURCE].delete(KEY)
+    bench.world.put(Side.TARGET, KEY, cf_role=None, cf_gen=None)
+    assert (await bench.planned()).found == "extra"
+    bench.complete = True
+    step = await bench.planned()
+    assert (step.found, step.table) == ("missing", "source"), (
+        "after COMPLETE it is its key's owner, and is never buried"
+    )
