@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from crossfade.core.parity.classes import Difference
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.image import of_number
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from engagement_api.operations import Kind
@@ -401,3 +402,59 @@ async def test_switched_off_it_hears_nothing_and_says_so() -> None:
         body = await service.until(lambda body: body["resting"])
     assert body["continuous"]["resting"] == "CROSSFADE_WATCH_CHANGES is off"
     assert body["continuous"]["heard"] == {"source": 0, "target": 0}
+
+
+# ---- what no planted kind shows alone -----------------------------------------------------------
+
+
+async def test_a_standby_that_goes_back_to_a_lower_version_is_no_late_record() -> None:
+    world = filled(WALLETS)
+    heard = hearing(world)
+    write_and_copy(world)
+    item = world.item(Side.TARGET, KEY)
+    assert item is not None
+    world.put(Side.TARGET, KEY, cf_mv=(item.version or 0) - 1)
+    await heard.goes_on(BOUND_S + 3)
+    assert heard.found == {Difference.STUCK: [KEY]}
+
+
+async def test_a_row_put_again_at_its_version_is_looked_at_though_its_removal_was_lost() -> None:
+    world = filled(WALLETS)
+    heard = hearing(world)
+    write_and_copy(world)
+    row = dict(world.tables[Side.TARGET].images[KEY])
+    world.on_change = lambda _side, _change: None
+    world.tables[Side.TARGET].delete(KEY)
+    world.on_change = heard.mode.hear
+    world.tables[Side.TARGET].put(row | {"points": of_number(-1)})
+    await heard.goes_on(BOUND_S + 3)
+    assert heard.found == {Difference.DIVERGED: [KEY]}
+
+
+async def test_a_hot_key_whose_copies_come_seconds_later_costs_no_read() -> None:
+    world = filled(1)
+    reads = 0
+
+    def read() -> None:
+        nonlocal reads
+        reads += 1
+
+    world.reading = {side: HookedTable(world.tables[side], read) for side in Side}
+    heard, key = hearing(world), wallet(0)
+    for second in range(60):
+        world.earn(key, 1)
+        if second >= 4:
+            write = [change for side, change in world.changes if side is Side.SOURCE][-5]
+            world.transfer(Side.SOURCE, write)
+        await heard.goes_on(1)
+    assert heard.mode.counts.verified >= 50
+    assert (reads, heard.mode.open) == (0, 1)
+
+
+async def test_the_bucket_of_a_called_key_asks_for_no_pass() -> None:
+    world = filled(WALLETS)
+    heard = hearing(world)
+    heard.swept()
+    world.put(Side.TARGET, KEY, points=-1)
+    await heard.goes_on(5 * BOUND_S)
+    assert (called(heard), heard.mode.off, heard.asked) == ([KEY], [], 0)

@@ -171,3 +171,13 @@ async def test_a_key_that_the_streams_have_verified_is_not_read_but_not_before_i
     await followed.look()
     assert asked == [(key, rows[Side.SOURCE][key].version)]
     assert (reads, outcomes.found) == (0, {key: Difference.EQUAL})
+
+
+async def test_a_suspected_key_whose_owner_was_mistaken_is_read_again_at_once() -> None:
+    world, key = World(1), wallet(0)
+    world.plant(Difference.DIVERGED, key)
+    followed, outcomes, _ = listed(world)
+    followed.suspect(key, 0, world.clock.now - 10.0, Side.TARGET)
+    await followed.look()
+    await followed.look()
+    assert outcomes.found == {key: Difference.DIVERGED}

@@ -126,3 +126,10 @@ def test_protocol_attributes_that_can_not_be_read_are_refused_as_the_reading_doe
     with pytest.raises(PoisonRecord) as found:
         STATES[Side.SOURCE].state(KEY, image)
     assert str(found.value) == str(wanted.value)
+
+
+def test_a_live_ttl_on_a_standby_is_a_state_of_its_own() -> None:
+    ours, theirs = source_row(cf_role={"S": "S"}), target_row(cf_role={"S": "A"})
+    (one, its_form), (other, other_form) = read(Side.SOURCE, ours, encoded), read(Side.TARGET, theirs, encoded)
+    assert its_form != other_form
+    assert one.digest != other.digest

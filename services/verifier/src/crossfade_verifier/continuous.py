@@ -207,7 +207,7 @@ class Continuous:
         active = new.role == "A" if new.role else side is Side.SOURCE
         owner = side if active else side.other
         if old_version and version <= old_version:
-            self._suspect(key, point, side=owner)  # each write of the protocol raises it
+            self._suspect(key, point, side=owner, reached=old_version)  # each write of the protocol raises it
             return
         known = self._verified.get(point)
         if known is not None and version <= known[0]:
@@ -229,8 +229,6 @@ class Continuous:
             self._match(key, opened, point, version, digest)
         elif opened.gone and opened.tombstone >= opened.gone:
             self._match(key, opened, point, opened.tombstone, 0)
-        elif opened.states.differ(version):
-            self._suspect(key, point, side=opened.side)
 
     def _removed(self, side: Side, change: Change, point: int, old_version: int) -> None:
         key = change.key
@@ -277,7 +275,9 @@ class Continuous:
         self._open[key] = opened
         opened.since_s, opened.reached = self._clock.monotonic(), opened.top
 
-    def _suspect(self, key: Key, point: int, overdue: Open | None = None, *, side: Side = Side.SOURCE) -> None:
+    def _suspect(
+        self, key: Key, point: int, overdue: Open | None = None, *, side: Side = Side.SOURCE, reached: int = 0
+    ) -> None:
         """Leave a key to reads: at once if it is overdue, else a bound from now."""
         self._open.pop(key, None)
         self._verified.drop(point)
@@ -286,7 +286,7 @@ class Continuous:
             return
         self._track(key)
         if overdue is None:
-            self._list.suspect(key, 0, self._clock.monotonic(), side)
+            self._list.suspect(key, 0, self._clock.monotonic(), side, reached=reached)
         else:
             first = 0 if overdue.gone >= overdue.reached else overdue.reached  # only reads show that nothing is there
             self._list.suspect(key, first, overdue.since_s, overdue.side)

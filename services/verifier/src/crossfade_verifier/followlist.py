@@ -187,7 +187,7 @@ class FollowList:
             self._follow(key, followed, self._rows.owner_of(*pair))
             self._handovers.see(key, followed.handover_since_s, now_s)
 
-    def suspect(self, key: Key, first: int, since_s: float, side: Side | None = None) -> None:
+    def suspect(self, key: Key, first: int, since_s: float, side: Side | None = None, *, reached: int = 0) -> None:
         """Follow a key that nobody has read; one that is followed already stays as it is.
 
         Args:
@@ -196,9 +196,10 @@ class FollowList:
                 it isn't known, or the sides differ at it: then the first read tells which version will.
             since_s: monotonic clock; the bound runs from then.
             side: whose the key was then.
+            reached: a version that the standby must have reached, where `first` is 0.
         """
         if key not in self._keys:
-            self._follow(key, Followed(since_s, first, since_s, first, by_reads=not first), side)
+            self._follow(key, Followed(since_s, first, since_s, first or reached, by_reads=not first), side)
 
     def open_keys(self) -> Iterator[tuple[Key, int]]:
         """Return what to `suspect` where this list is no more: keys with the versions that standbys must reach."""

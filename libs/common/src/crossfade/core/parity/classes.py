@@ -239,11 +239,6 @@ class States:
                 self._forget()
         return False
 
-    def differ(self, version: int) -> bool:
-        """Say whether an owner and a standby were both seen at a version that proves nothing: their states differ."""
-        states = self._by_version.get(version, b"")
-        return len(set(states[::_STATE_BYTES])) > 1
-
     def _is_sampled(self, version: int) -> bool:
         # The golden ratio's multiple spreads versions that follow each other, or rise by 1024, evenly.
         return version * 0x9E3779B97F4A7C15 % 2**64 >> 40 & self._sampled == 0
