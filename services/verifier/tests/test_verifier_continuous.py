@@ -16,7 +16,6 @@ from crossfade.core.values.shape import Side
 from engagement_api.operations import Kind
 from heard_world import Heard
 from planted_kinds import DIFFERENT, EQUAL, Planted, filled, target
-from verifier_service import Running
 from verifier_world import BOUND_S, HookedTable, World, wallet
 
 WALLETS = 8
@@ -352,56 +351,6 @@ async def test_a_pass_that_was_not_clean_or_began_before_a_gap_is_no_base() -> N
     await heard.goes_on(1)
     heard.swept()
     assert heard.mode.sums.based
-
-
-# ---- in the service -----------------------------------------------------------------------------
-
-
-async def test_what_it_calls_turns_the_verdict_at_once_and_is_told_by_class_with_its_times() -> None:
-    world = World(4)
-    service = Running(world, hears=True, continuous=False)
-    async with service():
-        await service.until(lambda body: body["resting"])
-        world.put(Side.TARGET, KEY, points=-1)
-        body = await service.until(lambda body: body["verdict"] == "drift")
-        assert body["last_pass"] is None
-        assert not body["safe_to_cut_over"]["answer"]
-        called = body["continuous"]["called"]["diverged"]
-        assert called["count"] == body["differences"]["diverged"]["count"] == 1
-        assert called["samples"][0]["key"] == KEY.decode()
-        assert int(called["samples"][0]["first_seen_us"]) > 0
-        assert body["continuous"]["heard"] == {"source": 0, "target": 1}
-        assert service.passes.keys_of(Difference.DIVERGED) == [KEY]
-
-
-async def test_a_repair_clears_what_it_called_and_a_bucket_that_differs_brings_the_next_pass_at_once() -> None:
-    world = World(4)
-    service = Running(world, hears=True, pause_s=600.0)
-    async with service():
-        first = await service.until(lambda body: body["last_clean_pass"])
-        await service.until(lambda body: body["continuous"]["buckets_off"] == 0)
-        world.earn(KEY, 1)
-        world.on_change = lambda _side, _change: None
-        world.copy(KEY)  # and its record is lost
-        world.on_change = service.continuous.hear
-        body = await service.until(
-            lambda body: (
-                body["last_clean_pass"]["id"] != first["last_clean_pass"]["id"]
-                and body["continuous"]["buckets_off"] == 0
-            )
-        )
-    assert body["continuous"]["asked_for_a_pass_age_s"] is not None
-    assert body["verdict"] == "clean"
-
-
-async def test_switched_off_it_hears_nothing_and_says_so() -> None:
-    world = World(4)
-    service = Running(world, hears=True, continuous=False, watch_changes=False)
-    async with service():
-        world.put(Side.TARGET, KEY, points=-1)
-        body = await service.until(lambda body: body["resting"])
-    assert body["continuous"]["resting"] == "CROSSFADE_WATCH_CHANGES is off"
-    assert body["continuous"]["heard"] == {"source": 0, "target": 0}
 
 
 # ---- what no planted kind shows alone -----------------------------------------------------------
