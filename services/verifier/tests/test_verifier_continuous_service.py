@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from crossfade.adapters.memory.passes import MemoryPassStore
 from crossfade.core.parity.classes import Difference
 from crossfade.core.values.shape import Side
-from verifier_service import Running
+from verifier_service import Running, is_safe
 from verifier_world import World, wallet
 
 KEY = wallet(1)
@@ -25,6 +26,28 @@ async def test_what_it_calls_turns_the_verdict_at_once_and_is_told_by_class_with
         assert int(called["samples"][0]["first_seen_us"]) > 0
         assert body["continuous"]["heard"] == {"source": 0, "target": 1}
         assert service.passes.keys_of(Difference.DIVERGED) == [KEY]
+
+
+async def test_what_it_called_makes_the_last_clean_pass_outdated_and_a_restart_does_not_forget_that() -> None:
+    world, store = World(4), MemoryPassStore()
+    service = Running(world, hears=True, passes=store, continuous=False)
+    async with service():
+        await service.post("/passes")
+        clean = (await service.until(is_safe))["last_clean_pass"]["id"]
+        right = dict(world.tables[Side.TARGET].images[KEY])
+        world.put(Side.TARGET, KEY, points=-1)
+        await service.until(lambda body: body["verdict"] == "drift" and not body["last_clean_pass"])
+    again = Running(world, passes=store, continuous=False)  # it has heard nothing, and makes no pass
+    async with again():
+        body = await again.until(lambda body: body["last_pass"])
+        assert body["last_pass"]["id"] == clean
+        told = f"1 diverged called since pass {clean} was clean: only a later clean pass counts"
+        assert (body["verdict"], body["reason"]) == ("unsettled", told)
+        assert any(each.startswith("clean pass") and told in each for each in body["because"])
+        world.tables[Side.TARGET].put(right)
+        await again.post("/passes")
+        body = await again.until(is_safe)
+        assert body["last_clean_pass"]["id"] > clean
 
 
 async def test_a_repair_clears_what_it_called_and_a_bucket_that_differs_brings_the_next_pass_at_once() -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
+import structlog
+
 from crossfade.contracts.journal import Entry
 from crossfade.contracts.passes import HISTORY, PassRecord, PassState, pass_id
+from crossfade.core.parity.classes import Difference
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade.runtime.pace import Pace
+from crossfade_verifier.called import CalledKeys
 from crossfade_verifier.findings import Findings
 from crossfade_verifier.pass_views import Pass
 from crossfade_verifier.units import Means
+
+log = structlog.get_logger()
 
 TRIES: Final = 20
 """Writers of a record that may come between, one after the other."""
@@ -136,6 +143,22 @@ class Records:
             self.told(changed)
         return changed is not None
 
+    async def outdate(self, clean: Pass, called: Sequence[Findings | CalledKeys]) -> bool:
+        """Keep with the last clean pass what was called since; say whether anything was.
+
+        Raises:
+            CrossfadeError: the store can't be written.
+        """
+        drift = Counter[Difference]()
+        for each in called:
+            drift.update(each.drift)
+        if drift and not clean.record.outdated:
+            told = ", ".join(f"{count} {found.value}" for found, count in drift.items())
+            outdated = f"{told} called since pass {clean.id} was clean: only a later clean pass counts"
+            changed = await self._store.change(clean.record.replace(outdated=outdated))
+            self.told(changed or await self._store.get(clean.id) or clean.record)
+        return bool(clean.record.outdated)
+
     def told(self, record: PassRecord) -> Pass:
         """Take in a record that was read or written."""
         each = self.known.get(record.id)
@@ -203,6 +226,23 @@ def next_of(record: PassRecord) -> PassRecord:
         asked=True,
         asked_by=record.next_by,
     )
+
+
+def log_done(each: Pass, found: Findings, now_s: float) -> float:
+    """Log a pass that is done; return how long it took, s."""
+    took_s = now_s - (each.started_s or now_s)
+    log.info(
+        "pass done",
+        id=each.id,
+        clean=each.clean,
+        verified=found.book.verified,
+        classes={name.value: count for name, count in found.book.by_class.items()},
+        scanned={side.value: count for side, count in found.scanned.items()},
+        read_units=round(found.read_units),
+        repairs=each.repairs,
+        took_s=round(took_s, 2),
+    )
+    return took_s
 
 
 def counts_of(found: Findings) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from crossfade_verifier.called import CalledKeys, Swept
 from crossfade_verifier.costs import Sizing, expected
 from crossfade_verifier.findings import Findings
 from crossfade_verifier.followlist import Handovers
-from crossfade_verifier.pass_records import Entries, Records, Stamped, counts_of, counts_still, next_of
+from crossfade_verifier.pass_records import Entries, Records, Stamped, counts_of, counts_still, log_done, next_of
 from crossfade_verifier.pass_views import Pass, Progress
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.sharing import Share
@@ -248,6 +248,7 @@ class Passes:
         while True:
             try:
                 await self._catch_up()
+                await self._heed_called()
                 record = await self._store.running()
                 if record is None and (made := await self._next()) is not None:
                     record = await self._store.begin(made)
@@ -326,7 +327,7 @@ class Passes:
         pause_s = self._settings.pause_s
         if each.state == "done":
             self.last, self._unended = each, None
-            if each.clean and each.id not in self._spoiled:
+            if each.clean and each.id not in self._spoiled and not each.record.outdated:
                 self.last_clean, self.repaired_since_clean = each, 0
             else:
                 pause_s = min(pause_s, self._settings.retry_s)  # it may have been the last of a catching-up
@@ -340,8 +341,14 @@ class Passes:
         self._records.prune((self.last, self.last_clean, self._unended, self.running))
         self._counted.intersection_update(self._records.known)
 
+    async def _heed_called(self) -> None:
+        """Let the last clean pass count no more once something was called: a restart must not say clean again."""
+        if self.last_clean is not None and await self._records.outdate(self.last_clean, self.called):
+            self.last_clean = None
+
     async def _go_on(self, each: Pass, share: Share) -> None:
         store = self._store
+        await self._heed_called()
         if each.record.state == "waiting":
             await self._start(each)
         await share.look()
@@ -394,23 +401,9 @@ class Passes:
         if changed is not None:
             each.found, each.ended_s = found, self._clock.monotonic()
             self._records.told(changed)
-            self._log(each, found)
-
-    def _log(self, each: Pass, found: Findings) -> None:
-        took_s = self._clock.monotonic() - (each.started_s or self._clock.monotonic())
-        log.info(
-            "pass done",
-            id=each.id,
-            clean=each.clean,
-            verified=found.book.verified,
-            classes={name.value: count for name, count in found.book.by_class.items()},
-            scanned={side.value: count for side, count in found.scanned.items()},
-            read_units=round(found.read_units),
-            repairs=each.repairs,
-            took_s=round(took_s, 2),
-        )
-        if self.on_done is not None:
-            self.on_done(took_s)
+            took_s = log_done(each, found, self._clock.monotonic())
+            if self.on_done is not None:
+                self.on_done(took_s)
 
     async def _catch_up(self) -> None:
         """Take in what ended without us: before this verifier was started, or while it looked elsewhere.

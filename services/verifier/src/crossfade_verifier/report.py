@@ -203,6 +203,8 @@ class Reporter:
         last = passes.last
         if last is None or last.findings is None:
             return "waiting", passes.resting or "the first pass has not finished"
+        if last.clean and last.record.outdated:
+            return "unsettled", last.record.outdated
         if last.clean:
             held_out = last.findings.book.by_class.get(Difference.HELD_OUT, 0)
             but = f"; {held_out} are held out" if held_out else ""
@@ -221,7 +223,7 @@ class Reporter:
         if passes.repaired_since_clean:
             why = f"{passes.repaired_since_clean} keys were repaired: only a later clean pass counts"
         else:
-            why = "there has been no clean pass yet"
+            why = (last.record.outdated if last else "") or "there has been no clean pass yet"
         overdue = f"{over} keys have been in handover for more than {self._settings.handover_bound_s:g} s"
         seen_s = passes.read_s if passes.running else last.ended_s if last else None
         readings: dict[Input, Reading] = {

@@ -46,6 +46,8 @@ class PassRecord(Document, frozen=True):
         buckets: number of buckets of its digests.
         next_id: the pass that was requested while this one ran, which was requested, too; it begins when this one ends.
         next_by: who requested that.
+        outdated: of a clean pass: what was called since, so that it says nothing of the tables any more; empty while it
+            does.
     """
 
     NAME: ClassVar[str] = "pass"
@@ -73,6 +75,7 @@ class PassRecord(Document, frozen=True):
     buckets: int = 256
     next_id: str = ""
     next_by: str = ""
+    outdated: str = ""
 
     @property
     def ended(self) -> bool:
