@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,9 @@ pytest_plugins = ["localaws.fixture"]
 settings.register_profile("suite", deadline=None)  # on a busy machine an example may take any time
 settings.register_profile("check", deadline=None, max_examples=25)  # of make check
 settings.load_profile("suite")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # run by a shell in the background: what we start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _configure = structlog.configure
 
