@@ -22,7 +22,7 @@ settings.register_profile("suite", deadline=None)  # on a busy machine an exampl
 settings.register_profile("check", deadline=None, max_examples=25)  # of make check
 settings.load_profile("suite")
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # run by a shell in the background: what we start would inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell, in the background; what we start inherits it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _configure = structlog.configure
