@@ -56,8 +56,8 @@ test-deploy: $(READY) ## the charts, modules, images and dashboards, by the real
 test-slow: $(READY) ## the larger scopes that make test leaves out
 	$(PY) -m pytest -m slow $(ARGS)
 
-verify-long: $(READY) ## 50 passes of a real verifier under live traffic, with records that come twice, shuffled and late
-	$(PY) -m pytest -q -s -m slow tests/integration/test_verifier_long.py $(ARGS)
+verify-long: $(READY) ## real verifiers under live traffic: killed five times in a pass; 50 passes with records twice, shuffled and late
+	$(PY) -m pytest -q -s -m slow tests/integration/test_verifier_killed.py tests/integration/test_verifier_long.py $(ARGS)
 
 planted-faults: $(READY) ## plants each fault in the simulation, and writes which of SEEDS seeds finds it first
 	@PYTHONHASHSEED=0 PYTHONPATH=tests:tests/support $(PY) -m simulation --table --seeds $(SEEDS) --workers $(WORKERS)

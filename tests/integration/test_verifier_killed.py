@@ -161,6 +161,7 @@ def key_of(planted: Planted) -> str:
     return wallet(PLANTED.index(planted) + BUSY).decode()
 
 
+@pytest.mark.slow
 async def test_a_verifier_killed_five_times_finds_what_one_left_alone_finds_and_scans_little_twice(
     world: World,
 ) -> None:

@@ -55,6 +55,7 @@ async def test_what_a_clean_verifier_calls_turns_its_answer_at_once_and_a_later_
         await held(service)
         body = await service.until(lambda body: not is_safe(body))
         assert body["last_pass"]["clean"], "only the running pass knows"
+        assert body["last_clean_pass_age_s"] is not None
         assert emitted(service)[SAFE, ""] == 0
         service.world.tables[Side.TARGET].put(good)
         assert service.target.gate is not None

@@ -143,8 +143,8 @@ class Records:
             self.told(changed)
         return changed is not None
 
-    async def outdate(self, clean: Pass, called: Sequence[Findings | CalledKeys]) -> bool:
-        """Keep with the last clean pass what was called since; say whether anything was.
+    async def outdate(self, clean: Pass | None, called: Sequence[Findings | CalledKeys]) -> None:
+        """Keep with the last clean pass what was called since: a restart forgets that, and must not say clean again.
 
         Raises:
             CrossfadeError: the store can't be written.
@@ -152,12 +152,11 @@ class Records:
         drift = Counter[Difference]()
         for each in called:
             drift.update(each.drift)
-        if drift and not clean.record.outdated:
+        if clean is not None and drift and not clean.record.outdated:
             told = ", ".join(f"{count} {found.value}" for found, count in drift.items())
             outdated = f"{told} called since pass {clean.id} was clean: only a later clean pass counts"
             changed = await self._store.change(clean.record.replace(outdated=outdated))
             self.told(changed or await self._store.get(clean.id) or clean.record)
-        return bool(clean.record.outdated)
 
     def told(self, record: PassRecord) -> Pass:
         """Take in a record that was read or written."""

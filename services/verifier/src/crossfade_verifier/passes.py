@@ -248,7 +248,7 @@ class Passes:
         while True:
             try:
                 await self._catch_up()
-                await self._heed_called()
+                await self._records.outdate(self.last_clean, self.called)
                 record = await self._store.running()
                 if record is None and (made := await self._next()) is not None:
                     record = await self._store.begin(made)
@@ -327,7 +327,7 @@ class Passes:
         pause_s = self._settings.pause_s
         if each.state == "done":
             self.last, self._unended = each, None
-            if each.clean and each.id not in self._spoiled and not each.record.outdated:
+            if each.clean and each.id not in self._spoiled:
                 self.last_clean, self.repaired_since_clean = each, 0
             else:
                 pause_s = min(pause_s, self._settings.retry_s)  # it may have been the last of a catching-up
@@ -341,14 +341,9 @@ class Passes:
         self._records.prune((self.last, self.last_clean, self._unended, self.running))
         self._counted.intersection_update(self._records.known)
 
-    async def _heed_called(self) -> None:
-        """Let the last clean pass count no more once something was called: a restart must not say clean again."""
-        if self.last_clean is not None and await self._records.outdate(self.last_clean, self.called):
-            self.last_clean = None
-
     async def _go_on(self, each: Pass, share: Share) -> None:
         store = self._store
-        await self._heed_called()
+        await self._records.outdate(self.last_clean, self.called)
         if each.record.state == "waiting":
             await self._start(each)
         await share.look()

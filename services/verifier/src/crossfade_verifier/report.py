@@ -223,7 +223,7 @@ class Reporter:
         if passes.repaired_since_clean:
             why = f"{passes.repaired_since_clean} keys were repaired: only a later clean pass counts"
         else:
-            why = (last.record.outdated if last else "") or "there has been no clean pass yet"
+            why = "there has been no clean pass yet"
         overdue = f"{over} keys have been in handover for more than {self._settings.handover_bound_s:g} s"
         seen_s = passes.read_s if passes.running else last.ended_s if last else None
         readings: dict[Input, Reading] = {
