@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from crossfade.adapters.control.passes import DynamoPassStore
@@ -27,6 +27,7 @@ class Flaky:
     Attributes:
         dies_after: number of calls that are still done.
         loses: operations whose next answer gets lost, so that the same request is sent again.
+        between: done once, after so many more calls and before the next.
     """
 
     def __init__(self, wire: Wire) -> None:
@@ -34,6 +35,7 @@ class Flaky:
         self.calls: list[str] = []
         self.dies_after: int | None = None
         self.loses: set[str] = set()
+        self.between: tuple[int, Callable[[], Awaitable[object]]] | None = None
 
     async def call(
         self, operation: str, body: bytes, *, timeout_s: float | None = None, attempts: int | None = None
@@ -42,6 +44,11 @@ class Flaky:
             if self.dies_after == 0:
                 raise StoreUnavailable("killed")
             self.dies_after -= 1
+        if self.between is not None:
+            calls, act = self.between
+            self.between = (calls - 1, act) if calls else None
+            if not calls:
+                await act()
         self.calls.append(operation)
         answer = await self._wire.call(operation, body, timeout_s=timeout_s, attempts=attempts)
         if operation in self.loses:
