@@ -1,4 +1,4 @@
-"""Rows of engagement wallets and the change records that they make, for the benchmarks."""
+"""Rows of engagement wallets, the change records that they make, and a mapping that keeps them, for the benchmarks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import base64
 import json
 from typing import Any
 
+from crossfade.core.mapping.rules import Keep, RuleMapping, Table, key_prefixes
+
 SEED = 1_790_000_000_000_000 << 10
+
+NAMES = ("balance", "tier", "badges", "wallet_type")
+IDENTITY = RuleMapping(
+    "identity",
+    source=Table("wallet", key=("pk", "sk")),
+    target=Table("engagement", key=("pk", "sk")),
+    belongs=key_prefixes("USER#", "POINTS#"),
+    rules=tuple(map(Keep, NAMES)),
+)
 
 
 def wallet(number: int, writes: int = 0, *, trace: str = "") -> dict[str, Any]:

@@ -27,11 +27,11 @@ from typing import Any
 
 import msgspec
 import xxhash
-from apply_records import wallet
+from apply_records import IDENTITY, wallet
 from isal import igzip
 
 from crossfade.adapters.clock import SYSTEM
-from crossfade.core.mapping.rules import Keep, RuleMapping, Table, key_prefixes
+from crossfade.core.mapping.rules import RuleMapping
 from crossfade.core.values.shape import Side
 from crossfade_replicator.tuning import tune_garbage_collection
 from crossfade_verifier.offline.comparing import compare_exports
@@ -39,14 +39,6 @@ from engagement_migration import MAPPING
 
 PER_FILE = 50_000
 WRONG = 100
-NAMES = ("balance", "tier", "badges", "wallet_type")
-IDENTITY = RuleMapping(
-    "identity",
-    source=Table("wallet", key=("pk", "sk")),
-    target=Table("engagement", key=("pk", "sk")),
-    belongs=key_prefixes("USER#", "POINTS#"),
-    rules=tuple(map(Keep, NAMES)),
-)
 MAPPINGS = {"identity": IDENTITY, "engagement": MAPPING}
 
 

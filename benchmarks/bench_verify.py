@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 import uvloop
 import xxhash
-from apply_records import wallet
+from apply_records import IDENTITY, wallet
 from stub_server import Client, response
 
 from crossfade.adapters.clock import SystemClock
@@ -35,7 +35,7 @@ from crossfade.adapters.memory.passes import MemoryPassStore
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.contracts.passes import PassRecord, pass_id
-from crossfade.core.mapping.rules import Keep, RuleMapping, Table, key_prefixes
+from crossfade.core.mapping.rules import RuleMapping, Table, key_prefixes
 from crossfade.core.parity.classes import Pair
 from crossfade.core.protocol.keyed.item import Item, parse_item
 from crossfade.core.protocol.keyed.protocol import KEYED
@@ -57,14 +57,6 @@ from engagement_migration import MAPPING
 
 PAGE = 500
 BATCH = 100
-NAMES = ("balance", "tier", "badges", "wallet_type")
-IDENTITY = RuleMapping(
-    "identity",
-    source=Table("wallet", key=("pk", "sk")),
-    target=Table("engagement", key=("pk", "sk")),
-    belongs=key_prefixes("USER#", "POINTS#"),
-    rules=tuple(map(Keep, NAMES)),
-)
 OPEN = RuleMapping(
     "open",
     source=Table("wallet", key=("pk", "sk")),
@@ -151,7 +143,7 @@ class Canned:
         return next(self._next)
 
     async def perform(self, write: Any, *, timeout_s: float | None = None) -> Any:
-        raise NotImplementedError
+        raise AssertionError(f"a sweep writes nothing, and not {write!r} within {timeout_s} s")
 
     def again(self) -> None:
         self._next = iter(self._batches)

@@ -77,6 +77,18 @@ async def test_another_spelling_is_never_called(planted: Planted) -> None:
     assert (heard.mode.open, heard.mode.following) == (0, 0)
 
 
+async def test_what_the_decoder_of_change_records_loses_is_no_blind_spot_of_a_pass() -> None:
+    """The core's decoder is shared, as the README lists it; whoever gives the verifier its own takes it off there."""
+    world = filled(WALLETS)
+    heard = hearing(world)
+    world.on_change = lambda side, change: None if change.key == KEY else heard.mode.hear(side, change)
+    write_and_copy(world)
+    world.put(Side.TARGET, KEY, points=-1)
+    await heard.goes_on(BOUND_S + 3)
+    assert called(heard) == []
+    assert (await world.sweep()).keys[Difference.DIVERGED] == [KEY]
+
+
 async def test_what_both_streams_show_is_verified_without_any_read() -> None:
     world = filled(WALLETS)
     reads = 0

@@ -7,6 +7,7 @@ of a unit stops at once, and writes nothing more: another one goes on from the l
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -124,7 +125,7 @@ class _Counted(Pace):
         self._taken(items)
 
 
-class Unit:
+class Unit(ABC):
     """A held unit.
 
     Attributes:
@@ -328,8 +329,9 @@ class Unit:
         for key, first in kept.following:
             self.followed.suspect(Key(key), first, now_s)
 
+    @abstractmethod
     async def _go_through(self) -> None:
-        raise NotImplementedError
+        """Read all of its rows, from where the last checkpoint left off."""
 
 
 def why(error: CrossfadeError) -> str:
