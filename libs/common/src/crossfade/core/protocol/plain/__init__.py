@@ -1,0 +1,1 @@
+"""The plain protocol: writers that nobody changes."""
