@@ -6,28 +6,9 @@ the wire, and writes nothing until it has read a map that is open.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-
-class Member(NamedTuple):
-    """One member, as its last beat says.
-
-    Attributes:
-        name: of the process, unique for its life.
-        role: "forward", "reverse", "repair", "redrive", "load" or "tail".
-        acked: the epoch it acknowledged last; 0 for none.
-        unanswered_s: for how long the oldest request that it sent has had no answer, at the beat; 0.0 for none.
-        is_live: whether it beats, on the reader's own clock. One that died with a request unanswered is waited out
-            (the signature limit) before a flip.
-        silent_s: how long it hasn't beaten, on the reader's own clock.
-    """
-
-    name: str
-    role: str
-    acked: int
-    unanswered_s: float
-    is_live: bool
-    silent_s: float
+from crossfade.core.protocol.plain.members import Member
 
 
 class Members(Protocol):

@@ -148,6 +148,16 @@ def flipped_from(now: OwnerMap, *, held_us: int, other_held_us: int) -> OwnerMap
     return OwnerMap(now.epoch + 1, now.owner.other, State.SEALED, intervals)
 
 
+def taken_back_from(now: OwnerMap) -> OwnerMap:
+    """Give an attempt up: whoever drove it changes the map no more, a swap that is still on its way least of all.
+
+    It comes before guard and hook are released to the owner. Else a slow flip could land after that, and the
+    application would write to what has become the standby. A map that is open stays so at a higher epoch: a slow swap
+    to draining fails, too.
+    """
+    return replace(now, epoch=now.epoch + 1, state=State.OPEN if now.state is State.OPEN else State.DRAINING)
+
+
 def opened_from(now: OwnerMap) -> OwnerMap:
     """End a hold: right before and after the flip alike, and by whoever finds one."""
     return replace(now, epoch=now.epoch + 1, state=State.OPEN)
