@@ -51,7 +51,7 @@ test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
 	$(PY) -m pytest -m e2e tests/e2e
 
 test-deploy: $(READY) ## the charts, modules, images and dashboards, by the real tools
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile tests/deploy $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal tests/deploy $(ARGS)
 
 test-slow: $(READY) ## the larger scopes that make test leaves out
 	$(PY) -m pytest -m slow $(ARGS)
