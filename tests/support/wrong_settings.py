@@ -20,6 +20,10 @@ WRONG: dict[str, tuple[str, ...]] = {
         "http://h:port",
         "http://h?a=b",
     ),
+    **dict.fromkeys(("source_region", "target_region"), ("us",)),
+    **dict.fromkeys(("source_endpoint_url", "target_endpoint_url"), ("127.0.0.1:4566", f"http://me:{SECRET}@h:1")),
+    **dict.fromkeys(("source_profile", "target_profile"), ("two words",)),
+    **dict.fromkeys(("source_role_arn", "target_role_arn"), ("admin", "arn:aws:iam::1:role/x")),
     "redis_url": (
         "127.0.0.1:6379",
         "http://127.0.0.1",

@@ -13,6 +13,7 @@ import pytest
 from crossfade.adapters.flagd import read_flagd_file
 from crossfade.core.mapping.rules import Rename, RuleMapping, Table, key_prefixes
 from crossfade.core.values.errors import ConfigError
+from crossfade.core.values.shape import same_table
 from crossfade.runtime.settings import PREFIX, ServiceSettings, describe_settings, load_mapping, read_settings
 from crossfade_controller.main import main as controller_main
 from crossfade_controller.settings import ControllerSettings
@@ -169,3 +170,11 @@ def test_a_mapping_whose_source_is_its_target_is_refused_when_it_loads(
     monkeypatch.delitem(sys.modules, "onto_itself", raising=False)
     with pytest.raises(ConfigError, match=r"source .* and target .* are one table"):
         load_mapping("onto_itself:MAPPING")
+
+
+def test_tables_of_one_name_in_two_accounts_or_regions_are_two_if_both_are_given_as_arns() -> None:
+    here = "arn:aws:dynamodb:us-east-1:111122223333:table/wallet"
+    assert same_table(here, here)
+    assert not same_table(here, "arn:aws:dynamodb:us-east-1:444455556666:table/wallet")
+    assert not same_table(here, "arn:aws:dynamodb:eu-west-1:111122223333:table/wallet")
+    assert same_table("wallet", "arn:aws:dynamodb:us-east-1:444455556666:table/wallet"), "whose is the first?"

@@ -6,13 +6,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 import structlog
 
-from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
@@ -21,10 +19,9 @@ from crossfade.adapters.control.lease import DynamoLease
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db, missing_tables
-from crossfade.adapters.dynamodb import DynamoDB, Page
+from crossfade.adapters.dynamodb import Page
 from crossfade.adapters.flagd import FlagFile
-from crossfade.adapters.kinesis import Kinesis
-from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient, S3Objects
+from crossfade.adapters.s3_objects import S3Objects
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
@@ -40,10 +37,10 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.flags import FlagPublisher, Flags
 from crossfade.ports.owned_table import OwnedTable
-from crossfade.runtime.aws import control_client, wire_config
+from crossfade.runtime.clients import Clients
 from crossfade.runtime.http_client import NO_TOKEN, Answered, Bearer, call_json
 from crossfade.runtime.lifecycle import code_version
-from crossfade.runtime.silence import ATTEMPT_S, ATTEMPTS, command_wire
+from crossfade.runtime.silence import ATTEMPT_S, ATTEMPTS
 from crossfade.runtime.tls import client_context, keep_fresh
 from crossfade_controller.sampling import Rows, sample
 from crossfade_controller.settings import ControllerSettings
@@ -113,14 +110,11 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         under_lease: for the service: journal entries are written under the lease, and flags can be published.
     """
     mapping = settings.mapping()
-    config, client = wire_config(settings), partial(control_client, settings)
-    if not under_lease:  # an operator is waiting; the service waits out the large files of a snapshot
-        config = command_wire(settings)
-        client = partial(control_client, settings, timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
-    dynamodb, kinesis = Wire("dynamodb", config), Wire("kinesis", config)
-    s3, cloudwatch = (LazyClient(partial(client, name)) for name in ("s3", "cloudwatch"))
-    db, control, names = DynamoDB(dynamodb), control_db(dynamodb), control_tables(mapping.name)
-    tables: dict[Side, OwnedTable] = {side: DynamoTable(db, mapping, side) for side in Side}
+    # An operator waits for a command; the service waits out the large files of a snapshot.
+    clients = Clients(settings) if under_lease else Clients(settings, timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
+    dynamodb, dbs = clients.wire("dynamodb"), clients.databases()
+    control, names = control_db(dynamodb), control_tables(mapping.name)
+    tables: dict[Side, OwnedTable] = {side: DynamoTable(dbs[side], mapping, side) for side in Side}
     lease = DynamoLease(control, names.leases, CONTROLLER_LEASE, holder=settings.pod, lease_s=settings.lease_s)
     excluded: set[Key] = set()
     tls = client_context(settings.tls) if settings.tls else None
@@ -130,7 +124,9 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         table = mapping.shape(side).table
 
         async def page(*, segment: int, segments: int, start: Image | None, limit: int) -> Page:
-            return await db.scan(table, segment=segment, segments=segments, start=start, limit=limit, consistent=False)
+            return await dbs[side].scan(
+                table, segment=segment, segments=segments, start=start, limit=limit, consistent=False
+            )
 
         return await sample(page, rows=settings.plan_sample, units=settings.plan_units, wanted=wanted)
 
@@ -144,18 +140,18 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         heartbeats=DynamoHeartbeats(control, names.heartbeats),
         reports=DynamoReports(control, names.reports),
         letters=DynamoDeadLetters(control, names.dead_letters),
-        admin=DynamoAdmin(dynamodb, kinesis),
-        objects=S3Objects(s3, settings.bucket),
-        metrics=CloudWatchMetrics(cloudwatch, period_s=settings.metric_period_s),
+        admin=clients.admin(mapping),
+        objects=S3Objects(clients.lazy("s3"), settings.bucket),
+        metrics=clients.metrics(mapping, period_s=settings.metric_period_s),
         parity=lambda: ask_verifier(settings.verifier_url, tls, settings.bearer),
         ask_for_pass=lambda: ask_for_pass(settings.verifier_url, tls, settings.bearer),
         flags=_flags(settings, publishes=under_lease),
         tables=tables,
-        copies={side: DynamoTransfers(db, mapping.shape(side), mapping.protocol) for side in Side},
+        copies={side: DynamoTransfers(dbs[side], mapping.shape(side), mapping.protocol) for side in Side},
         ownership=Ownership(
             tables[Side.SOURCE], tables[Side.TARGET], mapping, clock=SYSTEM, excluded=excluded.__contains__
         ),
-        shards=Kinesis(kinesis),
+        shards=clients.streams(mapping),
         rows=rows,
         missing_control_tables=lambda: missing_tables(dynamodb, names),
         command=lambda command: run_command(command, settings.hook_timeout_s),
@@ -168,10 +164,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
     finally:
         if renewing is not None:
             renewing.cancel()
-        for lazy in (s3, cloudwatch):
-            await lazy.close()
-        for wire in (dynamodb, kinesis):
-            await wire.close()
+        await clients.close()
 
 
 async def ask_verifier(url: str, tls: ssl.SSLContext | None = None, bearer: Bearer = NO_TOKEN) -> Parity:

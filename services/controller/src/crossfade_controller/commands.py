@@ -16,9 +16,7 @@ from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db
-from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.tables import DynamoTable
-from crossfade.adapters.wire import Wire
 from crossfade.core.migration.acts import Settle, Wait, gates_json, wait_json
 from crossfade.core.migration.asking import ENTRY, left_by_abort, pending_json, refusal
 from crossfade.core.migration.control import control_tables
@@ -33,7 +31,7 @@ from crossfade.core.values.errors import CrossfadeError, StateMissing
 from crossfade.core.values.shape import Side
 from crossfade.runtime.operator import operator_name
 from crossfade.runtime.settings import read_settings
-from crossfade.runtime.silence import SLOW_S, command_wire, narrated, say, where
+from crossfade.runtime.silence import SLOW_S, command_clients, narrated, say, where
 from crossfade.runtime.tls import client_context
 from crossfade_controller.answering import Console
 from crossfade_controller.excluding import why_not_excluded
@@ -88,7 +86,8 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
             run = _plan if asked.command == "plan" else _control_create
             async with narrated(say, reading):
                 return await run(settings, asked)
-        async with Wire("dynamodb", command_wire(settings)) as wire:
+        async with command_clients(settings) as clients:
+            wire = clients.wire("dynamodb")
             control, tables = control_db(wire), control_tables(mapping.name)
             log = DynamoJournal(control, tables.journal, who=operator_name(), code=version("crossfade-common"))
             board = DynamoStatusBoard(control, tables.heartbeats)
@@ -110,7 +109,7 @@ async def run_command_line(asked: argparse.Namespace, arguments: dict[str, Any])
                     tls=client_context(settings.tls) if settings.tls else None,
                     bearer=settings.bearer,
                 ),
-                partial(why_not_excluded, mapping, DynamoTable(DynamoDB(wire), mapping, Side.SOURCE)),
+                partial(why_not_excluded, mapping, DynamoTable(clients.databases()[Side.SOURCE], mapping, Side.SOURCE)),
             )
             async with narrated(console.say, reading):
                 await _check(settings, console)

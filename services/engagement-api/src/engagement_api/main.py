@@ -20,7 +20,6 @@ from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.heartbeats import DynamoHeartbeats
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.tables import control_db
-from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flags import FlagdFile
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.adapters.tables import DynamoTable
@@ -35,6 +34,7 @@ from crossfade.core.values.shape import Side
 from crossfade.gen.engagement.v1.engagement_service_pb2_grpc import add_EngagementServiceServicer_to_server
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config
+from crossfade.runtime.clients import Clients
 from crossfade.runtime.figures import Figures, tell
 from crossfade.runtime.grpc import RpcServer
 from crossfade.runtime.logging import configure
@@ -69,12 +69,12 @@ class Service:
 
     def __init__(self, settings: Settings, mapping: Mapping, flags: FlagdFile, stack: AsyncExitStack) -> None:
         """Build the parts on flags that have been read; `stack` closes what they open."""
-        wire = Wire("dynamodb", wire_config(settings, max_connections=settings.connections))
+        clients = Clients(settings, max_connections=settings.connections)
         # Heartbeat and copies have connections of their own: the one must not wait behind the calls that it permits,
         # the others must not make a call wait.
         self.control = Wire("dynamodb", wire_config(settings, max_connections=2))
-        copies = Wire("dynamodb", wire_config(settings, max_connections=COPY_CONNECTIONS))
-        for each in (wire, self.control, copies):
+        copies = Clients(settings, max_connections=COPY_CONNECTIONS)
+        for each in (clients, self.control, copies):
             stack.push_async_callback(each.close)
         self.settings = settings
         self.mapping = mapping
@@ -87,13 +87,13 @@ class Service:
             lease_s=settings.lease_s,
             longest_operation_s=settings.operation_s,
         )
-        db = DynamoDB(wire)
+        dbs, copied = clients.databases(), copies.databases()
         self.marks = RedisMarks(settings.redis_url, mapping.name) if settings.redis_url else None
         if self.marks:
             stack.push_async_callback(self.marks.close)
         self.mirror = Mirror(
             mapping,
-            {side: DynamoTransfers(DynamoDB(copies), mapping.shape(side), mapping.protocol) for side in Side},
+            {side: DynamoTransfers(copied[side], mapping.shape(side), mapping.protocol) for side in Side},
             self.marks,
             self.epochs,
             clock=SYSTEM,
@@ -105,7 +105,10 @@ class Service:
         self.reports = DynamoReports(control_db(self.control), control_tables(mapping.name).reports)
         points = Points(
             Ownership(
-                DynamoTable(db, mapping, Side.SOURCE), DynamoTable(db, mapping, Side.TARGET), mapping, clock=SYSTEM
+                DynamoTable(dbs[Side.SOURCE], mapping, Side.SOURCE),
+                DynamoTable(dbs[Side.TARGET], mapping, Side.TARGET),
+                mapping,
+                clock=SYSTEM,
             ),
             mapping,
             self.epochs,

@@ -36,6 +36,7 @@ from crossfade.ports.control import DeadLetters
 from crossfade.ports.dedup import Marks
 from crossfade.runtime import lifecycle
 from crossfade.runtime.aws import wire_config
+from crossfade.runtime.clients import Clients
 from crossfade.runtime.logging import configure
 from crossfade.runtime.settings import read_settings
 from crossfade.runtime.telemetry.emf import emf_lines
@@ -96,7 +97,7 @@ async def opened(settings: FunctionSettings) -> Function:
         CrossfadeError: the target table can't be described.
     """
     mapping = settings.mapping()
-    wire = Wire("dynamodb", wire_config(settings, max_connections=settings.in_flight * 2))
+    clients = Clients(settings, max_connections=settings.in_flight * 2)
     control = control_db(Wire("dynamodb", wire_config(settings, max_connections=CONTROL_CONNECTIONS)))
     kinesis = Kinesis(Wire("kinesis", wire_config(settings, max_connections=CONTROL_CONNECTIONS)))
     tables = control_tables(mapping.name)
@@ -108,8 +109,8 @@ async def opened(settings: FunctionSettings) -> Function:
         sources = {_stream(settings, side): _feed(settings, mapping, side, kinesis, letters) for side in Side}
     else:
         direction = Direction(settings.consumer.value)
-        marks = await _marks(settings, mapping, direction, wire)
-        source = _applying(settings, mapping, direction, DynamoDB(wire), letters, marks, time_left, phases)
+        marks = await _marks(settings, mapping, direction, clients.wire("dynamodb", direction.destination))
+        source = _applying(settings, mapping, direction, clients.databases(), letters, marks, time_left, phases)
         sources = {_stream(settings, direction.origin): source}
     service = f"replicator-{settings.consumer.value}"
 
@@ -119,7 +120,7 @@ async def opened(settings: FunctionSettings) -> Function:
     return Function(
         sources,
         phases,
-        FunctionReports(DynamoReports(control, tables.reports), kinesis, clock=SYSTEM),
+        FunctionReports(DynamoReports(control, tables.reports), clients.streams(mapping), clock=SYSTEM),
         time_left,
         clock=SYSTEM,
         partial=settings.partial_responses,
@@ -133,14 +134,15 @@ def _applying(
     settings: FunctionSettings,
     mapping: Migration,
     direction: Direction,
-    dynamodb: DynamoDB,
+    dynamodb: Mapping[Side, DynamoDB],
     letters: DeadLetters,
     marks: Marks,
     time_left: TimeLeft,
     phases: PhaseWatch,
 ) -> Source:
-    source, target = (DynamoTable(dynamodb, mapping, side) for side in (direction.origin, direction.destination))
-    transfers = DynamoTransfers(dynamodb, mapping.shape(direction.destination), mapping.protocol)
+    source, target = (DynamoTable(dynamodb[side], mapping, side) for side in (direction.origin, direction.destination))
+    destination = direction.destination
+    transfers = DynamoTransfers(dynamodb[destination], mapping.shape(destination), mapping.protocol)
     sender = Sender(transfers, in_flight=settings.in_flight, clock=SYSTEM, time_left_s=time_left.left_s)
     pipeline = ApplyPipeline(
         mapping,

@@ -14,7 +14,6 @@ from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.tables import control_db
-from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.no_marks import NoMarks
 from crossfade.adapters.redis_dedup import RedisMarks
@@ -30,6 +29,7 @@ from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.dedup import Marks
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.aws import wire_config
+from crossfade.runtime.clients import PLACES, Clients
 from crossfade.runtime.retry import persist
 from crossfade_replicator.consumer import Consumer, Source
 from crossfade_replicator.interventions import AT_ONCE, Interventions
@@ -66,13 +66,13 @@ class Service:
         """
         self._settings = settings
         self._mapping: Mapping = settings.mapping()
-        self._wire = Wire("dynamodb", wire_config(settings, max_connections=settings.in_flight * 2))
+        self._clients = Clients(settings, max_connections=settings.in_flight * 2)
+        streams = Clients(settings, max_connections=settings.lanes * 2)
         control = Wire("dynamodb", wire_config(settings, max_connections=AT_ONCE + 4))
-        kinesis = Wire("kinesis", wire_config(settings, max_connections=settings.lanes * 2))
-        for wire in (self._wire, control, kinesis):
-            stack.push_async_callback(wire.close)
-        self._kinesis = Kinesis(kinesis)
-        self._dynamodb = DynamoDB(self._wire)
+        for each in (self._clients, streams, control):
+            stack.push_async_callback(each.close)
+        self._dynamodb = self._clients.databases()
+        self._kinesis = {place: Kinesis(streams.wire("kinesis", place)) for place in PLACES}
         # Leases and reports must not wait behind the batches that they describe.
         self._control = control_db(control)
         self._tables = control_tables(self._mapping.name)
@@ -112,9 +112,12 @@ class Service:
             return
         marks = await self._marks(direction)
         source, target = (
-            DynamoTable(self._dynamodb, self._mapping, side) for side in (direction.origin, direction.destination)
+            DynamoTable(self._dynamodb[side], self._mapping, side) for side in (direction.origin, direction.destination)
         )
-        transfers = DynamoTransfers(self._dynamodb, self._mapping.shape(direction.destination), self._mapping.protocol)
+        destination = direction.destination
+        transfers = DynamoTransfers(
+            self._dynamodb[destination], self._mapping.shape(destination), self._mapping.protocol
+        )
         sender = Sender(
             transfers if telemetry.active() is None else ObservedTransfers(transfers),
             clock=SYSTEM,
@@ -133,7 +136,7 @@ class Service:
             strays_since_us=lambda: persist(lambda: self._phase.strays_since_us(direction.origin)),
         )
         looked_on = self._looked_on(pipeline, direction.origin, name)
-        consumer = self._consumer(Source(name, stream, looked_on))
+        consumer = self._consumer(Source(name, stream, looked_on), direction.origin)
 
         async def watch() -> None:
             """Return when the migration no longer needs this direction."""
@@ -163,15 +166,17 @@ class Service:
         if standing.phase not in work:
             wanted = ", ".join(phase.value for phase in Phase if phase in work)
             return f"phase {standing.phase.value} to become one of {wanted}"
-        return await stream_missing(self._kinesis, self._stream(direction.origin)) or await table_missing(
-            self._wire, self._mapping.shape(direction.destination).table
+        origin, destination = direction.origin, direction.destination
+        return await stream_missing(self._kinesis[origin], self._stream(origin)) or await table_missing(
+            self._clients.wire("dynamodb", destination), self._mapping.shape(destination).table
         )
 
     async def _marks(self, direction: Direction) -> Marks:
         if self._redis is None:
             log.info("no Redis: every copy is written")
             return NoMarks()
-        found = await table_id(self._wire, self._mapping.shape(direction.destination).table)
+        destination = direction.destination
+        found = await table_id(self._clients.wire("dynamodb", destination), self._mapping.shape(destination).table)
         if found:
             self._redis.name_destination(direction, found)
         return self._redis
@@ -182,8 +187,8 @@ class Service:
         name, stream = f"feed-{side.value}", self._stream(side)
 
         async def missing() -> str:
-            return await stream_missing(self._kinesis, self._settings.feed_stream) or await stream_missing(
-                self._kinesis, stream
+            return await stream_missing(self._kinesis[None], self._settings.feed_stream) or await stream_missing(
+                self._kinesis[side], stream
             )
 
         if not await wait_for(missing, stop, consumer=name):
@@ -191,14 +196,14 @@ class Service:
         pipeline = FeedPipeline(
             self._mapping,
             side,
-            publisher=self._kinesis,
+            publisher=self._kinesis[None],
             stream=self._settings.feed_stream,
             letters=self._letters,
             clock=SYSTEM,
             kill=self._kill,
         )
         looked_on = self._looked_on(pipeline, side, name, publishes_to=self._settings.feed_stream)
-        consumer = self._consumer(Source(name, stream, looked_on))
+        consumer = self._consumer(Source(name, stream, looked_on), side)
         await self._consume(consumer, stop, measured=self._measured(consumer, None, stream, looked_on))
 
     # ---- both ----------------------------------------------------------------------------------
@@ -241,8 +246,8 @@ class Service:
         finally:
             active.forget(source)
 
-    def _consumer(self, source: Source) -> Consumer:
-        return Consumer(source, self._settings, self._kinesis, self._leases, self._kill)
+    def _consumer(self, source: Source, side: Side) -> Consumer:
+        return Consumer(source, self._settings, self._kinesis[side], self._leases, self._kill)
 
     async def _consume(
         self,

@@ -15,11 +15,9 @@ from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.tables import control_db
-from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
-from crossfade.adapters.wire import Wire
 from crossfade.contracts.document import Document
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.control import control_tables
@@ -30,7 +28,7 @@ from crossfade.ports.table import RowTable, TransferTable
 from crossfade.runtime import lifecycle
 from crossfade.runtime.masking import plain, veiled
 from crossfade.runtime.operator import operator_name
-from crossfade.runtime.silence import command_wire, narrated, say, where
+from crossfade.runtime.silence import command_clients, narrated, say, where
 from crossfade_replicator.journal import PhaseWatch
 from crossfade_replicator.letters import chosen, discard, name_of
 from crossfade_replicator.merging import Merging, described, lines_of
@@ -61,15 +59,13 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
     verb = " ".join(filter(None, (options.command, getattr(options, "action", ""))))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(narrated(say, f"running {verb} on {mapping.name!r} at {where(settings)}"))
-        wire, kinesis = Wire("dynamodb", command_wire(settings)), Wire("kinesis", command_wire(settings))
-        stack.push_async_callback(wire.close)
-        stack.push_async_callback(kinesis.close)
-        dynamodb = DynamoDB(wire)
+        clients = await stack.enter_async_context(command_clients(settings))
+        wire, kinesis, dbs = clients.wire("dynamodb"), clients.wire("kinesis"), clients.databases()
         letters = DynamoDeadLetters(control_db(wire), control_tables(mapping.name).dead_letters)
 
         def tables(side: Side) -> tuple[RowTable, TransferTable]:
-            return DynamoTable(dynamodb, mapping, side), DynamoTransfers(
-                dynamodb, mapping.shape(side), mapping.protocol
+            return DynamoTable(dbs[side], mapping, side), DynamoTransfers(
+                dbs[side], mapping.shape(side), mapping.protocol
             )
 
         journal = DynamoJournal(

@@ -16,18 +16,14 @@ from typing import Any, Final
 
 import structlog
 
-from crossfade.adapters.admin import DynamoAdmin
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.repairs import DynamoRepairs
 from crossfade.adapters.control.tables import control_db
-from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.flagd import standing
 from crossfade.adapters.kinesis import Kinesis
-from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
-from crossfade.adapters.wire import Wire
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import control_tables
 from crossfade.core.parity.verdict import Names
@@ -35,7 +31,7 @@ from crossfade.core.replication.change import Change
 from crossfade.core.values.shape import Side
 from crossfade.runtime import lifecycle, telemetry
 from crossfade.runtime.access import access_of
-from crossfade.runtime.aws import control_client, wire_config
+from crossfade.runtime.clients import Clients
 from crossfade.runtime.listening import listening
 from crossfade.runtime.logging import configure
 from crossfade.runtime.pace import Pace
@@ -78,17 +74,16 @@ class Service:
 
     def __init__(self, settings: Settings, mapping: Mapping, stack: AsyncExitStack) -> None:
         """Build the parts; `stack` closes what they open."""
-        config = wire_config(settings, max_connections=2 * settings.segments + 8)
-        dynamodb, kinesis = Wire("dynamodb", config), Wire("kinesis", config)
-        for wire in (dynamodb, kinesis):
-            stack.push_async_callback(wire.close)
-        db, stream_client = DynamoDB(dynamodb), _Unclosed(kinesis)
+        clients = Clients(settings, max_connections=2 * settings.segments + 8)
+        stack.push_async_callback(clients.close)
+        dynamodb, dbs = clients.wire("dynamodb"), clients.databases()
+        stream_clients = {side: _Unclosed(clients.wire("kinesis", side)) for side in Side}
         self.settings, self.mapping = settings, mapping
-        both = BothTables(mapping, DynamoTable(db, mapping, Side.SOURCE), DynamoTable(db, mapping, Side.TARGET))
+        both = BothTables(mapping, *(DynamoTable(dbs[side], mapping, side) for side in (Side.SOURCE, Side.TARGET)))
         control, names = control_db(dynamodb), control_tables(mapping.name)
         journal = DynamoJournal(control, names.journal, who=settings.pod, code=lifecycle.code_version())
         self.journal = journal
-        self._admin = DynamoAdmin(dynamodb, kinesis)
+        self._admin = clients.admin(mapping)
         self.passes = Passes(
             both,
             settings,
@@ -116,26 +111,25 @@ class Service:
         streams = {Side.SOURCE: settings.source_stream, Side.TARGET: settings.target_stream}
         self.tails = {
             side: Tail(
-                stream_client,
+                stream_clients[side],
                 stream,
                 mapping.shape(side),
                 self._hear,
                 poll_s=settings.poll_s,
                 retry_s=settings.retry_s,
-                now_s=stream_client.now_s,
+                now_s=stream_clients[side].now_s,
                 clock=SYSTEM,
                 on_gap=self.continuous.lost,
             )
             for side, stream in streams.items()
         }
-        self.cloudwatch = LazyClient(lambda: control_client(settings, "cloudwatch"))
-        stack.push_async_callback(self.cloudwatch.close)
+        self._metrics = clients.metrics(mapping)
         self._both = both
         tables = {side: mapping.shape(side).table for side in Side}
         self.watch = Watch(Names(tables, streams, names.journal), clock=SYSTEM)
         self.repairer = Repairer(
             both,
-            {side: DynamoTransfers(db, mapping.shape(side), mapping.protocol) for side in Side},
+            {side: DynamoTransfers(dbs[side], mapping.shape(side), mapping.protocol) for side in Side},
             self.passes,
             clock=SYSTEM,
             complete=lambda: says_complete(settings.flag_file),
@@ -225,8 +219,7 @@ class Service:
             watch.journal(self.journal, settings.pod, self.passes.repaired, JOURNAL_EVERY * every_s),
         ]
         if settings.cloudwatch:
-            metrics = CloudWatchMetrics(self.cloudwatch)
-            background += watch.first_hops(metrics, settings.lag_bound_s, settings.cloudwatch_every_s)
+            background += watch.first_hops(self._metrics, settings.lag_bound_s, settings.cloudwatch_every_s)
         else:
             watch.without_first_hops("CROSSFADE_CLOUDWATCH is off")
         return background

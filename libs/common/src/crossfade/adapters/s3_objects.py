@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.shape import table_name
 
 NO_SUCH: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
 
@@ -144,7 +145,9 @@ class CloudWatchMetrics:
         found = self._dimensions.get(table)
         if not found:
             listed = await client.list_metrics(
-                Namespace=NAMESPACE, MetricName=UNREPLICATED, Dimensions=[{"Name": "TableName", "Value": table}]
+                Namespace=NAMESPACE,
+                MetricName=UNREPLICATED,
+                Dimensions=[{"Name": "TableName", "Value": table_name(table)}],
             )
             found = self._dimensions[table] = [each["Dimensions"] for each in listed["Metrics"]]
         now = datetime.now(UTC)

@@ -25,6 +25,11 @@ from crossfade.runtime.urls import LOOPBACK, Address, http_url, redis_url
 PREFIX: Final = "CROSSFADE_"
 
 
+_REGION: Final = r"^[a-z]{2,}(-[a-z]+)*-[0-9]{1,2}$"
+_REGION_OR_NONE: Final = r"^([a-z]{2,}(-[a-z]+)*-[0-9]{1,2})?$"
+_ROLE: Final = r"^(arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+)?$"
+_PROFILE: Final = r"^[^\s\[\]]*$"
+
 STREAM: Final = r"^[a-zA-Z0-9_.-]{1,128}$"
 """Names that Kinesis takes."""
 
@@ -45,11 +50,32 @@ class ServiceSettings(BaseSettings):
     migration_mapping: str = Field("engagement_migration:MAPPING", description="The mapping, as module:attribute.")
     region: str = Field(
         "us-east-1",
-        pattern=r"^[a-z]{2,}(-[a-z]+)*-[0-9]{1,2}$",
-        description="AWS Region of both tables and all streams, such as us-east-1.",
+        pattern=_REGION,
+        description="AWS Region of the control tables, the bucket and the feed stream, and of each table and its "
+        "stream unless that side has one of its own; such as us-east-1.",
     )
     aws_endpoint_url: str | None = Field(
         None, description="One endpoint for every AWS service; unset for the real ones."
+    )
+    source_region: str = Field("", pattern=_REGION_OR_NONE, description="Region of the source table, if it is another.")
+    source_endpoint_url: str | None = Field(None, description="Endpoint of the source table's side, if it is another.")
+    source_profile: str = Field(
+        "", pattern=_PROFILE, description="Profile of ~/.aws/config that reaches the source table and its stream."
+    )
+    source_role_arn: str = Field(
+        "",
+        pattern=_ROLE,
+        description="Role to assume for the source table and its stream; by that profile, if any.",
+    )
+    target_region: str = Field("", pattern=_REGION_OR_NONE, description="Region of the target table, if it is another.")
+    target_endpoint_url: str | None = Field(None, description="Endpoint of the target table's side, if it is another.")
+    target_profile: str = Field(
+        "", pattern=_PROFILE, description="Profile of ~/.aws/config that reaches the target table and its stream."
+    )
+    target_role_arn: str = Field(
+        "",
+        pattern=_ROLE,
+        description="Role to assume for the target table and its stream; by that profile, if any.",
     )
     redis_url: str | None = Field(
         None,
@@ -81,10 +107,10 @@ class ServiceSettings(BaseSettings):
         None, ge=0, le=65535, description="Port of GET /healthz and /readyz, plain HTTP; 0: any free one; unset: none."
     )
 
-    @field_validator("aws_endpoint_url", "redis_url")
+    @field_validator("aws_endpoint_url", "source_endpoint_url", "target_endpoint_url", "redis_url")
     @classmethod
     def _url(cls, value: str | None, info: ValidationInfo) -> str | None:
-        read = http_url if info.field_name == "aws_endpoint_url" else redis_url
+        read = redis_url if info.field_name == "redis_url" else http_url
         return read(value) if value else None
 
     @model_validator(mode="after")
@@ -206,7 +232,8 @@ def load_mapping(reference: str) -> Mapping:
     if same_table(source, target):
         raise ConfigError(
             f"{PREFIX}MIGRATION_MAPPING={reference}: source {source} and target {target} are one table: each key would "
-            "be sealed and activated in the same row. Name the target table differently"
+            "be sealed and activated in the same row. Name the target table differently; of two accounts or Regions, "
+            "name both tables by their ARNs"
         )
     return mapping
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from crossfade.adapters.wire import WireConfig
-from crossfade.runtime.aws import wire_config
+from crossfade.runtime.aws import access_to
+from crossfade.runtime.clients import PLACES, Clients
 from crossfade.runtime.settings import ServiceSettings
 
 SLOW_S: Final = 2.0
@@ -21,14 +21,14 @@ ATTEMPTS: Final = 4
 no bound on all together."""
 
 
-def command_wire(settings: ServiceSettings) -> WireConfig:
-    """Return the wire client's settings for a command, which somebody is waiting for."""
-    return wire_config(settings)._replace(timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
+def command_clients(settings: ServiceSettings) -> Clients:
+    """Return the clients of a command, which somebody is waiting for."""
+    return Clients(settings, timeout_s=ATTEMPT_S, attempts=ATTEMPTS)
 
 
 def where(settings: ServiceSettings) -> str:
     """Return where a command's requests go, for the operator."""
-    return settings.aws_endpoint_url or f"AWS in {settings.region}"
+    return ", ".join(dict.fromkeys(str(access_to(settings, place)) for place in PLACES))
 
 
 def say(text: str) -> None:

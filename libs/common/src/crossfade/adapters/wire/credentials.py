@@ -91,6 +91,7 @@ class BotocoreCredentials:
         self,
         session: Any = None,
         *,
+        make_session: Callable[[], Any] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         hung_s: float = HUNG_S,
@@ -99,11 +100,12 @@ class BotocoreCredentials:
 
         Args:
             session: of botocore.
+            make_session: makes one at the first call, in the thread, instead of the default one.
             monotonic: clock in seconds.
             wall: wall clock, seconds since the epoch; expiry is told in it.
             hung_s: see `HUNG_S`.
         """
-        self._session = session
+        self._session, self._make_session = session, make_session
         self._source: Any = None
         self._monotonic = monotonic
         self._wall, self._hung_s = wall, hung_s
@@ -158,7 +160,7 @@ class BotocoreCredentials:
 
         try:
             if self._source is None:
-                self._session = self._session or Session()
+                self._session = self._session or (self._make_session or Session)()
                 self._source = self._session.get_component("credential_provider").load_credentials()
             source = self._source
             if source is None:

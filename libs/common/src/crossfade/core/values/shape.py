@@ -120,6 +120,10 @@ def table_name(reference: str) -> str:
 
 def same_table(one: str, other: str) -> bool:
     """Say whether two references are, or are nearly, one table: a name and an ARN of it, or names that differ only in
-    case. DynamoDB tells case apart, people and typing don't: two tables of a migration never have such names.
+    case. DynamoDB tells case apart, people and typing don't: two tables of a migration never have such names. Two ARNs
+    of different accounts or Regions are two tables, whatever their names.
     """
+    places = [each.split(":")[3:5] for each in (one, other) if each.startswith("arn:")]
+    if len(places) == 2 and places[0] != places[1]:
+        return False
     return table_name(one).casefold() == table_name(other).casefold()
