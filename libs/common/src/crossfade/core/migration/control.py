@@ -35,6 +35,12 @@ REPAIRS_PK: Final = "repairs"
 """Records of repairs, in the table of reports; sort key the id. All else of repairs is in partitions that begin with
 "repair-", on which the verifier's IAM policy relies."""
 
+OWNER_PK: Final = "owner"
+"""Partition and sort key of the plain protocol's map item, in the table of the journal."""
+
+MEMBER_PK: Final = "member"
+"""Members of the plain protocol, in the table of reports; sort key the member's name."""
+
 CONTROLLER_LEASE: Final = "controller"
 """Sort key of the lease that lets one controller write the journal."""
 
@@ -45,12 +51,13 @@ class ControlTables(NamedTuple):
     """Names of one migration's control tables.
 
     Attributes:
-        journal: what was decided, and on what evidence; append-only.
+        journal: what was decided, and on what evidence; append-only. Beside it the plain protocol's map item, which
+            is replaced.
         leases: who drives (the controller), and who reads which shard (the stream consumers: pk "<stream>#<group>",
             sk the shard id).
         heartbeats: which pod works under which flag document.
-        reports: what each stream consumer says of each shard; and the verifier's passes and repairs, in
-            partitions of their own.
+        reports: what each stream consumer says of each shard; and the verifier's passes and repairs, the plain
+            protocol's members, and its list of tombstones, in partitions of their own.
         dead_letters: records that could not be applied, and strays, with their payload.
     """
 
@@ -210,6 +217,11 @@ def repair_pk(repair: str) -> str:
 def repair_sk(kind: str, chunk: int) -> str:
     """Return the sort key of a chunk of a repair. Args: kind: "steps", "outcomes"; chunk: its number."""
     return f"{kind}#{chunk:07d}"
+
+
+def tombstones_pk(side: str, part: int) -> str:
+    """Return one of the partitions that list a table's tombstones; sort key the key's digest."""
+    return f"tombstone#{side}#{part:02d}"
 
 
 def pass_part_sk(written: str, number: int) -> str:
