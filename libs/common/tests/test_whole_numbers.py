@@ -14,8 +14,9 @@ from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.image import encode_image
 from crossfade.core.values.shape import Side
+from crossfade_controller.plan_text import plan_text
 from crossfade_controller.planning import check_plan
-from crossfade_controller.render import plan_text, status_text
+from crossfade_controller.render import status_text
 from crossfade_controller.status import status_of
 from engagement_api.keys import wallet_key
 from engagement_migration import MAPPING

@@ -26,8 +26,9 @@ from crossfade_controller.cli import main, parser
 from crossfade_controller.commands import ask, journal, status
 from crossfade_controller.failing import DONE, INTERRUPTED, failed
 from crossfade_controller.journaling import since_of
+from crossfade_controller.plan_text import plan_text
 from crossfade_controller.planning import check_plan
-from crossfade_controller.render import plan_text, status_text
+from crossfade_controller.render import status_text
 from crossfade_controller.status import status_of
 
 RUNBOOKS = Path(__file__).parents[3] / "deploy/runbooks"

@@ -16,8 +16,9 @@ from crossfade.core.values.errors import StoreUnavailable
 from crossfade_controller.cli import arguments_of, main, parser
 from crossfade_controller.commands import ask, status
 from crossfade_controller.failing import DONE, REFUSED, SHUT, TIMEOUT
+from crossfade_controller.plan_text import plan_text
 from crossfade_controller.planning import check_plan
-from crossfade_controller.render import plan_text, status_text
+from crossfade_controller.render import status_text
 from crossfade_controller.status import status_of
 
 

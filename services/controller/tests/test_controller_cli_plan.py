@@ -9,8 +9,8 @@ from crossfade.core.migration.phases import Phase
 from crossfade.core.values.image import of_number, of_string
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import IndexKey, Side
+from crossfade_controller.plan_text import plan_text
 from crossfade_controller.planning import check_plan
-from crossfade_controller.render import plan_text
 
 
 async def test_a_plan_on_good_tables_is_possible_and_says_what_its_figures_stand_on() -> None:

@@ -11,8 +11,8 @@ from crossfade.core.migration.evidence import Parity
 from crossfade.core.migration.gates import GateResult
 from crossfade.core.values.image import of_string, string
 from crossfade.core.values.shape import Side
+from crossfade_controller.plan_text import plan_text
 from crossfade_controller.planning import check_plan
-from crossfade_controller.render import plan_text
 from crossfade_controller.sampling import sample
 
 

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +20,7 @@ from crossfade.adapters.control.lease import DynamoLease
 from crossfade.adapters.control.reports import DynamoReports
 from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db, missing_tables
+from crossfade.adapters.describing import describe
 from crossfade.adapters.dynamodb import Page
 from crossfade.adapters.flagd import FlagFile
 from crossfade.adapters.s3_objects import S3Objects
@@ -158,6 +160,9 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         excluded=excluded,
         skew=dynamodb.dates.skew,
         clock=SYSTEM,
+        describe=lambda side: describe(
+            partial(clients.lazy, side=side), mapping.shape(side).table, now_s=SYSTEM.wall_us() / 1e6
+        ),
     )
     try:
         yield Built(world, lease, dynamodb, names)

@@ -140,8 +140,13 @@ def _add_options(one: argparse.ArgumentParser, name: str) -> None:
         return
     if name == "plan":
         one.add_argument(
-            "--writes-per-s", type=_rate, metavar="N", help="owner writes per second at the peak; default: 1,000"
+            "--writes-per-s",
+            type=_rate,
+            metavar="N",
+            help="the application's writes per second at the peak; default: 1,000, or what CloudWatch tells",
         )
+        one.add_argument("--save", metavar="FILE", default="", help="save the plan, as JSON")
+        one.add_argument("--compare", metavar="FILE", default="", help="say what changed since the plan saved there")
         return
     _add_intent_options(one, name)
 

@@ -39,7 +39,7 @@ from crossfade_controller.failing import DONE, REFUSED, SHUT, failed, failure
 from crossfade_controller.journaling import journal_json, journal_text
 from crossfade_controller.knocking import NO_CONTROLLER, Knocker, NotTaken, Refused
 from crossfade_controller.oncall_options import token_of
-from crossfade_controller.render import intent_text, plan_text, status_text
+from crossfade_controller.render import intent_text, status_text
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.waiting import DEAF_S, POLL_S, Waiting
 
@@ -167,20 +167,9 @@ async def _control_create(settings: ControllerSettings, asked: argparse.Namespac
 
 
 async def _plan(settings: ControllerSettings, asked: argparse.Namespace) -> int:
-    import structlog
+    from crossfade_controller.plan_command import run_plan  # plan alone reaches everything
 
-    from crossfade_controller.build import build  # plan alone reaches everything
-    from crossfade_controller.planning import check_plan
-
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for the answer
-    async with build(settings, who=operator_name(), under_lease=False) as built:
-        plan = await check_plan(built.world, writes_per_s=asked.writes_per_s)
-        body = plan.as_json()
-        if asked.execute:
-            await built.world.journal.append("note", {"plan": body})
-        text = msgspec.json.encode(body).decode() if asked.json else plan_text(plan)
-        sys.stdout.write(text + "\n")
-        return SHUT if plan.blocking else DONE
+    return await run_plan(settings, asked)
 
 
 async def status(console: Console, *, patience_s: float = FRESH_S) -> int:

@@ -1,76 +1,47 @@
-"""`plan`: can this migration run at all, what does it take, and what do its settings mean?"""
+"""`plan`: can this migration run at all, what does it take, and what do its settings mean?
+
+Nothing here writes. A call that IAM refuses makes what it would have told unknown, by the right that is missing; a
+check that stands on it is shut, since what is unknown isn't safe.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable
+from typing import Any, Final, NamedTuple, TypeVar
 
-from crossfade.contracts.journal import Entry
-from crossfade.core.mapping.facts import INEXACT_CURE, why_inexact
+from crossfade.core.mapping.facts import why_inexact
 from crossfade.core.mapping.rules import prove_round_trip
 from crossfade.core.migration.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
-from crossfade.core.migration.control import begun_before, control_tables
 from crossfade.core.migration.gates import GateResult
-from crossfade.core.migration.keyed import phases_of
-from crossfade.core.migration.state import Migration, fold
 from crossfade.core.ownership.trim import FULL_SIZE, SOFT_SIZE, WINDOW_MS
-from crossfade.core.values.errors import ConfigError, PoisonRecord
+from crossfade.core.plan.attached import Attached, attached
+from crossfade.core.plan.carry import Carry, carry_over
+from crossfade.core.plan.costs import Move, costs
+from crossfade.core.plan.described import Answers, Unknown, peak_per_s, unknowns
+from crossfade.core.plan.refused import refusals
+from crossfade.core.plan.sizes import RECORD_BYTES, Sizes, sizes
+from crossfade.core.plan.sizes import Row as Sized
+from crossfade.core.plan.stop import How, Stop, stop_of
+from crossfade.core.values.errors import PoisonRecord, StoreRefused
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import encode_key
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.admin import TableFacts
+from crossfade_controller import plan_checks as checks_of
 from crossfade_controller.fitting import fits, indexes, why_unfit
-from crossfade_controller.history import missing_state, owned_rows, traces
-from crossfade_controller.sampling import Rows
+from crossfade_controller.history import missing_state
+from crossfade_controller.sampling import Rows, Sample
 from crossfade_controller.world import World
 
-SAMPLES = 5
-VERIFIER_TRIES = 3
-"""One that is busy may miss a deadline."""
+SAMPLES: Final = 5
+FENCE_BYTES: Final = 26
+"""That a standby row has more than its owner's under the plain protocol: `cf_mv` and 19 digits."""
 
+KINESIS: Final = frozenset({"DescribeStreamSummary", "ListShards"})
+"""Operations of Kinesis that a plan calls through the wire client; the others are DynamoDB's."""
 
-class Sample(NamedTuple):
-    """What some rows of the source table told.
+REFUSED: Final = frozenset({"AccessDeniedException", "AccessDenied"})
 
-    Attributes:
-        read: rows read.
-        ours: those that belong.
-        broken: rows whose mapping doesn't come back the same, with the reason; the first ones.
-        broken_count: how many there are.
-        item_bytes: mean size of ours.
-        highest_generation: that any of them carries.
-        unfit: rows that a table would never take, with the cause; the first ones.
-        unfit_count: how many there are.
-        inexact: rows with numbers that the domain can't answer exactly, with the cause; the first ones.
-        inexact_count: how many there are.
-        table: rows of the whole table, by DynamoDB's own count, which is up to six hours old.
-        whole: whether all rows of the table were read.
-        units: read units that the sample took, at most.
-    """
-
-    read: int
-    ours: int
-    broken: tuple[str, ...]
-    broken_count: int
-    item_bytes: int
-    highest_generation: int
-    unfit: tuple[str, ...] = ()
-    unfit_count: int = 0
-    inexact: tuple[str, ...] = ()
-    inexact_count: int = 0
-    table: int = 0
-    whole: bool = False
-    units: int = 0
-
-    @property
-    def looked_at(self) -> str:
-        """How many rows of how many."""
-        return f"all {self.read} rows" if self.whole else f"{self.read} of about {max(self.table, self.read)} rows"
-
-    @property
-    def staying(self) -> int:
-        """Rows of the sample that belong to somebody else."""
-        return self.read - self.ours
+T = TypeVar("T")
 
 
 class Plan(NamedTuple):
@@ -80,15 +51,25 @@ class Plan(NamedTuple):
         checks: each with its verdict.
         sample: the rows it read.
         estimates: capacity and cost.
-        window: what W and K mean for one key.
-        canary: the canary's key.
+        window: what W and K mean for one key; None under the plain protocol, which has neither.
+        canary: the canary's key; empty where none is named.
+        carry_over: what the target has of the source.
+        attached: who else is attached to the source.
+        sizes: of sampled rows and their records.
+        stop: how long the write stop of a flip lasts; None under the keyed protocol, which has none.
+        unknown: what couldn't be found out, by question.
     """
 
     checks: list[GateResult]
     sample: Sample
     estimates: list[Estimate]
-    window: WindowMeaning
+    window: WindowMeaning | None
     canary: str
+    carry_over: list[Carry]
+    attached: list[Attached]
+    sizes: Sizes
+    stop: Stop | None
+    unknown: dict[str, Unknown]
 
     @property
     def blocking(self) -> list[GateResult]:
@@ -97,6 +78,7 @@ class Plan(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as JSON."""
+        window = self.window
         return {
             "checks": [each.as_json() for each in self.checks],
             "sample": {
@@ -107,8 +89,13 @@ class Plan(NamedTuple):
                 "staying": self.sample.staying,
             },
             "estimates": [each._asdict() for each in self.estimates],
-            "window": {"window_s": WINDOW_MS / 1000, "most_ids": FULL_SIZE, **self.window._asdict()},
+            "window": window and {"window_s": WINDOW_MS / 1000, "most_ids": FULL_SIZE, **window._asdict()},
             "canary": self.canary,
+            "carry_over": [each.as_json() for each in self.carry_over],
+            "attached": [each.as_json() for each in self.attached],
+            "sizes": self.sizes.as_json(),
+            "stop": self.stop and self.stop.as_json(),
+            "unknown": {name: each._asdict() for name, each in self.unknown.items()},
         }
 
 
@@ -119,42 +106,148 @@ async def check_plan(world: World, *, writes_per_s: float | None = None) -> Plan
         world: the ports.
         writes_per_s: owner writes at the peak, for the estimates; None when nobody told.
     """
-    source = await world.admin.table(world.mapping.shape(Side.SOURCE).table)
-    rows = await world.rows(Side.SOURCE, lambda row: _is_ours(world, row)) if source else Rows((), 0, 0, whole=True)
+    shapes = {side: world.mapping.shape(side) for side in Side}
+    described = await world.describe(Side.SOURCE)
+    facts = await _told(world.admin.table(shapes[Side.SOURCE].table))
+    source = None if isinstance(facts, Unknown) else facts
+    target = await _told(world.admin.table(shapes[Side.TARGET].table))
+    there = await world.describe(Side.TARGET) if target and not isinstance(target, Unknown) else None
+    rows = Rows((), 0, 0, whole=True)
+    if source is not None:
+        sampled = await _told(world.rows(Side.SOURCE, lambda row: _is_ours(world, row)))
+        rows = Rows((), 0, 0, whole=False) if isinstance(sampled, Unknown) else sampled
     sample = _sampled(world, rows, table=source.item_count if source else 0)
-    canary, canary_check = _canary(world)
-    missing = await missing_state(world)
-    entries = [] if missing else await world.journal.entries()
+    canary, canary_check = checks_of.canary(world)
+    is_plain = not world.mapping.protocol.spelling.standing  # no generations, no set of ids
     checks = [
-        GateResult("control_tables", not missing, None, None, missing or "they exist"),
-        await _history(world, entries),
-        _source_exists(world, source),
-        _key_schema(world, source),
-        _recoverable(source),
-        _ttl(world, source),
-        await _new_is_free(world),
-        *[await _stream(world, side) for side in Side],
-        await _destination_free(world, source),
-        *[await indexes(world, side) for side in Side],
-        _round_trip(sample),
+        *await _state(world, sample, is_plain=is_plain),
+        _unseen("source_table", facts) or checks_of.source_exists(world, source),
+        checks_of.key_schema(world, source),
+        checks_of.recoverable(source),
+        checks_of.ttl(world, source),
+        await _tried("target_table", checks_of.new_is_free(world)),
+        *[await _tried(f"{side.value}_stream", checks_of.stream(world, side)) for side in Side],
+        await _tried("capture", checks_of.destination_free(world, source)),
+        *[await _tried(f"{side.value}_indexes", indexes(world, side)) for side in Side],
+        *_refusals(described, there),
+        checks_of.round_trip(sample),
         fits(sample.unfit, sample.unfit_count, sample.ours),
-        _whole_numbers(world, sample),
-        _shared(sample),
-        _generations(entries, sample),
-        _retention(world),
-        canary_check,
-        await _bucket(world),
-        await _verifier(world),
+        *([] if is_plain else [checks_of.whole_numbers(world, sample)]),
+        checks_of.shared(sample),
+        checks_of.retention(world),
+        *([] if is_plain and not canary else [canary_check]),
+        await checks_of.bucket(world),
+        await checks_of.verifier(world),
     ]
     items = round((source.item_count if source else 0) * sample.ours / sample.read) if sample.read else 0
-    load = Load(
-        items=max(items, sample.ours),
-        item_bytes=sample.item_bytes,
-        table_bytes=source.size_bytes if source else 0,
-        writes_per_s=writes_per_s,
+    items, table_bytes = max(items, sample.ours), source.size_bytes if source else 0
+    peak = peak_per_s(described)
+    measured = writes_per_s is None and peak is not None
+    found = _sizes(world, rows)
+    if is_plain:
+        move = Move(
+            items=items,
+            item_bytes=sample.item_bytes,
+            table_bytes=table_bytes,
+            indexes=_index_count(described),
+            writes_per_s=peak if measured else writes_per_s,
+            is_measured=measured,
+            written=False,
+            record_bytes=2 * sample.item_bytes + 600,
+        )
+        estimates, window = costs(move, fence_bytes=FENCE_BYTES), None
+    else:
+        load = Load(items=items, item_bytes=sample.item_bytes, table_bytes=table_bytes, writes_per_s=writes_per_s)
+        estimates = estimate(load)
+        window = window_meaning(sample.item_bytes, window_s=WINDOW_MS / 1000, soft=SOFT_SIZE, most=FULL_SIZE)
+    return Plan(
+        checks,
+        sample,
+        estimates,
+        window,
+        canary,
+        carry_over(described, there, table=shapes[Side.TARGET].table, renamed=_renamed(world)),
+        attached(described),
+        found,
+        stop_of(_how(world, items, bool(canary))) if is_plain else None,
+        unknowns(described),
     )
-    window = window_meaning(sample.item_bytes, window_s=WINDOW_MS / 1000, soft=SOFT_SIZE, most=FULL_SIZE)
-    return Plan(checks, sample, estimate(load), window, canary)
+
+
+async def _told(asked: Awaitable[T]) -> T | Unknown:
+    """Return an answer, or the right that it needs."""
+    try:
+        return await asked
+    except StoreRefused as error:
+        if error.reason not in REFUSED:
+            raise
+        operation = str(error).partition(":")[0]
+        return Unknown(f"{'kinesis' if operation in KINESIS else 'dynamodb'}:{operation}")
+
+
+async def _tried(name: str, asked: Awaitable[GateResult]) -> GateResult:
+    """Return a check; shut when IAM refuses what it looks at."""
+    found = await _told(asked)
+    return found if isinstance(found, GateResult) else GateResult(name, False, None, None, str(found))
+
+
+def _unseen(name: str, found: object) -> GateResult | None:
+    return GateResult(name, False, None, None, str(found)) if isinstance(found, Unknown) else None
+
+
+async def _state(world: World, sample: Sample, *, is_plain: bool) -> list[GateResult]:
+    """Check what the migration remembers."""
+    missing = await _told(missing_state(world))
+    if isinstance(missing, Unknown):
+        return [GateResult("control_tables", False, None, None, str(missing))]
+    entries = [] if missing else await _told(world.journal.entries())
+    found = [GateResult("control_tables", not missing, None, None, missing or "they exist")]
+    if isinstance(entries, Unknown):
+        return [*found, GateResult("history", False, None, None, str(entries))]
+    found.append(await _tried("history", checks_of.history(world, entries)))
+    return found if is_plain else [*found, checks_of.generations(entries, sample)]
+
+
+def _refusals(described: Answers, there: Answers | None) -> list[GateResult]:
+    """Check that the source is of a kind that can be migrated; a world that describes nothing leaves that open."""
+    facts = described["table"]
+    if isinstance(facts, Unknown) and facts.because:
+        return []
+    return refusals(described, written=False, target_is_there=there is not None)
+
+
+def _index_count(described: Answers) -> int:
+    facts = described["table"]
+    return 0 if isinstance(facts, Unknown) or not facts else len(facts.get("GlobalSecondaryIndexes") or ())
+
+
+def _renamed(world: World) -> dict[str, str]:
+    keys = (world.mapping.shape(side).key for side in (Side.SOURCE, Side.TARGET))
+    return dict(zip(*keys, strict=False))
+
+
+def _sizes(world: World, rows: Rows) -> Sizes:
+    key_names, found = world.mapping.shape(Side.SOURCE).key, []
+    for row in rows.found:
+        try:
+            found.append(Sized(encode_key(row, key_names).decode(), len(encode_image(row)), len(encode_image(row))))
+        except PoisonRecord:
+            continue  # the round trip names it
+    return sizes(found, fence_bytes=FENCE_BYTES, limit_bytes=RECORD_BYTES)
+
+
+def _how(world: World, items: int, has_canary: bool) -> How:
+    """Say how a flip will be made, as far as the settings tell."""
+    settings = world.settings
+    return How(
+        hook=bool(getattr(settings, "hold_command", ())),
+        settle_s=float(getattr(settings, "settle_s", None) or 0.0),
+        guard=bool(getattr(settings, "guard", False)),
+        marker=has_canary,
+        metric_period_s=settings.metric_period_s,
+        listed=0,
+        rows=items,
+    )
 
 
 def _is_ours(world: World, row: Image) -> bool:
@@ -208,183 +301,3 @@ def _sampled(world: World, rows: Rows, *, table: int) -> Sample:
         whole=rows.whole,
         units=rows.units,
     )
-
-
-def _source_exists(world: World, source: TableFacts | None) -> GateResult:
-    name = world.mapping.shape(Side.SOURCE).table
-    status = source.status if source else None
-    because = f"{name} is {status}" if status else f"there is no table {name} in {world.settings.region}"
-    return GateResult("source_table", status == "ACTIVE", status, "ACTIVE", because)
-
-
-def _key_schema(world: World, source: TableFacts | None) -> GateResult:
-    wanted = list(world.mapping.shape(Side.SOURCE).key)
-    found = [name for name, _ in source.key] if source else None
-    because = (
-        "the mapping's key matches the table's" if found == wanted else f"the mapping says {wanted}, it is {found}"
-    )
-    if source is None:
-        because = "there is no source table"
-    return GateResult("key_schema", found == wanted, found, wanted, because)
-
-
-def _recoverable(source: TableFacts | None) -> GateResult:
-    on = source is not None and source.recoverable
-    because = "on" if on else "off: an export needs point-in-time recovery; turn it on, then wait a few minutes"
-    return GateResult("point_in_time_recovery", on, on, True, because)
-
-
-def _ttl(world: World, source: TableFacts | None) -> GateResult:
-    wanted, found = world.mapping.shape(Side.SOURCE).ttl, source.ttl if source else None
-    if found is not None and found != wanted:
-        because = (
-            f"the table expires rows by {found!r}, the mapping knows {wanted!r}: rows that were "
-            "handed over would vanish"
-        )
-        return GateResult("ttl", False, found, wanted, because)
-    because = f"expires by {found!r}, which travels as cf_ttl" if found else "off"
-    return GateResult("ttl", True, found, wanted, because)
-
-
-async def _new_is_free(world: World) -> GateResult:
-    name = world.mapping.shape(Side.TARGET).table
-    facts = await world.admin.table(name)
-    if facts is None:
-        return GateResult("target_table", True, None, None, f"{name} is free")
-    owned = await owned_rows(world)
-    because = (
-        f"{name} exists, and this table owns keys ({owned}): it may hold the only copy of them. Finish or roll back "
-        "the migration that it belongs to"
-        if owned.owned
-        else f"{name} exists ({owned.read} sampled rows, none of which it owns), and an import creates "
-        "its own table: give the mapping's target table another name"
-    )
-    return GateResult("target_table", False, facts.status, None, because)
-
-
-async def _history(world: World, entries: Sequence[Entry]) -> GateResult:
-    """Only an empty journal has to prove that nothing has happened."""
-    state = fold(Migration(phases_of(world.mapping.protocol)), entries)
-    if state.has_begun:
-        return GateResult("history", True, state.number, None, f"the journal has {state.number} entries")
-    found = await traces(world)
-    because = begun_before(control_tables(world.mapping.name).journal, found) if found else "no migration has begun"
-    return GateResult("history", not found, state.number, None, because)
-
-
-async def _stream(world: World, side: Side) -> GateResult:
-    name = world.stream_of(side)
-    facts = await world.admin.stream(name)
-    if facts is None:
-        because = f"{name} will be created with {world.settings.shards} shards"
-        return GateResult(f"{side.value}_stream", True, None, world.settings.shards, because)
-    because = f"{name} is {facts.status} with {len(facts.open_shards)} shards"
-    return GateResult(f"{side.value}_stream", facts.status == "ACTIVE", facts.status, "ACTIVE", because)
-
-
-async def _destination_free(world: World, source: TableFacts | None) -> GateResult:
-    """A table has one Kinesis stream at most: another one's change records can't be shared."""
-    if source is None:
-        return GateResult("capture", False, None, None, "there is no source table")
-    stream = await world.admin.stream(world.settings.source_stream)
-    active = [each for each in await world.admin.destinations(source.name) if each.status != "DISABLED"]
-    others = [each.stream_arn for each in active if stream is None or each.stream_arn != stream.arn]
-    coarse = [each for each in active if each.precision != "MICROSECOND"]
-    if others:
-        return GateResult("capture", False, others, [], f"the table streams to {others[0]} already: it can have one")
-    because = "precision will be raised to MICROSECOND" if coarse else "free, or ours"
-    return GateResult("capture", True, [each.precision for each in active], "MICROSECOND", because)
-
-
-def _round_trip(sample: Sample) -> GateResult:
-    if not sample.ours and sample.whole:
-        because = (
-            f"{sample.looked_at} were looked at, and none belongs to the mapping: there is nothing to move. Check the "
-            "mapping's `belongs`, and the table that it names"
-        )
-        return GateResult("round_trip", False, 0, 0, because)
-    if not sample.ours:
-        because = (
-            f"unproven: none of the {sample.looked_at} that were looked at, across the whole table, belongs to the "
-            "mapping. The snapshot maps every row, and stops if any can't be mapped; raise CROSSFADE_PLAN_UNITS to "
-            "look at more now"
-        )
-        return GateResult("round_trip", True, 0, 0, because)
-    because = (
-        f"{sample.broken_count} of {sample.ours} sampled rows don't survive the round trip: {'; '.join(sample.broken)}"
-        if sample.broken_count
-        else f"{sample.ours} sampled rows survive the round trip; {sample.looked_at} were looked at, "
-        "across the whole table"
-    )
-    return GateResult("round_trip", not sample.broken_count, sample.broken_count, 0, because)
-
-
-def _whole_numbers(world: World, sample: Sample) -> GateResult:
-    """Warn: such a row is carried unchanged, and its operations count, but its clients are told a rounded number."""
-    declared = ", ".join(world.mapping.wholes)
-    because = f"whole, within 64 bits, in {sample.ours} sampled rows: {declared or 'none declared'}"
-    if sample.inexact_count:
-        because = (
-            f"WARNING: {sample.inexact_count} of {sample.ours} sampled rows have numbers that can't be answered "
-            f"exactly: {'; '.join(sample.inexact)}. {INEXACT_CURE}. The snapshot lists them all"
-        )
-    return GateResult("whole_numbers", True, sample.inexact_count, 0, because)
-
-
-def _shared(sample: Sample) -> GateResult:
-    because = (
-        f"{sample.staying} of {sample.read} sampled rows belong to others and stay; {sample.looked_at} were looked at, "
-        f"for {sample.units} read units at most; the snapshot counts them all"
-    )
-    return GateResult("shared_rows", True, sample.staying, None, because)
-
-
-def _generations(entries: Sequence[Entry], sample: Sample) -> GateResult:
-    given = [int(each.body["counter"]) for each in entries if each.kind == "generation"]
-    counter = max(given, default=0)
-    because = f"the counter stands at {counter}; sampled rows carry up to {sample.highest_generation}"
-    if sample.highest_generation > counter:
-        because += " from an earlier migration: the snapshot raises it above all rows"
-    return GateResult("generations", True, str(counter), str(sample.highest_generation), because)
-
-
-def _retention(world: World) -> GateResult:
-    hours = world.settings.retention_h
-    return GateResult("retention", hours >= 48, hours, 48, f"{hours} h; 168 is recommended, less than 48 is refused")
-
-
-def _canary(world: World) -> tuple[str, GateResult]:
-    try:
-        key = world.settings.canary(world.mapping).decode()
-    except ConfigError as error:
-        return "", GateResult("canary", False, world.settings.canary_key, None, str(error))
-    return key, GateResult("canary", True, key, None, "no client may use this key")
-
-
-async def _bucket(world: World) -> GateResult:
-    name = world.settings.bucket
-    if not name:
-        return GateResult("bucket", False, None, None, "CROSSFADE_BUCKET is not set: export and import need it")
-    there = await world.objects.exists()
-    return GateResult("bucket", there, name, None, f"{name} is there" if there else f"{name} can't be read")
-
-
-async def _verifier(world: World) -> GateResult:
-    """Ask it: an address says nothing of whether anybody listens there."""
-    url = world.settings.verifier_url
-    if not url:
-        because = "CROSSFADE_VERIFIER_URL is not set: the gates before RAMPING would stay shut"
-        return GateResult("verifier", False, url, None, because)
-    parity = await world.parity()
-    for _ in range(VERIFIER_TRIES - 1):
-        if parity.reachable:
-            break
-        await world.clock.sleep(1.0)
-        parity = await world.parity()
-    if not parity.reachable:
-        because = (
-            f"nobody answers for {world.mapping.name} at {url}: {parity.detail}. Start the verifier, or correct "
-            "CROSSFADE_VERIFIER_URL; the gates before RAMPING would stay shut"
-        )
-        return GateResult("verifier", False, url, None, because)
-    return GateResult("verifier", True, url, None, f"{url} answers: {parity.detail or 'no verdict yet'}")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crossfade.core.mapping.facts import INEXACT_CURE
 from crossfade.core.values.clocks import utc
-
-if TYPE_CHECKING:
-    from crossfade_controller.planning import Plan
 
 
 def _mark(is_open: bool) -> str:
@@ -34,7 +31,7 @@ def intent_text(asked: Mapping[str, Any]) -> str:
     return f"{_command(asked['verb'], asked['arguments'])} by {asked['who']}, entry {asked['number']}{ends}"
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
     """Return a figure without an exponent, to about four digits."""
     if value == 0 or value >= 1000:
         return f"{value:,.0f}"
@@ -103,11 +100,11 @@ def status_text(body: Mapping[str, Any]) -> str:
         lines += [f"    {each}" for each in (*mapped["inexact_samples"], INEXACT_CURE)]
     lines += _held_out_lines(body.get("held_out") or {})
     lines += _stray_lines(body.get("strays") or {})
-    lines += _gate_lines(body.get("gates", []))
+    lines += gate_lines(body.get("gates", []))
     return "\n".join(lines)
 
 
-def _gate_lines(gates: Sequence[Mapping[str, Any]]) -> list[str]:
+def gate_lines(gates: Sequence[Mapping[str, Any]]) -> list[str]:
     """Tell each gate's verdict; below a shut one, what helps."""
     lines = []
     for gate in gates:
@@ -146,21 +143,3 @@ def _stray_lines(strays: Mapping[str, Any]) -> list[str]:
         lines.append(f"    {each['key']} in {each['table']} at {utc(each['at_us'])}")
         lines.append(f"      {each['letter']}: {each['cure']}")
     return lines
-
-
-def plan_text(plan: Plan) -> str:
-    """Return a plan as text."""
-    lines = ["checks:"]
-    lines += _gate_lines([each.as_json() for each in plan.checks])
-    lines.append("estimates:")
-    lines += [f"  {each.name}: {_figure(each.value)} {each.unit}  ({each.basis})" for each in plan.estimates]
-    window = plan.window
-    lines += [
-        "one key:",
-        f"  at most {window.calls_per_s:.1f} operations a second, sustained",
-        f"  write units per operation: {window.units_idle} idle, {window.units_soft} busy, "
-        f"{window.units_full} with a full set of ids",
-        f"canary: {plan.canary or 'none'}",
-        "possible" if not plan.blocking else "NOT possible: " + ", ".join(each.name for each in plan.blocking),
-    ]
-    return "\n".join(lines)

@@ -96,3 +96,47 @@ async def sample(scan: RawScan, *, rows: int, units: int, wanted: Callable[[Imag
                 starts[segment] = page.next_key
         limit = PAGE_ROWS  # the first round was for breadth
     return Rows(found, read, spent, whole=True)
+
+
+class Sample(NamedTuple):
+    """What some rows of the source table told.
+
+    Attributes:
+        read: rows read.
+        ours: those that belong.
+        broken: rows whose mapping doesn't come back the same, with the reason; the first ones.
+        broken_count: how many there are.
+        item_bytes: mean size of ours.
+        highest_generation: that any of them carries.
+        unfit: rows that a table would never take, with the cause; the first ones.
+        unfit_count: how many there are.
+        inexact: rows with numbers that the domain can't answer exactly, with the cause; the first ones.
+        inexact_count: how many there are.
+        table: rows of the whole table, by DynamoDB's own count, which is up to six hours old.
+        whole: whether all rows of the table were read.
+        units: read units that the sample took, at most.
+    """
+
+    read: int
+    ours: int
+    broken: tuple[str, ...]
+    broken_count: int
+    item_bytes: int
+    highest_generation: int
+    unfit: tuple[str, ...] = ()
+    unfit_count: int = 0
+    inexact: tuple[str, ...] = ()
+    inexact_count: int = 0
+    table: int = 0
+    whole: bool = False
+    units: int = 0
+
+    @property
+    def looked_at(self) -> str:
+        """How many rows of how many."""
+        return f"all {self.read} rows" if self.whole else f"{self.read} of about {max(self.table, self.read)} rows"
+
+    @property
+    def staying(self) -> int:
+        """Rows of the sample that belong to somebody else."""
+        return self.read - self.ours

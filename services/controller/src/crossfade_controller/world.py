@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from crossfade.application.ownership import Ownership
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.migration.evidence import Parity
+from crossfade.core.plan.described import Answers, nothing_known
 from crossfade.core.values.clocks import Skew
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
@@ -21,6 +22,10 @@ from crossfade.ports.streams import StreamReader
 from crossfade.ports.table import TransferTable
 from crossfade_controller.sampling import Rows
 from crossfade_controller.settings import ControllerSettings
+
+
+async def _nobody_asked(_side: Side) -> Answers:
+    return nothing_known("nobody asks here")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class World:
         excluded: keys that stay where they are; the ownership driver asks it.
         skew: of our wall clock against AWS's; None when it is unknown.
         clock: of the process.
+        describe: asks AWS all that a plan wants to know of a side's table.
     """
 
     settings: ControllerSettings
@@ -72,6 +78,7 @@ class World:
     excluded: set[Key]
     skew: Callable[[], Skew | None]
     clock: Clock
+    describe: Callable[[Side], Awaitable[Answers]] = _nobody_asked
 
     def stream_of(self, side: Side) -> str:
         """Return the name of a side's change stream."""
