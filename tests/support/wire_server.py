@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
+from crossfade.adapters.wire.client import Permit
 
 KEYS = Credentials("AKIDEXAMPLE", "secret", "token")
 NOW_S = 1_790_000_000.0
@@ -93,7 +94,13 @@ class Waits:
         self.s.append(delay_s)
 
 
-def client(server: Server, waits: Waits | None = None, now: Callable[[], float] = lambda: NOW_S, **config: Any) -> Wire:
+def client(
+    server: Server,
+    waits: Waits | None = None,
+    now: Callable[[], float] = lambda: NOW_S,
+    permit: Permit | None = None,
+    **config: Any,
+) -> Wire:
     return Wire(
         "dynamodb",
         WireConfig("us-east-1", server.url, **config),
@@ -101,6 +108,7 @@ def client(server: Server, waits: Waits | None = None, now: Callable[[], float] 
         now=now,
         sleep=waits or Waits(),
         jitter=lambda: 1.0,
+        permit=permit,
     )
 
 

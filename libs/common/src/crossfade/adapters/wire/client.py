@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 
 from isal import isal_zlib
@@ -82,6 +82,16 @@ def endpoint_of(service: str, config: WireConfig) -> Endpoint:
     return Endpoint(parts.hostname, port, tls, name if port == usual_port else f"{name}:{port}")
 
 
+class Permit(Protocol):
+    """What a client's requests are subject to, where they may be sent at some times only."""
+
+    def check(self) -> None:
+        """Let a request be signed: asked after its date was taken. What this raises ends the call."""
+
+    def outcome_unknown(self) -> None:
+        """Take note of a request that was sent, has no answer, and may yet take effect."""
+
+
 class _Failed(Exception):
     """One attempt came to nothing, another may do better."""
 
@@ -111,6 +121,7 @@ class Wire:
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        permit: Permit | None = None,
     ) -> None:
         """Prepare the client; nothing is opened before the first call.
 
@@ -121,8 +132,10 @@ class Wire:
             now: wall clock in seconds since the epoch, signed into the requests.
             sleep: waits between attempts.
             jitter: random number from 0 to 1.
+            permit: lets each request be signed, and is told of those that have no answer; None for no bounds.
         """
         self._service = service
+        self._permit = permit
         self._observer = call_observer()
         self._config = config
         self._endpoint = endpoint_of(service, config)
@@ -218,7 +231,7 @@ class Wire:
         await self.close()
 
     async def _attempt(self, operation: str, body: bytes, limit_s: float, *, fresh: bool) -> bytes:
-        missing = "no AWS credentials"
+        missing, unanswered = "no AWS credentials", None
         try:
             async with asyncio.timeout(limit_s):
                 credentials = await self._credentials.current()
@@ -227,12 +240,18 @@ class Wire:
                 reused = connection.served > 0
                 try:
                     sent_s = self._now()
+                    if self._permit is not None:
+                        self._permit.check()
+                        unanswered = self._permit
                     request = self._signer.sign(
                         self._target_start + operation, body, credentials, sent_s + self._skew_s
                     )
                     answer = await connection.exchange(request)
+                    unanswered = None
                     self.dates.note(answer.headers.get(b"date"), sent_s, self._now())
                 finally:
+                    if unanswered is not None:
+                        unanswered.outcome_unknown()
                     self._pool.release(connection)
         except TimeoutError as error:
             raise _Failed(StoreUnavailable(f"{operation}: {missing} within {limit_s} s")) from error
