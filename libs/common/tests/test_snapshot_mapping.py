@@ -1,6 +1,8 @@
 """The snapshot: what is mapped, what stays, and what a damaged export does."""
 
+import base64
 import gzip
+import hashlib
 from typing import Any
 
 import msgspec
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from crossfade.adapters.memory.admin import MemoryAws
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
+from crossfade.adapters.s3_export import ExportFile, FileCounts, FilePlaces, map_file, read_manifest
 from crossfade.core.mapping.snapshot import Fate, LineMapper
 from crossfade.core.protocol.keyed.item import FIRST_STAMPED
 from crossfade.core.values import image as wire
@@ -146,11 +148,26 @@ rows = st.lists(
 )
 
 
+PLACES = FilePlaces("import", "unmappable", "inexact")
+
+
+def bucket() -> MemoryAws:
+    return MemoryAws({}, set())
+
+
+async def map_body(aws: MemoryAws, body: bytes, items: int) -> FileCounts:
+    """Map a file that its manifest knows."""
+    aws.objects["f"] = body
+    md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    return await map_file(aws, ExportFile("f", items, md5), MAPPER, PLACES)
+
+
 @given(rows)
-def test_every_line_has_exactly_one_fate_and_balances_survive_gzip_to_gzip(found: list[Image]) -> None:
+async def test_every_line_has_exactly_one_fate_and_balances_survive_gzip_to_gzip(found: list[Image]) -> None:
     lines = b"".join(line_of(row) + b"\n" for row in found)
-    file = ExportFile("data/0.json.gz", len(found), "")
-    body, counts, *_ = map_file(gzip.compress(lines), file, MAPPER)
+    aws = bucket()
+    counts = await map_body(aws, gzip.compress(lines), len(found))
+    body = aws.objects.get("import", gzip.compress(b""))
     assert counts.read == len(found) == counts.mapped + counts.not_ours + counts.unmappable + counts.excluded
     imported = [msgspec.json.decode(line)["Item"] for line in gzip.decompress(body).splitlines()]
     ours = [row for row in found if MAPPING.belongs(encode_key(row, ("pk", "sk")))]
@@ -185,7 +202,7 @@ async def test_a_whole_export_is_read_and_checked() -> None:
     files = await read_manifest(aws, manifest)
     total = FileCounts()
     for file in files:
-        total = total.plus(map_file(await read_file(aws, file), file, MAPPER).counts)
+        total = total.plus(await map_file(aws, file, MAPPER, PLACES))
     assert (total.read, total.mapped, total.not_ours) == (7, 4, 3)
 
 
@@ -214,17 +231,28 @@ async def test_a_damaged_or_swapped_file_is_refused_by_its_md5() -> None:
     first, second, *_ = await read_manifest(aws, manifest)
     aws.objects[first.key] = aws.objects[second.key]
     with pytest.raises(SnapshotBroken, match="MD5"):
-        await read_file(aws, first)
+        await map_file(aws, first, MAPPER, PLACES)
+    assert "import" not in aws.objects, "nothing of a file that is not the export's is left to be imported"
     del aws.objects[second.key]
     with pytest.raises(SnapshotBroken, match="missing"):
-        await read_file(aws, second)
+        await map_file(aws, second, MAPPER, PLACES)
 
 
-def test_a_file_with_fewer_lines_than_promised_or_no_gzip_is_refused() -> None:
-    body = gzip.compress(line_of(WALLETS[0]) + b"\n")
+async def test_a_file_with_fewer_lines_than_promised_or_no_gzip_is_refused() -> None:
+    aws, body = bucket(), gzip.compress(line_of(WALLETS[0]) + b"\n")
     with pytest.raises(SnapshotBroken, match="holds 1 items, the manifest says 2"):
-        map_file(body, ExportFile("f", 2, ""), MAPPER)
+        await map_body(aws, body, 2)
     with pytest.raises(SnapshotBroken, match="can't be unpacked"):
-        map_file(b"not gzip", ExportFile("f", 1, ""), MAPPER)
+        await map_body(aws, b"not gzip", 1)
     with pytest.raises(SnapshotBroken, match="can't be unpacked"):
-        map_file(body[:-9], ExportFile("f", 1, ""), MAPPER)
+        await map_body(aws, body[:-9], 1)
+    assert "import" not in aws.objects
+
+
+async def test_a_file_of_several_members_and_without_a_last_line_end_is_read_whole() -> None:
+    lines = [line_of({**WALLETS[0], "pk": wire.of_string(f"USER#{n}")}) for n in range(500)]
+    body = gzip.compress(b"\n".join(lines[:200]) + b"\n") + gzip.compress(b"\n".join(lines[200:]))
+    aws = bucket()
+    counts = await map_body(aws, body, 500)
+    assert (counts.read, counts.mapped) == (500, 500)
+    assert len(gzip.decompress(aws.objects["import"]).splitlines()) == 500

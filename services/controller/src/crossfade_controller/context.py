@@ -10,6 +10,7 @@ from crossfade.core.migration.acts import Allocate, Wait
 from crossfade.core.migration.evidence import Evidence
 from crossfade.core.migration.gates import GateResult
 from crossfade.core.migration.keyed import phases_of
+from crossfade.core.migration.progress import Progress
 from crossfade.core.migration.seen import Seen, judged
 from crossfade.core.migration.state import Migration, fold
 from crossfade.core.ownership.ramp import next_generation
@@ -30,6 +31,7 @@ class Context:
         sweeper: moves and helps keys.
         diverged: holds back keys whose rows differ.
         markers: tell moments as commit times.
+        progress: of the step that is under way and takes long; None for none.
         heard: called with each entry that is folded in; None for nothing.
     """
 
@@ -40,6 +42,7 @@ class Context:
         self.diverged = diverged
         self.markers = Markers(world, self.allocate)
         self.state = Migration(phases_of(world.mapping.protocol))
+        self.progress: Progress | None = None
         self.heard: Callable[[Sequence[Entry]], None] | None = None
         self._judged: tuple[Evidence | None, Mapping[str, GateResult]] | None = None
 

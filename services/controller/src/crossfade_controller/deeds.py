@@ -66,6 +66,10 @@ class Deeds:
         found: A = await self._how[type(deed)](deed)
         return found
 
+    async def close(self) -> None:
+        """Stop what goes on in the background."""
+        await self._snapshots.close()
+
     async def _check_plan(self, deed: deeds.CheckPlan) -> PlanSeen:
         world = self._ctx.world
         exclude = {Key(each.encode()) for each in deed.exclude}

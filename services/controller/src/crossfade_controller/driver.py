@@ -86,6 +86,10 @@ class Driver:
         if ctx.state.phase in ctx.state.table.moving:
             await ctx.sweeper.help(complete=ctx.state.document.complete, budget_s=BUDGET_S)
 
+    async def close(self) -> None:
+        """Stop what goes on in the background; another driver takes it up."""
+        await self._deeds.close()
+
     async def _note_stray(self) -> None:
         """Journal the last stray's commit time, so that no restart, of a consumer or of ours, forgets it. A plain
         writer

@@ -7,6 +7,7 @@ from typing import Any
 
 from crossfade.core.mapping.facts import INEXACT_CURE
 from crossfade.core.values.clocks import utc
+from crossfade_controller.screen import counted, lasted
 
 
 def _mark(is_open: bool) -> str:
@@ -92,16 +93,41 @@ def status_text(body: Mapping[str, Any]) -> str:
         rates = ", ".join(f"{consumer} {rate:g}/s" for consumer, rate in sorted(applying.items()))
         lines.append(f"  applied: {rates or 'unknown'}")
         lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
+    lines += _snapshot_lines(body)
+    lines += _held_out_lines(body.get("held_out") or {})
+    lines += _stray_lines(body.get("strays") or {})
+    lines += gate_lines(body.get("gates", []))
+    return "\n".join(lines)
+
+
+def _snapshot_lines(body: Mapping[str, Any]) -> list[str]:
+    """Tell how far the snapshot is, and of rows whose numbers can't be answered exactly."""
+    lines = []
+    if progress := body.get("progress"):
+        lines.append(f"  {_progress_line(progress)}")
     if (mapped := (body.get("snapshot") or {}).get("map") or {}).get("inexact"):
         lines.append(
             f"  WARNING: {mapped['inexact']} rows have numbers that can't be answered exactly, listed in "
             f"{mapped['inexact_files']}"
         )
         lines += [f"    {each}" for each in (*mapped["inexact_samples"], INEXACT_CURE)]
-    lines += _held_out_lines(body.get("held_out") or {})
-    lines += _stray_lines(body.get("strays") or {})
-    lines += gate_lines(body.get("gates", []))
-    return "\n".join(lines)
+    return lines
+
+
+def _progress_line(progress: Mapping[str, Any]) -> str:
+    """Tell how far a step is, how fast it goes and how long it takes yet."""
+    done, total, eta_s = progress["done"], progress["total"], progress["eta_s"]
+    parts = []
+    if done is not None and total is not None:
+        percent = f" ({100 * done / total:.0f} %)" if total else ""
+        parts.append(f"{counted(done)} of {counted(total)} {progress['unit']}{percent}")
+    elif total is not None:
+        parts.append(f"about {counted(total)} {progress['unit']}")
+    parts += [progress["detail"]] if progress["detail"] else []
+    parts += [f"{counted(round(progress['per_s']))}/s"] if progress["per_s"] else []
+    parts.append(f"running for {lasted(progress['running_s'])}")
+    parts.append("time left unknown" if eta_s is None else f"about {lasted(eta_s)} left")
+    return f"{progress['step']}: {', '.join(parts)}"
 
 
 def gate_lines(gates: Sequence[Mapping[str, Any]]) -> list[str]:

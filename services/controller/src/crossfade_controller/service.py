@@ -158,6 +158,14 @@ class Service:
         if active is not None:
             self._spans = IntentSpans(active, ctx.state.pending)
             ctx.heard = self._spans.take
+        try:
+            await self._tick(built, stop, beating, ctx, driver)
+        finally:
+            await driver.close()
+
+    async def _tick(
+        self, built: Built, stop: asyncio.Event, beating: asyncio.Task[None], ctx: Context, driver: Driver
+    ) -> None:
         told_s, phase = float("-inf"), None
         while not stop.is_set():
             if beating.done():

@@ -72,7 +72,12 @@ class ControllerSettings(GuardedSettings, AskingSettings):
     marker_s: float = Field(10.0, gt=0, description="How long to wait for a marker's change record at a time.")
     marker_poll_s: float = Field(0.5, gt=0, description="How often the stream is read for it.")
     settling_s: float = Field(120.0, ge=0, description="Wait after the stream is ACTIVE, before the snapshot's moment.")
-    map_at_once: int = Field(2, ge=1, description="Export files mapped at the same time.")
+    map_at_once: int = Field(
+        2,
+        ge=1,
+        description="Export files mapped at the same time, each by a process of its own if there are more than 200,000 "
+        "rows; one takes some 100 MB.",
+    )
     tick_s: float = Field(0.25, gt=0, description="How often the controller looks for something to do.")
     evidence_s: float = Field(1.0, gt=0, description="How often it collects evidence.")
     facts_s: float = Field(10.0, gt=0, description="How often it queries AWS's control plane.")

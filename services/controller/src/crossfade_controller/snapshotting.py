@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
-from crossfade.adapters.s3_export import ExportFile, FileCounts, map_file, read_file, read_manifest
+from crossfade.adapters.s3_export import FileCounts, read_manifest
 from crossfade.core.mapping.snapshot import LineMapper
 from crossfade.core.migration.deeds import (
     Deed,
@@ -21,10 +17,14 @@ from crossfade.core.migration.deeds import (
     MapFiles,
     Mapped,
 )
+from crossfade.core.migration.phases import Phase
+from crossfade.core.migration.progress import Pace, Progress
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import TableFacts
 from crossfade_controller.context import Context
+from crossfade_controller.mapping_crew import SMALL_ROWS, Rules, here
+from crossfade_controller.mapping_run import Held, MapRun, folder_of, joined, mark_of
 from crossfade_controller.world import World
 
 NAMED: Final = 3
@@ -33,8 +33,8 @@ NAMED: Final = 3
 INEXACT: Final = ".inexact.jsonl.gz"
 """Beside an export file's counts: its rows with numbers that the domain can't answer exactly."""
 
-LISTED_BYTES: Final = 64 * 1024 * 1024
-"""How much of that file is kept in memory, packed: some millions of rows."""
+WITHIN_S: Final = 0.2
+"""How long a deed waits for work that goes on in the background."""
 
 
 class Snapshots:
@@ -42,11 +42,16 @@ class Snapshots:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._unmappable: dict[str, str] = {}
+        self._run: MapRun | None = None
+        self._asked: tuple[str, str] | None = None
+        self._stopped: tuple[tuple[str, str], str] | None = None
+        self._paces: Pace | None = None
+        self._counted_s = float("-inf")
+        self._rows = self._files = 0
 
     async def do(self, deed: Deed[Any]) -> Any:
         """Carry out a deed of the snapshot's; return what came of it."""
-        world = self._ctx.world
+        ctx, world = self._ctx, self._ctx.world
         match deed:
             case Export(at_s, prefix, token):
                 arn = (await self._source()).arn
@@ -54,7 +59,8 @@ class Snapshots:
                 return await world.admin.export(arn, at_s=at_s, bucket=bucket, prefix=prefix, token=token)
             case LookAtExport(arn):
                 exported = await world.admin.export_facts(arn)
-                return ExportSeen(exported.status, exported.manifest, exported.failure)
+                ctx.progress = await self._export_progress()
+                return ExportSeen(exported.status, exported.manifest, exported.failure, exported.took_s)
             case MapFiles():
                 return await self._map(deed)
             case Import(prefix, token):
@@ -65,6 +71,9 @@ class Snapshots:
                 return await world.admin.import_table(shape.table, key, bucket=bucket, prefix=prefix, token=token)
             case LookAtImport(arn):
                 imported = await world.admin.import_facts(arn)
+                total = int(ctx.state.done["map"]["mapped"])
+                pace = self._pace("import", "rows")
+                ctx.progress = pace.at(world.clock.monotonic(), imported.imported, total)
                 table = await world.admin.table(world.mapping.shape(Side.TARGET).table)
                 is_active = table is not None and table.status == "ACTIVE"
                 return ImportSeen(imported.status, imported.imported, imported.errors, imported.failure, is_active)
@@ -77,68 +86,92 @@ class Snapshots:
             raise ConfigError(f"there is no table {name}")
         return table
 
+    async def close(self) -> None:
+        """Stop what goes on in the background."""
+        if self._run is not None:
+            await self._run.close()
+        self._run = None
+
     async def _map(self, deed: MapFiles) -> Mapped:
         world = self._ctx.world
-        stopped = self._unmappable.get(deed.destination)
-        if stopped is not None:  # until a restart, which may bring another mapping, or another choice of rows
-            return Mapped(stopped)
-        counts, listed = await _map_files(world, await read_manifest(world.objects, deed.manifest), deed.destination)
+        asked = (deed.manifest, deed.destination)
+        if self._stopped is not None and self._stopped[0] == asked:
+            return Mapped(
+                self._stopped[1]
+            )  # until a restart, which may bring another mapping, or another choice of rows
+        if self._run is None or self._asked != asked:
+            await self.close()
+            self._asked, self._run = asked, await self._begin(deed)
+        run = self._run
+        try:
+            counts = await run.done(WITHIN_S)
+        except Held as held:
+            self._run = None
+            return Mapped(str(held))
+        except Exception:
+            self._run = None  # the next tick goes on with the files that are left
+            raise
+        pace = self._pace("map", "rows")
+        detail = f"{run.files} of {run.of_files} files"
+        self._ctx.progress = pace.at(world.clock.monotonic(), run.read, run.rows, detail)
+        if counts is None:
+            return Mapped(f"the export's rows to be mapped: {run.read} of {run.rows}, {detail}")
+        self._run = None
+        folder = run.folder
         if counts.unmappable:
-            self._unmappable[deed.destination] = await _unmappable(world, counts, listed, deed.unmappable)
-            return Mapped(self._unmappable[deed.destination])
+            await world.objects.write(deed.unmappable, joined(world.objects, await run.listings(".refused.jsonl.gz")))
+            self._stopped = (asked, _unmappable(world, counts, deed.unmappable))
+            return Mapped(self._stopped[1])
         await self._ctx.reserve(counts.highest_generation, "rows of an earlier migration")
-        files_of_them = f"s3://{world.settings.bucket}/{_notes(deed.destination)}*{INEXACT}"
+        files_of_them = f"s3://{world.settings.bucket}/{folder.notes}*{INEXACT}"
         listing = {"inexact_files": files_of_them} if counts.inexact else {}
-        return Mapped("", {**counts.as_json(), **listing})
+        return Mapped("", {**counts.as_json(), **listing, "prefix": folder.imports})
+
+    async def _begin(self, deed: MapFiles) -> MapRun:
+        ctx, world = self._ctx, self._ctx.world
+        files = await read_manifest(world.objects, deed.manifest)
+        rules = Rules(frozenset(world.excluded), ())
+        workers = max(1, min(world.settings.map_at_once, len(files)))
+        if world.map_beside is not None and sum(each.items for each in files) > SMALL_ROWS:
+            crew = world.map_beside(rules, workers)
+        else:
+            crew = here(world.objects, LineMapper(world.mapping, rules.excluded, rules.index_keys))
+        return MapRun(
+            world.objects,
+            files,
+            folder_of(deed.destination, mark_of(world.mapping)),
+            crew,
+            at_once=workers,
+            is_held=lambda: ctx.state.paused or ctx.state.phase is not Phase.SNAPSHOT,
+        )
+
+    def _pace(self, step: str, unit: str, *, expected_s: float | None = None) -> Pace:
+        """Return the pace of a step, from when it was first looked at."""
+        if self._paces is None or self._paces.step != step:
+            self._paces = Pace(step, unit, self._ctx.world.clock.monotonic(), expected_s=expected_s)
+        return self._paces
+
+    async def _export_progress(self) -> Progress:
+        """Tell how far the export is: AWS doesn't, but its files can be counted as they come, and the last one's time
+        is a measure for this one's.
+        """
+        world, state = self._ctx.world, self._ctx.state
+        took_s = state.facts.get("exported", {}).get("took_s")
+        pace = self._pace("export", "rows", expected_s=None if took_s is None else float(took_s))
+        now_s = world.clock.monotonic()
+        if now_s - self._counted_s >= world.settings.facts_s:
+            self._counted_s = now_s
+            self._rows = (await self._source()).item_count
+            keys = await world.objects.keys(f"{state.begun['export']['prefix']}/")
+            self._files = sum(each.endswith(".json.gz") for each in keys)
+        return pace.at(now_s, None, self._rows, f"{self._files} files written so far, and AWS tells no more")
 
 
-def _notes(target: str) -> str:
-    """Return where what became of each file is noted: not among the import files, since all of those are imported."""
-    return target.replace("/import-", "/mapped-")
-
-
-async def _unmappable(world: World, counts: FileCounts, listed: bytes, key: str) -> str:
-    """Write a file of all rows that can't be mapped, over the one of an earlier try; say where it is, and the cures."""
-    await world.objects.put(key, listed)
+def _unmappable(world: World, counts: FileCounts, key: str) -> str:
+    """Say how many rows can't be mapped, where they are all listed, and the cures."""
     return (
         f"{counts.unmappable} rows can't be mapped: {'; '.join(counts.samples[:NAMED])}. All of them, with their "
         f"reasons: s3://{world.settings.bucket}/{key}. Correct the rows, then: crossfade start --fresh-export "
         "--execute; or correct the mapping and restart the controller; or leave rows out: crossfade start "
         "--exclude-from FILE --execute"
     )
-
-
-async def _map_files(world: World, files: Sequence[ExportFile], target: str) -> tuple[FileCounts, bytes]:
-    """Map those files that are not mapped yet; each leaves its counts beside the import files when it is done.
-
-    Returns:
-        What became of all rows; and a gzip file of those that can't be mapped, up to `LISTED_BYTES`.
-    """
-    mapper = LineMapper(world.mapping, frozenset(world.excluded))
-    objects = world.objects
-    limit = asyncio.Semaphore(world.settings.map_at_once)
-    listed: list[bytes] = []
-
-    async def one(number: int, file: ExportFile) -> FileCounts:
-        note = f"{_notes(target)}{number:06d}"
-        async with limit:
-            known = await objects.get(f"{note}.json")
-            if known is not None:
-                counts = FileCounts.of_json(msgspec.json.decode(known))
-                if not counts.unmappable:  # the mapping may have been fixed since
-                    return counts
-            body = await read_file(objects, file)
-            mapped = await asyncio.to_thread(map_file, body, file, mapper)
-            if mapped.counts.mapped:
-                await objects.put(f"{target}{number:06d}.json.gz", mapped.body)
-            if mapped.inexact:
-                await objects.put(note + INEXACT, mapped.inexact)
-            await objects.put(f"{note}.json", msgspec.json.encode(mapped.counts.as_json()))
-            if sum(map(len, listed)) < LISTED_BYTES:
-                listed.append(mapped.unmappable)
-            return mapped.counts
-
-    total = FileCounts()
-    for counts in await asyncio.gather(*(one(number, file) for number, file in enumerate(files))):
-        total = total.plus(counts)
-    return total, b"".join(listed)

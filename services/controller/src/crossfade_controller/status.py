@@ -77,8 +77,18 @@ def status_of(ctx: Context, wait: Wait) -> dict[str, Any]:
         "strays": None if evidence is None else _strays(evidence.strays, state.strays_since_us),
         "parity": None if evidence is None else evidence.parity._asdict(),
         "probe": None if evidence is None else evidence.probe._asdict(),
+        "progress": _progress(ctx),
         "snapshot": {name: ctx.state.facts[name] for name in ("export", "map", "import") if name in ctx.state.facts},
     }
+
+
+def _progress(ctx: Context) -> dict[str, Any] | None:
+    """Tell how far the snapshot's step is, while it is not done."""
+    progress = ctx.progress
+    if progress is None or ctx.state.phase is not Phase.SNAPSHOT or progress.step in ctx.state.done:
+        return None
+    rounded = {name: None if value is None else round(value, 1) for name, value in progress.times().items()}
+    return {**progress._asdict(), **rounded}
 
 
 def _strays(strays: Strays, since_us: Mapping[str, int]) -> dict[str, Any]:

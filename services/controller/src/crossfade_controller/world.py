@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from crossfade.application.ownership import Ownership
@@ -20,6 +21,7 @@ from crossfade.ports.flags import FlagPublisher
 from crossfade.ports.owned_table import OwnedTable
 from crossfade.ports.streams import StreamReader
 from crossfade.ports.table import TransferTable
+from crossfade_controller.mapping_crew import MapOne, Rules
 from crossfade_controller.sampling import Rows
 from crossfade_controller.settings import ControllerSettings
 
@@ -53,6 +55,7 @@ class World:
         skew: of our wall clock against AWS's; None when it is unknown.
         clock: of the process.
         describe: asks AWS all that a plan wants to know of a side's table.
+        map_beside: maps export files in so many processes of their own; None: only in this one.
     """
 
     settings: ControllerSettings
@@ -79,6 +82,7 @@ class World:
     skew: Callable[[], Skew | None]
     clock: Clock
     describe: Callable[[Side], Awaitable[Answers]] = _nobody_asked
+    map_beside: Callable[[Rules, int], AbstractAsyncContextManager[MapOne]] | None = None
 
     def stream_of(self, side: Side) -> str:
         """Return the name of a side's change stream."""

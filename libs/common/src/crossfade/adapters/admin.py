@@ -183,6 +183,7 @@ class DynamoAdmin:
             status=_part(facts, "DescribeExport", "ExportStatus"),
             manifest=facts.get("ExportManifest") or "",
             failure=_failure(facts),
+            took_s=facts["EndTime"] - facts["StartTime"] if {"StartTime", "EndTime"} <= facts.keys() else None,
         )
 
     async def import_table(

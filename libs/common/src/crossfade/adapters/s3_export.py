@@ -6,19 +6,34 @@ object a line, with item count and MD5), `data/*.json.gz`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 
-from crossfade.core.mapping.snapshot import Fate, LineMapper
+from crossfade.core.mapping.snapshot import LineMapper
 from crossfade.core.values.errors import SnapshotBroken
-from crossfade.core.values.keys import Key
+from crossfade.ports.admin import Objects
 
 _GZIP_BITS: Final = 31
 """What zlib calls a gzip frame; frames one after the other are one gzip file."""
+
+_IsalError: Any = isal_zlib.error
+
+BLOCK_BYTES: Final = 32 * 1024
+"""Unpacked at once, packed: what it unpacks to stays in the processor's cache while its rows are decoded."""
+
+PIECE_BYTES: Final = 1024 * 1024
+"""Of an object, read at once."""
+
+LISTING_BYTES: Final = 4 * 1024 * 1024
+"""How much of a listing of rows is kept in memory, packed; a longer one goes on in a file."""
 
 SAMPLES: Final = 20
 """Rows of a kind that a file's result names."""
@@ -136,45 +151,96 @@ class FileCounts(NamedTuple):
         return cls(**{**known, **lists})
 
 
-class MappedFile(NamedTuple):
-    """What an export file became.
+class GzipLines:
+    """Unpacks a gzip file of one or more members, as it comes, in blocks of whole lines.
 
-    Attributes:
-        body: the import file, gzip.
-        counts: what became of its lines.
-        unmappable: all rows that can't be mapped, gzip of JSON lines {"key": …, "reason": …}; empty when there is none.
-        inexact: in the same form, all mapped rows with a number that the domain can't answer exactly.
+    Args:
+        name: of the file, for messages.
     """
 
-    body: bytes
-    counts: FileCounts
-    unmappable: bytes
-    inexact: bytes
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._unpacker = isal_zlib.decompressobj(_GZIP_BITS)
+        self._begun = False
+        self._rest = b""
+
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """Yield what of a piece can be unpacked so far; a block has at least one line.
+
+        Raises:
+            SnapshotBroken: it is no gzip.
+        """
+        try:
+            for first in range(0, len(packed), BLOCK_BYTES):
+                yield from self._block(packed[first : first + BLOCK_BYTES])
+        except (OSError, _IsalError) as error:
+            raise SnapshotBroken(f"{self._name} can't be unpacked: {error}") from error
+
+    def _block(self, packed: bytes) -> Iterator[bytes]:
+        while packed:
+            text, self._begun = self._unpacker.decompress(packed), True
+            packed = self._unpacker.unused_data
+            cut = text.rfind(b"\n") + 1
+            if cut:
+                yield b"".join((self._rest, memoryview(text)[:cut]))
+                self._rest = text[cut:]
+            else:
+                self._rest += text
+            if not self._unpacker.eof:
+                break
+            self._unpacker, self._begun = isal_zlib.decompressobj(_GZIP_BITS), False
+
+    def end(self) -> Iterator[bytes]:
+        """Yield the last line, if the file ends within it.
+
+        Raises:
+            SnapshotBroken: the file is cut short.
+        """
+        if self._begun:
+            raise SnapshotBroken(f"{self._name} can't be unpacked: it is cut short")
+        if self._rest:
+            yield self._rest + b"\n"
 
 
-class _Listing:
-    """Gathers rows with a reason, packed as they come: reasons repeat, so that thousands take little memory.
-
-    Attributes:
-        rows: how many.
-        samples: the first ones.
-    """
+class Listing:
+    """Rows with a reason, each as a JSON line {"key": …, "reason": …}, packed as they come into a file on disk."""
 
     def __init__(self) -> None:
         self._packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP_BITS)
-        self._packed: list[bytes] = []
+        self._file = tempfile.SpooledTemporaryFile(LISTING_BYTES)  # noqa: SIM115  # closed by `open_listing`
         self.rows = 0
         self.samples: tuple[str, ...] = ()
 
-    def add(self, encoded: Key, reason: str) -> None:
+    def add(self, encoded: bytes, reason: str) -> None:
+        """Take a row."""
         key = encoded.decode(errors="replace")
         self.rows += 1
         if self.rows <= SAMPLES:
             self.samples += (f"{key or 'a line'}: {reason}",)
-        self._packed.append(self._packer.compress(msgspec.json.encode({"key": key, "reason": reason}) + b"\n"))
+        self._file.write(self._packer.compress(msgspec.json.encode({"key": key, "reason": reason}) + b"\n"))
 
-    def whole(self) -> bytes:
-        return b"".join([*self._packed, self._packer.flush()]) if self.rows else b""
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield it as a gzip file, once; nothing when it has no row."""
+        if not self.rows:
+            return
+        self._file.write(self._packer.flush())
+        self._file.seek(0)
+        while piece := self._file.read(PIECE_BYTES):
+            yield piece
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+@contextmanager
+def listing() -> Iterator[Listing]:
+    """Keep a listing while it is needed."""
+    opened = Listing()
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 async def read_manifest(objects: Readable, summary_key: str) -> list[ExportFile]:
@@ -208,19 +274,6 @@ async def read_export(objects: Readable, summary_key: str) -> Export:
     return Export(summary.export_arn, table, summary.export_time, summary.export_type, listed_files)
 
 
-async def read_file(objects: Readable, file: ExportFile) -> bytes:
-    """Read a data file as it is stored, and check it against the manifest.
-
-    Raises:
-        SnapshotBroken: it is missing, or not the file that was exported.
-    """
-    body = await _present(objects, file.key)
-    md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-    if md5 != file.md5:
-        raise SnapshotBroken(f"{file.key}: MD5 {md5}, the manifest says {file.md5}: damaged, or another export's")
-    return body
-
-
 async def _present(objects: Readable, key: str) -> bytes:
     body = await objects.get(key)
     if body is None:
@@ -228,47 +281,84 @@ async def _present(objects: Readable, key: str) -> bytes:
     return body
 
 
-def map_file(body: bytes, file: ExportFile, mapper: LineMapper) -> MappedFile:
-    """Map and filter one export file. Blocks: run it in a thread.
+class FilePlaces(NamedTuple):
+    """Where what becomes of an export file goes, as keys of the bucket.
 
-    Args:
-        body: the file as stored, gzip.
-        file: what the manifest says of it.
-        mapper: the migration's.
+    Attributes:
+        mapped: the import file; none is written when it would be empty.
+        unmappable: all rows that can't be mapped, gzip of JSON lines {"key": …, "reason": …}; none when there is none.
+        inexact: in the same form, all mapped rows with a number that the domain can't answer exactly.
+    """
+
+    mapped: str
+    unmappable: str
+    inexact: str
+
+
+class _FileMapper:
+    """One export file on its way: pieces of it in, pieces of the import file out.
+
+    Attributes:
+        counts: what became of the lines so far.
+    """
+
+    def __init__(self, file: ExportFile, mapper: LineMapper, unmappable: Listing, inexact: Listing) -> None:
+        self._file, self._mapper = file, mapper
+        self._unmappable, self._inexact = unmappable, inexact
+        self._lines, self._md5 = GzipLines(file.key), hashlib.md5(usedforsecurity=False)
+        self._packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP_BITS)
+        self.counts = FileCounts()
+
+    def feed(self, piece: bytes) -> bytes:
+        self._md5.update(piece)
+        return b"".join(map(self._block, self._lines.feed(piece)))
+
+    def end(self) -> bytes:
+        last = b"".join(map(self._block, self._lines.end()))
+        counts, file = self.counts, self._file
+        md5 = base64.b64encode(self._md5.digest()).decode()
+        if md5 != file.md5:
+            raise SnapshotBroken(f"{file.key}: MD5 {md5}, the manifest says {file.md5}: damaged, or another export's")
+        if counts.read != file.items:
+            raise SnapshotBroken(f"{file.key} holds {counts.read} items, the manifest says {file.items}")
+        refused, inexact = self._unmappable, self._inexact
+        self.counts = counts._replace(
+            samples=refused.samples, inexact=inexact.rows, inexact_samples=inexact.samples, unmappable=refused.rows
+        )
+        return last + self._packer.flush() if counts.mapped else b""
+
+    def _block(self, block: bytes) -> bytes:
+        lines = [line for line in block.split(b"\n") if line]
+        done = self._mapper.map_lines(lines)
+        for each in done.unmappable:
+            self._unmappable.add(each.key, each.reason)
+        for each in done.inexact:
+            self._inexact.add(each.key, each.inexact)
+        told = FileCounts(len(lines), done.mapped, done.not_ours, done.excluded, highest_generation=done.standing)
+        self.counts = self.counts.plus(told)
+        return self._packer.compress(done.text) if done.text else b""
+
+
+async def map_file(objects: Objects, file: ExportFile, mapper: LineMapper, places: FilePlaces) -> FileCounts:
+    """Map and filter one export file, as it comes: memory doesn't grow with it.
+
+    Nothing appears under `places` before the whole file was read, counted, and found to be the manifest's.
 
     Raises:
-        SnapshotBroken: the file doesn't hold as many lines as the manifest says, or can't be unpacked.
+        SnapshotBroken: it is missing, damaged, or holds other rows than the manifest says.
+        StoreUnavailable: the bucket doesn't answer.
     """
-    try:
-        lines = [line for line in igzip.decompress(body).split(b"\n") if line]
-    except (OSError, EOFError, igzip.BadGzipFile) as error:
-        raise SnapshotBroken(f"{file.key} can't be unpacked: {error}") from error
-    if len(lines) != file.items:
-        raise SnapshotBroken(f"{file.key} holds {len(lines)} items, the manifest says {file.items}")
-    mapped: list[bytes] = []
-    refused, inexact = _Listing(), _Listing()
-    counts = dict.fromkeys(Fate, 0)
-    highest = 0
-    for line in lines:
-        outcome = mapper.map_line(line)
-        counts[outcome.fate] += 1
-        highest = max(highest, outcome.standing)
-        if outcome.fate is Fate.MAPPED:
-            mapped.append(outcome.line)
-            if outcome.inexact:
-                inexact.add(outcome.key, outcome.inexact)
-        elif outcome.fate is Fate.UNMAPPABLE:
-            refused.add(outcome.key, outcome.reason)
-    text = b"\n".join([*mapped, b""]) if mapped else b""
-    total = FileCounts(
-        read=len(lines),
-        mapped=counts[Fate.MAPPED],
-        not_ours=counts[Fate.NOT_OURS],
-        excluded=counts[Fate.EXCLUDED],
-        unmappable=counts[Fate.UNMAPPABLE],
-        highest_generation=highest,
-        samples=refused.samples,
-        inexact=inexact.rows,
-        inexact_samples=inexact.samples,
-    )
-    return MappedFile(igzip.compress(text, compresslevel=1), total, refused.whole(), inexact.whole())
+    with listing() as unmappable, listing() as inexact:
+        work = _FileMapper(file, mapper, unmappable, inexact)
+
+        async def mapped() -> AsyncIterator[bytes]:
+            async for piece in objects.read(file.key):
+                if packed := await asyncio.to_thread(work.feed, piece):
+                    yield packed
+            if packed := await asyncio.to_thread(work.end):
+                yield packed
+
+        await objects.write(places.mapped, mapped())
+        await objects.write(places.unmappable, unmappable.pieces())
+        await objects.write(places.inexact, inexact.pieces())
+        return work.counts

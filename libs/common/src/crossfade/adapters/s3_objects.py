@@ -3,18 +3,22 @@ use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from crossfade.core.values.errors import StoreUnavailable
+from crossfade.core.values.errors import SnapshotBroken, StoreUnavailable
 from crossfade.core.values.shape import table_name
 
 NO_SUCH: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
 
 PART_BYTES: Final = 1024 * 1024
+"""Of an object, read at once."""
+
+UPLOAD_BYTES: Final = 8 * 1024 * 1024
+"""Of an object, sent at once; S3 takes parts of 5 MiB or more, and 10,000 of them."""
 
 NAMESPACE: Final = "AWS/DynamoDB"
 UNREPLICATED: Final = "AgeOfOldestUnreplicatedRecord"
@@ -100,6 +104,58 @@ class S3Objects:
                 async for part in body.iter_chunks(PART_BYTES):
                     file.write(part)
 
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        """Yield an object in pieces of a megabyte at most.
+
+        Raises:
+            SnapshotBroken: there is no such object.
+            StoreUnavailable: S3 doesn't answer.
+        """
+        client = await self._client.get()
+        with _typed(f"GetObject {key}"):
+            try:
+                answer = await client.get_object(Bucket=self._bucket, Key=key)
+            except client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] in NO_SUCH:
+                    raise SnapshotBroken(f"{key} is missing from {self._bucket}") from error
+                raise
+        async with answer["Body"] as body:
+            pieces = body.iter_chunks(PART_BYTES)
+            while True:
+                with _typed(f"GetObject {key}"):  # never around a yield: the reader's errors are its own
+                    try:
+                        piece: bytes = await anext(pieces)
+                    except StopAsyncIteration:
+                        return
+                yield piece
+
+    async def write(self, key: str, pieces: AsyncIterator[bytes]) -> None:
+        """Write an object as its pieces come; nothing without a piece.
+
+        A short one is one request; a long one goes up in parts, and appears when all of them are there.
+
+        Raises:
+            StoreUnavailable: S3 doesn't answer.
+        """
+        held, upload = bytearray(), None
+        try:
+            async for piece in pieces:
+                held += piece
+                if len(held) >= UPLOAD_BYTES:
+                    upload = upload or await _Upload.begin(await self._client.get(), self._bucket, key)
+                    await upload.part(bytes(held))
+                    held.clear()
+            if upload is not None:
+                if held:
+                    await upload.part(bytes(held))
+                await upload.complete()
+        except BaseException:
+            if upload is not None:
+                await upload.abort()
+            raise
+        if upload is None and held:
+            await self.put(key, bytes(held))
+
     async def put(self, key: str, body: bytes) -> None:
         """Write a whole object."""
         client = await self._client.get()
@@ -120,6 +176,36 @@ class S3Objects:
         client = await self._client.get()
         with _typed(f"DeleteObject {key}"):
             await client.delete_object(Bucket=self._bucket, Key=key)
+
+
+class _Upload:
+    """An object that goes up in parts."""
+
+    def __init__(self, client: Any, place: dict[str, str]) -> None:
+        self._client, self._place = client, place
+        self._parts: list[dict[str, Any]] = []
+
+    @classmethod
+    async def begin(cls, client: Any, bucket: str, key: str) -> _Upload:
+        place = {"Bucket": bucket, "Key": key}
+        with _typed(f"CreateMultipartUpload {key}"):
+            answer = await client.create_multipart_upload(**place)
+        return cls(client, {**place, "UploadId": answer["UploadId"]})
+
+    async def part(self, body: bytes) -> None:
+        number = len(self._parts) + 1
+        with _typed(f"UploadPart {number} of {self._place['Key']}"):
+            answer = await self._client.upload_part(**self._place, PartNumber=number, Body=body)
+        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+    async def complete(self) -> None:
+        with _typed(f"CompleteMultipartUpload {self._place['Key']}"):
+            await self._client.complete_multipart_upload(**self._place, MultipartUpload={"Parts": self._parts})
+
+    async def abort(self) -> None:
+        """Remove the parts; what can't be removed now, the bucket's rule for unfinished uploads does."""
+        with suppress(StoreUnavailable), _typed(f"AbortMultipartUpload {self._place['Key']}"):
+            await self._client.abort_multipart_upload(**self._place)
 
 
 class CloudWatchMetrics:

@@ -161,6 +161,30 @@ class Probe(msgspec.Struct, forbid_unknown_fields=True):
     key: str
 
 
+class Progress(msgspec.Struct, forbid_unknown_fields=True):
+    """How far a long step is.
+
+    Attributes:
+        step: "export", "map", "import" or "load".
+        done: of `unit`; null where AWS doesn't tell.
+        total: likewise.
+        unit: what is counted: "rows".
+        per_s: how fast it goes; null before that is known.
+        running_s: how long it has run under this controller.
+        eta_s: time to its end; null where nothing tells.
+        detail: what else there is to say, such as files.
+    """
+
+    step: str
+    done: int | None
+    total: int | None
+    unit: str
+    per_s: float | None
+    running_s: float
+    eta_s: float | None
+    detail: str
+
+
 class Outcome(msgspec.Struct, forbid_unknown_fields=True):
     """How a command ended: done, refused, superseded, withdrawn or expired, and why."""
 
@@ -207,6 +231,7 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         strays: writes from outside the protocol.
         parity: the verifier's last answer.
         probe: the canary's record.
+        progress: how far the snapshot's present step is; null outside of it.
         snapshot: evidence of export, mapping and import.
         last_outcome: how the last command ended (CLI only).
         age_s: age of the status, by the controller's clock and the reader's (CLI only); null if there is no status.
@@ -249,6 +274,7 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     strays: Strays | None = None
     parity: Parity | None = None
     probe: Probe | None = None
+    progress: Progress | None = None
     snapshot: dict[str, dict[str, Any]] = {}
     last_outcome: Outcome | None = None
     age_s: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
 from crossfade.core.values.shape import IndexKey
@@ -85,11 +85,13 @@ class ExportFacts(NamedTuple):
         status: "IN_PROGRESS", "COMPLETED" or "FAILED".
         manifest: key of its `manifest-summary.json`; empty until it is completed.
         failure: why it failed; empty otherwise.
+        took_s: how long it took; None until it has ended.
     """
 
     status: str
     manifest: str
     failure: str
+    took_s: float | None = None
 
 
 class ImportFacts(NamedTuple):
@@ -97,7 +99,7 @@ class ImportFacts(NamedTuple):
 
     Attributes:
         status: "IN_PROGRESS", "COMPLETED", "CANCELLED" or "FAILED".
-        imported: items written.
+        imported: items written so far.
         errors: items it could not take; with any of them the status is FAILED and the table partial.
         failure: why it failed; empty otherwise.
     """
@@ -192,8 +194,23 @@ class Objects(Protocol):
         """Return an object; None if it doesn't exist."""
         ...
 
+    def read(self, key: str) -> AsyncIterator[bytes]:
+        """Yield an object in pieces of a megabyte at most.
+
+        Raises:
+            SnapshotBroken: there is no such object.
+        """
+        ...
+
     async def put(self, key: str, body: bytes) -> None:
         """Write a whole object."""
+        ...
+
+    async def write(self, key: str, pieces: AsyncIterator[bytes]) -> None:
+        """Write an object as its pieces come; nothing without a piece, and nothing when they end in an error.
+
+        Memory doesn't grow with the object.
+        """
         ...
 
     async def keys(self, prefix: str) -> list[str]:

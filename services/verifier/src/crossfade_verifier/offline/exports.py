@@ -11,9 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from isal import isal_zlib
-
-from crossfade.adapters.s3_export import Export, ExportFile, read_export
+from crossfade.adapters.s3_export import Export, ExportFile, GzipLines, read_export
 from crossfade.adapters.s3_objects import LazyClient, S3Objects
 from crossfade.core.values.errors import ConfigError, SnapshotBroken
 from crossfade.runtime.aws import control_client
@@ -23,10 +21,6 @@ from crossfade_verifier.settings import Settings
 SUMMARY: Final = "manifest-summary.json"
 READ_BYTES: Final = 32 * 1024
 """Read at once, packed: what it unpacks to stays in the processor's cache while its rows are decoded."""
-_IsalError: Any = isal_zlib.error
-_GZIP: Final = 31
-"""What zlib calls a gzip frame."""
-
 
 _T = TypeVar("_T")
 
@@ -209,28 +203,12 @@ def unpacked(path: Path, name: str, seen: Callable[[bytes], None]) -> Iterator[b
     Raises:
         SnapshotBroken: it is missing, cut short, or no gzip file.
     """
-    unpacker, rest, begun = isal_zlib.decompressobj(_GZIP), b"", False
+    lines = GzipLines(name)
     try:
         with path.open("rb") as stream:
             while packed := stream.read(READ_BYTES):
                 seen(packed)
-                while packed:
-                    text, begun = unpacker.decompress(packed), True
-                    packed = unpacker.unused_data
-                    cut = text.rfind(b"\n") + 1
-                    if cut:
-                        yield b"".join((rest, memoryview(text)[:cut]))
-                        rest = text[cut:]
-                    else:
-                        rest += text
-                    if not unpacker.eof:
-                        break
-                    unpacker, begun = isal_zlib.decompressobj(_GZIP), False
+                yield from lines.feed(packed)
     except FileNotFoundError as error:
         raise SnapshotBroken(f"{name} is missing from the export: copy it to {path}") from error
-    except (OSError, _IsalError) as error:
-        raise SnapshotBroken(f"{name} can't be unpacked: {error}") from error
-    if rest:
-        yield rest + b"\n"
-    if begun:
-        raise SnapshotBroken(f"{name} is cut short")
+    yield from lines.end()

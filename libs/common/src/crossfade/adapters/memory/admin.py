@@ -10,7 +10,7 @@ import base64
 import gzip
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -18,12 +18,14 @@ from msgspec import Raw
 
 from crossfade.adapters.memory.streams import MemoryStreams, shard_name
 from crossfade.adapters.memory.tables import MemoryTable
-from crossfade.core.values.errors import StoreRefused, StoreUnavailable
+from crossfade.core.values.errors import SnapshotBroken, StoreRefused, StoreUnavailable
 from crossfade.core.values.image import encode_image
 from crossfade.core.values.shape import IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts, TableSize
 
 SHARD = shard_name(0)
+
+PIECE_BYTES = 4096
 
 
 class _Line(msgspec.Struct):
@@ -184,7 +186,11 @@ class MemoryAws(MemoryStreams):
         """Describe an export."""
         job = self._exports[arn]
         job.looked_at += 1
-        return ExportFacts("COMPLETED", job.manifest, "") if job.looked_at > 1 else ExportFacts("IN_PROGRESS", "", "")
+        return (
+            ExportFacts("COMPLETED", job.manifest, "", 12.0)
+            if job.looked_at > 1
+            else ExportFacts("IN_PROGRESS", "", "")
+        )
 
     async def import_table(
         self, name: str, key: Sequence[tuple[str, str]], *, bucket: str, prefix: str, token: str
@@ -221,9 +227,22 @@ class MemoryAws(MemoryStreams):
         """Return an object."""
         return self.objects.get(key)
 
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        """Yield an object in pieces."""
+        if key not in self.objects:
+            raise SnapshotBroken(f"{key} is missing")
+        body = self.objects[key]
+        for first in range(0, len(body), PIECE_BYTES):
+            yield body[first : first + PIECE_BYTES]
+
     async def put(self, key: str, body: bytes) -> None:
         """Write an object."""
         self.objects[key] = body
+
+    async def write(self, key: str, pieces: AsyncIterator[bytes]) -> None:
+        """Write an object from its pieces."""
+        if body := b"".join([piece async for piece in pieces]):
+            self.objects[key] = body
 
     async def keys(self, prefix: str) -> list[str]:
         """Return the keys with a prefix."""

@@ -79,11 +79,12 @@ class Elapsed(Deed[float]):
 
 
 class ExportSeen(NamedTuple):
-    """An export: "IN_PROGRESS", "COMPLETED" or "FAILED", the key of its manifest, why it failed."""
+    """An export: "IN_PROGRESS", "COMPLETED" or "FAILED", the key of its manifest, why it failed, how long it took."""
 
     status: str
     manifest: str = ""
     failure: str = ""
+    took_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def _export(state: Migration, seen: Seen) -> Decision[Answer]:
     if found.status != "COMPLETED":
         return Wait("export", f"the export of {seen.setup.tables[Side.SOURCE]}, which is {found.status}")
     told = {"arn": arn, "at_s": at_s, "replay_from_s": at_s - MARGIN_S, "manifest": found.manifest}
+    told |= {} if found.took_s is None else {"took_s": found.took_s}
     return Finish("export", told)
 
 

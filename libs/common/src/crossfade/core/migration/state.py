@@ -255,6 +255,7 @@ def _again(state: Migration, entry: Entry) -> Migration:
         done={name: body for name, body in state.done.items() if name not in steps},
         facts={
             **kept,
+            "exported": state.facts.get("export", {}),
             "settled": {"moment_us": entry.body["moment_us"]},
             "excluded": {"keys": entry.body["exclude"], "who": entry.body["who"]},
         },
