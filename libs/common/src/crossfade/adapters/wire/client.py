@@ -132,7 +132,7 @@ class Wire:
             now: wall clock in seconds since the epoch, signed into the requests.
             sleep: waits between attempts.
             jitter: random number from 0 to 1.
-            permit: lets each request be signed, and is told of those that have no answer; None for no bounds.
+            permit: lets each request be signed, and hears of those that have no answer; None for no bounds.
         """
         self._service = service
         self._permit = permit
