@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crossfade.core.mapping.copies import why_not
+from crossfade.core.mapping.indexes import target_indexes
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.gates import GateResult
 from crossfade.core.values.image import Image
@@ -55,7 +56,7 @@ async def indexes(world: World, side: Side) -> GateResult:
     name = f"{side.value}_indexes"
     if facts is None:
         because = f"there is no {shape.table} yet; the mapping declares {_named(shape.index_keys) or 'no index keys'}"
-        return GateResult(name, True, None, None, because)
+        return GateResult(name, True, None, None, because + (await _to_be_made(world) if side is Side.TARGET else ""))
     found = tuple(each for each in facts.index_keys if _written(each, shape))
     wrong = sorted(set(found) - set(shape.index_keys))
     if wrong:
@@ -67,6 +68,14 @@ async def indexes(world: World, side: Side) -> GateResult:
         return GateResult(name, False, _named(found), _named(shape.index_keys), because)
     because = _named(found) or "no index has a mapped attribute as its key"
     return GateResult(name, True, _named(found), _named(shape.index_keys), because)
+
+
+async def _to_be_made(world: World) -> str:
+    """Say which indexes the import makes."""
+    source = await world.admin.table(world.mapping.shape(Side.SOURCE).table)
+    found = target_indexes(world.mapping, source.indexes if source else ())
+    made = f"; the import makes the indexes {', '.join(each.name for each in found.made)}" if found.made else ""
+    return "".join((made, *(f"; WARNING: {each}" for each in found.left_out)))
 
 
 def _written(each: IndexKey, shape: TableShape) -> bool:

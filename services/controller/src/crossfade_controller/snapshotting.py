@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from crossfade.adapters.s3_export import FileCounts, read_manifest
+from crossfade.core.mapping.indexes import target_indexes
 from crossfade.core.mapping.snapshot import LineMapper
 from crossfade.core.migration.deeds import (
     Deed,
@@ -67,8 +68,11 @@ class Snapshots:
                 # Values of keys are the same on both sides; only the names may differ.
                 shape, source = world.mapping.shape(Side.TARGET), await self._source()
                 key = [(to, kind) for to, (_, kind) in zip(shape.key, source.key, strict=True)]
+                indexes = target_indexes(world.mapping, source.indexes).made
                 bucket = world.settings.bucket
-                return await world.admin.import_table(shape.table, key, bucket=bucket, prefix=prefix, token=token)
+                return await world.admin.import_table(
+                    shape.table, key, indexes=indexes, bucket=bucket, prefix=prefix, token=token
+                )
             case LookAtImport(arn):
                 imported = await world.admin.import_facts(arn)
                 total = int(ctx.state.done["map"]["mapped"])
@@ -125,12 +129,15 @@ class Snapshots:
         await self._ctx.reserve(counts.highest_generation, "rows of an earlier migration")
         files_of_them = f"s3://{world.settings.bucket}/{folder.notes}*{INEXACT}"
         listing = {"inexact_files": files_of_them} if counts.inexact else {}
-        return Mapped("", {**counts.as_json(), **listing, "prefix": folder.imports})
+        indexes = target_indexes(world.mapping, (await self._source()).indexes)
+        made = {"indexes": [each.name for each in indexes.made], "indexes_left_out": list(indexes.left_out)}
+        return Mapped("", {**counts.as_json(), **listing, **made, "prefix": folder.imports})
 
     async def _begin(self, deed: MapFiles) -> MapRun:
         ctx, world = self._ctx, self._ctx.world
         files = await read_manifest(world.objects, deed.manifest)
-        rules = Rules(frozenset(world.excluded), ())
+        indexes = target_indexes(world.mapping, (await self._source()).indexes)
+        rules = Rules(frozenset(world.excluded), indexes.keys)
         workers = max(1, min(world.settings.map_at_once, len(files)))
         if world.map_beside is not None and sum(each.items for each in files) > SMALL_ROWS:
             crew = world.map_beside(rules, workers)

@@ -11,7 +11,7 @@ import msgspec
 from crossfade.adapters.wire import ServiceError, Wire
 from crossfade.adapters.wire.answers import read_answer
 from crossfade.core.values.errors import StoreUnavailable
-from crossfade.core.values.shape import IndexKey
+from crossfade.core.values.shape import Index, IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts, TableSize
 
 NOT_FOUND: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
@@ -29,6 +29,29 @@ def _index_keys(table: dict[str, Any], types: dict[str, str]) -> tuple[IndexKey,
             name = part["AttributeName"]
             sorts[name] = sorts.get(name, False) or part["KeyType"] == "RANGE"
     return tuple(IndexKey(name, types[name], sorts[name]) for name in sorted(sorts))
+
+
+def _indexes(table: dict[str, Any], types: dict[str, str]) -> tuple[Index, ...]:
+    found = []
+    for each in table.get("GlobalSecondaryIndexes") or ():
+        keys = [
+            IndexKey(part["AttributeName"], types[part["AttributeName"]], part["KeyType"] == "RANGE")
+            for part in each["KeySchema"]
+        ]
+        projection = each.get("Projection") or {}
+        projected = tuple(projection.get("NonKeyAttributes") or ())
+        found.append(Index(each["IndexName"], tuple(keys), projection.get("ProjectionType", "ALL"), projected))
+    return tuple(sorted(found))
+
+
+def _index_request(index: Index) -> dict[str, Any]:
+    """Return an index as a request creates it; under on-demand capacity it takes no throughput of its own."""
+    projected = {"NonKeyAttributes": list(index.projected)} if index.projected else {}
+    return {
+        "IndexName": index.name,
+        "KeySchema": [{"AttributeName": part.name, "KeyType": "RANGE" if part.sorts else "HASH"} for part in index.key],
+        "Projection": {"ProjectionType": index.projection, **projected},
+    }
 
 
 class DynamoAdmin:
@@ -79,6 +102,7 @@ class DynamoAdmin:
             ttl=expiry.get("AttributeName") if expiry.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"} else None,
             recoverable=point_in_time.get("PointInTimeRecoveryStatus") == "ENABLED",
             index_keys=_index_keys(table, types),
+            indexes=_indexes(table, types),
         )
 
     async def stream(self, name: str) -> StreamFacts | None:
@@ -187,10 +211,18 @@ class DynamoAdmin:
         )
 
     async def import_table(
-        self, name: str, key: Sequence[tuple[str, str]], *, bucket: str, prefix: str, token: str
+        self,
+        name: str,
+        key: Sequence[tuple[str, str]],
+        *,
+        indexes: Sequence[Index],
+        bucket: str,
+        prefix: str,
+        token: str,
     ) -> str:
         """Start an import that creates a table, and return its ARN."""
         kinds = ("HASH", "RANGE")
+        attributes = dict(key) | {part.name: part.kind for index in indexes for part in index.key}
         request = {
             "ClientToken": token,
             "S3BucketSource": {"S3Bucket": bucket, "S3KeyPrefix": prefix},
@@ -199,10 +231,13 @@ class DynamoAdmin:
             "TableCreationParameters": {
                 "TableName": name,
                 "BillingMode": "PAY_PER_REQUEST",
-                "AttributeDefinitions": [{"AttributeName": each, "AttributeType": kind} for each, kind in key],
+                "AttributeDefinitions": [
+                    {"AttributeName": each, "AttributeType": kind} for each, kind in attributes.items()
+                ],
                 "KeySchema": [
                     {"AttributeName": each, "KeyType": kind} for (each, _), kind in zip(key, kinds, strict=False)
                 ],
+                **({"GlobalSecondaryIndexes": [_index_request(each) for each in indexes]} if indexes else {}),
             },
         }
         answer = await _call(self._dynamodb, "ImportTable", request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
-from crossfade.core.values.shape import IndexKey
+from crossfade.core.values.shape import Index, IndexKey
 
 
 class TableSize(NamedTuple):
@@ -33,6 +33,7 @@ class TableFacts(NamedTuple):
         ttl: attribute that its TTL reads; None when TTL is off.
         recoverable: whether point-in-time recovery is on: an export needs it.
         index_keys: attributes that are keys of its secondary indexes, by name.
+        indexes: its global indexes, by name.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TableFacts(NamedTuple):
     ttl: str | None
     recoverable: bool
     index_keys: tuple[IndexKey, ...] = ()
+    indexes: tuple[Index, ...] = ()
 
 
 class StreamFacts(NamedTuple):
@@ -162,13 +164,21 @@ class TableAdmin(Protocol):
         ...
 
     async def import_table(
-        self, name: str, key: Sequence[tuple[str, str]], *, bucket: str, prefix: str, token: str
+        self,
+        name: str,
+        key: Sequence[tuple[str, str]],
+        *,
+        indexes: Sequence[Index],
+        bucket: str,
+        prefix: str,
+        token: str,
     ) -> str:
         """Start an import that creates a table, and return its ARN.
 
         Args:
             name: of the target table.
             key: (name, type) of its key attributes, in the order of the key schema.
+            indexes: its global indexes.
             bucket: S3 bucket with the import files (DynamoDB JSON, gzip).
             prefix: of their keys.
             token: the same token and arguments give the same import.

@@ -20,7 +20,7 @@ from crossfade.adapters.memory.streams import MemoryStreams, shard_name
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.core.values.errors import SnapshotBroken, StoreRefused, StoreUnavailable
 from crossfade.core.values.image import encode_image
-from crossfade.core.values.shape import IndexKey
+from crossfade.core.values.shape import Index, IndexKey
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts, TableSize
 
 SHARD = shard_name(0)
@@ -53,6 +53,7 @@ class MemoryAws(MemoryStreams):
         objects: the bucket.
         calls: names of the calls that changed something, in order.
         index_keys: keys of the indexes that a table is said to have.
+        indexes: its global indexes; an imported table's are those that it was made with.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class MemoryAws(MemoryStreams):
         self.objects: dict[str, bytes] = {}
         self.calls: list[str] = []
         self.index_keys: dict[str, tuple[IndexKey, ...]] = {}
+        self.indexes: dict[str, tuple[Index, ...]] = {}
 
     def record(self, table: str, payload: bytes) -> None:
         """Take a change record, as a table sends it."""
@@ -112,6 +114,7 @@ class MemoryAws(MemoryStreams):
             ttl=shape.ttl,
             recoverable=True,
             index_keys=self.index_keys.get(name, ()),
+            indexes=self.indexes.get(name, ()),
         )
 
     async def size(self, name: str) -> TableSize | None:
@@ -193,7 +196,14 @@ class MemoryAws(MemoryStreams):
         )
 
     async def import_table(
-        self, name: str, key: Sequence[tuple[str, str]], *, bucket: str, prefix: str, token: str
+        self,
+        name: str,
+        key: Sequence[tuple[str, str]],
+        *,
+        indexes: Sequence[Index],
+        bucket: str,
+        prefix: str,
+        token: str,
     ) -> str:
         """Create a table from import files; the same token gives the same import."""
         arn = f"import/{token}"
@@ -202,6 +212,7 @@ class MemoryAws(MemoryStreams):
         if name in self._existing:
             raise StoreRefused(f"{name} exists ({bucket}, {key})", reason="ResourceInUseException")
         self.calls.append("import")
+        self.indexes[name] = tuple(indexes)
         job = self._imports[arn] = _Job(token)
         for each in sorted(self.objects):
             if each.startswith(prefix):

@@ -30,7 +30,7 @@ from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.image import PROTOCOL_PREFIX, Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.masking import described
-from crossfade.core.values.shape import Direction, IndexKey, Side, TableShape
+from crossfade.core.values.shape import Direction, Index, IndexKey, Side, TableShape
 
 
 class Keep(NamedTuple):
@@ -88,12 +88,15 @@ class Table(NamedTuple):
             `cf_ttl`, so no rule names it.
         index_keys: attributes that are keys of its secondary indexes; none by default. `plan` compares them with the
             table that is there.
+        indexes: global indexes that the import makes the target table with; None for those of the source, under the
+            target's names.
     """
 
     name: str
     key: tuple[str, ...]
     ttl: str | None = None
     index_keys: tuple[IndexKey, ...] = ()
+    indexes: tuple[Index, ...] | None = None
 
 
 _ASIDE: Final = ""
@@ -280,6 +283,7 @@ class RuleMapping:
                 ttl=self._tables[side].ttl,
                 index_keys=self._tables[side].index_keys,
                 names=renamed[side],
+                indexes=self._tables[side].indexes,
             )
             for side in Side
         }

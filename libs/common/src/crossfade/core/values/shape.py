@@ -54,6 +54,22 @@ class IndexKey(NamedTuple):
     sorts: bool = False
 
 
+class Index(NamedTuple):
+    """A global secondary index.
+
+    Attributes:
+        name: of the index.
+        key: its key attributes, in the order of its key schema.
+        projection: "ALL", "KEYS_ONLY" or "INCLUDE".
+        projected: attributes beside the keys, under "INCLUDE".
+    """
+
+    name: str
+    key: tuple[IndexKey, ...]
+    projection: str = "ALL"
+    projected: tuple[str, ...] = ()
+
+
 class TableShape(NamedTuple):
     """What the protocol must know of one table.
 
@@ -68,6 +84,7 @@ class TableShape(NamedTuple):
         names: how this table calls attributes that it has under another name than the source.
         ttl: the attribute that the table's TTL reads, if it has one; only the source table may.
         index_keys: attributes that are keys of its secondary indexes.
+        indexes: global indexes that the target table is created with; None for those of the source.
     """
 
     side: Side
@@ -78,6 +95,7 @@ class TableShape(NamedTuple):
     ttl: str | None = None
     index_keys: tuple[IndexKey, ...] = ()
     names: tuple[tuple[str, str], ...] = ()
+    indexes: tuple[Index, ...] | None = None
 
     def own(self, name: str) -> str:
         """Return how this table calls an attribute that goes by its source's name."""
