@@ -20,10 +20,10 @@ from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireCo
 from crossfade.application.ownership import Ownership
 from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome, StepKind
-from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, is_held_out
 from crossfade.core.protocol.keyed.operation import counted
 from crossfade.core.protocol.keyed.writes import Activate, Seal
+from crossfade.core.protocol.limits import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied, Refused, Unfit
 from crossfade.core.values import image as wire

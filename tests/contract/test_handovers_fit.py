@@ -22,10 +22,11 @@ from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireCo
 from crossfade.application.ownership import Ownership
 from crossfade.core.mapping.rules import Keep, Rename, RuleMapping, Table
 from crossfade.core.ownership.decisions import Done, Outcome
-from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size
+from crossfade.core.protocol.keyed.fit import RESERVE_BYTES
 from crossfade.core.protocol.keyed.item import Item, Role, parse_item
 from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.keyed.writes import Fence
+from crossfade.core.protocol.limits import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.seam import Aim
 from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
 from crossfade.core.values import image as wire

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.adapters.owner_requests import render
-from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
+from crossfade.core.protocol.limits import MAX_ITEM_BYTES, item_size
 from crossfade.core.values.image import decode_image
 from crossfade.core.values.shape import Side
 from engagement_migration import MAPPING

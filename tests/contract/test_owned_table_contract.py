@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
 from crossfade.core.protocol.keyed.writes import (
     Activate,
@@ -26,6 +25,7 @@ from crossfade.core.protocol.keyed.writes import (
     TakeBack,
     Write,
 )
+from crossfade.core.protocol.limits import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.writing import Applied, Unfit
 from crossfade.core.values.keys import Key, key_image, key_of_strings
 from crossfade.core.values.shape import Side

@@ -20,12 +20,13 @@ from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
 from crossfade.core.mapping.rules import Keep, RuleMapping, Table
 from crossfade.core.protocol.keyed.fence import judge
-from crossfade.core.protocol.keyed.fit import MAX_ITEM_BYTES, RESERVE_BYTES, item_size, needs_put
+from crossfade.core.protocol.keyed.fit import RESERVE_BYTES, needs_put
 from crossfade.core.protocol.keyed.item import Item, Role, build_image, parse_item
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.keyed.replacing import activation, transferred
 from crossfade.core.protocol.keyed.writes import Activate, Operate
+from crossfade.core.protocol.limits import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.writing import Applied, Refused, Transfer, Unfit, Verdict
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, decode_image, encode_image

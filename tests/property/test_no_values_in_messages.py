@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from crossfade.core.mapping.facts import why_inexact
 from crossfade.core.mapping.rules import _computed
-from crossfade.core.protocol.keyed.fit import value_size
+from crossfade.core.protocol.limits import value_size
 from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import canonical_value
 from crossfade.core.values.errors import PoisonRecord

@@ -224,6 +224,9 @@ class Plain:
             return Verdict.STALE
         return Verdict.DUPLICATE if same_content(item, read_row(transfer.image, shape)) else Verdict.CONFLICT
 
+    def stands_for_nothing(self, image: Image, _shape: TableShape) -> bool:
+        return wire.boolean(image[DELETED])
+
     def unfit(self, *_args: Any, **_more: Any) -> str:
         return ""
 

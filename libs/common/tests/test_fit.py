@@ -14,20 +14,12 @@ from msgspec.structs import replace
 from crossfade.adapters.owner_requests import render
 from crossfade.adapters.update_expression import Standing
 from crossfade.core.mapping.rules import Keep, RuleMapping, Table
-from crossfade.core.protocol.keyed.fit import (
-    MAX_EXPRESSION_BYTES,
-    MAX_ITEM_BYTES,
-    RESERVE_BYTES,
-    item_size,
-    needs_put,
-    unfit,
-    unfit_transfer,
-    value_size,
-)
+from crossfade.core.protocol.keyed.fit import MAX_EXPRESSION_BYTES, RESERVE_BYTES, needs_put, unfit, unfit_transfer
 from crossfade.core.protocol.keyed.item import Item, Role, build_image
 from crossfade.core.protocol.keyed.perform import perform
 from crossfade.core.protocol.keyed.replacing import activation
 from crossfade.core.protocol.keyed.writes import Activate
+from crossfade.core.protocol.limits import MAX_ITEM_BYTES, item_size, value_size
 from crossfade.core.protocol.writing import Applied, Transfer
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import ConfigError, PoisonRecord

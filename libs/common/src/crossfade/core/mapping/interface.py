@@ -47,8 +47,8 @@ class Mapping(Protocol):
     def carry(self, direction: Direction, image: Image) -> Image:
         """Map a origin row for a transfer: mapped attributes in the destination's names, and what the protocol carries.
 
-        A TTL value travels as `cf_ttl`. No key, `cf_mv`, `cf_role` or `cf_gen` in the result. A tombstone or stub
-        carries no mapped attribute. Values of kept and renamed attributes are the same `Raw` objects.
+        Under the keyed protocol a TTL value travels as `cf_ttl`. No key, `cf_mv`, `cf_role` or `cf_gen` in the result.
+        A tombstone or stub carries no mapped attribute. Values that are kept or renamed are the same `Raw` objects.
 
         Raises:
             PoisonRecord: a closed mapping doesn't know an attribute, or a computed one can't be computed.

@@ -23,7 +23,6 @@ from crossfade.core.mapping.rows import image_of_row
 from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.protocol.row import RowT
 from crossfade.core.protocol.seam import Spelling, WriterProtocol
-from crossfade.core.values import image as wire
 from crossfade.core.values.canonical import same_value
 from crossfade.core.values.declared import Computed, Declared
 from crossfade.core.values.errors import ConfigError, PoisonRecord
@@ -84,8 +83,8 @@ class Table(NamedTuple):
         name: of the table.
         key: names of its key attributes, in the order of the key schema. The values of a key are the same on both
             sides; the names may differ.
-        ttl: the attribute that the table's TTL reads. Only the source table may have one; its value travels as
-            `cf_ttl`, so no rule names it.
+        ttl: the attribute that the table's TTL reads. Only the source table may have one. Under the keyed protocol its
+            value travels as `cf_ttl`, so no rule names it; under the plain one it is an attribute as any other.
         index_keys: attributes that are keys of its secondary indexes; none by default. `plan` compares them with the
             table that is there.
         indexes: global indexes that the import makes the target table with; None for those of the source, under the
@@ -109,7 +108,7 @@ class _Course:
     def __init__(
         self, origin: Table, destination: Table, side: Side, rules: Sequence[Rule], spelling: Spelling, *, is_open: bool
     ) -> None:
-        names = {name: name for name in spelling.carried}
+        names = {name: name for name in spelling.carried if name not in spelling.ignored}
         self._spelling = spelling
         self._checked: list[tuple[str, Raw]] = []
         self._added: list[tuple[str, Raw]] = []
@@ -126,12 +125,12 @@ class _Course:
                     self._computed.append((source, frozenset(target), forward))
                 case Compute(source, target, _, reverse):
                     self._computed.append((target, frozenset(source), reverse))
-        self._ttl = origin.ttl
+        self._ttl = origin.ttl if spelling.ttl else None
         self._written = frozenset(names.values()) | {name for name, _ in self._added} | frozenset(destination.key)
         self._written |= {name for _, to, _ in self._computed for name in to}
         consumed = {name for name, _ in self._checked} | {name for from_, _, _ in self._computed for name in from_}
-        own = {origin.ttl} if origin.ttl else set()
-        self._names = dict.fromkeys(frozenset(spelling.own) | consumed | own | frozenset(origin.key), _ASIDE) | names
+        aside = {*spelling.own, *spelling.ignored, *consumed, *origin.key, *((self._ttl,) if self._ttl else ())}
+        self._names = dict.fromkeys(aside, _ASIDE) | names
         self._open = is_open
 
     def check_deleted(self, names: Iterable[str]) -> None:
@@ -250,7 +249,7 @@ class RuleMapping:
         self._tables, self._rules = {Side.SOURCE: source, Side.TARGET: target}, tuple(rules)
         self._prefixes = belongs.prefixes if isinstance(belongs, KeyPrefixes) else None
         self._zero = dict(zero or {})
-        names = _checked_names(source, target, rules)
+        names = _checked_names(source, target, rules, protocol.spelling)
         self.wholes: Final = tuple(wholes)
         if strange := [] if is_open else sorted(set(wholes) - set(names[Side.SOURCE])):
             raise ConfigError(f"no rule has the source attribute {', '.join(strange)}, which is declared whole")
@@ -300,7 +299,7 @@ class RuleMapping:
         kept = [(rule.name, rule.name) for rule in rules if isinstance(rule, Keep)]
         return Declared(
             keys={side: table.key for side, table in self._tables.items()},
-            ttl=self._tables[Side.SOURCE].ttl,
+            ttl=self._tables[Side.SOURCE].ttl if self.protocol.spelling.ttl else None,
             moved=(*kept, *((rule.source, rule.target) for rule in rules if isinstance(rule, Rename))),
             constants=tuple((each.side, each.name, bytes(each.value)) for each in rules if isinstance(each, Constant)),
             computed=tuple(Computed(*rule) for rule in rules if isinstance(rule, Compute)),
@@ -316,7 +315,7 @@ class RuleMapping:
     def carry(self, direction: Direction, image: Image) -> Image:
         """Map a source row for a transfer; see `crossfade.core.mapping.interface.Mapping.carry`."""
         course = self._forward if direction is Direction.FORWARD else self._reverse
-        if self._deleted in image and wire.boolean(image[self._deleted]):
+        if self._deleted in image and self.protocol.stands_for_nothing(image, self._shapes[direction.origin]):
             return course.tombstone(image)
         return course.attributes(image)
 
@@ -344,7 +343,9 @@ class RuleMapping:
         )
 
 
-def _checked_names(source: Table, target: Table, rules: Sequence[Rule]) -> dict[Side, tuple[str, ...]]:
+def _checked_names(
+    source: Table, target: Table, rules: Sequence[Rule], spelling: Spelling
+) -> dict[Side, tuple[str, ...]]:
     """Return the mapped names of each side; refuse what can't be meant."""
     if len(source.key) != len(target.key):
         raise ConfigError(f"keys of {len(source.key)} and {len(target.key)} attributes: a key keeps its values")
@@ -365,7 +366,7 @@ def _checked_names(source: Table, target: Table, rules: Sequence[Rule]) -> dict[
                 names[Side.SOURCE] += old_names
                 names[Side.TARGET] += fresh_names
     for side, table in ((Side.SOURCE, source), (Side.TARGET, target)):
-        taken = {*table.key, table.ttl}
+        taken = {*table.key, *((table.ttl,) if spelling.ttl else ())}
         for name in names[side]:
             if name in taken:
                 raise ConfigError(f"{side.value} attribute {name!r} has two rules, or is a key or TTL attribute")
@@ -426,8 +427,9 @@ def prove_round_trip(mapping: MappingProtocol, direction: Direction, row: Mappin
     there = mapping.carry(direction, image)
     key = {to: image[from_] for from_, to in zip(source.key, target.key, strict=True)}
     returned = mapping.carry(back, key | there)
-    expected = {name: raw for name, raw in image.items() if name not in source.key and name not in spelling.own}
-    if source.ttl in expected:
+    aside = {*source.key, *spelling.own, *spelling.ignored}
+    expected = {name: raw for name, raw in image.items() if name not in aside}
+    if spelling.ttl and source.ttl in expected:
         expected[spelling.ttl] = expected.pop(source.ttl)
     return _differing(expected, returned)
 

@@ -50,9 +50,10 @@ class Spelling(NamedTuple):
         version: orders copies; on each row that has one.
         carried: attributes that travel with each copy.
         deleted: one of them: the row is nothing to a client.
-        ttl: one of them: the value of the origin's TTL attribute.
+        ttl: one of them: the value of the origin's TTL attribute; empty where that is content, as any other.
         standby: what a row must say, beside its version, to take a copy; a row that a copy creates says it, too.
         standing: takes `Condition.first_standing` in such a row; empty where there is no such attribute.
+        ignored: what of Crossfade's own an owner's row may hold and no copy of it does.
     """
 
     version: str
@@ -61,6 +62,7 @@ class Spelling(NamedTuple):
     ttl: str
     standby: tuple[tuple[str, str], ...] = ()
     standing: str = ""
+    ignored: tuple[str, ...] = ()
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -399,6 +401,13 @@ class WriterProtocol(Protocol):
 
         Raises:
             PoisonRecord: the row can't be imported.
+        """
+
+    def stands_for_nothing(self, image: Image, shape: TableShape) -> bool:
+        """Say whether an image of a table, with the mark of a deleted row, is nothing to a client.
+
+        Raises:
+            PoisonRecord: the mark can't be read.
         """
 
     def judge(self, transfer: Transfer, item: Row | None, shape: TableShape) -> Verdict:

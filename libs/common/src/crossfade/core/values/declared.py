@@ -37,7 +37,7 @@ class Declared(NamedTuple):
 
     Attributes:
         keys: names of the key attributes by side, in the order of the key schema; values are the same on both sides.
-        ttl: the attribute that the source table's TTL reads; None when it has none.
+        ttl: the attribute whose value travels as `cf_ttl`; None when there is none, as always under the plain protocol.
         moved: (source name, target name) of attributes that keep their value.
         constants: (side, name, raw value) of attributes that only one side has, always with this value.
         computed: the rest.

@@ -144,6 +144,10 @@ _GENERATION: Final = wire.of_number(0)
 _UNSTAMPED: Final = wire.of_number(0)
 
 
+def _stands_for_nothing(image: Image, _shape: TableShape) -> bool:
+    return wire.boolean(image[DELETED])
+
+
 def _judged(transfer: Transfer, item: Item | None, shape: TableShape) -> Verdict:
     return judge(transfer, item, shape).verdict
 
@@ -160,6 +164,7 @@ class Keyed:
     unfit_transfer = staticmethod(unfit_transfer)
     after = staticmethod(perform)
     image = staticmethod(build_image)
+    stands_for_nothing = staticmethod(_stands_for_nothing)
 
     def rows(self, *, complete: bool = False) -> RowReader:
         """Return what reads rows."""
