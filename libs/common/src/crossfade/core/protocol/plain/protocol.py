@@ -119,15 +119,15 @@ class PlainReader:
 
     def told(self, _record: ChangeRecord, _new: Image, *, watched: bool) -> Told:  # noqa: ARG002 - the seam's
         """Not without the map."""
-        _ask("what a record tells", "records.Rule.decide")
+        _ask("what a record tells", "crossfade.core.replication.plain")
 
     def place(self, _record: ChangeRecord, _new: Image) -> Place:
         """Not without the map."""
-        _ask("where a record's image stands", "records.Rule.decide")
+        _ask("where a record's image stands", "crossfade.core.replication.plain")
 
     def removed(self, _record: ChangeRecord, *, watched: bool) -> Removed:  # noqa: ARG002 - the seam's
         """Not without the map."""
-        _ask("what a removal tells", "records.Rule.decide")
+        _ask("what a removal tells", "crossfade.core.replication.plain")
 
 
 class Plain:
@@ -142,7 +142,7 @@ class Plain:
     @property
     def acts(self) -> Acts:
         """There are none: a row is mended by a copy of its owner's (`compare`)."""
-        _ask("which write mends a row", "compare.copy")
+        _ask("which write mends a row", "crossfade.core.protocol.plain.compare.copy")
 
     def rows(self, *, complete: bool = False) -> RowReader:
         """Return what reads rows of a migration whose map isn't known: one that hasn't begun, or is complete."""
@@ -154,7 +154,7 @@ class Plain:
 
     def condition(self, _item: PlainRow, _destination: Side) -> Condition:
         """Not from a row: an owner's says no version."""
-        _ask("under which condition a row is copied", "compare.copy")
+        _ask("under which condition a row is copied", "crossfade.core.protocol.plain.compare.copy")
 
     def image(self, item: PlainRow, _shape: TableShape, key: Image) -> Image:
         """Return a row as it stands in its table."""
@@ -195,7 +195,7 @@ class Plain:
 
     def after(self, _write: Any, _item: PlainRow | None, _shape: TableShape) -> NoReturn:
         """There are no writes of its own."""
-        _ask("what its own write does", "compare.copy")
+        _ask("what its own write does", "crossfade.core.protocol.plain.compare.copy")
 
 
 def rows_of(owner: Side) -> RowReader:
@@ -209,7 +209,7 @@ _ROWS: Final = {side: PlainRows(side) for side in Side}
 def _ask(what: str, where: str) -> NoReturn:
     raise ConfigError(
         f"the plain protocol can't say {what} without the map: this part is the keyed protocol's, and a plain "
-        f"migration asks crossfade.core.protocol.plain.{where}"
+        f"migration asks {where}"
     )
 
 

@@ -18,8 +18,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
+from crossfade.core.protocol.plain.rows import fence_of, is_tombstone
+from crossfade.core.protocol.seam import ChangeRecord
 from crossfade.core.protocol.writing import Transfer
+from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import TableShape
 
 
 class Left(Enum):
@@ -83,3 +87,41 @@ class Stray(NamedTuple):
 
 
 Decision: TypeAlias = Transfer | Left | Ask | Late | Expired | Stray
+
+
+def needs_the_map(decision: Decision) -> bool:
+    """Say whether a decision holds only at a map that was read consistently after the record was.
+
+    A view may be of a time when another table owned. What a view takes for an owner's write is one: whoever would go by
+    a view that is too old has no place in the list of members any more.
+    """
+    return not isinstance(decision, Transfer | Ask)
+
+
+def has_risen(record: ChangeRecord, new: Image) -> bool:
+    """Say whether the fence of a row rose in a change. On an owner it proves nothing.
+
+    Raises:
+        PoisonRecord: a fence is no integer.
+    """
+    fence = fence_of(new)
+    return fence is not None and fence > record.old_version()
+
+
+def of_standby(record: ChangeRecord, shape: TableShape) -> Decision:
+    """Say what a record means whose table was the standby when it was committed.
+
+    Raises:
+        PoisonRecord: what Crossfade wrote into the row can't be read.
+    """
+    if record.new is not None:
+        return Left.ECHO if has_risen(record, record.new) else Stray(record.key, record.committed_us)
+    if was_tombstone(record, shape):
+        return Left.TOMBSTONE_REMOVED
+    return (Expired if record.expired else Stray)(record.key, record.committed_us)
+
+
+def was_tombstone(record: ChangeRecord, shape: TableShape) -> bool:
+    """Say whether a removal took a tombstone. A purge does that on an owner, too."""
+    old = record.old
+    return old is not None and is_tombstone(old, shape)

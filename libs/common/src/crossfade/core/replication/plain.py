@@ -1,0 +1,69 @@
+"""The apply rule under the plain protocol: what one change record means at one view of the map.
+
+What there is to tell, `crossfade.core.protocol.plain.records` says; whether a record is of a migrated row, and how its
+row is mapped, the mapping does. Nothing here reads a table or a clock.
+"""
+
+from __future__ import annotations
+
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.plain.map import OwnerMap, version_at
+from crossfade.core.protocol.plain.records import Ask, Decision, Late, Left, has_risen, of_standby, was_tombstone
+from crossfade.core.protocol.plain.rows import DELETED, TOMBSTONE
+from crossfade.core.protocol.writing import Transfer
+from crossfade.core.replication.change import Change, ChangeKind
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.shape import Direction
+
+
+class PlainRule:
+    """Decides about the records of one table."""
+
+    def __init__(self, mapping: Mapping, direction: Direction) -> None:
+        """Prepare the rule.
+
+        Args:
+            mapping: of the migration.
+            direction: which way the records are applied; its origin is the table they come from.
+        """
+        self._direction, self._side = direction, direction.origin
+        self._shape = mapping.shape(direction.origin)
+        self._belongs = mapping.belongs
+        self._carry = mapping.carry
+
+    def decide(self, change: Change, now: OwnerMap) -> Decision:
+        """Say what a record tells.
+
+        Args:
+            change: the record.
+            now: a view of the map; see `crossfade.core.protocol.plain.records.needs_the_map`.
+
+        Raises:
+            PoisonRecord: the record, or the row in it, can't be understood or mapped.
+        """
+        if not self._belongs(change.key):
+            return Left.NOT_OURS
+        if change.table != self._shape.table:
+            raise PoisonRecord(f"a record of table {change.table!r} in the stream of {self._shape.table!r}")
+        if change.new is None and change.kind is not ChangeKind.REMOVE:
+            raise PoisonRecord(f"{change.kind.value} without a new image")
+        committed_us, lasting = change.committed_us, now.intervals[-1]
+        if lasting.owner is self._side and committed_us >= lasting.since_us:
+            return self._of_owner(change)
+        for ended in now.intervals[-2::-1]:
+            if ended.owner is self._side and ended.covers(committed_us):
+                return Late(change.key, committed_us, committed_us > ended.held_us)
+        first = now.intervals[0]
+        if first.owner is self._side and committed_us < first.since_us:
+            return Left.OLD
+        return of_standby(change, self._shape)
+
+    def _of_owner(self, change: Change) -> Decision:
+        version, new = version_at(change.committed_us), change.new
+        if new is None:
+            if was_tombstone(change, self._shape):
+                return Left.TOMBSTONE_REMOVED
+            return Transfer(change.key, version, {DELETED: TOMBSTONE})
+        if has_risen(change, new):
+            return Ask(change.key, change.committed_us)
+        return Transfer(change.key, version, self._carry(self._direction, new))

@@ -1,0 +1,63 @@
+"""What a copy meets whose condition failed (`crossfade.core.protocol.plain.fence`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from crossfade.core.protocol.plain.fence import Judgement, Met, is_in_doubt, judge
+from crossfade.core.protocol.plain.map import version_at
+from crossfade.core.protocol.writing import Transfer, Verdict
+from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.image import Image, of_boolean, of_number, of_string
+from crossfade.core.values.shape import Side
+from plain_records import FLIPPED, HELD_US, KEY, MAPPING, S, row
+
+V = version_at(HELD_US + 60 * S)
+SHAPE = MAPPING.shape(Side.SOURCE)
+TOMBSTONE = Transfer(KEY, V, {"cf_deleted": of_boolean(True)})
+
+
+def copy(total: int = 5, version: int = V) -> Transfer:
+    return Transfer(KEY, version, {"total": of_number(total)})
+
+
+def met(found: Image | None, transfer: Transfer | None = None, floor: int = 0) -> Judgement:
+    return judge(transfer or copy(), found, floor, SHAPE)
+
+
+def test_a_row_that_is_newer_by_a_second_is_newer() -> None:
+    assert met(row(9, mv=V + version_at(S))) is Verdict.STALE
+
+
+def test_within_a_second_other_content_asks_the_owner_and_the_same_is_a_duplicate() -> None:
+    """Commit times are approximate: two writes of one key so close to each other don't say which came first."""
+    for fence in (V, V + 1, V + version_at(S) - 1):
+        assert met(row(9, mv=fence)) is Met.ASKS
+        assert met(row(5, mv=fence)) is Verdict.DUPLICATE
+        assert met(row(mv=fence, deleted=True)) is Met.ASKS
+        assert met(row(mv=fence, deleted=True), TOMBSTONE) is Verdict.DUPLICATE
+
+
+def test_a_lower_row_takes_the_copy_when_it_is_sent_again() -> None:
+    assert met(row(9, mv=V - 1)) is Met.AGAIN
+    assert met(None) is Met.AGAIN
+    assert met(row(9)) is Met.AGAIN
+
+
+def test_in_a_later_interval_a_row_without_its_fence_is_touched_for_the_first_time() -> None:
+    floor = FLIPPED.floor
+    for found in (None, row(9), row(9, mv=floor - 1)):
+        assert met(found, floor=floor) is Met.FIRST_TOUCH
+    assert met(row(9, mv=floor), floor=floor) is Met.AGAIN
+
+
+def test_a_fence_that_is_none_is_refused() -> None:
+    with pytest.raises(PoisonRecord):
+        met(row(9) | {"cf_mv": of_string("high")})
+
+
+def test_within_a_batch_only_what_is_read_later_and_is_older_leaves_doubt() -> None:
+    assert is_in_doubt(copy(4, V - 1), copy(5, V))
+    assert is_in_doubt(copy(4, V), copy(5, V))
+    assert not is_in_doubt(copy(5, V), copy(5, V))
+    assert not is_in_doubt(copy(4, V - version_at(S)), copy(5, V))
