@@ -275,6 +275,26 @@ locals {
       resources = [local.table.source, local.table.target]
     },
     {
+      sid       = "PlanDescribe" # questions of `plan`, crossfade.core.plan.described
+      actions   = ["dynamodb:DescribeContributorInsights", "dynamodb:GetResourcePolicy", "dynamodb:ListTagsOfResource"]
+      resources = [local.table.source, local.table.target, "${local.table.source}/stream/*", "${local.table.target}/stream/*"]
+    },
+    {
+      sid       = "PlanConsumers" # of the stream that the source has, which may not be ours yet
+      actions   = ["kinesis:ListStreamConsumers"]
+      resources = ["arn:${local.partition}:kinesis:${local.place}:stream/*"]
+    },
+    {
+      sid       = "PlanIntegrations"
+      actions   = ["glue:DescribeIntegrations", "redshift:DescribeIntegrations"]
+      resources = ["arn:${local.partition}:glue:${local.place}:integration:*", "arn:${local.partition}:redshift:${local.place}:integration:*"]
+    },
+    {
+      sid       = "PlanAttached" # lists of an account, or of resources that belong to others
+      actions   = ["application-autoscaling:DescribeScalableTargets", "backup:ListRecoveryPointsByResource", "cloudwatch:GetMetricStatistics", "dax:DescribeClusters", "dynamodb:DescribeLimits", "dynamodb:ListBackups", "lambda:ListEventSourceMappings", "osis:ListPipelines", "pipes:ListPipes"]
+      resources = ["*"]
+    },
+    {
       sid       = "PlanSample"
       actions   = ["dynamodb:Scan"]
       resources = [local.table.source, local.table.target]
@@ -282,7 +302,7 @@ locals {
     {
       sid       = "PlanCapture"
       actions   = ["dynamodb:DescribeKinesisStreamingDestination"]
-      resources = [local.table.source]
+      resources = [local.table.source, local.table.target]
     },
     {
       sid       = "PlanStreams"

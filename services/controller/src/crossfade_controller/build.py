@@ -161,8 +161,8 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         excluded=excluded,
         skew=dynamodb.dates.skew,
         clock=SYSTEM,
-        describe=lambda side: describe(
-            partial(clients.lazy, side=side), mapping.shape(side).table, now_s=SYSTEM.wall_us() / 1e6
+        describe=lambda side, only: describe(
+            partial(clients.lazy, side=side), mapping.shape(side).table, now_s=SYSTEM.wall_us() / 1e6, only=only
         ),
         map_beside=partial(beside, settings),
     )

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from crossfade_controller.before_options import BEFORE, add_before
 from crossfade_controller.failing import INTERRUPTED, USAGE, failure
 from crossfade_controller.oncall_options import COMMANDS, add_options, add_usual, count_of, wrong_usage
 
@@ -33,6 +34,8 @@ is planned, shown, and carried out by the plan's id (`repair execute`).
 """
 
 EXAMPLES: Final = """\
+a migration of a table whose writers don't change begins with a folder:
+  crossfade init --source TABLE --target NEW      mapping, settings, samples, a test; then see its README.md
 a migration, from first to last:
   crossfade control create --execute              the control tables, unless Terraform creates them
   crossfade plan                                  is it possible, and what does it take?
@@ -102,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for name, what in {**_COMMANDS, **COMMANDS}.items():
+    for name, what in {**BEFORE, **_COMMANDS, **COMMANDS}.items():
         one = commands.add_parser(
             name,
             help=what,
@@ -112,6 +115,9 @@ def parser() -> argparse.ArgumentParser:
         )
         if name in COMMANDS:
             add_options(one, name, EXIT_CODES)
+            continue
+        if name in BEFORE:
+            add_before(one, name)
             continue
         add_usual(one)
         _add_options(one, name)
@@ -332,6 +338,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _run(asked: argparse.Namespace) -> int:
     """Run a parsed command, by imports that --help needs none of."""
+    if asked.command in BEFORE:
+        from crossfade_controller.init_command import run_before
+
+        return await run_before(asked)
     if asked.command in COMMANDS:
         from crossfade.adapters.clock import SYSTEM
         from crossfade_controller.oncall import run_on_call

@@ -21,7 +21,7 @@ from crossfade_controller.aftermath import read_aftermath
 from crossfade_controller.context import Context
 from crossfade_controller.evidence import stray_of
 from crossfade_controller.excluding import why_not_excluded
-from crossfade_controller.planning import check_plan
+from crossfade_controller.planning import BEFORE_A_START, check_plan
 from crossfade_controller.settling import discard_letters, waiting_letters
 from crossfade_controller.snapshotting import Snapshots
 
@@ -73,7 +73,7 @@ class Deeds:
     async def _check_plan(self, deed: deeds.CheckPlan) -> PlanSeen:
         world = self._ctx.world
         exclude = {Key(each.encode()) for each in deed.exclude}
-        plan = await check_plan(replace(world, excluded=world.excluded | exclude))
+        plan = await check_plan(replace(world, excluded=world.excluded | exclude), questions=BEFORE_A_START)
         return PlanSeen(waiting_for(plan.blocking), tuple(gates_json(plan.checks)))
 
     async def _check_excluded(self, deed: deeds.CheckExcluded) -> str:

@@ -6,9 +6,11 @@ check that stands on it is shut, since what is unknown isn't safe.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import Any, Final, NamedTuple, TypeVar
 
+from crossfade.adapters.admin import facts_of
+from crossfade.adapters.describing import REFUSED
 from crossfade.core.mapping.facts import why_inexact
 from crossfade.core.mapping.rules import prove_round_trip
 from crossfade.core.migration.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
@@ -22,10 +24,14 @@ from crossfade.core.plan.refused import refusals
 from crossfade.core.plan.sizes import RECORD_BYTES, Sizes, sizes
 from crossfade.core.plan.sizes import Row as Sized
 from crossfade.core.plan.stop import How, Stop, stop_of
+from crossfade.core.protocol.limits import item_size
+from crossfade.core.protocol.plain.fit import FENCE_BYTES
+from crossfade.core.protocol.plain.protocol import PLAIN
 from crossfade.core.values.errors import PoisonRecord, StoreRefused
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import encode_key
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.admin import TableFacts
 from crossfade_controller import plan_checks as checks_of
 from crossfade_controller.fitting import fits, indexes, why_unfit
 from crossfade_controller.history import missing_state
@@ -33,13 +39,8 @@ from crossfade_controller.sampling import Rows, Sample
 from crossfade_controller.world import World
 
 SAMPLES: Final = 5
-FENCE_BYTES: Final = 26
-"""That a standby row has more than its owner's under the plain protocol: `cf_mv` and 19 digits."""
-
 KINESIS: Final = frozenset({"DescribeStreamSummary", "ListShards"})
 """Operations of Kinesis that a plan calls through the wire client; the others are DynamoDB's."""
-
-REFUSED: Final = frozenset({"AccessDeniedException", "AccessDenied"})
 
 T = TypeVar("T")
 
@@ -99,32 +100,37 @@ class Plan(NamedTuple):
         }
 
 
-async def check_plan(world: World, *, writes_per_s: float | None = None) -> Plan:
+BEFORE_A_START: Final = ("table",)
+"""Questions whose answers may refuse a start; the others are for people."""
+
+
+async def check_plan(world: World, *, writes_per_s: float | None = None, questions: Collection[str] = ()) -> Plan:
     """Look at everything that can be known beforehand.
 
     Args:
         world: the ports.
         writes_per_s: owner writes at the peak, for the estimates; None when nobody told.
+        questions: which of `crossfade.core.plan.described` to ask; all by default.
     """
     shapes = {side: world.mapping.shape(side) for side in Side}
-    described = await world.describe(Side.SOURCE)
-    facts = await _told(world.admin.table(shapes[Side.SOURCE].table))
+    described = await world.describe(Side.SOURCE, questions)
+    facts = await _source(world, described)
     source = None if isinstance(facts, Unknown) else facts
     target = await _told(world.admin.table(shapes[Side.TARGET].table))
-    there = await world.describe(Side.TARGET) if target and not isinstance(target, Unknown) else None
+    there = await world.describe(Side.TARGET, questions) if target and not isinstance(target, Unknown) else None
     rows = Rows((), 0, 0, whole=True)
     if source is not None:
         sampled = await _told(world.rows(Side.SOURCE, lambda row: _is_ours(world, row)))
         rows = Rows((), 0, 0, whole=False) if isinstance(sampled, Unknown) else sampled
     sample = _sampled(world, rows, table=source.item_count if source else 0)
     canary, canary_check = checks_of.canary(world)
-    is_plain = not world.mapping.protocol.spelling.standing  # no generations, no set of ids
+    is_plain = world.mapping.protocol is PLAIN
     checks = [
         *await _state(world, sample, is_plain=is_plain),
         _unseen("source_table", facts) or checks_of.source_exists(world, source),
         checks_of.key_schema(world, source),
-        checks_of.recoverable(source),
-        checks_of.ttl(world, source),
+        _unseen("point_in_time_recovery", described["recovery"]) or checks_of.recoverable(source),
+        _unseen("ttl", described["ttl"]) or checks_of.ttl(world, source),
         await _tried("target_table", checks_of.new_is_free(world)),
         *[await _tried(f"{side.value}_stream", checks_of.stream(world, side)) for side in Side],
         await _tried("capture", checks_of.destination_free(world, source)),
@@ -192,7 +198,18 @@ async def _tried(name: str, asked: Awaitable[GateResult]) -> GateResult:
 
 
 def _unseen(name: str, found: object) -> GateResult | None:
-    return GateResult(name, False, None, None, str(found)) if isinstance(found, Unknown) else None
+    """Return a check that is shut because IAM hides what it looks at; None where it doesn't."""
+    hidden = isinstance(found, Unknown) and not found.because
+    return GateResult(name, False, None, None, str(found)) if hidden else None
+
+
+async def _source(world: World, described: Answers) -> TableFacts | Unknown | None:
+    """Return what is known of the source: a call that is refused hides what it tells, and nothing else."""
+    table = described["table"]
+    if not isinstance(table, dict):
+        return await _told(world.admin.table(world.mapping.shape(Side.SOURCE).table))
+    ttl, recovery = (found if isinstance(found := described[name], dict) else {} for name in ("ttl", "recovery"))
+    return facts_of(world.mapping.shape(Side.SOURCE).table, table, ttl, recovery)
 
 
 async def _state(world: World, sample: Sample, *, is_plain: bool) -> list[GateResult]:
@@ -230,7 +247,7 @@ def _sizes(world: World, rows: Rows) -> Sizes:
     key_names, found = world.mapping.shape(Side.SOURCE).key, []
     for row in rows.found:
         try:
-            found.append(Sized(encode_key(row, key_names).decode(), len(encode_image(row)), len(encode_image(row))))
+            found.append(Sized(encode_key(row, key_names).decode(), item_size(row), len(encode_image(row))))
         except PoisonRecord:
             continue  # the round trip names it
     return sizes(found, fence_bytes=FENCE_BYTES, limit_bytes=RECORD_BYTES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from crossfade_controller.sampling import Rows
 from crossfade_controller.settings import ControllerSettings
 
 
-async def _nobody_asked(_side: Side) -> Answers:
+async def _nobody_asked(_side: Side, _only: Collection[str]) -> Answers:
     return nothing_known("nobody asks here")
 
 
@@ -54,7 +54,7 @@ class World:
         excluded: keys that stay where they are; the ownership driver asks it.
         skew: of our wall clock against AWS's; None when it is unknown.
         clock: of the process.
-        describe: asks AWS all that a plan wants to know of a side's table.
+        describe: asks AWS what a plan wants to know of a side's table: some questions by name, or all.
         map_beside: maps export files in so many processes of their own; None: only in this one.
     """
 
@@ -81,7 +81,7 @@ class World:
     excluded: set[Key]
     skew: Callable[[], Skew | None]
     clock: Clock
-    describe: Callable[[Side], Awaitable[Answers]] = _nobody_asked
+    describe: Callable[[Side, Collection[str]], Awaitable[Answers]] = _nobody_asked
     map_beside: Callable[[Rules, int], AbstractAsyncContextManager[MapOne]] | None = None
 
     def stream_of(self, side: Side) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from crossfade.adapters.wire import ServiceError, Wire
 from crossfade.adapters.wire.answers import read_answer
 from crossfade.core.values.errors import StoreUnavailable
-from crossfade.core.values.shape import Index, IndexKey
+from crossfade.core.values.shape import Index, IndexKey, table_name
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts, TableSize
 
 NOT_FOUND: Final = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
@@ -54,6 +54,32 @@ def _index_request(index: Index) -> dict[str, Any]:
     }
 
 
+def facts_of(name: str, table: dict[str, Any], ttl: dict[str, Any], recovery: dict[str, Any]) -> TableFacts:
+    """Return what three answers say of a table.
+
+    Args:
+        name: of the table, as the caller knows it.
+        table: part of DescribeTable's answer.
+        ttl: of DescribeTimeToLive's; empty where that is unknown.
+        recovery: of DescribeContinuousBackups'; likewise.
+    """
+    types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
+    schema = sorted(table["KeySchema"], key=lambda each: each["KeyType"] != "HASH")
+    point_in_time = recovery.get("PointInTimeRecoveryDescription", {})
+    return TableFacts(
+        name=name,
+        arn=table["TableArn"],
+        status=table["TableStatus"],
+        key=tuple((each["AttributeName"], types[each["AttributeName"]]) for each in schema),
+        item_count=int(table.get("ItemCount", 0)),
+        size_bytes=int(table.get("TableSizeBytes", 0)),
+        ttl=ttl.get("AttributeName") if ttl.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"} else None,
+        recoverable=point_in_time.get("PointInTimeRecoveryStatus") == "ENABLED",
+        index_keys=_index_keys(table, types),
+        indexes=_indexes(table, types),
+    )
+
+
 class DynamoAdmin:
     """`crossfade.ports.admin.TableAdmin`."""
 
@@ -86,23 +112,11 @@ class DynamoAdmin:
             _call(self._dynamodb, "DescribeContinuousBackups", request),
             _call(self._dynamodb, "DescribeTimeToLive", request),
         )
-        point_in_time = _part(recovery, "DescribeContinuousBackups", "ContinuousBackupsDescription").get(
-            "PointInTimeRecoveryDescription", {}
-        )
-        expiry = _part(ttl, "DescribeTimeToLive", "TimeToLiveDescription")
-        types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
-        schema = sorted(table["KeySchema"], key=lambda each: each["KeyType"] != "HASH")
-        return TableFacts(
-            name=name,
-            arn=table["TableArn"],
-            status=table["TableStatus"],
-            key=tuple((each["AttributeName"], types[each["AttributeName"]]) for each in schema),
-            item_count=int(table.get("ItemCount", 0)),
-            size_bytes=int(table.get("TableSizeBytes", 0)),
-            ttl=expiry.get("AttributeName") if expiry.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"} else None,
-            recoverable=point_in_time.get("PointInTimeRecoveryStatus") == "ENABLED",
-            index_keys=_index_keys(table, types),
-            indexes=_indexes(table, types),
+        return facts_of(
+            name,
+            table,
+            _part(ttl, "DescribeTimeToLive", "TimeToLiveDescription"),
+            _part(recovery, "DescribeContinuousBackups", "ContinuousBackupsDescription"),
         )
 
     async def stream(self, name: str) -> StreamFacts | None:
@@ -229,7 +243,7 @@ class DynamoAdmin:
             "InputFormat": "DYNAMODB_JSON",
             "InputCompressionType": "GZIP",
             "TableCreationParameters": {
-                "TableName": name,
+                "TableName": table_name(name),
                 "BillingMode": "PAY_PER_REQUEST",
                 "AttributeDefinitions": [
                     {"AttributeName": each, "AttributeType": kind} for each, kind in attributes.items()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from crossfade.adapters.s3_objects import LazyClient
-from crossfade.core.plan.described import QUESTIONS, Answers, Question, Unknown
+from crossfade.core.plan.described import QUESTIONS, Answers, Question, Unknown, nothing_known
 from crossfade.core.values.errors import ConfigError
 
 REFUSED: Final = frozenset(
@@ -30,18 +30,21 @@ SERVICE_S: Final = 20.0
 """How long one question may take, over all its pages: a service that doesn't answer holds up nothing else."""
 
 
-async def describe(client: Callable[[str], LazyClient], table: str, *, now_s: float) -> Answers:
-    """Ask everything of one table.
+async def describe(
+    client: Callable[[str], LazyClient], table: str, *, now_s: float, only: Collection[str] = ()
+) -> Answers:
+    """Ask everything of one table, or some questions.
 
     Args:
         client: gives the client of a service, by its name.
         table: name or ARN.
         now_s: seconds since the epoch.
+        only: names of questions, none of which needs another's answer; all by default.
     """
-    told: dict[str, Any] = {}
+    told: dict[str, Any] = nothing_known("not asked")
     gate = asyncio.Semaphore(AT_ONCE)
     for later in (False, True):
-        asked = [each for each in QUESTIONS if each.later is later]
+        asked = [each for each in QUESTIONS if each.later is later and (not only or each.name in only)]
         found = await asyncio.gather(*(_ask(each, client, gate, table, told, now_s) for each in asked))
         told |= {each.name: answer for each, answer in zip(asked, found, strict=True)}
     return told
