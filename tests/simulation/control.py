@@ -316,7 +316,7 @@ class Verifier:
             self.passes,
             settings,
             self.tails,  # type: ignore[arg-type]  # what the report asks of a tail, without Faust's transport
-            Crossings(0, MAPPING),
+            Crossings(0, both),
             Watch(Names({side: MAPPING.shape(side).table for side in Side}, STREAMS, "journal"), clock=process),
             clock=process,
             continuous=self.continuous,

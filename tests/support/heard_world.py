@@ -6,13 +6,10 @@ from typing import Any
 
 from crossfade.core.parity.classes import Difference
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import Side
-from crossfade_verifier.both import BothTables
 from crossfade_verifier.called import Swept
 from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.settings import Settings
-from engagement_migration import MAPPING
-from verifier_world import BOUND_S, World
+from verifier_world import BOUND_S, World, at_once
 
 
 class Heard:
@@ -32,8 +29,10 @@ class Heard:
         self.done: Swept | None = None
         self.asked = self.passes = 0
         settings = Settings(**({"in_flight_bound_s": BOUND_S, "buckets": 16} | changed))
+        both = world.both()
+        at_once(both.look())
         self.mode = Continuous(
-            BothTables(MAPPING, world.reading[Side.SOURCE], world.reading[Side.TARGET]),
+            both,
             settings,
             world.handovers,
             clock=world.clock,

@@ -23,7 +23,6 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.passes import PassStore
 from crossfade.runtime.access import access_of
 from crossfade.runtime.http import Door
-from crossfade_verifier.both import BothTables
 from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.endpoints import routes
 from crossfade_verifier.heard import Heard
@@ -156,9 +155,11 @@ class Running:
     ) -> None:
         self.world = world
         self.settings = Settings(**(QUICK | changed))
-        self.target = GatedTable(MAPPING.shape(Side.TARGET), belongs=MAPPING.belongs)
+        mapping = world.mapping
+        self.target = GatedTable(mapping.shape(Side.TARGET), belongs=mapping.belongs)
         self.target.images = world.tables[Side.TARGET].images
-        both = BothTables(MAPPING, world.tables[Side.SOURCE], self.target)
+        world.reading[Side.TARGET] = self.target
+        both = world.both()
         self.complete = complete
         self.store = ControlStore()
         self.passes = Passes(
@@ -184,7 +185,7 @@ class Running:
         if hears:
             world.on_change = self.continuous.hear
         self.aws = Aws({NAMES.tables[side]: world.tables[side] for side in Side}, set(NAMES.tables.values()))
-        self.watch = Watch(NAMES, clock=SYSTEM)
+        self.watch = Watch(NAMES._replace(map="j" if both.is_plain else ""), clock=SYSTEM)
         self.both = both
         self.streams = {side: Stream() for side in Side}
         self.tails = {side: self._tail(side) for side in Side}
@@ -215,11 +216,11 @@ class Running:
         )
         self.journal = Refusing(self.store, who="me")
         reveals = Reveals(self.journal)
-        doors = routes(self.passes, self.report, listing, spot, self.repairs, reveals, MAPPING, self.settings)
+        doors = routes(self.passes, self.report, listing, spot, self.repairs, reveals, mapping, self.settings)
         self.door = Door(doors, access=access_of(self.settings, SYSTEM))
 
     def reporter(self, watch: Watch) -> Reporter:
-        crossings = Crossings(1_000_000, MAPPING)
+        crossings = Crossings(1_000_000, self.both)
         return Reporter(
             self.passes, self.settings, self.tails, crossings, watch, clock=SYSTEM, continuous=self.continuous
         )
@@ -252,6 +253,7 @@ class Running:
             self.repairs.run(),
             *(tail.run() for tail in self.tails.values() if self.reads_streams),
             *self.watch.tables(self.both.table, every_s),
+            *self.watch.owner(self.both.owning, every_s),
             *self.watch.captures(self.aws, every_s),
             *self.watch.first_hops(self.aws, self.settings.lag_bound_s, every_s),
             self.watch.journal(MemoryJournal(self.store), "me", self.passes.repaired, every_s),

@@ -11,6 +11,7 @@ from msgspec import Raw
 from crossfade.adapters.memory.passes import MemoryPassStore
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.contracts.passes import PassRecord, pass_id
+from crossfade.core.mapping.interface import Mapping
 from crossfade.core.parity.classes import Difference
 from crossfade.core.protocol.keyed.item import Item, generation_of, is_active, parse_item, version_of
 from crossfade.core.protocol.keyed.protocol import KEYED
@@ -98,6 +99,8 @@ class HookedTable:
 class World:
     """Two tables, and every change of them in `changes`, oldest first; nothing is replicated unless asked."""
 
+    mapping: Mapping = MAPPING
+
     def __init__(self, wallets: int = 0, clock: Clock | None = None, **more: Raw) -> None:
         self.clock = clock or Clock()
         self.changes: list[tuple[Side, Change]] = []
@@ -122,6 +125,10 @@ class World:
             self.on_change(side, change)
 
         return MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs, on_change=changed, now_us=self.clock.wall_us)
+
+    def both(self) -> BothTables:
+        """Return both tables as the verifier reads them."""
+        return BothTables(MAPPING, self.reading[Side.SOURCE], self.reading[Side.TARGET])
 
     def item(self, side: Side, key: Key) -> Item | None:
         return self.tables[side].item(key)
@@ -226,7 +233,8 @@ class World:
             settle_every_s=1.0,
             follow_bound=most,
         )
-        both = BothTables(MAPPING, self.reading[Side.SOURCE], self.reading[Side.TARGET])
+        both = self.both()
+        await both.look()
         pace = Pace(1e9, now_s=self.clock.monotonic, sleep=self.clock.sleep)
         store = MemoryPassStore()
         means = Means(both, store, pace, self.handovers, settings, self.clock, self.clock.wall_us)

@@ -47,7 +47,7 @@ def aged(reading: Reading, now_s: float, age_s: float) -> Reading:
 
 def test_every_sense_is_needed_of_each_table_that_it_speaks_of() -> None:
     assert set(NEEDS) == set(inputs())
-    assert {sense for sense, _ in inputs()} == set(Sense)
+    assert {sense for by_map in (False, True) for sense, _ in inputs(by_map=by_map)} == set(Sense)
     assert len(inputs()) == 4 + 2 * 4
 
 

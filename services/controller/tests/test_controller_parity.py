@@ -26,6 +26,7 @@ from crossfade_controller.screen import Screen, counted, lasted, plain, quoted, 
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.verifier_door import NoVerifier, VerifierDoor, verifier_door
 from on_call import URL, Terminal
+from plain_world import PlainWorld
 from verifier_service import Running, is_safe, running
 from verifier_world import World, wallet
 
@@ -37,6 +38,10 @@ def squeezed(text: str) -> str:
 
 async def report_of(service: Running) -> ParityReport:
     return ParityReport.of_dict(await service.parity())
+
+
+def owned_by(owner: Side) -> Callable[[dict[str, Any]], bool]:
+    return lambda body: is_safe(body) and body["owner"]["side"] == owner.value
 
 
 # ---- is it safe? ----------------------------------------------------------------------------------
@@ -52,6 +57,28 @@ async def test_what_is_clean_and_safe_says_so_and_ends_with_0() -> None:
     assert "verdict: clean" in text
     assert "differences: none" in text
     assert "  live items" in text
+
+
+async def test_under_a_map_the_owner_is_named_and_the_way_that_is_safe() -> None:
+    world = PlainWorld(4)
+    service = Running(world)
+    async with service():
+        for owner, what in ((Side.SOURCE, "cut over"), (Side.TARGET, "roll back")):
+            await service.until(owned_by(owner))
+            terminal = Terminal(service.door)
+            assert await terminal.type("parity") == DONE
+            table, text = world.tables[owner].shape.table, terminal.text
+            assert text.startswith(f"SAFE to {what}")
+            assert f"owner: {table}, the {owner.value} table" in text
+            if owner is Side.SOURCE:
+                world.flip()
+        world.close()
+        await service.until(lambda body: not is_safe(body))
+        terminal = Terminal(service.door)
+        assert await terminal.type("parity") == SHUT
+    text = terminal.text
+    assert text.startswith("NOT SAFE to roll back")
+    assert "the map is draining at epoch" in squeezed(text)
 
 
 async def test_what_is_clean_and_not_safe_ends_with_4_and_names_every_reason() -> None:

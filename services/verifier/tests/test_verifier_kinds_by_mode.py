@@ -1,6 +1,7 @@
 """Every planted difference is found, on its keys alone, by each way of seeing; another spelling is found by none.
 
-Each mode looks once at a world in which everything is planted at once, on two keys each, among keys that are equal.
+Each mode looks once at a world in which everything is planted at once, on two keys each, among keys that are equal:
+under the keyed protocol, and under the plain one.
 """
 
 from __future__ import annotations
@@ -8,21 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import pytest
 
+import plain_kinds
 from crossfade.adapters.clock import SYSTEM
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade_verifier.offline.comparing import compare_exports
-from engagement_migration import MAPPING
 from export_files import write_both
 from heard_world import Heard
-from planted_kinds import DIFFERENT, EQUAL, KINDS, Planted, filled
+from planted_kinds import DIFFERENT, EQUAL, Planted, filled
 from verifier_world import BOUND_S, World, wallet
 
 EACH: Final = 2
@@ -32,30 +33,52 @@ BESIDE: Final = 40
 """Keys that stay equal."""
 
 
-def by_sweep(owner: Side, plant: Callable[[World], None], wallets: int) -> set[Key]:
+class Kinds(NamedTuple):
+    """What is planted under a protocol.
+
+    Attributes:
+        different: what must be found.
+        equal: what must not.
+        filled: returns a world of so many rows, and whose they are.
+    """
+
+    different: Sequence[Planted]
+    equal: Sequence[Planted]
+    filled: Callable[[int, Side], World]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted({each.kind for each in self.different})
+
+
+PROTOCOLS: Final = {
+    "keyed": Kinds(DIFFERENT, EQUAL, filled),
+    "plain": Kinds(plain_kinds.DIFFERENT, plain_kinds.EQUAL, plain_kinds.plain_filled),
+}
+
+
+def by_sweep(world: World, plant: Callable[[World], None], wallets: int) -> set[Key]:
     """Return the keys that a pass over both tables finds."""
-    world = filled(wallets, owner)
     plant(world)
     found = asyncio.run(world.sweep())
     return {key for keys in found.keys.values() for key in keys}
 
 
-def by_offline(owner: Side, plant: Callable[[World], None], wallets: int) -> set[Key]:
+def by_offline(world: World, plant: Callable[[World], None], wallets: int) -> set[Key]:
     """Return the keys that two exports of one moment differ in."""
-    world = filled(wallets, owner)
     plant(world)
     with TemporaryDirectory() as folder:
         exports, out = write_both(Path(folder), world), Path(folder) / "differences.jsonl"
-        compare_exports(MAPPING, *exports.values(), clock=SYSTEM, folder=Path(folder) / "work", out=out)
+        compare_exports(world.mapping, *exports.values(), clock=SYSTEM, folder=Path(folder) / "work", out=out)
         return {Key(json.loads(line)["key"].encode()) for line in out.read_text().splitlines()}
 
 
-def by_continuous(owner: Side, plant: Callable[[World], None], wallets: int) -> set[Key]:
+def by_continuous(world: World, plant: Callable[[World], None], wallets: int) -> set[Key]:
     """Return the keys that are named by listening to both streams, whose records come shuffled, a fifth of them twice.
 
     A key without an owner is standby on both sides to it, as in a handover: it is named by its age.
     """
-    world, dice = filled(wallets, owner), random.Random(wallets)
+    dice = random.Random(wallets)
     heard = Heard(world)
     before = len(world.changes)
     plant(world)
@@ -74,6 +97,7 @@ def by_continuous(owner: Side, plant: Callable[[World], None], wallets: int) -> 
 
 
 MODES: Final = {"sweep": by_sweep, "continuous": by_continuous, "offline": by_offline}
+RUNS: Final = [(mode, protocol) for mode in MODES for protocol in PROTOCOLS if (mode, protocol) != ("offline", "plain")]
 
 
 class Looked(NamedTuple):
@@ -90,12 +114,13 @@ class Looked(NamedTuple):
     found: set[Key]
 
 
-def plants_of(owner: Side) -> list[Planted]:
-    return [each for each in (*DIFFERENT, *EQUAL) if each.needs in (None, owner)]
+def plants_of(protocol: str, owner: Side) -> list[Planted]:
+    kinds = PROTOCOLS[protocol]
+    return [each for each in (*kinds.different, *kinds.equal) if each.needs in (None, owner) or protocol == "plain"]
 
 
-def look(mode: str, owner: Side) -> Looked:
-    plants = plants_of(owner)
+def look(protocol: str, mode: str, owner: Side) -> Looked:
+    plants = plants_of(protocol, owner)
     planted = {
         str(each): {wallet(number) for number in range(EACH * at, EACH * (at + 1))} for at, each in enumerate(plants)
     }
@@ -106,47 +131,52 @@ def look(mode: str, owner: Side) -> Looked:
             for key in sorted(planted[str(each)]):
                 each.harm(world, key)
 
-    return Looked(
-        planted, {wallet(number) for number in range(EACH * len(plants), wallets)}, MODES[mode](owner, plant, wallets)
-    )
+    world = PROTOCOLS[protocol].filled(wallets, owner)
+    beside = {wallet(number) for number in range(EACH * len(plants), wallets)}
+    return Looked(planted, beside, MODES[mode](world, plant, wallets))
 
 
 @pytest.fixture(scope="module")
-def looked() -> Callable[[str, Side], Looked]:
-    """Each mode looks once at the world of each owner."""
-    done: dict[tuple[str, Side], Looked] = {}
+def looked() -> Callable[[str, str, Side], Looked]:
+    """Each mode looks once at the world of each protocol and owner."""
+    done: dict[tuple[str, str, Side], Looked] = {}
 
-    def once(mode: str, owner: Side) -> Looked:
-        if (mode, owner) not in done:
-            done[mode, owner] = look(mode, owner)
-        return done[mode, owner]
+    def once(protocol: str, mode: str, owner: Side) -> Looked:
+        if (protocol, mode, owner) not in done:
+            done[protocol, mode, owner] = look(protocol, mode, owner)
+        return done[protocol, mode, owner]
 
     return once
 
 
 @pytest.mark.parametrize("owner", Side, ids=lambda side: f"{side.value} owns")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("mode", "protocol", "kind"), [(*each, kind) for each in RUNS for kind in PROTOCOLS[each[1]].names]
+)
 def test_each_planted_difference_of_a_kind_is_found(
-    mode: str, kind: str, owner: Side, looked: Callable[[str, Side], Looked]
+    mode: str, protocol: str, kind: str, owner: Side, looked: Callable[[str, str, Side], Looked]
 ) -> None:
-    seen = looked(mode, owner)
-    wanted = [each for each in plants_of(owner) if each.kind == kind]
+    seen, different = looked(protocol, mode, owner), PROTOCOLS[protocol].different
+    wanted = [each for each in plants_of(protocol, owner) if each.kind == kind]
     assert wanted
-    unseen = {str(each) for each in wanted if each in DIFFERENT and not seen.planted[str(each)] <= seen.found}
+    unseen = {str(each) for each in wanted if each in different and not seen.planted[str(each)] <= seen.found}
     assert not unseen
 
 
 @pytest.mark.parametrize("owner", Side, ids=lambda side: f"{side.value} owns")
-@pytest.mark.parametrize("mode", MODES)
-def test_nothing_is_found_where_nothing_differs(mode: str, owner: Side, looked: Callable[[str, Side], Looked]) -> None:
-    seen = looked(mode, owner)
+@pytest.mark.parametrize(("mode", "protocol"), RUNS)
+def test_nothing_is_found_where_nothing_differs(
+    mode: str, protocol: str, owner: Side, looked: Callable[[str, str, Side], Looked]
+) -> None:
+    seen = looked(protocol, mode, owner)
     assert not seen.beside & seen.found
-    called = {str(each) for each in EQUAL if str(each) in seen.planted and seen.planted[str(each)] & seen.found}
-    assert not called
+    equal = (str(each) for each in PROTOCOLS[protocol].equal)
+    assert not {each for each in equal if each in seen.planted and seen.planted[each] & seen.found}
 
 
-def test_there_are_kinds_enough_and_each_comes_on_either_side() -> None:
-    assert len(KINDS) >= 16
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_there_are_kinds_enough_and_each_comes_on_either_side(protocol: str) -> None:
+    kinds = PROTOCOLS[protocol].names
+    assert len(kinds) >= 16
     for side in Side:
-        assert {each.kind for each in plants_of(side)} >= set(KINDS)
+        assert {each.kind for each in plants_of(protocol, side)} >= set(kinds)

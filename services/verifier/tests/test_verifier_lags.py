@@ -24,6 +24,7 @@ from engagement_migration import MAPPING
 from verifier_world import World, wallet
 
 KEY = wallet(0)
+BOTH = World().both()
 NAMES = Names({side: MAPPING.shape(side).table for side in Side}, {side: f"{side.value}-stream" for side in Side}, "j")
 
 
@@ -39,7 +40,7 @@ async def test_a_crossing_is_from_the_owners_commit_to_its_copys() -> None:
     world.earn(KEY, 1)
     world.clock.now += 0.25
     world.copy(KEY)
-    found = crossed(world, Crossings(1_000_000, MAPPING))
+    found = crossed(world, Crossings(1_000_000, BOTH))
     assert found == {
         "samples": 1,
         "p50_ms": 250.0,
@@ -56,7 +57,7 @@ async def test_a_copy_of_a_later_version_ends_the_wait_of_the_first_write_that_i
     world.earn(KEY, 1)
     world.clock.now += 0.5
     world.copy(KEY)
-    found = crossed(world, Crossings(1_000_000, MAPPING))
+    found = crossed(world, Crossings(1_000_000, BOTH))
     assert found == {
         "samples": 1,
         "p50_ms": 1500.0,
@@ -70,7 +71,7 @@ async def test_old_duplicates_measure_nothing() -> None:
     old = list(world.changes)
     world.changes.clear()
     world.earn(KEY, 1)
-    crossings = Crossings(1_000_000, MAPPING)
+    crossings = Crossings(1_000_000, BOTH)
     crossings.hear(*world.changes[0])
     for side, change in old:
         crossings.hear(side, change)
@@ -82,7 +83,7 @@ async def test_only_sampled_keys_are_measured() -> None:
     world = World(1)
     world.earn(KEY, 1)
     world.copy(KEY)
-    assert crossed(world, Crossings(0, MAPPING))["samples"] == 0
+    assert crossed(world, Crossings(0, BOTH))["samples"] == 0
 
 
 async def test_the_way_back_is_measured_after_a_handover() -> None:
@@ -92,7 +93,7 @@ async def test_the_way_back_is_measured_after_a_handover() -> None:
     world.earn(KEY, 1)
     world.clock.now += 0.1
     world.copy(KEY)
-    crossings = Crossings(1_000_000, MAPPING)
+    crossings = Crossings(1_000_000, BOTH)
     crossed(world, crossings)
     assert crossings.report(Side.TARGET)["max_ms"] == pytest.approx(100.0, abs=0.2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.core.parity.classes import Difference, Pair
@@ -12,7 +12,9 @@ from crossfade.core.protocol.keyed.item import FIRST_STAMPED, Item, Role
 from crossfade.core.protocol.keyed.protocol import KEYED
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
+from crossfade_verifier.both import BothTables
 from crossfade_verifier.followlist import FollowList, Handovers
+from engagement_migration import MAPPING
 from verifier_world import wallet
 
 KEY = wallet(1)
@@ -25,15 +27,16 @@ def image(version: int, role: Role) -> Item:
     return Item(version=FIRST_STAMPED + version, role=role, generation=2, content=content)
 
 
-class SlowTables(MemoryClock):
+class SlowTables(BothTables, MemoryClock):
     """Both tables; each read takes a while, and the copy arrives once the first round of three is over."""
 
     def __init__(self) -> None:
-        super().__init__(100_000_000)
+        MemoryClock.__init__(self, 100_000_000)
+        BothTables.__init__(self, MAPPING, cast("Any", None), cast("Any", None))
         self.reads = 0
         self.items = {Side.SOURCE: image(5, Role.ACTIVE), Side.TARGET: image(4, Role.STANDBY)}
 
-    async def read(self, side: Side, keys: Sequence[Key]) -> dict[Key, Item]:
+    async def read(self, side: Side, keys: Sequence[Key]) -> dict[Key, Any]:
         found = dict.fromkeys(keys, self.items[side])
         self.pass_s(READ_S)
         self.reads += 1
@@ -57,10 +60,9 @@ class Called:
 
 async def test_a_copy_within_the_bound_is_no_alarm_however_slow_the_reads_are() -> None:
     tables, said = SlowTables(), Called()
-    both: Any = tables
     heard: Any = said
     follows = FollowList(
-        both,
+        tables,
         heard,
         heard,
         Handovers(),

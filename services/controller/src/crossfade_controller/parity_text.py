@@ -51,16 +51,25 @@ def _input_of(reason: str) -> str:
 
 
 def _head(report: ParityReport, screen: Screen) -> list[str]:
-    because = report.because
+    because, what = report.because, _what(report)
     if report.safe_to_cut_over.answer:
-        said = screen.styled("good", "SAFE to cut over")
+        said = screen.styled("good", f"SAFE to {what}")
     else:
-        said = screen.styled("bad", f"NOT SAFE to cut over: {len(because)} reason{'s' if len(because) != 1 else ''}")
+        said = screen.styled("bad", f"NOT SAFE to {what}: {len(because)} reason{'s' if len(because) != 1 else ''}")
     verdict = screen.styled(_VERDICTS.get(report.verdict, "warn"), report.verdict)
     pair = report.inputs.get("passes")
     at = utc(int(report.at_us))[11:19] + " UTC"
     lines = [screen.headed(said, plain(pair.of) if pair and pair.of else ""), screen.headed(f"verdict: {verdict}", at)]
-    return [*lines, *screen.lines(plain(report.reason), 2)]
+    lines += screen.lines(plain(report.reason), 2)
+    if report.owner is not None:
+        flip = "" if report.owner.open else f"; {plain(report.owner.why)}"
+        lines += screen.lines(f"owner: {plain(report.owner.table)}, the {plain(report.owner.side)} table{flip}", 2)
+    return lines
+
+
+def _what(report: ParityReport) -> str:
+    """Return what is safe, or not: a flip to the table that doesn't own."""
+    return "roll back" if report.owner is not None and report.owner.side == "target" else "cut over"
 
 
 def _reasons(report: ParityReport, screen: Screen) -> list[str]:

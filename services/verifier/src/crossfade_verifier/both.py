@@ -1,24 +1,42 @@
-"""Both tables, read by the verifier's own reading (`crossfade_verifier.reading`, ADR 0035)."""
+"""Both tables, read by the verifier's own reading (`crossfade_verifier.reading`, ADR 0035).
+
+The one place that knows which protocol they are under: a protocol is told by what it writes into rows, and decides how
+they are read, who owns them, and how a key that differs is followed (ADR 0046).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
+
+from msgspec import Raw
 
 from crossfade.core.mapping.copies import GIVEN_BACK, why_not
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
-from crossfade.core.parity.classes import Pair
+from crossfade.core.parity import classes, plain
+from crossfade.core.parity.classes import Followed, Pair
+from crossfade.core.parity.plain import PlainFollowed
 from crossfade.core.protocol.row import Row
-from crossfade.core.protocol.seam import RowReader
+from crossfade.core.protocol.seam import Place, RowReader
 from crossfade.core.protocol.writing import Answer
+from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side, TableShape
+from crossfade.ports.owner_map import OwnerMaps
 from crossfade.ports.table import Answers
+from crossfade_verifier.owning import ByMap, ByRows, Owning, View
+from crossfade_verifier.reading import rows as keyed
 from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.pages import Reading
-from crossfade_verifier.reading.rows import ATTRIBUTES, Seen
+from crossfade_verifier.reading.plain import ATTRIBUTES as PLAIN_ATTRIBUTES
+from crossfade_verifier.reading.plain import OWN_DIGITS, PlainReading, PlainRows, PlainStateReading
+from crossfade_verifier.reading.rows import DELETED, Seen
+from crossfade_verifier.reading.states import StateReading
+
+AnyFollowed: TypeAlias = Followed | PlainFollowed
+"""A key on the follow list."""
 
 
 class SweptTable(Answers, Protocol):
@@ -35,22 +53,43 @@ class SweptTable(Answers, Protocol):
 
 
 class BothTables:
-    """Reads of either table, by the verifier's own reading, in the names of the source."""
+    """Reads of either table, by the verifier's own reading, in the names of the source.
 
-    def __init__(self, mapping: MigrationMapping, source: SweptTable, target: SweptTable) -> None:
+    Attributes:
+        mapping: of the migration.
+        is_plain: whether one table owns all rows, and a map says which.
+        reading: of both tables.
+        readers: the protocol's own, for whoever writes.
+        owning: tells which table owns.
+    """
+
+    def __init__(
+        self, mapping: MigrationMapping, source: SweptTable, target: SweptTable, maps: OwnerMaps | None = None
+    ) -> None:
         """Take the mapping and its tables.
+
+        Args:
+            mapping: of the migration.
+            source: the one table.
+            target: the other.
+            maps: reads the map, where a map says which table owns.
 
         Raises:
             ConfigError: its protocol writes other attributes into rows than the reading knows.
         """
         spelling = mapping.protocol.spelling
-        if strange := sorted(ATTRIBUTES.symmetric_difference((*spelling.own, *spelling.carried))):
+        own = frozenset((*spelling.own, *spelling.carried))
+        self.is_plain = own == PLAIN_ATTRIBUTES
+        if not self.is_plain and (strange := sorted(keyed.ATTRIBUTES.symmetric_difference(own))):
             raise ConfigError(
                 f"the verifier can't read rows of the mapping {mapping.name!r}: its protocol and the verifier's "
                 f"reading differ in {', '.join(strange)}; write a reading for that protocol (ADR 0035)"
             )
+        if self.is_plain and maps is None:
+            raise ConfigError(f"which table owns the rows of the mapping {mapping.name!r}, only its map tells")
         self.mapping = mapping
-        self.reading = Reading(mapping.declared)
+        self.owning: Owning = ByMap(maps) if self.is_plain and maps is not None else ByRows()
+        self.reading: Reading = PlainReading(mapping.declared) if self.is_plain else Reading(mapping.declared)
         self.readers = {side: mapping.protocol.reader(mapping.shape(side)) for side in Side}
         self._tables: Mapping[Side, SweptTable] = {Side.SOURCE: source, Side.TARGET: target}
 
@@ -58,18 +97,79 @@ class BothTables:
         """Return a side's table."""
         return self._tables[side]
 
-    def rows(self, *, complete: bool = False) -> RowReader:
-        """Return what reads rows, as the flag document says."""
-        # It answers what parity asks, of the rows that `read` and `heard` return; of the seam's, no more is asked here.
-        return cast("RowReader", OwnRows(complete))
+    async def look(self) -> View:
+        """Look which table owns now; see `Owning`."""
+        return await self.owning.look()
 
-    def heard(self, side: Side, image: Image) -> Row:
-        """Read an image of a change record.
+    def own(self, *, complete: bool = False) -> OwnRows:
+        """Return what reads rows, as the flag document says, or the map at each moment."""
+        if self.is_plain:
+            return cast("OwnRows", PlainRows(lambda: self.owning.view.owner))  # it answers alike
+        return OwnRows(complete)
+
+    def states(self, side: Side) -> StateReading:
+        """Return what reads the states of a table's rows, as change records tell them."""
+        if isinstance(self.reading, PlainReading):
+            return PlainStateReading(self.reading, side, lambda: self.owning.view.owner)
+        return StateReading(self.reading, side)
+
+    def rows(self, *, complete: bool = False) -> RowReader:
+        """Return the same, for parity."""
+        # It answers what parity asks, of the rows that `read` and `heard` return; of the seam's, no more is asked here.
+        return cast("RowReader", self.own(complete=complete))
+
+    def heard(self, side: Side, change: Change) -> Row | None:
+        """Read the row that a change record shows; None where it tells nothing.
+
+        Under the plain protocol an owner's row has the record's commit time as its version, and a removed one is
+        nothing at that time.
 
         Raises:
             PoisonRecord: an attribute of the protocol can't be read.
         """
-        return self.reading.row(side, image)
+        if not self.is_plain:
+            return None if change.new is None else self.reading.row(side, change.new)
+        if self.owning.view.owner is side:
+            image = {DELETED: Raw(b'{"BOOL":true}')} if change.new is None else change.new
+            return self.reading.row(side, image).at(change.committed_us)
+        if change.new is None:
+            return None
+        found = self.reading.row(side, change.new)
+        if found.unreadable:
+            raise PoisonRecord(found.unreadable)
+        return None if found.version is None else found.at(found.version // OWN_DIGITS)
+
+    def place(self, side: Side, change: Change, new: Image) -> Place | None:
+        """Say where a record's image stands; None where it tells nothing. Errors as of `heard`.
+
+        Args:
+            side: whose record it is.
+            change: the record.
+            new: its image after the change.
+        """
+        if not self.is_plain:
+            return self.readers[side].place(change, new)
+        found = self.heard(side, change)
+        return None if found is None else Place(self.owning.view.owner is side, found.version or 0)
+
+    def follow(self, pair: Pair, now_s: float, rows: RowReader, *, since_us: int) -> AnyFollowed:
+        """Put a pair that is not equal on a follow list; see `crossfade.core.parity`.
+
+        Args:
+            pair: as two scans found it.
+            now_s: monotonic clock.
+            rows: reads it.
+            since_us: a moment that the tables' clock has surely not passed yet.
+        """
+        if self.is_plain:
+            return plain.follow(pair, now_s, rows, since_us=since_us)
+        return classes.follow(pair, now_s, rows)
+
+    def suspected(self, first: int, since_s: float, *, reached: int, since_us: int) -> AnyFollowed:
+        """Put a key on a follow list that nobody has read; see `crossfade_verifier.followlist.FollowList.suspect`."""
+        if self.is_plain:
+            return PlainFollowed(since_s, first or since_us, first or reached)
+        return Followed(since_s, first, since_s, first or reached, by_reads=not first)
 
     def core_row(self, side: Side, row: Row) -> Row:
         """Return a row as whoever writes wants it: read by the protocol, in the names of its own table.

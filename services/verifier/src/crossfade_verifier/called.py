@@ -116,6 +116,14 @@ class CalledKeys:
             self._counts[known.found] -= 1
         return known
 
+    def forget(self) -> list[Key]:
+        """Forget all: after a flip nothing holds that was called before. Return the keys."""
+        keys = list(self._keys)
+        self._keys.clear()
+        self._counts.clear()
+        self.more.clear()
+        return keys
+
     def due(self, before_s: float, most: int) -> list[tuple[Key, Called]]:
         """Return keys that were not looked at since a time, those first that it is longest for."""
         first = islice(self._keys.items(), most)

@@ -34,7 +34,8 @@ from crossfade_verifier.both import BothTables
 from crossfade_verifier.called import Called, CalledKeys, Swept
 from crossfade_verifier.followlist import CHUNK, FollowList, Handovers
 from crossfade_verifier.hearing import Counts, Open
-from crossfade_verifier.reading.states import State, StateReading
+from crossfade_verifier.owning import View
+from crossfade_verifier.reading.states import State
 from crossfade_verifier.recent import Recent
 from crossfade_verifier.running import RunningDifference
 from crossfade_verifier.settings import Settings
@@ -97,7 +98,8 @@ class Continuous:
         self._both, self._settings, self._clock = both, settings, clock
         self._behind_s, self._complete, self._swept, self._ask = behind_s, complete, swept, ask
         self._rows = both.rows()
-        self._states = {side: StateReading(both.reading, side) for side in Side}
+        self._states = {side: both.states(side) for side in Side}
+        self._view = both.owning.view
         self._bound_s, self._most = settings.in_flight_bound_s, settings.watch_bound
         reads_per_s = max(10.0, SHARE_OF_READS * settings.reads_per_s)
         self._list = FollowList(
@@ -156,8 +158,9 @@ class Continuous:
         self.counts.heard[side] += 1
         point = _hash(key, _POINT_SEED)
         try:
-            old_version = 0 if change.before is None else change.old_version()
-            new = None if change.new is None else self._states[side].state(key, change.new)
+            states, at_us = self._states[side], change.committed_us
+            old_version = 0 if change.before is None else states.version_before(change.old_version())
+            new = None if change.new is None else states.state(key, change.new, at_us)
             if self._is_duplicate(side, change, old_version, new):
                 return
             old = self._before(side, change, point, old_version)
@@ -202,6 +205,9 @@ class Continuous:
 
     def _changed(self, side: Side, change: Change, new: State, point: int, old_version: int, digest: int) -> None:
         key, version = change.key, change.committed_us if new.version is None else new.version
+        if self._both.is_plain and not new.version:
+            self._suspect(key, point)  # a copy without a fence that means anything
+            return
         if version == 0:
             return  # the import's: no record of the owner's is its match
         active = new.role == "A" if new.role else side is Side.SOURCE
@@ -240,6 +246,8 @@ class Continuous:
         known = self._verified.get(point)
         if known is not None and version <= known[0] and old_version < known[0]:
             self.counts.late += 1
+        elif old.deleted and self._both.is_plain:
+            return  # tombstones may be purged
         elif (old.role or ("A" if side is Side.SOURCE else "S")) == "S":
             self._suspect(key, point, side=side.other)  # nobody of the protocol removes a standby
         elif not old.deleted and (opened := self._opened(key)) is not None:
@@ -335,7 +343,7 @@ class Continuous:
 
     def tick(self) -> None:
         """Suspect what is overdue, look at called keys again, and judge the buckets."""
-        if self.resting or self._rests():
+        if self.resting or self._rests() or not self._turned_to(self._both.owning.view):
             return
         now_s, behind_s = self._clock.monotonic(), self._behind_s()
         if behind_s is not None:
@@ -353,6 +361,16 @@ class Continuous:
             self.asked_s = now_s
             log.warning("buckets differ, asking for a pass", buckets=len(self.off))
             self._ask()
+
+    def _turned_to(self, view: View) -> bool:
+        """Say whether anything may be called. Around a flip nothing is, and after it nothing holds that was."""
+        if view != self._view:
+            if view.turn != self._view.turn:
+                for key in self.differing.forget():
+                    self._untrack(key, equal=False)
+            self._view = view
+            self.lost(view.why or f"the {view.owner.value} table owns at epoch {view.epoch}")
+        return view.is_open
 
     def _rests(self) -> bool:
         if self._complete():

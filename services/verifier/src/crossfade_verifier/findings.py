@@ -23,7 +23,7 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade_verifier.both import why_unmappable
 from crossfade_verifier.reading.digests import BucketDigests, BucketSum, SideDigests
-from crossfade_verifier.reading.judging import differing
+from crossfade_verifier.reading.judging import OwnRows, differing
 from crossfade_verifier.reading.pages import row_digest
 from crossfade_verifier.reading.rows import Seen
 
@@ -394,8 +394,10 @@ def sample(key: Key, pair: Pair, rows: RowReader) -> dict[str, Any]:
         item = pair.of(side)
         shown[side.value] = None if item is None else _described(item, rows)
     source, target = pair
-    if source is not None and target is not None and source.version == target.version:
-        shown["differs"] = differing(cast("Seen", source), cast("Seen", target))
+    if source is not None and target is not None:
+        seen = cast("Seen", source), cast("Seen", target)
+        if cast("OwnRows", rows).are_comparable(*seen):
+            shown["differs"] = differing(*seen)
     return shown
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from crossfade.core.parity.classes import SETTLED, Difference, Followed, Pair, Reading, follow, is_equal
+from crossfade.core.parity.classes import SETTLED, Difference, Pair, Reading, is_equal
+from crossfade.core.parity.plain import PlainFollowed
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.replication.change import Change
@@ -21,7 +22,8 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade.runtime.pace import Pace
-from crossfade_verifier.both import BothTables
+from crossfade_verifier.both import AnyFollowed, BothTables
+from crossfade_verifier.owning import View
 
 CHUNK: Final = 100
 """Keys read together: one BatchGetItem."""
@@ -50,7 +52,7 @@ NOTHING: Final = Pair(None, None)
 
 @dataclass(slots=True)
 class _Entry:
-    followed: Followed
+    followed: AnyFollowed
     side: Side
     since_us: int
     read_s: float
@@ -157,6 +159,7 @@ class FollowList:
         self._proven = proven
         self._less = asyncio.Event()
         self._ended_s: float | None = None
+        self._view = both.owning.view
         self.most = most
         self.held_since_s: float | None = None
 
@@ -183,7 +186,8 @@ class FollowList:
     def add(self, key: Key, pair: Pair) -> None:
         """Follow a key that is not equal; one that is followed already stays as it is."""
         if key not in self._keys:
-            followed, now_s = follow(pair, self._clock.monotonic(), self._rows), self._clock.monotonic()
+            now_s = self._clock.monotonic()
+            followed = self._both.follow(pair, now_s, self._rows, since_us=self._at_most_us())
             self._follow(key, followed, self._rows.owner_of(*pair))
             self._handovers.see(key, followed.handover_since_s, now_s)
 
@@ -199,15 +203,16 @@ class FollowList:
             reached: a version that the standby must have reached, where `first` is 0.
         """
         if key not in self._keys:
-            self._follow(key, Followed(since_s, first, since_s, first or reached, by_reads=not first), side)
+            followed = self._both.suspected(first, since_s, reached=reached, since_us=self._at_most_us())
+            self._follow(key, followed, side)
 
     def open_keys(self) -> Iterator[tuple[Key, int]]:
         """Return what to `suspect` where this list is no more: keys with the versions that standbys must reach."""
         return ((key, entry.followed.first) for key, entry in self._keys.items())
 
-    def _follow(self, key: Key, followed: Followed, side: Side | None) -> None:
-        read_s = min(self._clock.monotonic(), followed.since_s)
-        self._keys[key] = _Entry(followed, side or Side.SOURCE, self._at_most_us(), read_s)
+    def _follow(self, key: Key, followed: AnyFollowed, side: Side | None) -> None:
+        read_s = min(self._clock.monotonic(), followed.since_s, followed.bound_since_s)
+        self._keys[key] = _Entry(followed, side or self._view.owner, self._at_most_us(), read_s)
 
     def passed(self, key: Key) -> None:
         """Note a key that was equal at once, and so needs no following."""
@@ -222,12 +227,14 @@ class FollowList:
     def hear(self, side: Side, change: Change) -> None:
         """Take in a change record of either stream."""
         entry = self._keys.get(change.key)
-        if entry is None or change.new is None:
+        if entry is None:
             return
         try:
-            item = self._both.heard(side, change.new)
+            item = self._both.heard(side, change)
         except PoisonRecord:
             return  # what can't be read proves nothing; the reads will call it
+        if item is None:
+            return
         if item.version is None:
             if change.committed_us < entry.since_us:
                 return  # an unstamped duplicate from before would prove what was, not what is
@@ -256,9 +263,26 @@ class FollowList:
     async def look(self, *, all_of_them: bool = False) -> None:
         """Read the keys whose bound has passed since they were last read, or all, once."""
         for chunk in self._due(all_of_them=all_of_them):
-            for side in Side:
+            view = await self._both.look()
+            self._turn_to(view)
+            for side in Side if view.is_open else ():
                 mine = [key for key in chunk if key in self._keys and self._keys[key].side is side]
-                await self._read(side, mine)
+                await self._read(side, mine, view)
+
+    def _turn_to(self, view: View) -> None:
+        """Look at the table that owns by now. What was read or heard around a flip says nothing."""
+        if view != self._view:
+            self._view = view
+            if self._ended_s is not None:
+                self._ended_s = self._clock.monotonic()  # no key is given up for what nothing could be said of
+            for entry in self._keys.values():
+                entry.side = view.owner
+                self._unsaid(entry)
+
+    def _unsaid(self, entry: _Entry) -> None:
+        if isinstance(entry.followed, PlainFollowed):
+            entry.followed.unsaid(self._at_most_us())
+            entry.read_s = entry.followed.bound_since_s
 
     def _due(self, *, all_of_them: bool) -> list[list[Key]]:
         before_s = self._clock.monotonic() - self._bound_s
@@ -280,7 +304,7 @@ class FollowList:
             for each in tasks:
                 each.cancel()
 
-    async def _read(self, side: Side, keys: list[Key]) -> None:
+    async def _read(self, side: Side, keys: list[Key], view: View) -> None:
         if not keys:
             return
         await self._pace.take(READS * len(keys))
@@ -288,14 +312,17 @@ class FollowList:
         owners = await self._both.read(side, keys)
         standbys = await self._both.read(side.other, keys)
         again = await self._both.read(side, keys)
+        same = await self._both.look() == view
         for key in keys:
             entry = self._keys.get(key)
-            if entry is not None:  # a stream may have verified it meanwhile
-                entry.read_s = began_s
+            if entry is not None and not same:
+                self._unsaid(entry)
+            elif entry is not None:  # a stream may have verified it meanwhile
                 self._settle(key, entry, Reading(side, owners.get(key), standbys.get(key), again.get(key)), began_s)
 
     def _settle(self, key: Key, entry: _Entry, reading: Reading, began_s: float) -> None:
         found = entry.followed.settle(reading, self._rows, began_s, self._bound_s, ended_s=self._clock.monotonic())
+        entry.read_s = max(began_s, entry.followed.bound_since_s)
         owner = reading.owner_again
         if found is Difference.EQUAL and not is_equal(owner, reading.standby, self._rows):
             owner = reading.owner  # the pair that was equal is what counts

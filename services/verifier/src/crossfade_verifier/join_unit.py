@@ -10,7 +10,7 @@ from crossfade.contracts.passes import PassRecord, UnitRecord
 from crossfade.core.parity.classes import Pair, agrees
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
-from crossfade_verifier.joining import Spilled, SpilledRows, decode_spilled, partition_of
+from crossfade_verifier.joining import Spilled, decode_spilled, partition_of, spilled_rows
 from crossfade_verifier.reading.typed import AnyRow
 from crossfade_verifier.scan_unit import blob_name
 from crossfade_verifier.units import CHUNK, Checkpoint, Means, Unit
@@ -71,7 +71,7 @@ class JoinUnit(Unit):
         return [(key, there[Side.SOURCE].get(key), there[Side.TARGET].get(key)) for key in keys]
 
     async def _match(self, pairs: dict[bytes, list[Spilled | None]]) -> None:
-        rows, number = SpilledRows(self._rows.complete), self._place[0]
+        rows, number = spilled_rows(self._rows), self._place[0]
         keys = sorted(key for key in pairs if key > self._place[1])
         for start in range(0, len(keys), CHUNK):
             await self.followed.room()

@@ -17,6 +17,7 @@ from crossfade.core.values.errors import PoisonRecord, UnknownDocument
 from crossfade.core.values.shape import Side
 from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.pages import AnyPair, Compared, Page, Reading, row_digest
+from crossfade_verifier.reading.plain import PlainRows
 from crossfade_verifier.reading.rows import Seen
 from crossfade_verifier.reading.typed import AnyRow, kept
 
@@ -231,6 +232,19 @@ class SpilledRows(OwnRows):
     def is_same_state(self, one: Spilled, other: Spilled) -> bool:  # type: ignore[override]
         """By digests of 128 bits, as `OwnRows.is_same_state` by values."""
         return one.state == other.state
+
+
+class SpilledPlainRows(PlainRows):
+    """The same, where one table owns all of them."""
+
+    def is_same_state(self, one: Spilled, other: Spilled) -> bool:  # type: ignore[override]
+        """As `SpilledRows`."""
+        return one.state == other.state
+
+
+def spilled_rows(rows: OwnRows | PlainRows) -> SpilledRows | SpilledPlainRows:
+    """Return what answers about spilled rows as `rows` answers about whole ones."""
+    return SpilledPlainRows(rows.owner) if isinstance(rows, PlainRows) else SpilledRows(rows.complete)
 
 
 _encode = msgspec.msgpack.Encoder().encode

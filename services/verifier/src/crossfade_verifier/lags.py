@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from crossfade.core.mapping.interface import Mapping
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.hashes import is_sampled
 from crossfade.core.values.keys import Key
 from crossfade.core.values.percentile import percentile
 from crossfade.core.values.shape import Side
+from crossfade_verifier.both import BothTables
 
 WINDOW: Final = 1000
 """Crossings kept of each direction."""
@@ -40,15 +40,14 @@ class Crossings:
         on_taken: called with each one: the side that was copied to, seconds; None for nothing.
     """
 
-    def __init__(self, per_million: int, mapping: Mapping) -> None:
+    def __init__(self, per_million: int, both: BothTables) -> None:
         """Take the share of keys to measure by.
 
         Args:
             per_million: keys per million.
-            mapping: of the migration.
+            both: both tables.
         """
-        self._per_million = per_million
-        self._readers = {side: mapping.protocol.reader(mapping.shape(side)) for side in Side}
+        self._per_million, self._both = per_million, both
         self._pending: dict[Key, _Write] = {}
         self.on_taken: Callable[[Side, float], None] | None = None
         self._taken_ms: dict[Side, deque[float]] = {side: deque(maxlen=WINDOW) for side in Side}
@@ -58,9 +57,12 @@ class Crossings:
         if change.new is None or not is_sampled(change.key, self._per_million):
             return
         try:
-            owns, version = self._readers[side].place(change, change.new)
+            place = self._both.place(side, change, change.new)
         except PoisonRecord:
             return
+        if place is None:
+            return
+        owns, version = place
         waiting = self._pending.get(change.key)
         if owns:
             # A later write waits for nothing of its own: the copy that covers the first one ends its wait.

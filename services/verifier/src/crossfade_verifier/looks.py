@@ -80,7 +80,9 @@ class FirstLooks:
         if not sampled and change.key not in self._keys:
             return
         try:
-            item = self._both.heard(side, new)
+            item = self._both.heard(side, change)
+            if item is None:
+                return
             if self._both.rows().owns(item, side):
                 if sampled:
                     self._owner(side, change, item)

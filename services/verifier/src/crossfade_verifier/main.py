@@ -18,6 +18,7 @@ import structlog
 
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.owner_map import DynamoOwnerMaps
 from crossfade.adapters.control.repairs import DynamoRepairs
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.flagd import standing
@@ -79,8 +80,10 @@ class Service:
         dynamodb, dbs = clients.wire("dynamodb"), clients.databases()
         stream_clients = {side: _Unclosed(clients.wire("kinesis", side)) for side in Side}
         self.settings, self.mapping = settings, mapping
-        both = BothTables(mapping, *(DynamoTable(dbs[side], mapping, side) for side in (Side.SOURCE, Side.TARGET)))
         control, names = control_db(dynamodb), control_tables(mapping.name)
+        maps = DynamoOwnerMaps(control, names.journal)
+        source, target = (DynamoTable(dbs[side], mapping, side) for side in (Side.SOURCE, Side.TARGET))
+        both = BothTables(mapping, source, target, maps)
         journal = DynamoJournal(control, names.journal, who=settings.pod, code=lifecycle.code_version())
         self.journal = journal
         self._admin = clients.admin(mapping)
@@ -107,7 +110,7 @@ class Service:
             ask=self.passes.hurry,
         )
         self.passes.heard, self.passes.proven = self.continuous.differing, self.continuous.proven
-        self.crossings = Crossings(settings.lag_per_million, mapping)
+        self.crossings = Crossings(settings.lag_per_million, both)
         streams = {Side.SOURCE: settings.source_stream, Side.TARGET: settings.target_stream}
         self.tails = {
             side: Tail(
@@ -126,7 +129,8 @@ class Service:
         self._metrics = clients.metrics(mapping)
         self._both = both
         tables = {side: mapping.shape(side).table for side in Side}
-        self.watch = Watch(Names(tables, streams, names.journal), clock=SYSTEM)
+        names_map = names.journal if both.is_plain else ""
+        self.watch = Watch(Names(tables, streams, names.journal, names_map), clock=SYSTEM)
         self.repairer = Repairer(
             both,
             {side: DynamoTransfers(dbs[side], mapping.shape(side), mapping.protocol) for side in Side},
@@ -215,6 +219,7 @@ class Service:
             self.repairs.run(),
             *(tail.run() for tail in self.tails.values()),
             *watch.tables(self._both.table, every_s),
+            *watch.owner(self._both.owning, every_s),
             *watch.captures(self._admin, every_s),
             watch.journal(self.journal, settings.pod, self.passes.repaired, JOURNAL_EVERY * every_s),
         ]

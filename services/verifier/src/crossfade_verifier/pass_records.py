@@ -12,12 +12,15 @@ import structlog
 from crossfade.contracts.journal import Entry
 from crossfade.contracts.passes import HISTORY, PassRecord, PassState, pass_id
 from crossfade.core.parity.classes import Difference
+from crossfade.core.parity.repairs import is_repair, repaired_after
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade.runtime.pace import Pace
 from crossfade_verifier.called import CalledKeys
+from crossfade_verifier.costs import Cost
 from crossfade_verifier.findings import Findings
+from crossfade_verifier.owning import View
 from crossfade_verifier.pass_views import Pass
 from crossfade_verifier.units import Means
 
@@ -36,6 +39,35 @@ class Entries(Protocol):
     async def entries(self, *, after: int = 0) -> list[Entry]:
         """See `crossfade.ports.control.Journal`."""
         ...
+
+
+class RepairsSeen:
+    """The repairs that the journal has.
+
+    Attributes:
+        read_to: number of the last entry that was read.
+    """
+
+    def __init__(self, journal: Entries) -> None:
+        """Begin with none. Args: journal: of the migration."""
+        self._journal = journal
+        self._entries: list[Entry] = []
+        self.read_to = 0
+
+    async def read(self) -> None:
+        """Read what is new.
+
+        Raises:
+            CrossfadeError: the journal can't be read.
+        """
+        entries = await self._journal.entries(after=self.read_to)
+        self._entries += [each for each in entries if is_repair(each)]
+        self.read_to = max([self.read_to, *(each.number for each in entries)])
+
+    async def after(self, number: int) -> int:
+        """Return how many keys were repaired since the journal had so many entries. Errors as of `read`."""
+        await self.read()
+        return repaired_after(self._entries, number)
 
 
 class Stamped(Pace):
@@ -224,6 +256,38 @@ def next_of(record: PassRecord) -> PassRecord:
         created_us=int(record.next_id[:16]),
         asked=True,
         asked_by=record.next_by,
+    )
+
+
+def begun_of(record: PassRecord, cost: Cost, *, began_us: int, journal_from: int, view: View) -> PassRecord:
+    """Return a pass as it begins.
+
+    Args:
+        record: of the pass that waits.
+        cost: what it is expected to cost.
+        began_us: now, by the tables' clock, µs.
+        journal_from: number of the journal's last entry.
+        view: which table owns.
+    """
+    return record.replace(
+        state="running",
+        began_us=began_us,
+        journal_from=journal_from,
+        turn=view.turn,
+        expected_rows=cost.rows,
+        expected_read_units=cost.read_units,
+    )
+
+
+def done_of(record: PassRecord, found: Findings, *, repairs: int, ended_us: int) -> PassRecord:
+    """Return a pass as it is done; a pass during which keys were repaired isn't clean."""
+    return record.replace(
+        state="done",
+        stage="done",
+        clean=found.clean and not repairs,
+        repairs=repairs,
+        ended_us=ended_us,
+        counts=counts_of(found),
     )
 
 

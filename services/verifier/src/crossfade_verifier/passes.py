@@ -10,10 +10,8 @@ from contextlib import contextmanager
 
 import structlog
 
-from crossfade.contracts.journal import Entry
 from crossfade.contracts.passes import PassRecord
 from crossfade.core.parity.classes import Difference
-from crossfade.core.parity.repairs import is_repair, repaired_after
 from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.keys import Key
@@ -26,7 +24,18 @@ from crossfade_verifier.called import CalledKeys, Swept
 from crossfade_verifier.costs import Sizing, expected
 from crossfade_verifier.findings import Findings
 from crossfade_verifier.followlist import Handovers
-from crossfade_verifier.pass_records import Entries, Records, Stamped, counts_of, counts_still, log_done, next_of
+from crossfade_verifier.owning import View
+from crossfade_verifier.pass_records import (
+    Entries,
+    Records,
+    RepairsSeen,
+    Stamped,
+    begun_of,
+    counts_still,
+    done_of,
+    log_done,
+    next_of,
+)
 from crossfade_verifier.pass_views import Pass, Progress
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.sharing import Share
@@ -44,6 +53,7 @@ class Passes:
         last_clean: the last one that was clean; None again from a repair on, until the next.
         handovers: keys standby on both sides.
         resting: continuous passes are off for the moment, for this reason.
+        turn: which of the map's intervals lasts; 0 where rows tell who owns. A pass of another one says nothing.
         repaired_since_clean: keys repaired since the last clean pass began.
         heard: what the continuous mode has called; None without it.
         proven: whether the continuous mode has verified a key at a version or above.
@@ -76,7 +86,7 @@ class Passes:
         """
         self._both, self._settings, self._complete = both, settings, complete
         self._clock, self._at_most_us, self._size = clock, at_most_us, size
-        self._store, self._journal = store, journal
+        self._store = store
         self._pace = Stamped(settings.reads_per_s, clock)
         self.handovers = Handovers()
         self._means = Means(both, store, self._pace, self.handovers, settings, clock, at_most_us, self._proven)
@@ -85,14 +95,14 @@ class Passes:
         self._share: Share | None = None
         self._due_s = clock.monotonic()
         self._trouble = "starting"
-        self._repairs: list[Entry] = []
-        self._read_to = 0
+        self._repairs = RepairsSeen(journal)
         self._repairing = 0
         self._spoiled: set[str] = set()
         self._counted: set[str] = set()
         self._newest = ""
         self._unended: Pass | None = None
         self._swept: tuple[str, frozenset[Key] | None] = "", None
+        self.turn = both.owning.view.turn
         self.running: Pass | None = None
         self.last: Pass | None = None
         self.last_clean: Pass | None = None
@@ -112,7 +122,7 @@ class Passes:
     @property
     def waiting(self) -> str:
         """Why no pass is making progress; empty when one is, or none is due."""
-        return self._trouble or (self._share.why() if self._share is not None else "")
+        return self._trouble or self.view.why or (self._share.why() if self._share is not None else "")
 
     @contextmanager
     def repairing(self, keys: int) -> Iterator[None]:
@@ -229,6 +239,11 @@ class Passes:
         return max(self._pace.taken_s, share.moved_s, running.started_s or 0.0)
 
     @property
+    def view(self) -> View:
+        """Which table owns, as was last looked at."""
+        return self._both.owning.view
+
+    @property
     def tables(self) -> dict[Side, str]:
         """Names of the tables that are compared."""
         return {side: self._both.table(side).shape.table for side in Side}
@@ -247,9 +262,14 @@ class Passes:
         """Take part in passes until cancelled."""
         while True:
             try:
+                view = self._turn_to(await self._both.look())
                 await self._catch_up()
                 await self._records.outdate(self.last_clean, self.called)
                 record = await self._store.running()
+                if not view.is_open and (record is None or record.state == "waiting"):
+                    self._trouble = ""
+                    await self._clock.sleep(self._settings.share_every_s)
+                    continue
                 if record is None and (made := await self._next()) is not None:
                     record = await self._store.begin(made)
                 self._trouble = ""
@@ -258,6 +278,16 @@ class Passes:
             except CrossfadeError as error:
                 self._wait_for(error)
                 await self._clock.sleep(self._settings.retry_s)
+
+    def _turn_to(self, view: View) -> View:
+        """After a flip nothing that was found before it counts, and the next pass is due."""
+        if view.turn != self.turn:
+            self.turn, self._due_s = view.turn, self._clock.monotonic()
+            self.last, self.last_clean, self._unended = map(self._of_now, (self.last, self.last_clean, self._unended))
+        return view
+
+    def _of_now(self, each: Pass | None) -> Pass | None:
+        return each if each is None or each.record.turn == self.turn else None
 
     def _wait_for(self, error: CrossfadeError) -> None:
         because = f"passes can't be kept: {why(error)}"
@@ -325,6 +355,8 @@ class Passes:
         self._counted.add(each.id)
         now_s, found = self._clock.monotonic(), each.found
         pause_s = self._settings.pause_s
+        if self._of_now(each) is None:
+            return
         if each.state == "done":
             self.last, self._unended = each, None
             if each.clean and each.id not in self._spoiled:
@@ -342,10 +374,15 @@ class Passes:
         self._counted.intersection_update(self._records.known)
 
     async def _go_on(self, each: Pass, share: Share) -> None:
-        store = self._store
+        store, view = self._store, self._turn_to(await self._both.look())
         await self._records.outdate(self.last_clean, self.called)
+        if each.record.state == "waiting" and not view.is_open:
+            return await self._clock.sleep(self._settings.share_every_s)
         if each.record.state == "waiting":
-            await self._start(each)
+            await self._start(each, view)
+        elif each.record.turn != view.turn and not each.record.ended:
+            await self._records.end(each.record, "given up", f"the {view.owner.value} table owns by now")
+            return None
         await share.look()
         if each.units and all(unit.state == "done" for unit in each.units):
             await self._finish(each, share)
@@ -356,19 +393,13 @@ class Passes:
                 raise CrossfadeError(f"pass {each.id} is no longer kept")
             self._records.told(fresh)
             self._records.woken.clear()
+        return None
 
-    async def _start(self, each: Pass) -> None:
-        await self._read_journal()
+    async def _start(self, each: Pass, view: View) -> None:
+        await self._repairs.read()
         cost = await expected(self.last, self.tables, self._size)
-        changed = await self._store.change(
-            each.record.replace(
-                state="running",
-                began_us=self._at_most_us(),
-                journal_from=self._read_to,
-                expected_rows=cost.rows,
-                expected_read_units=cost.read_units,
-            )
-        )
+        begun = begun_of(each.record, cost, began_us=self._at_most_us(), journal_from=self._repairs.read_to, view=view)
+        changed = await self._store.change(begun)
         self._records.told(changed or await self._store.get(each.id) or each.record)
 
     async def _finish(self, each: Pass, share: Share) -> None:
@@ -381,18 +412,9 @@ class Passes:
         found = await share.whole()
         if self.last is not None and self.last.findings is not None:
             found.since(self.last.findings)
-        repairs = max(await self._repairs_after(record.journal_from), each.repairs_here)
-        changed = await store.change(
-            record.replace(
-                state="done",
-                stage="done",
-                clean=found.clean and not repairs,
-                repairs=repairs,
-                ended_us=self._at_most_us(),
-                counts=counts_of(found),
-            ),
-            found.encode(),
-        )
+        repairs = max(await self._repairs.after(record.journal_from), each.repairs_here)
+        done = done_of(record, found, repairs=repairs, ended_us=self._at_most_us())
+        changed = await store.change(done, found.encode())
         if changed is not None:
             each.found, each.ended_s = found, self._clock.monotonic()
             self._records.told(changed)
@@ -423,16 +445,6 @@ class Passes:
             self._due_s = due_s
         self._newest = newest.id
         if self.last_clean is not None:
-            repaired = await self._repairs_after(self.last_clean.record.journal_from)
+            repaired = await self._repairs.after(self.last_clean.record.journal_from)
             self.repaired_since_clean = repaired
             self.last_clean = None if repaired else self.last_clean
-
-    async def _read_journal(self) -> None:
-        entries = await self._journal.entries(after=self._read_to)
-        self._repairs += [each for each in entries if is_repair(each)]
-        self._read_to = max([self._read_to, *(each.number for each in entries)])
-
-    async def _repairs_after(self, number: int) -> int:
-        """Return how many keys were repaired since the journal had so many entries."""
-        await self._read_journal()
-        return repaired_after(self._repairs, number)

@@ -13,6 +13,7 @@ from crossfade.contracts.parity import (
     HandoverReport,
     InputReport,
     LagReport,
+    OwnerReport,
     ParityReport,
     PassList,
     PassReport,
@@ -127,7 +128,14 @@ class Reporter:
             safe_to_cut_over=SafeReport(answer=not because, because=because or self._why_safe()),
             continuous=None if self._continuous is None else self._continuous.report(),
             inputs={name_of(each): self._input(readings.get(each), need) for each, need in self._needs.items()},
+            owner=self._owner(),
         )
+
+    def _owner(self) -> OwnerReport | None:
+        if not self._watch.names.map:
+            return None
+        owner, epoch, _, is_open, why = self._passes.view
+        return OwnerReport(owner.value, self._watch.names.tables[owner], epoch, is_open, why)
 
     def _digests(self) -> _Digests:
         """Return what the last pass's digests say; of each pass they are added up once."""
@@ -202,7 +210,8 @@ class Reporter:
             return "waiting", passes.waiting
         last = passes.last
         if last is None or last.findings is None:
-            return "waiting", passes.resting or "the first pass has not finished"
+            since = " since the tables were flipped" if passes.turn > 1 else ""
+            return "waiting", passes.resting or f"the first pass{since} has not finished"
         if last.clean and last.record.outdated:
             return "unsettled", last.record.outdated
         if last.clean:
@@ -248,10 +257,12 @@ class Reporter:
         clean = self._passes.last_clean
         if clean is None or clean.ended_s is None:
             return []
+        owner = self._owner()
+        between = f"no key has been in handover for more than {self._settings.handover_bound_s:g} s"
         return [
             f"pass {clean.id} was clean {self._clock.monotonic() - clean.ended_s:.1f} s ago, without repairs",
             "both tables answer, and their changes go to the streams that are read to their tips",
-            f"no key has been in handover for more than {self._settings.handover_bound_s:g} s",
+            f"{owner.table}, the {owner.side} table, owns all rows, and no flip is under way" if owner else between,
         ]
 
     def _lags(self, side: Side) -> LagReport:
@@ -319,6 +330,7 @@ def bounds_s(settings: Settings) -> dict[Sense, float]:
         Sense.PASSES: settings.answer_bound_s + settings.settle_every_s + round_s,
         Sense.CLEAN: settings.clean_pass_bound_s,
         Sense.HANDOVERS: settings.clean_pass_bound_s,
+        Sense.MAP: settings.answer_bound_s,
         Sense.JOURNAL: (1 + JOURNAL_EVERY) * settings.answer_bound_s,
         Sense.TABLE: settings.answer_bound_s,
         Sense.CAPTURE: settings.answer_bound_s,

@@ -26,7 +26,6 @@ from crossfade.runtime.pace import Pace
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.findings import Findings, Limits, Stage
 from crossfade_verifier.followlist import FollowList, Handovers
-from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.pages import Compared
 from crossfade_verifier.reading.typed import AnyRow
 from crossfade_verifier.settings import Settings
@@ -148,7 +147,7 @@ class Unit(ABC):
         """
         self._means, self._whole, self.record = means, whole, record
         both, settings, clock = means.both, means.settings, means.clock
-        self._rows = OwnRows(complete)
+        self._rows = both.own(complete=complete)
         rows = both.rows(complete=complete)
         self.findings = Findings(means.limits(whole, whole=False), rows, both.why_refused, clock.wall_us)
         self.findings.stage = Stage.SCANNING if record.kind == "scan" else Stage.JOINING

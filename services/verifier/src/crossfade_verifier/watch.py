@@ -18,6 +18,7 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Destination
 from crossfade.ports.clock import Clock
 from crossfade.ports.table import Answers
+from crossfade_verifier.owning import Owning
 
 log = structlog.get_logger()
 
@@ -129,6 +130,11 @@ class Watch:
             return one
 
         return [self.asking(Sense.TABLE, side, self.names.tables[side], ask(side), every_s) for side in Side]
+
+    def owner(self, owning: Owning, every_s: float) -> list[Coroutine[Any, Any, None]]:
+        """Return what looks which table owns, where a map says so."""
+        name = self.names.map
+        return [self.asking(Sense.MAP, None, name, owning.against, every_s)] if name else []
 
     def captures(self, admin: Captures, every_s: float) -> list[Coroutine[Any, Any, None]]:
         """Return what asks for both tables' change streams."""

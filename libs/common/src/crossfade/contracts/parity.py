@@ -250,6 +250,24 @@ class ContinuousReport(msgspec.Struct, frozen=True):
     trouble: str = ""
 
 
+class OwnerReport(msgspec.Struct, frozen=True):
+    """Which table owns all rows, under the plain protocol, as the map said last.
+
+    Attributes:
+        side: the table that owns, "source" or "target".
+        table: its name.
+        epoch: rises with each change of the map; 0 before it was written.
+        open: whether no flip is under way.
+        why: why nothing is called now; empty while the map is open.
+    """
+
+    side: str
+    table: str
+    epoch: int
+    open: bool
+    why: str = ""
+
+
 class ParityReport(Document, frozen=True):
     """The whole answer.
 
@@ -273,6 +291,8 @@ class ParityReport(Document, frozen=True):
         not_ours: rows in the target table that don't belong to the migration, with their keys.
         inputs: what that is made of, by the name that reasons begin with; empty from a verifier before ages were kept.
         continuous: what both streams have shown; null from a verifier that couldn't hear them yet.
+        owner: which table owns all rows; null where each row tells who owns it. While the target owns,
+            `safe_to_cut_over` says whether it is safe to roll back.
     """
 
     NAME: ClassVar[str] = "parity report"
@@ -298,6 +318,7 @@ class ParityReport(Document, frozen=True):
     inputs: Mapping[str, InputReport] = {}
     not_ours: DifferenceReport = DifferenceReport(0)
     continuous: ContinuousReport | None = None
+    owner: OwnerReport | None = None
 
 
 class PassList(Document, frozen=True):

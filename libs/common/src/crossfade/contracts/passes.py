@@ -46,6 +46,7 @@ class PassRecord(Document, frozen=True):
         buckets: number of buckets of its digests.
         next_id: the pass that was requested while this one ran, which was requested, too; it begins when this one ends.
         next_by: who requested that.
+        turn: which of the map's intervals it began in, from 1, where one table owns all rows; 0 where rows tell.
         outdated: of a clean pass: what was called since, so that it says nothing of the tables any more; empty while it
             does.
     """
@@ -76,6 +77,7 @@ class PassRecord(Document, frozen=True):
     next_id: str = ""
     next_by: str = ""
     outdated: str = ""
+    turn: int = 0
 
     @property
     def ended(self) -> bool:

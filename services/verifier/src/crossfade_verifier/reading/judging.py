@@ -99,6 +99,10 @@ class OwnRows(NamedTuple):
             and same_content(one, other)
         )
 
+    def are_comparable(self, one: Seen, other: Seen) -> bool:
+        """Say whether what two rows differ in is worth naming: where they are of one version."""
+        return one.version == other.version
+
 
 def _same(one: bytes, other: bytes) -> bool:
     return bool(one) and bool(other) and form_of(one) == form_of(other)

@@ -21,9 +21,11 @@ from crossfade.core.values.shape import Side
 from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.rows import RowReading, Seen, content_form
 from crossfade_verifier.reading.typed import (
+    KEYED_MARKS,
     NOTHING,
     AnyRow,
     KeyValue,
+    Marks,
     TypedSide,
     decode_batch,
     decode_key,
@@ -76,8 +78,18 @@ class Compared(NamedTuple):
     left: list[tuple[bytes, Seen | None, Seen | None]]
 
 
+Proof: TypeAlias = Callable[[AnyRow, AnyRow], tuple[Raw, ...] | None]
+"""Returns the raw values that a typed pair has in common, if they prove it equal; else None."""
+
+
 class Reading(RowReading):
-    """The verifier's own reading of both tables of a migration."""
+    """The verifier's own reading of both tables of a migration, under the keyed protocol.
+
+    Attributes:
+        marks: what of the protocol's own attributes a typed row has.
+    """
+
+    marks: Marks = KEYED_MARKS
 
     def __init__(self, declared: Declared) -> None:
         super().__init__(declared)
@@ -87,7 +99,7 @@ class Reading(RowReading):
 
     def _compile(self) -> None:
         learned = self.declared._replace(moved=(*self.declared.moved, *((name, name) for name in self._learned)))
-        self._sides = {side: TypedSide(learned, side) for side in Side}
+        self._sides = {side: TypedSide(learned, side, self.marks) for side in Side}
         self._proofs = {complete: self._prover(complete=complete) for complete in (False, True)}
 
     def _learns(self, side: Side, rows: Sequence[AnyRow]) -> bool:
@@ -212,8 +224,8 @@ class Reading(RowReading):
                 proven.append((key, _digest(b"%d:%b%b" % (len(key), key, b"\x00".join(values)))))
         return Compared(proven, left)
 
-    def _prover(self, *, complete: bool) -> Callable[[AnyRow, AnyRow], tuple[Raw, ...] | None]:
-        """Return what returns the raw values that a typed pair has in common, if they prove it equal; else None.
+    def _prover(self, *, complete: bool) -> Proof:
+        """Return what proves typed pairs.
 
         It runs for each pair of both tables: what it needs is looked up here, once.
         """

@@ -153,7 +153,7 @@ class RowReading:
             elif name in constants:
                 dropped.append(name)
             elif name.startswith(PREFIX):
-                trouble = f"protocol attribute {name!r} is unknown to this version of Crossfade"
+                trouble = self._strange(name) or trouble
             elif self.keeps(side, name):
                 found[name] = bytes(raw)
             else:
@@ -169,6 +169,10 @@ class RowReading:
             except PoisonRecord as error:
                 trouble = trouble or str(error)
         return list(found.items()), trouble, dropped
+
+    def _strange(self, name: str) -> str:
+        """Return what is wrong with a row that has an attribute of the protocol's that the reading doesn't know."""
+        return f"protocol attribute {name!r} is unknown to this version of Crossfade"
 
     def keeps(self, side: Side, name: str) -> bool:
         """Say whether an attribute that nothing declares keeps its name: not where the other side has its own of it."""

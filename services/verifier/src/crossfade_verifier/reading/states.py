@@ -71,12 +71,18 @@ class StateReading:
         named += (*declared.keys[side], *protocol.ATTRIBUTES)
         self._named = frozenset((*named, self._own_ttl) if self._own_ttl else named)
 
-    def state(self, key: bytes, image: Attributes) -> State:
+    def state(self, key: bytes, image: Attributes, committed_us: int = 0) -> State:
         """Read a state.
+
+        Args:
+            key: the encoded key.
+            image: the row.
+            committed_us: when the change was committed that the record tells, µs.
 
         Raises:
             PoisonRecord: an attribute of the protocol can't be read, or a value is none.
         """
+        del committed_us  # each row has its version
         get = image.get
         role = _ROLE_SPELLINGS.get(bytes(get(protocol.ROLE, b"")))
         if role is None:
@@ -102,6 +108,10 @@ class StateReading:
             deleted,
             _digest(b"\x00".join(parts)),
         )
+
+    def version_before(self, version: int) -> int:
+        """Return the version of a record's old image as states have it. Args: version: `cf_mv`, 0 for none."""
+        return version
 
     def _is_deleted(self, image: Attributes) -> bool:
         raw = bytes(image[protocol.DELETED])

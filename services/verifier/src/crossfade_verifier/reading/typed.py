@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
@@ -71,10 +71,41 @@ AnyRow: TypeAlias = Any
 """A typed row, made for its side, or an image where the type doesn't fit."""
 
 
+class Marks(NamedTuple):
+    """What of a protocol's own attributes a typed row has, by the names of fields.
+
+    Attributes:
+        raw: those that stay raw.
+        numbers: those that are numbers.
+        shared: raw fields that an owner and its standby have in common.
+        role: the field of the role; empty where there is none.
+    """
+
+    raw: dict[str, str]
+    numbers: dict[str, str]
+    shared: tuple[str, ...] = ()
+    role: str = ""
+
+
+KEYED_MARKS: Final = Marks(
+    raw={
+        "ids": protocol.IDS,
+        "floor": protocol.FLOOR,
+        "event_version": protocol.EVENT_VERSION,
+        "events": protocol.EVENTS,
+        "deleted": protocol.DELETED,
+        "ttl": protocol.TTL,
+    },
+    shared=("ids", "floor", "event_version", "events", "deleted"),
+    numbers={"version": protocol.VERSION, "generation": protocol.GENERATION},
+    role="role",
+)
+
+
 class TypedSide:
     """One table: the type of its rows, and how their parts are got at."""
 
-    def __init__(self, declared: Declared, side: Side) -> None:
+    def __init__(self, declared: Declared, side: Side, marks: Marks = KEYED_MARKS) -> None:
         moved = [pair[0 if side is Side.SOURCE else 1] for pair in declared.moved]
         self.computed = tuple(
             name for each in declared.computed for name in (each.source if side is Side.SOURCE else each.target)
@@ -84,31 +115,28 @@ class TypedSide:
             **{f"c{number}": name for number, name in enumerate(moved)},
             **{f"m{number}": name for number, name in enumerate(self.computed)},
             **{f"x{number}": name for number, (name, _) in enumerate(constants)},
-            "ids": protocol.IDS,
-            "floor": protocol.FLOOR,
-            "event_version": protocol.EVENT_VERSION,
-            "events": protocol.EVENTS,
-            "deleted": protocol.DELETED,
-            "ttl": protocol.TTL,
+            **marks.raw,
         }
         if side is Side.SOURCE and declared.ttl:
             raw["own_ttl"] = declared.ttl
-        typed = {"version": protocol.VERSION, "generation": protocol.GENERATION}
         keys = {f"k{number}": name for number, name in enumerate(declared.keys[side])}
         fields: list[Any] = [(each, KeyValue, msgspec.field(name=name)) for each, name in keys.items()]
-        fields += [(each, _Number | None, msgspec.field(default=None, name=name)) for each, name in typed.items()]
-        fields += [("role", _Role | None, msgspec.field(default=None, name=protocol.ROLE))]
+        fields += [
+            (each, _Number | None, msgspec.field(default=None, name=name)) for each, name in marks.numbers.items()
+        ]
+        if marks.role:
+            fields += [(marks.role, _Role | None, msgspec.field(default=None, name=protocol.ROLE))]
         fields += [(each, Raw, msgspec.field(default=NOTHING, name=name)) for each, name in raw.items()]
         kind = msgspec.defstruct("TypedRow", fields, gc=False, forbid_unknown_fields=True)
         self.kind = kind
         self.decode_row = msgspec.json.Decoder(kind).decode
         self.decode_page, self.decode_batch = _decoders(kind)
-        self.names = frozenset((*keys.values(), *typed.values(), protocol.ROLE, *raw.values()))
+        own = (*marks.numbers.values(), *((protocol.ROLE,) if marks.role else ()))
+        self.names = frozenset((*keys.values(), *own, *raw.values()))
         self.key_names = declared.keys[side]
         self.key_parts = tuple_of(list(keys))
-        shared = [each for each in raw if each[0] == "c"] + ["ids", "floor", "event_version", "events", "deleted"]
-        self.shared = tuple_of(shared)
-        self.made = tuple_of([each for each in raw if each[0] == "m"])
+        self.shared = tuple_of([*(f"c{number}" for number in range(len(moved))), *marks.shared])
+        self.made = tuple_of([f"m{number}" for number in range(len(self.computed))])
         self.constants = [
             (attrgetter(f"x{number}"), [Raw(wanted)], form_of(wanted)) for number, (_, wanted) in enumerate(constants)
         ]

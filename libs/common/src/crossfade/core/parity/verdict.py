@@ -22,6 +22,7 @@ class Sense(Enum):
     PASSES = "passes"  # what they found, and whether they go on; dated by the last read of a table that was answered
     CLEAN = "clean pass"  # the last one; dated by its end
     HANDOVERS = "handovers"  # keys standby on both sides; dated as the passes that see them
+    MAP = "owner map"  # which table owns all rows, and whether a flip is under way
     JOURNAL = "journal"  # repairs of other verifiers
     TABLE = "table"  # a read of its rows
     CAPTURE = "capture"  # DescribeKinesisStreamingDestination: do changes go to the stream that is read?
@@ -30,6 +31,12 @@ class Sense(Enum):
 
 
 OF_EACH_SIDE: Final = frozenset({Sense.TABLE, Sense.CAPTURE, Sense.FIRST_HOP, Sense.STREAM})
+
+OF_ROWS: Final = frozenset({Sense.HANDOVERS})
+"""Where each row tells who owns it."""
+
+OF_THE_MAP: Final = frozenset({Sense.MAP})
+"""Where one table owns all rows, and a map says which."""
 
 Input: TypeAlias = tuple[Sense, Side | None]
 """A sense; those of each table with the side."""
@@ -70,11 +77,13 @@ class Names(NamedTuple):
         tables: of both tables.
         streams: of their change streams.
         journal: of the journal's table.
+        map: of the table in which the map is that says which table owns; empty where rows say it.
     """
 
     tables: Mapping[Side, str]
     streams: Mapping[Side, str]
     journal: str
+    map: str = ""
 
     @property
     def pair(self) -> str:
@@ -87,9 +96,15 @@ def pair_of(tables: Mapping[Side, str]) -> str:
     return f"{tables[Side.SOURCE]} and {tables[Side.TARGET]}"
 
 
-def inputs() -> list[Input]:
-    """Return every input that the answer needs, in the order in which reasons are given."""
-    return [(sense, side) for sense in Sense for side in (Side if sense in OF_EACH_SIDE else (None,))]
+def inputs(*, by_map: bool = False) -> list[Input]:
+    """Return every input that the answer needs, in the order in which reasons are given.
+
+    Args:
+        by_map: whether a map says which table owns all rows.
+    """
+    left = OF_ROWS if by_map else OF_THE_MAP
+    needed = [sense for sense in Sense if sense not in left]
+    return [(sense, side) for sense in needed for side in (Side if sense in OF_EACH_SIDE else (None,))]
 
 
 def wanted(names: Names, bounds_s: Mapping[Sense, float]) -> dict[Input, Wanted]:
@@ -103,9 +118,9 @@ def wanted(names: Names, bounds_s: Mapping[Sense, float]) -> dict[Input, Wanted]
     def of(sense: Sense, side: Side | None) -> str:
         if side is not None:
             return (names.streams if sense is Sense.STREAM else names.tables)[side]
-        return names.journal if sense is Sense.JOURNAL else names.pair
+        return {Sense.JOURNAL: names.journal, Sense.MAP: names.map}.get(sense, names.pair)
 
-    return {(sense, side): Wanted(of(sense, side), bounds_s[sense]) for sense, side in inputs()}
+    return {(sense, side): Wanted(of(sense, side), bounds_s[sense]) for sense, side in inputs(by_map=bool(names.map))}
 
 
 def why_not(
