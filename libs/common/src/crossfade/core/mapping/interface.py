@@ -44,6 +44,34 @@ class Mapping(Protocol):
         """Say whether a row belongs to the migration. The key alone decides, so that a REMOVE can be told, too."""
         ...
 
+    def belongs_at(self, side: Side, key: Key) -> bool:
+        """Say whether a row of a side belongs, by its own table's key; `belongs` asks for the source's."""
+        ...
+
+    def other_key(self, direction: Direction, key: Key, image: Image | None) -> Key:
+        """Return the key of a row on the other side.
+
+        Args:
+            direction: from the row's side to the other.
+            key: of the row, in its own table.
+            image: the row, with its key, before or after a change; only REVERSE ever needs it, and only under a mapping
+                whose target keeps the source's key in attributes.
+
+        Raises:
+            PoisonRecord: there is none: the key can't be computed, or the row has no way back.
+        """
+        ...
+
+    def is_anothers(self, image: Image, mapped: Image) -> bool:
+        """Say whether a row of the target keeps the key of another source row than a mapped one: then the mapped one is
+        parked, put or tombstone, and never written over it.
+
+        Args:
+            image: the row as it stands there.
+            mapped: what `carry` made of the source's row.
+        """
+        ...
+
     def carry(self, direction: Direction, image: Image) -> Image:
         """Map a origin row for a transfer: mapped attributes in the destination's names, and what the protocol carries.
 

@@ -85,6 +85,8 @@ def line_mapper(mapping: Mapping, index_keys: Sequence[IndexKey]) -> MapLine | N
         mapping: of the migration.
         index_keys: of the target table.
     """
+    if mapping.declared.source_key is not None:
+        return None
     if not mapping.declared.is_open:
         return _closed(mapping, index_keys)
     return _unchanged(mapping, index_keys) if _is_identity(mapping) else None
@@ -208,7 +210,7 @@ def _closed(mapping: Mapping, index_keys: Sequence[IndexKey]) -> MapLine | None:
     declared, spelling = mapping.declared, mapping.protocol.spelling
     source, target = mapping.shape(Side.SOURCE), mapping.shape(Side.TARGET)
     apart = (spelling.deleted, spelling.ttl)  # what a row with one of these becomes, the mapping itself says
-    moved = [*declared.moved, *([(source.ttl, spelling.ttl)] if source.ttl else [])]
+    moved = [*declared.moved, *([(declared.ttl, spelling.ttl)] if declared.ttl else [])]
     constants = [(name, Raw(value)) for side, name, value in declared.constants if side is Side.SOURCE]
     added = [(name, value) for side, name, value in declared.constants if side is Side.TARGET]
     back = {to: from_ for from_, to in moved} | dict(zip(target.key, source.key, strict=True))

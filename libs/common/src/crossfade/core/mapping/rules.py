@@ -11,16 +11,17 @@ write something that never was there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-import msgspec
 from msgspec import Raw
 
-from crossfade.core.mapping.interface import Mapping as MappingProtocol
-from crossfade.core.mapping.rows import image_of_row
+from crossfade.core.mapping.keying import KeyPrefixes, KeyRule, Keys
+from crossfade.core.mapping.keying import key_prefixes as key_prefixes
+from crossfade.core.mapping.proving import differing
+from crossfade.core.mapping.proving import prove_round_trip as prove_round_trip
 from crossfade.core.protocol.keyed.protocol import KEYED
+from crossfade.core.protocol.plain.protocol import PLAIN
 from crossfade.core.protocol.row import RowT
 from crossfade.core.protocol.seam import Spelling, WriterProtocol
 from crossfade.core.values.canonical import same_value
@@ -82,7 +83,7 @@ class Table(NamedTuple):
     Attributes:
         name: of the table.
         key: names of its key attributes, in the order of the key schema. The values of a key are the same on both
-            sides; the names may differ.
+            sides, unless a `KeyRule` changes them; the names may differ.
         ttl: the attribute that the table's TTL reads. Only the source table may have one. Under the keyed protocol its
             value travels as `cf_ttl`, so no rule names it; under the plain one it is an attribute as any other.
         index_keys: attributes that are keys of its secondary indexes; none by default. `plan` compares them with the
@@ -106,7 +107,15 @@ class _Course:
     """One direction, compiled."""
 
     def __init__(
-        self, origin: Table, destination: Table, side: Side, rules: Sequence[Rule], spelling: Spelling, *, is_open: bool
+        self,
+        origin: Table,
+        destination: Table,
+        side: Side,
+        rules: Sequence[Rule],
+        spelling: Spelling,
+        *,
+        is_open: bool,
+        aside: Sequence[str] = (),
     ) -> None:
         names = {name: name for name in spelling.carried if name not in spelling.ignored}
         self._spelling = spelling
@@ -129,8 +138,8 @@ class _Course:
         self._written = frozenset(names.values()) | {name for name, _ in self._added} | frozenset(destination.key)
         self._written |= {name for _, to, _ in self._computed for name in to}
         consumed = {name for name, _ in self._checked} | {name for from_, _, _ in self._computed for name in from_}
-        aside = {*spelling.own, *spelling.ignored, *consumed, *origin.key, *((self._ttl,) if self._ttl else ())}
-        self._names = dict.fromkeys(aside, _ASIDE) | names
+        left = {*spelling.own, *spelling.ignored, *consumed, *origin.key, *aside, *((self._ttl,) if self._ttl else ())}
+        self._names = dict.fromkeys(left, _ASIDE) | names
         self._open = is_open
 
     def check_deleted(self, names: Iterable[str]) -> None:
@@ -224,6 +233,7 @@ class RuleMapping:
         wholes: Sequence[str] = (),
         is_open: bool = False,
         protocol: WriterProtocol = KEYED,
+        keys: KeyRule | None = None,
     ) -> None:
         """Check and compile the rules.
 
@@ -239,23 +249,30 @@ class RuleMapping:
                 name rows with another number.
             is_open: attributes without a rule are kept under their names instead of refused.
             protocol: how the writers of both tables keep each key in one place.
+            keys: how keys change, under the plain protocol; None where they keep their values.
 
         Raises:
             ConfigError: the rules contradict each other; the message names the attribute.
         """
+        if keys is not None and protocol is not PLAIN:
+            raise ConfigError(
+                "keys change under the plain protocol only (keys=…): under the keyed one both tables have the same"
+            )
         self._name, self.belongs, self._open = name, belongs, is_open
         self.protocol: Final = protocol
         self._deleted: Final = protocol.spelling.deleted
         self._tables, self._rules = {Side.SOURCE: source, Side.TARGET: target}, tuple(rules)
         self._prefixes = belongs.prefixes if isinstance(belongs, KeyPrefixes) else None
         self._zero = dict(zero or {})
-        names = _checked_names(source, target, rules, protocol.spelling)
+        self._keys = None if keys is None else Keys(keys, source.key, target.key)
+        kept = keys.kept if keys else ()
+        names = _checked_names(source, target, rules, protocol.spelling, kept, keys is not None)
         self.wholes: Final = tuple(wholes)
         if strange := [] if is_open else sorted(set(wholes) - set(names[Side.SOURCE])):
             raise ConfigError(f"no rule has the source attribute {', '.join(strange)}, which is declared whole")
         _check_index_keys(*source.index_keys, *target.index_keys)
         self._forward = _Course(source, target, Side.SOURCE, rules, protocol.spelling, is_open=is_open)
-        self._reverse = _Course(target, source, Side.TARGET, rules, protocol.spelling, is_open=is_open)
+        self._reverse = _Course(target, source, Side.TARGET, rules, protocol.spelling, is_open=is_open, aside=kept)
         self._shapes = self._build_shapes(names)
 
     def _build_shapes(self, names: dict[Side, tuple[str, ...]]) -> dict[Side, TableShape]:
@@ -270,8 +287,8 @@ class RuleMapping:
             back = self._reverse.attributes(zeros[Side.TARGET])
         except PoisonRecord as error:
             raise ConfigError(f"the zero item can't be mapped: {error}") from error
-        if differing := _differing(zero, back):
-            raise ConfigError(f"the zero item comes back changed in {', '.join(differing)}")
+        if changed := differing(zero, back):
+            raise ConfigError(f"the zero item comes back changed in {', '.join(changed)}")
         return {
             side: TableShape(
                 side=side,
@@ -283,6 +300,7 @@ class RuleMapping:
                 index_keys=self._tables[side].index_keys,
                 names=renamed[side],
                 indexes=self._tables[side].indexes,
+                kept=self._keys.rule.kept if self._keys and side is Side.TARGET else (),
             )
             for side in Side
         }
@@ -306,6 +324,7 @@ class RuleMapping:
             is_open=self._open,
             prefixes=self._prefixes,
             belongs=lambda key: self.belongs(Key(key)),
+            source_key=None if self._keys is None else self._source_key,
         )
 
     def shape(self, side: Side) -> TableShape:
@@ -315,9 +334,31 @@ class RuleMapping:
     def carry(self, direction: Direction, image: Image) -> Image:
         """Map a source row for a transfer; see `crossfade.core.mapping.interface.Mapping.carry`."""
         course = self._forward if direction is Direction.FORWARD else self._reverse
-        if self._deleted in image and self.protocol.stands_for_nothing(image, self._shapes[direction.origin]):
-            return course.tombstone(image)
-        return course.attributes(image)
+        deleted = self._deleted in image and self.protocol.stands_for_nothing(image, self._shapes[direction.origin])
+        mapped = course.tombstone(image) if deleted else course.attributes(image)
+        if self._keys is not None and direction is Direction.FORWARD:
+            self._keys.keep(image, mapped, deleted=deleted)
+        return mapped
+
+    def other_key(self, direction: Direction, key: Key, image: Image | None) -> Key:
+        """Return the row's key on the other side; see `crossfade.core.mapping.interface.Mapping.other_key`."""
+        return key if self._keys is None else self._keys.other(direction, key, image)
+
+    def belongs_at(self, side: Side, key: Key) -> bool:
+        """Say whether a row of a side belongs; see `crossfade.core.mapping.interface.Mapping.belongs_at`."""
+        if side is Side.SOURCE or self._keys is None:
+            return self.belongs(key)
+        return self._keys.rule.owns(key)
+
+    def is_anothers(self, image: Image, mapped: Image) -> bool:
+        """Say whose row it is; see `crossfade.core.mapping.interface.Mapping.is_anothers`."""
+        if self._keys is None:
+            return False
+        there, ours = self._keys.carried(image), self._keys.carried(mapped)
+        return there is not None and ours is not None and there != ours
+
+    def _source_key(self, key: bytes, image: Image) -> bytes:
+        return self.other_key(Direction.REVERSE, Key(key), image)
 
     def map_item(self, direction: Direction, item: RowT) -> RowT:
         """Map a decoded item; see `crossfade.core.mapping.interface.Mapping.map_item`."""
@@ -340,14 +381,20 @@ class RuleMapping:
             wholes=self.wholes,
             is_open=self._open,
             protocol=self.protocol,
+            keys=None if self._keys is None else self._keys.rule,
         )
 
 
 def _checked_names(
-    source: Table, target: Table, rules: Sequence[Rule], spelling: Spelling
+    source: Table,
+    target: Table,
+    rules: Sequence[Rule],
+    spelling: Spelling,
+    kept: Sequence[str],
+    keys_change: bool,
 ) -> dict[Side, tuple[str, ...]]:
     """Return the mapped names of each side; refuse what can't be meant."""
-    if len(source.key) != len(target.key):
+    if len(source.key) != len(target.key) and not keys_change:
         raise ConfigError(f"keys of {len(source.key)} and {len(target.key)} attributes: a key keeps its values")
     if target.ttl:
         raise ConfigError(f"the target table has no TTL before COMPLETE, so it can't name {target.ttl!r}")
@@ -366,7 +413,7 @@ def _checked_names(
                 names[Side.SOURCE] += old_names
                 names[Side.TARGET] += fresh_names
     for side, table in ((Side.SOURCE, source), (Side.TARGET, target)):
-        taken = {*table.key, *((table.ttl,) if spelling.ttl else ())}
+        taken = {*table.key, *((table.ttl,) if spelling.ttl else ()), *(kept if side is Side.TARGET else ())}
         for name in names[side]:
             if name in taken:
                 raise ConfigError(f"{side.value} attribute {name!r} has two rules, or is a key or TTL attribute")
@@ -380,63 +427,3 @@ def _check_index_keys(*keys: IndexKey) -> None:
     for each in keys:
         if each.kind not in ("S", "N", "B"):
             raise ConfigError(f"index key {each.name!r} has type {each.kind!r}; a key is S, N or B")
-
-
-class KeyPrefixes:
-    """Says whether each key attribute is a string with its prefix, in the order of the key schema.
-
-    Attributes:
-        prefixes: one for each key attribute.
-    """
-
-    def __init__(self, *prefixes: str) -> None:
-        self.prefixes: Final = prefixes
-        texts = [re.escape(msgspec.json.encode(prefix)[1:-1]) for prefix in prefixes]
-        self._pattern = re.compile(
-            rb"\[" + b",".join(rb'\{"S":"' + text + rb'[^"\\]*(?:\\.[^"\\]*)*"\}' for text in texts) + rb"\]"
-        )
-
-    def __call__(self, key: Key) -> bool:
-        """Say whether a row belongs, by its encoded key."""
-        return self._pattern.fullmatch(key) is not None
-
-
-def key_prefixes(*prefixes: str) -> Callable[[Key], bool]:
-    """Return a predicate: each key attribute is a string with its prefix, in the order of the key schema."""
-    return KeyPrefixes(*prefixes)
-
-
-def prove_round_trip(mapping: MappingProtocol, direction: Direction, row: Mapping[str, Any]) -> list[str]:
-    """Map a row there and back, and name what comes back changed; nothing named means proven.
-
-    Args:
-        mapping: the mapping to prove.
-        direction: whose source the row is from.
-        row: as it stands in that table; raw, or as boto3 gives it (`crossfade.core.mapping.rows`).
-
-    Returns:
-        Attributes, in the source's names (`cf_ttl` for the TTL value), that are lost, added or changed.
-
-    Raises:
-        ConfigError: the row has a value that no table holds.
-        PoisonRecord: the row can't be mapped there, or its image not back.
-    """
-    image, spelling = image_of_row(row), mapping.protocol.spelling
-    back = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
-    source, target = mapping.shape(direction.origin), mapping.shape(direction.destination)
-    there = mapping.carry(direction, image)
-    key = {to: image[from_] for from_, to in zip(source.key, target.key, strict=True)}
-    returned = mapping.carry(back, key | there)
-    aside = {*source.key, *spelling.own, *spelling.ignored}
-    expected = {name: raw for name, raw in image.items() if name not in aside}
-    if spelling.ttl and source.ttl in expected:
-        expected[spelling.ttl] = expected.pop(source.ttl)
-    return _differing(expected, returned)
-
-
-def _differing(one: Mapping[str, Raw], other: Mapping[str, Raw]) -> list[str]:
-    return sorted(
-        name
-        for name in one.keys() | other.keys()
-        if name not in one or name not in other or not same_value(one[name], other[name])
-    )

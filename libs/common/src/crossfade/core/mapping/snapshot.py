@@ -150,7 +150,7 @@ class LineMapper:
         if key in self._excluded:
             return MappedLine(Fate.EXCLUDED, key=key)
         try:
-            mapped = key_image(key, self._shape.key)
+            mapped = key_image(self._mapping.other_key(Direction.FORWARD, key, image), self._shape.key)
             mapped.update(self._mapping.carry(Direction.FORWARD, image))
             standing = self._mapping.protocol.imported(image, mapped)
         except PoisonRecord as error:

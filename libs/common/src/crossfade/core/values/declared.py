@@ -36,14 +36,17 @@ class Declared(NamedTuple):
     """What was declared of two tables.
 
     Attributes:
-        keys: names of the key attributes by side, in the order of the key schema; values are the same on both sides.
+        keys: names of the key attributes by side, in the order of the key schema; values are the same on both sides,
+            unless there is a `source_key`.
         ttl: the attribute whose value travels as `cf_ttl`; None when there is none, as always under the plain protocol.
         moved: (source name, target name) of attributes that keep their value.
         constants: (side, name, raw value) of attributes that only one side has, always with this value.
         computed: the rest.
         is_open: whether an attribute that nothing names is kept under its own name instead of refused.
         prefixes: each key attribute of a row that belongs is a string that begins so; None when a function decides.
-        belongs: says whether a row belongs, by its encoded key.
+        belongs: says whether a row belongs, by its encoded key in the source.
+        source_key: the encoded key in the source of a row of the target, by its encoded key there and its attributes;
+            raises a PoisonRecord where there is none. None where keys keep their values.
     """
 
     keys: dict[Side, tuple[str, ...]]
@@ -54,3 +57,4 @@ class Declared(NamedTuple):
     is_open: bool
     prefixes: tuple[str, ...] | None
     belongs: Callable[[bytes], bool]
+    source_key: Callable[[bytes, Attributes], bytes] | None = None

@@ -85,6 +85,7 @@ class TableShape(NamedTuple):
         ttl: the attribute that the table's TTL reads, if it has one; only the source table may.
         index_keys: attributes that are keys of its secondary indexes.
         indexes: global indexes that the target table is created with; None for those of the source.
+        kept: attributes of the target that keep the key of the source's row (`crossfade.core.mapping.keying.KeyRule`).
     """
 
     side: Side
@@ -96,6 +97,7 @@ class TableShape(NamedTuple):
     index_keys: tuple[IndexKey, ...] = ()
     names: tuple[tuple[str, str], ...] = ()
     indexes: tuple[Index, ...] | None = None
+    kept: tuple[str, ...] = ()
 
     def own(self, name: str) -> str:
         """Return how this table calls an attribute that goes by its source's name."""
