@@ -12,13 +12,14 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
-from crossfade.adapters.s3_export import ExportFile
+from crossfade.adapters.s3_export import ExportFile, FileCounts
 from crossfade.adapters.s3_objects import UPLOAD_BYTES, LazyClient, S3Objects
 from crossfade.core.values.errors import SnapshotBroken
 from crossfade.core.values.image import encode_image
 from crossfade.runtime.aws import control_client
+from crossfade_controller.file_run import FileRun
 from crossfade_controller.mapping_crew import Rules, WorkerDied, beside
-from crossfade_controller.mapping_run import MapRun, folder_of
+from crossfade_controller.mapping_run import folder_of, map_run, summed
 from crossfade_controller.settings import ControllerSettings
 from engagement_migration.samples import NOT_OURS, WALLETS
 from localaws.endpoints import Endpoints
@@ -47,12 +48,12 @@ async def objects(settings: ControllerSettings) -> AsyncIterator[S3Objects]:
     await client.close()
 
 
-def made(objects: S3Objects, settings: ControllerSettings, files: list[ExportFile]) -> MapRun:
+def made(objects: S3Objects, settings: ControllerSettings, files: list[ExportFile]) -> FileRun[FileCounts]:
     crew = beside(settings, RULES, 2)
-    return MapRun(objects, files, folder_of("p/import-0/", "m"), crew, at_once=2, is_held=lambda: False)
+    return map_run(objects, files, folder_of("p/import-0/", "m"), crew, at_once=2, is_held=lambda: False)
 
 
-async def crew_of(run: MapRun) -> list[BaseProcess]:
+async def crew_of(run: FileRun[FileCounts]) -> list[BaseProcess]:
     """Wait until the processes of a run are there; return them."""
     while not (found := multiprocessing.active_children()):
         await run.done(0.01)
@@ -71,8 +72,9 @@ async def test_files_are_mapped_by_processes_and_what_a_killed_one_left_is_mappe
     with pytest.raises(WorkerDied, match="continues with the files that are left"):
         await killed.done(60.0)
 
-    counts = await made(objects, settings, files).done(60.0)
-    assert counts is not None
+    done = await made(objects, settings, files).done(60.0)
+    assert done is not None
+    counts = summed(done.values())
     assert (counts.read, counts.mapped, counts.not_ours) == (28, 16, 12)
     for number in range(4):
         body = await objects.get(f"p/import-0/m/{number:06d}.json.gz")

@@ -19,6 +19,7 @@ from crossfade.adapters.memory.control import (
 )
 from crossfade.adapters.memory.flags import MemoryFlags
 from crossfade.adapters.memory.marks import MemoryMarks
+from crossfade.adapters.memory.raw_rows import MemoryRows
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.application.ownership import Ownership
 from crossfade.contracts.heartbeat import Heartbeat
@@ -33,8 +34,10 @@ from crossfade.core.values.image import Image, of_number
 from crossfade.core.values.image import number as number_of
 from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Direction, Side, direction_to
+from crossfade.ports.raw_rows import RawRows
 from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
+from crossfade_controller.load_run import freely
 from crossfade_controller.sampling import RawScan, Rows, sample
 from crossfade_controller.service import assemble
 from crossfade_controller.settings import ControllerSettings
@@ -104,6 +107,7 @@ class Town:
         now_s: AWS's clock, which dates every commit and arrival.
         ahead_s: by how much the controller's wall clock is ahead of it; negative when it is behind.
         dates: whether AWS's answers carry a `Date`.
+        target_rows: what load=write writes to.
         kill: asked before and after each journal entry; raises Killed to end the controller there.
     """
 
@@ -121,6 +125,7 @@ class Town:
             self.tables[Side.SOURCE].put(row)
         for number in range(wallets):
             self.tables[Side.SOURCE].put(legacy_wallet(f"w{number}", "chan", number))
+        self.target_rows: RawRows = MemoryRows(self.tables[Side.TARGET])
         self.store = ControlStore()
         self.flags = MemoryFlags()
         self.reports = MemoryReports(self.store)
@@ -218,6 +223,7 @@ class Town:
             excluded=excluded,
             skew=self.skew,
             clock=self,
+            loader=lambda: freely(self.target_rows),
         )
         ctx, driver = assemble(world)
         await driver.recover()

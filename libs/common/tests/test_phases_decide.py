@@ -45,6 +45,7 @@ WORLDS: dict[str, tuple[Mapping[str, GateResult], type[deeds.Deed[Any]] | None]]
     "good": (OPEN, None),
     "gates shut": (SHUT, None),
     "nothing known": ({}, None),
+    "filled by writes": (OPEN, None),
     **{f"{each.__name__} goes badly": (OPEN, each) for each in ALL_DEEDS},
 }
 
@@ -96,9 +97,9 @@ def comes_of(deed: deeds.Deed[Any], state: Migration, goes_well: bool) -> Any:
             return 1e9 if goes_well else -1.0
         case deeds.LookAtExport():
             return deeds.ExportSeen("COMPLETED" if goes_well else "IN_PROGRESS", "manifest")
-        case deeds.MapFiles():
-            counts = {"mapped": 7, "read": 8, "not_ours": 1, "excluded": 0}
-            return deeds.Mapped("", counts) if goes_well else deeds.Mapped("1 row can't be mapped")
+        case deeds.MapFiles() | deeds.Load():
+            counts = {"mapped": 7, "read": 8, "not_ours": 1, "excluded": 0, "written": 4, "there": 2, "newer": 1}
+            return deeds.Mapped("", counts) if goes_well else deeds.Mapped("1 row can't be mapped, or loaded")
         case deeds.LookAtImport():
             return deeds.ImportSeen("COMPLETED" if goes_well else "IN_PROGRESS", 7, 0, "", True)
         case deeds.Sweep(destination, generation, _, begun_us):
@@ -126,7 +127,7 @@ class Round(NamedTuple):
 
 def played(state: Migration, world: str) -> Round:
     gates, bad = WORLDS[world]
-    seen = Seen(SETUP, gates, pass_began_s=0.0)
+    seen = Seen(SETUP._replace(load="write" if world == "filled by writes" else "import"), gates, pass_began_s=0.0)
     answers: dict[deeds.Deed[Any], Any] = {}
     while isinstance(answer := step(state, seen._replace(answers=answers)), deeds.Deed):
         assert answer not in answers, f"{answer} is asked for again"
@@ -147,7 +148,8 @@ def signature(state: Migration) -> tuple[Any, ...]:
     steps = (frozenset(_named(name, state) for name in some) for some in (state.begun, state.done))
     flags = (state.document.share, state.document.complete, state.dual_write, state.is_published)
     held = (state.paused, bool(state.halt), state.came_from is Phase.BAKING, state.reserved.rstrip("0123456789"))
-    return (state.phase, pending, *steps, flags, held, bool(state.exported_again))
+    by = state.begun.get("import", {}).get("by")
+    return (state.phase, pending, *steps, flags, held, bool(state.exported_again), by)
 
 
 def _named(name: str, state: Migration) -> str:
@@ -171,6 +173,8 @@ def worlds(state: Migration) -> Iterator[tuple[str, Round]]:
     """Play a round in each world that makes a difference: a deed goes badly only where it is asked for."""
     good = played(state, "good")
     yield "good", good
+    if state.phase is Phase.SNAPSHOT:
+        yield "filled by writes", played(state, "filled by writes")
     for world in ("gates shut", "nothing known", *(f"{type(deed).__name__} goes badly" for deed in good.asked)):
         yield world, played(state, world)
 

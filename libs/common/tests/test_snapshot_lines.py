@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from crossfade.core.mapping.rules import Compute, Constant, Keep, Rename, RuleMapping, Table
 from crossfade.core.mapping.snapshot import Fate, LineMapper, MappedLines
+from crossfade.core.protocol.plain.protocol import PLAIN
 from crossfade.core.values import image as wire
 from crossfade.core.values.image import Image, decode_image, encode_image
 from crossfade.core.values.keys import Key
@@ -25,6 +26,9 @@ def _doubled(image: Image) -> Image:
 
 def _halved(image: Image) -> Image:
     return {"once": wire.of_number(wire.number(image["twice"]) // 2)}
+
+
+ORDER = wire.of_string("order")
 
 
 def ours(key: Key) -> bool:
@@ -62,6 +66,25 @@ OPEN = RuleMapping(
     rules=(Rename("e%mail", "mail"),),
     is_open=True,
 )
+
+PLAIN_CLOSED = RuleMapping(
+    "plain closed",
+    source=Table("old", key=("pk", "sk"), ttl="expires"),
+    target=Table("new", key=("hash%", "sort")),
+    belongs=ours,
+    rules=(Keep("size"), Keep("expires"), Rename("e%mail", "mail"), Constant(Side.SOURCE, "kind", ORDER)),
+    protocol=PLAIN,
+)
+PLAIN_IDENTITY = RuleMapping(
+    "plain identity",
+    source=Table("old", key=("pk", "sk"), ttl="expires"),
+    target=Table("new", key=("pk", "sk")),
+    belongs=ours,
+    rules=(),
+    is_open=True,
+    protocol=PLAIN,
+)
+ALL = (CLOSED, IDENTITY, OPEN, PLAIN_CLOSED, PLAIN_IDENTITY)
 
 strings = st.text(max_size=6).map(wire.of_string)
 numbers = st.sampled_from(["1", "-7", "1e3", "2.50", str(2**70)]).map(lambda text: Raw(b'{"N":"%b"}' % text.encode()))
@@ -105,7 +128,7 @@ def by_the_mapping(mapper: LineMapper, lines: list[bytes]) -> MappedLines:
 A = wire.of_string("a")
 
 
-@pytest.mark.parametrize("mapping", [CLOSED, IDENTITY, OPEN], ids=lambda each: each.name)
+@pytest.mark.parametrize("mapping", ALL, ids=lambda each: each.name)
 @given(found=st.lists(st.one_of(rows, whole_rows), max_size=12), spaced=st.booleans())
 @example(found=[{"pk": A, "sk": wire.of_string('"')}], spaced=False)
 @example(found=[{"pk": A, "sk": A, "mail": wire.of_string("")}], spaced=False)
@@ -128,7 +151,7 @@ def test_a_name_that_is_escaped_is_still_the_protocol_s() -> None:
     assert "standby in the source table" in found.unmappable[0].reason
 
 
-@pytest.mark.parametrize("mapping", [CLOSED, IDENTITY, MAPPING], ids=lambda each: each.name)
+@pytest.mark.parametrize("mapping", [*ALL[:2], *ALL[3:], MAPPING], ids=lambda each: each.name)
 def test_a_usual_line_goes_the_quick_way(mapping: RuleMapping) -> None:
     """Or the benchmark's figures are another machine's: the mapping itself is asked for none of these."""
     row = {"pk": wire.of_string("USER#1"), "sk": wire.of_string("POINTS#1")}
@@ -138,6 +161,8 @@ def test_a_usual_line_goes_the_quick_way(mapping: RuleMapping) -> None:
     else:
         row |= {"size": wire.of_number(3), "kind": wire.of_string("order")}
         stamped = {}
+    if mapping in ALL[3:]:
+        row |= {"expires": wire.of_number(4_000_000_000)}
     mapper = LineMapper(mapping)
 
     def never(line: bytes) -> Any:
@@ -148,6 +173,14 @@ def test_a_usual_line_goes_the_quick_way(mapping: RuleMapping) -> None:
     found = mapper.map_lines(lines)
     assert found.mapped == 2
     assert found.standing == (4 if stamped else 0)
+
+
+def test_a_row_of_a_plain_migration_carries_nothing_of_crossfade_s_and_goes_as_it_is() -> None:
+    line = b'{"Item":{"pk":{"S":"a"},"sk":{"S":"b"},"expires":{"N":"7"},"m":{"M":{"x":{"N":"1.0"}}}}}'
+    assert LineMapper(PLAIN_IDENTITY).map_lines([line]).text == line + b"\n"
+    earlier = b'{"Item":{"pk":{"S":"a"},"sk":{"S":"b"},"x":{"S":"y"},"cf_mv":{"N":"7"},"cf_role":{"S":"A"}}}'
+    (mapped,) = LineMapper(PLAIN_IDENTITY).map_lines([earlier]).text.splitlines()
+    assert msgspec.json.decode(mapped) == {"Item": {"pk": {"S": "a"}, "sk": {"S": "b"}, "x": {"S": "y"}}}
 
 
 def test_an_index_of_the_target_that_only_the_table_knows_is_checked_too() -> None:

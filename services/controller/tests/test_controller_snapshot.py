@@ -157,7 +157,7 @@ async def test_a_fresh_export_is_refused_once_the_import_has_begun() -> None:
     outcome = town.outcome(again)
     assert outcome is not None
     assert outcome["outcome"] == "refused"
-    assert "the target table is already being created from the export" in outcome["because"]
+    assert "the target table is already being filled from the export" in outcome["because"]
     await run(town, lambda: town.outcome(start) is not None)  # which goes on
 
 

@@ -18,7 +18,7 @@ from crossfade.core.migration.phases import Phase
 from crossfade.core.migration.progress import Pace
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade_controller.driver import Driver
-from crossfade_controller.mapping_run import MapRun, folder_of, mark_of
+from crossfade_controller.mapping_run import REFUSED, folder_of, listings, map_run, mark_of, summed
 from crossfade_controller.render import status_text
 from crossfade_controller.status import status_of
 from engagement_migration import MAPPING
@@ -243,9 +243,9 @@ async def test_rows_that_can_not_be_mapped_are_all_listed_though_they_are_in_man
         async def __aexit__(self, *_: object) -> None:
             return None
 
-    run_of = MapRun(aws, files, folder_of("p/import-0/", "m"), Crew(), at_once=3, is_held=lambda: False)
-    counts = await run_of.done(10.0)
+    folder = folder_of("p/import-0/", "m")
+    counts = await map_run(aws, files, folder, Crew(), at_once=3, is_held=lambda: False).done(10.0)
     assert counts is not None
-    assert counts.unmappable == 40
-    listed = b"".join(gzip.decompress(aws.objects[key]) for key in await run_of.listings(".refused.jsonl.gz"))
+    assert summed(counts.values()).unmappable == 40
+    listed = b"".join(gzip.decompress(aws.objects[key]) for key in await listings(aws, folder, REFUSED))
     assert listed.split() == [each.key.encode() for each in files]

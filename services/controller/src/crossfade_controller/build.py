@@ -44,6 +44,7 @@ from crossfade.runtime.http_client import NO_TOKEN, Answered, Bearer, call_json
 from crossfade.runtime.lifecycle import code_version
 from crossfade.runtime.silence import ATTEMPT_S, ATTEMPTS
 from crossfade.runtime.tls import client_context, keep_fresh
+from crossfade_controller.loading import loading
 from crossfade_controller.mapping_crew import beside
 from crossfade_controller.sampling import Rows, sample
 from crossfade_controller.settings import ControllerSettings
@@ -164,6 +165,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         describe=lambda side, only: describe(
             partial(clients.lazy, side=side), mapping.shape(side).table, now_s=SYSTEM.wall_us() / 1e6, only=only
         ),
+        loader=partial(loading, settings, mapping, clients, control, names, SYSTEM),
         map_beside=partial(beside, settings),
     )
     try:

@@ -45,7 +45,7 @@ class Deeds:
             deeds.TakeMoment: lambda deed: ctx.markers.moment(deed.side, purpose=deed.purpose),
             deeds.Elapsed: lambda deed: ctx.markers.elapsed_s(deed.side, deed.since_us),
             **dict.fromkeys((deeds.Export, deeds.LookAtExport, deeds.MapFiles), snapshot),
-            **dict.fromkeys((deeds.Import, deeds.LookAtImport), snapshot),
+            **dict.fromkeys((deeds.Import, deeds.LookAtImport, deeds.Load), snapshot),
             deeds.HoldOut: self._hold_out,
             deeds.Sweep: self._sweep,
             deeds.ForgetPass: self._forget,

@@ -7,31 +7,21 @@ own: no table gets rows of two mappings.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from crossfade.adapters.s3_export import ExportFile, FileCounts, FilePlaces
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.values.errors import CrossfadeError
 from crossfade.ports.admin import Objects
+from crossfade_controller.file_run import FileRun, Files, Work
 from crossfade_controller.mapping_crew import MapOne
 
-NOTES_AT_ONCE: Final = 32
-"""Notes read at the same time."""
-
-
-class Held(CrossfadeError):
-    """The migration was paused or left the phase: no further file is begun."""
-
-    code = "held"
-    retryable = True
+REFUSED: Final = ".refused.jsonl.gz"
+"""Beside an export file's counts: its rows that can't be mapped."""
 
 
 class Folder(NamedTuple):
@@ -48,7 +38,7 @@ class Folder(NamedTuple):
     def places(self, number: int) -> FilePlaces:
         """Return where what becomes of a file goes."""
         note = f"{self.notes}{number:06d}"
-        return FilePlaces(f"{self.imports}{number:06d}.json.gz", f"{note}.refused.jsonl.gz", f"{note}.inexact.jsonl.gz")
+        return FilePlaces(f"{self.imports}{number:06d}.json.gz", f"{note}{REFUSED}", f"{note}.inexact.jsonl.gz")
 
     def note(self, number: int) -> str:
         """Return where a file's counts are noted when it is done."""
@@ -90,119 +80,47 @@ def _sources(thing: Any) -> Iterator[Path]:
         yield path
 
 
-class MapRun:
-    """Maps the files of one export, in the background.
+def map_run(
+    objects: Objects,
+    files: Sequence[ExportFile],
+    folder: Folder,
+    crew: AbstractAsyncContextManager[MapOne],
+    *,
+    at_once: int,
+    is_held: Callable[[], bool],
+) -> FileRun[FileCounts]:
+    """Begin to map the files of an export.
 
-    Attributes:
-        read: rows of the files that are done.
-        files: how many files are done.
+    Args:
+        objects: the bucket.
+        files: of the export.
         folder: where everything goes.
+        crew: maps one file.
+        at_once: files at the same time.
+        is_held: whether no further file may be begun.
     """
 
-    def __init__(
-        self,
-        objects: Objects,
-        files: Sequence[ExportFile],
-        folder: Folder,
-        crew: AbstractAsyncContextManager[MapOne],
-        *,
-        at_once: int,
-        is_held: Callable[[], bool],
-    ) -> None:
-        """Begin.
+    @asynccontextmanager
+    async def by_number() -> AsyncIterator[Work[FileCounts]]:
+        async with crew as map_one:
+            yield lambda number: map_one(files[number], folder.places(number))
 
-        Args:
-            objects: the bucket.
-            files: of the export.
-            folder: where everything goes.
-            crew: maps one file.
-            at_once: files at the same time.
-            is_held: whether no further file may be begun.
-        """
-        self._objects, self._files, self.folder = objects, files, folder
-        self._is_held, self._at_once = is_held, at_once
-        self.read = self.files = 0
-        self._task = asyncio.create_task(self._all(crew))
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may ask any more
-
-    @property
-    def of_files(self) -> int:
-        """Files in all."""
-        return len(self._files)
-
-    async def listings(self, suffix: str) -> list[str]:
-        """Return the keys of the files' listings of one kind, in their order."""
-        return [each for each in await self._objects.keys(self.folder.notes) if each.endswith(suffix)]
-
-    @property
-    def rows(self) -> int:
-        """Rows in all files."""
-        return sum(each.items for each in self._files)
-
-    async def done(self, within_s: float) -> FileCounts | None:
-        """Return what became of all rows; None if that takes longer.
-
-        Raises:
-            CrossfadeError: a file could not be mapped, or the run was held. Those that are done needn't be done again.
-        """
-        await asyncio.wait({self._task}, timeout=within_s)
-        return self._task.result() if self._task.done() else None
-
-    async def close(self) -> None:
-        """Stop, in the middle of a file if need be."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError, CrossfadeError):
-            await self._task
-
-    async def _all(self, crew: AbstractAsyncContextManager[MapOne]) -> FileCounts:
-        known = await self._known()
-        counts = dict(known)
-        self.files, self.read = len(known), sum(self._files[number].items for number in known)
-        left = iter([number for number in range(len(self._files)) if number not in known])
-
-        async def one_after_the_other(map_one: MapOne) -> None:
-            for number in left:
-                if self._is_held():
-                    return
-                file = self._files[number]
-                counts[number] = await map_one(file, self.folder.places(number))
-                await self._objects.put(self.folder.note(number), msgspec.json.encode(counts[number].as_json()))
-                self.files, self.read = self.files + 1, self.read + file.items
-
-        if len(known) < len(self._files):
-            async with crew as map_one:
-                await _together([one_after_the_other(map_one) for _ in range(self._at_once)])
-        if len(counts) < len(self._files):
-            raise Held("the migration is paused, or isn't in SNAPSHOT any more: no further file is mapped")
-        total = FileCounts()
-        for number in sorted(counts):
-            total = total.plus(counts[number])
-        return total
-
-    async def _known(self) -> dict[int, FileCounts]:
-        """Read the notes of the files that were done before."""
-        noted = set(await self._objects.keys(self.folder.notes))
-        found: dict[int, FileCounts] = {}
-        numbers = iter([number for number in range(len(self._files)) if self.folder.note(number) in noted])
-
-        async def some() -> None:
-            for number in numbers:
-                body = await self._objects.get(self.folder.note(number))
-                if body is not None:
-                    found[number] = FileCounts.of_json(msgspec.json.decode(body))
-
-        await _together([some() for _ in range(NOTES_AT_ONCE)])
-        return found
+    notes = [folder.note(number) for number in range(len(files))]
+    of_them = Files(folder.notes, notes, [each.items for each in files], FileCounts.of_json)
+    return FileRun(objects, of_them, by_number(), at_once=at_once, is_held=is_held)
 
 
-async def _together(works: Sequence[Any]) -> None:
-    """Do them side by side; the first error ends them all, and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(work)
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
+def summed(counts: Iterable[FileCounts]) -> FileCounts:
+    """Add up the counts of all files."""
+    total = FileCounts()
+    for each in counts:
+        total = total.plus(each)
+    return total
+
+
+async def listings(objects: Objects, folder: Folder, suffix: str) -> list[str]:
+    """Return the keys of the files' listings of one kind, in their order."""
+    return [each for each in await objects.keys(folder.notes) if each.endswith(suffix)]
 
 
 async def joined(objects: Objects, keys: Sequence[str]) -> AsyncIterator[bytes]:

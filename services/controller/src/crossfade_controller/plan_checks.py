@@ -62,9 +62,11 @@ def ttl(world: World, source: TableFacts | None) -> GateResult:
 
 
 async def new_is_free(world: World) -> GateResult:
-    """There is no target table yet: an import makes its own."""
+    """There is no target table yet, since an import makes its own; or there is one that writes can fill."""
     name = world.mapping.shape(Side.TARGET).table
     facts = await world.admin.table(name)
+    if world.settings.load == "write":
+        return await _can_be_filled(world, facts)
     if facts is None:
         return GateResult("target_table", True, None, None, f"{name} is free")
     owned = await owned_rows(world)
@@ -76,6 +78,26 @@ async def new_is_free(world: World) -> GateResult:
         "its own table: give the mapping's target table another name"
     )
     return GateResult("target_table", False, facts.status, None, because)
+
+
+async def _can_be_filled(world: World, facts: TableFacts | None) -> GateResult:
+    """There is a target table with the mapping's key, and with no row that it owns."""
+    shape, wanted = world.mapping.shape(Side.TARGET), world.mapping.shape(Side.TARGET).key
+    if facts is None:
+        because = f"there is no {shape.table}: CROSSFADE_LOAD=write fills a table that you created"
+        return GateResult("target_table", False, None, "ACTIVE", because)
+    found = tuple(each for each, _ in facts.key)
+    if found != wanted:
+        because = f"{shape.table} has the key {', '.join(found)}; the mapping says {', '.join(wanted)}"
+        return GateResult("target_table", False, list(found), list(wanted), because)
+    owned = await owned_rows(world)
+    because = (
+        f"{shape.table} owns keys ({owned}): it may hold the only copy of them. Finish or roll back the migration that "
+        "it belongs to"
+        if owned.owned
+        else f"{shape.table} is {facts.status}, and is filled by writes: a row of it that stands in the way stops them"
+    )
+    return GateResult("target_table", not owned.owned and facts.status == "ACTIVE", facts.status, "ACTIVE", because)
 
 
 async def history(world: World, entries: Sequence[Entry]) -> GateResult:

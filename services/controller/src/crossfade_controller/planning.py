@@ -135,7 +135,7 @@ async def check_plan(world: World, *, writes_per_s: float | None = None, questio
         *[await _tried(f"{side.value}_stream", checks_of.stream(world, side)) for side in Side],
         await _tried("capture", checks_of.destination_free(world, source)),
         *[await _tried(f"{side.value}_indexes", indexes(world, side)) for side in Side],
-        *_refusals(described, there),
+        *_refusals(world, described, there),
         checks_of.round_trip(sample),
         fits(sample.unfit, sample.unfit_count, sample.ours),
         *([] if is_plain else [checks_of.whole_numbers(world, sample)]),
@@ -158,7 +158,7 @@ async def check_plan(world: World, *, writes_per_s: float | None = None, questio
             indexes=_index_count(described),
             writes_per_s=peak if measured else writes_per_s,
             is_measured=measured,
-            written=False,
+            written=world.settings.load == "write",
             record_bytes=2 * sample.item_bytes + 600,
         )
         estimates, window = costs(move, fence_bytes=FENCE_BYTES), None
@@ -225,12 +225,12 @@ async def _state(world: World, sample: Sample, *, is_plain: bool) -> list[GateRe
     return found if is_plain else [*found, checks_of.generations(entries, sample)]
 
 
-def _refusals(described: Answers, there: Answers | None) -> list[GateResult]:
+def _refusals(world: World, described: Answers, there: Answers | None) -> list[GateResult]:
     """Check that the source is of a kind that can be migrated; a world that describes nothing leaves that open."""
     facts = described["table"]
     if isinstance(facts, Unknown) and facts.because:
         return []
-    return refusals(described, written=False, target_is_there=there is not None)
+    return refusals(described, written=world.settings.load == "write", target_is_there=there is not None)
 
 
 def _index_count(described: Answers) -> int:

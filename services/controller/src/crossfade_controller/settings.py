@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from pydantic import Field, field_validator
@@ -78,6 +78,12 @@ class ControllerSettings(GuardedSettings, AskingSettings):
         description="Export files mapped at the same time, each by a process of its own if there are more than 200,000 "
         "rows; one takes some 100 MB.",
     )
+    load: Literal["import", "write"] = Field(
+        "import",
+        description="How the target table is filled: import creates it (ImportTable); write fills one that you "
+        "created, by an insert of each row: for local indexes, and for a table that exists or is shared.",
+    )
+    load_rows_per_s: int = Field(1000, ge=1, description="Rows per second that load=write inserts.")
     tick_s: float = Field(0.25, gt=0, description="How often the controller looks for something to do.")
     evidence_s: float = Field(1.0, gt=0, description="How often it collects evidence.")
     facts_s: float = Field(10.0, gt=0, description="How often it queries AWS's control plane.")
@@ -104,6 +110,12 @@ class ControllerSettings(GuardedSettings, AskingSettings):
     )
     stop_command: list[str] = Field(
         [], description="Program and arguments (a JSON list) that stop the replicators when a migration is complete."
+    )
+    signature_s: float = Field(
+        900.0,
+        ge=0,
+        description="Plain protocol: how old a signed request may be when DynamoDB still takes it. A member that died "
+        "is waited out for so long before a flip.",
     )
     hook_timeout_s: float = Field(60.0, gt=0, description="How long such a program may run.")
     gate_lag_s: float = Field(5.0, gt=0, description="Gate: highest lag of either hop.")
@@ -167,6 +179,7 @@ class ControllerSettings(GuardedSettings, AskingSettings):
             bucket_prefix=self.bucket_prefix,
             revoke=tuple(self.revoke_command),
             stop=tuple(self.stop_command),
+            load=self.load,
         )
 
     def canary(self, mapping: Mapping) -> Key:

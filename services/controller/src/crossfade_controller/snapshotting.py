@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
 
 from crossfade.adapters.s3_export import FileCounts, read_manifest
 from crossfade.core.mapping.indexes import target_indexes
@@ -13,6 +15,7 @@ from crossfade.core.migration.deeds import (
     ExportSeen,
     Import,
     ImportSeen,
+    Load,
     LookAtExport,
     LookAtImport,
     MapFiles,
@@ -23,9 +26,12 @@ from crossfade.core.migration.progress import Pace, Progress
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import TableFacts
+from crossfade.runtime.pace import Pace as RowPace
 from crossfade_controller.context import Context
+from crossfade_controller.file_run import Counts, FileRun, Held
+from crossfade_controller.load_run import OTHERS, FileLoader, LoadCounts, load_run, loaded
 from crossfade_controller.mapping_crew import SMALL_ROWS, Rules, here
-from crossfade_controller.mapping_run import Held, MapRun, folder_of, joined, mark_of
+from crossfade_controller.mapping_run import REFUSED, folder_of, joined, listings, map_run, mark_of, summed
 from crossfade_controller.world import World
 
 NAMED: Final = 3
@@ -33,6 +39,8 @@ NAMED: Final = 3
 
 INEXACT: Final = ".inexact.jsonl.gz"
 """Beside an export file's counts: its rows with numbers that the domain can't answer exactly."""
+
+C = TypeVar("C", bound=Counts)
 
 WITHIN_S: Final = 0.2
 """How long a deed waits for work that goes on in the background."""
@@ -43,7 +51,7 @@ class Snapshots:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._run: MapRun | None = None
+        self._run: FileRun[Any] | None = None
         self._asked: tuple[str, str] | None = None
         self._stopped: tuple[tuple[str, str], str] | None = None
         self._paces: Pace | None = None
@@ -64,6 +72,8 @@ class Snapshots:
                 return ExportSeen(exported.status, exported.manifest, exported.failure, exported.took_s)
             case MapFiles():
                 return await self._map(deed)
+            case Load():
+                return await self._load(deed)
             case Import(prefix, token):
                 # Values of keys are the same on both sides; only the names may differ.
                 shape, source = world.mapping.shape(Side.TARGET), await self._source()
@@ -98,32 +108,18 @@ class Snapshots:
 
     async def _map(self, deed: MapFiles) -> Mapped:
         world = self._ctx.world
-        asked = (deed.manifest, deed.destination)
+        asked = ("map", deed.destination)
         if self._stopped is not None and self._stopped[0] == asked:
             return Mapped(
                 self._stopped[1]
             )  # until a restart, which may bring another mapping, or another choice of rows
-        if self._run is None or self._asked != asked:
-            await self.close()
-            self._asked, self._run = asked, await self._begin(deed)
-        run = self._run
-        try:
-            counts = await run.done(WITHIN_S)
-        except Held as held:
-            self._run = None
-            return Mapped(str(held))
-        except Exception:
-            self._run = None  # the next tick goes on with the files that are left
-            raise
-        pace = self._pace("map", "rows")
-        detail = f"{run.files} of {run.of_files} files"
-        self._ctx.progress = pace.at(world.clock.monotonic(), run.read, run.rows, detail)
-        if counts is None:
-            return Mapped(f"the export's rows to be mapped: {run.read} of {run.rows}, {detail}")
-        self._run = None
-        folder = run.folder
+        files = await self._work(asked, lambda: self._begin(deed))
+        if isinstance(files, str):
+            return Mapped(f"the export's rows to be mapped: {files}")
+        counts, folder = summed(files.values()), folder_of(deed.destination, mark_of(world.mapping))
         if counts.unmappable:
-            await world.objects.write(deed.unmappable, joined(world.objects, await run.listings(".refused.jsonl.gz")))
+            listed = await listings(world.objects, folder, REFUSED)
+            await world.objects.write(deed.unmappable, joined(world.objects, listed))
             self._stopped = (asked, _unmappable(world, counts, deed.unmappable))
             return Mapped(self._stopped[1])
         await self._ctx.reserve(counts.highest_generation, "rows of an earlier migration")
@@ -133,8 +129,70 @@ class Snapshots:
         made = {"indexes": [each.name for each in indexes.made], "indexes_left_out": list(indexes.left_out)}
         return Mapped("", {**counts.as_json(), **listing, **made, "prefix": folder.imports})
 
-    async def _begin(self, deed: MapFiles) -> MapRun:
-        ctx, world = self._ctx, self._ctx.world
+    async def _work(self, asked: tuple[str, str], begin: Callable[[], Awaitable[FileRun[C]]]) -> Mapping[int, C] | str:
+        """Go on with a piece of work in the background; return its outcome, or how far it is."""
+        if self._run is None or self._asked != asked:
+            await self.close()
+            self._asked, self._run = asked, await begin()
+        run = self._run
+        try:
+            outcome = await run.done(WITHIN_S)
+        except Held as held:
+            self._run = None
+            return str(held)
+        except Exception:
+            self._run = None  # the next tick goes on with the files that are left
+            raise
+        detail = f"{run.done_files} of {run.files} files"
+        pace = self._pace(asked[0], "rows")
+        self._ctx.progress = pace.at(self._ctx.world.clock.monotonic(), run.read, run.rows, detail)
+        if outcome is None:
+            return f"{run.read} of {run.rows}, {detail}"
+        self._run = None
+        return outcome
+
+    async def _load(self, deed: Load) -> Mapped:
+        world, target = self._ctx.world, self._ctx.world.mapping.shape(Side.TARGET).table
+        asked = ("load", deed.prefix)
+        if self._stopped is not None and self._stopped[0] == asked:
+            return Mapped(self._stopped[1])
+        facts = await world.admin.table(target)
+        if facts is None or facts.status != "ACTIVE":
+            return Mapped(
+                f"the table {target} to be created by you and ACTIVE: CROSSFADE_LOAD=write fills one that is there"
+            )
+        if world.loader is None:
+            raise ConfigError("this process can't write rows")
+        opened = world.loader
+        pace = RowPace(world.settings.load_rows_per_s, now_s=world.clock.monotonic, sleep=world.clock.sleep)
+
+        @asynccontextmanager
+        async def load() -> AsyncIterator[FileLoader]:
+            async with opened() as loader:
+                yield FileLoader(world.objects, world.mapping, loader, pace, world.clock)
+
+        files = await self._work(asked, lambda: load_run(world.objects, deed.prefix, load, is_held=self._is_held))
+        if isinstance(files, str):
+            return Mapped(f"the rows to be written to {target}: {files}")
+        counts = loaded(list(files.values()))
+        if counts.other:
+            key = f"{deed.prefix.rstrip('/').replace('/import-', '/in-the-way-')}.jsonl.gz"
+            noted = [
+                each
+                for each in await world.objects.keys(deed.prefix.replace("/import-", "/loaded-"))
+                if each.endswith(OTHERS)
+            ]
+            await world.objects.write(key, joined(world.objects, noted))
+            self._stopped = (asked, _in_the_way(world, counts, key))
+            return Mapped(self._stopped[1])
+        return Mapped("", counts.as_json())
+
+    def _is_held(self) -> bool:
+        """Say whether no further file may be begun."""
+        return self._ctx.state.paused or self._ctx.state.phase is not Phase.SNAPSHOT
+
+    async def _begin(self, deed: MapFiles) -> FileRun[FileCounts]:
+        world = self._ctx.world
         files = await read_manifest(world.objects, deed.manifest)
         indexes = target_indexes(world.mapping, (await self._source()).indexes)
         rules = Rules(frozenset(world.excluded), indexes.keys)
@@ -143,14 +201,8 @@ class Snapshots:
             crew = world.map_beside(rules, workers)
         else:
             crew = here(world.objects, LineMapper(world.mapping, rules.excluded, rules.index_keys))
-        return MapRun(
-            world.objects,
-            files,
-            folder_of(deed.destination, mark_of(world.mapping)),
-            crew,
-            at_once=workers,
-            is_held=lambda: ctx.state.paused or ctx.state.phase is not Phase.SNAPSHOT,
-        )
+        folder = folder_of(deed.destination, mark_of(world.mapping))
+        return map_run(world.objects, files, folder, crew, at_once=workers, is_held=self._is_held)
 
     def _pace(self, step: str, unit: str, *, expected_s: float | None = None) -> Pace:
         """Return the pace of a step, from when it was first looked at."""
@@ -172,6 +224,16 @@ class Snapshots:
             keys = await world.objects.keys(f"{state.begun['export']['prefix']}/")
             self._files = sum(each.endswith(".json.gz") for each in keys)
         return pace.at(now_s, None, self._rows, f"{self._files} files written so far, and AWS tells no more")
+
+
+def _in_the_way(world: World, counts: LoadCounts, key: str) -> str:
+    """Say for how many rows another one stands there, where they are all listed, and the cures."""
+    return (
+        f"for {counts.other} rows another one stands in {world.mapping.shape(Side.TARGET).table}, which is never "
+        f"overwritten: {'; '.join(counts.samples[:NAMED])}. All of them, with their reasons: "
+        f"s3://{world.settings.bucket}/{key}. See whose they are. If they are nobody's, move them away and restart the "
+        "controller; else crossfade abort, and another target table or other keys"
+    )
 
 
 def _unmappable(world: World, counts: FileCounts, key: str) -> str:

@@ -21,6 +21,7 @@ from crossfade.ports.flags import FlagPublisher
 from crossfade.ports.owned_table import OwnedTable
 from crossfade.ports.streams import StreamReader
 from crossfade.ports.table import TransferTable
+from crossfade_controller.load_run import OpenLoader
 from crossfade_controller.mapping_crew import MapOne, Rules
 from crossfade_controller.sampling import Rows
 from crossfade_controller.settings import ControllerSettings
@@ -55,6 +56,7 @@ class World:
         skew: of our wall clock against AWS's; None when it is unknown.
         clock: of the process.
         describe: asks AWS what a plan wants to know of a side's table: some questions by name, or all.
+        loader: opens what writes rows of the target table, for load=write.
         map_beside: maps export files in so many processes of their own; None: only in this one.
     """
 
@@ -82,6 +84,7 @@ class World:
     skew: Callable[[], Skew | None]
     clock: Clock
     describe: Callable[[Side, Collection[str]], Awaitable[Answers]] = _nobody_asked
+    loader: OpenLoader | None = None
     map_beside: Callable[[Rules, int], AbstractAsyncContextManager[MapOne]] | None = None
 
     def stream_of(self, side: Side) -> str:

@@ -12,6 +12,7 @@ from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.s3_objects import CloudWatchMetrics, LazyClient
 from crossfade.adapters.sided import SidedStreams, Whose, sided_admin, sided_metrics
 from crossfade.adapters.wire import Wire
+from crossfade.adapters.wire.client import Permit
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Metrics, TableAdmin
@@ -45,20 +46,28 @@ class Clients:
         self._settings, self._max_connections = settings, max_connections
         bounds = (("timeout_s", timeout_s), ("attempts", attempts))
         self._bounds: dict[str, Any] = {name: value for name, value in bounds if value is not None}
-        self._wires: dict[tuple[str, Access], Wire] = {}
+        self._wires: dict[tuple[str, Access, Permit | None], Wire] = {}
         self._lazy: dict[tuple[str, Access], LazyClient] = {}
 
-    def wire(self, service: Literal["dynamodb", "kinesis"], side: Side | None = None) -> Wire:
+    def wire(
+        self, service: Literal["dynamodb", "kinesis"], side: Side | None = None, *, permit: Permit | None = None
+    ) -> Wire:
         """Return the wire client of a side, or of home.
+
+        Args:
+            service: of AWS.
+            side: None for home.
+            permit: lets each request be signed; None for no bounds.
 
         Raises:
             ConfigError: the endpoint, or a key in the environment, can't be one.
         """
         access = access_to(self._settings, side)
-        if (service, access) not in self._wires:
+        if (service, access, permit) not in self._wires:
             config = wire_config(self._settings, max_connections=self._max_connections, side=side)
-            self._wires[service, access] = Wire(service, config._replace(**self._bounds), credentials_of(access))
-        return self._wires[service, access]
+            config = config._replace(**self._bounds)
+            self._wires[service, access, permit] = Wire(service, config, credentials_of(access), permit=permit)
+        return self._wires[service, access, permit]
 
     def lazy(self, service: str, side: Side | None = None) -> LazyClient:
         """Return the aiobotocore client of a side, or of home, created when it is first needed."""
@@ -68,9 +77,9 @@ class Clients:
             self._lazy[service, access] = LazyClient(make)
         return self._lazy[service, access]
 
-    def databases(self) -> Mapping[Side, DynamoDB]:
-        """Return the data plane of each side's table."""
-        return {side: DynamoDB(self.wire("dynamodb", side)) for side in Side}
+    def databases(self, *, permit: Permit | None = None) -> Mapping[Side, DynamoDB]:
+        """Return the data plane of each side's table; `permit` as of `wire`."""
+        return {side: DynamoDB(self.wire("dynamodb", side, permit=permit)) for side in Side}
 
     def admin(self, mapping: MigrationMapping) -> TableAdmin:
         """Return the control plane of both sides."""

@@ -65,8 +65,8 @@ def _no_fresh_export(state: Migration) -> str:
         return "there is no export yet: leave out --fresh-export"
     if "import" in state.begun:
         return (
-            "the target table is already being created from the export. Corrections reach it by replication; if the "
-            "import fails: crossfade abort, and another migration with another target table"
+            "the target table is already being filled from the export. Corrections reach it by replication; if that "
+            "fails: crossfade abort, and another migration with another target table"
         )
     return ""
 

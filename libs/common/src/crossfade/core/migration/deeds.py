@@ -104,7 +104,7 @@ class LookAtExport(Deed[ExportSeen]):
 
 
 class Mapped(NamedTuple):
-    """What became of the exported rows: `stopped` says why they can't be imported, else there is the evidence."""
+    """What became of rows: `stopped` says what has to be waited for, else there is the evidence."""
 
     stopped: str
     evidence: Mapping[str, Any] = {}
@@ -142,6 +142,13 @@ class LookAtImport(Deed[ImportSeen]):
     """Look how far the import is."""
 
     arn: str
+
+
+@dataclass(frozen=True)
+class Load(Deed[Mapped]):
+    """Fill the target table by writes, from the import files; `stopped` says what has to be waited for."""
+
+    prefix: str
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,9 @@ def _hoped(deed: deeds.Deed[Any], state: Migration, held_out: int) -> Any:
             return math.inf
         case deeds.LookAtExport():
             return deeds.ExportSeen("COMPLETED")
-        case deeds.MapFiles():
-            return deeds.Mapped("", {"mapped": 1})
+        case deeds.MapFiles() | deeds.Load():
+            rows = int(state.done.get("map", {"mapped": 1})["mapped"])
+            return deeds.Mapped("", {"mapped": rows, "written": rows, "there": 0, "newer": 0})
         case deeds.LookAtImport():
             return deeds.ImportSeen("COMPLETED", int(state.done["map"]["mapped"]), 0, "", True)
         case deeds.Sweep(target, generation, _, begun_us):

@@ -23,6 +23,7 @@ class Setup(NamedTuple):
         retention_h: of the streams.
         settling_s: how long a stream carries records before the export's moment.
         bucket, bucket_prefix: where export and import files go.
+        load: how the target table is filled: "import", which creates it, or "write".
         revoke: the command that takes away the API's right to write the source table; empty when there is none.
         stop: the command that stops replication; empty when there is none.
     """
@@ -36,6 +37,7 @@ class Setup(NamedTuple):
     bucket_prefix: str = ""
     revoke: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
+    load: str = "import"
 
 
 class Seen(NamedTuple):

@@ -1,4 +1,4 @@
-"""SNAPSHOT: export at a moment, map and filter, import into a new table."""
+"""SNAPSHOT: export at a moment, map and filter, import into a new table or fill one that is there."""
 
 from __future__ import annotations
 
@@ -106,6 +106,19 @@ def _map(state: Migration, seen: Seen) -> Decision[Answer]:
     return Finish("map", {"prefix": target, "number": number, **mapped.evidence})
 
 
+def _load(state: Migration) -> Decision[Answer]:
+    """Fill a table that is there by writes: an insert of each row, which an existing row refuses."""
+    mapped = state.done["map"]
+    loaded = yield from done(deeds.Load(str(mapped["prefix"])))
+    if loaded.stopped:
+        return Wait("load", loaded.stopped)
+    told = loaded.evidence
+    landed = told["written"] + told["there"] + told["newer"]
+    if landed != mapped["mapped"]:
+        return failed(SnapshotBroken(f"{landed} rows were loaded, {mapped['mapped']} were mapped"))
+    return Finish("import", {"by": "write", "imported": landed, **told})
+
+
 def _import(state: Migration, seen: Seen) -> Decision[Answer]:
     mapped, name = state.done["map"], seen.setup.tables[Side.TARGET]
     if not mapped["mapped"]:
@@ -117,7 +130,9 @@ def _import(state: Migration, seen: Seen) -> Decision[Answer]:
         intent = state.asked(Intent.START)
         return Wait("import", because) if intent is None else settle(intent, "refused", because)
     if "import" not in state.begun:
-        return Begin("import", {"table": name, "prefix": mapped["prefix"]})
+        return Begin("import", {"table": name, "prefix": mapped["prefix"], "by": seen.setup.load})
+    if state.begun["import"].get("by") == "write":
+        return (yield from _load(state))
     if "import-arn" not in state.done:
         token = _token(state, seen, "import")
         return Finish("import-arn", {"arn": (yield from done(deeds.Import(str(mapped["prefix"]), token)))})
