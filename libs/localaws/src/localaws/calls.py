@@ -41,7 +41,7 @@ class Calls:
         counts = self._counts.get(access_key_id)
         if counts is None:
             counts = self._counts[access_key_id] = Counter()
-        for action, resource in _actions(service, operation, body):
+        for action, resource in actions(service, operation, body):
             counts[f"{service}:{action}", resource] += 1
 
     def count_request(self, request: Request) -> None:
@@ -72,7 +72,7 @@ class Calls:
 calls: Final = Calls()
 
 
-def _actions(service: str, operation: str, body: Json) -> Iterator[tuple[str, str]]:
+def actions(service: str, operation: str, body: Json) -> Iterator[tuple[str, str]]:
     """Yield action and resource of all that a request does."""
     if operation in {"BatchExecuteStatement", "ExecuteStatement", "ExecuteTransaction"}:
         for each in body.get("Statements") or body.get("TransactStatements") or [body]:
@@ -105,7 +105,7 @@ def _resource(service: str, body: Json) -> str:
         return _name(str(name))
     if created := body.get(_CREATED):
         return str(created.get("TableName", UNKNOWN))
-    for field in ("TableArn", "ExportArn", "ImportArn", "StreamARN"):
+    for field in ("TableArn", "ResourceArn", "ExportArn", "ImportArn", "StreamARN"):
         if arn := body.get(field):
             return _name(str(arn))
     return UNKNOWN

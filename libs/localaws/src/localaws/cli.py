@@ -10,6 +10,7 @@ from importlib.metadata import version
 from types import FrameType
 
 from localaws.errors import StartFailed
+from localaws.server import add_account_arguments
 from localaws.stack import Stack
 
 HIGHEST_PORT = 65_535
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     up = verbs.add_parser("up", help="start it and run in the foreground", description=UP, formatter_class=formatter)
     up.add_argument("--port", type=_port, default=0, help="of the AWS endpoint; 0, the default, takes any free one")
     up.add_argument("--redis-port", type=_port, default=0, help="of Redis; 0, the default, takes any free one")
+    add_account_arguments(up)
     up.add_argument("--verbose", action="store_true", help="log the emulator's warnings to stderr")
     up.add_argument("--without", action="append", default=[], metavar="PATCH", help=argparse.SUPPRESS)
     return command
@@ -72,7 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, _stop)
-    stack = Stack(options.port, options.redis_port, without=options.without, verbose=options.verbose)
+    stack = Stack(
+        options.port,
+        options.redis_port,
+        without=options.without,
+        verbose=options.verbose,
+        account_id=options.account_id,
+        region=options.region,
+        signature_age_s=options.signature_age_s,
+    )
     try:
         print(stack.start().to_json(), flush=True)  # noqa: T201  # the answer of the command
         print(f"localaws: {stack.wait()} ended unexpectedly", file=sys.stderr)  # noqa: T201  # the message for the user

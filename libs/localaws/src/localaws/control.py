@@ -8,6 +8,8 @@ POST /_localaws/expire     remove now what TTL would remove within days: {"expir
 GET  /_localaws/calls      IAM actions so far: {access key id: {action: {resource: times}}}; POST resets them
 GET  /_localaws/date       the clock that answers are dated by: {"offset_s": 0.0, "is_told": true}
 POST /_localaws/date       set it: {"offset_s": -600} for a client that is 600 s ahead, {"is_told": false} for no dates
+GET  /_localaws/access     who is who, what holds how long: signature_age_s, policy_delay_s, policy_pause_s, principals
+POST /_localaws/access     change it: {"signature_age_s": 2, "principals": {key: "arn:aws:iam::000000000000:role/feed"}}
 POST /_localaws/patches    {"without": [names]}: leave patches out, to show the fault that each mends
 """
 
@@ -17,6 +19,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from localaws.access import access
 from localaws.calls import calls
 from localaws.dates import clock
 from localaws.http_server import Request, response
@@ -59,6 +62,12 @@ def _calls(request: Request, _settings: Json) -> Json:
     return shown
 
 
+def _access(request: Request, settings: Json) -> Json:
+    if request.method == "POST":
+        access.set(settings)
+    return access.report()
+
+
 def _date(request: Request, settings: Json) -> Json:
     if request.method == "POST":
         unknown = settings.keys() - {"offset_s", "is_told"}
@@ -74,6 +83,7 @@ ENDPOINTS: dict[bytes, Callable[[Request, Json], Json]] = {
     b"expire": _expire,
     b"patches": _patches,
     b"calls": _calls,
+    b"access": _access,
     b"date": _date,
 }
 

@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 
 class Clock:
-    """The clock that answers are dated by. Commit and arrival times don't follow it: they are the machine's.
+    """The clock that answers and signatures are dated by. Commit and arrival times are of the machine's.
 
     Attributes:
         offset_s: by how much the dates are ahead of the machine's clock.
@@ -31,9 +31,13 @@ class Clock:
         """Set the clock."""
         self.offset_s, self.is_told = float(offset_s), is_told
 
+    def now(self) -> float:
+        """Return the time that it shows, seconds since the epoch."""
+        return self._now() + self.offset_s
+
     def date(self) -> bytes:
         """Return the value of the header now; it is spelled once a second."""
-        second = int(self._now() + self.offset_s)
+        second = int(self.now())
         if second != self._second:
             self._second, self._header = second, formatdate(second, usegmt=True).encode()
         return self._header

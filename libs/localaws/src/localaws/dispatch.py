@@ -10,6 +10,7 @@ import sys
 import traceback
 import uuid
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,10 +19,19 @@ import ministack.services.kinesis as kinesis
 import msgspec
 from ministack.core.responses import error_response_json, set_request_account_id, set_request_region
 
+from localaws.access import access
 from localaws.calls import calls
 from localaws.control import CONTROL_PREFIX, control
 from localaws.endpoints import REGION
 from localaws.http_server import Request, response
+from localaws.patches import policies, throttling
+
+Json = dict[str, Any]
+Answer = tuple[int, dict[str, str], Any]
+Denied = list[str | None]
+"""Per action of a request, why it is refused."""
+
+DYNAMODB = b"DynamoDB_20120810."
 
 TARGETS = {
     f"DynamoDB_20120810.{action}".encode(): (dynamodb, handler)
@@ -51,7 +61,8 @@ TARGETS = {
 """The data plane: target header to module and name of the function, looked up at each call."""
 
 SERVICES = {dynamodb: "dynamodb", kinesis: "kinesis"}
-CONTENT_TYPES = {dynamodb: b"application/x-amz-json-1.0", kinesis: b"application/x-amz-json-1.1"}
+DYNAMODB_TYPE = b"application/x-amz-json-1.0"
+CONTENT_TYPES = {dynamodb: DYNAMODB_TYPE, kinesis: b"application/x-amz-json-1.1"}
 
 
 class Caller(NamedTuple):
@@ -73,23 +84,30 @@ def quick_answer(request: Request) -> bytes | None:
     """Answer a request that needs no waiting; None when ministack's application is to answer it."""
     if request.target.startswith(CONTROL_PREFIX):
         return control(request)
+    if words := access.expired(request):
+        return _expired(request, words)
     target = request.headers.get(b"x-amz-target", b"")
     found = TARGETS.get(target)
-    if found is None or request.method != "POST" or b"content-encoding" in request.headers:
-        calls.count_request(request)
-        return None
     authorization = request.headers.get(b"authorization", b"")
     caller = _caller(authorization.partition(b"Credential=")[2].partition(b"/aws4_request")[0])
-    if caller is None or b"cbor" in request.headers.get(b"content-type", b""):
+    quick = found is not None and request.method == "POST" and caller is not None
+    if not quick or b"content-encoding" in request.headers or b"cbor" in request.headers.get(b"content-type", b""):
         calls.count_request(request)
-        return None
+        return _refused_slowly(request, target, authorization) if target.startswith(DYNAMODB) else None
+    assert found is not None and caller is not None  # noqa: S101, PT018  # as `quick` has it
     set_request_account_id(caller.access_key_id)
     set_request_region(caller.region)
     module, name = found
-    asked = _decoded(request.body)
+    asked, operation = _decoded(request.body), target.rpartition(b".")[2].decode()
+    denied: Denied = []
     if isinstance(asked, dict):
-        calls.count(caller.access_key_id, SERVICES[module], target.rpartition(b".")[2].decode(), asked)
-    status, headers, body = _run(module, name, asked)
+        try:
+            calls.count(caller.access_key_id, SERVICES[module], operation, asked)
+            if module is dynamodb:
+                denied = policies.denied(caller.access_key_id, operation, asked)
+        except (AttributeError, TypeError):  # a body that isn't what its operation takes; that is said below
+            denied = []
+    status, headers, body = _run(getattr(module, name), asked) if not any(denied) else _denied(operation, asked, denied)
     lines = [
         (b"content-type", CONTENT_TYPES[module]),
         (b"x-amzn-requestid", uuid.uuid4().hex.upper().encode()),
@@ -101,6 +119,51 @@ def quick_answer(request: Request) -> bytes | None:
     return response(status, lines, body)
 
 
+def _refused_slowly(request: Request, target: bytes, authorization: bytes) -> bytes | None:
+    """Refuse what a policy denies of the requests that ministack answers: of sessions, and about tables."""
+    found = authorization.partition(b"Credential=")[2].partition(b"/aws4_request")[0].decode("latin-1").split("/")
+    asked = _decoded(request.body or b"{}")
+    if len(found) < 3 or not isinstance(asked, dict):
+        return None
+    set_request_account_id(found[0])
+    set_request_region(found[2])
+    try:
+        denied = policies.denied(found[0], target.rpartition(b".")[2].decode(), asked)
+    except (AttributeError, TypeError):  # see above
+        return None
+    words = next(filter(None, denied), None)
+    return None if words is None else _error(DYNAMODB_TYPE, 400, _access_denied(words))
+
+
+def _denied(operation: str, asked: Json, denied: Denied) -> Answer:
+    """Answer a request of which a policy denies something: all of it, or, in a batch of statements, each statement."""
+    if operation != "BatchExecuteStatement":
+        return _access_denied(next(filter(None, denied)))
+    errors = [{"Code": "AccessDenied", "Message": words} if words else None for words in denied]
+    return _run(lambda batch: throttling.answered_around(dynamodb._batch_execute_statement, batch, errors), asked)
+
+
+def _access_denied(words: str) -> Answer:
+    refusal: Answer = error_response_json("AccessDeniedException", words, 400)
+    return refusal
+
+
+def _expired(request: Request, words: str) -> bytes:
+    if b"x-amz-target" in request.headers:
+        return _error(DYNAMODB_TYPE, 400, error_response_json("InvalidSignatureException", words, 400))
+    code = b"RequestTimeTooSkewed"  # S3's, and that of the others that speak XML
+    shown = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>%s</Message></Error>" % (code, words.encode())
+    return response(403, [(b"content-type", b"application/xml")], shown)
+
+
+def _error(content_type: bytes, status: int, answer: Answer) -> bytes:
+    _, headers, body = answer
+    lines = [(b"content-type", content_type), (b"x-amzn-requestid", uuid.uuid4().hex.upper().encode())]
+    if kind := headers.get("x-amzn-errortype"):
+        lines.append((b"x-amzn-errortype", kind.encode()))
+    return response(status, lines, body)
+
+
 def _decoded(body: bytes) -> Any:
     """Return the body's JSON; None for what is none."""
     try:
@@ -109,12 +172,12 @@ def _decoded(body: bytes) -> Any:
         return None
 
 
-def _run(module: Any, name: str, request: Any) -> tuple[int, dict[str, str], bytes]:
-    if request is None:
+def _run(answer_to: Callable[[Json], Answer], asked: Any) -> tuple[int, dict[str, str], bytes]:
+    if not isinstance(asked, dict):
         refusal: tuple[int, dict[str, str], bytes] = error_response_json("SerializationException", "Invalid JSON", 400)
         return refusal
     try:
-        status, headers, answer = getattr(module, name)(request)
+        status, headers, answer = answer_to(asked)
     except Exception as error:  # a fault of the emulator must reach the client as one of the service
         traceback.print_exc(file=sys.stderr)
         failure: tuple[int, dict[str, str], bytes] = error_response_json("InternalServerError", repr(error), 500)

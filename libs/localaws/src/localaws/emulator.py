@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 import ministack.app
 
+from localaws.access import access
 from localaws.dispatch import quick_answer
 from localaws.http_server import Application, Quick
 from localaws.patches import all as _all_patches  # noqa: F401  # registers them
 from localaws.patches import metrics, registry
 from localaws.patches.change_records import capture
 from localaws.patches.event_sources import sources
+
+__all__ = ["access", "application", "start"]
 
 application: Application = ministack.app.app
 

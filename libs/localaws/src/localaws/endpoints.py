@@ -10,6 +10,8 @@ LOOPBACK = "127.0.0.1"
 
 REGION = "us-east-1"
 
+ACCOUNT_ID = "000000000000"
+
 
 @dataclass(frozen=True)
 class Endpoints:
@@ -21,6 +23,7 @@ class Endpoints:
         region: Region that the resources live in.
         access_key_id: any key works; this one keeps all clients in one account.
         secret_access_key: signatures are not checked, so this is no secret.
+        account_id: whose resources they are.
     """
 
     aws_endpoint: str
@@ -28,6 +31,7 @@ class Endpoints:
     region: str = REGION
     access_key_id: str = "localaws"
     secret_access_key: str = "localaws"  # noqa: S105  # not a secret: the emulator checks no signature
+    account_id: str = ACCOUNT_ID
 
     def client_arguments(self) -> dict[str, str]:
         """Return the keyword arguments that make a boto3 or aiobotocore client talk to this stack."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import uvloop
 
-from localaws.endpoints import LOOPBACK, REGION
+from localaws.endpoints import ACCOUNT_ID, LOOPBACK, REGION
 from localaws.http_server import Application, Connection, Quick
 
 BACKLOG = 1024
@@ -29,19 +29,36 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     command = argparse.ArgumentParser(prog="python -m localaws.server", description=__doc__)
     command.add_argument("--port", type=int, default=0, help="port on loopback; 0, the default, takes any free one")
+    add_account_arguments(command)
     command.add_argument("--verbose", action="store_true", help="log the emulator's warnings to stderr")
     command.add_argument("--until-stdin-closes", action="store_true", help="end when stdin does: the parent has ended")
     command.add_argument("--without", action="append", default=[], metavar="PATCH", help=argparse.SUPPRESS)
     return command
 
 
-def prepare(port: int, *, verbose: bool) -> None:
+def add_account_arguments(command: argparse.ArgumentParser) -> None:
+    """Add what says which account the process stands for."""
+    command.add_argument("--account-id", type=_account, default=ACCOUNT_ID, help="12 digits; whose resources these are")
+    command.add_argument("--region", default=REGION, help="Region of a request that names none; default: %(default)s")
+    command.add_argument(
+        "--signature-age-s", type=float, default=None, help="age from which a signature is refused; default: 900 s"
+    )
+
+
+def _account(text: str) -> str:
+    if len(text) != len(ACCOUNT_ID) or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no account: it takes {len(ACCOUNT_ID)} digits")
+    return text
+
+
+def prepare(port: int, *, verbose: bool, account_id: str = ACCOUNT_ID, region: str = REGION) -> None:
     """Set what ministack reads from the environment when it is imported."""
     os.environ.update(
         GATEWAY_PORT=str(port),
         BIND_HOST=LOOPBACK,
         MINISTACK_HOST=LOOPBACK,
-        MINISTACK_REGION=REGION,
+        MINISTACK_REGION=region,
+        MINISTACK_ACCOUNT_ID=account_id,
         LOG_LEVEL="WARNING" if verbose else "CRITICAL",
         SFTP_ENABLED="0",
         IOT_MTLS_ENABLED="0",
@@ -93,9 +110,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         listening.bind((LOOPBACK, options.port))
     except OSError as error:
         sys.exit(f"localaws: port {options.port} on {LOOPBACK} can't be used: {error.strerror}")
-    prepare(listening.getsockname()[1], verbose=options.verbose)
+    port = listening.getsockname()[1]
+    prepare(port, verbose=options.verbose, account_id=options.account_id, region=options.region)
 
-    from localaws.emulator import application, start  # ministack reads the environment when it is imported
+    from localaws.emulator import access, application, start  # ministack reads the environment when it is imported
+
+    if options.signature_age_s is not None:
+        access.set({"signature_age_s": options.signature_age_s})
 
     gc.set_threshold(50_000, 50, 1000)  # a full collection walks every stored item: p99 fell from 150 to 45 ms
     gc.freeze()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from types import TracebackType
 
-from localaws.endpoints import LOOPBACK, Endpoints
+from localaws.endpoints import ACCOUNT_ID, LOOPBACK, REGION, Endpoints
 from localaws.errors import StartFailed
 from localaws.redis import RedisServer
 
@@ -33,6 +33,9 @@ class Stack:
         redis: bool = True,
         without: Sequence[str] = (),
         verbose: bool = False,
+        account_id: str = ACCOUNT_ID,
+        region: str = REGION,
+        signature_age_s: float | None = None,
     ) -> None:
         """Choose ports and parts.
 
@@ -42,10 +45,15 @@ class Stack:
             redis: start a Redis-compatible server at all.
             without: names of patches to leave out, to show what the bare emulator does.
             verbose: let the emulator log its warnings to stderr.
+            account_id: the account that it stands for, 12 digits; two stacks can be two accounts.
+            region: what `endpoints` say, and the Region of a request that names none.
+            signature_age_s: age from which a signature is refused; None for AWS's 15 minutes.
         """
         self._port = port
         self._without = tuple(without)
         self._verbose = verbose
+        self._account_id, self._region = account_id, region
+        self._signature_age_s = signature_age_s
         self._emulator: subprocess.Popen[str] | None = None
         self._redis = RedisServer(redis_port) if redis else None
         self._endpoints: Endpoints | None = None
@@ -75,6 +83,9 @@ class Stack:
         """
         command = [sys.executable, "-m", "localaws.server", "--port", str(self._port), "--until-stdin-closes"]
         command += [part for name in self._without for part in ("--without", name)]
+        command += ["--account-id", self._account_id, "--region", self._region]
+        if self._signature_age_s is not None:
+            command += ["--signature-age-s", str(self._signature_age_s)]
         command += ["--verbose"] if self._verbose else []
         self._emulator = subprocess.Popen(  # noqa: S603  # the command is ours
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -87,7 +98,7 @@ class Stack:
             self.stop()
             raise
         redis_url = f"redis://{LOOPBACK}:{self._redis.port}/0" if self._redis else None
-        self._endpoints = Endpoints(f"http://{LOOPBACK}:{port}", redis_url)
+        self._endpoints = Endpoints(f"http://{LOOPBACK}:{port}", redis_url, self._region, account_id=self._account_id)
         return self._endpoints
 
     def stop(self) -> None:

@@ -10,6 +10,7 @@ from localaws.patches import (
     partiql,
     paths,
     point_in_time,
+    policies,
     registry,
     speed,
     statements,
@@ -32,5 +33,6 @@ registry.arrange(
         export,
         imports,
         event_sources,
+        policies,
     ]
 )

@@ -9,6 +9,7 @@ Source: DynamoDB API reference, BatchStatementError: code ThrottlingError, per s
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import ministack.services.dynamodb as dynamodb
@@ -17,6 +18,7 @@ from ministack.core.responses import json_response
 from localaws.patches.registry import patch
 
 Json = dict[str, Any]
+Answer = tuple[int, dict[str, str], Any]
 
 ENDLESS: Final = -1
 ANY_KEY: Final = "*"
@@ -114,6 +116,26 @@ def _sent_back(entry: Json) -> bool:
     return parsed["op"] != "SELECT" and throttles.take(parsed["table"], _partition(parsed))
 
 
+def answered_around(run: Callable[[Json], Answer], request: Json, errors: Sequence[Json | None]) -> Answer:
+    """Answer a batch of statements: some by an error each, the others as they would be without them.
+
+    Args:
+        run: answers those.
+        request: the whole batch.
+        errors: per statement its error, or None.
+    """
+    taken = [entry for entry, error in zip(request["Statements"], errors, strict=True) if error is None]
+    answers: list[Json] = []
+    if taken:
+        status, headers, body = run(request | {"Statements": taken})
+        if status != 200:
+            return status, headers, body
+        answers = json.loads(body)["Responses"]
+    rest = iter(answers)
+    answer: Answer = json_response({"Responses": [{"Error": error} if error else next(rest) for error in errors]})
+    return answer
+
+
 @patch("throttles", dynamodb, "_batch_execute_statement")
 def batch(original: Any) -> Any:
     """Sends back the statements that are to be; the others run as they would without them."""
@@ -122,18 +144,7 @@ def batch(original: Any) -> Any:
         if not throttles.any:
             return original(request)
         entries = request.get("Statements") or []
-        back = [_sent_back(entry) for entry in entries]
-        taken = [entry for entry, throttled in zip(entries, back, strict=True) if not throttled]
-        if len(taken) == len(entries):
-            return original(request)
-        answers: list[Json] = []
-        if taken:
-            status, headers, body = original(request | {"Statements": taken})
-            if status != 200:
-                return status, headers, body
-            answers = json.loads(body)["Responses"]
-        rest = iter(answers)
-        shown = {"Responses": [{"Error": _ERROR} if throttled else next(rest) for throttled in back]}
-        return json_response(shown)
+        errors = [_ERROR if _sent_back(entry) else None for entry in entries]
+        return answered_around(original, request, errors) if any(errors) else original(request)
 
     return mended
