@@ -12,6 +12,7 @@ from crossfade.core.migration.evidence import Bounds
 from crossfade.core.migration.gates import Gate
 from crossfade.core.migration.keyed import KEYED_PHASES
 from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.migration.plain import PLAIN_PHASES
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import PoisonRecord
 from crossfade_controller.settings import ControllerSettings
@@ -105,15 +106,17 @@ def test_another_transition_gate_halt_or_command_in_the_design_is_found(true: st
 def test_the_designs_gates_and_their_bounds_are_the_codes() -> None:
     rows = list(table(DESIGN, "Gate"))
     listed = [name for row in rows for name in _NAME.findall(row["Gate"])]
-    assert sorted(listed) == sorted(gate.__name__ for gate in KEYED_PHASES.all_gates())
+    gates = {*KEYED_PHASES.all_gates(), *PLAIN_PHASES.all_gates()}
+    assert sorted(listed) == sorted(gate.__name__ for gate in gates)
     said = {
         name.removeprefix("CROSSFADE_GATE_").lower(): number(value)
         for row in rows
-        for name, value in re.findall(r"`(CROSSFADE_GATE_\w+)` ([\d,.]+)", row["Bounds and their defaults"])
+        for name, value in re.findall(r"`(CROSSFADE_\w+)` ([\d,.]+)", row["Bounds and their defaults"])
     }
     fields = ControllerSettings.model_fields
+    said["signature_s"] = said.pop("crossfade_signature_s")
     assert said == {name: value for name, value in Bounds()._asdict().items() if name != "feed"}
-    assert said == {name: fields[f"gate_{name}"].default for name in said}
+    assert said == {name: (fields.get(f"gate_{name}") or fields[name]).default for name in said}
 
 
 def constants(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:

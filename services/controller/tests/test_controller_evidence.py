@@ -20,8 +20,9 @@ from crossfade.core.migration.gates import waiting_for
 from crossfade.core.migration.keyed import RAMPING_GATES
 from crossfade.core.values.errors import UnknownDocument
 from crossfade.core.values.shape import Side
-from crossfade_controller.build import parity_of, run_command
+from crossfade_controller.build import parity_of
 from crossfade_controller.evidence import ReportWatch
+from crossfade_controller.hooks import run_command
 
 SHARD = "wallet-changes/shardId-000000000000"
 

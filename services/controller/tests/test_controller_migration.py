@@ -13,6 +13,8 @@ from crossfade.core.ownership.ramp import FlagDocument
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import key_of_strings
 from crossfade.core.values.shape import Side
+from crossfade_controller.canary import Canary
+from crossfade_controller.context import Context
 from crossfade_controller.driver import Driver
 
 CANARY = key_of_strings("USER#cf-canary", "POINTS#cf-canary")
@@ -118,11 +120,16 @@ async def test_the_canary_is_ahead_again_when_a_ramp_follows_a_rollback_at_once(
     await asked(town, driver, "start", exclude=[])
     await asked(town, driver, "ramp", share=5_000)
     await asked(town, driver, "rollback")
-    ctx.observer._canary._probed_s = float("inf")  # no probe while BOTH_WAYS lasts
+    canary_of(ctx)._probed_s = float("inf")  # no probe while BOTH_WAYS lasts
     await asked(town, driver, "ramp", share=2_500)
     assert town.owners()[Side.TARGET] == 0
-    ctx.observer._canary._probed_s = float("-inf")
+    canary_of(ctx)._probed_s = float("-inf")
     await one_process(town, driver, lambda: town.owners()[Side.TARGET] == 1)
+
+
+def canary_of(ctx: Context) -> Canary:
+    assert isinstance(ctx.observer._canary, Canary)
+    return ctx.observer._canary
 
 
 async def test_a_canary_that_was_handed_back_proves_nothing() -> None:
@@ -131,12 +138,12 @@ async def test_a_canary_that_was_handed_back_proves_nothing() -> None:
     await asked(town, driver, "start", exclude=[])
     await asked(town, driver, "ramp", share=5_000)
     town.silent_consumers = {"reverse"}
-    await one_process(town, driver, lambda: ctx.observer._canary._expected is not None)
-    proven_at_s = ctx.observer._canary._proven_at_s
+    await one_process(town, driver, lambda: canary_of(ctx)._expected is not None)
+    proven_at_s = canary_of(ctx)._proven_at_s
     await town.ask("rollback")
     await one_process(town, driver, lambda: town.owners()[Side.TARGET] == 0)
-    await one_process(town, driver, lambda: ctx.observer._canary._expected is None)
-    assert ctx.observer._canary._proven_at_s == proven_at_s
+    await one_process(town, driver, lambda: canary_of(ctx)._expected is None)
+    assert canary_of(ctx)._proven_at_s == proven_at_s
 
 
 async def test_a_generation_is_never_given_out_twice_nor_published_before_it_is_durable() -> None:

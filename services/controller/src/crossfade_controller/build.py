@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -44,15 +44,15 @@ from crossfade.runtime.http_client import NO_TOKEN, Answered, Bearer, call_json
 from crossfade.runtime.lifecycle import code_version
 from crossfade.runtime.silence import ATTEMPT_S, ATTEMPTS
 from crossfade.runtime.tls import client_context, keep_fresh
+from crossfade_controller.hooks import run_command
 from crossfade_controller.loading import loading
 from crossfade_controller.mapping_crew import beside
+from crossfade_controller.plain.building import plain_ports
 from crossfade_controller.sampling import Rows, sample
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.world import World
 
 log = structlog.get_logger()
-
-OUTPUT_BYTES: Final = 2000
 
 
 class Built(NamedTuple):
@@ -167,6 +167,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         ),
         loader=partial(loading, settings, mapping, clients, control, names, SYSTEM),
         map_beside=partial(beside, settings),
+        plain=plain_ports(settings, mapping, clients, control, names, clock=SYSTEM),
     )
     try:
         yield Built(world, lease, dynamodb, names)
@@ -216,21 +217,3 @@ def parity_of(body: dict[str, Any]) -> Parity:
         in_handover=report.in_handover.keys,
         detail=f"{report.verdict}: {report.reason}",
     )
-
-
-async def run_command(command: Sequence[str], timeout_s: float) -> tuple[int, str]:
-    """Run a hook; return its exit code and the end of what it said. A hook that can't run counts as failed."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-    except OSError as error:
-        return 127, str(error)
-    try:
-        async with asyncio.timeout(timeout_s):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return 124, f"not done within {timeout_s} s"
-    return process.returncode or 0, output[-OUTPUT_BYTES:].decode("utf-8", "replace").strip()

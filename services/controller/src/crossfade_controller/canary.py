@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
@@ -34,6 +34,19 @@ probes, so it is looked for in RAMPING, too."""
 class _Write(NamedTuple):
     took_ms: float
     failed: bool
+
+
+class Prober(Protocol):
+    """What proves the paths and measures the protocol, while evidence is collected."""
+
+    def record(self) -> Probe:
+        """Return what is known."""
+
+    async def probe(self, state: Migration) -> None:
+        """Write once more, if it is time to."""
+
+    async def go_home(self) -> None:
+        """Leave nothing in the way of a migration that is given up."""
 
 
 class Canary:

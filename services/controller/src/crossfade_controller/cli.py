@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from crossfade.core.migration.asking import COMPARE, HOLD_AT_MOST, WHOLE
 from crossfade_controller.before_options import BEFORE, add_before
 from crossfade_controller.failing import INTERRUPTED, USAGE, failure
 from crossfade_controller.oncall_options import COMMANDS, add_options, add_usual, count_of, wrong_usage
@@ -207,6 +208,20 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
             help="discard the letters of exactly N writes outside the protocol and keys whose rows differ, as "
             "`status` counts them; the journal keeps each with its payload",
         )
+    if name in {"cutover", "rollback"}:
+        one.add_argument(
+            "--hold-at-most",
+            type=_seconds,
+            metavar="S",
+            help="plain protocol: give the attempt up when writes were held for so long; default: the controller's "
+            "CROSSFADE_HOLD_AT_MOST_S",
+        )
+        one.add_argument(
+            "--compare",
+            choices=[WHOLE],
+            help="plain protocol: compare both tables while writes are held, instead of the keys changed since the "
+            "last clean pass; certain, and as long as the tables are",
+        )
     if name in {"complete", "abort"}:
         one.add_argument("--confirm", metavar="NAME", default="", help="name of the migration, as confirmation")
     if name == "complete":
@@ -241,6 +256,10 @@ def _rate(text: str) -> float:
     if not 0 < rate < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} must be above 0 and below a billion")
     return rate
+
+
+def _seconds(text: str) -> float:
+    return _rate(text)
 
 
 def _hours(text: str) -> float:
@@ -301,12 +320,13 @@ def arguments_of(asked: argparse.Namespace) -> dict[str, Any]:
         return {"confirm": asked.confirm}
     if asked.command == "withdraw":
         return {"entry": asked.entry}
-    if asked.command == "rollback":
-        return _given({"discard_diverged": asked.discard_diverged})
+    if asked.command in {"cutover", "rollback"}:
+        hold = {HOLD_AT_MOST: asked.hold_at_most, COMPARE: asked.compare}
+        return _given(hold | ({"discard_diverged": asked.discard_diverged} if asked.command == "rollback" else {}))
     return {}
 
 
-def _given(arguments: dict[str, int | None]) -> dict[str, Any]:
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 

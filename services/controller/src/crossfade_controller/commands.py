@@ -18,7 +18,7 @@ from crossfade.adapters.control.status import DynamoStatusBoard
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.tables import DynamoTable
 from crossfade.core.migration.acts import Settle, Wait, gates_json, wait_json
-from crossfade.core.migration.asking import ENTRY, left_by_abort, pending_json, refusal
+from crossfade.core.migration.asking import ENTRY, pending_json, refusal
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.foresight import foresee
 from crossfade.core.migration.gates import GateResult
@@ -65,6 +65,16 @@ MEANING: Final = {
     Intent.RESUME: "resume the migration, and carry out the command that is waiting for it",
 }
 
+
+PLAIN_MEANING: Final = {
+    Intent.START: "enable the streams, export, map and import, and catch up",
+    Intent.CUTOVER: "hold the application's writes, give all rows to the target table, and let it write there",
+    Intent.ROLLBACK: "hold the application's writes, give all rows back to the source table, and let it write there",
+    Intent.COMPLETE: "move the TTL to the target table and stop replication; there is no way back after that",
+    Intent.ABORT: "end the migration permanently, with the source table as it is: its name can't be used again",
+    Intent.PAUSE: "hold phases, snapshot and repairs, and give up a flip that is under way; replication continues",
+}
+"""What a command means under the plain protocol, where that is another thing."""
 
 READS: Final = {"plan": "tables, streams and bucket", "control": "the control tables"}
 """What is read by the commands that need more than the journal and the status."""
@@ -260,7 +270,7 @@ async def ask(
         "migration": console.migration,
         "phase": state.phase.value,
         "executed": execute,
-        "meaning": MEANING[intent],
+        "meaning": (MEANING if state.table.flags else MEANING | PLAIN_MEANING)[intent],
     }
     because = refusal(state, intent, arguments, migration=console.migration, revokes=last.get("revokes"))
     if not because and intent is Intent.START:
@@ -300,7 +310,8 @@ def _dry_run(
     held_out = int((last.get("held_out") or {}).get("keys") or 0)
     told = foresee(state, _seen(console, last), intent, body["arguments"], held_out=held_out)
     shut = gates_json(told.shut)
-    lines = [f"would {MEANING[intent]}", f"  phase {state.phase.value}, share {state.document.share / 100:g} %"]
+    share = f", share {state.document.share / 100:g} %" if state.table.flags else ""
+    lines = [f"would {body['meaning']}", f"  phase {state.phase.value}{share}"]
     lines += [f"  next: {', '.join(told.ahead)}"] if told.ahead else []
     for each in shut:
         lines += [f"  shut: {each['name']}: {each['because']}", *([f"        {each['cure']}"] if each["cure"] else [])]
@@ -311,12 +322,12 @@ def _dry_run(
         lines.append(f"  would be refused: {told.end.because}")
     if not last:
         lines.append("  the controller has never reported a status: is it running?")
-    if intent is Intent.COMPLETE and not body["arguments"].get("revoked"):
+    if intent is Intent.COMPLETE and state.table.flags and not body["arguments"].get("revoked"):
         lines.append(f"  {REVOKED}")
     pending = [pending_json(each) for each in state.pending]
     if intent not in _BESIDE:
         lines += [f"  would replace {intent_text(each)}" for each in pending]
-    leaves = left_by_abort(console.setup, state) if intent is Intent.ABORT else []
+    leaves = state.table.left_behind(console.setup, state) if intent is Intent.ABORT else []
     lines += [f"  leaves {each}" for each in leaves]
     lines.append("nothing was changed; add --execute")
     foreseen = {"next": list(told.ahead), "wait": None if wait is None else wait_json(wait)}

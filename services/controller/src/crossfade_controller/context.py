@@ -17,6 +17,7 @@ from crossfade.core.ownership.ramp import next_generation
 from crossfade_controller.diverged import DivergedKeys
 from crossfade_controller.evidence import Observer
 from crossfade_controller.markers import Markers
+from crossfade_controller.plain.moments import Moments
 from crossfade_controller.sweeper import Sweeper
 from crossfade_controller.world import World
 
@@ -40,7 +41,8 @@ class Context:
         self.observer = observer
         self.sweeper = sweeper
         self.diverged = diverged
-        self.markers = Markers(world, self.allocate)
+        plain = world.plain
+        self.markers: Markers | Moments = Markers(world, self.allocate) if plain is None else Moments(world, plain)
         self.state = Migration(phases_of(world.mapping.protocol))
         self.progress: Progress | None = None
         self.heard: Callable[[Sequence[Entry]], None] | None = None
@@ -95,4 +97,5 @@ class Context:
             sweep=self.sweeper.current,
             swept=self.sweeper.last,
             waited_for=wait.text if wait is not None else "",
+            driver=world.plain.name if world.plain is not None else "",
         )

@@ -21,6 +21,8 @@ from crossfade_controller.aftermath import read_aftermath
 from crossfade_controller.context import Context
 from crossfade_controller.evidence import stray_of
 from crossfade_controller.excluding import why_not_excluded
+from crossfade_controller.plain.deeds import FlipDeeds
+from crossfade_controller.plain.moments import Moments
 from crossfade_controller.planning import BEFORE_A_START, check_plan
 from crossfade_controller.settling import discard_letters, waiting_letters
 from crossfade_controller.snapshotting import Snapshots
@@ -56,6 +58,8 @@ class Deeds:
             deeds.BringCanaryHome: lambda _deed: ctx.observer.canary_home(),
             deeds.RunHook: lambda deed: ctx.world.command(deed.command),
         }
+        if ctx.world.plain is not None and isinstance(ctx.markers, Moments):
+            self._how |= FlipDeeds(ctx.world, ctx.world.plain, ctx.observer, ctx.markers, self._hold).how
 
     async def do(self, deed: Deed[A]) -> A:
         """Carry out a deed; return what came of it.
@@ -80,6 +84,11 @@ class Deeds:
         world = self._ctx.world
         asked = {"exclude": deed.exclude, "exclude_unknown": deed.even_unknown, FRESH: deed.fresh}
         return await why_not_excluded(world.mapping, world.tables[Side.SOURCE], self._ctx.state, asked)
+
+    def _hold(self) -> tuple[int, CommitUs]:
+        """Return the number of the entry that began the phase, and the moment of the hold's proof, 0 before it."""
+        state = self._ctx.state
+        return state.entered, CommitUs(int(state.done.get("held", {}).get("held_us", 0)))
 
     # Capture.
 

@@ -57,7 +57,9 @@ class Driver:
         ctx = self._ctx
         await ctx.refresh()
         await check_history(ctx.world, ctx.state)
-        if ctx.state.is_published:  # what was decided and not published is the next tick's, unless that is paused
+        if (
+            ctx.state.table.flags and ctx.state.is_published
+        ):  # what was decided and not published is the next tick's, unless that is paused
             await self._publish()
 
     async def tick(self) -> None:
@@ -106,7 +108,7 @@ class Driver:
         """Take out letters that are settled, now and then while there are any."""
         ctx, now_s = self._ctx, self._ctx.world.clock.monotonic()
         evidence = ctx.evidence()
-        waits = now_s - self._let_go_s < ctx.world.settings.facts_s
+        waits = now_s - self._let_go_s < ctx.world.settings.facts_s or not ctx.state.table.flags
         if waits or ctx.state.phase not in ctx.state.table.replicating or evidence is None or not evidence.dead_letters:
             return
         self._let_go_s = now_s
@@ -123,8 +125,8 @@ class Driver:
         them late, and a file may be lost.
         """
         ctx = self._ctx
-        if not ctx.state.is_published:
-            return  # a pause holds them back
+        if not ctx.state.table.flags or not ctx.state.is_published:
+            return  # there are none, or a pause holds them back
         evidence, now_s = ctx.evidence(), ctx.world.clock.monotonic()
         wanted = (ctx.state.document, ctx.state.dual_write)
         pods = (evidence.pods if evidence is not None else None) or ()

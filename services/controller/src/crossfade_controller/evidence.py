@@ -13,12 +13,13 @@ from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.contracts.report import Report
 from crossfade.core.migration.evidence import ApiCalls, Evidence, Lag, Parity, Pod, Stray, Strays
 from crossfade.core.migration.state import Migration
+from crossfade.core.protocol.plain.members import Member
 from crossfade.core.values.clocks import CommitUs, LatestCommit, Quiet
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import Destination, StreamFacts
 from crossfade.ports.control import COUNT_AT_MOST
-from crossfade_controller.canary import Canary
+from crossfade_controller.canary import Prober
 from crossfade_controller.diverged import CONSUMERS, name_of
 from crossfade_controller.unread import Unread, unread
 from crossfade_controller.world import World
@@ -108,7 +109,7 @@ class Observer:
         reports: the living reports of the last look.
     """
 
-    def __init__(self, world: World, canary: Canary) -> None:
+    def __init__(self, world: World, canary: Prober) -> None:
         self._world = world
         self._canary = canary
         self._watch = ReportWatch()
@@ -133,6 +134,7 @@ class Observer:
         self._alive: list[Watched] = []
         self._in_stream: dict[Side, tuple[float, float]] = {}
         self._found: tuple[Migration, Evidence] | None = None  # of this look
+        self._members: list[Member] | None = None
 
     async def look(self, state: Migration) -> bool:
         """Look again, if it is time to; say whether it was."""
@@ -159,6 +161,7 @@ class Observer:
         self._last = [each.report for each in watched]
         for each in watched:  # a consumer that restarts forgets them, and a dead one's last word still counts
             self._hear(each.report, now_s)
+        self._members = await self._read_members()
         self._measure(elapsed_s)
         self._lags = {side: self._lag(side, CONSUMERS[side]) for side in Side}
         bound_s = self._world.settings.gate_lag_s
@@ -232,6 +235,7 @@ class Observer:
             api=self._api_calls(),
             skew=self._world.skew(),
             clock=self._world.settings.pod,
+            members=self._members,
         )
 
     def unread(self, state: Migration) -> dict[str, Unread]:
@@ -251,6 +255,11 @@ class Observer:
             named=tuple(stray_of(each) for each in (*waiting[:NAMED], *settled[:NAMED])),
         )
 
+    @property
+    def parity(self) -> Parity:
+        """The verifier's word, as of the last look."""
+        return self._parity
+
     def lag(self, side: Side) -> Lag:
         """Return both hops of the changes of one side."""
         return self._lags[side]
@@ -266,24 +275,36 @@ class Observer:
             since_s: the moment, monotonic.
         """
         for side in Side:
-            waiting = self._read_past(side, since_s)
+            waiting = self._read_past(side, since_s, "the last handover")
             if waiting:
                 return waiting
         return ""
 
-    def _read_past(self, side: Side, since_s: float) -> str:
+    def read_past_hold(self, side: Side, since_s: float, *, in_stream: bool) -> str:
+        """Say as `read_past` what is missing of one side's changes.
+
+        Args:
+            side: that owns.
+            since_s: the proof of the hold, monotonic.
+            in_stream: whether a marker of that moment was seen in the stream, so that no metric is waited for.
+        """
+        if in_stream:
+            self._in_stream[side] = (since_s, since_s)
+        return self._read_past(side, since_s, "the hold")
+
+    def _read_past(self, side: Side, since_s: float, what: str) -> str:
         table, lag = self._world.mapping.shape(side).table, self._lags[side]
         if lag.worst_s is None:
-            return f"{table}'s changes to be read past the last handover; how far they are is unknown: {lag.why}"
+            return f"{table}'s changes to be read past {what}; how far they are is unknown: {lag.why}"
         known = self._in_stream.get(side)
         if known is None or known[0] != since_s:
             unreplicated_s = self._facts.unreplicated_s.get(side)
             if unreplicated_s is None or self._facts_s - unreplicated_s <= since_s:
-                return f"{table}'s changes up to the last handover to be in its stream"
+                return f"{table}'s changes up to {what} to be in its stream"
             known = self._in_stream[side] = (since_s, self._facts_s)
         mine = [each for each in self._alive if each.report.consumer == CONSUMERS[side]]
         late = [each.report.shard for each in mine if each.applied_s < known[1]]
-        return f"the {CONSUMERS[side]} consumer to read {', '.join(late[:3])} past the last handover" if late else ""
+        return f"the {CONSUMERS[side]} consumer to read {', '.join(late[:3])} past {what}" if late else ""
 
     async def want_pass(self) -> None:
         """Ask the verifier for a pass, now and then, while a gate waits for one."""
@@ -354,6 +375,17 @@ class Observer:
             log.warning("reports can't be read", error=str(error))
             return []
         return self._watch.watch(reports, self._world.clock.monotonic())
+
+    async def _read_members(self) -> list[Member] | None:
+        """Return all members but this process, under the plain protocol."""
+        ports = self._world.plain
+        if ports is None:
+            return None
+        try:
+            return [each for each in await ports.members.all() if each.name != ports.name]
+        except CrossfadeError as error:
+            log.warning("members can't be read", error=str(error))
+            return None
 
     async def _read_pods(self) -> list[Heartbeat]:
         self._pods_known = False

@@ -21,7 +21,7 @@ from crossfade.runtime.listening import listening
 from crossfade.runtime.pace import set_within
 from crossfade.runtime.urls import Address
 from crossfade_controller.build import Built, build
-from crossfade_controller.canary import Canary
+from crossfade_controller.canary import Canary, Prober
 from crossfade_controller.context import Context
 from crossfade_controller.diverged import DivergedKeys
 from crossfade_controller.door import Door
@@ -29,6 +29,7 @@ from crossfade_controller.driver import Driver
 from crossfade_controller.evidence import Observer
 from crossfade_controller.history import check_tables
 from crossfade_controller.measures import observed
+from crossfade_controller.plain.canary import StillCanary
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.spans import IntentSpans
 from crossfade_controller.status import status_of
@@ -43,6 +44,8 @@ def assemble(world: World) -> tuple[Context, Driver]:
 
     async def allocate(purpose: str) -> int:
         return await ctx.allocate(purpose)
+
+    canary: Prober = Canary(world, allocate) if world.plain is None else StillCanary(world)
 
     diverged = DivergedKeys(
         world.tables,
@@ -59,7 +62,7 @@ def assemble(world: World) -> tuple[Context, Driver]:
         world.settings,
         clock=world.clock,
     )
-    ctx = Context(world, Observer(world, Canary(world, allocate)), sweeper, diverged)
+    ctx = Context(world, Observer(world, canary), sweeper, diverged)
     return ctx, Driver(ctx)
 
 
@@ -106,6 +109,8 @@ class Service:
                         await set_within(stop, self._settings.lease_s / 5)
             finally:
                 with suppress(CrossfadeError):
+                    if built.world.plain is not None:
+                        await built.world.plain.membership.leave()
                     await built.lease.release()
 
     def _routes(self, built: Built) -> dict[str, Route]:

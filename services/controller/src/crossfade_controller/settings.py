@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -12,7 +14,8 @@ from pydantic import Field, field_validator
 from crossfade.adapters.flagd import check_writable
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.evidence import Bounds
-from crossfade.core.migration.seen import Setup
+from crossfade.core.migration.keyed import phases_of
+from crossfade.core.migration.seen import FlipSetup, Setup
 from crossfade.core.values.errors import ConfigError, PoisonRecord
 from crossfade.core.values.keys import Key, key_of_values
 from crossfade.core.values.shape import Side
@@ -111,11 +114,39 @@ class ControllerSettings(GuardedSettings, AskingSettings):
     stop_command: list[str] = Field(
         [], description="Program and arguments (a JSON list) that stop the replicators when a migration is complete."
     )
+    hold_command: list[str] = Field(
+        [],
+        description="Plain protocol: program and arguments (a JSON list) that stop the application's writes. It gets "
+        "OWNER, OWNER_TABLE and EPOCH in its environment; its exit with 0 says that no request is under way or will "
+        "be retried. It must refuse an epoch that is lower than one it has seen.",
+    )
+    release_command: list[str] = Field(
+        [],
+        description="Plain protocol: program and arguments (a JSON list) that let the application write again, to "
+        "OWNER_TABLE. Environment and epochs as for the hold command. It may be run more than once.",
+    )
+    guard: bool = Field(
+        False,
+        description="Plain protocol: a resource policy denies all writers but Crossfade's roles on the standby, and on "
+        "both tables during a hold, which it proves.",
+    )
+    settle_s: float | None = Field(
+        None,
+        ge=0,
+        description="Plain protocol, required without a guard: how long after the hold command's exit a request may "
+        "still be under way: the application's longest attempt plus its back-off.",
+    )
+    hold_at_most_s: float = Field(
+        120.0, gt=0, description="Plain protocol: an attempt to flip is given up when writes were held for so long."
+    )
     signature_s: float = Field(
         900.0,
         ge=0,
         description="Plain protocol: how old a signed request may be when DynamoDB still takes it. A member that died "
         "is waited out for so long before a flip.",
+    )
+    changed_at_most: int = Field(
+        10_000, ge=0, description="Plain protocol: keys that may be left to compare when writes are held."
     )
     hook_timeout_s: float = Field(60.0, gt=0, description="How long such a program may run.")
     gate_lag_s: float = Field(5.0, gt=0, description="Gate: highest lag of either hop.")
@@ -155,7 +186,7 @@ class ControllerSettings(GuardedSettings, AskingSettings):
             raise ValueError("must be 1, 5, 10, 30 or a multiple of 60: CloudWatch knows no other periods")
         return value
 
-    @field_validator("revoke_command", "stop_command")
+    @field_validator("revoke_command", "stop_command", "hold_command", "release_command")
     @classmethod
     def _command(cls, value: list[str]) -> list[str]:
         if value and not value[0]:
@@ -180,7 +211,21 @@ class ControllerSettings(GuardedSettings, AskingSettings):
             revoke=tuple(self.revoke_command),
             stop=tuple(self.stop_command),
             load=self.load,
+            flip=FlipSetup(
+                hold=tuple(self.hold_command),
+                release=tuple(self.release_command),
+                guard=self.guard,
+                settle_s=self.settle_s,
+                at_most_s=self.hold_at_most_s,
+                signature_s=self.signature_s,
+                changed_at_most=self.changed_at_most,
+            ),
         )
+
+    @property
+    def has_canary(self) -> bool:
+        """Whether a canary key is named: the default is for the keyed protocol, and the plain one can do without."""
+        return "canary_key" in self.model_fields_set and bool(self.canary_key)
 
     def canary(self, mapping: Mapping) -> Key:
         """Return the canary's key.
@@ -215,16 +260,21 @@ class ControllerSettings(GuardedSettings, AskingSettings):
         yield self._check_flags
         yield self._check_operators
         yield lambda: _check_program("revoke_command", self.revoke_command)
-        yield lambda: _check_program("stop_command", self.stop_command)
+        for field in ("stop_command", "hold_command", "release_command"):
+            yield partial(_check_program, field, getattr(self, field))
 
     def _check_canary(self) -> None:
         try:
             mapping = self.mapping()
         except ConfigError:
             return  # said already
-        self.canary(mapping)
+        if phases_of(mapping.protocol).flags or self.has_canary:
+            self.canary(mapping)
 
     def _check_flags(self) -> None:
+        with suppress(ConfigError):  # said already
+            if not phases_of(self.mapping().protocol).flags:
+                return
         if self.flag_config_map:
             from crossfade.adapters.config_map import in_cluster
 
@@ -247,7 +297,8 @@ class ControllerSettings(GuardedSettings, AskingSettings):
 
     def bounds(self) -> Bounds:
         """Return the gates' bounds."""
-        return Bounds(**{name: getattr(self, f"gate_{name}") for name in Bounds._fields})
+        told = {name: getattr(self, f"gate_{name}") for name in Bounds._fields if name != "signature_s"}
+        return Bounds(**told, signature_s=self.signature_s)
 
 
 def _check_program(field: str, command: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from crossfade.ports.streams import StreamReader
 from crossfade.ports.table import TransferTable
 from crossfade_controller.load_run import OpenLoader
 from crossfade_controller.mapping_crew import MapOne, Rules
+from crossfade_controller.plain.ports import PlainPorts
 from crossfade_controller.sampling import Rows
 from crossfade_controller.settings import ControllerSettings
 
@@ -58,6 +59,7 @@ class World:
         describe: asks AWS what a plan wants to know of a side's table: some questions by name, or all.
         loader: opens what writes rows of the target table, for load=write.
         map_beside: maps export files in so many processes of their own; None: only in this one.
+        plain: what a flip reaches; None under another protocol.
     """
 
     settings: ControllerSettings
@@ -86,6 +88,7 @@ class World:
     describe: Callable[[Side, Collection[str]], Awaitable[Answers]] = _nobody_asked
     loader: OpenLoader | None = None
     map_beside: Callable[[Rules, int], AbstractAsyncContextManager[MapOne]] | None = None
+    plain: PlainPorts | None = None
 
     def stream_of(self, side: Side) -> str:
         """Return the name of a side's change stream."""

@@ -193,6 +193,24 @@ class DynamoAdmin:
         }
         await _call(self._dynamodb, "EnableKinesisStreamingDestination", request)
 
+    async def switch_ttl(self, table: str, attribute: str, *, on: bool) -> str:
+        """See `crossfade.ports.admin.TableAdmin`."""
+        told = await _call(self._dynamodb, "DescribeTimeToLive", {"TableName": table})
+        expiry = _part(told, "DescribeTimeToLive", "TimeToLiveDescription")
+        status, wanted = str(expiry.get("TimeToLiveStatus", "DISABLED")), "ENABLED" if on else "DISABLED"
+        if status == wanted:
+            return ""
+        if status in ("ENABLED", "DISABLED"):
+            specification = {"AttributeName": attribute, "Enabled": on}
+            request = {"TableName": table, "TimeToLiveSpecification": specification}
+            try:
+                await _call(self._dynamodb, "UpdateTimeToLive", request)
+            except ServiceError as error:
+                if error.reason != "ValidationException":  # changed less than an hour ago: later
+                    raise
+                return f"the TTL of {table} by {attribute} to be {wanted}: {error}"
+        return f"the TTL of {table} by {attribute} to be {wanted}; it is {status}, which may take an hour"
+
     async def disable_destination(self, table: str, stream_arn: str) -> None:
         """Stop sending change records; no error if it already has."""
         found = [each for each in await self.destinations(table) if each.stream_arn == stream_arn]

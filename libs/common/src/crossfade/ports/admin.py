@@ -143,6 +143,13 @@ class TableAdmin(Protocol):
         """Send a table's change records to a stream, with MICROSECOND precision; no error if it already does."""
         ...
 
+    async def switch_ttl(self, table: str, attribute: str, *, on: bool) -> str:
+        """See that a table's TTL by an attribute is on, or off; what has to be waited for, empty when it is.
+
+        AWS takes up to an hour for it, and no other change meanwhile (UpdateTimeToLive).
+        """
+        ...
+
     async def disable_destination(self, table: str, stream_arn: str) -> None:
         """Stop sending change records; no error if it already has."""
         ...

@@ -41,7 +41,15 @@ class Silence:
             self._seen[each.name] = (each.beat, since_s)
             silent_s = now_s - since_s
             judged.append(
-                Member(each.name, each.role, each.acked, each.unanswered_s, silent_s < each.lease_s, silent_s)
+                Member(
+                    each.name,
+                    each.role,
+                    each.acked,
+                    each.unanswered_s,
+                    silent_s < each.lease_s,
+                    silent_s,
+                    each.lease_s,
+                )
             )
         return judged
 

@@ -88,6 +88,8 @@ class MemoryAws(MemoryStreams):
         self.calls: list[str] = []
         self.index_keys: dict[str, tuple[IndexKey, ...]] = {}
         self.indexes: dict[str, tuple[Index, ...]] = {}
+        self.ttls: dict[str, bool] = {}
+        """Whether the TTL of a table is on, where somebody switched it."""
 
     def record(self, table: str, payload: bytes) -> None:
         """Take a change record, as a table sends it."""
@@ -157,6 +159,14 @@ class MemoryAws(MemoryStreams):
         if self._destinations.get((table, stream_arn)) != "ACTIVE":
             self._destinations[table, stream_arn] = "ACTIVE"
             self.calls.append(f"enable {table}")
+
+    async def switch_ttl(self, table: str, attribute: str, *, on: bool) -> str:
+        """Switch a table's TTL; the first look after a change still waits."""
+        if self.ttls.get(table) is on:
+            return ""
+        self.ttls[table] = on
+        self.calls.append(f"ttl of {table} {'on' if on else 'off'}")
+        return f"the TTL of {table} by {attribute} to be {'ENABLED' if on else 'DISABLED'}"
 
     async def disable_destination(self, table: str, stream_arn: str) -> None:
         """Send no more change records."""

@@ -17,11 +17,20 @@ FRESH: Final = "fresh_export"
 ENTRY: Final = "entry"
 """Argument of `withdraw`: the number of the command's journal entry."""
 
+HOLD_AT_MOST: Final = "hold_at_most_s"
+"""Argument of `cutover` and `rollback` under the plain protocol: the attempt is given up when writes were held for so
+long."""
+
+COMPARE: Final = "compare"
+"""Argument of both: WHOLE for a compare of both tables, which is certain, and takes as long as they are."""
+
+WHOLE: Final = "whole"
+
 POINT_OF_NO_RETURN: Final = "publish-complete"
 """The step of COMPLETE from which absent rows belong to the target table."""
 
 NO_WAY_BACK: Final = (
-    "the migration is being completed: absent rows already belong to the target table, so there is no way back"
+    "the migration is being completed: the target table is becoming the only owner, so there is no way back"
 )
 
 
@@ -43,11 +52,13 @@ def refusal(
         return str(error)
     if intent in {Intent.COMPLETE, Intent.ABORT} and arguments.get("confirm") != migration:
         return f"{intent.value} needs the migration's name as confirmation: --confirm {migration}"
+    if state.table.flags and (HOLD_AT_MOST in arguments or COMPARE in arguments):
+        return "this migration holds no writes: its writers follow the protocol. Leave out --hold-at-most and --compare"
     is_past = POINT_OF_NO_RETURN in state.begun
     match intent:
         case Intent.ROLLBACK | Intent.CUTOVER if is_past:
             return NO_WAY_BACK
-        case Intent.COMPLETE if revokes is False and not arguments.get("revoked"):
+        case Intent.COMPLETE if state.table.flags and revokes is False and not arguments.get("revoked"):
             return (
                 "complete can't be undone, so it must know in advance how the API loses its right to write the source "
                 "table: set the controller's CROSSFADE_REVOKE_COMMAND, or revoke the right yourself and say so: "

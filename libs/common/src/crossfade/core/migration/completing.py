@@ -153,3 +153,20 @@ def abort(state: Migration, seen: Seen, intent: Pending) -> Decision[Answer]:
         return Finish("canary-home", {})
     told = {"intent": intent.number, "who": intent.who, "left_behind": left_by_abort(seen.setup, state)}
     return Enter(state.phase, Phase.ABORTED, (), told)
+
+
+def reached(state: Migration, asked: Pending) -> str:
+    """Say what an intent has brought about, when it has; by the journal, so that a kill in between doesn't matter."""
+    match asked.intent, state.phase:
+        case (Intent.START, Phase.BOTH_WAYS) if "dual-write" in state.done:
+            return "dual writes are on"
+        case (Intent.CUTOVER, Phase.BAKING) if state.entered > asked.number:
+            held_out = int(state.facts["all-moved"]["pass"]["held_out"])
+            return "all keys are in the target table" + (f", but {held_out} that can't move" if held_out else "")
+        case (Intent.COMPLETE, Phase.COMPLETE):
+            return "the target table is the only owner"
+        case (Intent.ABORT, Phase.ABORTED):
+            return f"every key belongs to the source table. What stays: {'; '.join(state.left_behind)}"
+        case (Intent.ROLLBACK, Phase.ROLLED_BACK) if "settled" in state.done:
+            return "all keys are on the source table"
+    return ""

@@ -31,6 +31,9 @@ CURES: Final[dict[str, str]] = {
     "error_rate": "see which calls fail, and why: runbook ramp-halted",
     "latency": "see which calls are slow, and why: runbook ramp-halted",
     "clock_skew": "let NTP set the clock of the controller's node",
+    "members": "make sure that both replicators are running; one that died is waited out: runbook gate-shut",
+    "changed_keys": "wait for the next clean pass, which shortens the list; or raise CROSSFADE_CHANGED_AT_MOST: "
+    "runbook gate-shut",
     "halted": "clears automatically when its gate opens: runbook ramp-halted",
     # Checks of `plan`.
     "control_tables": "crossfade control create --execute, or Terraform",

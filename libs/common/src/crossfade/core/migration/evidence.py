@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
+from crossfade.core.protocol.plain.members import Member
 from crossfade.core.values.clocks import Skew, utc
 
 
@@ -24,6 +25,7 @@ class Bounds(NamedTuple):
         api_p99_ms: highest p99 of API calls.
         feed: whether the feed has to keep up; off only where nobody takes domain events.
         skew_s: how far the controller's wall clock may be off AWS's, beyond what whole seconds leave open.
+        signature_s: how old a signed request may be when DynamoDB still takes it.
     """
 
     lag_s: float = 5.0
@@ -38,6 +40,7 @@ class Bounds(NamedTuple):
     api_p99_ms: float = 250.0
     skew_s: float = 2.0
     feed: bool = True
+    signature_s: float = 900.0
 
 
 class Lag(NamedTuple):
@@ -188,6 +191,7 @@ class Evidence(NamedTuple):
         api: the API's own figures; None when no pod reports any.
         skew: of the controller's wall clock against AWS's; None when no answer told it lately.
         clock: whose wall clock that is: the pod, for the operator.
+        members: all that may write a standby row under the plain protocol; None when they could not be read.
     """
 
     forward: Lag
@@ -208,3 +212,4 @@ class Evidence(NamedTuple):
     skew: Skew | None = None
     clock: str = ""
     feed: Mapping[str, Lag] = {}
+    members: Sequence[Member] | None = None

@@ -10,14 +10,16 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from crossfade.core.migration import deeds
+from crossfade.core.migration import deeds, flip_deeds
 from crossfade.core.migration.acts import Admit, Answer, Enter, Publish, Rest, Settle, Wait, Withdraw
 from crossfade.core.migration.gates import GateResult
-from crossfade.core.migration.phases import Intent
+from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.migration.seen import Seen
 from crossfade.core.migration.state import Migration, fold
 from crossfade.core.migration.step import step
+from crossfade.core.protocol.plain.map import Interval, OwnerMap, State
 from crossfade.core.values.clocks import CommitUs
+from crossfade.core.values.shape import Side
 
 ROUNDS: Final = 100
 """More than any phase takes."""
@@ -71,7 +73,8 @@ def foresee(
     for _ in range(ROUNDS):
         answer = step(state, seen._replace(answers=answers))
         if isinstance(answer, deeds.Deed):
-            answers[answer] = _hoped(answer, state, held_out)
+            is_plain = isinstance(answer, flip_deeds.LookAtMap | flip_deeds.SwapMap | flip_deeds.WorkOff)
+            answers[answer] = _hoped_plain(answer, state) if is_plain else _hoped(answer, state, held_out)
             ahead.append(_words(answer))
             continue
         is_ours = not isinstance(answer, Settle) or answer.number == number
@@ -93,6 +96,24 @@ def _words(act: object) -> str:
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(act).__name__).lower()
     step_name = getattr(act, "step", "")
     return f"{words} {step_name}".strip()
+
+
+def _map_of(state: Migration) -> OwnerMap | None:
+    """Return a map as it should be in a phase, for as far as a dry run looks at one."""
+    if "owner-map" not in state.facts:
+        return None
+    since_us = int(state.facts["owner-map"]["since_us"])
+    owner = Side.TARGET if state.phase is Phase.BAKING else Side.SOURCE
+    return OwnerMap(1, owner, State.OPEN, (Interval(owner, since_us),))
+
+
+def _hoped_plain(deed: deeds.Deed[Any], state: Migration) -> Any:
+    match deed:
+        case flip_deeds.LookAtMap():
+            return _map_of(state)
+        case flip_deeds.WorkOff():
+            return flip_deeds.Round(0, 0)
+    return True
 
 
 def _hoped(deed: deeds.Deed[Any], state: Migration, held_out: int) -> Any:

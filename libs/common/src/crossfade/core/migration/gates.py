@@ -7,7 +7,7 @@ collected by the controller, which journals the verdicts with each transition.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from crossfade.core.migration.cures import CURES, UNKNOWN_CURES
 from crossfade.core.migration.evidence import Bounds, Evidence, Lag
@@ -40,6 +40,9 @@ class GateResult(NamedTuple):
         """Return the verdict as evidence, and as `status` shows it."""
         return {**self._asdict(), "cure": self.cure}
 
+
+APPLIERS: Final = ("forward", "reverse")
+"""Roles of the members that a flip needs."""
 
 Gate: TypeAlias = Callable[[Evidence, Bounds], GateResult]
 
@@ -297,6 +300,24 @@ def clock_skew(evidence: Evidence, bounds: Bounds) -> GateResult:
         "are allowed: let NTP set the clock of its node"
     )
     return GateResult("clock_skew", False, value, bound_s, because)
+
+
+def members(evidence: Evidence, bounds: Bounds) -> GateResult:
+    """Both appliers are registered and live, and of none that died may a request still take effect (ADR 0045)."""
+    bound_s, found = bounds.signature_s, evidence.members
+    if found is None:
+        return GateResult("members", False, None, bound_s, "the list of members could not be read")
+    value = {each.name: each.role for each in found if each.is_live}
+    missing = [role for role in APPLIERS if role not in value.values()]
+    if missing:
+        return GateResult("members", False, value, bound_s, f"no live member is registered as {' or '.join(missing)}")
+    dead = [each for each in found if not each.is_live and each.left_s(bound_s) > 0]
+    if dead:
+        left_s = max(each.left_s(bound_s) for each in dead)
+        named = ", ".join(f"{each.name} ({each.role})" for each in dead[:3])
+        because = f"{named} died; a request of its last moment may take effect for {left_s:.0f} s more"
+        return GateResult("members", False, value, bound_s, because)
+    return GateResult("members", True, value, bound_s, f"{len(value)} live")
 
 
 def shut(results: Sequence[GateResult]) -> list[GateResult]:

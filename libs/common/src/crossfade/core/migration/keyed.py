@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from crossfade.core.migration.completing import baking
+from crossfade.core.migration.asking import left_by_abort
+from crossfade.core.migration.completing import abort, baking, reached
 from crossfade.core.migration.gates import (
     Gate,
     calls_reported,
@@ -24,12 +25,14 @@ from crossfade.core.migration.gates import (
     reverse_lag,
     reverse_proven,
 )
-from crossfade.core.migration.moving import cut_over, dual_write, ramping, rolled_back
+from crossfade.core.migration.moving import cut_over, dual_write, ramping, roll_back, rolled_back
 from crossfade.core.migration.phases import Intent, Phase
+from crossfade.core.migration.plain import PLAIN_PHASES
 from crossfade.core.migration.snapshotting import snapshot
 from crossfade.core.migration.starting import capturing, catching_up, planned
 from crossfade.core.migration.table import PhaseTable
 from crossfade.core.protocol.keyed.protocol import KEYED
+from crossfade.core.protocol.plain.protocol import PLAIN
 from crossfade.core.protocol.seam import WriterProtocol
 from crossfade.core.values.errors import ConfigError
 
@@ -136,6 +139,10 @@ KEYED_PHASES: Final = PhaseTable(
         Phase.BAKING: baking,
         Phase.ROLLED_BACK: rolled_back,
     },
+    reached=reached,
+    left_behind=left_by_abort,
+    abort=abort,
+    roll_back=roll_back,
 )
 
 
@@ -147,4 +154,6 @@ def phases_of(protocol: WriterProtocol) -> PhaseTable:
     """
     if protocol is KEYED:
         return KEYED_PHASES
+    if protocol is PLAIN:
+        return PLAIN_PHASES
     raise ConfigError(f"there is no phase table for the writer protocol {type(protocol).__name__}")

@@ -13,6 +13,47 @@ from crossfade.core.migration.table import PhaseTable
 from crossfade.core.values.shape import Side
 
 
+class FlipSetup(NamedTuple):
+    """How the plain protocol stops writes for a flip, and for how long at most; constant while a controller runs.
+
+    Attributes:
+        hold, release: the operator's commands; empty when there are none.
+        guard: whether resource policies may be changed: they guard the standby, and prove a hold.
+        settle_s: how long after the hook's exit a request may still be under way; None where nobody said.
+        at_most_s: longest hold, unless the command says otherwise.
+        signature_s: how old a signed request may be when DynamoDB still takes it.
+        changed_at_most: keys that may be left to compare when a hold begins.
+    """
+
+    hold: tuple[str, ...] = ()
+    release: tuple[str, ...] = ()
+    guard: bool = False
+    settle_s: float | None = None
+    at_most_s: float = 120.0
+    signature_s: float = 900.0
+    changed_at_most: int = 10_000
+
+    @property
+    def refusal(self) -> str:
+        """Why writes can't be stopped and started again; empty when they can."""
+        if bool(self.hold) != bool(self.release):
+            return (
+                "a hold command and a release command come together: set CROSSFADE_HOLD_COMMAND and "
+                "CROSSFADE_RELEASE_COMMAND"
+            )
+        if not self.hold and not self.guard:
+            return (
+                "nothing can stop the application's writes: set CROSSFADE_HOLD_COMMAND and CROSSFADE_RELEASE_COMMAND, "
+                "or let a resource policy do it: CROSSFADE_GUARD=true"
+            )
+        if not self.guard and self.settle_s is None:
+            return (
+                "without a guard, say for how long a request may be under way after the hold command's exit: set "
+                "CROSSFADE_SETTLE_S to the application's longest attempt plus its back-off"
+            )
+        return ""
+
+
 class Setup(NamedTuple):
     """How the migration is set up; constant while a controller runs.
 
@@ -26,6 +67,7 @@ class Setup(NamedTuple):
         load: how the target table is filled: "import", which creates it, or "write".
         revoke: the command that takes away the API's right to write the source table; empty when there is none.
         stop: the command that stops replication; empty when there is none.
+        flip: how writes are stopped for a flip.
     """
 
     migration: str
@@ -38,6 +80,7 @@ class Setup(NamedTuple):
     revoke: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
     load: str = "import"
+    flip: FlipSetup = FlipSetup()
 
 
 class Seen(NamedTuple):
@@ -53,6 +96,7 @@ class Seen(NamedTuple):
         swept: the sweeper's last pass that ended; None when there was none, or it was forgotten.
         waited_for: what the last answer waited for.
         answers: what came of each deed of this round.
+        driver: names the process that drives, for its life: an attempt to flip is its own.
     """
 
     setup: Setup
@@ -64,6 +108,7 @@ class Seen(NamedTuple):
     swept: PassResult | None = None
     waited_for: str = ""
     answers: Mapping[Deed[Any], Any] = {}
+    driver: str = ""
 
     def judge(self, gates: Sequence[Gate]) -> list[GateResult]:
         """Return the gates' verdicts. One that nobody told is unknown, and so shut."""

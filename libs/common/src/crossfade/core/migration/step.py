@@ -14,10 +14,8 @@ from typing import Any
 
 from crossfade.core.migration.acts import Admit, Answer, Halt, Publish, Record, Rest, Wait, Withdraw
 from crossfade.core.migration.asking import ENTRY, refusal
-from crossfade.core.migration.completing import abort
 from crossfade.core.migration.deeds import Deed
 from crossfade.core.migration.gates import halting
-from crossfade.core.migration.moving import roll_back
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.migration.seen import Decided, Seen
 from crossfade.core.migration.starting import settle
@@ -49,7 +47,7 @@ def _decided(state: Migration, seen: Seen) -> Decided:
         if not pending.admitted:
             return _admitted(state, seen, pending)
     intent = state.intent
-    if intent is not None and (reached := _reached(state, intent)):
+    if intent is not None and (reached := state.table.reached(state, intent)):
         return settle(intent, "done", reached)
     if intent is not None and _is_expired(intent, seen):
         return settle(intent, "expired", f"waiting for: {seen.waited_for}; nothing was done for it")
@@ -58,14 +56,17 @@ def _decided(state: Migration, seen: Seen) -> Decided:
     halt = _halt(state, seen)
     if halt is not None:
         return halt
-    if state.paused:
+    if state.paused and not state.table.holds(state):
         return _paused(state)
     if not state.is_published:
         return Publish(state.document, state.dual_write)
     if intent is not None and intent.intent is Intent.ABORT:
-        return abort(state, seen, intent)
-    if intent is not None and intent.intent is Intent.ROLLBACK and state.phase is not Phase.ROLLED_BACK:
-        return roll_back(state, intent)
+        aborted: Decided = state.table.abort(state, seen, intent)
+        return aborted
+    roll_back = state.table.roll_back
+    if roll_back and intent is not None and intent.intent is Intent.ROLLBACK and state.phase is not Phase.ROLLED_BACK:
+        rolled_back: Decided = roll_back(state, intent)
+        return rolled_back
     decided: Decided = state.table.decide[state.phase](state, seen)
     return decided
 
@@ -101,23 +102,6 @@ def _withdrawn(state: Migration, asked: Pending) -> Withdraw:
 def _is_expired(pending: Pending, seen: Seen) -> bool:
     """Say whether a command has expired: whoever gave it no longer counts on it, so nothing may be begun for it."""
     return 0 < pending.expires_us <= seen.now_us and not pending.acted
-
-
-def _reached(state: Migration, asked: Pending) -> str:
-    """Say what an intent has brought about, when it has; by the journal, so that a kill in between doesn't matter."""
-    match asked.intent, state.phase:
-        case (Intent.START, Phase.BOTH_WAYS) if "dual-write" in state.done:
-            return "dual writes are on"
-        case (Intent.CUTOVER, Phase.BAKING) if state.entered > asked.number:
-            held_out = int(state.facts["all-moved"]["pass"]["held_out"])
-            return "all keys are in the target table" + (f", but {held_out} that can't move" if held_out else "")
-        case (Intent.COMPLETE, Phase.COMPLETE):
-            return "the target table is the only owner"
-        case (Intent.ABORT, Phase.ABORTED):
-            return f"every key belongs to the source table. What stays: {'; '.join(state.left_behind)}"
-        case (Intent.ROLLBACK, Phase.ROLLED_BACK) if "settled" in state.done:
-            return "all keys are on the source table"
-    return ""
 
 
 # What holds a migration up.

@@ -7,11 +7,15 @@ Each writer protocol brings one: the keyed protocol's is `crossfade.core.migrati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crossfade.core.migration.gates import Gate
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.values.errors import IllegalTransition
+
+if TYPE_CHECKING:
+    from crossfade.core.migration.seen import Setup
+    from crossfade.core.migration.state import Migration, Pending
 
 
 class PhaseTable(NamedTuple):
@@ -26,6 +30,13 @@ class PhaseTable(NamedTuple):
         halting: gates that halt the migration automatically, by phase.
         decide: what each unfinished phase does next: a decision of `crossfade.core.migration.step`, given the state and
             what is seen.
+        reached: what a command has brought about, when it has; empty while it has not.
+        left_behind: what stays after an abort, for somebody to remove or to keep.
+        abort: what `abort` does, in any phase where it is allowed.
+        roll_back: what `rollback` does where it is taken up; None where each phase decides that.
+        holds: whether something is under way that neither a pause nor a halt may come between.
+        refused: commands that make no sense under this protocol, and why.
+        flags: whether flag documents steer the writers.
     """
 
     transitions: Mapping[Phase, frozenset[Phase]]
@@ -35,6 +46,13 @@ class PhaseTable(NamedTuple):
     gates: Mapping[Phase, tuple[Gate, ...]]
     halting: Mapping[Phase, tuple[Gate, ...]]
     decide: Mapping[Phase, Callable[..., Any]]
+    reached: Callable[[Migration, Pending], str]
+    left_behind: Callable[[Setup, Migration], list[str]]
+    abort: Callable[..., Any]
+    roll_back: Callable[..., Any] | None = None
+    holds: Callable[[Migration], bool] = lambda _state: False
+    refused: Mapping[Intent, str] = {}
+    flags: bool = True
 
     @property
     def finished(self) -> frozenset[Phase]:
@@ -64,8 +82,10 @@ class PhaseTable(NamedTuple):
         """Make sure that an intent makes sense in a phase.
 
         Raises:
-            IllegalTransition: it doesn't; the message says where it would.
+            IllegalTransition: it doesn't; the message says where it would, or why nowhere.
         """
+        if intent in self.refused:
+            raise IllegalTransition(self.refused[intent])
         if here not in self.allowed[intent]:
             phases = ", ".join(phase.value for phase in Phase if phase in self.allowed[intent])
             raise IllegalTransition(f"{intent.value} is not possible in {here.value}, only in: {phases}")

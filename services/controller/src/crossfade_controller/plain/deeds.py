@@ -1,0 +1,185 @@
+"""Carries out the deeds of a flip (`crossfade.core.migration.flip_deeds`). Each may be killed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from crossfade.core.migration import deeds, flip_deeds
+from crossfade.core.migration.deeds import Deed
+from crossfade.core.migration.flip_deeds import Compared, Proof, Purged, Round
+from crossfade.core.protocol.plain.map import OwnerMap, State
+from crossfade.core.protocol.plain.members import Member
+from crossfade.core.values.clocks import CommitUs
+from crossfade.core.values.errors import OwnershipAmbiguous, StoreUnavailable
+from crossfade.ports.guard import Guards
+from crossfade_controller.evidence import Observer
+from crossfade_controller.plain.comparing import Comparing
+from crossfade_controller.plain.moments import Moments
+from crossfade_controller.plain.ports import PlainPorts
+from crossfade_controller.plain.purging import Purging
+from crossfade_controller.world import World
+
+BUDGET_S: Final = 1.0
+"""How long compare and purge work before the state machine looks at the journal, the deadline and the gates again."""
+
+_Journalled = Callable[[], tuple[int, CommitUs]]
+"""Tells the number of the entry that began the phase, and the moment of the proof of the hold; 0 before it."""
+
+
+class FlipDeeds:
+    """Carries out deeds. Belongs to the one task that drives the migration.
+
+    Attributes:
+        how: what carries out each type of deed.
+    """
+
+    def __init__(
+        self, world: World, ports: PlainPorts, observer: Observer, moments: Moments, journalled: _Journalled
+    ) -> None:
+        self._world, self._ports, self._observer, self._moments = world, ports, observer, moments
+        self._journalled = journalled
+        self._comparing = Comparing(world, ports)
+        self._purging = Purging(ports, world.clock.monotonic)
+        self._attempt = 0
+        self._held_s = self._began_s = self._ended_s = self._hooked_s = self._proven_s = float("nan")
+        self.how: dict[type[Deed[Any]], Callable[[Any], Awaitable[Any]]] = {
+            deeds.TakeMoment: lambda deed: moments.moment(deed.side, purpose=deed.purpose),
+            deeds.Elapsed: lambda deed: moments.elapsed_s(deed.side, deed.since_us),
+            flip_deeds.LookAtMap: lambda _deed: ports.maps.read(),
+            flip_deeds.SwapMap: self._swap,
+            flip_deeds.WorkOff: self._work_off,
+            flip_deeds.Guard: self._guard,
+            flip_deeds.Unguard: self._unguard,
+            flip_deeds.RunHold: self._run,
+            flip_deeds.ProveHold: self._prove,
+            flip_deeds.ReadPastHold: self._read_past,
+            flip_deeds.LookAtMembers: self._members,
+            flip_deeds.Bury: lambda deed: ports.members.bury(deed.name),
+            flip_deeds.Compare: self._compare,
+            flip_deeds.Purge: self._purge,
+            flip_deeds.HeldFor: self._held_for,
+            flip_deeds.MeasureStop: self._measure,
+            flip_deeds.SwitchTtl: self._ttl,
+        }
+
+    async def _swap(self, deed: flip_deeds.SwapMap) -> bool:
+        """Change the map. The coordinator is a member from before the first change to after the last."""
+        if deed.new.state is not State.OPEN:
+            await self._ports.membership.beat()
+        done = await self._ports.maps.swap(deed.seen, deed.new)
+        if done and deed.new.state is State.OPEN and deed.seen is not None:
+            await self._ports.membership.leave()
+        return done
+
+    async def _work_off(self, deed: flip_deeds.WorkOff) -> Round:
+        parity = self._observer.parity
+        if parity.clean_pass_began_s is None:
+            return Round(0, 0, "no clean pass of the verifier is known")
+        settings = self._world.settings
+        # Two clocks, the age of what the verifier told, and its own rounding: earlier is always safe.
+        since_s = parity.clean_pass_began_s + settings.stream_margin_s + settings.evidence_s + settings.facts_s
+        since_us = self._moments.now_us(deed.owner) - int(since_s * 1e6)
+        attempt, _ = self._journalled()
+        await self._ports.membership.beat()
+        return await self._comparing.work_off(attempt, deed.owner, since_us=since_us, budget_s=BUDGET_S)
+
+    # Stopping writes, and letting them go.
+
+    @property
+    def _guards(self) -> Guards:
+        guards = self._ports.guards
+        if guards is None:
+            raise OwnershipAmbiguous(
+                "a guard is asked for, and CROSSFADE_GUARD is off: restart with the setting it had"
+            )
+        return guards
+
+    async def _guard(self, deed: flip_deeds.Guard) -> str:
+        self._begin_stop()
+        return await self._guards.put(deed.side, epoch=deed.epoch)
+
+    async def _unguard(self, deed: flip_deeds.Unguard) -> str:
+        waiting = await self._guards.take_off(deed.side, epoch=deed.epoch)
+        self._ended_s = self._world.clock.monotonic()
+        return waiting
+
+    async def _run(self, deed: flip_deeds.RunHold) -> tuple[int, str]:
+        self._begin_stop()
+        environment = {"OWNER": deed.owner.value, "EPOCH": str(deed.epoch)}
+        environment["OWNER_TABLE"] = self._world.mapping.shape(deed.owner).table
+        answer = await self._ports.hook(deed.command, environment, self._world.settings.hook_timeout_s)
+        self._ended_s = self._hooked_s = self._world.clock.monotonic()
+        return answer
+
+    def _begin_stop(self) -> None:
+        if self._began_s != self._began_s:  # NaN: nothing is held yet
+            self._began_s = self._world.clock.monotonic()
+
+    async def _held_for(self, _deed: flip_deeds.HeldFor) -> float:
+        attempt, _ = self._journalled()
+        now_s = self._world.clock.monotonic()
+        if self._attempt != attempt:
+            self._attempt, self._held_s = attempt, now_s
+            self._began_s = self._ended_s = self._hooked_s = self._proven_s = float("nan")
+            self._purging.begin()
+        return now_s - self._held_s
+
+    async def _measure(self, deed: flip_deeds.MeasureStop) -> tuple[float, str]:
+        """By this process, if it saw both ends; else by the clocks of the two that did."""
+        attempt, _ = self._journalled()
+        if self._attempt == attempt and self._began_s == self._began_s and self._ended_s == self._ended_s:
+            return self._ended_s - self._began_s, "coordinator"
+        if self._attempt == attempt:
+            return 0.0, "coordinator"
+        return max(0.0, (self._world.clock.wall_us() - deed.began_us) / 1e6), "journal"
+
+    async def _prove(self, deed: flip_deeds.ProveHold) -> Proof:
+        attempt, _ = self._journalled()
+        await self._ports.membership.beat()
+        if self._ports.guards is not None:
+            if not await self._ports.guards.is_denied(deed.owner):
+                return Proof(f"a write to {self._world.mapping.shape(deed.owner).table} to be denied by its policy")
+            by = "guard"
+        else:
+            left_s = deed.settle_s - (self._world.clock.monotonic() - self._hooked_s)
+            if left_s > 0:
+                return Proof(f"requests of before the hold to settle, {left_s:.1f} s more")
+            by = f"hook, and {deed.settle_s:g} s after it"
+        held_us = await self._moments.moment(deed.owner, purpose=f"held {attempt}")
+        self._proven_s = self._world.clock.monotonic()
+        return Proof("", held_us, self._moments.now_us(deed.owner.other), by)
+
+    async def _read_past(self, deed: flip_deeds.ReadPastHold) -> str:
+        if self._proven_s != self._proven_s:
+            raise StoreUnavailable("the proof of the hold is another process's")
+        return self._observer.read_past_hold(deed.owner, self._proven_s, in_stream=self._moments.has_canary)
+
+    # While the standby is sealed.
+
+    async def _members(self, _deed: flip_deeds.LookAtMembers) -> tuple[Member, ...]:
+        """List all but ourselves: our own requests have been answered when this one is sent."""
+        return tuple(each for each in await self._ports.members.all() if each.name != self._ports.name)
+
+    async def _compare(self, deed: flip_deeds.Compare) -> Compared:
+        now, (_, held_us) = await self._map(), self._journalled()
+        if now.epoch != deed.epoch or now.state is not State.SEALED:
+            raise OwnershipAmbiguous(f"the map is {now.state.value} at epoch {now.epoch}, not sealed at {deed.epoch}")
+        await self._ports.membership.beat()
+        return await self._comparing.settle(now, held_us=held_us, whole=deed.whole, budget_s=BUDGET_S)
+
+    async def _purge(self, deed: flip_deeds.Purge) -> Purged:
+        await self._ports.membership.beat()
+        return await self._purging.purge(deed.owner, budget_s=BUDGET_S)
+
+    async def _map(self) -> OwnerMap:
+        now = await self._ports.maps.read()
+        if now is None:
+            raise OwnershipAmbiguous("the map item is gone: restore the journal's table before anything else")
+        return now
+
+    async def _ttl(self, deed: flip_deeds.SwitchTtl) -> str:
+        shape = self._world.mapping.shape(deed.side)
+        if shape.ttl is None:
+            return ""
+        return await self._world.admin.switch_ttl(shape.table, shape.ttl, on=deed.on)

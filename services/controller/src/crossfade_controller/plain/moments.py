@@ -1,0 +1,145 @@
+"""Moments under the plain protocol, as commit times of a table.
+
+Where a canary key is named, a moment is the commit time of a marker: a write to that key's row on the table that owns,
+which the appliers copy as any other. On the standby nobody but Crossfade's appliers may write, and without a canary
+there is nothing to write; there it is the `Date` of AWS's answers that tells the time, right to a second. The intervals
+of the two tables overlap by more than that (`crossfade.core.protocol.plain.map.OVERLAP_US`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final, NamedTuple
+
+from crossfade.core.replication.change import decode_change
+from crossfade.core.values.clocks import CommitUs
+from crossfade.core.values.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
+from crossfade.core.values.image import of_string
+from crossfade.core.values.keys import Key, key_image
+from crossfade.core.values.shape import Side
+from crossfade_controller.markers import Tail
+from crossfade_controller.plain.ports import PlainPorts
+from crossfade_controller.world import World
+
+MARKER: Final = "cf_marker"
+"""Attribute of the canary's row: one marker's own name. It never travels, as no name with this prefix does."""
+
+
+class _Marker(NamedTuple):
+    tail: Tail
+    token: bytes
+    since_s: float
+
+
+class _Known(NamedTuple):
+    committed_us: CommitUs
+    at_s: float
+
+
+class Moments:
+    """Tells moments. Belongs to the one task that drives the migration."""
+
+    def __init__(self, world: World, ports: PlainPorts) -> None:
+        self._world = world
+        self._ports = ports
+        self._key = canary_of(world)
+        self._open: dict[tuple[Side, str], _Marker] = {}
+        self._last: dict[Side, _Known] = {}
+
+    @property
+    def has_canary(self) -> bool:
+        """Whether a canary key is named."""
+        return self._key is not None
+
+    def now_us(self, side: Side) -> CommitUs:
+        """Return AWS's time where a table is, right to a second.
+
+        Raises:
+            StoreUnavailable: no answer told it lately.
+        """
+        skew = self._ports.skews[side]()
+        if skew is None:
+            raise StoreUnavailable("AWS's time, which no recent answer tells: see gate clock_skew")
+        return CommitUs(self._world.clock.wall_us() - int((skew.low_s + skew.high_s) / 2 * 1e6))
+
+    async def moment(self, side: Side, *, purpose: str = "") -> CommitUs:
+        """Return a commit time of a table: of a marker where it owns and a canary is named, else AWS's time.
+
+        Args:
+            side: whose.
+            purpose: what it is for; a call that gave up is taken up again by the next one with the same purpose.
+
+        Raises:
+            StoreUnavailable: the marker's record did not come within `marker_s`.
+        """
+        committed_us = await self._marked(side, purpose) if await self._is_owner(side) else self.now_us(side)
+        self._last[side] = _Known(committed_us, self._world.clock.monotonic())
+        return committed_us
+
+    async def elapsed_s(self, side: Side, since_us: CommitUs) -> float:
+        """Return how long ago, about, a table took a write that was committed at `since_us`. See `moment`."""
+        if side not in self._last or self._last[side].committed_us < since_us:
+            known = _Known(self.now_us(side), self._world.clock.monotonic())
+            self._last[side] = known
+        known = self._last[side]
+        return (known.committed_us - since_us) / 1e6 + self._world.clock.monotonic() - known.at_s
+
+    async def _is_owner(self, side: Side) -> bool:
+        if self._key is None:
+            return False
+        now = await self._ports.maps.read()
+        if now is None:  # nothing is copied before there is a map: only the source table is there
+            return side is Side.SOURCE and await self._flows(side)
+        return now.owner is side
+
+    async def _flows(self, side: Side) -> bool:
+        stream = await self._world.admin.stream(self._world.stream_of(side))
+        return stream is not None and stream.status == "ACTIVE"
+
+    async def _marked(self, side: Side, purpose: str) -> CommitUs:
+        world, name = self._world, (side, purpose)
+        if self._key is None:
+            raise ConfigError("there is no canary key: set CROSSFADE_CANARY_KEY")
+        marker = self._open.pop(name, None) or await self._write(side, self._key)
+        ends_s = world.clock.monotonic() + world.settings.marker_s
+        while True:
+            for payload in await marker.tail.read():
+                if marker.token in payload and (committed_us := self._committed(side, payload)):
+                    return committed_us
+            if world.clock.monotonic() >= ends_s:
+                break
+            await world.clock.sleep(world.settings.marker_poll_s)
+        if purpose:
+            self._open[name] = marker
+        waited_s = world.clock.monotonic() - marker.since_s
+        raise StoreUnavailable(
+            f"the record of a marker in {world.stream_of(side)}: it was written to {world.mapping.shape(side).table} "
+            f"{waited_s:.0f} s ago and has not arrived; see that table's AgeOfOldestUnreplicatedRecord"
+        )
+
+    def _committed(self, side: Side, payload: bytes) -> CommitUs | None:
+        try:
+            change = decode_change(payload, self._world.mapping.shape(side).key)
+        except PoisonRecord:
+            return None  # not ours to judge: the consumers park it
+        return CommitUs(change.committed_us) if change.key == self._key and change.precise else None
+
+    async def _write(self, side: Side, key: Key) -> _Marker:
+        table, token = self._ports.tables[side], secrets.token_hex(12)
+        await self._ports.membership.beat()  # a marker is a write to a table that a flip may take away
+        tail = Tail(self._world.shards, self._world.stream_of(side))
+        await tail.open()
+        met = (await table.read_many([key])).get(key)
+        row = {**key_image(key, table.shape.key), MARKER: of_string(token)}
+        if not await table.put(row, met=met):
+            raise OwnershipAmbiguous(f"the canary's row {key.decode()} was changed by others during a marker")
+        return _Marker(tail, token.encode(), self._world.clock.monotonic())
+
+
+def canary_of(world: World) -> Key | None:
+    """Return the canary's key, where one is named: CROSSFADE_CANARY_KEY has a default for the keyed protocol alone.
+
+    Raises:
+        ConfigError: it doesn't belong to the mapping.
+    """
+    return world.settings.canary(world.mapping) if world.settings.has_canary else None
