@@ -223,6 +223,7 @@ class Town:
             excluded=excluded,
             skew=self.skew,
             clock=self,
+            source_rows=MemoryRows(tables[Side.SOURCE]),
             loader=lambda: freely(self.target_rows),
         )
         ctx, driver = assemble(world)

@@ -52,6 +52,7 @@ WORLDS: dict[str, tuple[Mapping[str, GateResult], type[deeds.Deed[Any]] | None]]
 COMMANDS: tuple[tuple[Intent, dict[str, Any]], ...] = (
     (Intent.START, {"exclude": ["k"]}),
     (Intent.START, {"fresh_export": True}),
+    (Intent.START, {"retake": True}),
     (Intent.RAMP, {"share": 5_000}),
     (Intent.RAMP, {"share": 100}),
     (Intent.CUTOVER, {}),

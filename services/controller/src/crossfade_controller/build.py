@@ -23,6 +23,7 @@ from crossfade.adapters.control.tables import control_db, missing_tables
 from crossfade.adapters.describing import describe
 from crossfade.adapters.dynamodb import Page
 from crossfade.adapters.flagd import FlagFile
+from crossfade.adapters.raw_rows import DynamoRows
 from crossfade.adapters.s3_objects import S3Objects
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.transfers import DynamoTransfers
@@ -165,6 +166,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         describe=lambda side, only: describe(
             partial(clients.lazy, side=side), mapping.shape(side).table, now_s=SYSTEM.wall_us() / 1e6, only=only
         ),
+        source_rows=DynamoRows(dbs[Side.SOURCE], mapping.shape(Side.SOURCE).table, mapping.shape(Side.SOURCE).key),
         loader=partial(loading, settings, mapping, clients, control, names, SYSTEM),
         map_beside=partial(beside, settings),
         plain=plain_ports(settings, mapping, clients, control, names, clock=SYSTEM),

@@ -200,6 +200,12 @@ def _add_intent_options(one: argparse.ArgumentParser, name: str) -> None:
             help="in SNAPSHOT, before the import: export once more, with rows as they are now; only keys that this "
             "command excludes are left out of it",
         )
+        one.add_argument(
+            "--retake",
+            action="store_true",
+            help="in SNAPSHOT, before the import: read the rows that couldn't be mapped again from the source, by key, "
+            "as you have corrected them",
+        )
     if name in {"rollback", "complete"}:
         one.add_argument(
             "--discard-diverged",
@@ -311,7 +317,7 @@ def arguments_of(asked: argparse.Namespace) -> dict[str, Any]:
         return {"share": asked.percent}
     if asked.command == "start":
         wanted: dict[str, Any] = {"exclude": list(dict.fromkeys([*asked.exclude, *asked.exclude_from]))}
-        flags = {"fresh_export": asked.fresh_export, "exclude_unknown": asked.exclude_unknown}
+        flags = {"fresh_export": asked.fresh_export, "exclude_unknown": asked.exclude_unknown, "retake": asked.retake}
         return wanted | {name: True for name, is_set in flags.items() if is_set}
     if asked.command == "complete":
         counts = {"discard_diverged": asked.discard_diverged, "leave_behind": asked.leave_behind}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -31,7 +31,8 @@ from crossfade_controller.context import Context
 from crossfade_controller.file_run import Counts, FileRun, Held
 from crossfade_controller.load_run import OTHERS, FileLoader, LoadCounts, load_run, loaded
 from crossfade_controller.mapping_crew import SMALL_ROWS, Rules, here
-from crossfade_controller.mapping_run import REFUSED, folder_of, joined, listings, map_run, mark_of, summed
+from crossfade_controller.mapping_run import REFUSED, Folder, folder_of, joined, listings, map_run, mark_of, summed
+from crossfade_controller.retaking import AGAIN, Retaking, left_of, retake_run, with_taken_again
 from crossfade_controller.world import World
 
 NAMED: Final = 3
@@ -52,6 +53,7 @@ class Snapshots:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._run: FileRun[Any] | None = None
+        self._outcomes: dict[tuple[str, str], Mapping[int, Any]] = {}
         self._asked: tuple[str, str] | None = None
         self._stopped: tuple[tuple[str, str], str] | None = None
         self._paces: Pace | None = None
@@ -108,7 +110,7 @@ class Snapshots:
 
     async def _map(self, deed: MapFiles) -> Mapped:
         world = self._ctx.world
-        asked = ("map", deed.destination)
+        asked = ("map", f"{deed.destination} {deed.retake}")
         if self._stopped is not None and self._stopped[0] == asked:
             return Mapped(
                 self._stopped[1]
@@ -117,9 +119,14 @@ class Snapshots:
         if isinstance(files, str):
             return Mapped(f"the export's rows to be mapped: {files}")
         counts, folder = summed(files.values()), folder_of(deed.destination, mark_of(world.mapping))
+        left = await listings(world.objects, folder, REFUSED) if counts.unmappable else []
+        if counts.unmappable and deed.retake:
+            again = await self._taken_again(deed, folder, left, counts.unmappable)
+            if isinstance(again, str):
+                return Mapped(f"the rows that couldn't be mapped to be read again: {again}")
+            counts, left = with_taken_again(counts, again), [left_of(folder, deed.retake)]
         if counts.unmappable:
-            listed = await listings(world.objects, folder, REFUSED)
-            await world.objects.write(deed.unmappable, joined(world.objects, listed))
+            await world.objects.write(deed.unmappable, joined(world.objects, left))
             self._stopped = (asked, _unmappable(world, counts, deed.unmappable))
             return Mapped(self._stopped[1])
         await self._ctx.reserve(counts.highest_generation, "rows of an earlier migration")
@@ -131,6 +138,8 @@ class Snapshots:
 
     async def _work(self, asked: tuple[str, str], begin: Callable[[], Awaitable[FileRun[C]]]) -> Mapping[int, C] | str:
         """Go on with a piece of work in the background; return its outcome, or how far it is."""
+        if asked in self._outcomes:
+            return self._outcomes[asked]
         if self._run is None or self._asked != asked:
             await self.close()
             self._asked, self._run = asked, await begin()
@@ -149,7 +158,29 @@ class Snapshots:
         if outcome is None:
             return f"{run.read} of {run.rows}, {detail}"
         self._run = None
+        self._outcomes[asked] = outcome
         return outcome
+
+    async def _taken_again(self, deed: MapFiles, folder: Folder, refused: Sequence[str], rows: int) -> FileCounts | str:
+        """Take the rows again that couldn't be mapped; return what became of them, or how far it is."""
+        world, listed = self._ctx.world, f"{folder.notes}{AGAIN}-{deed.retake}.of-export.jsonl.gz"
+        if world.source_rows is None:
+            raise ConfigError("this process can't read rows of the source")
+        retaking = Retaking(
+            world.objects, world.source_rows, await self._mapper(), world.mapping.shape(Side.SOURCE).key
+        )
+
+        async def begin() -> FileRun[FileCounts]:
+            await world.objects.write(listed, joined(world.objects, refused))
+            return retake_run(world.objects, retaking, listed, folder, number=deed.retake, rows=rows)
+
+        done = await self._work(("retake", f"{deed.destination} {deed.retake}"), begin)
+        return done if isinstance(done, str) else done[0]
+
+    async def _mapper(self) -> LineMapper:
+        world = self._ctx.world
+        indexes = target_indexes(world.mapping, (await self._source()).indexes)
+        return LineMapper(world.mapping, frozenset(world.excluded), indexes.keys)
 
     async def _load(self, deed: Load) -> Mapped:
         world, target = self._ctx.world, self._ctx.world.mapping.shape(Side.TARGET).table
@@ -240,7 +271,7 @@ def _unmappable(world: World, counts: FileCounts, key: str) -> str:
     """Say how many rows can't be mapped, where they are all listed, and the cures."""
     return (
         f"{counts.unmappable} rows can't be mapped: {'; '.join(counts.samples[:NAMED])}. All of them, with their "
-        f"reasons: s3://{world.settings.bucket}/{key}. Correct the rows, then: crossfade start --fresh-export "
-        "--execute; or correct the mapping and restart the controller; or leave rows out: crossfade start "
-        "--exclude-from FILE --execute"
+        f"reasons: s3://{world.settings.bucket}/{key}. Correct the rows, then: crossfade start --retake --execute, "
+        "which reads these rows again (or crossfade start --fresh-export, for the whole table); or correct the mapping "
+        "and restart the controller; or leave rows out: crossfade start --exclude-from FILE --execute"
     )

@@ -19,6 +19,7 @@ from crossfade.ports.clock import Clock
 from crossfade.ports.control import DeadLetters, Heartbeats, Journal, Reports, StatusBoard
 from crossfade.ports.flags import FlagPublisher
 from crossfade.ports.owned_table import OwnedTable
+from crossfade.ports.raw_rows import RawRows
 from crossfade.ports.streams import StreamReader
 from crossfade.ports.table import TransferTable
 from crossfade_controller.load_run import OpenLoader
@@ -57,6 +58,7 @@ class World:
         skew: of our wall clock against AWS's; None when it is unknown.
         clock: of the process.
         describe: asks AWS what a plan wants to know of a side's table: some questions by name, or all.
+        source_rows: rows of the source as they stand, by key.
         loader: opens what writes rows of the target table, for load=write.
         map_beside: maps export files in so many processes of their own; None: only in this one.
         plain: what a flip reaches; None under another protocol.
@@ -86,6 +88,7 @@ class World:
     skew: Callable[[], Skew | None]
     clock: Clock
     describe: Callable[[Side, Collection[str]], Awaitable[Answers]] = _nobody_asked
+    source_rows: RawRows | None = None
     loader: OpenLoader | None = None
     map_beside: Callable[[Rules, int], AbstractAsyncContextManager[MapOne]] | None = None
     plain: PlainPorts | None = None

@@ -21,7 +21,7 @@ from crossfade.core.mapping.snapshot import LineMapper
 from crossfade.core.values.errors import SnapshotBroken
 from crossfade.ports.admin import Objects
 
-_GZIP_BITS: Final = 31
+GZIP_BITS: Final = 31
 """What zlib calls a gzip frame; frames one after the other are one gzip file."""
 
 _IsalError: Any = isal_zlib.error
@@ -160,7 +160,7 @@ class GzipLines:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._unpacker = isal_zlib.decompressobj(_GZIP_BITS)
+        self._unpacker = isal_zlib.decompressobj(GZIP_BITS)
         self._begun = False
         self._rest = b""
 
@@ -188,7 +188,7 @@ class GzipLines:
                 self._rest += text
             if not self._unpacker.eof:
                 break
-            self._unpacker, self._begun = isal_zlib.decompressobj(_GZIP_BITS), False
+            self._unpacker, self._begun = isal_zlib.decompressobj(GZIP_BITS), False
 
     def end(self) -> Iterator[bytes]:
         """Yield the last line, if the file ends within it.
@@ -206,7 +206,7 @@ class Listing:
     """Rows with a reason, each as a JSON line {"key": …, "reason": …}, packed as they come into a file on disk."""
 
     def __init__(self) -> None:
-        self._packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP_BITS)
+        self._packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, GZIP_BITS)
         self._file = tempfile.SpooledTemporaryFile(LISTING_BYTES)  # noqa: SIM115  # closed by `open_listing`
         self.rows = 0
         self.samples: tuple[str, ...] = ()
@@ -306,7 +306,7 @@ class _FileMapper:
         self._file, self._mapper = file, mapper
         self._unmappable, self._inexact = unmappable, inexact
         self._lines, self._md5 = GzipLines(file.key), hashlib.md5(usedforsecurity=False)
-        self._packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP_BITS)
+        self._packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, GZIP_BITS)
         self.counts = FileCounts()
 
     def feed(self, piece: bytes) -> bytes:

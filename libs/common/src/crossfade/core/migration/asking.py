@@ -12,6 +12,7 @@ from crossfade.core.values.errors import IllegalTransition
 from crossfade.core.values.shape import Side
 
 FRESH: Final = "fresh_export"
+RETAKE: Final = "retake"
 """Argument of `start`: export once more, at a later moment."""
 
 ENTRY: Final = "entry"
@@ -65,21 +66,28 @@ def refusal(
                 f"crossfade complete --confirm {migration} --revoked --execute"
             )
         case Intent.START if arguments.get(FRESH):
-            return _no_fresh_export(state)
+            return _not_again(state, "--fresh-export")
+        case Intent.START if arguments.get(RETAKE):
+            return _not_again(state, "--retake") or _nothing_to_retake(state)
         case Intent.WITHDRAW:
             return _not_withdrawn(state, arguments.get(ENTRY))
     return ""
 
 
-def _no_fresh_export(state: Migration) -> str:
+def _not_again(state: Migration, option: str) -> str:
+    """Say why no row is taken once more."""
     if state.phase is Phase.PLANNED:
-        return "there is no export yet: leave out --fresh-export"
+        return f"there is no export yet: leave out {option}"
     if "import" in state.begun:
         return (
             "the target table is already being filled from the export. Corrections reach it by replication; if that "
             "fails: crossfade abort, and another migration with another target table"
         )
     return ""
+
+
+def _nothing_to_retake(state: Migration) -> str:
+    return "" if "map" in state.begun else "the export's rows aren't mapped yet, so none is known that can't be mapped"
 
 
 def _not_withdrawn(state: Migration, number: Any) -> str:

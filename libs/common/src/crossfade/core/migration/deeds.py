@@ -112,11 +112,15 @@ class Mapped(NamedTuple):
 
 @dataclass(frozen=True)
 class MapFiles(Deed[Mapped]):
-    """Map the export's files; a file of the rows that can't be mapped is left under `unmappable`."""
+    """Map the export's files; a file of the rows that can't be mapped is left under `unmappable`.
+
+    `retake` is the command by which those are read again from the source, by key, as they were corrected; 0 for none.
+    """
 
     manifest: str
     destination: str
     unmappable: str
+    retake: int = 0
 
 
 class ImportSeen(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Final
 
 from crossfade.core.migration import deeds
 from crossfade.core.migration.acts import Again, Answer, Begin, Enter, Finish, Wait, failed, waits_for
-from crossfade.core.migration.asking import FRESH
+from crossfade.core.migration.asking import FRESH, RETAKE
 from crossfade.core.migration.phases import Intent, Phase
 from crossfade.core.migration.seen import Decision, Seen, done
 from crossfade.core.migration.starting import not_excluded, settle
@@ -18,7 +18,7 @@ from crossfade.core.values.shape import Side
 MARGIN_S: Final = 60
 """The stream is applied from that much before the export's moment: arrival and commit are of two clocks of AWS's."""
 
-STEPS: Final = ("export-arn", "export", "map")
+STEPS: Final = ("export-arn", "export", "map", "retake")
 """What a fresh export does once more."""
 
 
@@ -97,10 +97,13 @@ def _map(state: Migration, seen: Seen) -> Decision[Answer]:
         return refused or Finish("excluded", {"keys": sorted(wanted | known), "who": intent.who})
     if "map" not in state.begun:
         return Begin("map", {})
+    retake = int(state.facts.get("retake", {}).get("intent", 0))
+    if intent is not None and intent.arguments.get(RETAKE) and retake < intent.number:
+        return Finish("retake", {"intent": intent.number, "who": intent.who})
     number = len(known)
     target = f"{_prefix(state, seen, 'import')}-{number}/"
     unmappable = f"{_prefix(state, seen, 'unmappable')}-{number}.jsonl.gz"
-    mapped = yield from done(deeds.MapFiles(str(state.done["export"]["manifest"]), target, unmappable))
+    mapped = yield from done(deeds.MapFiles(str(state.done["export"]["manifest"]), target, unmappable, retake))
     if mapped.stopped:
         return Wait("map", mapped.stopped)
     return Finish("map", {"prefix": target, "number": number, **mapped.evidence})
