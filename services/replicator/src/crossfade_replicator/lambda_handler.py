@@ -30,6 +30,7 @@ from crossfade.adapters.transfers import DynamoTransfers
 from crossfade.adapters.wire import Wire
 from crossfade.core.mapping.interface import Mapping as Migration
 from crossfade.core.migration.control import control_tables
+from crossfade.core.protocol.plain.protocol import PLAIN
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DeadLetters
@@ -93,10 +94,16 @@ async def opened(settings: FunctionSettings) -> Function:
     """Make the clients and put the function together.
 
     Raises:
-        ConfigError: the mapping can't be loaded.
+        ConfigError: the mapping can't be loaded, or is one that no function may apply.
         CrossfadeError: the target table can't be described.
     """
     mapping = settings.mapping()
+    if mapping.protocol is PLAIN and settings.consumer is not ConsumerKind.FEED:
+        raise ConfigError(
+            f"the mapping {mapping.name!r} is under the plain protocol, and a function that is frozen between two "
+            "events can't acknowledge that a flip has sealed the standby: run the replicator as a worker "
+            "(docs/how-to/lambda-or-worker.md)"
+        )
     clients = Clients(settings, max_connections=settings.in_flight * 2)
     control = control_db(Wire("dynamodb", wire_config(settings, max_connections=CONTROL_CONNECTIONS)))
     kinesis = Kinesis(Wire("kinesis", wire_config(settings, max_connections=CONTROL_CONNECTIONS)))

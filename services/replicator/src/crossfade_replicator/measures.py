@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from crossfade.adapters.redis_dedup import RedisMarks
 from crossfade.ports.clock import Clock
@@ -34,7 +34,6 @@ from crossfade.runtime.telemetry.contract import (
     THROTTLED,
 )
 from crossfade_replicator.consumer import Consumer
-from crossfade_replicator.sender import Sender
 from faust_kinesis import EngineReport
 
 LAG_KEPT_S: Final = 60.0
@@ -43,9 +42,17 @@ LAG_KEPT_S: Final = 60.0
 NO_OUTCOMES: Final = frozenset({"records", "published"})
 
 
+class Throttled(Protocol):
+    """What writes, as far as its figures go."""
+
+    @property
+    def throttled(self) -> int:
+        """Writes that were sent back so far."""
+
+
 def observed(
     consumer: Consumer,
-    sender: Sender | None,
+    sender: Throttled | None,
     checkpoints: int,
     arrival_lag_s: Mapping[str, tuple[float, float]],
     marks: RedisMarks | None,
@@ -80,7 +87,7 @@ def observed(
         yield from _shards(engine, name, arrival_lag_s, clock)
 
 
-def _applied(total: dict[str, int], name: str, sender: Sender) -> Iterator[Observed]:
+def _applied(total: dict[str, int], name: str, sender: Throttled) -> Iterator[Observed]:
     for outcome, count in (dict.fromkeys(RECORD_OUTCOMES, 0) | total).items():
         if outcome not in NO_OUTCOMES:
             yield Observed(RECORDS, count, {GROUP: name, RECORD_OUTCOME: outcome})

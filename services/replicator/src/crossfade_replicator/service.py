@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -24,6 +24,7 @@ from crossfade.adapters.wire import Wire
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.plain.protocol import PLAIN
 from crossfade.core.values.errors import CrossfadeError
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.dedup import Marks
@@ -37,8 +38,9 @@ from crossfade_replicator.journal import PhaseWatch, work_of
 from crossfade_replicator.kill_points import KillPoints
 from crossfade_replicator.leases import WireLeases
 from crossfade_replicator.letters import drop_answered
-from crossfade_replicator.measures import observed
+from crossfade_replicator.measures import Throttled, observed
 from crossfade_replicator.pipeline import ApplyPipeline
+from crossfade_replicator.plain.building import plain_parts
 from crossfade_replicator.publisher import FeedPipeline
 from crossfade_replicator.readiness import stream_missing, table_missing, wait_for
 from crossfade_replicator.records import Pipeline
@@ -107,8 +109,10 @@ class Service:
     # ---- forward and reverse -------------------------------------------------------------------
 
     async def _replicate(self, direction: Direction, stop: asyncio.Event) -> None:
-        name, stream = direction.value, self._stream(direction.origin)
-        if not await wait_for(lambda: self._missing(direction), stop, consumer=name):
+        if not await wait_for(lambda: self._missing(direction), stop, consumer=direction.value):
+            return
+        if self._mapping.protocol is PLAIN:
+            await self._replicate_plain(direction, stop)
             return
         marks = await self._marks(direction)
         source, target = (
@@ -135,6 +139,56 @@ class Service:
             kill=self._kill,
             strays_since_us=lambda: persist(lambda: self._phase.strays_since_us(direction.origin)),
         )
+        await self._apply_with(
+            direction, pipeline, sender, lambda: drop_answered(self._letters, self._mapping, direction, target), stop
+        )
+
+    async def _replicate_plain(self, direction: Direction, stop: asyncio.Event) -> None:
+        """Apply under the plain protocol: as a member, from before the first write to after the last (ADR 0044)."""
+        async with AsyncExitStack() as stack:
+            parts = plain_parts(
+                self._settings,
+                self._mapping,
+                direction,
+                clients=self._clients,
+                control=self._control,
+                streams=self._kinesis[direction.destination],
+                letters=self._letters,
+                stack=stack,
+                kill=self._kill,
+                clock=SYSTEM,
+                strays_since_us=lambda: persist(lambda: self._phase.strays_since_us(direction.origin)),
+            )
+            beating = asyncio.create_task(parts.membership.run())
+            try:
+                await self._apply_with(
+                    direction, parts.pipeline, parts.writes, parts.answered.look, stop, asyncio.shield(beating)
+                )
+            finally:
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
+                await parts.membership.leave()
+
+    async def _apply_with(
+        self,
+        direction: Direction,
+        pipeline: Pipeline,
+        sender: Throttled,
+        tidy: Callable[[], Awaitable[int]],
+        stop: asyncio.Event,
+        *until: Awaitable[None],
+    ) -> None:
+        """Consume the origin's stream with a pipeline until the migration no longer needs this direction.
+
+        Args:
+            direction: which way.
+            pipeline: takes the batches.
+            sender: of its writes.
+            tidy: lets letters go that are answered; called now and then.
+            stop: ends it.
+            until: what else ends it.
+        """
+        name, stream = direction.value, self._stream(direction.origin)
         looked_on = self._looked_on(pipeline, direction.origin, name)
         consumer = self._consumer(Source(name, stream, looked_on), direction.origin)
 
@@ -144,7 +198,7 @@ class Service:
             complete_s: float | None = None  # by our own clock: it is later than the journal's entry, whoever wrote it
             while True:
                 await SYSTEM.sleep(self._settings.watch_s)
-                await drop_answered(self._letters, self._mapping, direction, target)
+                await tidy()
                 phase = (await self._phase.look()).phase
                 if phase not in work:
                     log.info("no more work", consumer=name, phase=phase.value)
@@ -158,7 +212,7 @@ class Service:
                     return
 
         measured = self._measured(consumer, sender, stream, looked_on)
-        await self._consume(consumer, stop, _patient(watch, self._settings.watch_s), measured=measured)
+        await self._consume(consumer, stop, _patient(watch, self._settings.watch_s), *until, measured=measured)
 
     async def _missing(self, direction: Direction) -> str:
         standing = await self._phase.look()
@@ -228,7 +282,9 @@ class Service:
         )
 
     @contextmanager
-    def _measured(self, consumer: Consumer, sender: Sender | None, stream: str, pipeline: Pipeline) -> Iterator[None]:
+    def _measured(
+        self, consumer: Consumer, sender: Throttled | None, stream: str, pipeline: Pipeline
+    ) -> Iterator[None]:
         """Have a consumer's figures in the metrics while it runs."""
         active = telemetry.active()
         if active is None or not isinstance(pipeline, Observed):
@@ -253,7 +309,7 @@ class Service:
         self,
         consumer: Consumer,
         stop: asyncio.Event,
-        *until: Coroutine[Any, Any, None],
+        *until: Awaitable[None],
         measured: AbstractContextManager[None],
     ) -> None:
         """Run a consumer until `stop`, or the first of `until` to return; report all the while."""
@@ -296,7 +352,7 @@ async def _patient(work: Callable[[], Awaitable[None]], pause_s: float) -> None:
             return
 
 
-async def _first_end(*works: Coroutine[Any, Any, object]) -> None:
+async def _first_end(*works: Awaitable[object]) -> None:
     """Run until the first of the works ends, then cancel the others.
 
     Raises:

@@ -46,6 +46,17 @@ class Settings(MarksSettings):
     stuck_s: float = Field(
         300.0, gt=0, description="If a batch takes longer, back-off included, /healthz calls for a restart."
     )
+    member_lease_s: float = Field(
+        10.0,
+        ge=1.5,
+        description="Plain protocol: after this much silence, a process that writes standby rows counts as dead.",
+    )
+    signature_s: float = Field(
+        900.0,
+        ge=0,
+        description="Plain protocol: how long after its date a signed request may still take effect. The controller's "
+        "setting of this name must not be lower.",
+    )
     kill_at: str = Field("", description="Point at which the process kills itself; for tests, with CROSSFADE_INSECURE.")
 
     @model_validator(mode="after")

@@ -13,6 +13,12 @@ STRAY: Final = "stray"
 DIVERGED: Final = "diverged"
 """Code of the letters about keys whose two rows have the same version and different content (ADR 0017)."""
 
+UNRECORDED: Final = "unrecorded"
+HOLD_BROKEN: Final = "hold_broken"
+LATE: Final = "late"
+WIDE: Final = "wide"
+"""Codes of the plain protocol's letters about rows (ADR 0044)."""
+
 
 class DeadLetter(Document, frozen=True):
     """A record that couldn't be applied, or that no pod wrote (a stray, ADR 0016), with its payload.

@@ -1,0 +1,1 @@
+"""The replicator under the plain protocol (ADR 0044)."""

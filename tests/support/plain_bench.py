@@ -1,0 +1,164 @@
+"""The plain pipelines of both directions on two tables in memory, a map, members and letters."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+
+from crossfade.adapters.memory.clock import MemoryClock
+from crossfade.adapters.memory.control import MemoryDeadLetters
+from crossfade.adapters.memory.owning import MemoryMembers, MemoryOwnerMaps, MemoryTombstones, OwningStore
+from crossfade.adapters.memory.plain_table import MemoryPlainTable
+from crossfade.adapters.memory.plain_writes import MemoryCopies, MemoryOwnerWrites
+from crossfade.adapters.memory.tables import MemoryTable
+from crossfade.adapters.plain_transfers import Copied
+from crossfade.application.membership import Membership
+from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.plain.map import OwnerMap, State
+from crossfade.core.protocol.writing import Transfer
+from crossfade.core.replication.change import Change, decode_change
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, Side
+from crossfade_replicator.plain.answered import Answered
+from crossfade_replicator.plain.hints import Hints
+from crossfade_replicator.plain.letters import Letters
+from crossfade_replicator.plain.pipeline import PlainPipeline
+from crossfade_replicator.plain.writes import StandbyWrites
+from crossfade_replicator.tally import Tally
+from plain_records import BEGAN_US, FIRST, MAPPING, S
+from replicator_bench import records
+
+
+class Counted:
+    """Copies that keep what was sent, and can be told to answer otherwise."""
+
+    def __init__(self, table: MemoryTable) -> None:
+        self._copies = MemoryCopies(table)
+        self.calls: list[list[Transfer]] = []
+        self.answers: list[Sequence[Copied] | Exception] = []
+        self.before: Callable[[], None] = lambda: None
+
+    async def copy(self, transfers: Sequence[Transfer], floor: int) -> list[Copied]:
+        self.calls.append(list(transfers))
+        self.before()
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return list(answer)
+        return await self._copies.copy(transfers, floor)
+
+
+class Stream:
+    """The other direction's progress, and what the owner's stream shows: all that the table has told, at once."""
+
+    def __init__(self, table: MemoryTable) -> None:
+        self._table = table
+        self._since = 0
+        self.waited: list[Callable[[], object]] = []
+        """What happens while the other direction is waited for."""
+
+    async def is_past_now(self) -> None:
+        for each in self.waited:
+            each()
+        self.waited.clear()
+
+    def moment_s(self) -> float:
+        return float(len(self._table.changes))
+
+    async def changes(self, since_s: float, keys: frozenset[Key]) -> dict[Key, list[Change]]:
+        names = self._table.shape.key
+        found = [decode_change(payload, names) for payload in self._table.changes[int(since_s) :]]
+        return {key: [each for each in found if each.key == key] for key in keys}
+
+
+class PlainBench:
+    """Both tables, and a pipeline in each direction; time is a counter."""
+
+    def __init__(self, owner_map: OwnerMap = FIRST, *, mapping: Mapping = MAPPING, strays_since_us: int = 1) -> None:
+        self.now_us = BEGAN_US + S
+        ticks = itertools.count(1)
+        self.store = OwningStore(owner_map)
+        self.tables = {
+            side: MemoryTable(mapping.shape(side), belongs=mapping.belongs, now_us=lambda: self.now_us + next(ticks))
+            for side in Side
+        }
+        self.source, self.target = self.tables[Side.SOURCE], self.tables[Side.TARGET]
+        self.letters = MemoryDeadLetters()
+        self.clock = MemoryClock(BEGAN_US)
+        self.strays_since_us = strays_since_us
+        self.tombstones = MemoryTombstones(self.store)
+        self.copies = {each: Counted(self.tables[each.destination]) for each in Direction}
+        self.streams = {each: Stream(self.tables[each.destination]) for each in Direction}
+        self.members = {each: self._member(each) for each in Direction}
+        self.tallies = {each: Tally() for each in Direction}
+        self.answered: dict[Direction, Answered] = {}
+        self.pipelines = {each: self._pipeline(mapping, each) for each in Direction}
+
+    def _member(self, direction: Direction) -> Membership:
+        return Membership(
+            MemoryOwnerMaps(self.store),
+            MemoryMembers(self.store),
+            clock=self.clock,
+            name=direction.value,
+            role=direction.value,
+            lease_s=10.0,
+            signature_s=900.0,
+        )
+
+    def _pipeline(self, mapping: Mapping, direction: Direction) -> PlainPipeline:
+        tables = {side: MemoryPlainTable(table) for side, table in self.tables.items()}
+        there, stream, member = tables[direction.destination], self.streams[direction], self.members[direction]
+        told = Letters(direction.value, self.letters, self.clock)
+        self.answered[direction] = Answered(mapping, direction, self.letters, there)
+        return PlainPipeline(
+            mapping,
+            direction,
+            membership=member,
+            writes=StandbyWrites(
+                mapping,
+                direction,
+                copies=self.copies[direction],
+                standby=there,
+                owner=tables[direction.origin],
+                tombstones=self.tombstones,
+                clock=self.clock,
+                stops=lambda: member.view is None or member.view.state is State.SEALED,
+                jitter=lambda: 1.0,
+            ),
+            hints=Hints(
+                mapping,
+                direction,
+                membership=member,
+                old=tables[direction.origin],
+                owner=there,
+                owner_writes=MemoryOwnerWrites(self.tables[direction.destination]),
+                progress=stream,
+                witness=stream,
+                letters=told,
+                clock=self.clock,
+            ),
+            letters=told,
+            answered=self.answered[direction],
+            strays_since_us=self._strays_since_us,
+        )
+
+    async def _strays_since_us(self) -> int:
+        return self.strays_since_us
+
+    async def apply(self, direction: Direction, payloads: Iterable[bytes]) -> dict[str, int]:
+        """Apply records as one batch; return the counts so far."""
+        await self.members[direction].beat()
+        tally = self.tallies[direction]
+        tally.add(await self.pipelines[direction].apply("shard-1", records(payloads)))
+        return {name: count for name, count in tally.counts.items() if count}
+
+    async def forward(self, *payloads: bytes) -> dict[str, int]:
+        return await self.apply(Direction.FORWARD, payloads)
+
+    async def reverse(self, *payloads: bytes) -> dict[str, int]:
+        return await self.apply(Direction.REVERSE, payloads)
+
+    async def codes(self) -> list[str]:
+        """The codes of all letters that wait for somebody."""
+        return sorted(each.code for each in await self.letters.all())
