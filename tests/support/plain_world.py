@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Final
 
 from msgspec import Raw
 
@@ -18,7 +18,7 @@ from crossfade.core.protocol.plain.map import (
     sealed_from,
     version_at,
 )
-from crossfade.core.protocol.seam import Spelling, WriterProtocol
+from crossfade.core.protocol.plain.protocol import PLAIN
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.image import Image, of_boolean, of_number, of_string
 from crossfade.core.values.keys import Key, key_image
@@ -27,19 +27,9 @@ from crossfade_verifier.both import BothTables
 from engagement_migration.creation import created_at_from_ms, created_ms_from_at
 from verifier_world import Clock, World, wallet
 
-
-class _Plain:
-    spelling = Spelling("cf_mv", ("cf_deleted",), "cf_deleted", "")
-
-    def reader(self, _shape: Any) -> None:
-        return None
-
-
-PLAIN: Final = cast("WriterProtocol", _Plain())
-
 MAPPING: Final = RuleMapping(
     "plain",
-    source=Table("wallet", key=("pk", "sk")),
+    source=Table("wallet", key=("pk", "sk"), ttl="expires_at"),
     target=Table("engagement", key=("pk", "sk")),
     belongs=key_prefixes("USER#", "POINTS#"),
     rules=(
@@ -170,3 +160,11 @@ def fence_of(image: Image) -> int:
     """Return the fence of a row, 0 where it has none."""
     raw = image.get("cf_mv")
     return 0 if raw is None else int(bytes(raw)[6:-2])
+
+
+def __getattr__(name: str) -> RuleMapping:
+    """Return the mapping of a `replicator_world`, for processes: `plain_world:p_<id>`."""
+    if name.startswith("p_"):
+        world = name.removeprefix("p_")
+        return MAPPING.with_tables(source=f"wallet-{world}", target=f"engagement-{world}", name=f"m-{world}")
+    raise AttributeError(name)
