@@ -85,6 +85,28 @@ async def test_a_pass_that_a_flip_cuts_in_two_is_given_up() -> None:
     assert body["last_clean_pass"]["id"] > cut
 
 
+async def test_a_key_is_shown_with_its_owner_by_the_map_and_what_differs() -> None:
+    world = PlainWorld(4)
+    service = Running(world, continuous=False)
+    path = "/keys/USER%232%2FPOINTS%23c"
+    async with service():
+        await service.until(lambda body: body["owner"]["open"])
+        body = (await service.get(path)).json()
+        assert (body["class"], body["owner"], body["settled"]) == ("equal", "source", True)
+        assert (body["source"]["version"], body["source"]["role"], body["target"]["role"]) == (None, None, None)
+        assert body["target"]["version"].endswith("000")
+        world.sets(Side.TARGET, wallet(2), tier=of_string("x"))
+        await service.get(path)
+        await asyncio.sleep(service.settings.in_flight_bound_s)
+        body = (await service.get(path)).json()
+        assert (body["class"], body["differs"]) == ("diverged", ["tier"])
+        assert "another writer changed it, or a copy was lost" in body["means"]
+        world.close()
+        body = (await service.get(path)).json()
+        assert (body["settled"], body["cure"]) == (False, "look again")
+        assert "being flipped" in body["means"]
+
+
 async def test_a_verifier_that_starts_after_a_flip_counts_no_pass_from_before_it() -> None:
     world = PlainWorld(4)
     first = Running(world)

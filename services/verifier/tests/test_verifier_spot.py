@@ -224,9 +224,9 @@ async def test_rows_are_compared_in_another_thread_which_touches_nothing_that_st
     here, compared, remembered = threading.get_ident(), set[int](), set[int]()
     differs, of = spot._differing, Heard.of
 
-    def differing(pair: Pair) -> list[str]:
+    def differing(pair: Pair, *, by_map: bool) -> list[str]:
         compared.add(threading.get_ident())
-        return differs(pair)
+        return differs(pair, by_map=by_map)
 
     def records(heard: Heard, key: Key, side: Side) -> list[Record]:
         remembered.add(threading.get_ident())

@@ -14,7 +14,8 @@ from msgspec import Raw
 from crossfade.core.mapping.copies import GIVEN_BACK, why_not
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.parity import classes, plain
-from crossfade.core.parity.classes import Followed, Pair
+from crossfade.core.parity.classes import Difference, Followed, Pair
+from crossfade.core.parity.classes import Reading as Reads
 from crossfade.core.parity.plain import PlainFollowed
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import Place, RowReader
@@ -164,6 +165,18 @@ class BothTables:
         if self.is_plain:
             return plain.follow(pair, now_s, rows, since_us=since_us)
         return classes.follow(pair, now_s, rows)
+
+    def classify(self, reading: Reads, rows: RowReader, *, last: int = 0) -> Difference | None:
+        """Call the class that a key has once the bound has passed; None where the owner changed between the reads.
+
+        Args:
+            reading: three consistent reads; made while the map was open and the same.
+            rows: reads them.
+            last: under the plain protocol, the commit time of the owner's last record that is known, µs; 0 for none.
+        """
+        if self.is_plain:
+            return plain.classify(reading, rows, last=last)
+        return classes.classify(reading, rows, reached=rows.version_of(reading.owner_again), late=True)
 
     def suspected(self, first: int, since_s: float, *, reached: int, since_us: int) -> AnyFollowed:
         """Put a key on a follow list that nobody has read; see `crossfade_verifier.followlist.FollowList.suspect`."""

@@ -23,15 +23,15 @@ from crossfade.contracts.key import (
     SideName,
     StreamReport,
 )
-from crossfade.core.parity.classes import Difference, Pair, Reading, classify, owner_agrees
-from crossfade.core.parity.meaning import ABSENT, BY_PLAN, MEANS, MOVING, cure_of
+from crossfade.core.parity.classes import Difference, Pair, Reading, owner_agrees
+from crossfade.core.parity.meaning import ABSENT, BY_PLAN, FLIPPING, MEANS, MEANS_BY_MAP, MOVING, cure_of
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade_verifier.both import BothTables
-from crossfade_verifier.heard import Heard, text_of
+from crossfade_verifier.heard import Heard, Record, text_of
 from crossfade_verifier.keytext import short_of
 from crossfade_verifier.masking import shown
 from crossfade_verifier.reading.digests import bucket_of
@@ -109,21 +109,29 @@ class Spot:
             CrossfadeError: a table can't be read.
         """
         rows = self._both.rows(complete=self._complete())
-        reading = await self._read(key, rows)
+        reading, is_settled = await self._read(key, rows)
         # Rows may be large and nested: comparing them for people doesn't hold the event loop.
-        compared = await asyncio.to_thread(self._compared, key, reading, rows, reveal)
+        last = self._last(key, reading.side) if self._both.is_plain else 0
+        compared = await asyncio.to_thread(self._compared, key, reading, rows, reveal, last)
+        if not is_settled:
+            compared = compared._replace(late=None)
         return self._report(key, reading, compared, rows, masked=not reveal)
 
-    async def _read(self, key: Key, rows: RowReader) -> Reading:
-        """Read owner, standby and owner again; again, if the owner changed meanwhile."""
-        side = Side.SOURCE
+    async def _read(self, key: Key, rows: RowReader) -> tuple[Reading, bool]:
+        """Read owner, standby and owner again; again, if the owner changed meanwhile.
+
+        Returns:
+            The reads, and whether no flip was under way.
+        """
+        view = await self._both.look()
+        side = view.owner
         reading = await self._once(key, side)
         for _ in range(TRIES):
             if owner_agrees(reading, rows):
                 break
             side = rows.owner_of(*_pair(reading)) or side
             reading = await self._once(key, side)
-        return reading
+        return reading, view.is_open and await self._both.look() == view
 
     async def _once(self, key: Key, side: Side) -> Reading:
         read = self._both.read
@@ -131,13 +139,17 @@ class Spot:
         standby = (await read(side.other, [key])).get(key)
         return Reading(side, first, standby, (await read(side, [key])).get(key))
 
-    def _compared(self, key: Key, reading: Reading, rows: RowReader, reveal: bool) -> _Compared:
+    def _compared(self, key: Key, reading: Reading, rows: RowReader, reveal: bool, last: int) -> _Compared:
         """Compare both rows; in a thread, so that it touches nothing that others write."""
         pair = _pair(reading)
-        late = classify(reading, rows, reached=rows.version_of(reading.owner_again), late=True)
-        names = _differing(pair)
+        late = self._both.classify(reading, rows, last=last)
+        names = _differing(pair, by_map=self._both.is_plain)
         cause = self._both.why_refused(key, pair) if late is Difference.HELD_OUT else ""
         return _Compared(late, names, self._attributes(pair, set(names), reveal), cause)
+
+    def _last(self, key: Key, side: Side) -> int:
+        """Return the commit time of a side's last change record of a key that is remembered; 0 for none."""
+        return max((each.committed_us for each in self._heard.of(key, side)), default=0)
 
     def _called_now(
         self, key: Key, reading: Reading, late: Difference | None, rows: RowReader, called: Sequence[CalledReport]
@@ -147,7 +159,9 @@ class Spot:
             self._differs_since.pop(key, None)
             return late, None
         now_s = self._clock.monotonic()
-        behind_s = now_s - self._since_s(key, reading.side, rows.version_of(reading.owner_again), now_s)
+        by_map = self._both.is_plain
+        version = self._last(key, reading.side) if by_map else rows.version_of(reading.owner_again)
+        behind_s = now_s - self._since_s(key, reading.side, version, now_s)
         known = behind_s >= self._settings.in_flight_bound_s or any(each.found == late.value for each in called)
         return late if known or late not in BY_PLAN else Difference.IN_FLIGHT, behind_s
 
@@ -156,12 +170,15 @@ class Spot:
         before = self._differs_since.pop(key, None)
         known = [now_s] if before is None or before[:2] != (side, version) else [before[2]]
         if version:
-            known += [each.heard_s for each in self._heard.of(key, side) if text_of(each.version) == str(version)]
+            known += [each.heard_s for each in self._heard.of(key, side) if self._is_of(each, version)]
         since_s = min(known)
         self._differs_since[key] = (side, version, since_s)
         if len(self._differs_since) > LOOKED:
             self._differs_since.popitem(last=False)
         return since_s
+
+    def _is_of(self, record: Record, version: int) -> bool:
+        return record.committed_us == version if self._both.is_plain else text_of(record.version) == str(version)
 
     def _report(self, key: Key, reading: Reading, compared: _Compared, rows: RowReader, *, masked: bool) -> KeyReport:
         pair, called = _pair(reading), self._called(key)
@@ -173,7 +190,7 @@ class Spot:
             bucket=bucket_of(key, self._settings.buckets),
             at_us=str(self._clock.wall_us()),
             found=(found or Difference.IN_FLIGHT).value,
-            means=_meaning(found, pair),
+            means=self._meaning(found, pair),
             cure="look again" if found is None else cure_of(found, key),
             settled=found is not None,
             owner=None if owner is None or pair == (None, None) else _name(owner),
@@ -192,10 +209,12 @@ class Spot:
         if row is None:
             return None
         seen = cast("Seen", row)
+        version = None if seen.version is None else str(seen.version)
+        version = rows.described(row).get("version", version)  # on an owner's row a fence means nothing
         return RowReport(
             table=self._both.table(side).shape.table,
             role=seen.role or None,
-            version=None if seen.version is None else str(seen.version),
+            version=version,
             generation=str(seen.generation),
             deleted=seen.deleted,
             held_out=rows.is_held_out(row),
@@ -224,6 +243,11 @@ class Spot:
             )
             for name in ordered
         ]
+
+    def _meaning(self, found: Difference | None, pair: Pair) -> str:
+        if found is None:
+            return FLIPPING if self._both.is_plain else MOVING
+        return ABSENT if pair == (None, None) else (MEANS_BY_MAP if self._both.is_plain else MEANS)[found]
 
     def _stream(self, key: Key, side: Side) -> StreamReport:
         tail, now_s = self._tails[side], self._clock.monotonic()
@@ -282,17 +306,18 @@ def _values(row: Seen | None, given_back: Set[str]) -> dict[str, Raw]:
     return found | aside
 
 
-def _differing(pair: Pair) -> list[str]:
-    """Return what two rows differ in; nothing where one is absent, since then all of it does."""
+def _differing(pair: Pair, *, by_map: bool = False) -> list[str]:
+    """Return what two rows differ in; nothing where one is absent, since then all of it does.
+
+    Args:
+        pair: the rows.
+        by_map: whether a map says who owns, and an owner's row tells no version.
+    """
     source, target = (cast("Seen | None", row) for row in pair)
     if source is None or target is None:
         return []
     found = [] if source.unreadable or target.unreadable else differing(source, target)
+    if by_map:
+        return found
     versions = [("cf_mv", source.version != target.version), ("cf_gen", source.generation != target.generation)]
     return found + [name for name, differ in versions if differ and name not in found]
-
-
-def _meaning(found: Difference | None, pair: Pair) -> str:
-    if found is None:
-        return MOVING
-    return ABSENT if pair == (None, None) else MEANS[found]

@@ -22,8 +22,20 @@ MEANS: Final = {
 }
 """What a class says of its keys, in one sentence."""
 
+MEANS_BY_MAP: Final = MEANS | {
+    Difference.STUCK: "the owner has changed, and the other table has not followed for longer than the bound: the copy "
+    "was lost, parked or refused",
+    Difference.DIVERGED: "the other table holds something else than its owner, and no change of the owner was heard "
+    "that it waits for: another writer changed it, or a copy was lost before this verifier began to listen",
+    Difference.UNREADABLE: "the copy's fence or mark can't be read, so no later copy will be taken",
+}
+"""The same, where one table owns all rows and an owner's row tells no version."""
+
 ABSENT: Final = "neither table has the key"
 """What two absent rows mean."""
+
+FLIPPING: Final = "the tables are being flipped: nothing can be said of this moment"
+"""What reads mean while the map is not open, or changes."""
 
 MOVING: Final = (
     "the owner changed while the key was read: the key is being moved, and nothing can be said of this moment"

@@ -125,26 +125,33 @@ class PlainFollowed:
         if self.looked is None or look.standby != self.looked.standby:
             self.looked, self.found = look, Difference.IN_FLIGHT
         elif began_s - self.looked.ended_s >= bound_s:
-            self.found = self._late(reading, rows, stood=look.owner == self.looked.owner)
+            last, stood = max(self.last, self.reached), look.owner == self.looked.owner
+            self.found = classify(reading, rows, last=last, stood=stood)
         return self.found
 
-    def _late(self, reading: Reading, rows: RowReader, *, stood: bool) -> Difference:
-        _, first, standby, again = reading
-        if rows.why_unreadable(standby):
-            return Difference.UNREADABLE
-        if rows.is_live(first) != rows.is_live(again):
-            return Difference.STUCK
-        if not rows.is_live(standby):
-            return Difference.MISSING
-        if not rows.is_live(again):
-            return Difference.EXTRA
-        stood = stood and _digest(first, rows) == _digest(again, rows)
-        return Difference.DIVERGED if stood and rows.version_of(standby) >= self.target else Difference.STUCK
 
-    @property
-    def target(self) -> int:
-        """The last version of the owner that is known, 0 for none."""
-        return max(self.last, self.reached)
+def classify(reading: Reading, rows: RowReader, *, last: int = 0, stood: bool = True) -> Difference:
+    """Call the class of a key whose bound has passed.
+
+    Args:
+        reading: three consistent reads.
+        rows: reads them.
+        last: the owner's last version that is known; 0 for none.
+        stood: whether the owner's row has not changed since the bound began, as far as is known.
+    """
+    _, first, standby, again = reading
+    if rows.why_unreadable(standby):
+        return Difference.UNREADABLE
+    if any(is_equal(each, standby, rows) for each in (first, again)):
+        return Difference.EQUAL
+    if rows.is_live(first) != rows.is_live(again):
+        return Difference.STUCK
+    if not rows.is_live(standby):
+        return Difference.MISSING
+    if not rows.is_live(again):
+        return Difference.EXTRA
+    stood = stood and _digest(first, rows) == _digest(again, rows)
+    return Difference.DIVERGED if stood and rows.version_of(standby) >= last else Difference.STUCK
 
 
 def _digest(item: Row | None, rows: RowReader) -> bytes:
