@@ -1,7 +1,7 @@
 """Both tables, read by the verifier's own reading (`crossfade_verifier.reading`, ADR 0035).
 
-The one place that knows which protocol they are under: a protocol is told by what it writes into rows, and decides how
-they are read, who owns them, and how a key that differs is followed (ADR 0046).
+With `crossfade_verifier.protocols` the one place that knows which protocol they are under: it decides how they are
+read, who owns them, and how a key that differs is followed (ADR 0046).
 """
 
 from __future__ import annotations
@@ -28,10 +28,8 @@ from crossfade.core.values.shape import Direction, Side, TableShape
 from crossfade.ports.owner_map import OwnerMaps
 from crossfade.ports.table import Answers
 from crossfade_verifier.owning import ByMap, ByRows, Owning, View
-from crossfade_verifier.reading import rows as keyed
+from crossfade_verifier.protocols import is_plain, reading_of
 from crossfade_verifier.reading.judging import OwnRows
-from crossfade_verifier.reading.pages import Reading
-from crossfade_verifier.reading.plain import ATTRIBUTES as PLAIN_ATTRIBUTES
 from crossfade_verifier.reading.plain import OWN_DIGITS, PlainReading, PlainRows, PlainStateReading
 from crossfade_verifier.reading.rows import DELETED, Seen
 from crossfade_verifier.reading.states import StateReading
@@ -78,19 +76,12 @@ class BothTables:
         Raises:
             ConfigError: its protocol writes other attributes into rows than the reading knows.
         """
-        spelling = mapping.protocol.spelling
-        own = frozenset((*spelling.own, *spelling.carried))
-        self.is_plain = own == PLAIN_ATTRIBUTES
-        if not self.is_plain and (strange := sorted(keyed.ATTRIBUTES.symmetric_difference(own))):
-            raise ConfigError(
-                f"the verifier can't read rows of the mapping {mapping.name!r}: its protocol and the verifier's "
-                f"reading differ in {', '.join(strange)}; write a reading for that protocol (ADR 0035)"
-            )
+        self.is_plain = is_plain(mapping)
         if self.is_plain and maps is None:
             raise ConfigError(f"which table owns the rows of the mapping {mapping.name!r}, only its map tells")
         self.mapping = mapping
         self.owning: Owning = ByMap(maps) if self.is_plain and maps is not None else ByRows()
-        self.reading: Reading = PlainReading(mapping.declared) if self.is_plain else Reading(mapping.declared)
+        self.reading = reading_of(mapping)
         self.readers = {side: mapping.protocol.reader(mapping.shape(side)) for side in Side}
         self._tables: Mapping[Side, SweptTable] = {Side.SOURCE: source, Side.TARGET: target}
 

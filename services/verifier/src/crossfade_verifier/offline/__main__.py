@@ -78,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--subset", action="store_true", help="the file has only some of the keys")
     found.add_argument(
-        "--complete", action="store_true", help="the migration is complete: a row without a role is the target table's"
+        "--complete",
+        action="store_true",
+        help="the target table owns what doesn't tell otherwise: the migration is complete, or plain and cut over",
     )
     found.add_argument("--out", type=Path, metavar="FILE", help="write every difference to it, a JSON object a line")
     found.add_argument("--json", action="store_true", help="print the report as JSON; 64-bit numbers are strings")

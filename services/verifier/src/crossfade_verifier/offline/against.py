@@ -25,7 +25,8 @@ from crossfade_verifier.offline.exports import Place, find, local_files
 from crossfade_verifier.offline.joining import Joined
 from crossfade_verifier.offline.plan import held
 from crossfade_verifier.offline.values import is_plainly
-from crossfade_verifier.reading.pages import Reading, belonging
+from crossfade_verifier.protocols import reading_of
+from crossfade_verifier.reading.pages import belonging
 from crossfade_verifier.reading.typed import TypedSide, decode_image
 
 MEMORY: Final = "1GB"
@@ -168,7 +169,7 @@ class _Judged:
 
     def __init__(self, mapping: Mapping, side: Side, samples: int, *, subset: bool, text: bool) -> None:
         self._side, self._subset, self._text = side, subset, text
-        self._reading, self._typed = Reading(mapping.declared), TypedSide(mapping.declared, side)
+        self._reading, self._typed = reading_of(mapping), TypedSide(mapping.declared, side)
         self._belongs, self._key = belonging(mapping.declared), mapping.shape(side).key
         self._joined = Joined(samples)
         self.rows = self._given = self._belonging = 0

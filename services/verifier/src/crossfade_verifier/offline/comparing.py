@@ -256,6 +256,7 @@ def _report(
     cpu_s: float,
 ) -> OfflineReport:
     not_ours = sums[Side.TARGET].rows - sums[Side.TARGET].belonging - sums[Side.TARGET].odd_count
+    not_ours -= sums[Side.TARGET].nothing
     odd = sum(each.odd_count for each in sums.values())
     verdict, reason = _verdict(joined, not_ours, odd)
     return OfflineReport(

@@ -10,14 +10,16 @@ import msgspec
 import xxhash
 from msgspec import Raw
 
+from crossfade.core.parity import plain
 from crossfade.core.parity.classes import Difference, Pair, agrees, classify
 from crossfade.core.parity.classes import Reading as Reads
 from crossfade.core.protocol.seam import RowReader
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade_verifier.findings import sample
-from crossfade_verifier.reading.judging import OwnRows
+from crossfade_verifier.protocols import rows_at_rest
 from crossfade_verifier.reading.pages import Reading
+from crossfade_verifier.reading.plain import PlainReading
 from crossfade_verifier.reading.rows import Seen
 
 BEHIND: Final = "behind"
@@ -79,7 +81,7 @@ class Join:
 
     def __init__(self, reading: Reading, *, complete: bool, kept: int) -> None:
         self._reading, self._kept = reading, kept
-        self._own = OwnRows(complete)
+        self._own = rows_at_rest(reading, complete=complete)
         self._rows = cast("RowReader", self._own)
 
     def run(
@@ -152,7 +154,12 @@ class Join:
             return
         side = rows.owner_of(*pair) or Side.SOURCE
         owner, standby = pair.of(side), pair.of(side.other)
-        found = classify(Reads(side, owner, standby, owner), rows, reached=rows.version_of(owner), late=True)
+        reads = Reads(side, owner, standby, owner)
+        if isinstance(self._reading, PlainReading):
+            found: Difference | None = plain.classify(reads, rows)
+            found = Difference.STUCK if found is Difference.DIVERGED else found  # one moment tells no movement
+        else:
+            found = classify(reads, rows, reached=rows.version_of(owner), late=True)
         if found is None:
             raise AssertionError(f"{key.decode()}: both reads of the owner are one, and differ")
         shown = sample(key, pair, rows)

@@ -20,7 +20,7 @@ from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
 from crossfade.runtime import lifecycle
 from crossfade_verifier.offline.exports import Place, blocks
-from crossfade_verifier.reading.pages import Reading
+from crossfade_verifier.protocols import reading_of
 from crossfade_verifier.reading.sums import Layout, layout_of
 
 UNIT_ROWS: Final = 200_000
@@ -128,7 +128,7 @@ def planned(
             )
         layout = Layout.of_json(body["layout"])
     else:
-        reading = Reading(mapping.declared)
+        reading = reading_of(mapping)
         layout = layout_of(reading, {side: _sample(place, folder) for side, place in places.items()})
         write_whole(file, msgspec.json.encode({"identity": identity, "layout": layout.as_json()}))
     units = [unit for side in Side for unit in units_of(side, places[side].export, unit_rows)]

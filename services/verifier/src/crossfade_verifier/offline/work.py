@@ -17,8 +17,9 @@ from crossfade.core.values.shape import Side
 from crossfade_verifier.offline.exports import blocks, check_lines, unpacked
 from crossfade_verifier.offline.joining import Join, Joined
 from crossfade_verifier.offline.plan import Plan, Unit, write_whole
+from crossfade_verifier.protocols import alone_of, reading_of
 from crossfade_verifier.reading.alone import Alone
-from crossfade_verifier.reading.pages import Reading
+from crossfade_verifier.reading.plain_alone import PlainAlone
 from crossfade_verifier.reading.sums import Sums
 
 BUFFER_BYTES: Final = 32 * 1024 * 1024
@@ -40,14 +41,14 @@ class Worker:
             tick: called with the number of rows read; an exception that it raises stops the work.
         """
         self.plan, self._tick = plan, tick
-        self._reading = Reading(mapping.declared)
+        self._reading = reading_of(mapping)
         self._join = Join(self._reading, complete=plan.complete, kept=plan.kept)
 
     @cached_property
-    def _alone(self) -> dict[Side, Alone]:
-        plan = self.plan
+    def _alone(self) -> dict[Side, Alone | PlainAlone]:
+        plan, reading = self.plan, self._reading
         return {
-            side: Alone(self._reading, side, plan.layout, buckets=plan.buckets, complete=plan.complete) for side in Side
+            side: alone_of(reading, side, plan.layout, buckets=plan.buckets, complete=plan.complete) for side in Side
         }
 
     def sum_up(self, unit: Unit) -> None:

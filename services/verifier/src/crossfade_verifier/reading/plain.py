@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 import xxhash
 from msgspec import Raw
 
@@ -32,6 +33,7 @@ OWN_DIGITS: Final = 1000
 """A fence is a commit time in µs times so much."""
 
 _digest = xxhash.xxh3_128_digest
+_encode = msgspec.json.encode
 _NOTHING: Final = b"\x00" * 16
 
 
@@ -62,6 +64,21 @@ class PlainReading(Reading):
             dropped=tuple(dropped),
             unreadable=unreadable,
         )
+
+    def keyed(self, side: Side, image: Attributes) -> tuple[bytes, bool]:
+        """Return the encoded key of a row, and whether it belongs to the migration.
+
+        Raises:
+            PoisonRecord: it has none.
+        """
+        parts = self._sides[side].key_of(image)
+        key = _encode(parts)
+        return key, self._belongs(parts, key)
+
+    def is_odd(self, image: Attributes) -> bool:
+        """Say whether a row has what may be unreadable: a tombstone's mark, or a fence not spelled as ours are."""
+        fence = image.get(VERSION)
+        return DELETED in image or (fence is not None and bytes(fence)[:6] != b'{"N":"')
 
     def _strange(self, _name: str) -> str:
         return ""

@@ -106,6 +106,7 @@ class Sums:
         others: encoded keys of the first rows that don't belong.
         odd: the first lines that are no rows.
         odd_count: how many there were.
+        nothing: rows of the migration that are nothing, where only one side has such: they are in no other count.
         file: that is being read.
         before: lines of it before the block that is being read.
     """
@@ -114,7 +115,7 @@ class Sums:
         self.lanes = [[0] * buckets for _ in range(LANES)]
         self.highest: dict[int, int] = {}
         self.lowest: dict[int, int] = {}
-        self.rows = self.belonging = self.valued = self.odd_count = 0
+        self.rows = self.belonging = self.valued = self.odd_count = self.nothing = 0
         self.dropped: Counter[str] = Counter()
         self.others: list[bytes] = []
         self.odd: list[Odd] = []
@@ -147,7 +148,7 @@ class Sums:
                 lanes,
                 self.highest,
                 self.lowest,
-                [self.rows, self.belonging, self.valued, self.odd_count],
+                [self.rows, self.belonging, self.valued, self.odd_count, self.nothing],
                 self.dropped,
                 self.others,
                 self.odd,
@@ -163,10 +164,8 @@ class Sums:
         for marks, active in ((highest, False), (lowest, True)):
             for bucket, standing in marks.items():
                 self.mark(bucket, standing, active=active)
-        self.rows, self.belonging, self.valued, self.odd_count = (
-            mine + more
-            for mine, more in zip((self.rows, self.belonging, self.valued, self.odd_count), counts, strict=True)
-        )
+        known: tuple[int, ...] = (self.rows, self.belonging, self.valued, self.odd_count, self.nothing)
+        self.rows, self.belonging, self.valued, self.odd_count, self.nothing = map(int.__add__, known, counts)
         self.dropped.update(dropped)
         self.others = (self.others + others)[: self.kept]
         self.odd = (self.odd + [Odd(*each) for each in odd])[: self.kept]
