@@ -57,7 +57,8 @@ def ttl(world: World, source: TableFacts | None) -> GateResult:
             "handed over would vanish"
         )
         return GateResult("ttl", False, found, wanted, because)
-    because = f"expires by {found!r}, which travels as cf_ttl" if found else "off"
+    travels = "which travels as cf_ttl" if world.mapping.protocol.spelling.ttl else "on the source alone until COMPLETE"
+    because = f"expires by {found!r}, {travels}" if found else "off"
     return GateResult("ttl", True, found, wanted, because)
 
 

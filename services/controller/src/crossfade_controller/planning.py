@@ -100,7 +100,7 @@ class Plan(NamedTuple):
         }
 
 
-BEFORE_A_START: Final = ("table",)
+BEFORE_A_START: Final = ("table", "ttl", "recovery")
 """Questions whose answers may refuse a start; the others are for people."""
 
 
@@ -125,6 +125,7 @@ async def check_plan(world: World, *, writes_per_s: float | None = None, questio
     sample = _sampled(world, rows, table=source.item_count if source else 0)
     canary, canary_check = checks_of.canary(world)
     is_plain = world.mapping.protocol is PLAIN
+    has_canary = bool(canary) and (world.settings.has_canary or not is_plain)
     checks = [
         *await _state(world, sample, is_plain=is_plain),
         _unseen("source_table", facts) or checks_of.source_exists(world, source),
@@ -141,7 +142,7 @@ async def check_plan(world: World, *, writes_per_s: float | None = None, questio
         *([] if is_plain else [checks_of.whole_numbers(world, sample)]),
         checks_of.shared(sample),
         checks_of.retention(world),
-        *([] if is_plain and not canary else [canary_check]),
+        *([] if is_plain and not world.settings.has_canary else [canary_check]),
         await checks_of.bucket(world),
         await checks_of.verifier(world),
     ]
@@ -171,11 +172,11 @@ async def check_plan(world: World, *, writes_per_s: float | None = None, questio
         sample,
         estimates,
         window,
-        canary,
+        canary if has_canary else "",
         carry_over(described, there, table=shapes[Side.TARGET].table, renamed=_renamed(world)),
         attached(described),
         found,
-        stop_of(_how(world, items, bool(canary))) if is_plain else None,
+        stop_of(_how(world, items, has_canary)) if is_plain else None,
         unknowns(described),
     )
 
@@ -205,11 +206,12 @@ def _unseen(name: str, found: object) -> GateResult | None:
 
 async def _source(world: World, described: Answers) -> TableFacts | Unknown | None:
     """Return what is known of the source: a call that is refused hides what it tells, and nothing else."""
-    table = described["table"]
-    if not isinstance(table, dict):
+    table, ttl, recovery = told = [described[name] for name in ("table", "ttl", "recovery")]
+    unasked = any(isinstance(each, Unknown) and each.because for each in told)
+    if unasked or not isinstance(table, dict):
         return await _told(world.admin.table(world.mapping.shape(Side.SOURCE).table))
-    ttl, recovery = (found if isinstance(found := described[name], dict) else {} for name in ("ttl", "recovery"))
-    return facts_of(world.mapping.shape(Side.SOURCE).table, table, ttl, recovery)
+    hidden = (each if isinstance(each, dict) else {} for each in (ttl, recovery))
+    return facts_of(world.mapping.shape(Side.SOURCE).table, table, *hidden)
 
 
 async def _state(world: World, sample: Sample, *, is_plain: bool) -> list[GateResult]:
@@ -257,9 +259,9 @@ def _how(world: World, items: int, has_canary: bool) -> How:
     """Say how a flip will be made, as far as the settings tell."""
     settings = world.settings
     return How(
-        hook=bool(getattr(settings, "hold_command", ())),
-        settle_s=float(getattr(settings, "settle_s", None) or 0.0),
-        guard=bool(getattr(settings, "guard", False)),
+        hook=bool(settings.hold_command),
+        settle_s=settings.settle_s or 0.0,
+        guard=settings.guard,
         marker=has_canary,
         metric_period_s=settings.metric_period_s,
         listed=0,

@@ -49,7 +49,7 @@ async def narrated(say: Callable[[str], None], what: str, *, slow_s: float = SLO
     async def tell() -> None:
         await asyncio.sleep(slow_s)
         given_up_s = ATTEMPTS * ATTEMPT_S
-        say(f"still {what} after {slow_s:g} s; requests are given up after {given_up_s:g} s is given up")
+        say(f"still {what} after {slow_s:g} s; a request is given up after {given_up_s:g} s")
 
     telling = asyncio.create_task(tell())
     try:
