@@ -36,7 +36,7 @@ demo-busy: $(READY) ## the demo beside heavy work, at twice the cores (RUNS=10 A
 lint: $(READY) ## ruff, strict types, import rules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy libs services migrations demo examples/stock tests tools benchmarks conftest.py
+	.venv/bin/mypy libs services migrations demo examples/stock examples/orders tests tools benchmarks conftest.py
 	for each in deploy integration; do .venv/bin/mypy tests/$$each/conftest.py || exit 1; done
 	PYTHONPATH=examples .venv/bin/lint-imports
 
