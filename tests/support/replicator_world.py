@@ -26,11 +26,12 @@ from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.tables import DynamoTable
 from crossfade.adapters.wire import Credentials, StaticCredentials, Wire, WireConfig
-from crossfade.core.mapping.rules import RuleMapping
+from crossfade.core.mapping.rules import RuleMapping, Table, key_prefixes
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
 from crossfade.core.protocol.events import PublishedEvent
 from crossfade.core.protocol.keyed.writes import Answer, Operate
+from crossfade.core.protocol.plain.protocol import PLAIN
 from crossfade.core.replication.feed import decode_published
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import Key, key_of_strings
@@ -48,9 +49,26 @@ def mapping_of(world: str) -> RuleMapping:
     return MAPPING.with_tables(source=f"wallet-{world}", target=f"engagement-{world}", name=f"m-{world}")
 
 
+def plain_mapping_of(world: str) -> RuleMapping:
+    """Rows as they are, of writers that know nothing of Crossfade, in tables of one world."""
+    return RuleMapping(
+        f"m-{world}",
+        source=Table(f"wallet-{world}", key=("pk", "sk"), ttl="expires_at"),
+        target=Table(f"engagement-{world}", key=("pk", "sk")),
+        belongs=key_prefixes("USER#", ""),
+        rules=(),
+        is_open=True,
+        protocol=PLAIN,
+    )
+
+
+MAPPINGS = {"m": mapping_of, "plain": plain_mapping_of}
+
+
 def __getattr__(name: str) -> RuleMapping:
-    if name.startswith("m_"):
-        return mapping_of(name.removeprefix("m_"))
+    kind, _, world = name.partition("_")
+    if kind in MAPPINGS:
+        return MAPPINGS[kind](world)
     raise AttributeError(name)
 
 
@@ -61,10 +79,11 @@ def wallet(number: int, channel: int = 1) -> Key:
 class World:
     """See the module."""
 
-    def __init__(self, endpoints: Endpoints, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, endpoints: Endpoints, stack: contextlib.AsyncExitStack, kind: str = "m") -> None:
         self.endpoints = endpoints
         self.id = uuid.uuid4().hex[:10]
-        self.mapping = mapping_of(self.id)
+        self.kind = kind
+        self.mapping = MAPPINGS[kind](self.id)
         self.streams = {Side.SOURCE: f"wallet-changes-{self.id}", Side.TARGET: f"engagement-changes-{self.id}"}
         self.feed_stream = f"engagement-events-{self.id}"
         keys = StaticCredentials(Credentials(endpoints.access_key_id, endpoints.secret_access_key))
@@ -150,7 +169,7 @@ class World:
             "AWS_SECRET_ACCESS_KEY": self.endpoints.secret_access_key,
             "CROSSFADE_CONSUMER": consumer,
             "CROSSFADE_WORKER": f"{consumer}-0",
-            "CROSSFADE_MIGRATION_MAPPING": f"replicator_world:m_{self.id}",
+            "CROSSFADE_MIGRATION_MAPPING": f"replicator_world:{self.kind}_{self.id}",
             "CROSSFADE_AWS_ENDPOINT_URL": self.endpoints.aws_endpoint,
             "CROSSFADE_REDIS_URL": self.endpoints.redis_url,
             "CROSSFADE_SOURCE_STREAM": self.streams[Side.SOURCE],
@@ -229,10 +248,10 @@ class World:
 
 @contextlib.asynccontextmanager
 async def open_world(
-    endpoints: Endpoints, fill: Callable[[World], Awaitable[None]] | None = None
+    endpoints: Endpoints, fill: Callable[[World], Awaitable[None]] | None = None, kind: str = "m"
 ) -> AsyncIterator[World]:
     async with contextlib.AsyncExitStack() as stack:
-        world = World(endpoints, stack)
+        world = World(endpoints, stack, kind)
         await world.build(fill)
         yield world
 
