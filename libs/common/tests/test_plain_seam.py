@@ -51,7 +51,7 @@ def test_a_ttl_attribute_is_content_as_any_other(mapping: RuleMapping) -> None:
 @pytest.mark.parametrize("mapping", [OPEN, CLOSED])
 def test_nothing_of_ours_in_an_owners_row_is_carried_nor_refused(mapping: RuleMapping) -> None:
     """An application may put back a row that it read when the table was the standby, or by another protocol."""
-    ours = image(cf_mv='{"N":"17"}', cf_role='{"S":"A"}', cf_gen='{"N":"2"}', cf_ttl='{"N":"1"}')
+    ours = image(cf_mv='{"N":"17"}', cf_role='{"S":"A"}', cf_ttl='{"N":"1"}', cf_marker='{"S":"m"}')
     assert mapping.carry(Direction.FORWARD, ROW | ours) == mapping.carry(Direction.FORWARD, ROW)
 
 

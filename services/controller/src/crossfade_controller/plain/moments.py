@@ -9,8 +9,9 @@ of the two tables overlap by more than that (`crossfade.core.protocol.plain.map.
 from __future__ import annotations
 
 import secrets
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from crossfade.core.protocol.plain.rows import MARKER
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
@@ -20,9 +21,6 @@ from crossfade.core.values.shape import Side
 from crossfade_controller.markers import Tail
 from crossfade_controller.plain.ports import PlainPorts
 from crossfade_controller.world import World
-
-MARKER: Final = "cf_marker"
-"""Attribute of the canary's row: one marker's own name. It never travels, as no name with this prefix does."""
 
 
 class _Marker(NamedTuple):

@@ -23,10 +23,13 @@ from crossfade.core.values.shape import TableShape
 MV: Final = "cf_mv"
 DELETED: Final = "cf_deleted"
 
+MARKER: Final = "cf_marker"
+"""What the controller writes into the canary's row on the owner: it never travels."""
+
 LEFT_BEHIND: Final = ("cf_role", "cf_gen", "cf_recent", "cf_floor", "cf_events", "cf_emv", "cf_ttl")
 """What a migration under the keyed protocol wrote, for rows that `crossfade clean` hasn't come to."""
 
-SPELLING: Final = Spelling(MV, (DELETED,), DELETED, ttl="", ignored=(MV, DELETED, *LEFT_BEHIND))
+SPELLING: Final = Spelling(MV, (DELETED,), DELETED, ttl="", ignored=(MV, DELETED, MARKER, *LEFT_BEHIND))
 
 TOMBSTONE: Final = wire.of_boolean(True)
 
