@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from crossfade.core.mapping.rules import Keep, RuleMapping, Table, key_prefixes
+from crossfade.core.protocol.plain.protocol import PLAIN
 
 SEED = 1_790_000_000_000_000 << 10
 
@@ -17,6 +18,16 @@ IDENTITY = RuleMapping(
     target=Table("engagement", key=("pk", "sk")),
     belongs=key_prefixes("USER#", "POINTS#"),
     rules=tuple(map(Keep, NAMES)),
+)
+
+PLAIN_ROWS = RuleMapping(
+    "plain",
+    source=Table("wallet", key=("pk", "sk")),
+    target=Table("engagement", key=("pk", "sk")),
+    belongs=key_prefixes("USER#", "POINTS#"),
+    rules=(),
+    is_open=True,
+    protocol=PLAIN,
 )
 
 
@@ -50,7 +61,17 @@ def wallet(number: int, writes: int = 0, *, trace: str = "") -> dict[str, Any]:
 def change_record(number: int) -> bytes:
     """Return the record of an earn on the wallet of user `number`: about 1.9 kB, as the protocol writes it."""
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    new, old = wallet(number, 2, trace=trace), wallet(number, 1, trace=trace)
+    return _record(number, wallet(number, 2, trace=trace), wallet(number, 1, trace=trace))
+
+
+def plain_record(number: int) -> bytes:
+    """Return the record of the same write by an application that knows nothing of Crossfade, at the same row size."""
+    rows = [wallet(number, writes, trace="0" * 55) for writes in (2, 1)]
+    new, old = ({name.replace("cf_", "x_"): value for name, value in each.items()} for each in rows)
+    return _record(number, new, old)
+
+
+def _record(number: int, new: dict[str, Any], old: dict[str, Any]) -> bytes:
     record = {
         "awsRegion": "us-east-1",
         "eventID": f"{number:032x}",

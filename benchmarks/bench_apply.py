@@ -7,7 +7,8 @@ batch: the replicator's own pipeline on its own clients, against the stub server
 process. Then the same under Faust, as deployed. Each stage is measured separately on the same records; what the stages
 don't explain is scheduling between them. Baselines: the usual boto3 handler (one conditional PutItem a record) and,
 where Go is on PATH, the Go SDK with one PutItem and with 25 statements a request (benchmarks/go_apply). Baselines only
-decode and write: no marks, no coalescing, no checkpoint, no dead letters.
+decode and write: no marks, no coalescing, no checkpoint, no dead letters. The plain protocol's case (`plain_apply.py`)
+moves rows as they are by one conditional PutItem a record, without marks: compare it with the Go SDK's one PutItem.
 
 CPU time is this process's (or the Go process's) user and system time; server and Valkey are not counted. Machines
 differ and are noisy: compare within one run.
@@ -32,7 +33,8 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from apply_records import change_record
+from apply_records import change_record, plain_record
+from plain_apply import measure_plain
 
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.dynamodb import DynamoDB
@@ -342,6 +344,8 @@ def show(result: dict[str, Any]) -> None:
     else:
         line("Go SDK, one conditional PutItem", go["put"])
         line("Go SDK, 25 statements a request", go["batch"])
+    print("plain protocol, open identity rows: one conditional PutItem a record")
+    line("WHOLE PATH (median of 3)", result["plain_us"])
     print(f"  {result['records']:,} records a round, {result['record_bytes']} bytes each")
 
 
@@ -354,6 +358,9 @@ def main() -> None:
     options = parser.parse_args()
     records = max(BATCH, min(options.records, MOST_RECORDS)) // BATCH * BATCH
     payloads = [change_record(number) for number in range(records)]
+    plain_payloads = [plain_record(number) for number in range(records)]
+    with stores(plain_payloads) as (port, _, _):
+        plain_us = uvloop.run(measure_plain(port, records, options.profile))
     with stores(payloads) as (port, redis_url, file):
         ours = uvloop.run(measure(port, redis_url, records, options.profile))
         boto_s = boto_handler(f"http://127.0.0.1:{port}", payloads[:400])
@@ -365,6 +372,7 @@ def main() -> None:
         "whole_us": ours["whole_us"][1],
         "whole_records_per_cpu_s": 1e6 / ours["whole_us"][1],
         "faust_us": ours["faust_us"],
+        "plain_us": plain_us,
         "boto3_us": boto_s / min(400, records) * 1e6,
         "go_us": go,
     }
