@@ -138,6 +138,14 @@ LISTED: Final = [
     ),
     Listed(
         ("verifier",),
+        ("dynamodb:PutItem",),
+        (LETTERS,),
+        "after a flip, keys that it may have missed are handed over",
+        "services/verifier/src/crossfade_verifier/handing.py",
+        "self._letters.park(",
+    ),
+    Listed(
+        ("verifier",),
         ("dynamodb:DescribeTable",),
         BOTH,
         "what the first pass will cost",

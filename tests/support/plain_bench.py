@@ -20,6 +20,7 @@ from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side
 from crossfade_replicator.plain.answered import Answered
+from crossfade_replicator.plain.handed import Handed
 from crossfade_replicator.plain.hints import Hints
 from crossfade_replicator.plain.letters import Letters
 from crossfade_replicator.plain.pipeline import PlainPipeline
@@ -93,6 +94,7 @@ class PlainBench:
         self.members = {each: self._member(each) for each in Direction}
         self.tallies = {each: Tally() for each in Direction}
         self.answered: dict[Direction, Answered] = {}
+        self.handed: dict[Direction, Handed] = {}
         self.pipelines = {each: self._pipeline(mapping, each) for each in Direction}
 
     def _member(self, direction: Direction) -> Membership:
@@ -111,6 +113,19 @@ class PlainBench:
         there, stream, member = tables[direction.destination], self.streams[direction], self.members[direction]
         told = Letters(direction.value, self.letters, self.clock)
         self.answered[direction] = Answered(mapping, direction, self.letters, there)
+        hints = Hints(
+            mapping,
+            direction,
+            membership=member,
+            old=tables[direction.origin],
+            owner=there,
+            owner_writes=MemoryOwnerWrites(self.tables[direction.destination]),
+            progress=stream,
+            witness=stream,
+            letters=told,
+            clock=self.clock,
+        )
+        self.handed[direction] = Handed(direction.value, self.letters, hints)
         return PlainPipeline(
             mapping,
             direction,
@@ -126,18 +141,7 @@ class PlainBench:
                 stops=lambda: member.view is None or member.view.state is State.SEALED,
                 jitter=lambda: 1.0,
             ),
-            hints=Hints(
-                mapping,
-                direction,
-                membership=member,
-                old=tables[direction.origin],
-                owner=there,
-                owner_writes=MemoryOwnerWrites(self.tables[direction.destination]),
-                progress=stream,
-                witness=stream,
-                letters=told,
-                clock=self.clock,
-            ),
+            hints=hints,
             letters=told,
             answered=self.answered[direction],
             strays_since_us=self._strays_since_us,

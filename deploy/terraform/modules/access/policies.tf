@@ -119,6 +119,11 @@ locals {
       resources = [local.table.reports]
       condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["pass-*", "passes", "repair-*", "repairs"] } }
     },
+    {
+      sid       = "HandKeysOver" # those that a flip may have missed, to the consumer that settles them
+      actions   = ["dynamodb:PutItem"]
+      resources = [local.table.dead_letters]
+    },
     local.first_hop,
   ]
 

@@ -162,7 +162,7 @@ class Service:
             beating = asyncio.create_task(parts.membership.run())
             try:
                 await self._apply_with(
-                    direction, parts.pipeline, parts.writes, parts.answered.look, stop, asyncio.shield(beating)
+                    direction, parts.pipeline, parts.writes, parts.tidy, stop, asyncio.shield(beating)
                 )
             finally:
                 beating.cancel()

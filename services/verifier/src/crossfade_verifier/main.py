@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from crossfade.adapters.clock import SYSTEM
+from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
 from crossfade.adapters.control.owner_map import DynamoOwnerMaps
 from crossfade.adapters.control.repairs import DynamoRepairs
@@ -42,6 +43,7 @@ from crossfade.runtime.urls import Address
 from crossfade_verifier.both import BothTables
 from crossfade_verifier.continuous import Continuous
 from crossfade_verifier.endpoints import routes
+from crossfade_verifier.handing import Handing
 from crossfade_verifier.heard import Heard
 from crossfade_verifier.lags import Crossings
 from crossfade_verifier.listing import Listing
@@ -138,6 +140,8 @@ class Service:
             clock=SYSTEM,
             complete=lambda: says_complete(settings.flag_file),
         )
+        letters = DynamoDeadLetters(control, names.dead_letters)
+        self.handing = Handing(both, self.passes, letters, clock=SYSTEM, every_s=settings.ask_every_s)
         self.repairs = Repairs(
             self.repairer,
             DynamoRepairs(control, names.reports),
@@ -217,6 +221,7 @@ class Service:
             self.passes.run(),
             self.continuous.run(),
             self.repairs.run(),
+            self.handing.run(),
             *(tail.run() for tail in self.tails.values()),
             *watch.tables(self._both.table, every_s),
             *watch.owner(self._both.owning, every_s),

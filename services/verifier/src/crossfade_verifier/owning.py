@@ -21,6 +21,7 @@ class View(NamedTuple):
         turn: counts the tables' flips, from 1; 0 where rows tell who owns.
         is_open: whether a class may be called, and a pass begun: no flip is under way.
         why: why not.
+        floor: the lowest fence that a copy of this turn has; 0 before the first flip.
     """
 
     owner: Side = Side.SOURCE
@@ -28,6 +29,7 @@ class View(NamedTuple):
     turn: int = 0
     is_open: bool = True
     why: str = ""
+    floor: int = 0
 
 
 NO_MAP: Final = View()
@@ -86,7 +88,7 @@ class ByMap:
         if found is not None and found.epoch >= self.view.epoch:
             is_open = found.state is State.OPEN
             why = "" if is_open else f"the map is {found.state.value} at epoch {found.epoch}: a flip is under way"
-            self.view = View(found.owner, found.epoch, len(found.intervals), is_open, why)
+            self.view = View(found.owner, found.epoch, len(found.intervals), is_open, why, found.floor)
         return self.view
 
     async def against(self) -> tuple[str, ...]:

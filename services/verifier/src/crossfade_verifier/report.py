@@ -134,8 +134,8 @@ class Reporter:
     def _owner(self) -> OwnerReport | None:
         if not self._watch.names.map:
             return None
-        owner, epoch, _, is_open, why = self._passes.view
-        return OwnerReport(owner.value, self._watch.names.tables[owner], epoch, is_open, why)
+        view = self._passes.view
+        return OwnerReport(view.owner.value, self._watch.names.tables[view.owner], view.epoch, view.is_open, view.why)
 
     def _digests(self) -> _Digests:
         """Return what the last pass's digests say; of each pass they are added up once."""

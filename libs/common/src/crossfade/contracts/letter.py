@@ -19,6 +19,9 @@ LATE: Final = "late"
 WIDE: Final = "wide"
 """Codes of the plain protocol's letters about rows (ADR 0044)."""
 
+HINT: Final = "hint"
+"""Code of the letters by which the verifier hands over keys that a flip may have missed (ADR 0046)."""
+
 
 class DeadLetter(Document, frozen=True):
     """A record that couldn't be applied, or that no pod wrote (a stray, ADR 0016), with its payload.

@@ -28,6 +28,7 @@ from crossfade.runtime.aws import access_to, credentials_of, wire_config
 from crossfade.runtime.clients import Clients
 from crossfade_replicator.kill_points import KillPoints
 from crossfade_replicator.plain.answered import Answered
+from crossfade_replicator.plain.handed import Handed
 from crossfade_replicator.plain.hints import Hints
 from crossfade_replicator.plain.letters import Letters
 from crossfade_replicator.plain.pipeline import PlainPipeline
@@ -43,13 +44,19 @@ class Parts(NamedTuple):
         pipeline: applies.
         membership: to be run, and to be left at the end.
         writes: of the pipeline, for its figures.
-        answered: lets letters go; to be asked now and then.
+        answered: lets letters go.
+        handed: settles keys that the verifier has handed over.
     """
 
     pipeline: PlainPipeline
     membership: Membership
     writes: StandbyWrites
     answered: Answered
+    handed: Handed
+
+    async def tidy(self) -> int:
+        """Let letters go, and settle what the verifier has handed over; to be called now and then."""
+        return await self.answered.look() + await self.handed.look()
 
 
 def plain_parts(
@@ -150,4 +157,4 @@ def plain_parts(
         kill=kill,
         strays_since_us=strays_since_us,
     )
-    return Parts(pipeline, membership, writes, answered)
+    return Parts(pipeline, membership, writes, answered, Handed(consumer, letters, hints))
