@@ -51,12 +51,13 @@ from crossfade_verifier.looks import FirstLooks
 from crossfade_verifier.masking import Reveals
 from crossfade_verifier.measures import observed
 from crossfade_verifier.passes import Passes
+from crossfade_verifier.plain_repair import PlainRepairer
 from crossfade_verifier.repair import Repairer
 from crossfade_verifier.repairs import Repairs
 from crossfade_verifier.report import Reporter
 from crossfade_verifier.settings import Settings
 from crossfade_verifier.spot import Spot
-from crossfade_verifier.stores import pass_store
+from crossfade_verifier.stores import member_of, pass_store
 from crossfade_verifier.tails import Tail
 from crossfade_verifier.watch import JOURNAL_EVERY, Watch
 
@@ -133,13 +134,17 @@ class Service:
         tables = {side: mapping.shape(side).table for side in Side}
         names_map = names.journal if both.is_plain else ""
         self.watch = Watch(Names(tables, streams, names.journal, names_map), clock=SYSTEM)
-        self.repairer = Repairer(
-            both,
-            {side: DynamoTransfers(dbs[side], mapping.shape(side), mapping.protocol) for side in Side},
-            self.passes,
-            clock=SYSTEM,
-            complete=lambda: says_complete(settings.flag_file),
-        )
+        if both.is_plain:
+            member = member_of(settings, mapping, clients, control)
+            self.repairer: Repairer = PlainRepairer(both, member, self.passes, clock=SYSTEM)
+        else:
+            self.repairer = Repairer(
+                both,
+                {side: DynamoTransfers(dbs[side], mapping.shape(side), mapping.protocol) for side in Side},
+                self.passes,
+                clock=SYSTEM,
+                complete=lambda: says_complete(settings.flag_file),
+            )
         letters = DynamoDeadLetters(control, names.dead_letters)
         self.handing = Handing(both, self.passes, letters, clock=SYSTEM, every_s=settings.ask_every_s)
         self.repairs = Repairs(

@@ -23,7 +23,7 @@ from crossfade.contracts.repairs import RepairStep, RowSeen
 from crossfade.core.mapping.copies import transfer_of
 from crossfade.core.parity.classes import Difference, Pair, Reading, classify
 from crossfade.core.protocol.row import Row
-from crossfade.core.protocol.seam import Act
+from crossfade.core.protocol.seam import Act, RowReader
 from crossfade.core.protocol.writing import Applied, Transfer, Unfit, Verdict
 from crossfade.core.values.errors import CrossfadeError, PoisonRecord
 from crossfade.core.values.keys import Key
@@ -46,7 +46,7 @@ TEXT: Final = 300
 REPAIRED: Final = "repaired"
 ALREADY_RIGHT: Final = "already right"
 _ON_ITS_WAY: Final = frozenset({Difference.EQUAL, Difference.IN_FLIGHT, Difference.IN_HANDOVER})
-_LEFT: Final = {
+LEFT: Final = {
     Difference.EQUAL: "nothing to repair",
     Difference.IN_FLIGHT: "it catches up on its own",
     Difference.IN_HANDOVER: "both sides are standby: the sweeper completes the handover",
@@ -67,6 +67,7 @@ class Step(NamedTuple):
         why: for humans.
         shown: the pair as it was read.
         seen: both rows, for the condition that they haven't changed since.
+        met: the row that the write meets, as it was read.
     """
 
     key: Key
@@ -76,6 +77,7 @@ class Step(NamedTuple):
     why: str
     shown: dict[str, Any]
     seen: dict[Side, RowSeen | None]
+    met: Row | None = None
 
 
 class Counting(Protocol):
@@ -194,13 +196,16 @@ class Repairer:
             owner, standby = owners.get(key), standbys.get(key)
             reading = Reading(side, owner, standby, again.get(key))
             # Requested by an operator, so the bound counts as passed: what is in flight only arrives earlier.
-            found = classify(reading, rows, reached=rows.version_of(owner), late=True)
+            found = self._class_of(reading, rows)
             pair = Pair(owner, standby) if side is Side.SOURCE else Pair(standby, owner)
-            found = found or Difference.IN_FLIGHT
             to, write, why = self._what(key, side, found, owner, standby, now_us, complete)
             seen = {each: row_seen(cast("Seen | None", pair.of(each))) for each in Side}
-            steps.append(Step(key, found, to, write, why, sample(key, pair, rows), seen))
+            met = None if to is None else pair.of(to)
+            steps.append(Step(key, found, to, write, why, sample(key, pair, rows), seen, met))
         return steps
+
+    def _class_of(self, reading: Reading, rows: RowReader) -> Difference:
+        return classify(reading, rows, reached=rows.version_of(reading.owner), late=True) or Difference.IN_FLIGHT
 
     def _what(
         self,
@@ -214,8 +219,8 @@ class Repairer:
     ) -> tuple[Side | None, Act | Transfer | None, str]:
         """Return the table to be written, the write, and why; or why nothing is written."""
         acts, rows = self._both.mapping.protocol.acts, self._both.rows(complete=complete)
-        if found in _LEFT:
-            return None, None, _LEFT[found]
+        if found in LEFT:
+            return None, None, LEFT[found]
         if found is Difference.EXTRA:
             if standby is None or not rows.described(standby)["role"]:
                 return None, None, "the extra row has no role: another writer put it there, needs a human decision"

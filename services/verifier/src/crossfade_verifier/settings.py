@@ -68,6 +68,17 @@ class Settings(GuardedSettings):
     repairs_per_s: int = Field(
         50, ge=1, le=10_000, description="Keys repaired per second, all repairs of the process together."
     )
+    member_lease_s: float = Field(
+        10.0,
+        ge=1.5,
+        description="Plain protocol: after this much silence, a process that writes standby rows counts as dead.",
+    )
+    signature_s: float = Field(
+        900.0,
+        ge=0,
+        description="Plain protocol: how long after its date a signed request may still take effect. The controller's "
+        "setting of this name must not be lower.",
+    )
     retry_s: float = Field(
         2.0, gt=0, description="Wait before retrying what failed, or repeating a pass that was not clean."
     )

@@ -1,17 +1,53 @@
-"""The store of passes of one process: records and leases in the control table, spilled rows there or in a bucket."""
+"""What one process keeps where: passes and their leases in the control table, spilled rows there or in a bucket."""
 
 from __future__ import annotations
 
+import secrets
 from contextlib import AsyncExitStack
 
+from crossfade.adapters.clock import SYSTEM
+from crossfade.adapters.control.members import DynamoMembers
+from crossfade.adapters.control.owner_map import DynamoOwnerMaps
 from crossfade.adapters.control.parts import ObjectBlobs
 from crossfade.adapters.control.passes import DynamoPassStore
 from crossfade.adapters.control.tables import control_db
+from crossfade.adapters.control.tombstones import DynamoTombstones
+from crossfade.adapters.dynamodb import DynamoDB
+from crossfade.adapters.plain_table import DynamoPlainTable
 from crossfade.adapters.s3_objects import LazyClient, S3Objects
 from crossfade.adapters.wire import Wire
+from crossfade.application.membership import Membership
+from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import control_tables
+from crossfade.core.values.shape import Side
 from crossfade.runtime.aws import control_client
+from crossfade.runtime.clients import Clients
+from crossfade_verifier.plain_repair import Member
 from crossfade_verifier.settings import Settings
+
+
+def member_of(settings: Settings, mapping: Mapping, clients: Clients, control: DynamoDB) -> Member:
+    """Return what standby rows are written with under the plain protocol; nothing is sent yet.
+
+    Args:
+        settings: of the process.
+        mapping: of the migration.
+        clients: of the process.
+        control: the control tables.
+    """
+    names = control_tables(mapping.name)
+    membership = Membership(
+        DynamoOwnerMaps(control, names.journal),
+        DynamoMembers(control, names.reports, lease_s=settings.member_lease_s),
+        clock=SYSTEM,
+        name=f"repair-{settings.pod}-{secrets.token_hex(4)}",
+        role="repair",
+        lease_s=settings.member_lease_s,
+        signature_s=settings.signature_s,
+    )
+    dbs = clients.databases(permit=membership)
+    tables = {side: DynamoPlainTable(dbs[side], mapping.shape(side), mapping.belongs) for side in Side}
+    return Member(membership, tables, DynamoTombstones(control, names.reports))
 
 
 def pass_store(settings: Settings, migration: str, dynamodb: Wire, stack: AsyncExitStack) -> DynamoPassStore:
