@@ -135,7 +135,7 @@ class Service:
         names_map = names.journal if both.is_plain else ""
         self.watch = Watch(Names(tables, streams, names.journal, names_map), clock=SYSTEM)
         if both.is_plain:
-            member = member_of(settings, mapping, clients, control)
+            member = member_of(settings, mapping, clients, control, SYSTEM)
             self.repairer: Repairer = PlainRepairer(both, member, self.passes, clock=SYSTEM)
         else:
             self.repairer = Repairer(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from contextlib import AsyncExitStack
 
-from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.members import DynamoMembers
 from crossfade.adapters.control.owner_map import DynamoOwnerMaps
 from crossfade.adapters.control.parts import ObjectBlobs
@@ -20,13 +19,14 @@ from crossfade.application.membership import Membership
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.migration.control import control_tables
 from crossfade.core.values.shape import Side
+from crossfade.ports.clock import Clock
 from crossfade.runtime.aws import control_client
 from crossfade.runtime.clients import Clients
 from crossfade_verifier.plain_repair import Member
 from crossfade_verifier.settings import Settings
 
 
-def member_of(settings: Settings, mapping: Mapping, clients: Clients, control: DynamoDB) -> Member:
+def member_of(settings: Settings, mapping: Mapping, clients: Clients, control: DynamoDB, clock: Clock) -> Member:
     """Return what standby rows are written with under the plain protocol; nothing is sent yet.
 
     Args:
@@ -34,12 +34,13 @@ def member_of(settings: Settings, mapping: Mapping, clients: Clients, control: D
         mapping: of the migration.
         clients: of the process.
         control: the control tables.
+        clock: of the process.
     """
     names = control_tables(mapping.name)
     membership = Membership(
         DynamoOwnerMaps(control, names.journal),
         DynamoMembers(control, names.reports, lease_s=settings.member_lease_s),
-        clock=SYSTEM,
+        clock=clock,
         name=f"repair-{settings.pod}-{secrets.token_hex(4)}",
         role="repair",
         lease_s=settings.member_lease_s,
