@@ -41,7 +41,11 @@ class Calls:
         counts = self._counts.get(access_key_id)
         if counts is None:
             counts = self._counts[access_key_id] = Counter()
-        for action, resource in actions(service, operation, body):
+        try:
+            asked = list(actions(service, operation, body))
+        except (AttributeError, TypeError):  # a body of another shape asks for nothing
+            return
+        for action, resource in asked:
             counts[f"{service}:{action}", resource] += 1
 
     def count_request(self, request: Request) -> None:

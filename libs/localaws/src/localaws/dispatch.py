@@ -6,8 +6,6 @@ requests themselves. A request with a DynamoDB or Kinesis target header needs no
 
 from __future__ import annotations
 
-import sys
-import traceback
 import uuid
 import zlib
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from localaws.control import CONTROL_PREFIX, control
 from localaws.endpoints import REGION
 from localaws.http_server import Request, response
 from localaws.patches import policies, throttling
+from localaws.patches.bodies import deserialized, failure
 
 Json = dict[str, Any]
 Answer = tuple[int, dict[str, str], Any]
@@ -107,7 +106,11 @@ def quick_answer(request: Request) -> bytes | None:
                 denied = policies.denied(caller.access_key_id, operation, asked)
         except (AttributeError, TypeError):  # a body that isn't what its operation takes; that is said below
             denied = []
-    status, headers, body = _run(getattr(module, name), asked) if not any(denied) else _denied(operation, asked, denied)
+    status, headers, body = (
+        _denied(operation, asked, denied)
+        if any(denied)
+        else _run(getattr(module, name), asked, SERVICES[module], operation)
+    )
     lines = [
         (b"content-type", CONTENT_TYPES[module]),
         (b"x-amzn-requestid", uuid.uuid4().hex.upper().encode()),
@@ -140,7 +143,11 @@ def _denied(operation: str, asked: Json, denied: Denied) -> Answer:
     if operation != "BatchExecuteStatement":
         return _access_denied(next(filter(None, denied)))
     errors = [{"Code": "AccessDenied", "Message": words} if words else None for words in denied]
-    return _run(lambda batch: throttling.answered_around(dynamodb._batch_execute_statement, batch, errors), asked)
+
+    def run(batch: Json) -> Answer:
+        return throttling.answered_around(dynamodb._batch_execute_statement, batch, errors)
+
+    return _run(run, asked, "dynamodb", operation)
 
 
 def _access_denied(words: str) -> Answer:
@@ -172,14 +179,18 @@ def _decoded(body: bytes) -> Any:
         return None
 
 
-def _run(answer_to: Callable[[Json], Answer], asked: Any) -> tuple[int, dict[str, str], bytes]:
+def _run(
+    answer_to: Callable[[Json], Answer], asked: Any, service: str, operation: str
+) -> tuple[int, dict[str, str], bytes]:
     if not isinstance(asked, dict):
-        refusal: tuple[int, dict[str, str], bytes] = error_response_json("SerializationException", "Invalid JSON", 400)
-        return refusal
+        return _bytes(error_response_json("SerializationException", "Unexpected value type in payload", 400))
     try:
-        status, headers, answer = answer_to(asked)
-    except Exception as error:  # a fault of the emulator must reach the client as one of the service
-        traceback.print_exc(file=sys.stderr)
-        failure: tuple[int, dict[str, str], bytes] = error_response_json("InternalServerError", repr(error), 500)
-        return failure
-    return status, headers, answer if isinstance(answer, bytes) else answer.encode()
+        status, headers, body = _bytes(answer_to(asked))
+    except Exception as error:
+        return _bytes(failure(error, service, operation, asked))
+    return _bytes(deserialized((status, headers, body), service, operation, asked))
+
+
+def _bytes(answer: Answer) -> tuple[int, dict[str, str], bytes]:
+    status, headers, body = answer
+    return status, headers, body if isinstance(body, bytes) else body.encode()

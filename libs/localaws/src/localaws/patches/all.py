@@ -1,10 +1,13 @@
 """All patches, in the order in which they go on: the first is the innermost."""
 
 from localaws.patches import (
+    bodies,
+    capacity,
     change_records,
     event_sources,
     export,
     imports,
+    indexes,
     limits,
     numbers,
     partiql,
@@ -12,10 +15,12 @@ from localaws.patches import (
     point_in_time,
     policies,
     registry,
+    scans,
     speed,
     statements,
     streams,
     throttling,
+    updates,
 )
 
 registry.arrange(
@@ -26,6 +31,9 @@ registry.arrange(
         streams,
         paths,
         limits,
+        scans,
+        indexes,
+        capacity,
         partiql,
         throttling,
         change_records,
@@ -34,5 +42,7 @@ registry.arrange(
         imports,
         event_sources,
         policies,
+        updates,
+        bodies,
     ]
 )

@@ -1,7 +1,10 @@
-"""Numbers with 38 significant digits, as DynamoDB stores them.
+"""Numbers with 38 significant digits, as DynamoDB stores and compares them: by their value, however they are spelled.
 
-ministack 1.5.33 calculates with Python's default of 28 digits, so a version of 38 digits that is raised by
-one comes back rounded, and stores the sum of an ADD in whatever notation Python prints (`1E+2`).
+ministack 1.5.33 calculates with Python's default of 28 digits, so a version of 38 digits that is raised by one comes
+back rounded, and stores the sum of an ADD in whatever notation Python prints (`1E+2`). It compares keys and members
+of number sets as texts: `{"N": "5.0"}` doesn't find the item 5, and an update by it makes a second one; an ADD of
+`1.0` to the set of `1` is refused as a duplicate. `number_spelling`: each number of a request is read as it will be
+stored.
 
 Source: Amazon DynamoDB developer guide, "Data types": up to 38 digits of precision.
 """
@@ -63,5 +66,29 @@ def add_in_plain_notation(original: Any) -> Any:
                         "Number overflow. Attempting to store a number with magnitude larger than supported range"
                     )
                 found["N"] = plain
+            elif isinstance(found, dict) and "NS" in found:
+                found["NS"] = sorted(found["NS"], key=decimal.Decimal)
+
+    return mended
+
+
+def _spell(value: Any) -> None:
+    """Spell a valid number, or the members of a valid set of numbers, as they are stored, in place."""
+    ((kind, inner),) = value.items()
+    if kind == "N":
+        value[kind] = dynamodb._ddb_canonicalize_number(inner)
+    elif kind == "NS" and isinstance(inner, list):
+        value[kind] = [dynamodb._ddb_canonicalize_number(each) for each in inner]
+
+
+@patch("number_spelling", dynamodb, "_attribute_value_error")
+def value_error(original: Any) -> Any:
+    """Each attribute value of a request passes here, keys and parts of values too; a valid one is spelled anew."""
+
+    def mended(value: Any) -> Any:
+        error = original(value)
+        if error is None and isinstance(value, dict) and len(value) == 1:
+            _spell(value)
+        return error
 
     return mended

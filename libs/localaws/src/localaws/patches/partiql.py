@@ -2,7 +2,7 @@
 
 What ministack 1.5.33 gets wrong, by the name of the patch. `partiql_or`: an OR beside the key equality
 hides the key. `partiql_update`: the second SET sees what the first wrote, paths may overlap, and keys of
-secondary indexes are not checked.
+secondary indexes are not checked; indexes of lists are taken one after the other.
 `partiql_functions`: no if_not_exists, no list_append, and begins_with compares base64 text.
 `partiql_insert`: takes `INSERT … VALUE ?`, which the service refuses, and checks nothing but the size.
 `partiql_parameters`: takes more parameters than the statement has, numbers as they were written
@@ -22,7 +22,7 @@ from typing import Any, cast
 import ministack.services.dynamodb as dynamodb
 from ministack.core.responses import error_response_json, json_response
 
-from localaws.patches.paths import overlap
+from localaws.patches.paths import order_of, overlap
 from localaws.patches.registry import patch
 from localaws.patches.statements import marks
 
@@ -100,12 +100,12 @@ def _changed(item: Json, parsed: Json) -> tuple[Json, list[list[Any]]]:
     nested = any(len(path) > 1 for path in written)
     work: Json = dynamodb.copy.deepcopy(item) if nested else dict(item)
     values = [(path, _assigned(item, value, path)) for path, value in assignments]
-    for path, result in values:
+    for path, result in sorted(values, key=lambda each: order_of(each[0])):
         if result is None:
             dynamodb._partiql_remove_path(work, path)
         elif refusal := dynamodb._partiql_set_path(work, path, result):
             raise ValueError(refusal)
-    for path in removes:
+    for path in sorted(removes, key=order_of, reverse=True):
         dynamodb._partiql_remove_path(work, path)
     return work, written
 

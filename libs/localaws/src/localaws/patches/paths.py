@@ -18,6 +18,11 @@ from localaws.patches.registry import patch
 Path = Sequence[Any]
 
 
+def order_of(path: Path) -> tuple[tuple[bool, Any], ...]:
+    """Return by what document paths are sorted so that a list's elements stand by their numbers."""
+    return tuple((isinstance(part, int), part) for part in path)
+
+
 def overlap(paths: Sequence[Path]) -> str | None:
     """Return the service's message about two paths of which one leads through the other; None if there are none."""
     seen: dict[tuple[Any, ...], Path] = {}
