@@ -59,6 +59,9 @@ test-slow: $(READY) ## the larger scopes that make test leaves out
 verify-long: $(READY) ## real verifiers under live traffic: killed five times in a pass; 50 passes with records twice, shuffled and late
 	$(PY) -m pytest -q -s -m slow tests/integration/test_verifier_killed.py tests/integration/test_verifier_long.py $(ARGS)
 
+test-dynamodb-local: $(READY) ## the contracts of the embedded DynamoDB on AWS's own engine (needs Java 17 and Maven)
+	@tools/dynamodb_local.sh $(PY) -m pytest -q -n 0 -k "not without" tests/contract/test_localaws_items_contract.py $(ARGS)
+
 planted-faults: $(READY) ## plants each fault in the simulation, and writes which of SEEDS seeds finds it first
 	@PYTHONHASHSEED=0 PYTHONPATH=tests:tests/support $(PY) -m simulation --table --seeds $(SEEDS) --workers $(WORKERS)
 

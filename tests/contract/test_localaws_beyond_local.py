@@ -25,7 +25,7 @@ Item = dict[str, Any]
         {"UpdateExpression": "DELETE a :x", "ExpressionAttributeValues": {":x": {"SS": ["x"]}}},
         {"AttributeUpdates": {"a": {"Action": "DELETE"}}},
     ],
-    ids=["remove", "delete", "legacy"],
+    ids=["remove", "delete", "attribute_updates"],
 )
 def test_an_update_that_only_removes_makes_no_item_of_a_missing_key(emulator: Emulator, change: Item) -> None:
     table, client, key = create(emulator, "S", None), emulator.dynamodb, {"pk": s("a")}
@@ -79,6 +79,19 @@ def test_an_index_added_later_holds_no_item_whose_key_is_of_another_type_or_empt
     assert [item["pk"] for item in scanned(emulator, table, IndexName="later")] == [s("0")]
 
 
+def refused(emulator: Emulator, action: str, body: bytes) -> tuple[int, str]:
+    """Send a body as it is, and return the status and the type of the error."""
+    headers = {
+        "X-Amz-Target": f"DynamoDB_20120810.{action}",
+        "Content-Type": "application/x-amz-json-1.0",
+        "Authorization": "AWS4-HMAC-SHA256 Credential=any/20261128/us-east-1/dynamodb/aws4_request",
+    }
+    request = urllib.request.Request(emulator.endpoints.aws_endpoint, data=body, headers=headers)  # noqa: S310
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=10)  # noqa: S310  # loopback
+    return caught.value.code, json.load(caught.value)["__type"].rpartition("#")[2]
+
+
 @pytest.mark.parametrize(
     ("action", "body"),
     [
@@ -88,25 +101,26 @@ def test_an_index_added_later_holds_no_item_whose_key_is_of_another_type_or_empt
         ("TransactWriteItems", b'{"TransactItems": ["x"]}'),
         ("BatchGetItem", b'{"RequestItems": {"any": []}}'),
         ("BatchExecuteStatement", b'{"Statements": [{"Statement": 5}]}'),
-        ("ExecuteTransaction", b'{"TransactStatements": {"a": 1}}'),
         ("GetItem", b"[]"),
         ("GetItem", b"{"),
+    ],
+)
+def test_a_body_of_another_shape_is_refused_for_good_and_no_fault_of_the_service(
+    emulator: Emulator, action: str, body: bytes
+) -> None:
+    assert refused(emulator, action, body) == (400, "SerializationException")
+
+
+@mends("malformed_bodies")
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        ("ExecuteTransaction", b'{"TransactStatements": {"a": 1}}'),
         ("DescribeTable", b"5"),
         ("CreateTable", b'{"TableName": "any", "KeySchema": 5}'),
         ("UpdateTable", b'{"TableName": ["any"]}'),
         ("PutResourcePolicy", b'{"ResourceArn": {}, "Policy": 5}'),
     ],
 )
-def test_a_body_of_another_shape_is_refused_for_good_and_no_fault_of_the_service(
-    emulator: Emulator, action: str, body: bytes
-) -> None:
-    headers = {
-        "X-Amz-Target": f"DynamoDB_20120810.{action}",
-        "Content-Type": "application/x-amz-json-1.0",
-        "Authorization": "AWS4-HMAC-SHA256 Credential=any/20261128/us-east-1/dynamodb/aws4_request",
-    }
-    request = urllib.request.Request(emulator.endpoints.aws_endpoint, data=body, headers=headers)  # noqa: S310
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=10)  # noqa: S310  # loopback
-    assert caught.value.code == 400
-    assert json.load(caught.value)["__type"].rpartition("#")[2] == "SerializationException"
+def test_so_is_one_about_a_table(emulator: Emulator, action: str, body: bytes) -> None:
+    assert refused(emulator, action, body) == (400, "SerializationException")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, TypeVar
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.embedded
 
 Item = dict[str, Any]
 _numbers = count()
+FAR_S = 4_102_444_800
 
 
 class Captured:
@@ -205,6 +207,54 @@ def test_expiry_removes_items_with_the_identity_of_the_service(emulator: Emulato
     assert gone["dynamodb"]["Keys"]["pk"] == {"S": "OVER"}
     assert gone["userIdentity"] == {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
     assert emulator.dynamodb.scan(TableName=table.name, Select="COUNT")["Count"] == 2
+
+
+@mends("ttl_records")
+def test_dynamodb_streams_tell_an_expiry_from_a_delete_too(emulator: Emulator) -> None:
+    table = Captured(emulator)
+    arn = emulator.dynamodb.update_table(
+        TableName=table.name, StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    )["TableDescription"]["LatestStreamArn"]
+    emulator.dynamodb.update_time_to_live(
+        TableName=table.name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"}
+    )
+    for name in ("OVER", "DELETED"):
+        table.put(name, expires=number(int(time.time()) - 10 if name == "OVER" else FAR_S))
+    emulator.dynamodb.delete_item(TableName=table.name, Key={"pk": {"S": "DELETED"}, "sk": {"S": "POINTS"}})
+    emulator.control.post("expire")
+    streams = boto3.client("dynamodbstreams", **emulator.endpoints.client_arguments())
+    shard = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]
+
+    def removals() -> list[dict[str, Any]]:
+        iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+        found = streams.get_records(ShardIterator=iterator["ShardIterator"])["Records"]
+        gone = [each for each in found if each["eventName"] == "REMOVE"]
+        return gone if len(gone) == 2 else []
+
+    deleted, over = eventually(removals)
+    assert over["dynamodb"]["OldImage"]["pk"] == {"S": "OVER"}
+    assert over["userIdentity"] == {"Type": "Service", "PrincipalId": "dynamodb.amazonaws.com"}
+    assert "userIdentity" not in deleted
+
+
+def test_a_sweep_that_is_set_removes_by_itself_what_is_over(emulator: Emulator) -> None:
+    table = Captured(emulator)
+    emulator.dynamodb.update_time_to_live(
+        TableName=table.name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"}
+    )
+    assert emulator.control.post("expire", every_s=0.05)["every_s"] == 0.05
+    try:
+        table.put("OVER", expires=number(int(time.time()) - 10))
+        gone = eventually(lambda: [each for each in table.records() if each["eventName"] == "REMOVE"])
+        assert gone[0]["userIdentity"]["principalId"] == "dynamodb.amazonaws.com"
+    finally:
+        emulator.control.post("expire", every_s=0)
+
+
+@pytest.mark.parametrize("settings", [{"every_s": -1}, {"every": 1}])
+def test_a_sweep_that_makes_no_sense_is_refused(emulator: Emulator, settings: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match="400"):
+        emulator.control.post("expire", **settings)
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.error
+import urllib.request
 from itertools import count, pairwise
 from typing import Any
 
@@ -48,6 +51,33 @@ class Stream:
 
     def values(self, kind: str = "TRIM_HORIZON", shard: int = 0, **position: Any) -> list[int]:
         return values(self.page(self.token(kind, shard, **position)))
+
+
+@mends("iterators")
+def test_a_page_holds_at_most_10_mb_of_data(emulator: Emulator) -> None:
+    stream = Stream(emulator)
+    for number in range(12):
+        emulator.kinesis.put_record(StreamName=stream.name, Data=b"x" * 1_000_000, PartitionKey=str(number))
+    first = stream.page(stream.token("TRIM_HORIZON"), limit=10_000)
+    assert len(first["Records"]) == 10
+    assert first["MillisBehindLatest"] >= 0
+    rest = stream.page(first["NextShardIterator"], limit=10_000)
+    assert len(rest["Records"]) == 2
+    emulator.kinesis.delete_stream(StreamName=stream.name)
+
+
+@mends("iterators")
+@pytest.mark.parametrize("limit", [10_001, 0])
+def test_a_page_of_more_than_10_000_records_cant_be_asked_for(emulator: Emulator, limit: int) -> None:
+    stream = Stream(emulator)
+    token = stream.token("TRIM_HORIZON")
+    body = json.dumps({"ShardIterator": token, "Limit": limit}).encode()
+    headers = {"X-Amz-Target": "Kinesis_20131202.GetRecords", "Content-Type": "application/x-amz-json-1.1"}
+    headers["Authorization"] = "AWS4-HMAC-SHA256 Credential=any/20261128/us-east-1/kinesis/aws4_request"
+    request = urllib.request.Request(emulator.endpoints.aws_endpoint, data=body, headers=headers)  # noqa: S310
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=10)  # noqa: S310  # loopback
+    assert caught.value.code == 400
 
 
 def values(page: dict[str, Any]) -> list[int]:

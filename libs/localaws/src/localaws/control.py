@@ -4,7 +4,8 @@ GET  /_localaws/faults     what goes wrong between tables and streams, and what 
 POST /_localaws/faults     change it: {"duplicate": 0.1, "shuffle_window": 20, "delay_ms": 500, "seed": 7}
 GET  /_localaws/throttles  which statements are sent back: {"throttles": [{"table", "key", "statements", "sent_back"}]}
 POST /_localaws/throttles  send some back: {"table": name, "key": partition key or "*", "statements": 3, -1 or 0}
-POST /_localaws/expire     remove now what TTL would remove within days: {"expired": N}
+POST /_localaws/expire     remove now what TTL would remove within days: {"expired": N, "every_s": 0.0}
+                           with {"every_s": 0.5}: and from now on twice a second; 0: only each minute
 GET  /_localaws/calls      IAM actions so far: {access key id: {action: {resource: times}}}; POST resets them
 GET  /_localaws/date       the clock that answers are dated by: {"offset_s": 0.0, "is_told": true}
 POST /_localaws/date       set it: {"offset_s": -600} for a client that is 600 s ahead, {"is_told": false} for no dates
@@ -24,7 +25,7 @@ from localaws.calls import calls
 from localaws.dates import clock
 from localaws.http_server import Request, response
 from localaws.patches import registry
-from localaws.patches.change_records import capture, reap
+from localaws.patches.change_records import capture, reap, sweep
 from localaws.patches.throttling import throttles
 
 CONTROL_PREFIX = b"/_localaws/"
@@ -45,8 +46,12 @@ def _throttles(request: Request, settings: Json) -> Json:
     return throttles.report()
 
 
-def _expire(_request: Request, _settings: Json) -> Json:
-    return {"expired": reap()}
+def _expire(_request: Request, settings: Json) -> Json:
+    if unknown := settings.keys() - {"every_s"}:
+        raise ValueError(f"no such setting of the sweep: {', '.join(sorted(unknown))}")
+    if "every_s" in settings:
+        sweep.set(settings["every_s"])
+    return {"expired": reap(), "every_s": sweep.every_s}
 
 
 def _patches(request: Request, settings: Json) -> Json:

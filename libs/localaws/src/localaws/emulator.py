@@ -12,7 +12,7 @@ from localaws.dispatch import quick_answer
 from localaws.http_server import Application, Quick
 from localaws.patches import all as _all_patches  # noqa: F401  # registers them
 from localaws.patches import metrics, registry
-from localaws.patches.change_records import capture
+from localaws.patches.change_records import capture, sweep
 from localaws.patches.event_sources import sources
 
 __all__ = ["access", "application", "start"]
@@ -34,4 +34,5 @@ def start(loop: asyncio.AbstractEventLoop, *, without: Sequence[str] = ()) -> Qu
     capture.bind(loop)
     capture.later(metrics.publish_for_ever())
     capture.later(sources.run_for_ever())
+    capture.later(sweep.run_for_ever())
     return quick_answer

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +22,9 @@ def local_aws() -> Iterator[Endpoints]:
     """One embedded AWS, with Redis, for all tests of the run: use table and stream names of your own."""
     with Stack() as stack:
         yield stack.endpoints
+
+
+ANOTHER_ENGINE = "LOCALAWS_DYNAMODB_ENDPOINT"
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,19 @@ class Emulator:
 
 @pytest.fixture(scope="session")
 def own_emulator() -> Iterator[Emulator]:
-    """An emulator that tests may set faults in and leave patches out of; for the tests of localaws itself."""
+    """An emulator that tests may set faults in and leave patches out of; for the tests of localaws itself.
+
+    Where the environment names another engine of DynamoDB, contracts run on that; it has no patches to leave out.
+    """
     import boto3
     from botocore.config import Config
 
-    with Stack(redis=False) as stack:
-        arguments = stack.endpoints.client_arguments()
+    with contextlib.ExitStack() as held:
+        another = os.environ.get(ANOTHER_ENGINE)
+        endpoints = Endpoints(another, None) if another else held.enter_context(Stack(redis=False)).endpoints
         config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
-        clients = {name: boto3.client(name, config=config, **arguments) for name in SERVICES}
-        yield Emulator(stack.endpoints, Control(stack.endpoints.aws_endpoint), **clients)
+        clients = {name: boto3.client(name, config=config, **endpoints.client_arguments()) for name in SERVICES}
+        yield Emulator(endpoints, Control(endpoints.aws_endpoint), **clients)
 
 
 SERVICES = ("dynamodb", "kinesis", "s3", "cloudwatch")

@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 import ministack.services.dynamodb as dynamodb
+import ministack.services.dynamodb_streams as streams
 import ministack.services.kinesis as kinesis
 import msgspec
 from ministack.core.responses import get_account_id, get_region, request_scope
@@ -47,6 +48,7 @@ class Capture:
         self.held: list[tuple[Any, ...]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.expiring = False
         self._releasing = False
         self._last_us = 0
         self._encode = msgspec.json.Encoder().encode
@@ -67,7 +69,7 @@ class Capture:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def commit(self, table: Item, event: str, old: Item | None, new: Item | None, *, expired: bool = False) -> None:
+    def commit(self, table: Item, event: str, old: Item | None, new: Item | None) -> None:
         """Note a write that changed an item.
 
         Args:
@@ -75,7 +77,6 @@ class Capture:
             event: INSERT, MODIFY or REMOVE.
             old: the item before, None when there was none.
             new: the item after, None when it is gone.
-            expired: TTL removed it.
         """
         if old is not None and old == new:
             return
@@ -88,7 +89,7 @@ class Capture:
         for destination in dynamodb._kinesis_destinations.get(table["TableName"], ()):
             if destination.get("DestinationStatus") == "ACTIVE":
                 precision = destination.get("ApproximateCreationDateTimePrecision") or "MILLISECOND"
-                self._send(table, event, old, new, at_us, destination["StreamArn"], precision, expired)
+                self._send(table, event, old, new, at_us, destination["StreamArn"], precision)
 
     def wait_for_release(self) -> None:
         """Deliver later what waits now."""
@@ -110,7 +111,6 @@ class Capture:
         at_us: int,
         stream_arn: str,
         precision: str,
-        expired: bool,
     ) -> None:
         present = new or old or {}
         keys = {name: present[name] for name in (table["pk_name"], table["sk_name"]) if name}
@@ -130,7 +130,7 @@ class Capture:
             "awsRegion": get_region(),
             "eventID": str(uuid.uuid4()),
             "eventName": event,
-            "userIdentity": TTL_IDENTITY if expired else None,
+            "userIdentity": TTL_IDENTITY if self.expiring else None,
             "recordFormat": "application/json",
             "tableName": table["TableName"],
             "dynamodb": change,
@@ -274,11 +274,80 @@ def _expired() -> list[Expired]:
 
 
 def remove_expired() -> None:
-    """Remove all items whose time to live is over, each with its record, on the event loop."""
-    for each in _expired():
-        with request_scope(each.account_id, each.region):
-            dynamodb._remove_item(each.table, each.pk_value, each.sk_value)
-            capture.commit(each.table, "REMOVE", each.item, None, expired=True)
+    """Remove all items whose time to live is over, each with its records, on the event loop."""
+    capture.expiring = True
+    try:
+        for each in _expired():
+            with request_scope(each.account_id, each.region):
+                dynamodb._remove_item(each.table, each.pk_value, each.sk_value)
+                dynamodb._emit_stream_event(each.table["TableName"], "REMOVE", each.item, None)
+    finally:
+        capture.expiring = False
+
+
+@patch("ttl_records", dynamodb, "_build_change_record")
+def streams_record(original: Any) -> Any:
+    """A record of DynamoDB Streams, too, says that TTL made it."""
+
+    def mended(*arguments: Any) -> Item:
+        record: Item = original(*arguments)
+        return record | {"userIdentity": TTL_IDENTITY} if capture.expiring else record
+
+    return mended
+
+
+@patch("ttl_records", streams, "_get_records")
+def streams_page(original: Any) -> Any:
+    """The API of DynamoDB Streams spells the identity with capitals; an event of Lambda doesn't."""
+
+    def mended(request: Item) -> Answer:
+        status, headers, body = original(request)
+        text = body if isinstance(body, bytes) else body.encode()
+        if status != 200 or b'"userIdentity"' not in text:
+            return status, headers, body
+        page = msgspec.json.decode(text)
+        for record in page["Records"]:
+            if identity := record.get("userIdentity"):
+                record["userIdentity"] = {"Type": identity["type"], "PrincipalId": identity["principalId"]}
+        return status, headers, msgspec.json.encode(page)
+
+    return mended
+
+
+class Sweep:
+    """Removes expired items at an interval; ministack's own sweep of each minute goes on beside it.
+
+    Attributes:
+        every_s: how often; 0 for never.
+    """
+
+    def __init__(self) -> None:
+        """Begin without an interval."""
+        self.every_s = 0.0
+        self._changed = asyncio.Event()
+
+    def set(self, every_s: Any) -> None:
+        """Sweep as often from now on.
+
+        Raises:
+            ValueError: it isn't a number of seconds.
+        """
+        if not isinstance(every_s, (int, float)) or isinstance(every_s, bool) or every_s < 0:
+            raise ValueError(f"every_s is {every_s!r}, and must be a number of seconds, or 0 for no sweep")
+        self.every_s = float(every_s)
+        self._changed.set()
+
+    async def run_for_ever(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), self.every_s or None)
+            except TimeoutError:
+                remove_expired()
+
+
+sweep = Sweep()
 
 
 def reap() -> int:

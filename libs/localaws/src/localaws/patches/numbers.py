@@ -83,7 +83,7 @@ def _spell(value: Any) -> None:
 
 @patch("number_spelling", dynamodb, "_attribute_value_error")
 def value_error(original: Any) -> Any:
-    """Each attribute value of a request passes here, keys and parts of values too; a valid one is spelled anew."""
+    """Each attribute value of a request passes here, keys and parts of values too; a valid one is respelled."""
 
     def mended(value: Any) -> Any:
         error = original(value)

@@ -3,7 +3,7 @@
 ministack 1.5.33 pads its sequence numbers with zeros and compares them as strings, so a reader that
 resumes from an integer finds nothing at lag 0; it keeps positions as list indexes, which records that
 expire move; it sweeps all iterators of five minutes in every call; it drops the records of a shard that
-is split or merged, or whose stream changes its shard count.
+is split or merged, or whose stream changes its shard count; one GetRecords returns more than 10 MB.
 
 Source: Kinesis Data Streams API reference and developer guide (resharding, GetShardIterator, GetRecords).
 """
@@ -32,6 +32,10 @@ SEQUENCE_STEP = 1_000_003
 """The service's numbers are not consecutive either."""
 
 EXPIRY_CHECK_S = 10.0
+
+MAX_RECORDS = 10_000
+MAX_RECORDS_BYTES = 10 * 1024 * 1024
+"""What one GetRecords returns at most."""
 
 _numbers = itertools.count(FIRST_SEQUENCE_NUMBER, SEQUENCE_STEP)
 _next_expiry_check: dict[str, float] = {}
@@ -130,6 +134,25 @@ def _rendered(record: Json) -> str:
     return text
 
 
+def _size_bytes(record: Json) -> int:
+    """Return how much data a record holds; counted once, since every consumer reads it."""
+    size: int | None = record.get("_size_bytes")
+    if size is None:
+        text = kinesis._ensure_base64(record["Data"])
+        size = record["_size_bytes"] = len(text) // 4 * 3 - text.count("=", -2)
+    return size
+
+
+def _within_bytes(records: list[Json]) -> list[Json]:
+    """Return as many of the records as one answer holds, and at least one."""
+    left = MAX_RECORDS_BYTES
+    for place, record in enumerate(records):
+        left -= _size_bytes(record)
+        if left < 0 and place:
+            return records[:place]
+    return records
+
+
 def _children(stream: Json, shard_id: str) -> list[Json]:
     """Return the shards that a closed shard was split or merged into."""
     found = []
@@ -160,7 +183,15 @@ def get_records(_original: Any) -> Any:
         shard = stream["shards"][shard_id]
         records = shard["records"]
         start = bisect_right(records, int(after), key=_number) if records else 0
-        page = records[start : start + min(int(request.get("Limit") or 10_000), 10_000)]
+        limit = int(request.get("Limit", MAX_RECORDS))
+        if not 1 <= limit <= MAX_RECORDS:
+            bound = f"less than or equal to {MAX_RECORDS}" if limit > 1 else "greater than or equal to 1"
+            return _refuse(
+                "ValidationException",
+                f"1 validation error detected: Value '{limit}' at 'limit' failed to satisfy constraint: "
+                f"Member must have value {bound}",
+            )
+        page = _within_bytes(records[start : start + limit])
         end = start + len(page)
         behind_ms = int((now - records[end]["ApproximateArrivalTimestamp"]) * 1000) if end < len(records) else 0
         rest: Json = {"MillisBehindLatest": max(0, behind_ms)}
