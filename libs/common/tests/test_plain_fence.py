@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.core.protocol.plain.fence import Judgement, Met, is_in_doubt, judge
+from crossfade.core.protocol.plain.fence import Judgement, Met, asked, is_in_doubt, judge
 from crossfade.core.protocol.plain.map import version_at
 from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values.errors import PoisonRecord
@@ -61,3 +61,16 @@ def test_within_a_batch_only_what_is_read_later_and_is_older_leaves_doubt() -> N
     assert is_in_doubt(copy(4, V), copy(5, V))
     assert not is_in_doubt(copy(5, V), copy(5, V))
     assert not is_in_doubt(copy(4, V - version_at(S)), copy(5, V))
+
+
+def test_a_row_that_has_the_content_is_raised_to_the_record_that_asked() -> None:
+    """Else a record from between the two takes it back, after the one that asked was acknowledged."""
+    at_us = HELD_US + 60 * S
+    assert asked(version_at(at_us), 0, at_us, is_same=True) is None
+    assert asked(version_at(at_us) - 1, 0, at_us, is_same=True) == version_at(at_us) + 1
+    assert asked(None, 0, at_us, is_same=True) == version_at(at_us) + 1
+    assert asked(version_at(at_us) + 7, 0, at_us, is_same=False) == version_at(at_us) + 8
+    floor = version_at(at_us + S)
+    assert asked(floor - 1, floor, at_us, is_same=True) == floor + 1, (
+        "a fence of an earlier interval counts for nothing"
+    )

@@ -128,3 +128,17 @@ def test_what_a_view_takes_for_no_owners_write_needs_the_map() -> None:
     ]
     assert all(map(needs_the_map, views))
     assert not needs_the_map(told(row(5), row(4)))
+
+
+def test_the_first_copies_of_reverse_dont_break_the_hold_that_they_follow() -> None:
+    """They land within the seconds that the old owner's interval goes on after its hold."""
+    at_us, fence = HELD_US + S, version_at(HELD_US + S // 2)
+    assert told(row(5, mv=fence), row(4), FLIPPED, at_us=at_us) is Left.ECHO
+    assert told(row(5, mv=fence), None, FLIPPED, at_us=at_us) is Left.ECHO
+    put_back = told(row(5, mv=FLIPPED.floor - 1), row(4), FLIPPED, at_us=at_us)
+    assert put_back == Late(KEY, at_us, past_hold=True), "a fence that the application had read before"
+
+
+def test_nor_do_they_after_a_flip_back() -> None:
+    at_us, fence = HELD_US + S, version_at(HELD_US + S // 2)
+    assert told(row(5, mv=fence), row(4), back(), at_us=at_us) is Left.ECHO

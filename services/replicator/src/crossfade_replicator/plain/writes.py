@@ -20,7 +20,6 @@ import structlog
 from crossfade.adapters.plain_transfers import Copied, Met
 from crossfade.core.mapping.interface import Mapping as Migration
 from crossfade.core.protocol.plain import fence
-from crossfade.core.protocol.plain.map import version_at
 from crossfade.core.protocol.plain.rows import DELETED, MV, PlainRow, build, fence_of, owned, parse, same, standing
 from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.values import image as wire
@@ -174,12 +173,12 @@ class StandbyWrites:
             met, ours = await self.read(key)
             wanted = owned(None if ours is None else parse(ours, self._owner_shape))
             mapped = None if wanted is None else self._mapping.map_item(self._direction, wanted)
-            if self._is_same(mapped, met):
+            is_same = self._is_same(mapped, met)
+            version = fence.asked(None if met is None else fence_of(met), floor, committed_us, is_same=is_same)
+            if version is None:
                 return Verdict.DUPLICATE
-            if not self._may_replace(met, floor, befores):
+            if not is_same and not self._may_replace(met, floor, befores):
                 return Found(met)
-            fenced = 0 if met is None else fence_of(met) or 0
-            version = max(fenced if fenced >= floor else 0, version_at(committed_us), floor) + 1
             row = PlainRow(version, deleted=True) if mapped is None else mapped.at(version)
             if row.deleted:
                 await self._list([key])

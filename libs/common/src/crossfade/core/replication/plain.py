@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.plain.map import OwnerMap, version_at
-from crossfade.core.protocol.plain.records import Ask, Decision, Late, Left, has_risen, of_standby, was_tombstone
+from crossfade.core.protocol.plain.records import (
+    Ask,
+    Decision,
+    Late,
+    Left,
+    has_risen,
+    is_copy_of,
+    of_standby,
+    was_tombstone,
+)
 from crossfade.core.protocol.plain.rows import DELETED, TOMBSTONE
 from crossfade.core.protocol.writing import Transfer
 from crossfade.core.replication.change import Change, ChangeKind
@@ -50,8 +59,10 @@ class PlainRule:
         committed_us, lasting = change.committed_us, now.intervals[-1]
         if lasting.owner is self._side and committed_us >= lasting.since_us:
             return self._of_owner(change)
-        for ended in now.intervals[-2::-1]:
+        for ended, next_one in zip(now.intervals[-2::-1], now.intervals[:0:-1], strict=True):
             if ended.owner is self._side and ended.covers(committed_us):
+                if change.new is not None and is_copy_of(change, change.new, next_one):
+                    return Left.ECHO
                 return Late(change.key, committed_us, committed_us > ended.held_us)
         first = now.intervals[0]
         if first.owner is self._side and committed_us < first.since_us:

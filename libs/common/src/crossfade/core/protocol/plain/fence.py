@@ -68,3 +68,26 @@ def is_in_doubt(lost: Transfer, won: Transfer) -> bool:
         won: read before it.
     """
     return won.version - lost.version < version_at(NEAR_US) and lost.image != won.image
+
+
+def asked(fence: int | None, floor: int, committed_us: int, *, is_same: bool) -> int | None:
+    """Return the version at which an owner's content is written to a standby that its record asked about.
+
+    The standby is at the owner's content then, and at the record's commit time at least. A row that has the content by
+    now, at a lower fence, is written again: else a record from between the two would take it back, after the one that
+    asked has been acknowledged.
+
+    Args:
+        fence: of the standby's row; None when it has none.
+        floor: the lowest fence of this interval; a lower one counts for nothing.
+        committed_us: of the record that asks.
+        is_same: whether the two rows hold the same.
+
+    Returns:
+        None where nothing is to be written.
+    """
+    standing_at = fence if fence is not None and fence >= floor else 0
+    least = max(version_at(committed_us), floor)
+    if is_same and standing_at >= least:
+        return None
+    return max(standing_at, least) + 1

@@ -18,6 +18,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
+from crossfade.core.protocol.plain.map import Interval, version_at
 from crossfade.core.protocol.plain.rows import fence_of, is_tombstone
 from crossfade.core.protocol.seam import ChangeRecord
 from crossfade.core.protocol.writing import Transfer
@@ -106,6 +107,23 @@ def has_risen(record: ChangeRecord, new: Image) -> bool:
     """
     fence = fence_of(new)
     return fence is not None and fence > record.old_version()
+
+
+def is_copy_of(record: ChangeRecord, new: Image, interval: Interval) -> bool:
+    """Say whether a change of a standby is a copy of an interval.
+
+    The interval before goes on for a while after the hold that ended it, and so the first copies over the old owner's
+    rows are of its time. No application can have read so high a fence.
+
+    Args:
+        record: of the table that was the standby in that interval.
+        new: its new image.
+        interval: of the other table.
+
+    Raises:
+        PoisonRecord: a fence is no integer.
+    """
+    return has_risen(record, new) and (fence_of(new) or 0) >= version_at(interval.since_us)
 
 
 def of_standby(record: ChangeRecord, shape: TableShape) -> Decision:
