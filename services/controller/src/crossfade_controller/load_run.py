@@ -21,10 +21,10 @@ from crossfade.adapters.wire.errors import UNFIT
 from crossfade.application.membership import Membership
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.mapping.loading import Landing, landing
-from crossfade.core.values.errors import OwnershipAmbiguous, StoreRefused, Throttled
+from crossfade.core.values.errors import OwnershipAmbiguous, PoisonRecord, StoreRefused, Throttled
 from crossfade.core.values.image import decode_image
-from crossfade.core.values.keys import encode_key
-from crossfade.core.values.shape import Side
+from crossfade.core.values.keys import Key, encode_key
+from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.admin import Objects
 from crossfade.ports.clock import Clock
 from crossfade.ports.raw_rows import RawRows
@@ -180,7 +180,16 @@ class FileLoader:
             for row, (what, because) in zip(lot, landed, strict=True):
                 counts[what] += 1
                 if what is Landing.OTHER:
-                    others.add(encode_key(decode_image(row), self._key), because)
+                    others.add(self._source_key(row), because)
+
+    def _source_key(self, row: bytes) -> Key:
+        """Return the source's key of a row, as people know it."""
+        image = decode_image(row)
+        key = encode_key(image, self._key)
+        try:
+            return self._mapping.other_key(Direction.REVERSE, key, image)
+        except PoisonRecord:
+            return key
 
     async def _insert(self, row: bytes) -> tuple[Landing, str]:
         while True:

@@ -14,14 +14,32 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from crossfade.adapters.s3_export import ExportFile, FileCounts, FilePlaces
+import msgspec
+
+from crossfade.adapters.s3_export import ExportFile, FileCounts, FilePlaces, GzipLines
 from crossfade.core.mapping.interface import Mapping
-from crossfade.ports.admin import Objects
+from crossfade.core.values.errors import ConfigError, SnapshotBroken
+from crossfade.core.values.shape import Side
+from crossfade.ports.admin import Objects, TableFacts
 from crossfade_controller.file_run import FileRun, Files, Work
 from crossfade_controller.mapping_crew import MapOne
 
 REFUSED: Final = ".refused.jsonl.gz"
 """Beside an export file's counts: its rows that can't be mapped."""
+
+
+MERGES: Final = (
+    "the mapping's key rule has no way back, so two rows of the source may get one key: an import would keep either of "
+    "them, and tell nobody. Create the target table, and set CROSSFADE_LOAD=write, which lists such rows"
+)
+"""Why an import isn't begun under such a mapping."""
+
+
+class _Line(msgspec.Struct):
+    Item: dict[str, msgspec.Raw]
+
+
+_decode = msgspec.json.Decoder(_Line).decode
 
 
 class Folder(NamedTuple):
@@ -121,6 +139,29 @@ def summed(counts: Iterable[FileCounts]) -> FileCounts:
 async def listings(objects: Objects, folder: Folder, suffix: str) -> list[str]:
     """Return the keys of the files' listings of one kind, in their order."""
     return [each for each in await objects.keys(folder.notes) if each.endswith(suffix)]
+
+
+async def key_of(objects: Objects, prefix: str, mapping: Mapping, source: TableFacts) -> list[tuple[str, str]]:
+    """Return (name, type) of the target's key attributes.
+
+    Where keys keep their values, they have the source's types; else those of the rows that were mapped.
+
+    Raises:
+        ConfigError: an import could merge rows, unseen.
+        SnapshotBroken: there is no import file.
+    """
+    if mapping.shape(Side.TARGET).kept:
+        raise ConfigError(MERGES)
+    names = mapping.shape(Side.TARGET).key
+    if mapping.declared.source_key is None:
+        return [(name, kind) for name, (_, kind) in zip(names, source.key, strict=True)]
+    for name in await objects.keys(prefix):
+        lines = GzipLines(name)
+        async for piece in objects.read(name):
+            for block in lines.feed(piece):
+                row = _decode(block[: block.index(b"\n")]).Item
+                return [(each, next(iter(msgspec.json.decode(row[each], type=dict[str, str])))) for each in names]
+    raise SnapshotBroken(f"there is no row under {prefix}")
 
 
 async def joined(objects: Objects, keys: Sequence[str]) -> AsyncIterator[bytes]:

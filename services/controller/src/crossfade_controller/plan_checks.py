@@ -14,6 +14,7 @@ from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
 from crossfade.ports.admin import TableFacts
 from crossfade_controller.history import owned_rows, traces
+from crossfade_controller.mapping_run import MERGES
 from crossfade_controller.sampling import Sample
 from crossfade_controller.world import World
 
@@ -68,6 +69,8 @@ async def new_is_free(world: World) -> GateResult:
     facts = await world.admin.table(name)
     if world.settings.load == "write":
         return await _can_be_filled(world, facts)
+    if world.mapping.shape(Side.TARGET).kept:
+        return GateResult("target_table", False, "import", "write", MERGES)
     if facts is None:
         return GateResult("target_table", True, None, None, f"{name} is free")
     owned = await owned_rows(world)

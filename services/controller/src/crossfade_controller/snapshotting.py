@@ -31,7 +31,17 @@ from crossfade_controller.context import Context
 from crossfade_controller.file_run import Counts, FileRun, Held
 from crossfade_controller.load_run import OTHERS, FileLoader, LoadCounts, load_run, loaded
 from crossfade_controller.mapping_crew import SMALL_ROWS, Rules, here
-from crossfade_controller.mapping_run import REFUSED, Folder, folder_of, joined, listings, map_run, mark_of, summed
+from crossfade_controller.mapping_run import (
+    REFUSED,
+    Folder,
+    folder_of,
+    joined,
+    key_of,
+    listings,
+    map_run,
+    mark_of,
+    summed,
+)
 from crossfade_controller.retaking import AGAIN, Retaking, left_of, retake_run, with_taken_again
 from crossfade_controller.world import World
 
@@ -77,9 +87,8 @@ class Snapshots:
             case Load():
                 return await self._load(deed)
             case Import(prefix, token):
-                # Values of keys are the same on both sides; only the names may differ.
                 shape, source = world.mapping.shape(Side.TARGET), await self._source()
-                key = [(to, kind) for to, (_, kind) in zip(shape.key, source.key, strict=True)]
+                key = await key_of(world.objects, prefix, world.mapping, source)
                 indexes = target_indexes(world.mapping, source.indexes).made
                 bucket = world.settings.bucket
                 return await world.admin.import_table(

@@ -29,6 +29,9 @@ _IsalError: Any = isal_zlib.error
 BLOCK_BYTES: Final = 32 * 1024
 """Unpacked at once, packed: what it unpacks to stays in the processor's cache while its rows are decoded."""
 
+TEXT_BYTES: Final = 512 * 1024
+"""Of what a block unpacks to, handed on at once: rows that are alike pack a hundred to one."""
+
 PIECE_BYTES: Final = 1024 * 1024
 """Of an object, read at once."""
 
@@ -177,18 +180,18 @@ class GzipLines:
             raise SnapshotBroken(f"{self._name} can't be unpacked: {error}") from error
 
     def _block(self, packed: bytes) -> Iterator[bytes]:
-        while packed:
-            text, self._begun = self._unpacker.decompress(packed), True
-            packed = self._unpacker.unused_data
+        text = b""
+        while packed or len(text) == TEXT_BYTES:  # as much as is given at once may have left more behind
+            text, self._begun = self._unpacker.decompress(packed, TEXT_BYTES), True
+            packed = self._unpacker.unused_data if self._unpacker.eof else self._unpacker.unconsumed_tail
             cut = text.rfind(b"\n") + 1
             if cut:
                 yield b"".join((self._rest, memoryview(text)[:cut]))
                 self._rest = text[cut:]
             else:
                 self._rest += text
-            if not self._unpacker.eof:
-                break
-            self._unpacker, self._begun = isal_zlib.decompressobj(GZIP_BITS), False
+            if self._unpacker.eof:
+                self._unpacker, self._begun, text = isal_zlib.decompressobj(GZIP_BITS), False, b""
 
     def end(self) -> Iterator[bytes]:
         """Yield the last line, if the file ends within it.

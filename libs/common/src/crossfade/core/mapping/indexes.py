@@ -69,11 +69,13 @@ def target_indexes(mapping: Mapping, source: Sequence[Index]) -> TargetIndexes:
 
 def _name_there(mapping: Mapping, name: str) -> str | None:
     """Return how the target calls an attribute of the source that keeps its value; None where there is none."""
-    declared = mapping.declared
-    known = dict(zip(declared.keys[Side.SOURCE], declared.keys[Side.TARGET], strict=True)) | dict(declared.moved)
+    declared, source = mapping.declared, mapping.declared.keys[Side.SOURCE]
+    # Where keys change, the source's values are only in what the target keeps of them.
+    there = declared.keys[Side.TARGET] if declared.source_key is None else mapping.shape(Side.TARGET).kept
+    known = dict(zip(source, there, strict=False)) | dict(declared.moved)
     if name in known:
         return known[name]
-    gone = {each for side, each, _ in declared.constants if side is Side.SOURCE}
+    gone = {each for side, each, _ in declared.constants if side is Side.SOURCE} | set(source)
     gone |= {each for one in declared.computed for each in one.source}
     gone |= {declared.ttl} if declared.ttl else set()  # it travels under another name until COMPLETE
     return name if declared.is_open and name not in gone else None

@@ -1,8 +1,10 @@
 """What a row means that stands where a row of the snapshot is to be written (ADR 0047).
 
 nothing there                         it is written
-the same, or a later state            an earlier try, or the stream, has brought it: nothing to do
+the same, or a later state of it      an earlier try, or the stream, has brought it: nothing to do
 anything else                         somebody else's: never overwritten, and listed for a human decision
+
+A later state of the row of *another* source key is somebody else's too, where keys change.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ def landing(mapping: Mapping, row: Image, met: Image | None) -> Landing:
     """
     if met is None:
         return Landing.WRITTEN
+    if mapping.is_anothers(met, row):
+        return Landing.OTHER
     protocol = mapping.protocol
     read, rows = protocol.reader(mapping.shape(Side.TARGET)).row, protocol.rows()
     try:

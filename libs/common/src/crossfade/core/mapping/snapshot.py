@@ -150,7 +150,10 @@ class LineMapper:
         if key in self._excluded:
             return MappedLine(Fate.EXCLUDED, key=key)
         try:
-            mapped = key_image(self._mapping.other_key(Direction.FORWARD, key, image), self._shape.key)
+            there = self._mapping.other_key(Direction.FORWARD, key, image)
+            if not self._mapping.belongs_at(Side.TARGET, there):
+                raise PoisonRecord("its key in the target belongs to other rows than the mapping's")
+            mapped = key_image(there, self._shape.key)
             mapped.update(self._mapping.carry(Direction.FORWARD, image))
             standing = self._mapping.protocol.imported(image, mapped)
         except PoisonRecord as error:
