@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from test_own_mapping_page import free_port
+from pages import free_port
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/tokens.md"
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -8,9 +8,11 @@ import pytest
 
 from controller_world import Town
 from crossfade.core.plan.described import QUESTIONS, Answers, Unknown, nothing_known
+from crossfade.core.values.keys import Key, key_of_strings
 from crossfade.core.values.shape import Side
 from crossfade_controller.planning import BEFORE_A_START, Plan, check_plan
 from described_tables import bare, rich
+from engagement_migration import MAPPING
 
 WALLET: dict[str, Any] = {
     "TableName": "wallet",
@@ -59,7 +61,9 @@ async def test_what_was_not_asked_is_looked_up_and_never_taken_for_off(asked: tu
 
 async def test_a_start_of_a_global_table_is_refused() -> None:
     global_table = WALLET | {"Replicas": [{"RegionName": "eu-west-1"}]}
-    assert "eu-west-1" in shut(await planned(wallet(table=global_table), only=BEFORE_A_START))["one_region"]
+    plan = await planned(wallet(table=global_table), only=BEFORE_A_START)
+    assert "eu-west-1" in shut(plan)["one_region"]
+    assert plan.blocking[0].cure
 
 
 @pytest.mark.parametrize(
@@ -82,3 +86,31 @@ async def test_who_is_attached_and_what_is_not_carried_never_refuses_a_start() -
     assert shut(plan) == {}
     assert any(each.who == ("mailer",) for each in plan.attached)
     assert any(each.name == "tags" and each.do for each in plan.carry_over)
+
+
+class Meeting:
+    """The engagement mapping, but every row goes to one key."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(MAPPING, name)
+
+    def other_key(self, *_: Any) -> Key:
+        return key_of_strings("USER#one", "POINTS#one")
+
+
+async def test_sampled_rows_that_would_meet_in_one_key_of_the_target_shut_the_plan() -> None:
+    plan = await planned(wallet())
+    assert next(each for each in plan.checks if each.name == "one_to_one").open
+    world = (await Town().start())[0].world
+    found = shut(await check_plan(replace(world, mapping=Meeting())))
+    assert "9 of 10 sampled rows can't be told apart" in found["one_to_one"]
+
+
+@pytest.mark.parametrize(("writes_per_s", "opens"), [(40_000.0, True), (40_001.0, False), (None, True)])
+async def test_a_peak_above_the_quota_of_one_table_shuts_the_plan(writes_per_s: float | None, opens: bool) -> None:
+    async def describe(_side: Side, _questions: Collection[str]) -> Answers:
+        return wallet()
+
+    world = (await Town().start())[0].world
+    plan = await check_plan(replace(world, describe=describe), writes_per_s=writes_per_s)
+    assert next(each for each in plan.checks if each.name == "write_quota").open is opens

@@ -7,12 +7,13 @@ check that stands on it is shut, since what is unknown isn't safe.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 from crossfade.adapters.admin import facts_of
 from crossfade.adapters.describing import REFUSED
 from crossfade.core.mapping.facts import why_inexact
-from crossfade.core.mapping.rules import prove_round_trip
+from crossfade.core.mapping.proving import prove_round_trip, why_not_one_to_one
 from crossfade.core.migration.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
 from crossfade.core.migration.gates import GateResult
 from crossfade.core.ownership.trim import FULL_SIZE, SOFT_SIZE, WINDOW_MS
@@ -21,7 +22,7 @@ from crossfade.core.plan.carry import Carry, carry_over
 from crossfade.core.plan.costs import Move, costs
 from crossfade.core.plan.described import Answers, Unknown, peak_per_s, unknowns
 from crossfade.core.plan.refused import refusals
-from crossfade.core.plan.sizes import RECORD_BYTES, Sizes, sizes
+from crossfade.core.plan.sizes import RECORD_BYTES, RECORD_MOST_BYTES, Sizes, sizes
 from crossfade.core.plan.sizes import Row as Sized
 from crossfade.core.plan.stop import How, Stop, stop_of
 from crossfade.core.protocol.limits import item_size
@@ -31,7 +32,7 @@ from crossfade.core.values.errors import PoisonRecord, StoreRefused
 from crossfade.core.values.image import Image, encode_image
 from crossfade.core.values.keys import encode_key
 from crossfade.core.values.shape import Direction, Side
-from crossfade.ports.admin import TableFacts
+from crossfade.ports.admin import StreamFacts, TableFacts
 from crossfade_controller import plan_checks as checks_of
 from crossfade_controller.fitting import fits, indexes, why_unfit
 from crossfade_controller.history import missing_state
@@ -138,9 +139,11 @@ async def check_plan(world: World, *, writes_per_s: float | None = None, questio
         *[await _tried(f"{side.value}_indexes", indexes(world, side)) for side in Side],
         *_refusals(world, described, there),
         checks_of.round_trip(sample),
+        _one_to_one(world, rows),
         fits(sample.unfit, sample.unfit_count, sample.ours),
         *([] if is_plain else [checks_of.whole_numbers(world, sample)]),
         checks_of.shared(sample),
+        _write_quota(described, sample, writes_per_s, is_plain=is_plain),
         checks_of.retention(world),
         *([] if is_plain and not world.settings.has_canary else [canary_check]),
         await checks_of.bucket(world),
@@ -150,7 +153,7 @@ async def check_plan(world: World, *, writes_per_s: float | None = None, questio
     items, table_bytes = max(items, sample.ours), source.size_bytes if source else 0
     peak = peak_per_s(described)
     measured = writes_per_s is None and peak is not None
-    found = _sizes(world, rows)
+    found = _sizes(world, rows, await _told(world.admin.stream(world.stream_of(Side.SOURCE))))
     if is_plain:
         move = Move(
             items=items,
@@ -235,6 +238,21 @@ def _refusals(world: World, described: Answers, there: Answers | None) -> list[G
     return refusals(described, written=world.settings.load == "write", target_is_there=there is not None)
 
 
+def _write_quota(described: Answers, sample: Sample, writes_per_s: float | None, *, is_plain: bool) -> GateResult:
+    """Hold what the standby is written to, at the peak, against the account's quota for one table."""
+    most, peak = described["limits"], writes_per_s or peak_per_s(described)
+    if isinstance(most, Unknown) or most is None or peak is None:
+        hidden = str(most) if isinstance(most, Unknown) and not most.because else ""
+        because = hidden or "not held against the peak of writes, which nobody gave and no metric tells"
+        return GateResult("write_quota", True, None, None, because)
+    row_bytes = sample.item_bytes + (FENCE_BYTES if is_plain else 0)
+    units = round(peak * max(1, -(-row_bytes // 1024)))
+    because = f"{units:,} write units a second at the peak; a table may have {most:,}"
+    if units > most:
+        because += ": raise the quota of table-level write throughput (Service Quotas) for the target's account first"
+    return GateResult("write_quota", units <= most, units, most, because)
+
+
 def _index_count(described: Answers) -> int:
     facts = described["table"]
     return 0 if isinstance(facts, Unknown) or not facts else len(facts.get("GlobalSecondaryIndexes") or ())
@@ -245,14 +263,33 @@ def _renamed(world: World) -> dict[str, str]:
     return dict(zip(*keys, strict=False))
 
 
-def _sizes(world: World, rows: Rows) -> Sizes:
+def _one_to_one(world: World, rows: Rows) -> GateResult:
+    """Check that no two sampled rows go to one key of the target."""
+    key_names, keys = world.mapping.shape(Side.SOURCE).key, []
+    for row in rows.found:
+        with suppress(PoisonRecord):  # the round trip names it
+            keys.append(encode_key(row, key_names))
+    wrong = why_not_one_to_one(world.mapping, [each for each in keys if each not in world.excluded])
+    because = f"{len(keys)} sampled rows have {len(keys)} keys in the target"
+    if wrong:
+        because = (
+            f"{len(wrong)} of {len(keys)} sampled rows can't be told apart in the target: {'; '.join(wrong[:SAMPLES])}"
+        )
+    return GateResult("one_to_one", not wrong, len(wrong), 0, because)
+
+
+def _sizes(world: World, rows: Rows, stream: StreamFacts | Unknown | None) -> Sizes:
+    """Hold the sample against the limits; a stream that isn't there yet is created for the largest records."""
     key_names, found = world.mapping.shape(Side.SOURCE).key, []
     for row in rows.found:
         try:
             found.append(Sized(encode_key(row, key_names).decode(), item_size(row), len(encode_image(row))))
         except PoisonRecord:
             continue  # the round trip names it
-    return sizes(found, fence_bytes=FENCE_BYTES, limit_bytes=RECORD_BYTES)
+    limit_bytes = RECORD_MOST_BYTES if stream is None else RECORD_BYTES
+    if isinstance(stream, StreamFacts):
+        limit_bytes = stream.record_bytes
+    return sizes(found, fence_bytes=FENCE_BYTES, limit_bytes=limit_bytes)
 
 
 def _how(world: World, items: int, has_canary: bool) -> How:

@@ -10,6 +10,7 @@ import msgspec
 
 from crossfade.adapters.wire import ServiceError, Wire
 from crossfade.adapters.wire.answers import read_answer
+from crossfade.core.plan.sizes import RECORD_MOST_BYTES
 from crossfade.core.values.errors import StoreUnavailable
 from crossfade.core.values.shape import Index, IndexKey, table_name
 from crossfade.ports.admin import Destination, ExportFacts, ImportFacts, StreamFacts, TableFacts, TableSize
@@ -145,12 +146,14 @@ class DynamoAdmin:
                 each["ShardId"] for each in shards if not each["SequenceNumberRange"].get("EndingSequenceNumber")
             ),
             retention_h=int(summary["RetentionPeriodHours"]),
+            record_bytes=int(summary.get("MaxRecordSizeInKiB", 1024)) * 1024,
         )
 
     async def create_stream(self, name: str, *, shards: int) -> None:
         """Create a stream, unless it exists."""
+        request = {"StreamName": name, "ShardCount": shards, "MaxRecordSizeInKiB": RECORD_MOST_BYTES // 1024}
         try:
-            await _call(self._kinesis, "CreateStream", {"StreamName": name, "ShardCount": shards})
+            await _call(self._kinesis, "CreateStream", request)
         except ServiceError as error:
             if error.reason != IN_USE:
                 raise

@@ -57,6 +57,7 @@ class StreamFacts(NamedTuple):
         status: "ACTIVE", "CREATING" …
         open_shards: ids of the shards that take records.
         retention_h: how long records are kept.
+        record_bytes: of the largest record that it takes.
     """
 
     name: str
@@ -64,6 +65,7 @@ class StreamFacts(NamedTuple):
     status: str
     open_shards: tuple[str, ...]
     retention_h: int
+    record_bytes: int = 1024 * 1024
 
 
 class Destination(NamedTuple):
@@ -128,7 +130,7 @@ class TableAdmin(Protocol):
         ...
 
     async def create_stream(self, name: str, *, shards: int) -> None:
-        """Create a stream, unless it exists."""
+        """Create a stream that takes the largest records that Kinesis can (10 MiB), unless it exists."""
         ...
 
     async def raise_retention(self, name: str, *, hours: int) -> None:

@@ -17,6 +17,7 @@ _IMPORTED_WRITES: Final = 4_000
 """Warm throughput of a new table on demand, by AWS's documentation."""
 
 OWN_KEY: Final = "AWS owned key"
+MANAGED_KEY: Final = "AWS managed key"
 
 
 class Fate(Enum):
@@ -130,7 +131,8 @@ def _encryption(facts: Mapping[str, Any]) -> str:
     described = facts.get("SSEDescription") or {}
     if described.get("Status") not in {"ENABLED", "ENABLING", "UPDATING"}:
         return OWN_KEY
-    return str(described.get("KMSMasterKeyArn") or "AWS managed key")
+    key = str(described.get("KMSMasterKeyArn") or "")
+    return MANAGED_KEY if not key or key.endswith("alias/aws/dynamodb") else key
 
 
 def _streaming(facts: Mapping[str, Any]) -> str | None:
@@ -210,7 +212,7 @@ def _warm_command(table: str, value: Any) -> str:
 def _sse_command(table: str, value: Any) -> str:
     if value == OWN_KEY:
         return _update(table, "--sse-specification Enabled=false")
-    key = "" if value == "AWS managed key" else f",KMSMasterKeyId={value}"
+    key = "" if value == MANAGED_KEY else f",KMSMasterKeyId={value}"
     return _update(table, f"--sse-specification Enabled=true,SSEType=KMS{key}")
 
 
@@ -331,10 +333,7 @@ ASPECTS: Final = (
         _nothing,
         "off on the target until COMPLETE: rows expire on the source, and the deletions travel. Switching may take an "
         "hour, in which nothing expires",
-        lambda table, value: (
-            f"after `complete`: aws dynamodb update-time-to-live --table-name {table} "
-            f"--time-to-live-specification Enabled={'true' if value else 'false'},AttributeName={value}"
-        ),
+        lambda table, value: f"nothing: `complete` turns it {f'on by {value}' if value else 'off'} for {table}",
         fate=Fate.CHANGED,
     ),
     Aspect(
