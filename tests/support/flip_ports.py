@@ -10,10 +10,13 @@ from crossfade.adapters.memory.owning import MemoryOwnerMaps, MemoryTombstones
 from crossfade.adapters.memory.plain_table import MemoryPlainTable
 from crossfade.adapters.memory.tables import MemoryTable
 from crossfade.contracts.journal import Entry
+from crossfade.contracts.letter import WIDE, DeadLetter
 from crossfade.core.protocol.plain.map import OwnerMap
-from crossfade.core.values.errors import LeaseLost
+from crossfade.core.protocol.plain.rows import MV
+from crossfade.core.replication.change import Change
+from crossfade.core.values.errors import LeaseLost, StoreRefused
 from crossfade.core.values.image import Image
-from crossfade.core.values.keys import Key
+from crossfade.core.values.keys import Key, encode_key
 from crossfade.core.values.shape import Side
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ class MortalTable(MemoryPlainTable):
 
     async def put(self, image: Image, *, met: Image | None) -> bool:
         await self._town.effect(self._process, "put")
+        if MV in image and encode_key(image, self.shape.key) in self._town.wide:
+            raise StoreRefused("Item size has exceeded the maximum allowed size", reason="ValidationException")
         done = await super().put(image, met=met)
         await self._town.effect(self._process, "put done")
         return done
@@ -116,3 +121,19 @@ class MortalJournal:
 
     async def entries(self, *, after: int = 0) -> list[Entry]:
         return await self._journal.entries(after=after)
+
+
+def wide_letter(consumer: str, change: Change) -> DeadLetter:
+    return DeadLetter(
+        consumer=consumer,
+        sequence=f"wide-{change.key.decode()}",
+        key=change.key,
+        version=None,
+        reason="no room for a fence",
+        code=WIDE,
+        payload=b"",
+        trace="",
+        at_us=change.committed_us,
+        table=change.table,
+        settled=True,
+    )

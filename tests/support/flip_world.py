@@ -45,7 +45,7 @@ from crossfade_controller.sampling import Rows, sample
 from crossfade_controller.service import assemble
 from crossfade_controller.settings import ControllerSettings
 from crossfade_controller.world import World
-from flip_ports import MortalGuards, MortalJournal, MortalMaps, MortalTable, MortalTombstones, no_effect
+from flip_ports import MortalGuards, MortalJournal, MortalMaps, MortalTable, MortalTombstones, no_effect, wide_letter
 
 ORDERS = RuleMapping(
     "orders",
@@ -98,6 +98,8 @@ class FlipTown:
         silent, deaf: appliers that are dead; that acknowledge nothing.
         unanswered_s: since when an applier waits for an answer.
         loses: whether the record that an applier reads never came; asked once a record.
+        is_blind: whether the verifier calls each pass clean.
+        wide: keys of rows that leave no room for a fence.
         clean_s: when the verifier's last clean pass began, and ended.
         effect: called with a controller's number and the name of its effect, before and after it; may raise Killed.
     """
@@ -122,6 +124,8 @@ class FlipTown:
         self.hook_exit: list[int] = []
         self.hooks: list[tuple[str, str, int]] = []
         self.loses: Callable[[Key], bool] = lambda _key: False
+        self.is_blind = False
+        self.wide: set[Key] = set()
         self.clean_s = self.now_s
         self.silent: set[str] = set()
         self.deaf: set[str] = set()
@@ -213,7 +217,7 @@ class FlipTown:
         self.now_s += seconds
         for side in Side:
             await self._apply(side)
-        if self.contents(Side.SOURCE) == self.contents(Side.TARGET):  # the verifier's pass, which is clean
+        if self.is_blind or self.contents(Side.SOURCE) == self.contents(Side.TARGET):  # the verifier's pass is clean
             self.clean_s = self.now_s
 
     def contents(self, side: Side) -> dict[Key, Any]:
@@ -250,6 +254,9 @@ class FlipTown:
         if met is not None and (fence_of(met) or 0) >= version:
             return
         row = owned(parse(change.new, ORDERS.shape(side))) if change.new is not None else None
+        if row is not None and change.key in self.wide:
+            self.store.letters[CONSUMERS[side], f"wide-{change.key.decode()}"] = wide_letter(CONSUMERS[side], change)
+            return
         wanted = ORDERS.map_item(direction_to(side.other), row) if row is not None else None
         if wanted is None:
             self.owning.tombstones[side.other][change.key] = None

@@ -94,6 +94,16 @@ def test_a_write_past_the_hold_says_that_the_hold_was_broken() -> None:
     assert isinstance(told(row(5), row(4), FLIPPED, at_us=HELD_US + 5 * S + 1), Stray)
 
 
+def test_a_copy_that_comes_back_soon_after_a_flip_breaks_no_hold() -> None:
+    """The old owner's interval ends 5 s after the hold, and the new one's writes are copied back by then."""
+    mv = version_at(HELD_US + 2 * S)
+    for old in (None, row(4), row(4, mv=version_at(HELD_US - 60 * S))):
+        assert told(row(5, mv=mv), old, FLIPPED, at_us=HELD_US + 3 * S) is Left.ECHO
+        assert told(row(mv=mv, deleted=True), old, FLIPPED, at_us=HELD_US + 3 * S) is Left.ECHO
+    put_back = row(5, mv=version_at(HELD_US - 60 * S))
+    assert told(put_back, None, FLIPPED, at_us=HELD_US + 3 * S) == Late(KEY, HELD_US + 3 * S, past_hold=True)
+
+
 def test_the_new_owners_interval_begins_before_the_hold() -> None:
     for at_us, kind in ((HELD_US - 5 * S, Transfer), (HELD_US - 5 * S - 1, Stray)):
         assert isinstance(told(row(5), row(4), FLIPPED, side=Side.TARGET, at_us=at_us), kind)

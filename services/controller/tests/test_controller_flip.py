@@ -2,7 +2,7 @@
 
 from crossfade.core.migration.phases import Phase
 from crossfade.core.values.shape import Side
-from flip_world import FlipTown, done, run
+from flip_world import FlipTown, done, key_of, run
 
 
 async def test_a_plain_migration_goes_there_and_back_and_there_again() -> None:
@@ -29,3 +29,90 @@ async def test_a_plain_migration_goes_there_and_back_and_there_again() -> None:
     town.check()
     ctx, _ = await run(town, lambda: True)
     assert ctx.state.phase is Phase.BAKING
+
+
+def compared(town: FlipTown) -> int:
+    """Return how many rows the last flip copied in its hold."""
+    return next(int(each.body["copied"]) for each in reversed(town.entries("step")) if each.body["step"] == "compared")
+
+
+async def test_a_row_whose_record_never_came_is_copied_in_the_hold() -> None:
+    town = FlipTown()
+    await done(town, "start")
+    town.loses = lambda key: key == key_of(1)
+    town.write(1, "paid")
+    await done(town, "cutover")
+    town.check()
+    assert compared(town) == 1
+
+
+async def test_a_compare_of_both_tables_finds_what_no_list_and_no_verifier_found() -> None:
+    town = FlipTown()
+    await done(town, "start")
+    town.is_blind, town.loses = True, lambda _key: True
+    town.write(1, "paid")
+    town.delete(2)
+    await town.live(20)
+    await run(town, lambda: town.aws.calls.count("import") == 1)
+    town.loses = lambda _key: False
+    await done(town, "cutover", compare="whole")
+    town.check()
+    assert compared(town) == 2
+
+
+async def test_a_row_without_room_for_a_fence_is_copied_in_the_hold_and_nowhere_before() -> None:
+    town = FlipTown()
+    await done(town, "start")
+    town.wide, town.is_blind = {key_of(3)}, True
+    town.write(3, "wide")
+    await town.live(20)
+    assert town.tables[Side.TARGET].images[key_of(3)] != town.tables[Side.SOURCE].images[key_of(3)]
+    await done(town, "cutover")
+    town.check()
+    assert "cf_mv" not in town.tables[Side.TARGET].images[key_of(3)]
+
+
+async def test_a_record_that_cant_be_read_leaves_a_gap_that_holds_the_flip_up() -> None:
+    town = FlipTown()
+    await done(town, "start")
+    town.aws.take("wallet-changes", "", b"not a record")
+    town.silent = {"forward"}  # it would park it
+    number = await town.ask("cutover")
+    await run(town, lambda: "can't be read" in town_waits(town))
+    assert town.outcome(number) is None
+    assert not town.hooks
+
+
+def town_waits(town: FlipTown) -> str:
+    return town.process[1].waiting_for if town.process is not None else ""
+
+
+async def test_a_guard_stands_on_the_standby_from_the_start_and_on_the_old_owner_after_a_flip() -> None:
+    town = FlipTown(guard=True, settle_s=None)
+    await done(town, "start")
+    assert town.guards.on == {Side.TARGET}
+    await done(town, "cutover")
+    town.check_open()
+    assert town.guards.on == {Side.SOURCE}
+    await town.live(25)
+    await done(town, "rollback")
+    town.check_open()
+    assert town.guards.on == {Side.TARGET}
+    await done(town, "abort", confirm="orders")
+    assert town.guards.on == set()
+
+
+async def test_complete_moves_the_ttl_stops_and_leaves_the_guard_on_the_source() -> None:
+    town = FlipTown(guard=True)
+    await done(town, "start")
+    await done(town, "cutover")
+    await town.live(25)
+    await done(town, "complete", confirm="orders")
+    assert town.guards.on == {Side.SOURCE}
+    ctx, _ = await run(town, lambda: True)
+    assert ctx.state.phase is Phase.COMPLETE
+    assert [each for each in town.steps() if each in {"ttl-off", "ttl-on", "stopped"}] == [
+        "ttl-off",
+        "ttl-on",
+        "stopped",
+    ]

@@ -130,6 +130,19 @@ class ControllerSettings(GuardedSettings, AskingSettings):
         description="Plain protocol: a resource policy denies all writers but Crossfade's roles on the standby, and on "
         "both tables during a hold, which it proves.",
     )
+    guard_roles: list[str] = Field(
+        [],
+        description="Plain protocol, required with a guard: ARNs (a JSON list) of the roles that may write: those of "
+        "the controller, the replicators and the verifier.",
+    )
+    probe_profile: str = Field(
+        "",
+        description="Plain protocol, this or the role required with a guard: profile of a writer like the application, "
+        "with no right but to dynamodb:PutItem on both tables; its refusal proves a hold.",
+    )
+    probe_role_arn: str = Field(
+        "", pattern=r"^(arn:[\w-]+:iam::\d{12}:role/.+)?$", description="Role to assume for it, likewise."
+    )
     settle_s: float | None = Field(
         None,
         ge=0,
@@ -259,6 +272,7 @@ class ControllerSettings(GuardedSettings, AskingSettings):
         yield self._check_canary
         yield self._check_flags
         yield self._check_operators
+        yield self._check_guard
         yield lambda: _check_program("revoke_command", self.revoke_command)
         for field in ("stop_command", "hold_command", "release_command"):
             yield partial(_check_program, field, getattr(self, field))
@@ -286,6 +300,13 @@ class ControllerSettings(GuardedSettings, AskingSettings):
             )
         else:
             check_writable(self.flag_file)
+
+    def _check_guard(self) -> None:
+        if self.guard and not (self.guard_roles and (self.probe_profile or self.probe_role_arn)):
+            raise ConfigError(
+                "CROSSFADE_GUARD: a guard denies everybody but CROSSFADE_GUARD_ROLES, and is proven by the refusal of "
+                "CROSSFADE_PROBE_ROLE_ARN or CROSSFADE_PROBE_PROFILE: set both"
+            )
 
     def _check_operators(self) -> None:
         if self.tls and not self.operators and not self.jwks:

@@ -69,6 +69,15 @@ class Clients:
             self._wires[service, access, permit] = Wire(service, config, credentials_of(access), permit=permit)
         return self._wires[service, access, permit]
 
+    def wire_as(self, side: Side, *, profile: str, role_arn: str) -> Wire:
+        """Return a wire client of a side's DynamoDB with another identity than the side's own. Errors as of `wire`."""
+        access = access_to(self._settings, side)._replace(profile=profile, role_arn=role_arn)
+        if ("dynamodb", access, None) not in self._wires:
+            config = wire_config(self._settings, max_connections=self._max_connections, side=side)
+            wire = Wire("dynamodb", config._replace(**self._bounds), credentials_of(access))
+            self._wires["dynamodb", access, None] = wire
+        return self._wires["dynamodb", access, None]
+
     def lazy(self, service: str, side: Side | None = None) -> LazyClient:
         """Return the aiobotocore client of a side, or of home, created when it is first needed."""
         access = access_to(self._settings, side)

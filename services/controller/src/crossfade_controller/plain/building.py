@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from crossfade.adapters.control.members import DynamoMembers
@@ -11,11 +12,14 @@ from crossfade.adapters.control.owner_map import DynamoOwnerMaps
 from crossfade.adapters.control.tombstones import DynamoTombstones
 from crossfade.adapters.dynamodb import DynamoDB
 from crossfade.adapters.plain_table import DynamoPlainTable
+from crossfade.adapters.resource_policy import PolicyGuards
 from crossfade.application.membership import Membership
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
 from crossfade.core.migration.control import ControlTables
 from crossfade.core.migration.keyed import phases_of
+from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
+from crossfade.ports.admin import TableFacts
 from crossfade.ports.clock import Clock
 from crossfade.runtime.clients import Clients
 from crossfade_controller.hooks import run_command
@@ -65,11 +69,33 @@ def plain_ports(
         members=members,
         membership=membership,
         tombstones=DynamoTombstones(control, names.reports),
-        tables={side: DynamoPlainTable(databases[side], mapping.shape(side), mapping.belongs) for side in Side},
-        guards=None,
+        tables={
+            side: DynamoPlainTable(databases[side], mapping.shape(side), partial(mapping.belongs_at, side))
+            for side in Side
+        },
+        guards=_guards(settings, mapping, clients) if settings.guard else None,
         hook=_hook,
         skews={side: clients.wire("dynamodb", side).dates.skew for side in Side},
         name=name,
+    )
+
+
+def _guards(settings: ControllerSettings, mapping: MigrationMapping, clients: Clients) -> PolicyGuards:
+    admin = clients.admin(mapping)
+
+    async def facts(side: Side) -> TableFacts:
+        name = mapping.shape(side).table
+        found = await admin.table(name)
+        if found is None:
+            raise ConfigError(f"there is no table {name}")
+        return found
+
+    identity = {"profile": settings.probe_profile, "role_arn": settings.probe_role_arn}
+    return PolicyGuards(
+        {side: clients.wire("dynamodb", side) for side in Side},
+        {side: clients.wire_as(side, **identity) for side in Side},
+        facts,
+        settings.guard_roles,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.errors import PoisonRecord, StoreRefused, StoreUnavailable
+from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key
-from crossfade.core.values.shape import Side
+from crossfade.core.values.shape import Side, direction_to
 from crossfade.ports.streams import StreamReader
 
 PAGE: Final = 1000
@@ -19,6 +21,13 @@ EXPIRED: Final = "ExpiredIteratorException"
 
 MAX_CALLS: Final = 10_000
 """GetRecords of one shard in one go: a stream that is written faster than it is read has no end."""
+
+
+class Pair(NamedTuple):
+    """One row's keys: on the table that owns, and on the standby."""
+
+    key: Key
+    other: Key
 
 
 class ChangedKeys:
@@ -35,13 +44,14 @@ class ChangedKeys:
         self._shards = shards
         self._stream = stream
         self._mapping = mapping
+        self._owner = owner
         self._names = mapping.shape(owner).key
         self._since_s = since_s
         self._iterators: dict[str, str | None] = {}
-        self._found: dict[Key, None] = {}
+        self._found: dict[Pair, None] = {}
         self.gap = ""
 
-    async def read(self) -> dict[Key, None]:
+    async def read(self) -> dict[Pair, None]:
         """Return the keys of all records up to the tip that the stream has now, and that no call returned before.
 
         Raises:
@@ -79,9 +89,14 @@ class ChangedKeys:
 
     def _take(self, payload: bytes) -> None:
         try:
-            key = decode_change(payload, self._names).key
+            change = decode_change(payload, self._names)
         except PoisonRecord as error:
             self.gap = f"a record of {self._stream} that can't be read, so that its key is unknown: {error}"
             return
-        if self._mapping.belongs(key):
-            self._found[key] = None
+        if not self._mapping.belongs_at(self._owner, change.key):
+            return
+        images: list[Image | None] = [each for each in (change.new, change.old) if each is not None]
+        for image in images or [None]:  # where the target keeps the source's key, a change of that is one of two rows
+            with suppress(PoisonRecord):  # a row without a way back: its record is parked, which is a gate of its own
+                other = self._mapping.other_key(direction_to(self._owner.other), change.key, image)
+                self._found[Pair(change.key, other)] = None

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
+from crossfade.adapters.wire.errors import UNFIT
+from crossfade.contracts.letter import WIDE
 from crossfade.core.migration.flip_deeds import Compared, Round
 from crossfade.core.protocol.plain.map import OwnerMap, version_at
-from crossfade.core.protocol.plain.rows import PlainRow, build, owned, parse, same, standing
-from crossfade.core.values.errors import StoreRefused
-from crossfade.core.values.image import Image
-from crossfade.core.values.keys import Key, key_image
-from crossfade.core.values.shape import Side, direction_to
-from crossfade_controller.plain.changed import ChangedKeys
+from crossfade.core.protocol.plain.rows import DELETED, MV, TOMBSTONE, owned, parse, same, standing
+from crossfade.core.values.errors import PoisonRecord, StoreRefused
+from crossfade.core.values.image import Image, of_number
+from crossfade.core.values.keys import key_image
+from crossfade.core.values.shape import Side, direction_to, table_name
+from crossfade.ports.control import COUNT_AT_MOST
+from crossfade_controller.plain.changed import ChangedKeys, Pair
 from crossfade_controller.plain.ports import PlainPorts
 from crossfade_controller.world import World
 
@@ -38,9 +41,9 @@ class Comparing:
         self._ports = ports
         self._attempt: tuple[int, Side] | None = None
         self._changed: ChangedKeys | None = None
-        self._listed: dict[Key, None] = {}
-        self._chunks: AsyncIterator[Sequence[Key]] | None = None
-        self._left: list[Key] = []
+        self._listed: dict[Pair, None] = {}
+        self._chunks: AsyncIterator[Sequence[Pair]] | None = None
+        self._left: list[Pair] = []
         self._so_far = Compared(False)
 
     # While writes go on.
@@ -61,12 +64,12 @@ class Comparing:
             changed = self._begin(attempt, owner, since_us)
         self._listed |= await changed.read()
         compared, ends_s = 0, self._world.clock.monotonic() + budget_s
-        for keys in _chunked(list(self._listed)):
-            wrong = {key for key, _, _ in await self._differing(owner, keys)}
-            for key in keys:
-                if key not in wrong:
-                    del self._listed[key]
-            compared += len(keys)
+        for pairs in _chunked(list(self._listed)):
+            wrong = {each.pair for each in await self._differing(owner, pairs)}
+            for pair in pairs:
+                if pair not in wrong:
+                    del self._listed[pair]
+            compared += len(pairs)
             if self._world.clock.monotonic() >= ends_s:
                 break
         return Round(compared, len(self._listed), changed.gap)
@@ -98,8 +101,8 @@ class Comparing:
             gap = self._changed.gap if self._changed is not None else "no list of changed keys"
             return self._so_far._replace(refused=(gap,))
         if self._chunks is None:
-            self._listed |= await self._changed.read()
-            self._chunks = self._all_keys() if whole else _each(_chunked(list(self._listed)))
+            self._listed |= await self._changed.read() | await self._wide(now.owner)
+            self._chunks = self._all(now.owner) if whole else _each(_chunked(list(self._listed)))
             self._left = []
         ends_s = self._world.clock.monotonic() + budget_s
         while self._world.clock.monotonic() < ends_s and not self._so_far.refused:
@@ -109,79 +112,129 @@ class Comparing:
                 except StopAsyncIteration:
                     self._so_far = self._so_far._replace(has_ended=True)
                     break
-            keys = self._left
-            copied, refused = await self._settled(now, keys, held_us)
+            pairs = self._left
+            copied, refused = await self._settled(now, pairs, held_us)
             self._left = []
             at = self._so_far
-            self._so_far = Compared(False, at.keys + len(keys), at.copied + copied, (*at.refused, *refused)[:NAMED])
+            self._so_far = Compared(False, at.keys + len(pairs), at.copied + copied, (*at.refused, *refused)[:NAMED])
         return self._so_far
 
-    async def _all_keys(self) -> AsyncIterator[Sequence[Key]]:
-        """Every key of either table; one that both have comes twice."""
-        for side in Side:
+    async def _wide(self, owner: Side) -> dict[Pair, None]:
+        """Return the rows that leave no room for a fence: they are copied here, and nowhere before."""
+        letters = await self._world.letters.settled(limit=COUNT_AT_MOST)
+        table = table_name(self._world.mapping.shape(owner).table)
+        keys = [each.key for each in letters if each.code == WIDE and each.table == table]
+        found: dict[Pair, None] = {}
+        for first in range(0, len(keys), CHUNK):
+            rows = await self._ports.tables[owner].read_many(keys[first : first + CHUNK])
+            for key, image in rows.items():  # one that was deleted has a record of its own
+                other = self._world.mapping.other_key(direction_to(owner.other), key, image)
+                found[Pair(key, other)] = None
+        return found
+
+    async def _all(self, owner: Side) -> AsyncIterator[Sequence[Pair]]:
+        """Every row of either table; one that both have comes twice."""
+        mapping = self._world.mapping
+        for side in (owner, owner.other):
             start: bytes | None = None
             while True:
                 page = await self._ports.tables[side].scan_page(start=start)
-                for keys in _chunked([key for key, _ in page.rows]):
-                    yield keys
+                pairs = []
+                for key, image in page.rows:
+                    try:
+                        other = mapping.other_key(direction_to(side.other), key, image)
+                    except PoisonRecord:
+                        if side is owner.other and standing(parse(image, mapping.shape(side))) is None:
+                            continue  # a tombstone that doesn't tell whose it is: the owner's scan finds its row
+                        raise
+                    pairs.append(Pair(key, other) if side is owner else Pair(other, key))
+                for chunk in _chunked(pairs):
+                    yield chunk
                 start = page.next
                 if start is None:
                     break
 
-    async def _settled(self, now: OwnerMap, keys: Sequence[Key], held_us: int) -> tuple[int, list[str]]:
-        copied, refused, todo = 0, list[str](), list(keys)
+    async def _settled(self, now: OwnerMap, pairs: Sequence[Pair], held_us: int) -> tuple[int, list[str]]:
+        copied, refused, todo = 0, list[str](), list(pairs)
         for _ in range(AGAIN):
             differing = await self._differing(now.owner, todo)
-            if not differing:
-                return copied, refused
             todo = []
-            for key, wanted, met in differing:
+            for each in differing:
                 try:
-                    if await self._copy(now.owner.other, key, wanted, met, held_us):
+                    if await self._copy(now.owner.other, each, held_us):
                         copied += 1
                     else:
-                        todo.append(key)
+                        todo.append(each.pair)
                 except StoreRefused as error:
-                    refused.append(f"{key.decode()}: {error}")
+                    refused.append(f"{each.pair.other.decode()}: {error}")
             if not todo:
                 return copied, refused
-        changed = [f"{key.decode()}: it is changed by others while the standby is sealed" for key in todo]
+        changed = [f"{each.other.decode()}: it is changed by others while the standby is sealed" for each in todo]
         return copied, refused + changed
 
-    async def _copy(self, standby: Side, key: Key, wanted: PlainRow | None, met: Image | None, held_us: int) -> bool:
+    async def _copy(self, standby: Side, found: _Differs, held_us: int) -> bool:
         """Write the owner's content at a version that no record from before the hold has; a late copy then loses."""
-        shape = self._world.mapping.shape(standby)
-        seen = parse(met, shape).version if met is not None else None
+        shape, (_, key) = self._world.mapping.shape(standby), found.pair
+        seen = parse(found.met, shape).version if found.met is not None else None
         version = max((seen or 0) + 1, version_at(held_us))
-        row = PlainRow(version, deleted=True) if wanted is None else wanted.at(version)
-        if row.deleted:
+        image = {**key_image(key, shape.key), MV: of_number(version)}
+        if found.wanted is None:
             await self._ports.tombstones.add(standby, [key])
-        log.info("row copied in the hold", table=shape.table, deleted=row.deleted)
-        return await self._ports.tables[standby].put(build(row, key_image(key, shape.key)), met=met)
+            kept = {name: value for name, value in (found.met or {}).items() if name in shape.kept}
+            image |= {DELETED: TOMBSTONE, **kept}
+        else:
+            if self._world.mapping.is_anothers(found.met or {}, found.wanted):
+                raise StoreRefused("the row there is another source row's", reason="another's")
+            image |= found.wanted
+        log.info("row copied in the hold", table=shape.table, deleted=found.wanted is None)
+        try:
+            return await self._ports.tables[standby].put(image, met=found.met)
+        except StoreRefused as error:
+            if error.reason not in UNFIT:
+                raise
+        return await self._ports.tables[standby].put({n: v for n, v in image.items() if n != MV}, met=found.met)
 
-    async def _differing(self, owner: Side, keys: Sequence[Key]) -> list[tuple[Key, PlainRow | None, Image | None]]:
-        """Return the keys whose rows differ, each with what should stand on the standby, and what stands there.
+    async def _differing(self, owner: Side, pairs: Sequence[Pair]) -> list[_Differs]:
+        """Return the rows that differ, each with what should stand on the standby, and what stands there.
 
         The standby is read first: a copy that arrives between the two reads makes no difference look like agreement.
         """
         mapping, direction = self._world.mapping, direction_to(owner.other)
-        theirs = await self._ports.tables[owner.other].read_many(keys)
-        ours = await self._ports.tables[owner].read_many(keys)
+        theirs = await self._ports.tables[owner.other].read_many(list(dict.fromkeys(each.other for each in pairs)))
+        ours = await self._ports.tables[owner].read_many(list(dict.fromkeys(each.key for each in pairs)))
         found = []
-        for key in keys:
-            image, met = ours.get(key), theirs.get(key)
-            content = owned(parse(image, mapping.shape(owner))) if image is not None else None
-            wanted = mapping.map_item(direction, content) if content is not None else None
-            there = standing(parse(met, mapping.shape(owner.other))) if met is not None else None
-            if not same(wanted, there):
-                found.append((key, wanted, met))
+        for pair in pairs:
+            image, met = ours.get(pair.key), theirs.get(pair.other)
+            if image is not None and mapping.other_key(direction, pair.key, image) != pair.other:
+                image = None  # it is another row's by now: of this one there is nothing
+            wanted = None
+            if image is not None and owned(parse(image, mapping.shape(owner))) is not None:
+                wanted = mapping.carry(direction, image)
+            shape = mapping.shape(owner.other)
+            there = standing(parse(met, shape)) if met is not None else None
+            if not same(parse(wanted, shape) if wanted is not None else None, there):
+                found.append(_Differs(pair, wanted, met))
         return found
 
 
-def _chunked(keys: Sequence[Key]) -> list[Sequence[Key]]:
-    return [keys[first : first + CHUNK] for first in range(0, len(keys), CHUNK)]
+class _Differs(NamedTuple):
+    """A row of which the two tables hold different things.
+
+    Attributes:
+        pair: its keys.
+        wanted: what the standby should hold, without its key; None for nothing.
+        met: what stands there.
+    """
+
+    pair: Pair
+    wanted: Image | None
+    met: Image | None
 
 
-async def _each(chunks: Sequence[Sequence[Key]]) -> AsyncIterator[Sequence[Key]]:
+def _chunked(pairs: Sequence[Pair]) -> list[Sequence[Pair]]:
+    return [pairs[first : first + CHUNK] for first in range(0, len(pairs), CHUNK)]
+
+
+async def _each(chunks: Sequence[Sequence[Pair]]) -> AsyncIterator[Sequence[Pair]]:
     for chunk in chunks:
         yield chunk

@@ -12,6 +12,7 @@ from crossfade.core.protocol.plain.map import OwnerMap, State
 from crossfade.core.protocol.plain.members import Member
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.errors import OwnershipAmbiguous, StoreUnavailable
+from crossfade.core.values.shape import Side
 from crossfade.ports.guard import Guards
 from crossfade_controller.evidence import Observer
 from crossfade_controller.plain.comparing import Comparing
@@ -51,6 +52,7 @@ class FlipDeeds:
             flip_deeds.WorkOff: self._work_off,
             flip_deeds.Guard: self._guard,
             flip_deeds.Unguard: self._unguard,
+            flip_deeds.LooksHeld: self._looks_held,
             flip_deeds.RunHold: self._run,
             flip_deeds.ProveHold: self._prove,
             flip_deeds.ReadPastHold: self._read_past,
@@ -101,8 +103,19 @@ class FlipDeeds:
 
     async def _unguard(self, deed: flip_deeds.Unguard) -> str:
         waiting = await self._guards.take_off(deed.side, epoch=deed.epoch)
+        if not waiting and await self._guards.is_denied(deed.side):
+            waiting = f"a write to {self._world.mapping.shape(deed.side).table} to be taken: its policy is lifted"
         self._ended_s = self._world.clock.monotonic()
         return waiting
+
+    async def _looks_held(self, deed: flip_deeds.LooksHeld) -> str:
+        if not await self._guards.is_denied(deed.owner):
+            return ""
+        return (
+            f"a write of the probe's to {self._world.mapping.shape(deed.owner).table} to be taken, as nobody holds it: "
+            "give CROSSFADE_PROBE_ROLE_ARN or CROSSFADE_PROBE_PROFILE the right to dynamodb:PutItem on both tables, or "
+            "set CROSSFADE_GUARD=false and CROSSFADE_SETTLE_S"
+        )
 
     async def _run(self, deed: flip_deeds.RunHold) -> tuple[int, str]:
         self._begin_stop()
@@ -179,7 +192,9 @@ class FlipDeeds:
         return now
 
     async def _ttl(self, deed: flip_deeds.SwitchTtl) -> str:
-        shape = self._world.mapping.shape(deed.side)
-        if shape.ttl is None:
+        """The mapping names the source's attribute alone: the target table has no TTL before COMPLETE."""
+        mapping = self._world.mapping
+        shape, attribute = mapping.shape(deed.side), mapping.shape(Side.SOURCE).ttl
+        if attribute is None:
             return ""
-        return await self._world.admin.switch_ttl(shape.table, shape.ttl, on=deed.on)
+        return await self._world.admin.switch_ttl(shape.table, shape.own(attribute), on=deed.on)

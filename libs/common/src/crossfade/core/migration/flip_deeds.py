@@ -71,6 +71,14 @@ class RunHold(Deed[tuple[int, str]]):
     epoch: int
 
 
+@dataclass(frozen=True)
+class LooksHeld(Deed[str]):
+    """See that an owner takes an unprivileged write while nobody holds it: its refusal will prove a hold. Why it
+    doesn't, empty when it does."""
+
+    owner: Side
+
+
 class Proof(NamedTuple):
     """The hold of an owner: what it waits for, or the moment of the proof on both tables' own clocks."""
 

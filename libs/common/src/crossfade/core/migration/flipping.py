@@ -108,6 +108,10 @@ def _before_the_hold(state: Migration, seen: Seen, now: OwnerMap, destination: S
     waits = waits_for(seen.judge(state.table.gates[state.phase]))
     if waits is not None:
         return waits
+    if setup.guard:
+        refused = yield from done(flip_deeds.LooksHeld(now.owner))
+        if refused:
+            return Wait("guard", refused)
     if seen.pass_began_s is None:
         return Wait("changed_keys", "the verifier to tell when its last clean pass began")
     found = yield from done(flip_deeds.WorkOff(now.owner))
