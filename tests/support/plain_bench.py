@@ -73,6 +73,14 @@ class Stream:
         return {key: [each for each in found if each.key == key] for key in keys}
 
 
+class SinceHold(Stream):
+    """A stream that is read by time, from the hold on."""
+
+    async def changes(self, since_s: float, keys: frozenset[Key]) -> dict[Key, list[Change]]:
+        found = await super().changes(0, keys)
+        return {key: [each for each in told if each.committed_us >= since_s * 1e6] for key, told in found.items()}
+
+
 class PlainBench:
     """Both tables, and a pipeline in each direction; time is a counter."""
 
@@ -122,6 +130,7 @@ class PlainBench:
             owner_writes=MemoryOwnerWrites(self.tables[direction.destination]),
             progress=stream,
             witness=stream,
+            old_witness=SinceHold(self.tables[direction.origin]),
             letters=told,
             clock=self.clock,
         )

@@ -19,6 +19,9 @@ S = 1_000_000
 """A second, in µs."""
 
 BEGAN_US = 1_764_230_400_000_000
+AT_US = BEGAN_US + 10 * S
+"""When something was written in the first interval."""
+
 HELD_US = BEGAN_US + 600 * S
 """When the first flip was proven, by either table's clock: here they agree."""
 
@@ -75,3 +78,12 @@ def payload(
             "userIdentity": {"type": "Service", "principalId": "dynamodb.amazonaws.com"} if ttl else None,
         }
     )
+
+
+def told(total: int, old: int | None = None, *, at_us: int = AT_US, side: Side = Side.SOURCE, number: int = 1) -> bytes:
+    key = key_of_strings("CUSTOMER#7", f"ORDER#{number}")
+    return payload(row(total, key), None if old is None else row(old, key), at_us=at_us, side=side)
+
+
+def total_of(image: Image | None) -> int | None:
+    return None if image is None or "total" not in image else int(bytes(image["total"]).split(b'"')[3])

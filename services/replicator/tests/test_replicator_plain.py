@@ -13,25 +13,14 @@ from crossfade.core.protocol.plain.map import drained_from, opened_from, sealed_
 from crossfade.core.protocol.plain.rows import fence_of
 from crossfade.core.protocol.writing import Verdict
 from crossfade.core.values.errors import StoreRefused, StoreUnavailable
-from crossfade.core.values.image import Image, of_number, of_string
-from crossfade.core.values.keys import key_of_strings
+from crossfade.core.values.image import of_number, of_string
 from crossfade.core.values.shape import Side
 from crossfade.ports.sending import NotSent
 from plain_bench import PlainBench
-from plain_records import BEGAN_US, FIRST, FLIPPED, HELD_US, KEY, S, back, payload, row
+from plain_records import AT_US, FIRST, FLIPPED, HELD_US, KEY, S, back, payload, row, told, total_of
 from replicator_bench import FORWARD, REVERSE, records
 
-AT_US = BEGAN_US + 10 * S
 LATER_US = HELD_US + 60 * S
-
-
-def told(total: int, old: int | None = None, *, at_us: int = AT_US, side: Side = Side.SOURCE, number: int = 1) -> bytes:
-    key = key_of_strings("CUSTOMER#7", f"ORDER#{number}")
-    return payload(row(total, key), None if old is None else row(old, key), at_us=at_us, side=side)
-
-
-def total_of(image: Image | None) -> int | None:
-    return None if image is None or "total" not in image else int(bytes(image["total"]).split(b'"')[3])
 
 
 # ---- copies ------------------------------------------------------------------------------------
@@ -260,8 +249,8 @@ async def test_a_write_that_is_still_on_its_way_is_waited_for() -> None:
 
 async def test_a_key_that_is_changed_and_changed_back_meanwhile_is_parked_with_both_rows() -> None:
     bench = PlainBench(FLIPPED)
-    bench.now_us = LATER_US
     bench.source.put(row(5))
+    bench.now_us = LATER_US
     bench.target.put(row(4))
     stream = bench.streams[FORWARD]
     stream.waited += [lambda: bench.target.put(row(7)), lambda: bench.target.put(row(4))]
@@ -298,6 +287,17 @@ async def test_a_removal_by_the_ttl_crosses_only_if_it_is_still_due_on_the_owner
         await bench.forward(payload(None, row(4) | {"expires_at": of_number(due)}, at_us=LATER_US, ttl=True))
         assert (KEY not in bench.target.images) is gone
         assert await bench.codes() == []
+
+
+async def test_a_row_that_others_changed_after_the_hold_no_longer_says_what_was_true() -> None:
+    """A stray on the old owner, after the flip: its own letter keeps it, and no late record takes it to the owner."""
+    bench = PlainBench(FLIPPED)
+    bench.now_us = LATER_US
+    bench.target.put(row(4))
+    bench.source.put(row(99))
+    found = await bench.forward(told(5, 4, at_us=HELD_US - S))
+    assert found["late_disturbed"] == 1
+    assert total_of(bench.target.images[KEY]) == 4
 
 
 # ---- seals, throttling, refusals -----------------------------------------------------------------

@@ -152,7 +152,7 @@ class Service:
                 direction,
                 clients=self._clients,
                 control=self._control,
-                streams=self._kinesis[direction.destination],
+                streams=self._kinesis,
                 letters=self._letters,
                 stack=stack,
                 kill=self._kill,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from collections.abc import Mapping as Mapped
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def plain_parts(
     *,
     clients: Clients,
     control: DynamoDB,
-    streams: Kinesis,
+    streams: Mapped[Side | None, Kinesis],
     letters: DeadLetters,
     stack: AsyncExitStack,
     kill: KillPoints,
@@ -82,7 +83,7 @@ def plain_parts(
         direction: which way.
         clients: of the process, for reads.
         control: the control tables.
-        streams: reads the destination's stream.
+        streams: reads the streams, by side.
         letters: the dead-letter store.
         stack: closes what is opened here.
         kill: points at which tests kill the process.
@@ -132,7 +133,8 @@ def plain_parts(
         on_request=lambda: kill.reached("between-writes"),
     )
     other = Direction.REVERSE if direction is Direction.FORWARD else Direction.FORWARD
-    stream = settings.target_stream if destination is Side.TARGET else settings.source_stream
+    names = {Side.SOURCE: settings.source_stream, Side.TARGET: settings.target_stream}
+    witnesses = {side: Witness(streams[side], names[side], shapes[side].key, streams[side].now_s) for side in Side}
     hints = Hints(
         mapping,
         direction,
@@ -141,7 +143,8 @@ def plain_parts(
         owner=seen,
         owner_writes=DynamoOwnerWrites(to_destination, shapes[destination]),
         progress=Progress(DynamoReports(control, tables.reports), other.value, clock),
-        witness=Witness(streams, stream, shapes[destination].key, streams.now_s),
+        witness=witnesses[destination],
+        old_witness=witnesses[origin],
         letters=told,
         clock=clock,
     )

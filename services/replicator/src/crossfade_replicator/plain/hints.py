@@ -9,9 +9,9 @@ The origin of the records is the old owner, and the standby by now.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
@@ -20,8 +20,11 @@ from crossfade.contracts.letter import HOLD_BROKEN, LATE
 from crossfade.core.mapping.interface import Mapping as Migration
 from crossfade.core.protocol.plain.late import CopyToOwner, settle
 from crossfade.core.protocol.plain.map import OVERLAP_US, OwnerMap
-from crossfade.core.protocol.plain.rows import PlainRow, build, owned, parse, same
+from crossfade.core.protocol.plain.records import Expired, Late, Stray
+from crossfade.core.protocol.plain.rows import PlainRow, build, fence_of, is_marked, owned, parse, same
 from crossfade.core.replication.change import Change
+from crossfade.core.replication.plain import PlainRule
+from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Direction
@@ -55,8 +58,8 @@ class Witnessing(Protocol):
         """Return a moment to begin from."""
         ...
 
-    async def changes(self, since_s: float, keys: frozenset[Key]) -> dict[Key, list[Change]]:
-        """Return the changes of some keys that the stream has taken since a moment."""
+    async def changes(self, since_s: float, keys: frozenset[Key]) -> dict[Key, list[Change]] | None:
+        """Return the changes of some keys that the stream has taken since a moment; None where it is too long."""
         ...
 
 
@@ -76,6 +79,13 @@ class OwnerWrites(Protocol):
         ...
 
 
+class _Present(NamedTuple):
+    """The owner's row of a key: its own key, and the row; None for none."""
+
+    key: Key
+    row: Image | None
+
+
 class Hints:
     """Looks into the late records of one table, and carries its removals by TTL over."""
 
@@ -90,6 +100,7 @@ class Hints:
         owner_writes: OwnerWrites,
         progress: Past,
         witness: Witnessing,
+        old_witness: Witnessing,
         letters: Letters,
         clock: Clock,
     ) -> None:
@@ -104,13 +115,16 @@ class Hints:
             owner_writes: writes to the destination.
             progress: of the consumer of the other direction.
             witness: of the destination's stream.
+            old_witness: of the origin's.
             letters: writes letters.
             clock: of the process.
         """
         self._mapping, self._direction = mapping, direction
         self._membership = membership
         self._old, self._owner, self._owner_writes = old, owner, owner_writes
-        self._progress, self._witness, self._letters, self._clock = progress, witness, letters, clock
+        self._progress, self._witness, self._old_witness = progress, witness, old_witness
+        self._letters, self._clock = letters, clock
+        self._decide = PlainRule(mapping, direction).decide
         self._old_shape, self._shape = mapping.shape(direction.origin), mapping.shape(direction.destination)
 
     async def settle(self, late: Sequence[tuple[Entry, bool]], account: Account) -> None:
@@ -121,66 +135,84 @@ class Hints:
             account: of the batch.
         """
         account.counts["late"] += len(late)
-        by_key = {entry.known.key: entry for entry, _ in late}
+        todo: dict[Key, Entry] = {}
         for entry, past_hold in late:
+            todo.setdefault(entry.known.key, entry)
             if past_hold:
-                rows = await self._both([entry.known.key])
-                await self._letters.rows(HOLD_BROKEN, entry, self._named(entry.known.key, *rows), account)
-        todo = set(by_key)
-        while todo:
+                await self._keep_broken(entry, account)
+        theirs = await self._theirs(todo, account)
+        while todo := {key: each for key, each in todo.items() if key in theirs}:
             since_s = self._witness.moment_s()
-            olds, presents = await self._both(list(todo))
+            presents = await self._presents(theirs, todo)
+            olds = await persist(partial(self._old.read_many, list(todo)))
             view = self._membership.view
-            if view is None:
-                return  # no flip without a map
-            todo = {key for key in todo if self._wants(key, olds, presents, view.floor)}
+            if view is None or view.owner is not self._direction.destination:
+                return  # flipped back: what this table's rows hold is true, and travels from here
+            todo = {key: each for key, each in todo.items() if self._wants(key, olds, presents, view.floor)}
             if not todo:
                 return
+            disturbed = await self._disturbed(todo, view)
+            if disturbed is None:
+                for key, entry in todo.items():
+                    await self._letters.rows(LATE, entry, self._named(olds.get(key), presents[key].row), account)
+                return
+            account.counts["late_disturbed"] += len(disturbed)
+            todo = {key: each for key, each in todo.items() if key not in disturbed}
             await persist(self._progress.is_past_now)
-            todo = await self._copy(todo, presents, since_s, by_key, account)
+            todo = await self._copy(todo, presents, since_s, account)
+
+    async def _keep_broken(self, entry: Entry, account: Account) -> None:
+        key = entry.known.key
+        theirs = await self._theirs({key: entry}, account)
+        presents = await self._presents(theirs, theirs)
+        old = (await persist(partial(self._old.read_many, [key]))).get(key)
+        if key in presents:
+            await self._letters.rows(HOLD_BROKEN, entry, self._named(old, presents[key].row), account)
 
     async def _copy(
-        self,
-        keys: set[Key],
-        presents: Mapping[Key, Image],
-        since_s: float,
-        by_key: Mapping[Key, Entry],
-        account: Account,
-    ) -> set[Key]:
+        self, late: Mapping[Key, Entry], presents: Mapping[Key, _Present], since_s: float, account: Account
+    ) -> dict[Key, Entry]:
         """Copy what was never brought along; return the keys whose owner's row is another by now."""
-        again: set[Key] = set()
-        copied: dict[Key, PlainRow | None] = {}
+        again: dict[Key, Entry] = {}
+        copied: dict[Key, tuple[Key, PlainRow | None]] = {}
         async with self._membership.working() as view:
             if view.owner is not self._direction.destination:
-                return set()  # flipped back: what this table's rows hold is true, and travels from here
-            olds = await persist(lambda: self._old.read_many(list(keys)))
-            for key in keys:
+                return {}
+            olds = await persist(partial(self._old.read_many, list(late)))
+            for key, entry in late.items():
                 wanted = self._wants(key, olds, presents, view.floor)
                 if wanted is None:
                     continue
-                content, met = wanted.content, presents.get(key)
-                image = None if content is None else build(content, key_image(key, self._shape.key))
-                done = await persist(partial(self._owner_writes.replace, key, met, image))
+                there, met = presents[key]
+                image = None if wanted.content is None else build(wanted.content, key_image(there, self._shape.key))
+                done = await persist(partial(self._owner_writes.replace, there, met, image))
                 if done:
-                    copied[key] = content
+                    copied[key] = there, wanted.content
                     account.counts["late_copied"] += 1
                 elif done is None:
-                    await self._letters.rows(LATE, by_key[key], self._named(key, olds, presents), account)
+                    await self._letters.rows(LATE, entry, self._named(olds.get(key), met), account)
                 else:
-                    again.add(key)
-        for key in await self._disturbed(copied, since_s, view):
-            await self._letters.rows(LATE, by_key[key], self._named(key, olds, presents), account)
+                    again[key] = entry
+        for key in await self._written_by_others(copied, since_s, view):
+            await self._letters.rows(LATE, late[key], self._named(olds.get(key), presents[key].row), account)
         return again
 
-    async def _disturbed(self, copied: Mapping[Key, PlainRow | None], since_s: float, view: OwnerMap) -> list[Key]:
+    async def _written_by_others(
+        self, copied: Mapping[Key, tuple[Key, PlainRow | None]], since_s: float, view: OwnerMap
+    ) -> list[Key]:
         """Return the keys that somebody else wrote on the owner between read and copy, or nobody knows whether."""
         if not copied:
             return []
         held_us = view.interval.since_us + OVERLAP_US
         ends_s = self._clock.monotonic() + SEEN_WITHIN_S
+        theirs = frozenset(there for there, _ in copied.values())
         while True:
-            found = await persist(lambda: self._witness.changes(since_s, frozenset(copied)))
-            ours = {key: [self._is_ours(each, copied[key]) for each in found[key]] for key in copied}
+            found = await persist(partial(self._witness.changes, since_s, theirs))
+            if found is None:
+                return list(copied)
+            ours = {
+                key: [self._is_ours(each, content) for each in found[there]] for key, (there, content) in copied.items()
+            }
             if all(map(any, ours.values())) or self._clock.monotonic() >= ends_s:
                 break
             await self._clock.sleep(POLL_S)
@@ -189,7 +221,8 @@ class Hints:
             for key, are_ours in ours.items()
             if are_ours.count(True) != 1
             or any(
-                not is_ours and each.committed_us >= held_us for each, is_ours in zip(found[key], are_ours, strict=True)
+                not is_ours and each.committed_us >= held_us
+                for each, is_ours in zip(found[copied[key][0]], are_ours, strict=True)
             )
         ]
 
@@ -197,16 +230,58 @@ class Hints:
         there = None if change.new is None else owned(parse(change.new, self._shape))
         return same(there, content)
 
+    async def _disturbed(self, late: Mapping[Key, Entry], view: OwnerMap) -> set[Key] | None:
+        """Return the keys whose old owner's row was changed after the hold, and not by Crossfade.
+
+        It no longer says what was true; the change's own record deals with that. None: nobody can say, since the stream
+        is too long.
+        """
+        held_s = view.intervals[-2].held_us / 1e6
+        found = await persist(partial(self._old_witness.changes, held_s, frozenset(late)))
+        if found is None:
+            return None
+        return {key for key, changes in found.items() if any(self._is_disturbing(each, view) for each in changes)}
+
+    def _is_disturbing(self, change: Change, view: OwnerMap) -> bool:
+        try:
+            decision = self._decide(change, view)
+        except PoisonRecord:
+            return True
+        return isinstance(decision, Stray | Expired) or (isinstance(decision, Late) and decision.past_hold)
+
     def _wants(
-        self, key: Key, olds: Mapping[Key, Image], presents: Mapping[Key, Image], floor: int
+        self, key: Key, olds: Mapping[Key, Image], presents: Mapping[Key, _Present], floor: int
     ) -> CopyToOwner | None:
-        old, present = olds.get(key), presents.get(key)
-        mapped = None
-        if old is not None:
-            mapped = self._mapping.map_item(self._direction, parse(old, self._old_shape))
+        old, present = olds.get(key), presents[key].row
         there = None if present is None else parse(present, self._shape)
-        decided = settle(mapped, there, floor, reverse_is_past=True)
+        decided = settle(self._mapped(old), there, floor, reverse_is_past=True)
         return decided if isinstance(decided, CopyToOwner) else None
+
+    def _mapped(self, old: Image | None) -> PlainRow | None:
+        """Return an old owner's row in the owner's names, with the fence that it has."""
+        if old is None:
+            return None
+        carried = parse(self._mapping.carry(self._direction, old), self._shape)
+        return carried._replace(version=fence_of(old), deleted=is_marked(old))
+
+    async def _theirs(self, late: Mapping[Key, Entry], account: Account) -> dict[Key, Key]:
+        """Return the keys of the owner's rows; where there is no way from one to the other, a letter keeps the row."""
+        olds = await persist(partial(self._old.read_many, list(late)))
+        found: dict[Key, Key] = {}
+        for key, entry in late.items():
+            change = entry.known
+            image = change.old if change.new is None else change.new
+            try:
+                found[key] = self._mapping.other_key(self._direction, key, olds.get(key) if image is None else image)
+            except PoisonRecord:
+                await self._letters.rows(LATE, entry, self._named(olds.get(key), None), account)
+        return found
+
+    async def _presents(self, theirs: Mapping[Key, Key], keys: Iterable[Key]) -> dict[Key, _Present]:
+        """Read the owner's rows, by the old owner's key."""
+        wanted = {key: theirs[key] for key in keys}
+        found = await persist(partial(self._owner.read_many, list(dict.fromkeys(wanted.values()))))
+        return {key: _Present(there, found.get(there)) for key, there in wanted.items()}
 
     async def expire(self, entry: Entry, account: Account) -> None:
         """Carry a removal by the TTL service over to the owner, if it is still due there.
@@ -215,13 +290,10 @@ class Hints:
         """
         change, ttl = entry.known, self._old_shape.ttl
         if ttl is not None:
+            key = self._mapping.other_key(self._direction, change.key, change.old)
             name, at_s = self._shape.own(ttl), change.committed_us // 1_000_000
-            done = await persist(lambda: self._owner_writes.delete_expired(change.key, name, at_s))
+            done = await persist(partial(self._owner_writes.delete_expired, key, name, at_s))
             account.counts["expired" if done else "expiry_overtaken"] += 1
 
-    async def _both(self, keys: list[Key]) -> tuple[Mapping[Key, Image], Mapping[Key, Image]]:
-        presents = await persist(lambda: self._owner.read_many(keys))
-        return await persist(lambda: self._old.read_many(keys)), presents
-
-    def _named(self, key: Key, olds: Mapping[Key, Image], presents: Mapping[Key, Image]) -> dict[str, Image | None]:
-        return {self._old_shape.table: olds.get(key), self._shape.table: presents.get(key)}
+    def _named(self, old: Image | None, present: Image | None) -> dict[str, Image | None]:
+        return {self._old_shape.table: old, self._shape.table: present}

@@ -10,6 +10,7 @@ and is decided again at the map that is open then. When `apply` returns, every r
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
@@ -19,10 +20,10 @@ from crossfade.contracts.letter import UNRECORDED, WIDE
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.plain import fence
 from crossfade.core.protocol.plain.fit import is_wide
-from crossfade.core.protocol.plain.map import OwnerMap, State
+from crossfade.core.protocol.plain.map import OwnerMap, State, version_at
 from crossfade.core.protocol.plain.records import Ask, Decision, Expired, Late, Left, Stray, needs_the_map
 from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
-from crossfade.core.replication.change import decode_change
+from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.replication.plain import PlainRule
 from crossfade.core.values import image as wire
 from crossfade.core.values.errors import PoisonRecord
@@ -38,7 +39,7 @@ from crossfade_replicator.plain.answered import Answered
 from crossfade_replicator.plain.batch import Entry, coalesce
 from crossfade_replicator.plain.hints import Hints
 from crossfade_replicator.plain.letters import Letters
-from crossfade_replicator.plain.writes import Found, StandbyWrites, Undone
+from crossfade_replicator.plain.writes import Found, Settled, StandbyWrites, Undone
 from crossfade_replicator.records import Decoded, Record
 
 log = structlog.get_logger()
@@ -92,7 +93,7 @@ class PlainPipeline:
         self._key_names = mapping.shape(direction.origin).key
         self._shape = mapping.shape(direction.destination)
         self._decide = PlainRule(mapping, direction).decide
-        self._carry = mapping.carry
+        self._carry, self._other_key = mapping.carry, mapping.other_key
         self._membership = membership
         self._writes, self._hints, self._letters, self._answered = writes, hints, letters, answered
         self._kill = kill or KillPoints()
@@ -149,7 +150,7 @@ class PlainPipeline:
                 return todo, []
             if now.epoch != view.epoch:
                 view, decisions = now, self._decisions(entries, todo, now)
-        decided = self._sorted(todo, decisions, view.owner, since_us, account)
+        decided = self._sorted(entries, todo, decisions, view.owner, since_us, account)
         for place, reason in decided.poison:
             await self._letters.refused(shard_id, entries[place], account, code=UNMAPPABLE, reason=reason)
         left = await self._written(shard_id, entries, decided, view, account)
@@ -170,6 +171,7 @@ class PlainPipeline:
 
     def _sorted(
         self,
+        entries: list[Entry],
         todo: list[int],
         decisions: list[Decision | PoisonRecord],
         owner: Side,
@@ -188,8 +190,8 @@ class PlainPipeline:
                     found.poison.append((place, str(decision)))
                 case Ask():
                     found.asks.append((decision.key, place))
-                case Late() if owner is self._direction.origin:
-                    found.asks.append((decision.key, place))  # flipped back since: its row is the truth again
+                case Late() if owner is self._direction.origin:  # flipped back since: its row is the truth again
+                    found.asks.append((self._there(entries[place].known), place))
                 case Late():
                     found.late.append((place, decision.past_hold))
                 case _ if not since_us or decision.committed_us < since_us:
@@ -223,75 +225,71 @@ class PlainPipeline:
                 elif answer is fence.Met.FIRST_TOUCH:
                     touched.append((transfer, place))
                 elif isinstance(answer, Verdict | Unfit):
-                    await self._ruled(shard_id, entries[place], transfer, answer, account)
+                    await self._ruled(shard_id, entries[place], transfer.version, answer, account)
             counts["applied"] += applied
-        if touched or (asks and floor):
-            olds = self._befores(entries)
-        for transfer, place in touched:
-            ask = await self._first(entries[place], transfer, floor, olds.get(transfer.key, []), left, place, account)
-            if ask:
-                asks[transfer.key] = place
-        for key, place in asks.items():
-            befores = olds.get(key, []) if floor else []
-            await self._asked(entries[place], key, floor, befores, left, place, account)
+        left += await self._read_and_written(shard_id, entries, touched, asks, floor, account)
         self._kill.reached("after-write-before-mark")
         return left
 
-    async def _first(
+    async def _read_and_written(
         self,
-        entry: Entry,
-        transfer: Transfer,
+        shard_id: str,
+        entries: list[Entry],
+        touched: list[tuple[Transfer, int]],
+        asks: dict[Key, int],
         floor: int,
-        befores: list[Image | None],
-        left: list[int],
-        place: int,
         account: Account,
-    ) -> bool:
-        """Write the first copy of this interval over a row; say whether the owner must be asked."""
-        while True:
-            answer = await self._writes.touch(transfer, floor, befores)
-            if isinstance(answer, Found):
-                await self._keep(entry, answer.row, account)
-                befores = [*befores, answer.row]
-            elif answer is Undone.STOPPED:
-                left.append(place)
-                return False
-            elif isinstance(answer, Verdict):
-                account.counts[answer.value] += 1
-                return False
+    ) -> list[int]:
+        """Write what takes a read first; return the places of what a seal has stopped."""
+        counts, left = account.counts, list[int]()
+        befores = self._befores(entries) if touched or (asks and floor) else {}
+        for transfer, place in touched:
+            touch = partial(self._writes.touch, transfer, floor)
+            answer = await self._read_first(entries[place], touch, befores.get(transfer.key, ()), account)
+            if answer is fence.Met.ASKS:
+                asks[transfer.key] = place
+            elif isinstance(answer, Verdict | Unfit):
+                await self._ruled(shard_id, entries[place], transfer.version, answer, account)
             else:
-                return True
+                left.append(place)
+        for key, place in asks.items():
+            change = entries[place].known
+            ask = partial(self._writes.ask, key, change.key, change.committed_us, floor)
+            answer = await self._read_first(entries[place], ask, befores.get(key, ()), account)
+            if isinstance(answer, Unfit) or answer is Verdict.UNVERSIONED:
+                await self._ruled(shard_id, entries[place], version_at(change.committed_us), answer, account)
+            elif isinstance(answer, Verdict):
+                counts["asked" if answer is Verdict.DUPLICATE else "copied"] += 1
+            else:
+                left.append(place)
+        return left
 
-    async def _asked(
+    async def _read_first(
         self,
         entry: Entry,
-        key: Key,
-        floor: int,
-        befores: list[Image | None],
-        left: list[int],
-        place: int,
+        attempt: Callable[[Sequence[Image | None]], Awaitable[Settled | Found]],
+        befores: Sequence[Image | None],
         account: Account,
-    ) -> None:
+    ) -> Settled:
+        """Write over a row that was read; keep it in a letter first if nobody else knows it."""
         while True:
-            answer = await self._writes.ask(key, entry.known.committed_us, floor, befores)
-            if isinstance(answer, Found):
-                await self._keep(entry, answer.row, account)
-                befores = [*befores, answer.row]
-            elif isinstance(answer, Verdict):
-                account.counts["asked" if answer is Verdict.DUPLICATE else "copied"] += 1
-                return
-            else:
-                left.append(place)
-                return
+            try:
+                answer = await attempt(befores)
+            except PoisonRecord as error:
+                return Unfit(f"one of the two rows can't be read: {error}")
+            if not isinstance(answer, Found):
+                return answer
+            await self._keep(entry, answer.row, account)
+            befores = [*befores, answer.row]
 
     async def _keep(self, entry: Entry, row: Image | None, account: Account) -> None:
         self._answered.note(await self._letters.rows(UNRECORDED, entry, {self._shape.table: row}, account))
 
     async def _ruled(
-        self, shard_id: str, entry: Entry, transfer: Transfer, answer: Verdict | Unfit, account: Account
+        self, shard_id: str, entry: Entry, version: int, answer: Verdict | Unfit, account: Account
     ) -> None:
         """Count a verdict; park what the table can't take."""
-        if isinstance(answer, Unfit) and is_wide(transfer.key, transfer.image, self._shape):
+        if isinstance(answer, Unfit) and self._is_wide(entry.known):
             account.counts[WIDE] += 1
             await self._letters.rows(WIDE, entry, {}, account, settled=True)
             return
@@ -299,8 +297,19 @@ class PlainPipeline:
         told = _UNREADABLE if answer is Verdict.UNVERSIONED else parks(answer)
         if told:
             code, reason = told
-            version = transfer.version
             await self._letters.refused(shard_id, entry, account, code=code, reason=reason, version=version)
+
+    def _is_wide(self, change: Change) -> bool:
+        if change.new is None:
+            return False
+        try:
+            return is_wide(self._there(change), self._carry(self._direction, change.new), self._shape)
+        except PoisonRecord:
+            return False
+
+    def _there(self, change: Change) -> Key:
+        """Return the key of a record's row in the other table."""
+        return self._other_key(self._direction, change.key, change.old if change.new is None else change.new)
 
     def _befores(self, entries: list[Entry]) -> dict[Key, list[Image | None]]:
         """Return what the records of a batch say was there before, by key, in the standby's names.
@@ -309,8 +318,8 @@ class PlainPipeline:
         """
         found: dict[Key, list[Image | None]] = {}
         for change in (entry.change for entry in entries if entry.change is not None):
-            befores = found.setdefault(change.key, [])
             try:
+                befores = found.setdefault(self._there(change), [])
                 old = change.old
                 if old is None:
                     befores.append(None)

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from crossfade.contracts.report import Report
 from crossfade.core.replication.change import Change, decode_change
-from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
+from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.keys import Key
 from crossfade.ports.clock import Clock
 from crossfade.ports.streams import StreamReader
@@ -80,11 +80,11 @@ class Witness:
         """Return a moment to begin from."""
         return self._now_s() - MARGIN_S
 
-    async def changes(self, since_s: float, keys: frozenset[Key]) -> dict[Key, list[Change]]:
-        """Return the changes of some keys that the stream has taken since a moment.
+    async def changes(self, since_s: float, keys: frozenset[Key]) -> dict[Key, list[Change]] | None:
+        """Return the changes of some keys that the stream has taken since a moment; None where its end wasn't reached.
 
         Raises:
-            StoreUnavailable: the end of the stream was not reached.
+            StoreUnavailable: the stream can't be read.
         """
         found: dict[Key, list[Change]] = {key: [] for key in keys}
         for shard in await self._streams.list_shards(self._stream):
@@ -99,7 +99,7 @@ class Witness:
                 if fetched.behind_ms == 0 and len(fetched.records) < PAGE:
                     break
             else:
-                raise StoreUnavailable(f"{self._stream} {shard.shard_id}: its end was not reached")
+                return None
         return found
 
     def _take(self, payload: bytes, found: dict[Key, list[Change]]) -> None:

@@ -18,12 +18,24 @@ from typing import Final, Protocol, TypeAlias
 import structlog
 
 from crossfade.adapters.plain_transfers import Copied, Met
+from crossfade.adapters.wire.errors import UNFIT
 from crossfade.core.mapping.interface import Mapping as Migration
 from crossfade.core.protocol.plain import fence
-from crossfade.core.protocol.plain.rows import DELETED, MV, PlainRow, build, fence_of, owned, parse, same, standing
+from crossfade.core.protocol.plain.rows import (
+    DELETED,
+    MV,
+    TOMBSTONE,
+    PlainRow,
+    fence_of,
+    is_tombstone,
+    owned,
+    parse,
+    same,
+    standing,
+)
 from crossfade.core.protocol.writing import Transfer, Unfit, Verdict
 from crossfade.core.values import image as wire
-from crossfade.core.values.errors import PoisonRecord, StoreUnavailable
+from crossfade.core.values.errors import PoisonRecord, StoreRefused, StoreUnavailable
 from crossfade.core.values.image import Image
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Direction
@@ -40,6 +52,11 @@ SLICE: Final = 500
 
 ROUNDS: Final = 8
 """How often a row may change between its read and its write before its key is taken up again later."""
+
+
+_APPLIED: Final = Verdict.APPLIED
+ANOTHERS: Final = Unfit("its key is taken there by a row that came from another key of the source")
+"""What becomes of a second row of the source that a mapping gives a key that is taken."""
 
 
 class Undone(Enum):
@@ -95,7 +112,7 @@ class StandbyWrites:
             jitter: random number from 0 to 1.
             on_request: called after each slice of copies.
         """
-        self._mapping, self._direction = mapping, direction
+        self._mapping, self._direction, self._carry = mapping, direction, mapping.carry
         self._copies, self._standby, self._owner = copies, standby, owner
         self._tombstones, self._clock = tombstones, clock
         self._stops, self._jitter, self._on_request = stops, jitter, on_request
@@ -138,10 +155,24 @@ class StandbyWrites:
 
     async def _send(self, transfers: Sequence[Transfer], floor: int) -> Sequence[Copied]:
         try:
+            if self._shape.kept:
+                return [await self._read_then_put(each, floor) for each in transfers]
             return await self._copies.copy(transfers, floor)
         except StoreUnavailable as error:
             log.warning("the table doesn't answer, trying again", error=str(error))
             return [NotSent.THROTTLED] * len(transfers)
+
+    async def _read_then_put(self, transfer: Transfer, floor: int) -> Copied:
+        """Do as a copy does where two rows of the source may meet in one key: a condition can't tell them apart."""
+        met = (await self._standby.read_many([transfer.key])).get(transfer.key)
+        if met is not None and self._mapping.is_anothers(met, transfer.image):
+            return ANOTHERS
+        try:
+            there = None if met is None else fence_of(met)
+        except PoisonRecord:
+            return Met(met)
+        takes = not floor if there is None else floor <= there < transfer.version
+        return (await self._put(transfer, met) if takes else None) or Met(met)
 
     def _judged(self, transfer: Transfer, answer: Copied, floor: int) -> Settled:
         if isinstance(answer, Met):
@@ -154,37 +185,41 @@ class StandbyWrites:
             return fence.Met.AGAIN
         return answer
 
-    async def ask(self, key: Key, committed_us: int, floor: int, befores: Sequence[Image | None]) -> Settled | Found:
+    async def ask(
+        self, key: Key, own: Key, committed_us: int, floor: int, befores: Sequence[Image | None]
+    ) -> Settled | Found:
         """Have the owner decide what stands on the standby.
 
         Args:
             key: of the standby's row.
+            own: of the owner's.
             committed_us: of the record that asks.
             floor: as in `copy`.
             befores: see `touch`.
 
         Returns:
-            APPLIED or DUPLICATE; STOPPED; or the row that must be kept in a letter first: then call again with it in
-            `befores`.
+            APPLIED or DUPLICATE; STOPPED; Unfit; or the row that must be kept in a letter first: then call again with
+            it in `befores`.
         """
         for _ in range(ROUNDS):
             if self._stops():
                 break
-            met, ours = await self.read(key)
-            wanted = owned(None if ours is None else parse(ours, self._owner_shape))
-            mapped = None if wanted is None else self._mapping.map_item(self._direction, wanted)
-            is_same = self._is_same(mapped, met)
+            met, ours = await self.read(key, own)
+            if ours is None or is_tombstone(ours, self._owner_shape):
+                ours = None
+                carried = self._carry(self._direction, key_image(own, self._owner_shape.key) | {DELETED: TOMBSTONE})
+            else:
+                carried = self._carry(self._direction, ours)
+            is_same = self._is_same(standing(parse(carried, self._shape)), met)
             version = fence.asked(None if met is None else fence_of(met), floor, committed_us, is_same=is_same)
             if version is None:
                 return Verdict.DUPLICATE
+            if met is not None and self._mapping.is_anothers(met, carried):
+                return ANOTHERS
             if not is_same and not self._may_replace(met, floor, befores):
                 return Found(met)
-            row = PlainRow(version, deleted=True) if mapped is None else mapped.at(version)
-            if row.deleted:
-                await self._list([key])
-            image = build(row, key_image(key, self._shape.key))
-            if await persist(partial(self._standby.put, image, met=met)):
-                return Verdict.APPLIED
+            if put := await self._put(Transfer(key, version, carried), met):
+                return put
         return Undone.STOPPED
 
     async def touch(self, transfer: Transfer, floor: int, befores: Sequence[Image | None]) -> Settled | Found:
@@ -207,22 +242,32 @@ class StandbyWrites:
             judged = fence.judge(transfer, met, floor, self._shape)
             if judged not in (fence.Met.FIRST_TOUCH, fence.Met.AGAIN):
                 return judged
-            if not self._is_same(standing(parse(transfer.image, self._shape)), met) and not self._may_replace(
-                met, floor, befores
-            ):
+            if met is not None and self._mapping.is_anothers(met, transfer.image):
+                return ANOTHERS
+            alike = self._is_same(standing(parse(transfer.image, self._shape)), met)
+            if not alike and not self._may_replace(met, floor, befores):
                 return Found(met)
-            if DELETED in transfer.image:
-                await self._list([transfer.key])
-            image = key_image(transfer.key, self._shape.key) | transfer.image
-            image[MV] = wire.of_number(transfer.version)
-            if await persist(partial(self._standby.put, image, met=met)):
-                return Verdict.APPLIED
+            if put := await self._put(transfer, met):
+                return put
         return Undone.STOPPED
 
-    async def read(self, key: Key) -> tuple[Image | None, Image | None]:
+    async def _put(self, transfer: Transfer, met: Image | None) -> Verdict | Unfit | None:
+        """Write a copy over the row that was read; None if another one stands there by now."""
+        if DELETED in transfer.image:
+            await self._list([transfer.key])
+        image = key_image(transfer.key, self._shape.key) | transfer.image
+        image[MV] = wire.of_number(transfer.version)
+        try:
+            return _APPLIED if await persist(partial(self._standby.put, image, met=met)) else None
+        except StoreRefused as error:
+            if error.reason not in UNFIT:
+                raise
+            return Unfit(str(error))
+
+    async def read(self, key: Key, own: Key) -> tuple[Image | None, Image | None]:
         """Read both rows consistently, the standby's first: a copy that arrives meanwhile makes no false agreement."""
         met = (await persist(lambda: self._standby.read_many([key]))).get(key)
-        return met, (await persist(lambda: self._owner.read_many([key]))).get(key)
+        return met, (await persist(lambda: self._owner.read_many([own]))).get(own)
 
     def _is_same(self, wanted: PlainRow | None, met: Image | None) -> bool:
         return same(wanted, standing(None if met is None else parse(met, self._shape)))

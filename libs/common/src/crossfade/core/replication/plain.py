@@ -22,6 +22,7 @@ from crossfade.core.protocol.plain.rows import DELETED, TOMBSTONE
 from crossfade.core.protocol.writing import Transfer
 from crossfade.core.replication.change import Change, ChangeKind
 from crossfade.core.values.errors import PoisonRecord
+from crossfade.core.values.keys import key_image
 from crossfade.core.values.shape import Direction
 
 
@@ -37,7 +38,7 @@ class PlainRule:
         """
         self._direction, self._side = direction, direction.origin
         self._shape = mapping.shape(direction.origin)
-        self._belongs = mapping.belongs
+        self._belongs, self._other_key = mapping.belongs_at, mapping.other_key
         self._carry = mapping.carry
 
     def decide(self, change: Change, now: OwnerMap) -> Decision:
@@ -50,7 +51,7 @@ class PlainRule:
         Raises:
             PoisonRecord: the record, or the row in it, can't be understood or mapped.
         """
-        if not self._belongs(change.key):
+        if not self._belongs(self._side, change.key):
             return Left.NOT_OURS
         if change.table != self._shape.table:
             raise PoisonRecord(f"a record of table {change.table!r} in the stream of {self._shape.table!r}")
@@ -74,7 +75,10 @@ class PlainRule:
         if new is None:
             if was_tombstone(change, self._shape):
                 return Left.TOMBSTONE_REMOVED
-            return Transfer(change.key, version, {DELETED: TOMBSTONE})
+            key = self._other_key(self._direction, change.key, change.old)
+            mark = key_image(change.key, self._shape.key) | {DELETED: TOMBSTONE}
+            return Transfer(key, version, self._carry(self._direction, mark))
+        key = self._other_key(self._direction, change.key, new)
         if has_risen(change, new):
-            return Ask(change.key, change.committed_us)
-        return Transfer(change.key, version, self._carry(self._direction, new))
+            return Ask(key, change.committed_us)
+        return Transfer(key, version, self._carry(self._direction, new))
