@@ -39,13 +39,17 @@ def test_a_pass_over_busy_tables_calls_nothing_that_is_not_so(seed: int) -> None
 
 @given(seeds)
 @settings(max_examples=examples(15), deadline=None)
-def test_a_key_whose_copies_are_cut_off_is_stuck_however_busy_it_is(seed: int) -> None:
+def test_a_key_whose_copies_are_cut_off_is_called_however_busy_it_is(seed: int) -> None:
+    """Mostly as stuck; as diverged where its owner changed before anybody listened, and never again."""
     world, traffic = busy_plain_world(seed, most_flips=0)
     key = wallet(seed % ROWS)
     traffic.cut.add(key)
     world.write(key, 99, badges=of_string("cut off"))
     found = asyncio.run(world.sweep())
-    assert found.keys == {Difference.STUCK: [key]}, found.samples
+    assert {each: keys for each, keys in found.keys.items() if keys} in (
+        {Difference.STUCK: [key]},
+        {Difference.DIVERGED: [key]},
+    ), found.samples
 
 
 @given(seeds)

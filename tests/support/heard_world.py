@@ -29,7 +29,7 @@ class Heard:
         self.done: Swept | None = None
         self.asked = self.passes = 0
         settings = Settings(**({"in_flight_bound_s": BOUND_S, "buckets": 16} | changed))
-        both = world.both()
+        both = self.both = world.both()
         at_once(both.look())
         self.mode = Continuous(
             both,

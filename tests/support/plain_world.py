@@ -68,7 +68,7 @@ class Maps:
 class PlainWorld(World):
     """See `World`: the owner's rows carry nothing, copies have a fence, and the map tells who owns."""
 
-    mapping = MAPPING
+    mapping: RuleMapping = MAPPING
 
     def __init__(self, rows: int = 0, clock: Clock | None = None, **more: Raw) -> None:
         clock = clock or Clock()
@@ -80,18 +80,22 @@ class PlainWorld(World):
 
     def _table(self, side: Side) -> MemoryTable:
         def changed(payload: bytes) -> None:
-            change = decode_change(payload, ("pk", "sk"))
+            change = decode_change(payload, shape.key)
             self.changes.append((side, change))
             self.on_change(side, change)
 
-        return MemoryTable(MAPPING.shape(side), belongs=MAPPING.belongs, on_change=changed, now_us=self._commit)
+        def belongs(key: Key) -> bool:
+            return self.mapping.belongs_at(side, key)
+
+        shape = self.mapping.shape(side)
+        return MemoryTable(shape, belongs=belongs, on_change=changed, now_us=self._commit)
 
     def _commit(self) -> int:
         self.clock.now += 1e-5
         return self.clock.wall_us()
 
     def both(self) -> BothTables:
-        return BothTables(MAPPING, self.reading[Side.SOURCE], self.reading[Side.TARGET], self.maps)
+        return BothTables(self.mapping, self.reading[Side.SOURCE], self.reading[Side.TARGET], self.maps)
 
     @property
     def map(self) -> OwnerMap:
@@ -122,17 +126,15 @@ class PlainWorld(World):
         """Apply a change record of the owner; a copy that comes too late changes nothing."""
         if side is not self.owner():
             return
-        there = self.tables[side.other]
-        standing, version = there.images.get(change.key), version_at(change.committed_us)
+        there, direction = self.tables[side.other], direction_to(side.other)
+        key = self.mapping.other_key(direction, change.key, change.new or change.old)
+        standing, version = there.images.get(key), version_at(change.committed_us)
         if standing is not None and fence_of(standing) >= version:
             return
-        there.put(self.copied(change.key, side, change.new) | {"cf_mv": of_number(version)})
-
-    def copied(self, key: Key, side: Side, image: Image | None) -> Image:
-        """Return what stands on the other side for an owner's image, without its fence."""
-        if image is None:
-            return key_image(key, ("pk", "sk")) | {"cf_deleted": of_boolean(True)}
-        return key_image(key, ("pk", "sk")) | MAPPING.carry(direction_to(side.other), image)
+        ours = key_image(change.key, self.tables[side].shape.key)
+        image = ours | {"cf_deleted": of_boolean(True)} if change.new is None else change.new
+        copied = key_image(key, there.shape.key) | self.mapping.carry(direction, image)
+        there.put(copied | {"cf_mv": of_number(version)})
 
     # ---- a flip ----
 

@@ -264,8 +264,10 @@ class World:
         self.followed = units[0].followed
 
         def heard(side: Side, change: Change) -> None:
-            for each in units:
-                each.followed.hear(side, change)
+            told = means.both.told(side, change)
+            if told is not None:
+                for each in units:
+                    each.followed.hear(side, told)
 
         self.on_change = heard
         await all_or_first(each.work() for each in units)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from crossfade.core.mapping.copies import GIVEN_BACK, why_not
 from crossfade.core.mapping.interface import Mapping as MigrationMapping
@@ -109,6 +110,36 @@ class BothTables:
         """Return the same, for parity."""
         # It answers what parity asks, of the rows that `read` and `heard` return; of the seam's, no more is asked here.
         return cast("RowReader", self.own(complete=complete))
+
+    @property
+    def keys_change(self) -> bool:
+        """Whether a row's key on one side is another than on the other."""
+        return self.mapping.declared.source_key is not None
+
+    def key_at(self, side: Side, key: Key) -> Key:
+        """Return the key of a row in a side's table.
+
+        Args:
+            side: the table.
+            key: in the source table, as rows go by everywhere else.
+
+        Raises:
+            PoisonRecord: the row can have none there.
+        """
+        if side is Side.SOURCE or not self.keys_change:
+            return key
+        return self.mapping.other_key(Direction.FORWARD, key, None)
+
+    def told(self, side: Side, change: Change) -> Change | None:
+        """Return a change record under its row's key in the source table; None where it has no way back."""
+        way = self.mapping.declared.source_key
+        if side is Side.SOURCE or way is None:
+            return change
+        try:
+            image = change.old if change.new is None else change.new
+            return replace(change, key=Key(way(change.key, image or {})))
+        except PoisonRecord:
+            return None
 
     def heard(self, side: Side, change: Change) -> Row | None:
         """Read the row that a change record shows; None where it tells nothing.

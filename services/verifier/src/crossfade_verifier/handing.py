@@ -127,7 +127,7 @@ class Handing:
         return DeadLetter(
             consumer=direction_to(view.owner).value,
             sequence=f"{HINT}:{view.turn}-{sha256(key).hexdigest()[:32]}",
-            key=key,
+            key=self._both.key_at(view.owner.other, key),
             version=None,
             reason=REASON,
             code=HINT,

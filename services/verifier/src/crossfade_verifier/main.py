@@ -170,7 +170,10 @@ class Service:
         self.passes.on_done = lambda took_s: active.record(PASS_DURATION, took_s)
         self.crossings.on_taken = lambda to, taken_s: active.record(CROSSING, taken_s, {DIRECTION: f"to-{to.value}"})
 
-    def _hear(self, side: Side, change: Change) -> None:
+    def _hear(self, side: Side, record: Change) -> None:
+        change = self._both.told(side, record)
+        if change is None:
+            return
         self.passes.hear(side, change)
         self.continuous.hear(side, change)
         self.crossings.hear(side, change)

@@ -18,14 +18,15 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 
 from crossfade.application.membership import Membership
 from crossfade.contracts.repairs import RepairStep
+from crossfade.core.mapping.keying import CARRIED_KEY
 from crossfade.core.parity.classes import Difference, Reading
 from crossfade.core.protocol.plain.map import State
-from crossfade.core.protocol.plain.rows import PlainRow, build, owned
+from crossfade.core.protocol.plain.rows import DELETED, MV, TOMBSTONE, PlainRow, owned
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import Act, RowReader
 from crossfade.core.protocol.writing import Transfer
 from crossfade.core.values.errors import CrossfadeError, PoisonRecord
-from crossfade.core.values.image import Image
+from crossfade.core.values.image import Image, of_number, of_string
 from crossfade.core.values.keys import Key, key_image
 from crossfade.core.values.shape import Side, direction_to
 from crossfade.ports.clock import Clock
@@ -118,18 +119,27 @@ class PlainRepairer(Repairer):
         if self._both.owning.view.floor > fence:
             return None, None, MISSED
         try:
-            content = None if owner is None else owned(cast("PlainRow", self._both.core_row(side, owner)))
-            mapped = None if content is None else self._both.mapping.map_item(direction_to(side.other), content)
+            image = self._copy(key, side, owner)
+            there = self._both.key_at(side.other, key)
         except PoisonRecord as error:
             return None, None, f"the owner can't be mapped: {error}"
-        row = PlainRow(deleted=True) if mapped is None else mapped
-        why = "the owner has nothing" if mapped is None else "the standby must hold what its owner holds"
-        return side.other, Transfer(key, fence + 1, build(row.at(fence + 1), {})), why
+        image |= key_image(there, self._both.mapping.shape(side.other).key) | {MV: of_number(fence + 1)}
+        why = "the owner has nothing" if DELETED in image else "the standby must hold what its owner holds"
+        return side.other, Transfer(key, fence + 1, image), why
+
+    def _copy(self, key: Key, side: Side, owner: Row | None) -> Image:
+        """Return an owner's row as it stands on the other side, without key and fence; a tombstone for none."""
+        image = {} if owner is None else cast("Seen", owner).image
+        row = None if owner is None else owned(cast("PlainRow", self._both.core_row(side, owner)))
+        if row is not None:
+            return dict(self._both.mapping.carry(direction_to(side.other), image))
+        kept = self._both.mapping.shape(side.other).kept
+        return {DELETED: TOMBSTONE} | ({CARRIED_KEY: of_string(key.decode())} if kept else {})
 
     async def _write(self, step: Step) -> str:
         if not isinstance(step.write, Transfer) or step.side is None:
             return ""
-        view, side, shape = self._both.owning.view, step.side, self._both.mapping.shape(step.side)
+        view, side = self._both.owning.view, step.side
         try:
             if not (await self._both.look()).is_open:
                 return self._both.owning.view.why
@@ -137,9 +147,8 @@ class PlainRepairer(Repairer):
                 if now.state is not State.OPEN or now.epoch != view.epoch:
                     return f"the map is {now.state.value} at epoch {now.epoch} by now: plan again"
                 if step.found is Difference.EXTRA:
-                    await self._member.tombstones.add(side, [step.key])
-                image = key_image(step.key, shape.key) | step.write.image
-                done = await self._member.tables[side].put(image, met=_image(step.met))
+                    await self._member.tombstones.add(side, [self._both.key_at(side, step.key)])
+                done = await self._member.tables[side].put(step.write.image, met=_image(step.met))
         except CrossfadeError as error:
             if error.retryable:
                 raise

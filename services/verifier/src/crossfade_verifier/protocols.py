@@ -6,12 +6,13 @@ from typing import cast
 
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.values.errors import ConfigError
-from crossfade.core.values.shape import Side
+from crossfade.core.values.keys import Key
+from crossfade.core.values.shape import Direction, Side
 from crossfade_verifier.reading import plain, rows
 from crossfade_verifier.reading.alone import Alone
 from crossfade_verifier.reading.judging import OwnRows
 from crossfade_verifier.reading.pages import Reading
-from crossfade_verifier.reading.plain import PlainReading, PlainRows
+from crossfade_verifier.reading.plain import PlainReading, PlainRows, Ways
 from crossfade_verifier.reading.plain_alone import PlainAlone
 from crossfade_verifier.reading.sums import Layout
 
@@ -36,7 +37,20 @@ def is_plain(mapping: Mapping) -> bool:
 
 def reading_of(mapping: Mapping) -> Reading:
     """Return the reading of a mapping's rows. Errors as of `is_plain`."""
-    return PlainReading(mapping.declared) if is_plain(mapping) else Reading(mapping.declared)
+    return PlainReading(mapping.declared, ways_of(mapping)) if is_plain(mapping) else Reading(mapping.declared)
+
+
+def ways_of(mapping: Mapping) -> Ways | None:
+    """Return the ways between the keys of a mapping; None where keys keep their values."""
+    to_source = mapping.declared.source_key
+    if to_source is None:
+        return None
+    return Ways(
+        to_source,
+        lambda key: mapping.other_key(Direction.FORWARD, Key(key), None),
+        lambda key: mapping.belongs_at(Side.TARGET, Key(key)),
+        mapping.shape(Side.TARGET).kept,
+    )
 
 
 def rows_at_rest(reading: Reading, *, complete: bool) -> OwnRows:

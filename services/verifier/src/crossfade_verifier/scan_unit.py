@@ -138,7 +138,8 @@ class ScanUnit(Unit):
         Once something was spilled, their partners may be there: a key that was read here would be met again by its
         join unit, and count twice.
         """
-        suspects = [] if self._spilled else self._join.suspects(max(0, self._budget()))
+        apart = self._means.both.keys_change  # so that a partner may be in any unit
+        suspects = [] if self._spilled or apart else self._join.suspects(max(0, self._budget()))
         if not suspects:
             return False
         wanted = {side: [each.key for each in suspects if each.side is side.other] for side in Side}

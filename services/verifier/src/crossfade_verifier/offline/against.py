@@ -18,7 +18,8 @@ import msgspec
 from crossfade.contracts.offline import OfflineReport, OfflineSide
 from crossfade.contracts.parity import BucketReport, DifferenceReport
 from crossfade.core.mapping.interface import Mapping
-from crossfade.core.values.errors import ConfigError, SnapshotBroken
+from crossfade.core.values.declared import Attributes
+from crossfade.core.values.errors import ConfigError, PoisonRecord, SnapshotBroken
 from crossfade.core.values.shape import Side
 from crossfade.ports.clock import Clock
 from crossfade_verifier.offline.exports import Place, find, local_files
@@ -27,7 +28,8 @@ from crossfade_verifier.offline.plan import held
 from crossfade_verifier.offline.values import is_plainly
 from crossfade_verifier.protocols import reading_of
 from crossfade_verifier.reading.pages import belonging
-from crossfade_verifier.reading.typed import TypedSide, decode_image
+from crossfade_verifier.reading.plain import PlainReading
+from crossfade_verifier.reading.typed import KeyValue, TypedSide, decode_image
 
 MEMORY: Final = "1GB"
 ROWS_AT_ONCE: Final = 5000
@@ -187,7 +189,7 @@ class _Judged:
         parts = self._typed.key_of(image)
         key = msgspec.json.encode(parts)
         seen = self._reading.seen(self._side, image)
-        is_ours = self._belongs(parts, key)
+        is_ours = self._is_ours(parts, key, image)
         self._belonging += is_ours
         shown: dict[str, Any] = {"key": key.decode()}
         if given is None:
@@ -199,6 +201,14 @@ class _Judged:
             self._call("missing", shown, out)
         else:
             self._compare(image, given, shown, out)
+
+    def _is_ours(self, parts: tuple[KeyValue, ...], key: bytes, image: Attributes) -> bool:
+        if not isinstance(self._reading, PlainReading):
+            return self._belongs(parts, key)
+        try:
+            return self._reading.keyed(self._side, image)[1]
+        except PoisonRecord:
+            return False  # it has no way back
 
     def _compare(self, image: Any, given: dict[str, Any], shown: dict[str, Any], out: Any) -> None:
         names = [name for name in given if name not in self._key]

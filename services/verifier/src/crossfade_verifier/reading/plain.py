@@ -10,20 +10,20 @@ Which table owns, no row tells. So a row is read alike on both sides, and only `
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import xxhash
 from msgspec import Raw
 
-from crossfade.core.values.declared import Attributes
+from crossfade.core.values.declared import Attributes, Declared
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.shape import Side
-from crossfade_verifier.reading.pages import Proof, Reading
+from crossfade_verifier.reading.pages import Page, Proof, Reading
 from crossfade_verifier.reading.rows import DELETED, PREFIX, VERSION, Seen, content_form, same_content, whole
 from crossfade_verifier.reading.states import State, StateReading, spelled
-from crossfade_verifier.reading.typed import NOTHING, AnyRow, Marks
+from crossfade_verifier.reading.typed import NOTHING, AnyRow, Marks, decode_key, image_of
 from crossfade_verifier.reading.values import value_of
 
 ATTRIBUTES: Final = frozenset({VERSION, DELETED})
@@ -37,10 +37,37 @@ _encode = msgspec.json.encode
 _NOTHING: Final = b"\x00" * 16
 
 
+class Ways(NamedTuple):
+    """Between the keys of a mapping that changes them. Rows of both tables go by their keys in the source table.
+
+    Attributes:
+        to_source: the source's key of a row of the target, by its key there and its attributes; raises a PoisonRecord
+            where there is none.
+        to_target: the target's key of a key of the source; likewise.
+        owns: whether a key of the target is this migration's, and not another one's into the same table.
+        kept: attributes of the target that keep the source's key.
+    """
+
+    to_source: Callable[[bytes, Attributes], bytes]
+    to_target: Callable[[bytes], bytes]
+    owns: Callable[[bytes], bool]
+    kept: tuple[str, ...] = ()
+
+
 class PlainReading(Reading):
     """The verifier's own reading of both tables, under the plain protocol."""
 
     marks = Marks(raw={"deleted": DELETED}, numbers={"version": VERSION})
+
+    def __init__(self, declared: Declared, ways: Ways | None = None) -> None:
+        """Take what is declared.
+
+        Args:
+            declared: of both tables.
+            ways: between keys, where they change; None where they are the same on both sides.
+        """
+        self.ways = ways
+        super().__init__(declared)
 
     def row(self, side: Side, image: Attributes) -> Seen:
         """Read a row; one whose fence or mark can't be read says so, and has its content."""
@@ -66,14 +93,72 @@ class PlainReading(Reading):
         )
 
     def keyed(self, side: Side, image: Attributes) -> tuple[bytes, bool]:
-        """Return the encoded key of a row, and whether it belongs to the migration.
+        """Return the encoded key of a row in the source table, and whether it belongs to the migration.
 
         Raises:
             PoisonRecord: it has none.
         """
         parts = self._sides[side].key_of(image)
         key = _encode(parts)
-        return key, self._belongs(parts, key)
+        if self.ways is None or side is Side.SOURCE:
+            return key, self._belongs(parts, key)
+        key = self.ways.to_source(key, image)
+        return key, self._belongs(decode_key(key), key)
+
+    def _paged(self, side: Side, found: Any, items: Sequence[AnyRow]) -> Page:
+        if self.ways is None or side is Side.SOURCE:
+            return super()._paged(side, found, items)
+        key_of, owns = self._sides[side].key_of, self.ways.owns
+        mine, others, elsewhere = [], [], 0
+        for item in items:
+            there = _encode(key_of(item))
+            if not owns(there):
+                elsewhere += 1
+                continue
+            try:
+                key, is_ours = self.keyed(side, image_of(item))
+            except PoisonRecord:  # it has no way back
+                key, is_ours = there, False
+            if is_ours:
+                mine.append((key, item))
+            else:
+                others.append(key)
+        whole = super()._paged(side, found, ())
+        return whole._replace(rows=mine, others=others, scanned=whole.scanned - elsewhere)
+
+    def batch(self, side: Side, answers: Sequence[bytes]) -> dict[bytes, AnyRow]:
+        """See `Reading.batch`."""
+        found = super().batch(side, answers)
+        if self.ways is None or side is Side.SOURCE:
+            return found
+        rows: dict[bytes, AnyRow] = {}
+        for there, row in found.items():
+            try:
+                rows[self.ways.to_source(there, image_of(row))] = row
+            except PoisonRecord:
+                continue  # it is nobody's that was asked for
+        return rows
+
+    def asks(self, side: Side, keys: Sequence[bytes]) -> list[bytes]:
+        """See `Reading.asks`; keys that have none on that side are left out."""
+        if self.ways is None or side is Side.SOURCE:
+            return super().asks(side, keys)
+        there = []
+        for key in keys:
+            try:
+                there.append(self.ways.to_target(key))
+            except PoisonRecord:
+                continue
+        return super().asks(side, there)
+
+    def keeps(self, side: Side, name: str) -> bool:
+        """See `RowReading.keeps`; what keeps the source's key is no content."""
+        return super().keeps(side, name) and (self.ways is None or name not in self.ways.kept)
+
+    def _content(self, side: Side, image: Attributes) -> tuple[list[tuple[str, bytes]], str, list[str]]:
+        if self.ways is not None and self.ways.kept and side is Side.TARGET:
+            image = {name: raw for name, raw in image.items() if name not in self.ways.kept}
+        return super()._content(side, image)
 
     def is_odd(self, image: Attributes) -> bool:
         """Say whether a row has what may be unreadable: a tombstone's mark, or a fence not spelled as ours are."""
@@ -122,6 +207,7 @@ class PlainStateReading(StateReading):
         """
         super().__init__(reading, side)
         self._owner = owner
+        self._kept = () if reading.ways is None or side is Side.SOURCE else reading.ways.kept
 
     def state(self, key: bytes, image: Attributes, committed_us: int = 0) -> State:
         """See `StateReading.state`."""
@@ -129,7 +215,8 @@ class PlainStateReading(StateReading):
         deleted, owns = row is not None and row.deleted, self._owner() is self._side
         parts = [key]
         if not deleted:
-            content = {name: raw for name, raw in image.items() if not name.startswith(PREFIX)}
+            kept = self._kept
+            content = {name: raw for name, raw in image.items() if not name.startswith(PREFIX) and name not in kept}
             for name in self._moved:
                 raw = content.get(name)
                 parts.append(b"" if raw is None else spelled(bytes(raw)))
