@@ -1,4 +1,4 @@
-"""Keys that change, through the plain pipeline on tables in memory (any-table.md, section 6)."""
+"""Keys that change, through the plain pipeline on tables in memory (ADR 0043)."""
 
 from __future__ import annotations
 
