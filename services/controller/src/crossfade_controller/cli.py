@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from crossfade.core.migration.asking import COMPARE, HOLD_AT_MOST, WHOLE
+from crossfade_controller.after_options import AFTER, add_after
 from crossfade_controller.before_options import BEFORE, add_before
 from crossfade_controller.failing import INTERRUPTED, USAGE, failure
 from crossfade_controller.oncall_options import COMMANDS, add_options, add_usual, count_of, wrong_usage
@@ -44,6 +45,8 @@ a migration, from first to last:
   crossfade ramp 1 --execute --wait               1 % of the keys; then 10, 50, 100
   crossfade cutover --execute --wait              the keys that no client touched; then bake as long as you need
   crossfade complete --confirm NAME --revoked --execute --wait
+  crossfade clean --execute                       take Crossfade's attributes out of the rows
+  crossfade retire --confirm NAME --execute       delete the migrated rows of a shared source
 when in doubt:
   crossfade parity                                is it safe to cut over? what differs, and why?
   crossfade parity --key KEY                      one key: both rows side by side, and what to do
@@ -106,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for name, what in {**BEFORE, **_COMMANDS, **COMMANDS}.items():
+    for name, what in {**BEFORE, **_COMMANDS, **AFTER, **COMMANDS}.items():
         one = commands.add_parser(
             name,
             help=what,
@@ -116,6 +119,9 @@ def parser() -> argparse.ArgumentParser:
         )
         if name in COMMANDS:
             add_options(one, name, EXIT_CODES)
+            continue
+        if name in AFTER:
+            add_after(one, name)
             continue
         if name in BEFORE:
             add_before(one, name)
@@ -364,6 +370,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _run(asked: argparse.Namespace) -> int:
     """Run a parsed command, by imports that --help needs none of."""
+    if asked.command in AFTER:
+        from crossfade_controller.after_command import run_after
+
+        return await run_after(asked)
     if asked.command in BEFORE:
         from crossfade_controller.init_command import run_before
 
