@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 
 from crossfade.adapters.memory.clock import MemoryClock
 from crossfade.adapters.memory.control import MemoryDeadLetters
@@ -19,7 +21,9 @@ from crossfade.core.protocol.writing import Transfer
 from crossfade.core.replication.change import Change, decode_change
 from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Direction, Side
+from crossfade.ports.control import DeadLetters
 from crossfade_replicator.plain.answered import Answered
+from crossfade_replicator.plain.building import Parts
 from crossfade_replicator.plain.handed import Handed
 from crossfade_replicator.plain.hints import Hints
 from crossfade_replicator.plain.letters import Letters
@@ -28,6 +32,14 @@ from crossfade_replicator.plain.writes import StandbyWrites
 from crossfade_replicator.tally import Tally
 from plain_records import BEGAN_US, FIRST, MAPPING, S
 from replicator_bench import records
+
+
+class Yielding(MemoryClock):
+    """Time that passes at once, and lets others go on."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        await asyncio.sleep(0)
 
 
 class Counted:
@@ -85,6 +97,7 @@ class PlainBench:
     """Both tables, and a pipeline in each direction; time is a counter."""
 
     def __init__(self, owner_map: OwnerMap = FIRST, *, mapping: Mapping = MAPPING, strays_since_us: int = 1) -> None:
+        self.mapping, self.strays_since_us = mapping, strays_since_us
         self.now_us = BEGAN_US + S
         ticks = itertools.count(1)
         self.store = OwningStore(owner_map)
@@ -93,30 +106,40 @@ class PlainBench:
             for side in Side
         }
         self.source, self.target = self.tables[Side.SOURCE], self.tables[Side.TARGET]
-        self.letters = MemoryDeadLetters()
-        self.clock = MemoryClock(BEGAN_US)
-        self.strays_since_us = strays_since_us
+        self.letters: DeadLetters = MemoryDeadLetters()
+        self._prepare("")
+
+    def beside(self, role: str, letters: DeadLetters) -> PlainBench:
+        """Another process on the same stores, which parks its letters elsewhere."""
+        other = copy(self)
+        other.letters = letters
+        other._prepare(f"{role}-")
+        return other
+
+    def _prepare(self, prefix: str) -> None:
+        self.clock = Yielding(BEGAN_US)
         self.tombstones = MemoryTombstones(self.store)
         self.copies = {each: Counted(self.tables[each.destination]) for each in Direction}
         self.streams = {each: Stream(self.tables[each.destination]) for each in Direction}
-        self.members = {each: self._member(each) for each in Direction}
+        self.members = {each: self._member(f"{prefix}{each.value}") for each in Direction}
         self.tallies = {each: Tally() for each in Direction}
         self.answered: dict[Direction, Answered] = {}
         self.handed: dict[Direction, Handed] = {}
-        self.pipelines = {each: self._pipeline(mapping, each) for each in Direction}
+        self.parts = {each: self._parts(self.mapping, each) for each in Direction}
+        self.pipelines = {each: self.parts[each].pipeline for each in Direction}
 
-    def _member(self, direction: Direction) -> Membership:
+    def _member(self, name: str) -> Membership:
         return Membership(
             MemoryOwnerMaps(self.store),
             MemoryMembers(self.store),
             clock=self.clock,
-            name=direction.value,
-            role=direction.value,
+            name=name,
+            role=name,
             lease_s=10.0,
             signature_s=900.0,
         )
 
-    def _pipeline(self, mapping: Mapping, direction: Direction) -> PlainPipeline:
+    def _parts(self, mapping: Mapping, direction: Direction) -> Parts:
         tables = {side: MemoryPlainTable(table) for side, table in self.tables.items()}
         there, stream, member = tables[direction.destination], self.streams[direction], self.members[direction]
         told = Letters(direction.value, self.letters, self.clock)
@@ -135,26 +158,28 @@ class PlainBench:
             clock=self.clock,
         )
         self.handed[direction] = Handed(direction.value, self.letters, hints)
-        return PlainPipeline(
+        writes = StandbyWrites(
+            mapping,
+            direction,
+            copies=self.copies[direction],
+            standby=there,
+            owner=tables[direction.origin],
+            tombstones=self.tombstones,
+            clock=self.clock,
+            stops=lambda: member.view is None or member.view.state is State.SEALED,
+            jitter=lambda: 1.0,
+        )
+        pipeline = PlainPipeline(
             mapping,
             direction,
             membership=member,
-            writes=StandbyWrites(
-                mapping,
-                direction,
-                copies=self.copies[direction],
-                standby=there,
-                owner=tables[direction.origin],
-                tombstones=self.tombstones,
-                clock=self.clock,
-                stops=lambda: member.view is None or member.view.state is State.SEALED,
-                jitter=lambda: 1.0,
-            ),
+            writes=writes,
             hints=hints,
             letters=told,
             answered=self.answered[direction],
             strays_since_us=self._strays_since_us,
         )
+        return Parts(pipeline, member, writes, self.answered[direction], self.handed[direction])
 
     async def _strays_since_us(self) -> int:
         return self.strays_since_us

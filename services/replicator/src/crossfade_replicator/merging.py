@@ -17,8 +17,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
+from crossfade.contracts.letter import ROWS, STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
+from crossfade.core.protocol.plain.protocol import PLAIN
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.writing import Applied, Unfit
 from crossfade.core.replication.change import Change, decode_change
@@ -137,7 +138,7 @@ class Merging:
         Raises:
             ConfigError: there is no letter of such a name, or it is about no stray and no diverged key.
         """
-        return [await self._look(each) for each in await self._strays(names, STRAY, DIVERGED)]
+        return [await self._look(each) for each in await self._strays(names, STRAY, *ROWS)]
 
     async def merge(self, names: Sequence[str], *, execute: bool) -> list[Outcome]:
         """Bring each stray's change to its key's owner, once, and let its letter go.
@@ -147,15 +148,21 @@ class Merging:
             execute: write; otherwise only say what would be written.
 
         Raises:
-            ConfigError: there is no letter of such a name, or it is about no stray; nothing was written.
+            ConfigError: there is no letter of such a name, or it is about no stray, or its protocol merges nothing;
+                nothing was written.
             Throttled: an owner changes faster than a merge can be worked out; run it again.
         """
+        if self._mapping.protocol is PLAIN:
+            raise ConfigError(
+                "nothing is merged under the plain protocol, whose rows remember no merge: write what is missing to "
+                "the owner as the application does, then discard the letter"
+            )
         return [await self._one(each, execute=execute) for each in await self._strays(names, STRAY)]
 
     async def _strays(self, names: Sequence[str], *codes: str) -> list[DeadLetter]:
         found = await chosen(self._letters, names)
         for each in found:
-            if each.code == DIVERGED and DIVERGED not in codes:
+            if each.code in ROWS and each.code not in codes:
                 raise ConfigError(f"{name_of(each)} is not merged: {TWO_ROWS}")
             if each.code not in codes:
                 raise ConfigError(
@@ -219,7 +226,7 @@ class Merging:
             return shown._replace(
                 because="its record was too large to keep, and the change was carried over: discard it"
             )
-        if letter.code == DIVERGED:
+        if letter.code in ROWS:
             return shown._replace(because=TWO_ROWS)
         direction = Direction(letter.consumer)
         change = decode_change(letter.payload, self._mapping.shape(direction.origin).key)
@@ -317,7 +324,7 @@ def described(shown: Shown, spell: Spell = veiled) -> dict[str, Any]:
 
 def _images_of(letter: DeadLetter, spell: Spell) -> dict[str, dict[str, str] | None]:
     """Return both rows of a diverged key, by table, as the sweeper found them."""
-    if letter.code != DIVERGED:
+    if letter.code not in ROWS:
         return {}
     return {table: _image(image, spell) for table, image in _decode_images(letter.payload).images.items()}
 

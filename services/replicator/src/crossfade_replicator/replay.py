@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from crossfade.adapters.no_marks import NoMarks
-from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
+from crossfade.contracts.letter import HINT, ROWS, STRAY, DeadLetter
 from crossfade.core.mapping.interface import Mapping
 from crossfade.core.protocol.row import Row
 from crossfade.core.protocol.seam import WriterProtocol
@@ -39,6 +39,8 @@ BATCH: Final = 500
 
 LEFT_ALONE: Final = "a stray is never written as it is, because its owner may have moved on: merge or discard it"
 """Why a redrive lets the letter of a stray lie."""
+
+HANDED: Final = "the verifier has handed the key over: the consumer that settles it lets the letter go"
 
 
 class Sides(NamedTuple):
@@ -240,6 +242,15 @@ class Redriven(NamedTuple):
     reason: str
 
 
+def left_alone(each: DeadLetter) -> str:
+    """Say why a redrive lets a letter lie; empty when it doesn't."""
+    if each.code == HINT:
+        return HANDED
+    if each.code in ROWS:
+        return TWO_ROWS
+    return LEFT_ALONE if each.code == STRAY else ""
+
+
 class Redrive:
     """Sends dead letters through the rule once more. Those that are settled leave the store."""
 
@@ -281,8 +292,8 @@ class Redrive:
         return [await self._one(each) for each in await self._letters.all()]
 
     async def _one(self, each: DeadLetter) -> Redriven:
-        if each.code in (STRAY, DIVERGED):
-            return Redriven(each.consumer, each.sequence, False, {}, LEFT_ALONE if each.code == STRAY else TWO_ROWS)
+        if reason := left_alone(each):
+            return Redriven(each.consumer, each.sequence, False, {}, reason)
         again = Kept()
         shard_id, kept = record_of(each)
         record: Record = kept

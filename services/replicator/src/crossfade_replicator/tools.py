@@ -14,6 +14,7 @@ import msgspec
 from crossfade.adapters.clock import SYSTEM
 from crossfade.adapters.control.dead_letters import DynamoDeadLetters
 from crossfade.adapters.control.journal import DynamoJournal
+from crossfade.adapters.control.owner_map import DynamoOwnerMaps
 from crossfade.adapters.control.tables import control_db
 from crossfade.adapters.kinesis import Kinesis
 from crossfade.adapters.tables import DynamoTable
@@ -22,6 +23,8 @@ from crossfade.contracts.document import Document
 from crossfade.contracts.letter import DeadLetter
 from crossfade.core.migration.control import control_tables
 from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.plain.protocol import PLAIN
+from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Direction, Side
 from crossfade.ports.control import DeadLetters, Journal, Parking
 from crossfade.ports.table import RowTable, TransferTable
@@ -30,9 +33,12 @@ from crossfade.runtime.masking import plain, veiled
 from crossfade.runtime.operator import operator_name
 from crossfade.runtime.silence import command_clients, narrated, say, where
 from crossfade_replicator.journal import PhaseWatch
+from crossfade_replicator.kill_points import KillPoints
 from crossfade_replicator.letters import chosen, discard, name_of
 from crossfade_replicator.merging import Merging, described, lines_of
-from crossfade_replicator.replay import Kept, Redrive, Sides, Summary, apply_pipeline, records_of, replay
+from crossfade_replicator.plain.building import Parts, plain_parts
+from crossfade_replicator.plain.redrive import ROLE, PlainRedrive
+from crossfade_replicator.replay import Kept, Redrive, Redriven, Sides, Summary, apply_pipeline, records_of, replay
 from crossfade_replicator.settings import ToolSettings
 
 REVEALED_AT_ONCE: Final = 100
@@ -74,9 +80,16 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             who=operator_name(),
             code=lifecycle.code_version(),
         )
-        standing = await PhaseWatch(journal).look()
+        standing, owner_map = await PhaseWatch(journal).look(), None
+        if mapping.protocol is PLAIN:
+            owner_map = await DynamoOwnerMaps(control_db(wire), control_tables(mapping.name).journal).read()
 
         if options.command == "replay":
+            if mapping.protocol is PLAIN:
+                raise ConfigError(
+                    "a file of records isn't replayed under the plain protocol, where a record counts by the interval "
+                    "that it is of: `crossfade repair` brings the owner's rows to the standby"
+                )
             direction = Direction(options.direction)
             (origin, _), (destination, transfers) = tables(direction.origin), tables(direction.destination)
             store: Parking = letters if options.execute else Kept()
@@ -106,7 +119,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             lambda side: tables(side)[0],
             letters,
             journal,
-            complete=standing.phase is Phase.COMPLETE,
+            complete=standing.phase is Phase.COMPLETE if owner_map is None else owner_map.owner is Side.TARGET,
             clock=SYSTEM,
         )
         spell = plain if options.reveal else veiled
@@ -124,6 +137,30 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             gone = await discard(letters, journal, options.letters, execute=options.execute)
             _print([_shown(each, reveal=options.reveal) for each in gone], options, _listed(gone))
             return 0
+        redrive: Redrive | PlainRedrive
+        if mapping.protocol is PLAIN:
+
+            def parts(direction: Direction, store: DeadLetters) -> Parts:
+                return plain_parts(
+                    settings,
+                    mapping,
+                    direction,
+                    clients=clients,
+                    control=control_db(wire),
+                    streams={side: Kinesis(clients.wire("kinesis", side)) for side in Side},
+                    letters=store,
+                    stack=stack,
+                    kill=KillPoints(),
+                    clock=SYSTEM,
+                    strays_since_us=lambda: since(direction.origin),
+                    role=ROLE,
+                )
+
+            async def since(side: Side) -> int:
+                return standing.strays_since_us.get(side, 0)
+
+            again = PlainRedrive(mapping, letters, parts, owner_map, execute=options.execute)
+            return _redriven(await again.run(), options)
         redrive = Redrive(
             mapping,
             tables,
@@ -134,10 +171,13 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
             execute=options.execute,
             strays_since_us=standing.strays_since_us,
         )
-        redriven = await redrive.run()
-        lines = [f"{each.consumer}/{each.sequence}\n    {each.reason or 'settled'}" for each in redriven]
-        _print(redriven, options, lines or ["no dead letters"])
-        return 0 if all(each.settled for each in redriven) else LEFT
+        return _redriven(await redrive.run(), options)
+
+
+def _redriven(redriven: Sequence[Redriven], options: argparse.Namespace) -> int:
+    lines = [f"{each.consumer}/{each.sequence}\n    {each.reason or 'settled'}" for each in redriven]
+    _print(list(redriven), options, lines or ["no dead letters"])
+    return 0 if all(each.settled for each in redriven) else LEFT
 
 
 def _print(body: Any, options: argparse.Namespace, lines: list[str]) -> None:

@@ -19,6 +19,9 @@ LATE: Final = "late"
 WIDE: Final = "wide"
 """Codes of the plain protocol's letters about rows (ADR 0044)."""
 
+ROWS: Final = frozenset({DIVERGED, UNRECORDED, HOLD_BROKEN, LATE})
+"""Codes of the letters that show rows, not a change: their payload is `{"images": {table: row}}`."""
+
 HINT: Final = "hint"
 """Code of the letters by which the verifier hands over keys that a flip may have missed (ADR 0046)."""
 
