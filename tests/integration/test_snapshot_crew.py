@@ -6,9 +6,12 @@ import base64
 import gzip
 import hashlib
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +112,30 @@ async def test_a_long_object_goes_up_in_parts_and_appears_whole_or_not_at_all(ob
 
     await objects.write("nothing", none())
     assert await objects.get("nothing") is None
+
+
+FOLLOWED = """
+import multiprocessing, os, time
+from crossfade_controller.mapping_crew import _follow
+
+def follow(number):
+    print(os.getpid(), flush=True)
+    _follow()
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=follow, args=(0,))
+    child.start()
+    time.sleep(600)
+"""
+
+
+def test_a_process_that_maps_ends_with_its_controller_however_that_ends(tmp_path: Path) -> None:
+    script = tmp_path / "followed.py"
+    script.write_text(FOLLOWED)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert int(parent.stdout.readline()) > 0
+    parent.kill()
+    parent.wait()
+    # The pipe ends when the last process that holds it has: that is the one that maps.
+    assert parent.stdout.read() == ""
