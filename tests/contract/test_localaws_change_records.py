@@ -209,6 +209,26 @@ def test_expiry_removes_items_with_the_identity_of_the_service(emulator: Emulato
     assert emulator.dynamodb.scan(TableName=table.name, Select="COUNT")["Count"] == 2
 
 
+@mends("record_sizes")
+def test_a_record_that_is_larger_than_the_streams_records_can_be_never_comes(emulator: Emulator) -> None:
+    table, kinesis = Captured(emulator), emulator.kinesis
+    stream = kinesis.describe_stream_summary(StreamName=table.name)["StreamDescriptionSummary"]
+    assert stream["MaxRecordSizeInKiB"] == 1024
+    binary = {"B": b"x" * 398_000}
+    for number in range(2):  # the second record has two images, each of half a MiB in base64
+        table.put("WIDE", big=binary, n={"N": str(number)})
+    assert [each["eventName"] for each in table.records()] == ["INSERT"]
+    assert emulator.control.get("faults")["streams"][table.name]["refused"] == 1
+    kinesis.update_max_record_size(StreamARN=stream["StreamARN"], MaxRecordSizeInKiB=10_240)
+    table.put("WIDE", big=binary, n={"N": "2"})
+    assert [each["eventName"] for each in table.records()] == ["INSERT", "MODIFY"]
+    kinesis.create_stream(StreamName=f"{table.name}-wide", ShardCount=1, MaxRecordSizeInKiB=10_240)
+    wide = kinesis.describe_stream_summary(StreamName=f"{table.name}-wide")["StreamDescriptionSummary"]
+    assert wide["MaxRecordSizeInKiB"] == 10_240
+    with pytest.raises(ClientError, match="from 1024 to 10240"):
+        kinesis.update_max_record_size(StreamARN=stream["StreamARN"], MaxRecordSizeInKiB=10_241)
+
+
 @mends("ttl_records")
 def test_dynamodb_streams_tell_an_expiry_from_a_delete_too(emulator: Emulator) -> None:
     table = Captured(emulator)

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from localaws import Stack
 from localaws.fixture import Emulator, mends
@@ -155,7 +155,7 @@ def _until(true: Callable[[], bool]) -> None:
     for _ in range(10_000):
         if true():
             return
-    pytest.fail("a policy's delay of 0.05 s has not passed after 10,000 requests")
+    pytest.fail("what the emulator was told to do within 0.05 s has not happened after 10,000 requests")
 
 
 @mends("resource_policies")
@@ -290,6 +290,46 @@ def test_a_signature_that_is_too_old_or_from_ahead_is_refused_and_does_nothing(
     assert code_of(caught) == "InvalidSignatureException"
     assert code_of(s3) == "RequestTimeTooSkewed"
     assert emulator.dynamodb.scan(TableName=table)["Items"] == [KEY]
+
+
+def given_up(emulator: Emulator, table: str, pk: str) -> None:
+    """Send a put that is held on its way, and close the connection without an answer."""
+    emulator.control.post("late", access_key_id="slow", operation="PutItem")
+    arguments = emulator.endpoints.client_arguments() | {"aws_access_key_id": "slow"}
+    config = Config(read_timeout=0.2, retries={"total_max_attempts": 1})
+    with pytest.raises(ReadTimeoutError):
+        boto3.client("dynamodb", config=config, **arguments).put_item(TableName=table, Item={"pk": {"S": pk}})
+    _until(lambda: emulator.control.get("late")["waiting"] == 1)
+
+
+def arrived(emulator: Emulator) -> None:
+    emulator.control.post("late", release=True)
+    _until(lambda: emulator.control.get("late")["waiting"] == 0)
+
+
+def test_a_request_that_its_client_gave_up_may_be_carried_out_later(emulator: Emulator, table: str) -> None:
+    given_up(emulator, table, "late")
+    assert emulator.dynamodb.scan(TableName=table)["Items"] == [KEY]
+    arrived(emulator)
+    found = emulator.dynamodb.scan(TableName=table)["Items"]
+    assert sorted(item["pk"]["S"] for item in found) == ["a", "late"]
+
+
+def test_a_request_that_comes_late_with_a_signature_too_old_does_nothing(emulator: Emulator, table: str) -> None:
+    given_up(emulator, table, "too late")
+    emulator.control.post("access", signature_age_s=60)
+    emulator.control.post("date", offset_s=120)
+    try:
+        arrived(emulator)
+    finally:
+        emulator.control.post("date", offset_s=0)
+    assert emulator.dynamodb.scan(TableName=table)["Items"] == [KEY]
+
+
+@pytest.mark.parametrize("setting", [{"late": 2}, {"delay_s": -2}, {"requests": "all"}, {"operation": 5}])
+def test_a_late_request_that_makes_no_sense_is_refused(emulator: Emulator, setting: Item) -> None:
+    with pytest.raises(Exception, match="400"):
+        emulator.control.post("late", **setting)
 
 
 @pytest.mark.parametrize("setting", [{"age": 2}, {"signature_age_s": -1}, {"principals": {"a": "applier"}}])

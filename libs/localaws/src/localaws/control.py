@@ -9,6 +9,9 @@ POST /_localaws/expire     remove now what TTL would remove within days: {"expir
 GET  /_localaws/calls      IAM actions so far: {access key id: {action: {resource: times}}}; POST resets them
 GET  /_localaws/date       the clock that answers are dated by: {"offset_s": 0.0, "is_told": true}
 POST /_localaws/date       set it: {"offset_s": -600} for a client that is 600 s ahead, {"is_told": false} for no dates
+GET  /_localaws/late       which requests are held on their way: {"waiting": 1, "late": [...]}
+POST /_localaws/late       hold some: {"access_key_id": "a", "operation": "PutItem", "requests": 1, "delay_s": 3, or -1}
+                           {"release": true}: let them arrive now
 GET  /_localaws/access     who is who, what holds how long: signature_age_s, policy_delay_s, policy_pause_s, principals
 POST /_localaws/access     change it: {"signature_age_s": 2, "principals": {key: "arn:aws:iam::000000000000:role/feed"}}
 POST /_localaws/patches    {"without": [names]}: leave patches out, to show the fault that each mends
@@ -24,6 +27,7 @@ from localaws.access import access
 from localaws.calls import calls
 from localaws.dates import clock
 from localaws.http_server import Request, response
+from localaws.lateness import lateness
 from localaws.patches import registry
 from localaws.patches.change_records import capture, reap, sweep
 from localaws.patches.throttling import throttles
@@ -73,6 +77,12 @@ def _access(request: Request, settings: Json) -> Json:
     return access.report()
 
 
+def _late(request: Request, settings: Json) -> Json:
+    if request.method == "POST":
+        lateness.set(settings)
+    return lateness.report()
+
+
 def _date(request: Request, settings: Json) -> Json:
     if request.method == "POST":
         unknown = settings.keys() - {"offset_s", "is_told"}
@@ -90,6 +100,7 @@ ENDPOINTS: dict[bytes, Callable[[Request, Json], Json]] = {
     b"calls": _calls,
     b"access": _access,
     b"date": _date,
+    b"late": _late,
 }
 
 

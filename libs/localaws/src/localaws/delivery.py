@@ -104,7 +104,7 @@ class Counters:
     delivered: int = 0  # records put on the stream, second deliveries too
     duplicated: int = 0  # second deliveries, those to come too
     shuffled: int = 0  # first deliveries after that of a later commit
-    refused: int = 0  # the stream did not take them: it was deleted
+    refused: int = 0  # the stream did not take them: it was deleted, or they are larger than its records can be
 
 
 @dataclass

@@ -22,7 +22,7 @@ from localaws.calls import calls
 from localaws.control import CONTROL_PREFIX, control
 from localaws.endpoints import REGION
 from localaws.http_server import Request, response
-from localaws.patches import policies, throttling
+from localaws.patches import policies, record_sizes, throttling
 from localaws.patches.bodies import deserialized, failure
 
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ Denied = list[str | None]
 
 DYNAMODB = b"DynamoDB_20120810."
 
-TARGETS = {
+TARGETS: dict[bytes, tuple[Any, str]] = {
     f"DynamoDB_20120810.{action}".encode(): (dynamodb, handler)
     for action, handler in {
         "BatchExecuteStatement": "_batch_execute_statement",
@@ -57,11 +57,13 @@ TARGETS = {
         "PutRecords": "_put_records",
     }.items()
 }
+TARGETS[b"Kinesis_20131202.UpdateMaxRecordSize"] = (record_sizes, "update_max_record_size")
 """The data plane: target header to module and name of the function, looked up at each call."""
 
-SERVICES = {dynamodb: "dynamodb", kinesis: "kinesis"}
+SERVICES = {dynamodb: "dynamodb", kinesis: "kinesis", record_sizes: "kinesis"}
 DYNAMODB_TYPE = b"application/x-amz-json-1.0"
-CONTENT_TYPES = {dynamodb: DYNAMODB_TYPE, kinesis: b"application/x-amz-json-1.1"}
+KINESIS_TYPE = b"application/x-amz-json-1.1"
+CONTENT_TYPES = {dynamodb: DYNAMODB_TYPE, kinesis: KINESIS_TYPE, record_sizes: KINESIS_TYPE}
 
 
 class Caller(NamedTuple):

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import ministack.app
 
 from localaws.access import access
+from localaws.control import CONTROL_PREFIX
 from localaws.dispatch import quick_answer
-from localaws.http_server import Application, Quick
+from localaws.http_server import Application, Quick, Request
+from localaws.lateness import lateness
 from localaws.patches import all as _all_patches  # noqa: F401  # registers them
 from localaws.patches import metrics, registry
 from localaws.patches.change_records import capture, sweep
 from localaws.patches.event_sources import sources
 
-__all__ = ["access", "application", "start"]
+__all__ = ["access", "application", "held", "start"]
 
 application: Application = ministack.app.app
+
+
+def held(request: Request) -> Awaitable[None] | None:
+    """Return what a request has to wait for that is to come late."""
+    delay_s = None if request.target.startswith(CONTROL_PREFIX) else lateness.delay_of(request)
+    return None if delay_s is None else lateness.wait(delay_s)
 
 
 def start(loop: asyncio.AbstractEventLoop, *, without: Sequence[str] = ()) -> Quick:

@@ -41,6 +41,10 @@ Quick = Callable[[Request], bytes | None]
 """Returns the whole response, or None when the application is to answer."""
 
 
+Held = Callable[[Request], Awaitable[None] | None]
+"""Returns what a request waits for before it is looked at, or None when it isn't held."""
+
+
 def response(status: int, headers: list[tuple[bytes, bytes]], body: bytes = b"") -> bytes:
     """Return the bytes of a whole response with its length and date."""
     lines = [b"HTTP/1.1 %d %s\r\n" % (status, _phrase(status)), b"content-length: %d\r\n" % len(body), clock.line()]
@@ -58,8 +62,12 @@ def _phrase(status: int) -> bytes:
 class Connection(asyncio.Protocol):
     """One connection: parses requests and answers them in order."""
 
-    def __init__(self, quick: Quick, application: Application, open_connections: set[Connection]) -> None:
-        """Answer by `quick`, else by `application`; be one of `open_connections` while open."""
+    def __init__(
+        self, quick: Quick, application: Application, open_connections: set[Connection], held: Held | None = None
+    ) -> None:
+        """Answer by `quick`, else by `application`; be one of `open_connections` while open; hold what `held` says."""
+        self._held = held
+        self._is_held = False
         self._quick = quick
         self._application = application
         self._open = open_connections
@@ -93,7 +101,7 @@ class Connection(asyncio.Protocol):
         """Give up what still runs for this client."""
         self._open.discard(self)
         self.transport = None
-        if self._task is not None:
+        if self._task is not None and not self._is_held:
             self._task.cancel()
 
     # httptools
@@ -135,6 +143,19 @@ class Connection(asyncio.Protocol):
     # ours
 
     def _answer(self, request: Request, keep_alive: bool) -> None:
+        if self._held is not None and (hold := self._held(request)) is not None:
+            self._is_held = True
+            self._task = asyncio.get_running_loop().create_task(self._answer_late(hold, request, keep_alive))
+        else:
+            self._answer_now(request, keep_alive)
+
+    async def _answer_late(self, hold: Awaitable[None], request: Request, keep_alive: bool) -> None:
+        """Carry out a request that was on its way for long; whoever sent it may have gone."""
+        await hold
+        self._task, self._is_held = None, False
+        self._answer_now(request, keep_alive)
+
+    def _answer_now(self, request: Request, keep_alive: bool) -> None:
         if (quick := self._quick(request)) is not None:
             self._write(quick)
             self._finish(keep_alive)

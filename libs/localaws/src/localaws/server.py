@@ -20,7 +20,7 @@ from typing import Any
 import uvloop
 
 from localaws.endpoints import ACCOUNT_ID, LOOPBACK, REGION
-from localaws.http_server import Application, Connection, Quick
+from localaws.http_server import Application, Connection, Held, Quick
 
 BACKLOG = 1024
 
@@ -80,7 +80,9 @@ def _show_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
         traceback.print_exception(error, file=sys.stderr)
 
 
-async def serve(quick: Quick, application: Application, listening: socket.socket, *, until_stdin_closes: bool) -> None:
+async def serve(
+    quick: Quick, application: Application, listening: socket.socket, *, until_stdin_closes: bool, held: Held
+) -> None:
     """Answer requests until a signal comes or stdin closes."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_show_fault)
@@ -91,7 +93,7 @@ async def serve(quick: Quick, application: Application, listening: socket.socket
         loop.add_reader(0, _end_with_stdin, loop, end)
     connections: set[Connection] = set()
     server = await loop.create_server(
-        lambda: Connection(quick, application, connections), sock=listening, backlog=BACKLOG
+        lambda: Connection(quick, application, connections, held), sock=listening, backlog=BACKLOG
     )
     print(json.dumps({"port": listening.getsockname()[1]}), flush=True)  # noqa: T201  # the parent waits for it
     await end.wait()
@@ -113,7 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     port = listening.getsockname()[1]
     prepare(port, verbose=options.verbose, account_id=options.account_id, region=options.region)
 
-    from localaws.emulator import access, application, start  # ministack reads the environment when it is imported
+    from localaws.emulator import (
+        access,
+        application,
+        held,
+        start,
+    )  # ministack reads the environment when it is imported
 
     if options.signature_age_s is not None:
         access.set({"signature_age_s": options.signature_age_s})
@@ -122,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         quick = start(runner.get_loop(), without=options.without)
-        runner.run(serve(quick, application, listening, until_stdin_closes=options.until_stdin_closes))
+        runner.run(serve(quick, application, listening, until_stdin_closes=options.until_stdin_closes, held=held))
 
 
 if __name__ == "__main__":

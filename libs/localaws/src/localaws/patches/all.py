@@ -14,6 +14,7 @@ from localaws.patches import (
     paths,
     point_in_time,
     policies,
+    record_sizes,
     registry,
     scans,
     speed,
@@ -42,6 +43,7 @@ registry.arrange(
         imports,
         event_sources,
         policies,
+        record_sizes,
         updates,
         bodies,
     ]
