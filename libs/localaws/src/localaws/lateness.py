@@ -36,7 +36,7 @@ class Lateness:
             ValueError: a setting is unknown or makes no sense.
         """
         if unknown := set(settings) - {"access_key_id", "operation", "requests", "delay_s", "release"}:
-            raise ValueError(f"no such setting of late requests: {', '.join(sorted(unknown))}")
+            raise ValueError(f"late requests have no such setting: {', '.join(sorted(unknown))}")
         if settings.get("release"):
             self._left.clear()
             for each in self._waiting:
