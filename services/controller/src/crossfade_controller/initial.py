@@ -63,7 +63,7 @@ def files_of(wanted: Wanted) -> dict[str, str]:
         "controller.env": _controller(wanted),
         "test_mapping.py": _test(wanted),
         "samples.jsonl": "".join(f"{encode_image(row).decode()}\n" for row in wanted.rows),
-        "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\n',
+        "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\naddopts = "-p no:asyncio"\n',
         ".gitignore": "# Rows of your table, and what the processes say.\nsamples.jsonl\n*.log\n*.pid\nplan.json\n",
         "README.md": _readme(wanted),
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from crossfade.contracts.journal import Entry
 from crossfade.core.mapping.facts import INEXACT_CURE
 from crossfade.core.migration.control import begun_before, control_tables
 from crossfade.core.migration.gates import GateResult
 from crossfade.core.migration.keyed import phases_of
+from crossfade.core.migration.phases import Phase
 from crossfade.core.migration.state import Migration, fold
 from crossfade.core.values.errors import ConfigError
 from crossfade.core.values.shape import Side
@@ -63,10 +65,17 @@ def ttl(world: World, source: TableFacts | None) -> GateResult:
     return GateResult("ttl", True, found, wanted, because)
 
 
-async def new_is_free(world: World) -> GateResult:
+NOT_YET: Final = (Phase.PLANNED, Phase.CAPTURING, Phase.SNAPSHOT, Phase.ABORTED)
+"""Phases in which a target table that is there isn't known to be this migration's."""
+
+
+async def new_is_free(world: World, phase: Phase) -> GateResult:
     """There is no target table yet, since an import makes its own; or there is one that writes can fill."""
     name = world.mapping.shape(Side.TARGET).table
     facts = await world.admin.table(name)
+    if facts is not None and phase not in NOT_YET:
+        because = f"{name} is {facts.status}, and this migration's: it is {phase.value}"
+        return GateResult("target_table", facts.status == "ACTIVE", facts.status, "ACTIVE", because)
     if world.settings.load == "write":
         return await _can_be_filled(world, facts)
     if world.mapping.shape(Side.TARGET).kept:

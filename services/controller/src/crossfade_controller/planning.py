@@ -16,6 +16,9 @@ from crossfade.core.mapping.facts import why_inexact
 from crossfade.core.mapping.proving import prove_round_trip, why_not_one_to_one
 from crossfade.core.migration.capacity import Estimate, Load, WindowMeaning, estimate, window_meaning
 from crossfade.core.migration.gates import GateResult
+from crossfade.core.migration.keyed import phases_of
+from crossfade.core.migration.phases import Phase
+from crossfade.core.migration.state import Migration, fold
 from crossfade.core.ownership.trim import FULL_SIZE, SOFT_SIZE, WINDOW_MS
 from crossfade.core.plan.attached import Attached, attached
 from crossfade.core.plan.carry import Carry, carry_over
@@ -127,13 +130,14 @@ async def check_plan(world: World, *, writes_per_s: float | None = None, questio
     canary, canary_check = checks_of.canary(world)
     is_plain = world.mapping.protocol is PLAIN
     has_canary = bool(canary) and (world.settings.has_canary or not is_plain)
+    state, phase = await _state(world, sample, is_plain=is_plain)
     checks = [
-        *await _state(world, sample, is_plain=is_plain),
+        *state,
         _unseen("source_table", facts) or checks_of.source_exists(world, source),
         checks_of.key_schema(world, source),
         _unseen("point_in_time_recovery", described["recovery"]) or checks_of.recoverable(source),
         _unseen("ttl", described["ttl"]) or checks_of.ttl(world, source),
-        await _tried("target_table", checks_of.new_is_free(world)),
+        await _tried("target_table", checks_of.new_is_free(world, phase if is_plain else Phase.PLANNED)),
         *[await _tried(f"{side.value}_stream", checks_of.stream(world, side)) for side in Side],
         await _tried("capture", checks_of.destination_free(world, source)),
         *[await _tried(f"{side.value}_indexes", indexes(world, side)) for side in Side],
@@ -217,17 +221,18 @@ async def _source(world: World, described: Answers) -> TableFacts | Unknown | No
     return facts_of(world.mapping.shape(Side.SOURCE).table, table, *hidden)
 
 
-async def _state(world: World, sample: Sample, *, is_plain: bool) -> list[GateResult]:
-    """Check what the migration remembers."""
+async def _state(world: World, sample: Sample, *, is_plain: bool) -> tuple[list[GateResult], Phase]:
+    """Check what the migration remembers, and say in which phase it is as far as that is known."""
     missing = await _told(missing_state(world))
     if isinstance(missing, Unknown):
-        return [GateResult("control_tables", False, None, None, str(missing))]
+        return [GateResult("control_tables", False, None, None, str(missing))], Phase.PLANNED
     entries = [] if missing else await _told(world.journal.entries())
     found = [GateResult("control_tables", not missing, None, None, missing or "they exist")]
     if isinstance(entries, Unknown):
-        return [*found, GateResult("history", False, None, None, str(entries))]
+        return [*found, GateResult("history", False, None, None, str(entries))], Phase.PLANNED
     found.append(await _tried("history", checks_of.history(world, entries)))
-    return found if is_plain else [*found, checks_of.generations(entries, sample)]
+    phase = fold(Migration(phases_of(world.mapping.protocol)), entries).phase
+    return (found if is_plain else [*found, checks_of.generations(entries, sample)]), phase
 
 
 def _refusals(world: World, described: Answers, there: Answers | None) -> list[GateResult]:
@@ -307,8 +312,11 @@ def _how(world: World, items: int, has_canary: bool) -> How:
 
 
 def _is_ours(world: World, row: Image) -> bool:
-    """Say whether a sampled row is the mapping's; one without a readable key is looked at, too."""
+    """Say whether a sampled row is the mapping's; one without a readable key is looked at, too, a tombstone isn't."""
+    protocol = world.mapping.protocol
     try:
+        if protocol.spelling.deleted in row and protocol.stands_for_nothing(row, world.mapping.shape(Side.SOURCE)):
+            return False
         return world.mapping.belongs(encode_key(row, world.mapping.shape(Side.SOURCE).key))
     except PoisonRecord:
         return True

@@ -39,7 +39,8 @@ class Statement(NamedTuple):
 
 def _asked(service: str, *, named: bool) -> tuple[str, ...]:
     """Return the actions of plan's questions about tables, or of all others, which know no resources or other ones."""
-    of_tables = {each.action for each in QUESTIONS if each.service == service and each.operation != "DescribeLimits"}
+    of_all = {"DescribeLimits", "ListBackups"}
+    of_tables = {each.action for each in QUESTIONS if each.service == service and each.operation not in of_all}
     return tuple(sorted(of_tables if named else {each.action for each in QUESTIONS} - of_tables))
 
 
@@ -59,10 +60,13 @@ OWN_ARNS: Final = frozenset({*INTEGRATIONS, "kinesis:ListStreamConsumers"})
 _READ_STREAM: Final = ("kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards")
 _FIRST_HOP: Final = Statement("FirstHop", ("cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"), ANY)
 _MEMBERS: Final = Statement(
-    "MapAndMembers",
+    "MembersAndReports",
     ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"),
-    ("leases",),
+    ("reports",),
 )
+"""Members, tombstones and listed keys are beside the consumers' reports; the map is in the journal's table."""
+
+_LEASES: Final = Statement("ShardLeases", ("dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"), ("leases",))
 _LETTERS: Final = Statement(
     "Letters",
     ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
@@ -90,7 +94,7 @@ DRIVE: Final = (
         ("leases",),
     ),
     Statement("Status", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), ("heartbeats",)),
-    Statement("Reports", ("dynamodb:Query",), ("reports",)),
+    _MEMBERS,
     _LETTERS,
     Statement("ControlTables", ("dynamodb:DescribeTable",), CONTROL),
     Statement("LookAtTables", _DESCRIBE, BOTH),
@@ -153,7 +157,7 @@ START: Final = (
 FLIP: Final = (
     Statement(
         "Guard",
-        ("dynamodb:DeleteResourcePolicy", "dynamodb:GetResourcePolicy", "dynamodb:PutResourcePolicy"),
+        ("dynamodb:GetResourcePolicy", "dynamodb:PutResourcePolicy"),
         BOTH,
     ),
     Statement("CompareAndPurge", ("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"), BOTH),
@@ -173,7 +177,7 @@ REPLICATOR: Final = (
     ),
     Statement("Phase", ("dynamodb:GetItem", "dynamodb:Query"), ("journal",)),
     _MEMBERS,
-    Statement("Reports", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), ("reports",)),
+    _LEASES,
     Statement("Heartbeats", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), ("heartbeats",)),
     _LETTERS,
 )
@@ -181,7 +185,6 @@ REPLICATOR: Final = (
 VERIFIER: Final = (
     Statement("ReadChanges", _READ_STREAM, STREAMS),
     Statement("LookAtCapture", ("dynamodb:DescribeKinesisStreamingDestination", "dynamodb:DescribeTable"), BOTH),
-    Statement("LookAtStreams", ("kinesis:DescribeStreamSummary",), STREAMS),
     Statement(
         "CompareAndRepair",
         ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem"),
@@ -200,7 +203,6 @@ VERIFIER: Final = (
         ),
         ("reports",),
     ),
-    _MEMBERS,
     _LETTERS,
     _FIRST_HOP,
 )

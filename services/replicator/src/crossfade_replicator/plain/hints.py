@@ -67,7 +67,7 @@ class OwnerWrites(Protocol):
     """Writes to the owner's table, each on the condition that its whole row is as it was read."""
 
     async def replace(self, key: Key, met: Image | None, image: Image | None) -> bool | None:
-        """Put a row, or delete it where `image` is None.
+        """Put a row; without an image, see that the key has none.
 
         Returns:
             False if another row stands there by now; None where the row has too many attributes for a condition.

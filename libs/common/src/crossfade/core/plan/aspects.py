@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from crossfade.core.plan.described import Answers, Unknown
 
-GUARD_SID: Final = "CrossfadeGuard"
+GUARD_SID: Final = re.compile(r"Crossfade(Guard|Epoch)\d*")
 """Of the statement that Crossfade merges into a table's policy while it must not be written."""
 
 _IMPORTED_READS: Final = 12_000
@@ -156,11 +157,15 @@ def _tags(told: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((each["Key"], each["Value"]) for each in told or () if not each["Key"].startswith("aws:")))
 
 
+def _is_guard(statement: Mapping[str, Any]) -> bool:
+    return GUARD_SID.fullmatch(str(statement.get("Sid", ""))) is not None
+
+
 def statements(policy: str | None) -> tuple[str, ...]:
     """Return the statements of a resource policy but Crossfade's own, each as canonical JSON."""
     found = json.loads(policy or "{}").get("Statement") or []
     listed = found if isinstance(found, list) else [found]
-    return tuple(sorted(json.dumps(each, sort_keys=True) for each in listed if each.get("Sid") != GUARD_SID))
+    return tuple(sorted(json.dumps(each, sort_keys=True) for each in listed if not _is_guard(each)))
 
 
 def _scaling(told: Any) -> tuple[tuple[str, str, int, int], ...]:

@@ -8,6 +8,9 @@ from typing import Any, Final
 NOTABLE: Final = 0.05
 """A figure that moved by less says nothing new."""
 
+SHOWN: Final = 0.001
+"""Nor does one that is below what a plan shows."""
+
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say what changed, a sentence each; both plans as JSON."""
@@ -28,9 +31,13 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         said += [f"{kind}: {who} is attached now" for who in now_who if who not in was_who]
         said += [f"{kind}: {who} isn't attached any more" for who in was_who if who not in now_who]
     for name, old, new in _pairs(before.get("estimates", ()), now.get("estimates", ()), "name"):
-        if old and new and abs(new["value"] - old["value"]) > NOTABLE * max(abs(old["value"]), 1e-9):
+        if old and new and _differ(float(old["value"]), float(new["value"])):
             said.append(f"{name}: was {old['value']:,.6g} {old['unit']}; is {new['value']:,.6g} {new['unit']}")
     return said
+
+
+def _differ(old: float, new: float) -> bool:
+    return abs(new - old) > NOTABLE * abs(old) and max(abs(old), abs(new)) >= SHOWN
 
 
 def _pairs(before: Sequence[Any], now: Sequence[Any], name: str) -> list[tuple[str, Any, Any]]:
