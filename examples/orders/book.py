@@ -2,8 +2,8 @@
 
     python -m orders.book [TABLE]     compare a table, row by row, with all books of ORDERS_FOLDER
 
-Without TABLE it is the one that the switch names. Ask it when nobody writes. It prints JSON, and exits with 1 if a row
-is lost, nobody's, or different.
+Without TABLE it is the one that the switch names. Writes wait meanwhile. It prints JSON, and exits with 1 if a row is
+lost, nobody's, or different; with 3 if a write is in flight for too long.
 
 A book is a file of JSON lines, <name>.book.jsonl, each out before the next step is taken:
 
@@ -187,9 +187,15 @@ def books_of(folder: Path) -> list[Book]:
 def main(arguments: list[str]) -> int:
     """Compare; return the exit code."""
     folder = Path(os.environ.get("ORDERS_FOLDER", "."))
-    table = arguments[0] if arguments else Switch(folder).read().table
-    found = {key_of(row): row for row in rows_of(boto3.client("dynamodb"), table)}
-    differs = compare(found, books_of(folder), time.time())
+    client = boto3.client("dynamodb")
+    try:
+        with Switch(folder).still() as state:
+            table = arguments[0] if arguments else state.table
+            found = {key_of(row): row for row in rows_of(client, table)}
+            differs = compare(found, books_of(folder), time.time())
+    except TimeoutError as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
     shown = {name: value[:SHOWN] if isinstance(value, list) else value for name, value in differs._asdict().items()}
     counts = {name: len(value) for name, value in differs._asdict().items() if isinstance(value, list)}
     sys.stdout.write(json.dumps(shown | {"table": table, "counts": counts}, indent=2) + "\n")

@@ -18,9 +18,9 @@ from crossfade.core.values.shape import IndexKey
 _KEY: Final = ("customer", "entry")
 _INDEX_KEYS: Final = (
     IndexKey("status", "S"),
-    IndexKey("placed_at", "N"),
+    IndexKey("placed_at", "N", sorts=True),
     IndexKey("courier", "S"),
-    IndexKey("due_at", "N"),
+    IndexKey("due_at", "N", sorts=True),
 )
 
 MAPPING: Final = RuleMapping(

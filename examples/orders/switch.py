@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
 HOLD_S: Final = 10.0
-"""How long `hold` waits for writes in flight."""
+"""How long a hold waits for writes in flight."""
 LOOK_S: Final = 0.005
 
 DONE, IN_FLIGHT, REFUSED, HELD = 0, 1, 2, 75
@@ -87,6 +87,18 @@ class Switch:
                 raise Held
             yield state.table
 
+    @contextmanager
+    def still(self) -> Iterator[State]:
+        """Let no write be in flight until this ends: new ones wait, and are not refused.
+
+        Raises:
+            TimeoutError: one is in flight for too long.
+        """
+        with self._in_flight.open("a") as lock:
+            if not self._drained(lock):
+                raise TimeoutError("a write is still in flight")
+            yield self.read()
+
     def hold(self, table: str, epoch: int) -> int:
         """Stop all writes; return an exit code."""
         with self._changes() as state:
@@ -96,14 +108,11 @@ class Switch:
                 return _refuse(f"hold of {table}: the application uses {state.table}")
             self._announce("hold", epoch, state.table)
             self._write(state._replace(is_held=True, epoch=epoch))
-        until_s = time.monotonic() + float(os.environ.get("ORDERS_HOLD_S", HOLD_S))
         with self._in_flight.open("a") as lock:
-            while not _locked(lock):
-                if time.monotonic() > until_s:
-                    sys.stderr.write("a write is still in flight; writes stay stopped until a release\n")
-                    return IN_FLIGHT
-                time.sleep(LOOK_S)
-        return DONE
+            if self._drained(lock):
+                return DONE
+        sys.stderr.write("a write is still in flight; writes stay stopped until a release\n")
+        return IN_FLIGHT
 
     def release(self, table: str, epoch: int) -> int:
         """Allow writes, to this table; return an exit code."""
@@ -142,6 +151,19 @@ class Switch:
                 since = None
         return stops if since is None else [*stops, (since, float("inf"))]
 
+    @staticmethod
+    def _drained(lock: TextIO) -> bool:
+        """Wait for the lock that every write shares; say whether it was given."""
+        until_s = time.monotonic() + float(os.environ.get("ORDERS_HOLD_S", HOLD_S))
+        while time.monotonic() < until_s:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(LOOK_S)
+            else:
+                return True
+        return False
+
     @contextmanager
     def _changes(self) -> Iterator[State]:
         with self._changing.open("a") as lock:
@@ -156,14 +178,6 @@ class Switch:
     def _announce(self, what: str, epoch: int, table: str) -> None:
         with self._announced.open("a") as out:
             out.write(json.dumps({"what": what, "epoch": epoch, "table": table, "at_s": time.time()}) + "\n")
-
-
-def _locked(lock: TextIO) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _refuse(why: str) -> int:

@@ -47,6 +47,10 @@ HOMES: Final = {Side.SOURCE: Phase.BOTH_WAYS, Side.TARGET: Phase.BAKING}
 ENDING: Final = (no_stray, precision, dead_letters)
 """Gates that give up an attempt when they shut during the hold."""
 
+LEAST_OWNED_S: Final = SHORTEST_US // 1_000_000 + 2
+"""How long a table owns before writes are held: moments are right to a second, and a hold must not find out that the
+interval is too short."""
+
 ANOTHER_LOOK: Final = Wait("map", "another look at the map, which has changed meanwhile")
 
 Step = Callable[[Migration, Seen, OwnerMap], Decision[Answer]]
@@ -101,10 +105,8 @@ def _before_the_hold(state: Migration, seen: Seen, now: OwnerMap, destination: S
     if refused:
         return settle(intent, "refused", refused)
     owned_s = yield from done(Elapsed(now.owner, CommitUs(now.interval.since_us)))
-    if owned_s * 1e6 < SHORTEST_US:
-        return Wait(
-            "interval", f"the {now.owner.value} table to own for {SHORTEST_US // 1_000_000} s, {owned_s:.0f} s by now"
-        )
+    if owned_s < LEAST_OWNED_S:
+        return Wait("interval", f"the {now.owner.value} table to own for {LEAST_OWNED_S} s, {owned_s:.0f} s by now")
     waits = waits_for(seen.judge(state.table.gates[state.phase]))
     if waits is not None:
         return waits
@@ -199,10 +201,13 @@ def _hooked(state: Migration, seen: Seen, now: OwnerMap) -> Decision[Answer]:
     return Finish("hooked", {"by": "hook", "output": output})
 
 
-def _held(_state: Migration, seen: Seen, now: OwnerMap) -> Decision[Answer]:
+def _held(state: Migration, seen: Seen, now: OwnerMap) -> Decision[Answer]:
     proof = yield from done(flip_deeds.ProveHold(now.owner, seen.setup.flip.settle_s or 0.0))
     if proof.waiting:
         return Wait("hold", proof.waiting)
+    if proof.held_us - now.interval.since_us < SHORTEST_US:
+        owned_s = (proof.held_us - now.interval.since_us) / 1e6
+        return _giving_up(state, f"the {now.owner.value} table has owned for {owned_s:.1f} s only: did a clock move?")
     return Finish("held", {"held_us": proof.held_us, "other_held_us": proof.other_held_us, "by": proof.by})
 
 
