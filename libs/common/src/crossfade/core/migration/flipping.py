@@ -332,7 +332,7 @@ def _released(state: Migration, seen: Seen, now: OwnerMap) -> Decision[Answer]:
         told = (
             f"the release command {setup.release[0]} to succeed: it ended with {code}: {output}. Writes are still held"
         )
-        return Wait("hook", told, "make it succeed; it is run again until it does: runbook gate-shut")
+        return Wait("hook", told, "make it succeed; it is run again until it does: runbook no-controller")
     return Finish("released", {"by": "hook", "output": output})
 
 
