@@ -1,8 +1,16 @@
 """A flip under the plain protocol, on the shipped fakes: there, back, and there again."""
 
+import json
+
+import msgspec
+
+from crossfade.contracts.status import Status
 from crossfade.core.migration.phases import Phase
+from crossfade.core.protocol.plain.map import State
 from crossfade.core.values.shape import Side
-from flip_world import FlipTown, done, key_of, run
+from crossfade_controller.render import status_text
+from crossfade_controller.status import status_of
+from flip_world import FlipTown, done, key_of, run, settled
 
 
 async def test_a_plain_migration_goes_there_and_back_and_there_again() -> None:
@@ -116,3 +124,25 @@ async def test_complete_moves_the_ttl_stops_and_leaves_the_guard_on_the_source()
         "ttl-on",
         "stopped",
     ]
+
+
+async def test_status_says_who_owns_whether_writes_are_held_and_how_long_they_were() -> None:
+    town = FlipTown()
+    await done(town, "start")
+    town.deaf = {"forward"}
+    number = await town.ask("cutover")
+    ctx, driver = await run(town, lambda: town.state is State.SEALED)
+    await town.live(1)
+    await driver.tick()
+    told = status_of(ctx, driver.wait)
+    msgspec.convert(json.loads(msgspec.json.encode(told)), Status)
+    assert "  orders-old owns (the source table): sealed, epoch 3" in status_text(told)
+    assert "  WRITES ARE HELD, for " in status_text(told)
+    town.deaf = set()
+    await settled(town, number)
+    await town.live(1)
+    await driver.tick()
+    said = status_text(status_of(ctx, driver.wait))
+    assert "  orders-new owns (the target table): open" in said
+    assert "  the last write stop took " in said
+    assert "share" not in said

@@ -13,6 +13,7 @@ from crossfade.contracts.letter import DIVERGED, STRAY, DeadLetter
 from crossfade.contracts.report import Report
 from crossfade.core.migration.evidence import ApiCalls, Evidence, Lag, Parity, Pod, Stray, Strays
 from crossfade.core.migration.state import Migration
+from crossfade.core.protocol.plain.map import OwnerMap
 from crossfade.core.protocol.plain.members import Member
 from crossfade.core.values.clocks import CommitUs, LatestCommit, Quiet
 from crossfade.core.values.errors import CrossfadeError
@@ -107,6 +108,7 @@ class Observer:
         throughput: changes applied a second by each consumer, over the last look.
         pods: all heartbeats of the last look, expired ones too.
         reports: the living reports of the last look.
+        owner_map: of the last look, under the plain protocol; None where there is none yet.
     """
 
     def __init__(self, world: World, canary: Prober) -> None:
@@ -135,6 +137,7 @@ class Observer:
         self._in_stream: dict[Side, tuple[float, float]] = {}
         self._found: tuple[Migration, Evidence] | None = None  # of this look
         self._members: list[Member] | None = None
+        self.owner_map: OwnerMap | None = None
 
     async def look(self, state: Migration) -> bool:
         """Look again, if it is time to; say whether it was."""
@@ -382,6 +385,7 @@ class Observer:
         if ports is None:
             return None
         try:
+            self.owner_map = await ports.maps.read()
             return [each for each in await ports.members.all() if each.name != ports.name]
         except CrossfadeError as error:
             log.warning("members can't be read", error=str(error))

@@ -74,14 +74,8 @@ def status_text(body: Mapping[str, Any]) -> str:
         )
     lines.append(f"  waiting for: {body.get('waiting_for') or 'nothing'}")
     if "document" in body:
-        document = body["document"]
-        lines.append(
-            f"  share {body['share_percent']:g} %, generations target {document['target_gen']} source "
-            f"{document['source_gen']}, dual write {'on' if body['dual_write'] else 'off'}"
-        )
-        percent = body["percent_on_target"]
-        lines.append(f"  keys on the target table: {'unknown' if percent is None else f'{percent:g} %'}")
-        lines.append(f"  in handover for too long: {body['in_handover']}")
+        owning = body.get("owning")
+        lines += _owning_lines(owning, body.get("at_us")) if owning else _share_lines(body)
         if body["eta_s"] is not None:
             lines.append(f"  this pass ends in about {body['eta_s']:.0f} s")
         for name, lag in body["lag"].items():
@@ -92,12 +86,35 @@ def status_text(body: Mapping[str, Any]) -> str:
         applying = {consumer: rate for consumer, rate in body["throughput_per_s"].items() if consumer != "api"}
         rates = ", ".join(f"{consumer} {rate:g}/s" for consumer, rate in sorted(applying.items()))
         lines.append(f"  applied: {rates or 'unknown'}")
-        lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
+        if not owning:
+            lines.append(f"  pods: {sum(not each['expired'] for each in body['pods'])} live")
     lines += _snapshot_lines(body)
     lines += _held_out_lines(body.get("held_out") or {})
     lines += _stray_lines(body.get("strays") or {})
     lines += gate_lines(body.get("gates", []))
     return "\n".join(lines)
+
+
+def _share_lines(body: Mapping[str, Any]) -> list[str]:
+    """Tell how far the keys have moved."""
+    document, percent = body["document"], body["percent_on_target"]
+    return [
+        f"  share {body['share_percent']:g} %, generations target {document['target_gen']} source "
+        f"{document['source_gen']}, dual write {'on' if body['dual_write'] else 'off'}",
+        f"  keys on the target table: {'unknown' if percent is None else f'{percent:g} %'}",
+        f"  in handover for too long: {body['in_handover']}",
+    ]
+
+
+def _owning_lines(owning: Mapping[str, Any], at_us: int | None) -> list[str]:
+    """Tell which table owns, and whether writes are held."""
+    since_us, last_s = owning["held_since_us"], owning["last_stop_s"]
+    lines = [f"  {owning['table']} owns (the {owning['owner']} table): {owning['state']}, epoch {owning['epoch']}"]
+    if since_us is not None and at_us is not None:
+        lines.append(f"  WRITES ARE HELD, for {max(0.0, (at_us - since_us) / 1e6):.1f} s by now")
+    elif last_s is not None:
+        lines.append(f"  the last write stop took {last_s:.1f} s")
+    return lines
 
 
 def _snapshot_lines(body: Mapping[str, Any]) -> list[str]:

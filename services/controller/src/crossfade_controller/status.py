@@ -12,6 +12,7 @@ from crossfade.core.migration.evidence import Strays
 from crossfade.core.migration.gates import clock_skew
 from crossfade.core.migration.phases import PAUSE_GOES_ON, PAUSE_RESTS, Phase
 from crossfade.core.ownership.ramp import FULL_SHARE
+from crossfade.core.protocol.plain.map import OwnerMap
 from crossfade.core.values.shape import Side
 from crossfade_controller.context import Context
 from crossfade_controller.sweeper import SAMPLES
@@ -78,6 +79,7 @@ def status_of(ctx: Context, wait: Wait) -> dict[str, Any]:
         "parity": None if evidence is None else evidence.parity._asdict(),
         "probe": None if evidence is None else evidence.probe._asdict(),
         "progress": _progress(ctx),
+        "owning": None if observer.owner_map is None else _owning(ctx, observer.owner_map),
         "snapshot": {name: ctx.state.facts[name] for name in ("export", "map", "import") if name in ctx.state.facts},
     }
 
@@ -89,6 +91,21 @@ def _progress(ctx: Context) -> dict[str, Any] | None:
         return None
     rounded = {name: None if value is None else round(value, 1) for name, value in progress.times().items()}
     return {**progress._asdict(), **rounded}
+
+
+def _owning(ctx: Context, now: OwnerMap) -> dict[str, Any]:
+    """Tell which table owns, under the plain protocol, and how the last hold went."""
+    state, shape = ctx.state, ctx.world.mapping.shape(now.owner)
+    last = state.facts.get("opened", {})
+    hold = state.begun.get("hold") if state.table.holds(state) else None
+    return {
+        "owner": now.owner.value,
+        "table": shape.table,
+        "epoch": now.epoch,
+        "state": now.state.value,
+        "held_since_us": None if hold is None or "opened" in state.done else hold["at_us"],
+        "last_stop_s": last.get("stop_s"),
+    }
 
 
 def _strays(strays: Strays, since_us: Mapping[str, int]) -> dict[str, Any]:

@@ -185,6 +185,26 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
     detail: str
 
 
+class Owning(msgspec.Struct, forbid_unknown_fields=True):
+    """Which table owns, under the plain protocol.
+
+    Attributes:
+        owner: "source" or "target".
+        table: its name.
+        epoch: of the map.
+        state: "open"; "draining" or "sealed" during a flip.
+        held_since_us: since when writes are held, by the controller's clock; null while they aren't.
+        last_stop_s: how long they were, the last time; null before the first.
+    """
+
+    owner: str
+    table: str
+    epoch: int
+    state: str
+    held_since_us: int | None
+    last_stop_s: float | None
+
+
 class Outcome(msgspec.Struct, forbid_unknown_fields=True):
     """How a command ended: done, refused, superseded, withdrawn or expired, and why."""
 
@@ -231,6 +251,7 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         strays: writes from outside the protocol.
         parity: the verifier's last answer.
         probe: the canary's record.
+        owning: which table owns, under the plain protocol; null under another one.
         progress: how far the snapshot's present step is; null outside of it.
         snapshot: evidence of export, mapping and import.
         last_outcome: how the last command ended (CLI only).
@@ -274,6 +295,7 @@ class Status(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     strays: Strays | None = None
     parity: Parity | None = None
     probe: Probe | None = None
+    owning: Owning | None = None
     progress: Progress | None = None
     snapshot: dict[str, dict[str, Any]] = {}
     last_outcome: Outcome | None = None
