@@ -300,6 +300,17 @@ async def test_a_row_that_others_changed_after_the_hold_no_longer_says_what_was_
     assert total_of(bench.target.images[KEY]) == 4
 
 
+async def test_and_so_it_is_while_the_other_direction_is_waited_for() -> None:
+    bench = PlainBench(FLIPPED)
+    bench.source.put(row(5))
+    bench.now_us = LATER_US
+    bench.target.put(row(4))
+    bench.streams[FORWARD].waited.append(lambda: bench.source.put(row(99)))
+    found = await bench.forward(told(5, 4, at_us=HELD_US - S))
+    assert found["late_disturbed"] == 1
+    assert total_of(bench.target.images[KEY]) == 4
+
+
 # ---- seals, throttling, refusals -----------------------------------------------------------------
 
 

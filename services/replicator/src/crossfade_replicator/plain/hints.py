@@ -159,7 +159,7 @@ class Hints:
             account.counts["late_disturbed"] += len(disturbed)
             todo = {key: each for key, each in todo.items() if key not in disturbed}
             await persist(self._progress.is_past_now)
-            todo = await self._copy(todo, presents, since_s, account)
+            todo = await self._copy(todo, olds, presents, since_s, account)
 
     async def _keep_broken(self, entry: Entry, account: Account) -> None:
         key = entry.known.key
@@ -170,9 +170,14 @@ class Hints:
             await self._letters.rows(HOLD_BROKEN, entry, self._named(old, presents[key].row), account)
 
     async def _copy(
-        self, late: Mapping[Key, Entry], presents: Mapping[Key, _Present], since_s: float, account: Account
+        self,
+        late: Mapping[Key, Entry],
+        before: Mapping[Key, Image],
+        presents: Mapping[Key, _Present],
+        since_s: float,
+        account: Account,
     ) -> dict[Key, Entry]:
-        """Copy what was never brought along; return the keys whose owner's row is another by now."""
+        """Copy what was never brought along; return the keys of which either row is another by now."""
         again: dict[Key, Entry] = {}
         copied: dict[Key, tuple[Key, PlainRow | None]] = {}
         async with self._membership.working() as view:
@@ -180,6 +185,9 @@ class Hints:
                 return {}
             olds = await persist(partial(self._old.read_many, list(late)))
             for key, entry in late.items():
+                if olds.get(key) != before.get(key):
+                    again[key] = entry  # a copy has come, or somebody else's change: then its stream is read again
+                    continue
                 wanted = self._wants(key, olds, presents, view.floor)
                 if wanted is None:
                     continue
