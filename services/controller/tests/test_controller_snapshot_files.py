@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import importlib
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -199,30 +202,41 @@ def test_a_mapping_that_changed_maps_all_files_into_a_folder_of_its_own() -> Non
             rules=(Compute(("a",), ("b",), _other, _back),),
         )
 
-    assert mark_of(made("USER#")) == mark_of(made("USER#"))
-    assert mark_of(made("USER#")) != mark_of(made("SHOP#"))
-    folder = folder_of("p/1/import-0/", mark_of(MAPPING))
+    assert mark_of(made("USER#"), "m:M") == mark_of(made("USER#"), "m:M")
+    assert mark_of(made("USER#"), "m:M") != mark_of(made("SHOP#"), "m:M")
+    folder = folder_of("p/1/import-0/", mark_of(MAPPING, "engagement_migration:MAPPING"))
     assert folder.imports.startswith("p/1/import-0/")
     assert folder.notes.startswith("p/1/mapped-0/")
     assert not folder.note(3).startswith("p/1/import-0/"), "all that is there is imported"
 
 
-def test_the_code_that_a_mapping_computes_by_is_part_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+@pytest.mark.parametrize("corrected", ["prices.py", "rows.py", "keys.py"])
+def test_the_code_that_a_mapping_decides_and_computes_by_is_part_of_it(
+    corrected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it computes, which rows belong, and how keys change: each in a module of its own."""
     package = tmp_path / "shop_mapping"
     package.mkdir()
-    (package / "prices.py").write_text("def cents(image): return {'cents': image['euros']}\n")
+    for name in ("prices", "rows", "keys"):
+        (package / f"{name}.py").write_text("def function(given): return given\n")
+    computed = "Compute(('a',), ('b',), prices.function, prices.function)," if corrected == "prices.py" else ""
     text = (
-        "from crossfade.core.mapping.rules import *\nfrom shop_mapping.prices import cents\n"
-        "M = RuleMapping('shop', source=Table('a', key=('pk',)), target=Table('b', key=('pk',)), "
-        "belongs=key_prefixes('X'), rules=(Compute(('euros',), ('cents',), cents, cents),))\n"
+        "from crossfade.core.mapping.rules import *\nfrom crossfade.core.mapping.keying import KeyRule\n"
+        "from crossfade.core.protocol.plain.protocol import PLAIN\n"
+        "from shop_mapping import keys, prices, rows\n"
+        "M = RuleMapping('shop', source=Table('a', key=('pk',)), target=Table('b', key=('pk',)), protocol=PLAIN, "
+        "belongs=lambda key: bool(rows.function(key)), keys=KeyRule(keys.function, keys.function), is_open=True, "
+        f"rules=({computed}))\n"
     )
     (package / "__init__.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    import shop_mapping  # type: ignore[import-not-found]
-
-    before = mark_of(shop_mapping.M)
-    (package / "prices.py").write_text("def cents(image): return {'cents': image['dollars']}\n")
-    assert mark_of(shop_mapping.M) != before
+    for name in [each for each in sys.modules if each.partition(".")[0] == "shop_mapping"]:
+        monkeypatch.delitem(sys.modules, name)
+    made = importlib.import_module("shop_mapping").M
+    before = mark_of(made, "shop_mapping:M")
+    assert mark_of(made, "shop_mapping:M") == before
+    (package / corrected).write_text("def function(given): return dict(given)\n")
+    assert mark_of(made, "shop_mapping:M") != before
 
 
 async def test_rows_that_can_not_be_mapped_are_all_listed_though_they_are_in_many_files() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -73,13 +74,20 @@ def folder_of(destination: str, mark: str) -> Folder:
     return Folder(f"{destination}{mark}/", f"{destination.replace('/import-', '/mapped-')}{mark}/")
 
 
-def mark_of(mapping: Mapping) -> str:
-    """Return a mark that changes with what a mapping says, and with the code that it computes by."""
+def mark_of(mapping: Mapping, reference: str) -> str:
+    """Return a mark that changes with what a mapping says, and with the code that it decides and computes by.
+
+    Args:
+        mapping: of the migration.
+        reference: where it is, as module:attribute.
+    """
     declared = mapping.declared
-    functions = [declared.belongs, *(each for one in declared.computed for each in (one.forward, one.reverse))]
+    module = sys.modules.get(reference.partition(":")[0])
+    functions = [module, mapping.belongs, *(each for one in declared.computed for each in (one.forward, one.reverse))]
     rules = (declared.keys.items(), declared.ttl, declared.moved, declared.constants, declared.is_open)
     named = [(one.source, one.target) for one in declared.computed]
-    digest = hashlib.sha256(repr((mapping.name, *rules, named, declared.prefixes)).encode())
+    kept = mapping.shape(Side.TARGET).kept
+    digest = hashlib.sha256(repr((mapping.name, kept, *rules, named, declared.prefixes)).encode())
     for path in sorted({path for each in (mapping, *functions) for path in _sources(each)}):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -127,7 +127,10 @@ class Snapshots:
         files = await self._work(asked, lambda: self._begin(deed))
         if isinstance(files, str):
             return Mapped(f"the export's rows to be mapped: {files}")
-        counts, folder = summed(files.values()), folder_of(deed.destination, mark_of(world.mapping))
+        counts, folder = (
+            summed(files.values()),
+            folder_of(deed.destination, mark_of(world.mapping, world.settings.migration_mapping)),
+        )
         left = await listings(world.objects, folder, REFUSED) if counts.unmappable else []
         if counts.unmappable and deed.retake:
             again = await self._taken_again(deed, folder, left, counts.unmappable)
@@ -241,7 +244,7 @@ class Snapshots:
             crew = world.map_beside(rules, workers)
         else:
             crew = here(world.objects, LineMapper(world.mapping, rules.excluded, rules.index_keys))
-        folder = folder_of(deed.destination, mark_of(world.mapping))
+        folder = folder_of(deed.destination, mark_of(world.mapping, world.settings.migration_mapping))
         return map_run(world.objects, files, folder, crew, at_once=workers, is_held=self._is_held)
 
     def _pace(self, step: str, unit: str, *, expected_s: float | None = None) -> Pace:
