@@ -86,7 +86,8 @@ def up(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_up_prints_its_endpoints_and_leaves_no_process_when_told_to_end(sent: signal.Signals) -> None:
     with up("--port", "0", "--redis-port", "0") as (process, shown):
-        assert set(shown) == {"aws_endpoint", "redis_url", "region", "access_key_id", "secret_access_key"}
+        credentials = {"access_key_id", "secret_access_key", "account_id"}
+        assert set(shown) == {"aws_endpoint", "redis_url", "region"} | credentials
         client = boto3.client(
             "dynamodb",
             endpoint_url=shown["aws_endpoint"],

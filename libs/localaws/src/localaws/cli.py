@@ -26,7 +26,8 @@ foreground until SIGTERM, SIGINT (Ctrl-C) or the end of either server.
 
   $ localaws up --port 8000 --redis-port 6379
   {"aws_endpoint": "http://127.0.0.1:8000", "redis_url": "redis://127.0.0.1:6379/0",
-   "region": "us-east-1", "access_key_id": "localaws", "secret_access_key": "localaws"}
+   "region": "us-east-1", "access_key_id": "localaws", "secret_access_key": "localaws",
+   "account_id": "000000000000"}
 
 Then, with any AWS client:
 
