@@ -102,6 +102,9 @@ class Table(NamedTuple):
 _ASIDE: Final = ""
 """Target of an attribute that isn't just moved; no attribute is called so."""
 
+_MOST_KNOWN: Final = 10_000
+"""Names of attributes that a direction of an open mapping remembers to have met."""
+
 
 class _Course:
     """One direction, compiled."""
@@ -140,6 +143,7 @@ class _Course:
         consumed = {name for name, _ in self._checked} | {name for from_, _, _ in self._computed for name in from_}
         left = {*spelling.own, *spelling.ignored, *consumed, *origin.key, *aside, *((self._ttl,) if self._ttl else ())}
         self._names = dict.fromkeys(left, _ASIDE) | names
+        self._known = dict(self._names)  # and those that an open mapping has met
         self._open = is_open
 
     def check_deleted(self, names: Iterable[str]) -> None:
@@ -162,7 +166,7 @@ class _Course:
 
     def attributes(self, image: Image) -> Image:
         """Map the attributes of a live item."""
-        names = self._names
+        names = self._known
         try:  # one look-up per attribute, none to skip: this line is most of what mapping a record costs
             mapped = {names[name]: raw for name, raw in image.items()}
         except KeyError:
@@ -195,6 +199,8 @@ class _Course:
                 if name in self._written:
                     raise PoisonRecord(f"attribute {name!r} has no rule, and would overwrite the target's own {name!r}")
                 target = name
+                if len(self._known) < _MOST_KNOWN:
+                    self._known[name] = name
             mapped[target] = raw
         return mapped
 
