@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 import plain_world
+from crossfade.adapters.control.members import DynamoMembers
 from crossfade.adapters.control.owner_map import DynamoOwnerMaps
 from crossfade.adapters.plain_transfers import PlainTransfers
+from crossfade.contracts.letter import HINT, DeadLetter
 from crossfade.core.protocol.plain.map import (
     SHORTEST_US,
     drained_from,
@@ -57,6 +60,15 @@ async def copied(world: World, key: Key, image: Image, at_us: int) -> None:
     assert await PlainTransfers(world.dynamodb, shape).copy([transfer], 0) == [Verdict.APPLIED]
 
 
+async def found(world: World) -> list[DeadLetter]:
+    """Return the letters by which the verifier has handed keys over, once there is one."""
+    for _ in range(100):
+        if letters := await world.letters.all(code=HINT):
+            return letters
+        await asyncio.sleep(0.1)
+    raise AssertionError("no letter")
+
+
 async def test_a_plain_migration_is_verified_a_difference_is_found_and_a_flip_begins_a_new_pass(world: World) -> None:
     maps = DynamoOwnerMaps(world.dynamodb, world.control.journal)
     verifier = Verifier(world, migration_mapping=f"plain_world:p_{world.id}", cloudwatch_every_s="1", ask_every_s="1")
@@ -78,7 +90,13 @@ async def test_a_plain_migration_is_verified_a_difference_is_found_and_a_flip_be
     drift = await verifier.until(lambda body: body["verdict"] == "drift")
     assert sum(each["count"] for each in drift["differences"].values()) == 1
     assert not is_safe(drift)
-    await copied(world, wallet(1), row(wallet(1), 100), NOW_US + 1)
+    plan = await verifier.call("/repairs", {"keys": [wallet(1).decode()]})
+    assert (plan["state"], plan["writes"]) == ("planned", 1)
+    await verifier.call(f"/repairs/{plan['id']}/execute", {})
+    done = await verifier.until(lambda body: body["state"] == "done", path=f"/repairs/{plan['id']}")
+    assert [each["outcome"] for each in done["steps"]] == ["repaired"]
+    members = DynamoMembers(world.dynamodb, world.control.reports, lease_s=10.0)
+    assert await members.all() == [], "it has left again"
     await verifier.until(is_safe)
 
     for step in (drained_from, sealed_from):
@@ -91,4 +109,11 @@ async def test_a_plain_migration_is_verified_a_difference_is_found_and_a_flip_be
     assert await maps.swap(flipped_map, opened_from(flipped_map))
     flipped = await verifier.until(lambda body: body["owner"]["side"] == "target" and is_safe(body))
     assert flipped["last_clean_pass"]["id"] > clean["last_clean_pass"]["id"]
+
+    await world.put(Side.SOURCE, row(wallet(2), 200))  # as if the flip had missed it
+    await verifier.until(lambda body: body["verdict"] == "drift")
+    letters = await found(world)
+    assert [(each.key, each.consumer) for each in letters] == [(wallet(2), "forward")]
+    plan = await verifier.call("/repairs", {"keys": [wallet(2).decode()]})
+    assert plan["writes"] == 0, "it may be the only copy of a write"
     assert await verifier.stop() == 0, verifier.log
