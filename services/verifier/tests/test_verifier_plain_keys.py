@@ -165,7 +165,11 @@ def test_two_exports_are_joined_by_them(rule: str, owner: Side, tmp_path: Path) 
 
     def compared(folder: str) -> list[str]:
         work = tmp_path / folder
-        compare_exports(world.mapping, *exports.values(), clock=SYSTEM, folder=work, out=out, complete=complete)
+        report = compare_exports(
+            world.mapping, *exports.values(), clock=SYSTEM, folder=work, out=out, complete=complete
+        )
+        assert report.verified + sum(each.count for each in report.differences.values()) == ROWS - 1
+        assert bool(report.buckets.differing) == (not report.clean), "a tombstone is in no sum"
         return [msgspec.json.decode(line)["key"] for line in out.read_text().splitlines()]
 
     assert compared("equal") == []

@@ -11,7 +11,7 @@ from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade_verifier.findings import Findings
 from plain_world import PlainWorld
-from verifier_world import BOUND_S, wallet
+from verifier_world import BOUND_S, HookedTable, wallet
 
 SIDES = pytest.mark.parametrize("owner", Side, ids=lambda side: f"{side.value} owns")
 
@@ -142,6 +142,77 @@ async def test_a_key_that_changes_all_the_time_is_verified_by_records(owner: Sid
     world.clock.on_sleep = busy
     found = await world.sweep()
     assert (found.clean, found.book.verified) == (True, 8)
+
+
+@SIDES
+async def test_a_fence_that_an_application_has_put_back_orders_nothing(owner: Side) -> None:
+    world = world_of(owner)
+    world.write(wallet(2), 100)
+    due: list[int] = []
+
+    def busy() -> None:
+        world.write(wallet(2), 100 + len(world.changes), cf_mv=Raw(b'{"N":"1806571929600000009"}'))
+        due.append(len(world.changes) - 1)
+        if len(due) > 3:
+            world.transfer(*world.changes[due.pop(0)])
+
+    world.clock.on_sleep = busy
+    assert (await world.sweep()).clean
+
+
+@SIDES
+async def test_records_from_before_prove_nothing_about_now(owner: Side) -> None:
+    """Kinesis delivers old duplicates: an owner's record and its copy's, equal by then."""
+    world = world_of(owner)
+    old = list(world.changes)
+    world.sets(owner.other, wallet(2), tier=of_string("x"))
+
+    def again() -> None:
+        for each in old:
+            world.on_change(*each)
+
+    world.clock.on_sleep = again
+    assert called(await world.sweep()) == {Difference.DIVERGED: [wallet(2)]}
+
+
+@SIDES
+async def test_a_copy_that_follows_within_the_bound_is_not_stuck_though_no_record_is_heard(owner: Side) -> None:
+    """Each look finds it different, and each finds it further on: nothing can be said, and so nothing is."""
+    world = world_of(owner)
+    world.write(wallet(2), 100)
+    due: list[int] = []
+
+    def deaf_and_busy() -> None:
+        world.on_change = lambda _side, _change: None
+        world.write(wallet(2), 100 + len(world.changes))
+        due.append(len(world.changes) - 1)
+        if len(due) > BOUND_S - 2:
+            world.transfer(*world.changes[due.pop(0)])
+
+    world.clock.on_sleep = deaf_and_busy
+    found = await world.sweep(limit_s=5 * BOUND_S)
+    assert called(found) == {Difference.IN_FLIGHT: [wallet(2)]}
+    assert not found.clean
+
+
+@SIDES
+async def test_reads_between_which_the_tables_are_flipped_say_nothing(owner: Side) -> None:
+    world = world_of(owner)
+    world.sets(owner.other, wallet(2), tier=of_string("x"))
+    began_s, flipped_s, reads = world.clock.now, 0.0, 0
+
+    def flip() -> None:
+        nonlocal flipped_s, reads
+        reads += world.clock.now >= began_s + BOUND_S + 1  # the first look is a second after the scan
+        if reads == 4 and not flipped_s:  # twice for each read: between the second and the third
+            world.flip()
+            flipped_s = world.clock.now
+
+    world.reading = {side: HookedTable(world.tables[side], flip) for side in Side}
+    found = await world.sweep()
+    assert called(found) == {Difference.DIVERGED: [wallet(2)]}
+    assert flipped_s
+    assert world.clock.now - flipped_s >= BOUND_S, "the bound ran from the flip"
 
 
 @SIDES
