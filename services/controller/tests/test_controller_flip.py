@@ -3,6 +3,7 @@
 import json
 
 import msgspec
+import pytest
 
 from crossfade.contracts.status import Status
 from crossfade.core.migration.phases import Phase
@@ -13,8 +14,9 @@ from crossfade_controller.status import status_of
 from flip_world import FlipTown, done, key_of, run, settled
 
 
-async def test_a_plain_migration_goes_there_and_back_and_there_again() -> None:
-    town = FlipTown()
+@pytest.mark.parametrize("canary", ["", '[{"S":"CUSTOMER#canary"},{"S":"CANARY"}]'])
+async def test_a_plain_migration_goes_there_and_back_and_there_again(canary: str) -> None:
+    town = FlipTown(canary_key=canary)
     await done(town, "start")
     assert town.map is not None
     town.write(1, "paid")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crossfade.contracts.letter import DeadLetter
+from crossfade.contracts.letter import STRAY, DeadLetter
 from crossfade.core.migration.phases import Phase
 from crossfade.core.protocol.plain.map import State
 from flip_world import FlipTown, done, ended, key_of, run, settled
@@ -54,8 +54,8 @@ async def test_a_release_that_fails_is_run_again_until_it_succeeds_and_says_so()
 async def test_writes_are_held_for_no_longer_than_was_said() -> None:
     town = await started()
     town.deaf = {"forward"}
-    because = await gives_up(town, hold_at_most_s=4)
-    assert "4 s are allowed; it stood at: acknowledged, forward (forward) to acknowledge epoch" in because
+    because = await gives_up(town, hold_at_most_s=8)
+    assert "8 s are allowed; it stood at: acknowledged, forward (forward) to acknowledge epoch" in because
     town.deaf = set()
     await done(town, "cutover")
 
@@ -63,7 +63,7 @@ async def test_writes_are_held_for_no_longer_than_was_said() -> None:
 async def test_a_member_with_a_request_on_the_wire_is_waited_for() -> None:
     town = await started()
     town.unanswered_s = {"reverse": 1.5}
-    assert "the answer to a request that reverse (reverse) sent" in await gives_up(town, hold_at_most_s=4)
+    assert "the answer to a request that reverse (reverse) sent" in await gives_up(town, hold_at_most_s=8)
 
 
 async def test_a_member_that_died_is_waited_out_before_writes_are_held() -> None:
@@ -82,11 +82,48 @@ async def test_a_member_that_dies_in_the_hold_is_waited_out_before_the_flip() ->
     town = await started()
     number = await town.ask("cutover")
     await run(town, lambda: town.state is State.DRAINING)
-    died_s, town.silent = town.now_s, {"reverse"}
+    died_s = town.now_s
+    await town.appliers.beat("redrive-1", "redrive", acked=0, unanswered_s=0.0)  # its last one
     assert (await settled(town, number))["outcome"] == "done"
     flipped_s = next(each.at_us for each in town.entries("step") if each.body["step"] == "flipped") / 1e6
     assert flipped_s - died_s >= 2 + 5, "its lease, and the signature limit"
-    assert "reverse" not in town.owning.members
+    assert "redrive-1" not in town.owning.members
+
+
+async def test_both_tables_consumers_are_past_the_hold_before_the_seal() -> None:
+    """The new owner's interval begins 5 s before the hold: a stray unread by then would be taken for a write."""
+    town = await started()
+    number = await town.ask("cutover", hold_at_most_s=60)
+    await run(town, lambda: "hooked" in town.steps())
+    town.silent = {"reverse"}
+    held_s = town.now_s
+    _, driver = await run(town, lambda: town.now_s > held_s + 8)
+    assert "drained" not in town.steps()
+    assert "past the hold" in driver.waiting_for
+    town.silent = set()
+    assert (await settled(town, number))["outcome"] == "done"
+
+
+async def test_a_stray_that_was_parked_in_the_hold_gives_it_up() -> None:
+    town = await started()
+    number = await town.ask("cutover")
+    await run(town, lambda: "hooked" in town.steps())
+    letter = DeadLetter(
+        consumer="reverse",
+        sequence="stray:1",
+        key=key_of(1),
+        version=None,
+        reason="somebody changed the standby",
+        code=STRAY,
+        payload=b"{}",
+        trace="",
+        at_us=town.now_us(),
+        table="orders-new",
+        committed_us=town.now_us(),
+    )
+    await town.letters.park(letter)
+    assert (await settled(town, number))["outcome"] == "given_up"
+    assert "sealed" not in town.steps()
 
 
 async def test_a_pause_in_the_hold_gives_it_up_and_then_rests() -> None:

@@ -100,7 +100,15 @@ async def replaced(at: int, until: str, **settings: Any) -> str:
 
 
 @pytest.mark.parametrize("guard", [False, True])
-@pytest.mark.parametrize("until", ["swap to draining", "swap to sealed", "release ended", "swapped to open"])
+@pytest.mark.parametrize(
+    "until",
+    [
+        pytest.param("swap to draining", marks=pytest.mark.slow),
+        "swap to sealed",
+        "release ended",
+        pytest.param("swapped to open", marks=pytest.mark.slow),
+    ],
+)
 async def test_the_late_requests_of_a_coordinator_that_was_replaced_do_no_harm(until: str, guard: bool) -> None:
     where = list[str]()
     while "" not in where:  # until a flip has no more effects

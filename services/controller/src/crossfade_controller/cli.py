@@ -21,7 +21,7 @@ exit codes:
   0  done; for a dry run: the command could be carried out now; for parity: clean, and safe to cut over
   1  an error; nothing is known to have changed; for parity, verify and repair: no verifier answers
   2  wrong usage, settings or mapping
-  3  refused; superseded by another command; withdrawn, cancelled or expired
+  3  refused; superseded by another command; withdrawn, cancelled, expired or given up
   4  for a dry run and for plan: something stands in the way now; for parity: not clean, or not safe to cut over;
      for a pass: not clean; for a repair: a key is still wrong, or there is nothing to write
   5  --timeout passed; the command continues, see `crossfade status`, `verify status`, `repair status`

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from crossfade.contracts.letter import STRAY
 from crossfade.core.migration import deeds, flip_deeds
 from crossfade.core.migration.deeds import Deed
 from crossfade.core.migration.flip_deeds import Compared, Proof, Purged, Round
@@ -16,7 +17,7 @@ from crossfade.core.values.shape import Side
 from crossfade.ports.guard import Guards
 from crossfade_controller.evidence import Observer
 from crossfade_controller.plain.comparing import Comparing
-from crossfade_controller.plain.moments import Moments
+from crossfade_controller.plain.moments import Echo, Moments
 from crossfade_controller.plain.ports import PlainPorts
 from crossfade_controller.plain.purging import Purging
 from crossfade_controller.world import World
@@ -42,6 +43,7 @@ class FlipDeeds:
         self._journalled = journalled
         self._comparing = Comparing(world, ports)
         self._purging = Purging(ports, world.clock.monotonic)
+        self._echo: Echo | None = None
         self._attempt = 0
         self._held_s = self._began_s = self._ended_s = self._hooked_s = self._proven_s = float("nan")
         self.how: dict[type[Deed[Any]], Callable[[Any], Awaitable[Any]]] = {
@@ -136,6 +138,7 @@ class FlipDeeds:
             self._attempt, self._held_s = attempt, now_s
             self._began_s = self._ended_s = self._hooked_s = self._proven_s = float("nan")
             self._purging.begin()
+            self._echo = None
         return now_s - self._held_s
 
     async def _measure(self, deed: flip_deeds.MeasureStop) -> tuple[float, str]:
@@ -159,6 +162,8 @@ class FlipDeeds:
             if left_s > 0:
                 return Proof(f"requests of before the hold to settle, {left_s:.1f} s more")
             by = f"hook, and {deed.settle_s:g} s after it"
+        if self._echo is None:  # a marker that is still waited for was written after this one was opened
+            self._echo = await self._moments.echo(deed.owner.other)
         held_us = await self._moments.moment(deed.owner, purpose=f"held {attempt}")
         self._proven_s = self._world.clock.monotonic()
         return Proof("", held_us, self._moments.now_us(deed.owner.other), by)
@@ -166,7 +171,18 @@ class FlipDeeds:
     async def _read_past(self, deed: flip_deeds.ReadPastHold) -> str:
         if self._proven_s != self._proven_s:
             raise StoreUnavailable("the proof of the hold is another process's")
-        return self._observer.read_past_hold(deed.owner, self._proven_s, in_stream=self._moments.has_canary)
+        since_s, echo = self._proven_s, self._echo
+        _, held_us = self._journalled()
+        if echo is not None and deed.side is echo.side:
+            found_s = await echo.seen_s(held_us)
+            if found_s is None:
+                return f"the marker of the hold to be copied to {self._world.mapping.shape(deed.side).table}"
+            since_s = found_s
+        waiting = self._observer.read_past_hold(deed.side, since_s, in_stream=echo is not None)
+        if waiting:
+            return waiting
+        strays = await self._world.letters.all(limit=1, code=STRAY)
+        return f"a decision about a stray, {strays[0].key.decode()}" if strays else ""
 
     # While the standby is sealed.
 

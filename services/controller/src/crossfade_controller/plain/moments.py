@@ -11,13 +11,14 @@ from __future__ import annotations
 import secrets
 from typing import NamedTuple
 
-from crossfade.core.protocol.plain.rows import MARKER
+from crossfade.core.protocol.plain.map import version_at
+from crossfade.core.protocol.plain.rows import MARKER, fence_of
 from crossfade.core.replication.change import decode_change
 from crossfade.core.values.clocks import CommitUs
 from crossfade.core.values.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import Key, key_image
-from crossfade.core.values.shape import Side
+from crossfade.core.values.shape import Side, direction_to
 from crossfade_controller.markers import Tail
 from crossfade_controller.plain.ports import PlainPorts
 from crossfade_controller.world import World
@@ -32,6 +33,35 @@ class _Marker(NamedTuple):
 class _Known(NamedTuple):
     committed_us: CommitUs
     at_s: float
+
+
+class Echo:
+    """Waits for the copy of a marker in the standby's stream: what was written to that table before it is there, too.
+
+    Attributes:
+        side: of the standby.
+    """
+
+    def __init__(self, world: World, side: Side, key: Key, tail: Tail) -> None:
+        self.side = side
+        self._world, self._key, self._tail = world, key, tail
+        self._seen_s: float | None = None
+
+    async def seen_s(self, since_us: int) -> float | None:
+        """Return when the copy of a marker of that moment, or of a later one, was seen, monotonic; None before that."""
+        if self._seen_s is None:
+            for payload in await self._tail.read():
+                if self._is_copy(payload, version_at(since_us)):
+                    self._seen_s = self._world.clock.monotonic()
+        return self._seen_s
+
+    def _is_copy(self, payload: bytes, version: int) -> bool:
+        try:
+            change = decode_change(payload, self._world.mapping.shape(self.side).key)
+            fence = fence_of(change.new) if change.new is not None else None
+        except PoisonRecord:
+            return False  # not ours to judge: the consumers park it
+        return change.key == self._key and fence is not None and fence >= version
 
 
 class Moments:
@@ -73,6 +103,18 @@ class Moments:
         committed_us = await self._marked(side, purpose) if await self._is_owner(side) else self.now_us(side)
         self._last[side] = _Known(committed_us, self._world.clock.monotonic())
         return committed_us
+
+    async def echo(self, standby: Side) -> Echo | None:
+        """Stand at the tip of the standby's stream, before a marker is written to the owner; None without a canary."""
+        if self._key is None:
+            return None
+        mapping, owner = self._world.mapping, standby.other
+        # The canary's key is the source's; on the other side it may be another.
+        image = key_image(self._key, mapping.shape(owner).key)
+        key = mapping.other_key(direction_to(standby), self._key, image)
+        tail = Tail(self._world.shards, self._world.stream_of(standby))
+        await tail.open()
+        return Echo(self._world, standby, key, tail)
 
     async def elapsed_s(self, side: Side, since_us: CommitUs) -> float:
         """Return how long ago, about, a table took a write that was committed at `since_us`. See `moment`."""

@@ -98,9 +98,9 @@ class ProveHold(Deed[Proof]):
 
 @dataclass(frozen=True)
 class ReadPastHold(Deed[str]):
-    """See that both hops of the owner's changes are past the proof of the hold; what has to be waited for."""
+    """See that both hops of a table's changes are past the proof of the hold; what has to be waited for."""
 
-    owner: Side
+    side: Side
 
 
 @dataclass(frozen=True)

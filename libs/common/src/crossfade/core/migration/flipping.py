@@ -212,8 +212,14 @@ def _held(state: Migration, seen: Seen, now: OwnerMap) -> Decision[Answer]:
 
 
 def _drained(_state: Migration, _seen: Seen, now: OwnerMap) -> Decision[Answer]:
-    waiting = yield from done(flip_deeds.ReadPastHold(now.owner))
-    return Wait("drain", waiting) if waiting else Finish("drained", {})
+    """Both tables' changes are read past the hold: the owner's, to be copied; and the standby's, since a stray of its
+    last seconds would be taken for a write of the new owner's.
+    """
+    for side in (now.owner, now.owner.other):
+        waiting = yield from done(flip_deeds.ReadPastHold(side))
+        if waiting:
+            return Wait("drain", waiting)
+    return Finish("drained", {})
 
 
 def _sealed(state: Migration, _seen: Seen, now: OwnerMap) -> Decision[Answer]:
