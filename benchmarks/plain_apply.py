@@ -88,7 +88,7 @@ class PlainRig:
             old=source,
             owner=target,
             owner_writes=DynamoOwnerWrites(self.dynamodb, shapes[Side.TARGET]),
-            progress=Progress(NoReports(), "reverse", SYSTEM),
+            progress=Progress(NoReports(), "reverse", self.kinesis, "engagement-changes", SYSTEM),
             witness=Witness(self.kinesis, "engagement-changes", shapes[Side.TARGET].key, self.kinesis.now_s),
             old_witness=Witness(self.kinesis, "wallet-changes", shapes[Side.SOURCE].key, self.kinesis.now_s),
             letters=told,

@@ -142,7 +142,9 @@ def plain_parts(
         old=old,
         owner=seen,
         owner_writes=DynamoOwnerWrites(to_destination, shapes[destination]),
-        progress=Progress(DynamoReports(control, tables.reports), other.value, clock),
+        progress=Progress(
+            DynamoReports(control, tables.reports), other.value, streams[destination], names[destination], clock
+        ),
         witness=witnesses[destination],
         old_witness=witnesses[origin],
         letters=told,

@@ -37,14 +37,25 @@ class Reported(Protocol):
 class Progress:
     """Waits until a consumer has applied all that was written before the call. By the consumer's own clock alone."""
 
-    def __init__(self, reports: Reported, consumer: str, clock: Clock, *, settle_s: float = SETTLE_S) -> None:
-        """Take the reports, and whose are looked at."""
+    def __init__(
+        self,
+        reports: Reported,
+        consumer: str,
+        streams: StreamReader,
+        stream: str,
+        clock: Clock,
+        *,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        """Take the reports, whose are looked at, and the stream that it reads."""
         self._reports, self._consumer, self._clock, self._settle_s = reports, consumer, clock, settle_s
+        self._streams, self._stream = streams, stream
 
     async def is_past_now(self) -> None:
         """Return when everything that was written before this call has been applied, as far as streams say.
 
-        A report is of after the call if it is the second one of its shard that the call didn't find.
+        A report is of after the call if it is the second one of its shard that the call didn't find. Of shards that
+        were split or merged only the last ones count: none is read before its parents are.
 
         Raises:
             StoreUnavailable: the reports can't be read.
@@ -57,8 +68,14 @@ class Progress:
                 seen = found.setdefault(each.shard, [0])
                 if each.at_us != seen[-1]:
                     seen.append(each.at_us)
-            if reports and all(self._is_past(each, found[each.shard]) for each in reports):
+            past = {each.shard for each in reports if self._is_past(each, found[each.shard])}
+            if past.issuperset(await self._last_shards()):
                 return
+
+    async def _last_shards(self) -> set[str]:
+        shards = await self._streams.list_shards(self._stream)
+        parents = {parent for each in shards for parent in each.parents}
+        return {f"{self._stream}/{each.shard_id}" for each in shards if each.shard_id not in parents}
 
     async def _now(self) -> list[Report]:
         return [each for each in await self._reports.all() if each.consumer == self._consumer]
