@@ -198,7 +198,7 @@ async def test_a_copy_that_follows_within_the_bound_is_not_stuck_though_no_recor
 @SIDES
 async def test_reads_between_which_the_tables_are_flipped_say_nothing(owner: Side) -> None:
     world = world_of(owner)
-    world.sets(owner.other, wallet(2), tier=of_string("x"))
+    world.sets(owner.other, wallet(2), tier=of_string("x"), cf_mv=None)
     began_s, flipped_s, reads = world.clock.now, 0.0, 0
 
     def flip() -> None:
