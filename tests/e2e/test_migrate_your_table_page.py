@@ -41,7 +41,7 @@ END_OF_FILE
 """
 
 STEPS = {
-    "operator": ("init", "plan", "control", "ask"),
+    "operator": ("init", "plan", "control", "ask", "clean"),
     "controller": ("controller",),
     "replicator": ("replicator",),
     "verifier": ("verifier",),

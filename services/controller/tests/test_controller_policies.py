@@ -82,7 +82,7 @@ def test_the_policy_of_plan_has_each_of_its_questions_and_writes_nothing_but_its
     assert [each.on for each in POLICIES["plan"] if "dynamodb:PutItem" in each.actions] == [("journal",)]
 
 
-@pytest.mark.parametrize("step", ["start", "cutover", "rollback", "complete", "clean", "retire"])
+@pytest.mark.parametrize("step", ["start", "cutover", "rollback", "complete"])
 def test_a_step_has_less_rights_than_the_controller_that_does_them_all(step: str) -> None:
     assert actions(step) < actions("controller")
 

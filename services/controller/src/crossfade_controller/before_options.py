@@ -45,8 +45,9 @@ def add_before(one: argparse.ArgumentParser, name: str) -> None:
         "step",
         choices=STEPS,
         metavar="STEP",
-        help="init, plan, control and ask (all other commands) are the operator's; start, cutover, rollback, complete, "
-        "clean and retire the controller's, step by step, and `controller` is all of them; or replicator or verifier",
+        help="init, plan, control, clean, retire and ask (all other commands) are the operator's; start, cutover, "
+        "rollback and complete the controller's, step by step, and `controller` is all of them; or replicator or "
+        "verifier",
     )
     for side in ("source", "target"):
         one.add_argument(f"--{side}", metavar="TABLE", default="", help=f"the {side} table; default: the mapping's")

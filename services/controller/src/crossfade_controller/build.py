@@ -145,7 +145,7 @@ async def build(settings: ControllerSettings, *, who: str, under_lease: bool) ->
         heartbeats=DynamoHeartbeats(control, names.heartbeats),
         reports=DynamoReports(control, names.reports),
         letters=DynamoDeadLetters(control, names.dead_letters),
-        admin=clients.admin(mapping),
+        admin=clients.admin(mapping, bucket_owner=settings.bucket_owner),
         objects=S3Objects(clients.lazy("s3"), settings.bucket),
         metrics=clients.metrics(mapping, period_s=settings.metric_period_s),
         parity=lambda: ask_verifier(settings.verifier_url, tls, settings.bearer),

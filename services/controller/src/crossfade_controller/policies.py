@@ -164,8 +164,17 @@ FLIP: Final = (
 )
 
 COMPLETE: Final = (Statement("SwitchTheTtl", ("dynamodb:UpdateTimeToLive",), BOTH),)
-CLEAN: Final = (Statement("CleanRows", ("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"), BOTH),)
-RETIRE: Final = (Statement("DeleteMovedRows", ("dynamodb:DeleteItem",), SOURCE),)
+AFTER: Final = (
+    *ASK,
+    Statement("Note", ("dynamodb:PutItem",), ("journal",)),
+    Statement("LookAtTables", _DESCRIBE, BOTH),
+)
+CLEAN: Final = (Statement("CleanRows", ("dynamodb:DeleteItem", "dynamodb:Scan", "dynamodb:UpdateItem"), BOTH),)
+RETIRE: Final = (
+    Statement("DeleteMovedRows", ("dynamodb:DeleteItem", "dynamodb:Scan"), SOURCE),
+    Statement("WrittenSince", ("kinesis:DescribeStreamSummary", *_READ_STREAM), ("source-stream",)),
+)
+"""`clean` and `retire` run where they are typed."""
 
 REPLICATOR: Final = (
     Statement("ReadChanges", _READ_STREAM, STREAMS),
@@ -240,14 +249,15 @@ POLICIES: Final[dict[str, tuple[Statement, ...]]] = {
     "cutover": (*DRIVE, *FLIP),
     "rollback": (*DRIVE, *FLIP),
     "complete": (*DRIVE, *FLIP, *COMPLETE),
-    "clean": (*DRIVE, *CLEAN),
-    "retire": (*DRIVE, *RETIRE),
-    "controller": (*DRIVE, *START, *FLIP, *COMPLETE, *CLEAN, *RETIRE),
+    "clean": (*AFTER, *CLEAN),
+    "retire": (*AFTER, *RETIRE),
+    "controller": (*DRIVE, *START, *FLIP, *COMPLETE),
     "replicator": REPLICATOR,
     "verifier": VERIFIER,
 }
-"""By step. `ask` is an operator's for every other command; `start` to `retire` are the controller's, step by step, and
-`controller` is all of them; `replicator` and `verifier` are those processes' all along."""
+"""By step. `ask` is an operator's for every other command, `clean` and `retire` are an operator's, too; `start` to
+`complete` are the controller's, step by step, and `controller` is all of them; `replicator` and `verifier` are those
+processes' all along."""
 
 
 class Named(NamedTuple):

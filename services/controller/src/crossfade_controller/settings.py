@@ -63,6 +63,11 @@ class ControllerSettings(GuardedSettings, AskingSettings):
         pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$",
         description="Name of the S3 bucket for export and import; it must exist.",
     )
+    bucket_owner: str = Field(
+        "",
+        pattern=r"^([0-9]{12})?$",
+        description="Account that owns the bucket, if a table is in another one: export and import need it then.",
+    )
     bucket_prefix: str = Field(
         "crossfade", pattern=_PREFIX, max_length=512, description="Prefix of all keys in it, such as crossfade or a/b."
     )
@@ -137,6 +142,7 @@ class ControllerSettings(GuardedSettings, AskingSettings):
     )
     probe_profile: str = Field(
         "",
+        pattern=r"^[^\s\[\]]*$",
         description="Plain protocol, this or the role required with a guard: profile of a writer like the application, "
         "with no right but to dynamodb:PutItem on both tables; its refusal proves a hold.",
     )

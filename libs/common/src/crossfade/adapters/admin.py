@@ -84,10 +84,11 @@ def facts_of(name: str, table: dict[str, Any], ttl: dict[str, Any], recovery: di
 class DynamoAdmin:
     """`crossfade.ports.admin.TableAdmin`."""
 
-    def __init__(self, dynamodb: Wire, kinesis: Wire) -> None:
-        """Take a wire client of each service."""
+    def __init__(self, dynamodb: Wire, kinesis: Wire, *, bucket_owner: str = "") -> None:
+        """Take a wire client of each service, and the bucket's account if it is another than the table's."""
         self._dynamodb = dynamodb
         self._kinesis = kinesis
+        self._owned = {"S3BucketOwner": bucket_owner} if bucket_owner else {}
 
     async def size(self, name: str) -> TableSize | None:
         """Return a table's size; None if it doesn't exist."""
@@ -230,6 +231,7 @@ class DynamoAdmin:
             "S3Bucket": bucket,
             "S3Prefix": prefix,
             "ClientToken": token,
+            **self._owned,
         }
         answer = await _call(self._dynamodb, "ExportTableToPointInTime", request)
         return str(_part(answer, "ExportTableToPointInTime", "ExportDescription", "ExportArn"))
@@ -260,7 +262,7 @@ class DynamoAdmin:
         attributes = dict(key) | {part.name: part.kind for index in indexes for part in index.key}
         request = {
             "ClientToken": token,
-            "S3BucketSource": {"S3Bucket": bucket, "S3KeyPrefix": prefix},
+            "S3BucketSource": {"S3Bucket": bucket, "S3KeyPrefix": prefix, **self._owned},
             "InputFormat": "DYNAMODB_JSON",
             "InputCompressionType": "GZIP",
             "TableCreationParameters": {

@@ -90,9 +90,12 @@ class Clients:
         """Return the data plane of each side's table; `permit` as of `wire`."""
         return {side: DynamoDB(self.wire("dynamodb", side, permit=permit)) for side in Side}
 
-    def admin(self, mapping: MigrationMapping) -> TableAdmin:
-        """Return the control plane of both sides."""
-        admins = {place: DynamoAdmin(self.wire("dynamodb", place), self.wire("kinesis", place)) for place in PLACES}
+    def admin(self, mapping: MigrationMapping, *, bucket_owner: str = "") -> TableAdmin:
+        """Return the control plane of both sides; `bucket_owner` is the bucket's account, if not each table's."""
+        admins = {
+            place: DynamoAdmin(self.wire("dynamodb", place), self.wire("kinesis", place), bucket_owner=bucket_owner)
+            for place in PLACES
+        }
         return admins[None] if self._is_one else sided_admin(admins, self._whose(mapping))
 
     def streams(self, mapping: MigrationMapping) -> StreamReader:
