@@ -67,6 +67,18 @@ async def test_a_record_of_an_interval_that_has_ended_meanwhile_is_looked_into_a
     assert bench.target.images[KEY] == row(7)
 
 
+async def test_a_letter_whose_row_cannot_be_read_keeps_no_other_from_being_answered() -> None:
+    bench = PlainBench(FLIPPED)
+    bench.source.put(row(3))
+    at_us = HELD_US + 60 * S
+    await bench.reverse(told(5, 4, side=Side.TARGET, at_us=at_us + 4 * S))
+    (good,) = await bench.letters.all()
+    await bench.letters.park(good.replace(sequence="stray:broken", payload=b"{"))
+    await bench.answered[Direction.REVERSE].look()
+    await bench.reverse(told(4, 3, side=Side.TARGET, at_us=at_us))
+    assert [each.sequence for each in await bench.letters.all()] == ["stray:broken"]
+
+
 async def test_what_shows_rows_and_not_a_change_is_left_to_people() -> None:
     bench = PlainBench(FLIPPED)
     bench.source.put(row(99))

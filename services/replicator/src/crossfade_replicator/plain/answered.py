@@ -18,7 +18,7 @@ from crossfade.core.values.shape import Direction
 from crossfade.ports.control import DeadLetters
 from crossfade.ports.plain_table import PlainTable
 from crossfade.runtime.retry import persist
-from crossfade_replicator.letters import SETTLING
+from crossfade_replicator.letters import SETTLING, name_of
 from crossfade_replicator.plain.letters import rows_in
 
 log = structlog.get_logger()
@@ -39,7 +39,10 @@ class Answered:
         found: dict[Key, list[tuple[DeadLetter, PlainRow | None]]] = {}
         for each in await self._letters.all(code=UNRECORDED):
             if each.consumer == self._direction.value:
-                found.setdefault(each.key, []).append((each, self._row(each)))
+                try:
+                    found.setdefault(each.key, []).append((each, self._row(each)))
+                except PoisonRecord as error:
+                    log.warning("a letter that no record can answer", letter=name_of(each), error=str(error))
         self._unrecorded = found
         return await self._drop_passed()
 
