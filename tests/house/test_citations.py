@@ -133,7 +133,7 @@ def test_each_link_of_each_page_resolves() -> None:
 @pytest.mark.parametrize(
     "citation",
     [
-        "design.md, section 9",
+        "design.md, section 10",
         "design.md, sections 4 and 11",
         "design.md, section 3, rule 13",
         "design.md, section 3,\n    rules 2, 9 and 14",
