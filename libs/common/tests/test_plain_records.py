@@ -152,3 +152,15 @@ def test_the_first_copies_of_reverse_dont_break_the_hold_that_they_follow() -> N
 def test_nor_do_they_after_a_flip_back() -> None:
     at_us, fence = HELD_US + S, version_at(HELD_US + S // 2)
     assert told(row(5, mv=fence), row(4), back(), at_us=at_us) is Left.ECHO
+
+
+def test_the_ttl_and_a_purge_right_after_the_hold_break_no_hold() -> None:
+    assert told(None, row(4), FLIPPED, at_us=HELD_US + S, ttl=True) == Expired(KEY, HELD_US + S)
+    assert told(None, row(deleted=True, mv=FLIPPED.floor), FLIPPED, at_us=HELD_US + S) is Left.TOMBSTONE_REMOVED
+    assert told(None, row(4), FLIPPED, at_us=HELD_US + S) == Late(KEY, HELD_US + S, past_hold=True)
+
+
+def test_an_old_removal_by_the_ttl_crosses_nowhere_once_its_table_owns_again() -> None:
+    """Its other table is the standby by then, where a plain delete would look like a stray's."""
+    for at_us in (HELD_US + S, HELD_US + 60 * S):
+        assert not isinstance(told(None, row(4), back(), at_us=at_us, ttl=True), Expired)

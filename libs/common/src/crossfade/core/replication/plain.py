@@ -11,8 +11,10 @@ from crossfade.core.protocol.plain.map import OwnerMap, version_at
 from crossfade.core.protocol.plain.records import (
     Ask,
     Decision,
+    Expired,
     Late,
     Left,
+    Stray,
     has_risen,
     is_copy_of,
     of_standby,
@@ -64,11 +66,19 @@ class PlainRule:
             if ended.owner is self._side and ended.covers(committed_us):
                 if change.new is not None and is_copy_of(change, change.new, next_one):
                     return Left.ECHO
+                if change.new is None and committed_us > ended.held_us:  # the TTL and purges go on, whatever is held
+                    told = self._of_standby(change, now)
+                    return Late(change.key, committed_us, True) if isinstance(told, Stray) else told
                 return Late(change.key, committed_us, committed_us > ended.held_us)
         first = now.intervals[0]
         if first.owner is self._side and committed_us < first.since_us:
             return Left.OLD
-        return of_standby(change, self._shape)
+        return self._of_standby(change, now)
+
+    def _of_standby(self, change: Change, now: OwnerMap) -> Decision:
+        told = of_standby(change, self._shape)
+        # A removal by the TTL crosses to the owner; where this table owns again, what expired is long decided.
+        return Left.OLD if isinstance(told, Expired) and now.owner is self._side else told
 
     def _of_owner(self, change: Change) -> Decision:
         version, new = version_at(change.committed_us), change.new
