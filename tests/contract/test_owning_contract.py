@@ -138,7 +138,7 @@ async def test_a_member_is_live_while_it_beats_by_the_watchers_own_clock(backend
     watcher, worker = backend.members(clock), backend.members(Clock(5e6))
     await worker.beat("a", "forward", acked=3, unanswered_s=0.25)
     (first,) = await watcher.all()
-    assert (first.name, first.role, first.acked, first.unanswered_s) == ("a", "forward", 3, 0.25)
+    assert (first.name, first.duty, first.acked, first.unanswered_s) == ("a", "forward", 3, 0.25)
     assert first.is_live
     clock.now_s += LEASE_S - 1
     await worker.beat("a", "forward", acked=4, unanswered_s=0.0)

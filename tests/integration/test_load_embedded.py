@@ -70,7 +70,7 @@ async def test_rows_are_written_by_a_member_and_are_found_by_the_local_index(
 
         async def load() -> LoadCounts:
             async with loading(settings, MAPPING, clients, control, names, SYSTEM) as loader:
-                assert [each.role for each in await members.all()] == ["load"]
+                assert [each.duty for each in await members.all()] == ["load"]
                 files = FileLoader(bucket, MAPPING, loader, Pace(1e6), SYSTEM)
                 return await files.load("in", "others")
 

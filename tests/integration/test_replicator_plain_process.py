@@ -76,7 +76,7 @@ class Owning:
         return same
 
     async def member(self, role: str) -> Member | None:
-        return next((each for each in await self.members.all() if each.role == role), None)
+        return next((each for each in await self.members.all() if each.duty == role), None)
 
 
 def _now_us() -> int:
@@ -108,7 +108,7 @@ async def test_writes_and_deletes_of_an_application_travel_through_kills_and_the
     assert [key async for page in owning.tombstones.listed(Side.TARGET) for key in page] == [wallet(7)]
     code, log = await world.stop(process)
     assert code == 0, log
-    roles = [each.role for each in await owning.members.all()]
+    roles = [each.duty for each in await owning.members.all()]
     assert roles == ["forward"] * 2, "those that were killed are waited out; who stopped has left"
     assert await world.letters.all() == []
 

@@ -276,7 +276,7 @@ class FlipTown:
         maps, name = MortalMaps(self, process), f"controller-{process}"
         members = MemoryMembers(self.owning, lease_s=2.0, monotonic=self.monotonic)
         signature_s = self.settings.signature_s
-        membership = Membership(maps, members, clock=self, name=name, role="tail", lease_s=2.0, signature_s=signature_s)
+        membership = Membership(maps, members, clock=self, name=name, duty="tail", lease_s=2.0, signature_s=signature_s)
         plain = PlainPorts(
             maps=maps,
             members=members,

@@ -134,7 +134,7 @@ class PlainBench:
             MemoryMembers(self.store),
             clock=self.clock,
             name=name,
-            role=name,
+            duty=name,
             lease_s=10.0,
             signature_s=900.0,
         )

@@ -40,10 +40,10 @@ class Lost(MemoryMembers):
 
     lost = False
 
-    async def beat(self, name: str, role: str, *, acked: int, unanswered_s: float) -> None:
+    async def beat(self, name: str, duty: str, *, acked: int, unanswered_s: float) -> None:
         if self.lost:
             raise StoreUnavailable("no answer")
-        await super().beat(name, role, acked=acked, unanswered_s=unanswered_s)
+        await super().beat(name, duty, acked=acked, unanswered_s=unanswered_s)
 
 
 class Bench:
@@ -58,7 +58,7 @@ class Bench:
             self.list,
             clock=self.time,
             name="a",
-            role="forward",
+            duty="forward",
             lease_s=LEASE_S,
             signature_s=SIGNATURE_S,
         )
@@ -179,8 +179,8 @@ async def test_a_beat_counts_from_when_it_was_sent() -> None:
     bench = Bench()
     beat = bench.list.beat
 
-    async def slow(name: str, role: str, *, acked: int, unanswered_s: float) -> None:
-        await beat(name, role, acked=acked, unanswered_s=unanswered_s)
+    async def slow(name: str, duty: str, *, acked: int, unanswered_s: float) -> None:
+        await beat(name, duty, acked=acked, unanswered_s=unanswered_s)
         bench.time.now_s += LEASE_S * 0.7
 
     bench.list.beat = slow  # type: ignore[method-assign]  # the answer takes long, this once

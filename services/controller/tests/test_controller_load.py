@@ -248,7 +248,7 @@ class Owned:
             self.members,
             clock=self.clock,
             name="load-1",
-            role="load",
+            duty="load",
             lease_s=10.0,
             signature_s=900.0,
         )
@@ -262,7 +262,7 @@ OPEN = first_map(1)
 async def test_under_the_plain_protocol_the_load_is_a_member_while_it_writes_and_leaves() -> None:
     owned = Owned(OPEN)
     async with owned.loader() as files:
-        assert [(each.name, each.role) for each in await owned.members.all()] == [("load-1", "load")]
+        assert [(each.name, each.duty) for each in await owned.members.all()] == [("load-1", "load")]
         counts = await files.load("in", "others")
     assert counts.written == 60
     assert await owned.members.all() == []

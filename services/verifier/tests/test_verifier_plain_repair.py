@@ -53,7 +53,7 @@ class Bench:
             MemoryMembers(self.store),
             clock=self.clock,
             name="repair-1",
-            role="repair",
+            duty="repair",
             lease_s=10.0,
             signature_s=900.0,
         )
@@ -171,7 +171,7 @@ async def test_it_is_a_member_while_it_writes_and_none_afterwards() -> None:
 
     async def watched(image: Image, *, met: Image | None) -> bool:
         members = await MemoryMembers(bench.store).all()
-        seen.append([each.role for each in members])
+        seen.append([each.duty for each in members])
         return await put(image, met=met)
 
     tables[Side.TARGET].put = watched  # type: ignore[method-assign]

@@ -43,7 +43,7 @@ async def loading(
         DynamoMembers(control, names.reports, lease_s=settings.lease_s),
         clock=clock,
         name=f"{settings.pod}-load-{secrets.token_hex(4)}",
-        role="load",
+        duty="load",
         lease_s=settings.lease_s,
         signature_s=settings.signature_s,
     )

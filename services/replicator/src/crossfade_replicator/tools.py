@@ -37,7 +37,7 @@ from crossfade_replicator.kill_points import KillPoints
 from crossfade_replicator.letters import chosen, discard, name_of
 from crossfade_replicator.merging import Merging, described, lines_of
 from crossfade_replicator.plain.building import Parts, plain_parts
-from crossfade_replicator.plain.redrive import ROLE, PlainRedrive
+from crossfade_replicator.plain.redrive import DUTY, PlainRedrive
 from crossfade_replicator.replay import Kept, Redrive, Redriven, Sides, Summary, apply_pipeline, records_of, replay
 from crossfade_replicator.settings import ToolSettings
 
@@ -153,7 +153,7 @@ async def run(settings: ToolSettings, options: argparse.Namespace) -> int:
                     kill=KillPoints(),
                     clock=SYSTEM,
                     strays_since_us=lambda: since(direction.origin),
-                    role=ROLE,
+                    duty=DUTY,
                 )
 
             async def since(side: Side) -> int:

@@ -42,7 +42,7 @@ def member_of(settings: Settings, mapping: Mapping, clients: Clients, control: D
         DynamoMembers(control, names.reports, lease_s=settings.member_lease_s),
         clock=clock,
         name=f"repair-{settings.pod}-{secrets.token_hex(4)}",
-        role="repair",
+        duty="repair",
         lease_s=settings.member_lease_s,
         signature_s=settings.signature_s,
     )

@@ -50,7 +50,7 @@ class Membership:
         *,
         clock: Clock,
         name: str,
-        role: str,
+        duty: str,
         lease_s: float,
         signature_s: float,
         look_s: float = LOOK_S,
@@ -62,7 +62,7 @@ class Membership:
             members: the list.
             clock: of this process.
             name: of this process, unique for each start.
-            role: see `crossfade.core.protocol.plain.members.Member`.
+            duty: see `crossfade.core.protocol.plain.members.Member`.
             lease_s: how long a beat is valid, as the list's adapter was told.
             signature_s: how long after its date a signed request may still take effect.
             look_s: how often the map is read; so much later a seal may be acknowledged.
@@ -70,7 +70,7 @@ class Membership:
         self._maps = maps
         self._members = members
         self._clock = clock
-        self._name, self._role = name, role
+        self._name, self._duty = name, duty
         self._lease_s, self._signature_s, self._look_s = lease_s, signature_s, look_s
         self._view: OwnerMap | None = None
         self._acked = 0
@@ -167,7 +167,7 @@ class Membership:
 
     async def _say(self) -> None:
         sent_s = self._clock.monotonic()
-        await self._members.beat(self._name, self._role, acked=self._acked, unanswered_s=self._unanswered_s())
+        await self._members.beat(self._name, self._duty, acked=self._acked, unanswered_s=self._unanswered_s())
         self._said_s, self._counts_until_s = sent_s, sent_s + _COUNTS_PART * self._lease_s
         self._stir()
 

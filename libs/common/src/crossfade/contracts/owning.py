@@ -41,7 +41,7 @@ class MemberBeat(Document, frozen=True):
 
     Attributes:
         name: of the process, unique for its life.
-        role: "forward", "reverse", "repair", "redrive", "load" or "tail".
+        duty: "forward", "reverse", "repair", "redrive", "load" or "tail".
         acked: the epoch that it acknowledged last.
         unanswered_s: for how long its oldest request has had no answer; 0 for none.
         lease_s: how long the beat is valid.
@@ -51,7 +51,7 @@ class MemberBeat(Document, frozen=True):
     NAME: ClassVar[str] = "member"
 
     name: str
-    role: str
+    duty: str
     acked: int
     unanswered_s: float
     lease_s: float

@@ -14,7 +14,7 @@ from crossfade.core.protocol.plain.members import Member
 class Members(Protocol):
     """The list of members."""
 
-    async def beat(self, name: str, role: str, *, acked: int, unanswered_s: float) -> None:
+    async def beat(self, name: str, duty: str, *, acked: int, unanswered_s: float) -> None:
         """Register, and stay registered. Raises when the list can't be written: then nothing may be sent."""
         ...
 

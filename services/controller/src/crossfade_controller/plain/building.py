@@ -26,7 +26,7 @@ from crossfade_controller.hooks import run_command
 from crossfade_controller.plain.ports import PlainPorts
 from crossfade_controller.settings import ControllerSettings
 
-ROLE: Final = "tail"
+DUTY: Final = "tail"
 """The coordinator's own, as a member."""
 
 
@@ -59,7 +59,7 @@ def plain_ports(
         members,
         clock=clock,
         name=name,
-        role=ROLE,
+        duty=DUTY,
         lease_s=settings.lease_s,
         signature_s=settings.signature_s,
     )

@@ -73,7 +73,7 @@ def plain_parts(
     kill: KillPoints,
     clock: Clock,
     strays_since_us: Callable[[], Awaitable[int]],
-    role: str = "",
+    duty: str = "",
 ) -> Parts:
     """Put the parts together; nothing is sent yet.
 
@@ -89,16 +89,16 @@ def plain_parts(
         kill: points at which tests kill the process.
         clock: of the process.
         strays_since_us: see `crossfade_replicator.plain.pipeline.PlainPipeline`.
-        role: as a member; the direction's name unless told.
+        duty: as a member; the direction's name unless told.
     """
     tables, consumer = control_tables(mapping.name), direction.value
-    role = role or consumer
+    duty = duty or consumer
     membership = Membership(
         DynamoOwnerMaps(control, tables.journal),
         DynamoMembers(control, tables.reports, lease_s=settings.member_lease_s),
         clock=clock,
-        name=f"{role}-{settings.pod}-{secrets.token_hex(4)}",
-        role=role,
+        name=f"{duty}-{settings.pod}-{secrets.token_hex(4)}",
+        duty=duty,
         lease_s=settings.member_lease_s,
         signature_s=settings.signature_s,
     )

@@ -1,4 +1,4 @@
-"""Dead letters of a plain migration go through the rule once more, by a member with a role of its own (ADR 0044)."""
+"""Dead letters of a plain migration go through the rule once more, by a member with a duty of its own (ADR 0044)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crossfade_replicator.plain.building import Parts
 from crossfade_replicator.records import Decoded, decoded
 from crossfade_replicator.replay import Kept, Redriven, left_alone
 
-ROLE = "redrive"
+DUTY = "redrive"
 
 
 class KeptLetters(Kept):

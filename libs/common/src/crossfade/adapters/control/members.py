@@ -43,7 +43,7 @@ class Silence:
             judged.append(
                 Member(
                     each.name,
-                    each.role,
+                    each.duty,
                     each.acked,
                     each.unanswered_s,
                     silent_s < each.lease_s,
@@ -79,11 +79,11 @@ class DynamoMembers:
         self._silence = Silence(monotonic)
         self._beat = 0
 
-    async def beat(self, name: str, role: str, *, acked: int, unanswered_s: float) -> None:
+    async def beat(self, name: str, duty: str, *, acked: int, unanswered_s: float) -> None:
         """Register, and stay registered."""
         self._beat += 1
         said = MemberBeat(
-            name=name, role=role, acked=acked, unanswered_s=unanswered_s, lease_s=self._lease_s, beat=self._beat
+            name=name, duty=duty, acked=acked, unanswered_s=unanswered_s, lease_s=self._lease_s, beat=self._beat
         )
         row = key_of(MEMBER_PK, name) | {BODY: wire.of_string(said.to_text())}
         await self._db.put_item(put_request(self._table, row))

@@ -64,11 +64,11 @@ class MemoryMembers:
         self._silence = Silence(monotonic)
         self._beat = 0
 
-    async def beat(self, name: str, role: str, *, acked: int, unanswered_s: float) -> None:
+    async def beat(self, name: str, duty: str, *, acked: int, unanswered_s: float) -> None:
         """Register, and stay registered."""
         self._beat += 1
         self._members[name] = MemberBeat(
-            name=name, role=role, acked=acked, unanswered_s=unanswered_s, lease_s=self._lease_s, beat=self._beat
+            name=name, duty=duty, acked=acked, unanswered_s=unanswered_s, lease_s=self._lease_s, beat=self._beat
         )
 
     async def leave(self, name: str) -> None:

@@ -246,14 +246,14 @@ def all_wait(members: Sequence[Member], epoch: int, signature_s: float) -> Decis
             left_s = each.left_s(signature_s)
             if left_s > 0:
                 return Wait(
-                    "members", f"{each.name} ({each.role}), which died, to be surely silent: {left_s:.1f} s more"
+                    "members", f"{each.name} ({each.duty}), which died, to be surely silent: {left_s:.1f} s more"
                 )
             yield from done(flip_deeds.Bury(each.name))
         elif each.unanswered_s > 0:
-            told = f"the answer to a request that {each.name} ({each.role}) sent {each.unanswered_s:.1f} s ago"
+            told = f"the answer to a request that {each.name} ({each.duty}) sent {each.unanswered_s:.1f} s ago"
             return Wait("members", told)
         elif each.acked != epoch:
-            return Wait("members", f"{each.name} ({each.role}) to acknowledge epoch {epoch}; it is at {each.acked}")
+            return Wait("members", f"{each.name} ({each.duty}) to acknowledge epoch {epoch}; it is at {each.acked}")
     return None
 
 

@@ -307,14 +307,14 @@ def members(evidence: Evidence, bounds: Bounds) -> GateResult:
     bound_s, found = bounds.signature_s, evidence.members
     if found is None:
         return GateResult("members", False, None, bound_s, "the list of members could not be read")
-    value = {each.name: each.role for each in found if each.is_live}
-    missing = [role for role in APPLIERS if role not in value.values()]
+    value = {each.name: each.duty for each in found if each.is_live}
+    missing = [duty for duty in APPLIERS if duty not in value.values()]
     if missing:
         return GateResult("members", False, value, bound_s, f"no live member is registered as {' or '.join(missing)}")
     dead = [each for each in found if not each.is_live and each.left_s(bound_s) > 0]
     if dead:
         left_s = max(each.left_s(bound_s) for each in dead)
-        named = ", ".join(f"{each.name} ({each.role})" for each in dead[:3])
+        named = ", ".join(f"{each.name} ({each.duty})" for each in dead[:3])
         because = f"{named} died; a request of its last moment may take effect for {left_s:.0f} s more"
         return GateResult("members", False, value, bound_s, because)
     return GateResult("members", True, value, bound_s, f"{len(value)} live")

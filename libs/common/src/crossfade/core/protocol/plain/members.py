@@ -10,7 +10,7 @@ class Member(NamedTuple):
 
     Attributes:
         name: of the process, unique for its life.
-        role: "forward", "reverse", "repair", "redrive", "load" or "tail".
+        duty: "forward", "reverse", "repair", "redrive", "load" or "tail".
         acked: the epoch it acknowledged last; 0 for none.
         unanswered_s: for how long the oldest request that it sent has had no answer, at the beat; 0.0 for none.
         is_live: whether it beats, on the reader's own clock. One that died with a request unanswered is waited out
@@ -20,7 +20,7 @@ class Member(NamedTuple):
     """
 
     name: str
-    role: str
+    duty: str
     acked: int
     unanswered_s: float
     is_live: bool
