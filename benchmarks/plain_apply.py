@@ -60,7 +60,7 @@ class PlainRig:
             MemoryMembers(store),
             clock=SYSTEM,
             name="bench",
-            role="forward",
+            duty="forward",
             lease_s=10.0,
             signature_s=900.0,
         )
