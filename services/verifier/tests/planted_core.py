@@ -168,7 +168,7 @@ def list_variants() -> Iterator[tuple[str, Variant]]:
             courses = [MAPPING._forward, *([MAPPING._reverse] if both else [])]
             for course in courses:
                 for name in names:
-                    course._names[name] = rules._ASIDE
+                    course._names[name] = course._known[name] = rules._ASIDE
             return replicate(world)
 
         yield f"{', '.join(names)}{' both ways' if both else ''}", Variant("none", dict, harm)
@@ -288,6 +288,7 @@ def shared_variants() -> Iterator[tuple[str, Variant]]:
             rules.Rename("tier", "rank") if each == rules.Keep("tier") else each for each in MAPPING._rules
         )
         MAPPING._forward._names |= {"tier": "rank"}
+        MAPPING._forward._known |= {"tier": "rank"}
         return replicate(world)
 
     yield "a rule renames the tier", Variant("none", dict, declared)
@@ -346,7 +347,10 @@ KINDS = {
 @contextmanager
 def planted(variant: Variant) -> Iterator[None]:
     courses = MAPPING._forward, MAPPING._reverse
-    kept = [(each, dict(vars(each)) | {"_names": dict(each._names)}) for each in courses]
+    kept = [
+        (each, dict(vars(each)) | {name: dict(getattr(each, name)) for name in ("_names", "_known")})
+        for each in courses
+    ]
     before = dict(vars(MAPPING))
     ON[variant.place] = variant.fault
     if variant.place == "belongs":
