@@ -11,7 +11,7 @@ FIRST ?= 0
 WORKERS ?= 3
 BESIDE := $(wildcard $(addsuffix /tests,$(MEMBERS)))
 
-.PHONY: bench-verify bench-offline verify-long setup demo demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
+.PHONY: bench-verify bench-offline verify-long setup demo demo-table demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -29,6 +29,9 @@ $(READY): requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS))
 
 demo: $(READY) ## the whole migration, once, under live traffic (ARGS="--chaos --json")
 	@$(PY) -m crossfade_demo $(ARGS)
+
+demo-table: $(READY) ## a table whose application nobody changes: there, back, there again, cleaned (ARGS="--seed 7")
+	@$(PY) -m crossfade_demo.table $(ARGS)
 
 demo-busy: $(READY) ## the demo beside heavy work, at twice the cores (RUNS=10 ARGS="--chaos")
 	@$(PY) -m tools.busy --runs $(RUNS) $(ARGS)

@@ -22,7 +22,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -173,6 +173,24 @@ def compare(found: Mapping[Key, Row], books: Iterable[Book], now_s: float) -> Di
     return Difference(compared, lost, risen, different, sum(len(contents) > 1 for contents in told.values()))
 
 
+def told_of(books: Sequence[Book], stops: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Return what the books say of the application's own errors, beside the announced stops.
+
+    Returns:
+        how many writes were "applied"; "held" for maintenance, of which "outside" an announced stop; "errors", the
+        first ones; "stops_s", how long each stop was.
+    """
+    held = [each for book in books for each in book.held]
+    outside = [each for each in held if not any(each[1] >= since and each[0] <= until for since, until in stops)]
+    return {
+        "applied": sum(sum(book.counts.values()) - book.counts["held"] - book.counts["error"] for book in books),
+        "held": len(held),
+        "outside": len(outside),
+        "errors": [error for book in books for error in book.errors][:SHOWN],
+        "stops_s": [round(until - since, 3) for since, until in stops if until != float("inf")],
+    }
+
+
 def rows_of(client: Any, table: str) -> Iterator[Row]:
     """Yield every row of a table, read consistently."""
     for page in client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
@@ -187,18 +205,21 @@ def books_of(folder: Path) -> list[Book]:
 def main(arguments: list[str]) -> int:
     """Compare; return the exit code."""
     folder = Path(os.environ.get("ORDERS_FOLDER", "."))
+    switch = Switch(folder)
     client = boto3.client("dynamodb")
     try:
-        with Switch(folder).still() as state:
+        with switch.still() as state:
             table = arguments[0] if arguments else state.table
             found = {key_of(row): row for row in rows_of(client, table)}
-            differs = compare(found, books_of(folder), time.time())
+            books = books_of(folder)
+            differs = compare(found, books, time.time())
     except TimeoutError as error:
         sys.stderr.write(f"{error}\n")
         return 3
     shown = {name: value[:SHOWN] if isinstance(value, list) else value for name, value in differs._asdict().items()}
     counts = {name: len(value) for name, value in differs._asdict().items() if isinstance(value, list)}
-    sys.stdout.write(json.dumps(shown | {"table": table, "counts": counts}, indent=2) + "\n")
+    told = shown | {"table": table, "counts": counts} | told_of(books, switch.stops())
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")
     return 0 if differs.is_none else 1
 
 
