@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from crossfade.core.migration.flip_deeds import Bury
+from crossfade.core.protocol.plain import fence
 from crossfade.core.protocol.plain.map import (
     OwnerMap,
     State,
@@ -13,7 +14,6 @@ from crossfade.core.protocol.plain.map import (
     flipped_from,
     opened_from,
     sealed_from,
-    version_at,
 )
 from crossfade.core.protocol.plain.members import Member
 from crossfade.core.protocol.plain.rows import same
@@ -158,7 +158,7 @@ class Coordinating:
         if not listed or same(wanted, content(theirs, standby, owns=False)):
             yield "finds them equal", with_me(at="compared", read=None)
             return
-        version = max((theirs.fence or 0) + 1, version_at(me.held[1 - standby]))
+        version = fence.compared(theirs.fence, me.held[1 - standby])
         row = Row(TOMB if wanted is None else value_of(wanted), version)
         if theirs.fence == world.rows[standby].fence or not self.code.copy_names_the_fence:
             yield "copies", with_me(self._written(world, standby, row), read=None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.core.protocol.plain.fence import Judgement, Met, asked, is_in_doubt, judge
+from crossfade.core.protocol.plain.fence import Judgement, Met, asked, compared, is_in_doubt, judge, may_replace
 from crossfade.core.protocol.plain.map import version_at
+from crossfade.core.protocol.plain.rows import parse
 from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values.errors import PoisonRecord
 from crossfade.core.values.image import Image, of_boolean, of_number, of_string
@@ -74,3 +75,19 @@ def test_a_row_that_has_the_content_is_raised_to_the_record_that_asked() -> None
     assert asked(floor - 1, floor, at_us, is_same=True) == floor + 1, (
         "a fence of an earlier interval counts for nothing"
     )
+
+
+def test_a_compares_copy_is_above_every_record_from_before_the_hold() -> None:
+    assert compared(None, HELD_US) == version_at(HELD_US)
+    assert compared(V, HELD_US) == V + 1
+
+
+def test_a_row_of_an_earlier_interval_is_replaced_only_where_a_record_or_a_letter_has_it() -> None:
+    floor, other = FLIPPED.floor, parse(row(4), SHAPE)
+    for found in (None, row(9), row(9, mv=floor - 1)):
+        there = None if found is None else parse(found, SHAPE)
+        assert may_replace(there, 0, [])
+        assert not may_replace(there, floor, [other])
+        assert may_replace(there, floor, [other, there])
+    assert may_replace(parse(row(9, mv=floor), SHAPE), floor, [])
+    assert may_replace(parse(row(mv=floor - 1, deleted=True), SHAPE), floor, [None])

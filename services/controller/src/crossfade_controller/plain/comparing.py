@@ -10,7 +10,8 @@ import structlog
 from crossfade.adapters.wire.errors import UNFIT
 from crossfade.contracts.letter import WIDE
 from crossfade.core.migration.flip_deeds import Compared, Round
-from crossfade.core.protocol.plain.map import OwnerMap, version_at
+from crossfade.core.protocol.plain import fence
+from crossfade.core.protocol.plain.map import OwnerMap
 from crossfade.core.protocol.plain.rows import DELETED, MV, TOMBSTONE, owned, parse, same, standing
 from crossfade.core.values.errors import PoisonRecord, StoreRefused
 from crossfade.core.values.image import Image, of_number
@@ -176,7 +177,7 @@ class Comparing:
         """Write the owner's content at a version that no record from before the hold has; a late copy then loses."""
         shape, (_, key) = self._world.mapping.shape(standby), found.pair
         seen = parse(found.met, shape).version if found.met is not None else None
-        version = max((seen or 0) + 1, version_at(held_us))
+        version = fence.compared(seen, held_us)
         image = {**key_image(key, shape.key), MV: of_number(version)}
         if found.wanted is None:
             await self._ports.tombstones.add(standby, [key])

@@ -20,7 +20,7 @@ from crossfade.contracts.letter import HOLD_BROKEN, LATE
 from crossfade.core.mapping.interface import Mapping as Migration
 from crossfade.core.protocol.plain.late import CopyToOwner, settle
 from crossfade.core.protocol.plain.map import OVERLAP_US, OwnerMap
-from crossfade.core.protocol.plain.records import Expired, Late, Stray
+from crossfade.core.protocol.plain.records import disturbs
 from crossfade.core.protocol.plain.rows import PlainRow, build, fence_of, is_marked, owned, parse, same
 from crossfade.core.replication.change import Change
 from crossfade.core.replication.plain import PlainRule
@@ -252,10 +252,9 @@ class Hints:
 
     def _is_disturbing(self, change: Change, view: OwnerMap) -> bool:
         try:
-            decision = self._decide(change, view)
+            return disturbs(self._decide(change, view))
         except PoisonRecord:
             return True
-        return isinstance(decision, Stray | Expired) or (isinstance(decision, Late) and decision.past_hold)
 
     def _wants(
         self, key: Key, olds: Mapping[Key, Image], presents: Mapping[Key, _Present], floor: int

@@ -28,7 +28,6 @@ from crossfade.core.protocol.plain.rows import (
     PlainRow,
     fence_of,
     is_tombstone,
-    owned,
     parse,
     same,
     standing,
@@ -273,12 +272,8 @@ class StandbyWrites:
         return same(wanted, standing(None if met is None else parse(met, self._shape)))
 
     def _may_replace(self, met: Image | None, floor: int, befores: Sequence[Image | None]) -> bool:
-        """Say whether a row holds nothing that nobody else knows."""
-        fenced = None if met is None else fence_of(met)
-        if not floor or (fenced is not None and fenced >= floor):
-            return True
-        there = None if met is None else owned(parse(met, self._shape))
-        return any(same(there, None if before is None else owned(parse(before, self._shape))) for before in befores)
+        known = (None if before is None else parse(before, self._shape) for before in befores)
+        return fence.may_replace(None if met is None else parse(met, self._shape), floor, known)
 
     async def _list(self, keys: Sequence[Key]) -> None:
         await persist(lambda: self._tombstones.add(self._direction.destination, keys))

@@ -11,11 +11,12 @@ no fence of this interval, or no row          FirstTouch: nobody has compared it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final, TypeAlias
 
 from crossfade.core.protocol.plain.map import version_at
-from crossfade.core.protocol.plain.rows import fence_of, parse, same, standing
+from crossfade.core.protocol.plain.rows import PlainRow, fence_of, owned, parse, same, standing
 from crossfade.core.protocol.writing import Transfer, Verdict
 from crossfade.core.values.image import Image
 from crossfade.core.values.shape import TableShape
@@ -91,3 +92,31 @@ def asked(fence: int | None, floor: int, committed_us: int, *, is_same: bool) ->
     if is_same and standing_at >= least:
         return None
     return max(standing_at, least) + 1
+
+
+def compared(fence: int | None, held_us: int) -> int:
+    """Return the version at which a compare in the hold writes an owner's content to the standby.
+
+    No record from before the hold has it, so that a late copy loses.
+
+    Args:
+        fence: of the standby's row; None when it has none.
+        held_us: when the hold was proven, by the clock of the owner's table.
+    """
+    return max((fence or 0) + 1, version_at(held_us))
+
+
+def may_replace(met: PlainRow | None, floor: int, known: Iterable[PlainRow | None]) -> bool:
+    """Say whether a standby's row holds nothing that nobody else knows.
+
+    Args:
+        met: the row, in the standby's names.
+        floor: the lowest fence of this interval; 0 in the first one, before which nobody wrote the standby.
+        known: what records show from before a change, and what letters keep; None for no row.
+
+    Raises:
+        PoisonRecord: a value is not an attribute value.
+    """
+    if not floor or (met is not None and met.version is not None and met.version >= floor):
+        return True
+    return any(same(owned(met), owned(each)) for each in known)

@@ -99,6 +99,14 @@ def needs_the_map(decision: Decision) -> bool:
     return not isinstance(decision, Transfer | Ask)
 
 
+def disturbs(decision: Decision) -> bool:
+    """Say whether a record of an ended interval's owner, from after the hold, shows a change that isn't Crossfade's.
+
+    Its row no longer says what was true at the flip, and goes nowhere on a late record's hint.
+    """
+    return isinstance(decision, Stray | Expired) or (isinstance(decision, Late) and decision.past_hold)
+
+
 def has_risen(record: ChangeRecord, new: Image) -> bool:
     """Say whether the fence of a row rose in a change. On an owner it proves nothing.
 
