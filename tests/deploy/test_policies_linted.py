@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from terraform_runs import Terraform
 from test_terraform_access import known
@@ -14,17 +13,11 @@ from crossfade_controller.policies import Named, policy, resources
 from crossfade_controller.settings import ControllerSettings
 
 
-def of_tables_policies(complaint: dict[str, Any]) -> bool:
-    """Tables have had policies since 2024; the linter's list is of 2023, and knows streams' only."""
-    named = {each["action"].removeprefix("dynamodb:") for each in complaint["detail"] if isinstance(each, dict)}
-    return complaint["issue"] == "RESOURCE_MISMATCH" and named <= {"GetResourcePolicy", "PutResourcePolicy"}
-
-
 def test_the_linter_of_policies_finds_nothing(terraform: Terraform, tmp_path: Path) -> None:
     arns = resources(ControllerSettings(bucket="exports"), Named("orders", "orders", "orders-next"))
     for step in STEPS:
         (tmp_path / f"{step}.json").write_text(json.dumps(policy(step, arns)))
     found = terraform.linter("parliament", "--directory", str(tmp_path), "--json", "--minimum_severity", "LOW")
     complaints = [json.loads(line) for line in found.out.splitlines() if line.startswith("{")]
-    serious = [each for each in complaints if not known(each) and not of_tables_policies(each)]
+    serious = [each for each in complaints if not known(each)]
     assert not serious, "\n".join(f"{each['title']}: {each['detail']} {each['location']}" for each in serious)

@@ -102,6 +102,12 @@ FAULTS = {
         "access/policies.tf", 'sid       = "CompareAndRepair"\n      actions   = concat([',
         'sid       = "CompareAndRepair"\n      actions   = concat(["dynamodb:DeleteItem", ',
     ),
+    "the map is written by all": (
+        "access/plain.json", '"dynamodb:LeadingKeys": ["journal"]', '"dynamodb:LeadingKeys": ["*"]',
+    ),
+    "a keyed role gets the other protocol's rights": (
+        "access/policies.tf", "{ keyed = local.keyed,", "{ keyed = local.plain,",
+    ),
     "any service account": ("access/main.tf", "${local.accounts[service]}", "*"),
     "nobody is woken": ("alarms/aws.tf", "local.actions[each.value.severity]", "[]"),
     "lost records stay unseen": ("alarms/aws.tf", 'function = "SUM", bound = 0', 'function = "SUM", bound = 1000'),

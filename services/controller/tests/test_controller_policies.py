@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+from crossfade.core.migration.control import (
+    MEMBER_PK,
+    OWNER_PK,
+    PASSES_PK,
+    REPAIRS_PK,
+    REPORT_PK,
+    RUNNING_PK,
+    pass_blobs_pk,
+    pass_parts_pk,
+    pass_results_pk,
+    repair_pk,
+    tombstones_pk,
+    units_pk,
+)
 from crossfade.core.plan.described import QUESTIONS
 from crossfade_controller.before_options import STEPS
 from crossfade_controller.cli import main
@@ -93,6 +108,43 @@ def test_rows_are_deleted_on_the_source_by_retire_and_nothing_of_start_touches_t
     assert [
         each.on for each in POLICIES["retire"] if "dynamodb:DeleteItem" in each.actions and "source" in each.on
     ] == [("source",)]
+
+
+def reached(step: str, kind: str, action: str) -> set[str]:
+    """Return the partitions of a control table in which a step may do something; "*" where it may in all."""
+    found: set[str] = set()
+    for each in POLICIES[step]:
+        if kind in each.on and action in each.actions:
+            of_keys = (each.condition or {}).get("ForAllValues:StringLike", {"dynamodb:LeadingKeys": ["*"]})
+            found |= set(of_keys["dynamodb:LeadingKeys"])
+    return found
+
+
+@pytest.mark.parametrize("step", ["controller", "replicator"])
+@pytest.mark.parametrize("verb", ["DeleteItem", "PutItem", "Query"])
+def test_who_writes_standby_rows_reaches_members_reports_and_tombstones_and_no_pass(step: str, verb: str) -> None:
+    patterns = reached(step, "reports", f"dynamodb:{verb}")
+    for own in (MEMBER_PK, REPORT_PK, tombstones_pk("source", 0), tombstones_pk("target", 15)):
+        assert any(fnmatchcase(own, pattern) for pattern in patterns), own
+    for other in (PASSES_PK, RUNNING_PK, REPAIRS_PK, units_pk("1"), repair_pk("1")):
+        assert not any(fnmatchcase(other, pattern) for pattern in patterns), other
+
+
+@pytest.mark.parametrize("verb", ["DeleteItem", "PutItem", "Query"])
+def test_the_verifier_reaches_its_passes_and_what_a_member_keeps_and_no_report(verb: str) -> None:
+    patterns = reached("verifier", "reports", f"dynamodb:{verb}")
+    parts = (units_pk, pass_parts_pk, pass_blobs_pk, pass_results_pk, repair_pk)
+    kept = (MEMBER_PK, tombstones_pk("source", 0), PASSES_PK, RUNNING_PK, REPAIRS_PK, *(pk("1") for pk in parts))
+    for own in kept:
+        assert any(fnmatchcase(own, pattern) for pattern in patterns), own
+    assert not any(fnmatchcase(REPORT_PK, pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("step", ["replicator", "verifier"])
+def test_the_map_is_read_by_all_and_written_by_the_controller_alone(step: str) -> None:
+    assert OWNER_PK in reached(step, "journal", "dynamodb:GetItem")
+    assert not reached(step, "journal", "dynamodb:PutItem") & {OWNER_PK, "*"}
+    assert reached("controller", "journal", "dynamodb:PutItem") == {"*"}
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -21,4 +21,7 @@ locals {
   stream  = { for name, value in var.streams : name => "arn:${local.partition}:kinesis:${local.place}:stream/${value}" }
   bucket  = "arn:${local.partition}:s3:::${var.bucket}"
   objects = "${local.bucket}/${var.bucket_prefix}/*"
+
+  import_log   = "arn:${local.partition}:logs:${local.place}:log-group:/aws-dynamodb/*"
+  capture_role = "arn:${local.partition}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/kinesisreplication.dynamodb.amazonaws.com/AWSServiceRoleForDynamoDBKinesisDataStreamsReplication"
 }

@@ -177,7 +177,7 @@ locals {
       {
         sid       = "CaptureNeedsRole"
         actions   = ["iam:CreateServiceLinkedRole"]
-        resources = ["arn:${local.partition}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/kinesisreplication.dynamodb.amazonaws.com/AWSServiceRoleForDynamoDBKinesisDataStreamsReplication"]
+        resources = [local.capture_role]
         condition = { StringEquals = { "iam:AWSServiceName" = "kinesisreplication.dynamodb.amazonaws.com" } }
       },
       {
@@ -203,7 +203,7 @@ locals {
       {
         sid       = "ImportLog" # AWS: Requesting a table import in DynamoDB
         actions   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
-        resources = ["arn:${local.partition}:logs:${local.place}:log-group:/aws-dynamodb/*"]
+        resources = [local.import_log]
       },
       {
         sid       = "ImportLogList" # DescribeLogGroups lists them all
@@ -407,10 +407,18 @@ locals {
     condition = { StringEquals = { "kms:ViaService" = [for service in ["dynamodb", "kinesis", "s3", "sqs"] : "${service}.${data.aws_region.current.region}.amazonaws.com"] } }
   } if length(var.kms_key_arns) > 0]
 
-  statements = {
-    for service, own in merge({ "engagement-api" = local.api, feed = local.feed, verifier = concat(local.verifier, local.spill...), controller = local.controller, operator = local.operator }, local.replicator) :
-    service => concat(own, local.encryption, contains(["forward", "reverse", "feed"], service) ? try(local.on_lambda[service], local.in_cluster) : [])
-  }
+  keyed = merge({ "engagement-api" = local.api, verifier = local.verifier, controller = local.controller, operator = local.operator }, local.replicator)
+
+  # The plain protocol's application has roles of its own, and its replicators run in the cluster only.
+  own    = merge({ keyed = local.keyed, plain = local.plain }[var.protocol], { feed = local.feed })
+  shared = { keyed = ["forward", "reverse", "feed"], plain = ["feed"] }[var.protocol]
+
+  statements = { for service, own in local.own : service => concat(
+    own,
+    [for each in concat([], local.spill...) : each if service == "verifier"],
+    local.encryption,
+    contains(local.shared, service) ? try(local.on_lambda[service], local.in_cluster) : [],
+  ) }
 
   policies = { for service, statements in local.statements : service => jsonencode({
     Version = "2012-10-17"

@@ -8,6 +8,17 @@ variable "migration" {
   }
 }
 
+variable "protocol" {
+  description = "Protocol of the mapping: \"keyed\", or \"plain\", whose writers nobody changes. A keyed migration's roles get no right that only the plain protocol needs."
+  type        = string
+  default     = "keyed"
+
+  validation {
+    condition     = contains(["keyed", "plain"], var.protocol)
+    error_message = "protocol is keyed or plain, as the mapping says: `RuleMapping(protocol=PLAIN)` is plain."
+  }
+}
+
 variable "tables" {
   description = "Names of the two tables."
   type        = object({ source = string, target = string })
@@ -126,6 +137,11 @@ variable "lambda_roles" {
   validation {
     condition     = length(setsubtract(keys(var.lambda_roles), ["forward", "reverse", "feed"])) == 0
     error_message = "lambda_roles may have forward, reverse and feed: nothing else runs as Lambda."
+  }
+
+  validation {
+    condition     = var.protocol == "keyed" || length(setsubtract(keys(var.lambda_roles), ["feed"])) == 0
+    error_message = "lambda_roles may have only feed under the plain protocol: its replicators run in the cluster (ADR 0044)."
   }
 }
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from crossfade.core.migration.control import control_tables
+from crossfade.core.migration.control import (
+    JOURNAL_PK,
+    MEMBER_PK,
+    OWNER_PK,
+    PASSES_PK,
+    REPAIRS_PK,
+    REPORT_PK,
+    control_tables,
+)
 from crossfade.core.plan.described import QUESTIONS
 from crossfade.core.values.shape import Side, table_name
 from crossfade.runtime.aws import access_to
@@ -57,14 +65,24 @@ INTEGRATIONS: Final = ("glue:DescribeIntegrations", "redshift:DescribeIntegratio
 OWN_ARNS: Final = frozenset({*INTEGRATIONS, "kinesis:ListStreamConsumers"})
 """Questions about resources of others that IAM can name."""
 
+
+def _partitions(*patterns: str) -> dict[str, Any]:
+    """Return the condition that a table is reached in these partitions only."""
+    return {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(patterns)}}
+
+
 _READ_STREAM: Final = ("kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards")
 _FIRST_HOP: Final = Statement("FirstHop", ("cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"), ANY)
 _MEMBERS: Final = Statement(
     "MembersAndReports",
     ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"),
     ("reports",),
+    _partitions(MEMBER_PK, REPORT_PK, "tombstone#*"),
 )
-"""Members, tombstones and listed keys are beside the consumers' reports; the map is in the journal's table."""
+"""Members and the list of tombstones are beside the consumers' reports, and beside the verifier's passes."""
+
+_MAP: Final = Statement("OwnerMap", ("dynamodb:GetItem",), ("journal",), _partitions(OWNER_PK))
+"""Everybody reads the map, which is in the journal's table; the controller alone writes it."""
 
 _LEASES: Final = Statement("ShardLeases", ("dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"), ("leases",))
 _LETTERS: Final = Statement(
@@ -72,6 +90,8 @@ _LETTERS: Final = Statement(
     ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
     ("dead-letters",),
 )
+
+_NOTE: Final = Statement("Note", ("dynamodb:PutItem",), ("journal",), _partitions(JOURNAL_PK))
 
 ASK: Final = (
     Statement("Ask", ("dynamodb:GetItem", "dynamodb:Query"), ("journal", "heartbeats")),
@@ -112,14 +132,10 @@ START: Final = (
         ("dynamodb:EnableKinesisStreamingDestination", "dynamodb:UpdateKinesisStreamingDestination"),
         BOTH,
     ),
+    Statement("CaptureNeeds", ("kinesis:DescribeStream", "kinesis:PutRecords"), STREAMS),
     Statement(
-        "Streams",
-        (
-            "kinesis:CreateStream",
-            "kinesis:DescribeStream",
-            "kinesis:IncreaseStreamRetentionPeriod",
-            "kinesis:PutRecords",
-        ),
+        "CreateStreams",
+        ("kinesis:CreateStream", "kinesis:IncreaseStreamRetentionPeriod"),
         (*STREAMS, "feed-stream"),
     ),
     Statement("CaptureNeedsList", ("kinesis:ListStreams",), ANY),
@@ -166,7 +182,7 @@ FLIP: Final = (
 COMPLETE: Final = (Statement("SwitchTheTtl", ("dynamodb:UpdateTimeToLive",), BOTH),)
 AFTER: Final = (
     *ASK,
-    Statement("Note", ("dynamodb:PutItem",), ("journal",)),
+    _NOTE,
     Statement("LookAtTables", _DESCRIBE, BOTH),
 )
 CLEAN: Final = (Statement("CleanRows", ("dynamodb:DeleteItem", "dynamodb:Scan", "dynamodb:UpdateItem"), BOTH),)
@@ -184,10 +200,10 @@ REPLICATOR: Final = (
         ("dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
         BOTH,
     ),
-    Statement("Phase", ("dynamodb:GetItem", "dynamodb:Query"), ("journal",)),
+    Statement("Phase", ("dynamodb:Query",), ("journal",), _partitions(JOURNAL_PK)),
+    _MAP,
     _MEMBERS,
     _LEASES,
-    Statement("Heartbeats", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), ("heartbeats",)),
     _LETTERS,
 )
 
@@ -199,7 +215,13 @@ VERIFIER: Final = (
         ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem"),
         BOTH,
     ),
-    Statement("Journal", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), ("journal",)),
+    Statement(
+        "Journal",
+        ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
+        ("journal",),
+        _partitions(JOURNAL_PK),
+    ),
+    _MAP,
     Statement(
         "PassesAndRepairs",
         (
@@ -211,6 +233,7 @@ VERIFIER: Final = (
             "dynamodb:UpdateItem",
         ),
         ("reports",),
+        _partitions("pass-*", PASSES_PK, "repair-*", REPAIRS_PK, MEMBER_PK, "tombstone#*"),
     ),
     _LETTERS,
     _FIRST_HOP,
@@ -227,19 +250,17 @@ POLICIES: Final[dict[str, tuple[Statement, ...]]] = {
         Statement("WhoElse", tuple(each for each in _asked("dynamodb", named=False) if each not in OWN_ARNS), ANY),
         Statement("LookAtStreams", ("kinesis:DescribeStreamSummary", "kinesis:ListShards"), STREAMS),
         Statement("Bucket", ("s3:ListBucket",), ("bucket",)),
-        Statement("Note", ("dynamodb:PutItem",), ("journal",)),
+        _NOTE,
     ),
     "control": (
         Statement(
             "CreateControlTables",
-            (
-                "dynamodb:CreateTable",
-                "dynamodb:DescribeContinuousBackups",
-                "dynamodb:DescribeTable",
-                "dynamodb:Scan",
-                "dynamodb:UpdateContinuousBackups",
-                "dynamodb:UpdateTable",
-            ),
+            ("dynamodb:CreateTable", "dynamodb:UpdateContinuousBackups", "dynamodb:UpdateTable"),
+            CONTROL,
+        ),
+        Statement(
+            "LookAtControlTables",
+            ("dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:Scan"),
             CONTROL,
         ),
         Statement("Traces", ("dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:Scan"), BOTH),

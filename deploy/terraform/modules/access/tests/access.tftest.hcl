@@ -17,6 +17,13 @@ variables {
   bucket              = "crossfade-demo"
   oidc_provider_arn   = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.us-east-1.amazonaws.com/id/EXAMPLE"
   operator_principals = ["arn:aws:iam::111122223333:role/sre"]
+
+  # Lists of an account, and of what belongs to others.
+  of_no_resource = [
+    "application-autoscaling:DescribeScalableTargets", "backup:ListRecoveryPointsByResource", "cloudwatch:GetMetricStatistics",
+    "cloudwatch:ListMetrics", "dax:DescribeClusters", "dynamodb:DescribeLimits", "dynamodb:ListBackups", "kinesis:ListStreams",
+    "lambda:ListEventSourceMappings", "logs:DescribeLogGroups", "osis:ListPipelines", "pipes:ListPipes",
+  ]
 }
 
 run "no_policy_has_a_wildcard_among_its_actions" {
@@ -30,7 +37,7 @@ run "no_policy_has_a_wildcard_among_its_actions" {
   }
   assert {
     condition = alltrue(flatten([for policy in values(output.policies) : [
-      for statement in jsondecode(policy).Statement : statement.Resource != ["*"] || contains(["cloudwatch:GetMetricStatistics", "kinesis:ListStreams", "logs:DescribeLogGroups"], statement.Action[0])
+      for statement in jsondecode(policy).Statement : length(setsubtract(statement.Action, var.of_no_resource)) == 0 if contains(statement.Resource, "*")
     ]]))
     error_message = "a statement is for all resources that could name its own"
   }
@@ -117,6 +124,82 @@ run "a_replicator_on_lambda_is_lambdas" {
     condition     = !strcontains(output.policies["reverse"], "sqs:")
     error_message = "the pod's policy has Lambda's statements"
   }
+}
+
+run "a_plain_migration_has_no_api_of_ours_and_its_replicators_hold_no_wildcard" {
+  command = plan
+  variables {
+    protocol = "plain"
+  }
+
+  assert {
+    condition     = toset(keys(output.role_arns)) == toset(["controller", "feed", "forward", "reverse", "verifier"])
+    error_message = "there are other roles than those of the plain protocol's processes and the feed"
+  }
+  assert {
+    condition = alltrue(flatten([for policy in values(output.policies) : [
+      for statement in jsondecode(policy).Statement : [for action in statement.Action : !strcontains(action, "*")]
+    ]]))
+    error_message = "an action has a wildcard"
+  }
+  assert {
+    condition = alltrue(flatten([for policy in values(output.policies) : [
+      for statement in jsondecode(policy).Statement : length(setsubtract(statement.Action, var.of_no_resource)) == 0 if contains(statement.Resource, "*")
+    ]]))
+    error_message = "a statement is for all resources that could name its own"
+  }
+}
+
+run "only_the_plain_controller_writes_the_map_turns_the_ttl_off_and_puts_a_guard" {
+  command = plan
+  variables {
+    protocol = "plain"
+  }
+
+  assert {
+    condition = [for service, policy in output.policies : service if anytrue([
+      for statement in jsondecode(policy).Statement : contains(statement.Action, "dynamodb:UpdateTimeToLive") || contains(statement.Action, "dynamodb:PutResourcePolicy")
+    ])] == ["controller"]
+    error_message = "somebody else may, or the controller may not"
+  }
+  assert {
+    condition = [for service, policy in output.policies : service if anytrue([
+      for statement in jsondecode(policy).Statement :
+      contains(statement.Action, "dynamodb:PutItem") && contains(statement.Resource, "arn:aws:dynamodb:us-east-1:111122223333:table/engagement-journal")
+      && try(statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"], ["*"]) != ["journal"]
+    ])] == ["controller"]
+    error_message = "somebody else may write the map, or the controller may not"
+  }
+  assert {
+    condition     = !strcontains(output.policies["controller"], "kinesis:CreateStream") && !strcontains(output.policies["operator"], "dynamodb:CreateTable")
+    error_message = "something is created without a word"
+  }
+}
+
+run "a_keyed_migration_gets_no_right_of_the_plain_protocol" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for policy in values(output.policies) : !strcontains(policy, "PutResourcePolicy") && !strcontains(policy, "UpdateTimeToLive")])
+    error_message = "a keyed role may put a policy or switch a table's TTL"
+  }
+}
+
+run "a_plain_replicator_is_no_function" {
+  command = plan
+  variables {
+    protocol     = "plain"
+    lambda_roles = { forward = { function_name = "f", on_failure_arn = "arn:aws:sqs:us-east-1:111122223333:f-on-failure" } }
+  }
+  expect_failures = [var.lambda_roles]
+}
+
+run "there_are_two_protocols" {
+  command = plan
+  variables {
+    protocol = "open"
+  }
+  expect_failures = [var.protocol]
 }
 
 run "keys_are_used_through_the_services_only" {
