@@ -1,6 +1,7 @@
 """A flip under the plain protocol, on the shipped fakes: there, back, and there again."""
 
 import json
+import math
 
 import msgspec
 import pytest
@@ -148,3 +149,22 @@ async def test_status_says_who_owns_whether_writes_are_held_and_how_long_they_we
     assert "  orders-new owns (the target table): open" in said
     assert "  the last write stop took " in said
     assert "share" not in said
+
+
+async def test_a_write_of_right_before_the_hold_is_proven_is_not_dated_after_it() -> None:
+    """A `Date` is right to a second; a late record of such a write would page as a broken hold."""
+    town = FlipTown(guard=True, settle_s=None)
+    await done(town, "start")
+    last_us = list[int]()
+
+    async def writes_once_more(_process: int, name: str) -> None:
+        if name == "guard on" and not last_us:
+            town.now_s = math.floor(town.now_s) + 0.9
+            assert town.write(1, "the last one")
+            last_us.append(town.now_us())
+
+    town.effect = writes_once_more
+    await done(town, "cutover")
+    assert town.map is not None
+    assert town.map.intervals[-2].held_us >= last_us[0]
+    town.check()

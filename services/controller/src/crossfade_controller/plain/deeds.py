@@ -164,7 +164,7 @@ class FlipDeeds:
             by = f"hook, and {deed.settle_s:g} s after it"
         if self._echo is None:  # a marker that is still waited for was written after this one was opened
             self._echo = await self._moments.echo(deed.owner.other)
-        held_us = await self._moments.moment(deed.owner, purpose=f"held {attempt}")
+        held_us = await self._moments.held_us(deed.owner, purpose=f"held {attempt}")
         self._proven_s = self._world.clock.monotonic()
         return Proof("", held_us, self._moments.now_us(deed.owner.other), by)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from crossfade.core.protocol.plain.map import version_at
 from crossfade.core.protocol.plain.rows import MARKER, fence_of
 from crossfade.core.replication.change import decode_change
-from crossfade.core.values.clocks import CommitUs
+from crossfade.core.values.clocks import CommitUs, Skew
 from crossfade.core.values.errors import ConfigError, OwnershipAmbiguous, PoisonRecord, StoreUnavailable
 from crossfade.core.values.image import of_string
 from crossfade.core.values.keys import Key, key_image
@@ -85,10 +85,25 @@ class Moments:
         Raises:
             StoreUnavailable: no answer told it lately.
         """
+        skew = self._skew(side)
+        return CommitUs(self._world.clock.wall_us() - int((skew.low_s + skew.high_s) / 2 * 1e6))
+
+    async def held_us(self, side: Side, *, purpose: str) -> CommitUs:
+        """Return as `moment` one that no write of before this call was committed after.
+
+        A `Date` tells the time right to a second: by its middle, writes of right before the hold would count as after
+        it, and their late records as a broken hold.
+        """
+        told_us = await self.moment(side, purpose=purpose)
+        if await self._is_owner(side):
+            return told_us
+        return CommitUs(self._world.clock.wall_us() - int(self._skew(side).low_s * 1e6))
+
+    def _skew(self, side: Side) -> Skew:
         skew = self._ports.skews[side]()
         if skew is None:
             raise StoreUnavailable("AWS's time, which no recent answer tells: see gate clock_skew")
-        return CommitUs(self._world.clock.wall_us() - int((skew.low_s + skew.high_s) / 2 * 1e6))
+        return skew
 
     async def moment(self, side: Side, *, purpose: str = "") -> CommitUs:
         """Return a commit time of a table: of a marker where it owns and a canary is named, else AWS's time.
