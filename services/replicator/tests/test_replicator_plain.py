@@ -101,6 +101,16 @@ async def test_two_writes_within_a_second_ask_the_owner_where_they_come_the_othe
     assert (fence_of(bench.target.images[KEY]) or 0) == version_at(AT_US + 500_000) + 1
 
 
+async def test_an_ask_is_as_late_as_the_latest_record_of_its_key_in_the_batch() -> None:
+    """The record of a copy that a flip made, the owner's write after it, and one from between that comes late."""
+    bench = PlainBench()
+    bench.source.put(row(4))
+    echo = payload(row(6, mv=77), row(6), at_us=AT_US)
+    await bench.forward(echo, told(4, at_us=AT_US + 500_000))
+    await bench.forward(told(5, at_us=AT_US + 300_000))
+    assert total_of(bench.target.images[KEY]) == 4
+
+
 async def test_equal_commit_times_ask_the_owner() -> None:
     bench = PlainBench()
     bench.source.put(row(9))

@@ -46,7 +46,7 @@ class Work(NamedTuple):
 
     Attributes:
         copies: the newest of each key, with the place of its record.
-        asks: place of one record of each key that only a read of the owner can settle.
+        asks: place of the latest record of each key that only a read of the owner can settle.
         dropped: how many were overtaken within the batch, or came twice.
     """
 
@@ -55,14 +55,19 @@ class Work(NamedTuple):
     dropped: int
 
 
-def coalesce(transfers: Sequence[tuple[Transfer, int]], asks: Iterable[tuple[Key, int]]) -> Work:
+def coalesce(transfers: Sequence[tuple[Transfer, int]], asks: Iterable[tuple[Key, int, int]]) -> Work:
     """Keep the highest version of each key; a key about which the order says nothing is asked for.
+
+    One ask stands for all records of its key in the batch, so it is as late as the latest of them: what it writes at an
+    earlier version, a record from between the two would take back.
 
     Args:
         transfers: of one batch, in the order of the shard, each with the place of its record.
-        asks: keys that are asked for anyway, and the places of their records.
+        asks: keys that are asked for anyway, with the places and the versions of their records.
     """
-    asked = dict(asks)
+    asked: dict[Key, tuple[int, int]] = {}
+    for key, place, version in asks:
+        asked[key] = max(asked.get(key, (0, 0)), (version, place))
     best: dict[Key, tuple[Transfer, int]] = {}
     for each in transfers:
         transfer = each[0]
@@ -70,6 +75,8 @@ def coalesce(transfers: Sequence[tuple[Transfer, int]], asks: Iterable[tuple[Key
         if held is None or held[0].version < transfer.version:
             best[transfer.key] = each
         elif is_in_doubt(transfer, held[0]):
-            asked[transfer.key] = held[1]
+            asked.setdefault(transfer.key, (0, 0))
+    for key in asked.keys() & best.keys():
+        asked[key] = max(asked[key], (best[key][0].version, best[key][1]))
     copies = [each for key, each in best.items() if key not in asked]
-    return Work(copies, asked, len(transfers) - len(best))
+    return Work(copies, {key: place for key, (_, place) in asked.items()}, len(transfers) - len(best))

@@ -52,7 +52,7 @@ class _Decided(NamedTuple):
     """A batch after the rule: places of records, by what is to be done about them."""
 
     transfers: list[tuple[Transfer, int]]
-    asks: list[tuple[Key, int]]
+    asks: list[tuple[Key, int, int]]
     strays: list[int]
     expired: list[int]
     late: list[tuple[int, bool]]
@@ -189,9 +189,10 @@ class PlainPipeline:
                 case PoisonRecord():
                     found.poison.append((place, str(decision)))
                 case Ask():
-                    found.asks.append((decision.key, place))
+                    found.asks.append((decision.key, place, version_at(decision.committed_us)))
                 case Late() if owner is self._direction.origin:  # flipped back since: its row is the truth again
-                    found.asks.append((self._there(entries[place].known), place))
+                    key, at = self._there(entries[place].known), version_at(decision.committed_us)
+                    found.asks.append((key, place, at))
                 case Late():
                     found.late.append((place, decision.past_hold))
                 case _ if not since_us or decision.committed_us < since_us:
