@@ -11,7 +11,7 @@ FIRST ?= 0
 WORKERS ?= 3
 BESIDE := $(wildcard $(addsuffix /tests,$(MEMBERS)))
 
-.PHONY: bench-verify bench-offline verify-long setup demo demo-table demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
+.PHONY: flip-runs bench-verify bench-offline verify-long setup demo demo-table demo-busy simulate planted-faults check test test-deploy lint reference release-check loc proto lock bench clean help dashboards test-alerts test-alerts-killed test-dashboards images test-images lambda
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -70,6 +70,9 @@ planted-faults: $(READY) ## plants each fault in the simulation, and writes whic
 
 simulate: $(READY) ## whole migrations in virtual time, a seed each; tells a failing one as a small story (SEEDS=1000 FIRST=0)
 	@PYTHONHASHSEED=0 PYTHONPATH=tests:tests/support $(PY) -m simulation --seeds $(SEEDS) --first $(FIRST) $(ARGS)
+
+flip-runs: $(READY) ## plain migrations there, back and there again in virtual time: which fault hit which step of a flip (SEEDS=50)
+	@PYTHONHASHSEED=0 PYTHONPATH=tests:tests/support $(PY) -m simulation.flips $(if $(filter command line,$(origin SEEDS)),--seeds $(SEEDS)) $(ARGS)
 
 bench: $(READY) ## CPU time a record of the apply path by stage, with the usual handlers in the same run
 	$(PY) benchmarks/bench_apply.py $(ARGS)

@@ -49,7 +49,7 @@ from flip_ports import MortalGuards, MortalJournal, MortalMaps, MortalTable, Mor
 
 ORDERS = RuleMapping(
     "orders",
-    source=Table("orders-old", ("pk", "sk")),
+    source=Table("orders-old", ("pk", "sk"), ttl="expires_at"),
     target=Table("orders-new", ("pk", "sk")),
     rules=(),
     belongs=lambda _key: True,
