@@ -12,11 +12,13 @@ from crossfade.core.protocol.limits import MAX_ITEM_BYTES, item_size
 from crossfade.core.protocol.plain.map import drained_from, opened_from, sealed_from, version_at
 from crossfade.core.protocol.plain.rows import fence_of
 from crossfade.core.protocol.writing import Verdict
+from crossfade.core.replication.change import Change
 from crossfade.core.values.errors import StoreRefused, StoreUnavailable
 from crossfade.core.values.image import of_number, of_string
+from crossfade.core.values.keys import Key
 from crossfade.core.values.shape import Side
 from crossfade.ports.sending import NotSent
-from plain_bench import PlainBench
+from plain_bench import PlainBench, Stream
 from plain_records import AT_US, FIRST, FLIPPED, HELD_US, KEY, S, back, payload, row, told, total_of
 from replicator_bench import FORWARD, REVERSE, records
 
@@ -308,6 +310,28 @@ async def test_a_row_that_others_changed_after_the_hold_no_longer_says_what_was_
     found = await bench.forward(told(5, 4, at_us=HELD_US - S))
     assert found["late_disturbed"] == 1
     assert total_of(bench.target.images[KEY]) == 4
+
+
+class Again(Stream):
+    """A stream in which all records have arrived again."""
+
+    async def changes(self, since_s: float, keys: frozenset[Key]) -> dict[Key, list[Change]]:
+        del since_s
+        return await super().changes(0, keys)
+
+
+async def test_an_old_record_that_comes_again_after_the_hold_is_no_change_of_after_it() -> None:
+    """The stream is read by arrival: the import's record, again, kept from the owner what a flip had missed."""
+    bench = PlainBench(back())
+    bench.target.put(row(4))  # the import, while the target was the standby
+    bench.now_us = HELD_US + 60 * S
+    bench.target.put(row(5))
+    bench.source.put(row(4, mv=version_at(AT_US)))
+    bench.handed[REVERSE]._hints._old_witness = Again(bench.target)
+    bench.now_us = HELD_US + 700 * S
+    found = await bench.reverse(told(5, 4, at_us=HELD_US + 60 * S, side=Side.TARGET))
+    assert found == {"records": 1, "late": 1, "late_copied": 1}
+    assert total_of(bench.source.images[KEY]) == 5
 
 
 async def test_and_so_it_is_while_the_other_direction_is_waited_for() -> None:

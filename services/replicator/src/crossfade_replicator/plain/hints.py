@@ -251,6 +251,8 @@ class Hints:
         return {key for key, changes in found.items() if any(self._is_disturbing(each, view) for each in changes)}
 
     def _is_disturbing(self, change: Change, view: OwnerMap) -> bool:
+        if change.committed_us <= view.intervals[-2].held_us:
+            return False  # an old record that has come again: the stream is read by arrival
         try:
             return disturbs(self._decide(change, view))
         except PoisonRecord:
