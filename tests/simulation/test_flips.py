@@ -11,7 +11,7 @@ def test_fifty_seeds_plan_every_fault_at_every_step() -> None:
     assert sorted(planned) == sorted(PAIRS)
 
 
-@pytest.mark.parametrize("seed", [0, 2, 4, 6, 9, 11, 34, 46])
+@pytest.mark.parametrize("seed", [0, 2, 4, 6, 9, 11, 34, 46, 62])
 async def test_the_book_equals_the_owning_table_after_each_flip(seed: int) -> None:
     run = await played(seed)
     assert not run.broken
