@@ -26,9 +26,6 @@ PUTS_BACK: Final = Scenario(writes=2, flips=1, kinds=("delete", "put back"), fen
 
 SMALL: Final = {
     "one flip": ONE,
-    "there and back": THERE_AND_BACK,
-    "an applier dies with a request on the wire": DIES,
-    "an attempt is given up, or another coordinator ends it": GIVEN_UP,
     "a record comes after the flip": LATE,
     "the application puts back a row that it read with a fence": PUTS_BACK,
 }
@@ -41,6 +38,9 @@ GIVEN_UP_TWICE: Final = Scenario(writes=1, flips=1, endings=2, kinds=("put", "de
 DIES_AND_GIVEN_UP: Final = Scenario(writes=1, flips=1, endings=1, crashes=1, kinds=("put",))
 
 LARGE: Final = {
+    "there and back": THERE_AND_BACK,
+    "an applier dies with a request on the wire": DIES,
+    "an attempt is given up, or another coordinator ends it": GIVEN_UP,
     "there and back, with deletes": THERE_AND_BACK_DELETING,
     "a late record, and the owner changes and changes back": A_B_A,
     "rows with a fence are put back twice": PUTS_BACK_TWICE,
@@ -139,6 +139,9 @@ PLANTED: Final = {
 }
 
 PLANTED_LARGE: Final = {
+    "there and back": THERE_AND_BACK,
+    "an applier dies with a request on the wire": DIES,
+    "an attempt is given up, or another coordinator ends it": GIVEN_UP,
     "the owner changed and changed back": (A_B_A, Code(late_sees_between=False)),
     "a row that has the content keeps its fence": (PUTS_BACK_TWICE, Code(asked=_equal_is_enough)),
     "the removal of a tombstone travels": (THERE_AND_BACK_DELETING, Code(decide=_purges_travel)),
