@@ -1,7 +1,9 @@
-"""Keys that the verifier hands over after a flip: each is settled as a late record's (ADR 0046).
+"""Keys that the verifier hands over after a flip: what differs is left to a person, with both rows (ADR 0043, 0046).
 
 The verifier compares both tables after each flip, and writes nothing into either. A key that the flip may have missed
-comes as a letter, and stays one until it is settled here, by the consumer that looks into late records anyway.
+comes as a letter, and stays one until it is looked into here, by the consumer that looks into late records anyway.
+Without a record nobody knows which row is right: the old owner's, whose write the flip missed, or the owner's, whose
+own record never came. So nothing is copied; the late record itself, if it comes, copies.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Handed:
         if not found:
             return 0
         account = Account()
-        await self._hints.settle([(_entry(each), False) for each in found], account)
+        await self._hints.settle([(_entry(each), False) for each in found], account, by_records=False)
         for each in found:
             await self._letters.remove(each)
         log.info("keys handed over are settled", consumer=self._consumer, keys=len(found), **account.counts)

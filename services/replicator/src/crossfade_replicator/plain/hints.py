@@ -127,12 +127,14 @@ class Hints:
         self._decide = PlainRule(mapping, direction).decide
         self._old_shape, self._shape = mapping.shape(direction.origin), mapping.shape(direction.destination)
 
-    async def settle(self, late: Sequence[tuple[Entry, bool]], account: Account) -> None:
+    async def settle(self, late: Sequence[tuple[Entry, bool]], account: Account, *, by_records: bool = True) -> None:
         """Look into late records; when this returns, what they hint at is settled or in letters.
 
         Args:
             late: the records, each with whether it was committed past the hold.
             account: of the batch.
+            by_records: whether there are records. Keys that differ without one go into letters: the flip may have
+                missed a write of the old owner, or a record of the present one may never come, and the rows don't tell.
         """
         account.counts["late"] += len(late)
         todo: dict[Key, Entry] = {}
@@ -159,7 +161,19 @@ class Hints:
             account.counts["late_disturbed"] += len(disturbed)
             todo = {key: each for key, each in todo.items() if key not in disturbed}
             await persist(self._progress.is_past_now)
+            if not by_records:
+                await self._keep_differing(todo, presents, view.floor, account)
+                return
             todo = await self._copy(todo, olds, presents, since_s, account)
+
+    async def _keep_differing(
+        self, todo: Mapping[Key, Entry], presents: Mapping[Key, _Present], floor: int, account: Account
+    ) -> None:
+        """Keep both rows of the keys that still differ, once the other direction is past the reads."""
+        olds = await persist(partial(self._old.read_many, list(todo)))
+        for key, entry in todo.items():
+            if self._wants(key, olds, presents, floor):
+                await self._letters.rows(LATE, entry, self._named(olds.get(key), presents[key].row), account)
 
     async def _keep_broken(self, entry: Entry, account: Account) -> None:
         key = entry.known.key

@@ -4,7 +4,7 @@ code          what was found                                          the letter
 stray         somebody else changed the standby                       it is merged or discarded
 unrecorded    a row of the standby that no record had shown           the record that shows it comes; or discarded
 hold_broken   the old owner was written to after the hold was proven  discarded
-late          a late record's key that was written to meanwhile       discarded
+late          rows that differ since a flip: nothing tells which is old  discarded
 wide          a row that fits, but not with a fence                   it is one that fits; it waits for nobody
 """
 
@@ -37,7 +37,8 @@ REASONS: Final = {
     UNRECORDED: "the standby's row was not what its owner's record says was there before: it may be the only copy of a "
     "write. It is kept here, and was overwritten",
     HOLD_BROKEN: "the table that owned until the flip was written to after the hold was proven",
-    LATE: "a late record shows a write that the flip did not bring along, and the owner's row was written to meanwhile",
+    LATE: "the old owner's row may hold a write that the flip did not bring along, and nothing tells surely whether "
+    "the owner's row is older",
     WIDE: "the row leaves no room for a fence of some 25 bytes: it is copied in the hold of a flip",
 }
 
