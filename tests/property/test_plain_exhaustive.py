@@ -139,9 +139,6 @@ PLANTED: Final = {
 }
 
 PLANTED_LARGE: Final = {
-    "there and back": THERE_AND_BACK,
-    "an applier dies with a request on the wire": DIES,
-    "an attempt is given up, or another coordinator ends it": GIVEN_UP,
     "the owner changed and changed back": (A_B_A, Code(late_sees_between=False)),
     "a row that has the content keeps its fence": (PUTS_BACK_TWICE, Code(asked=_equal_is_enough)),
     "the removal of a tombstone travels": (THERE_AND_BACK_DELETING, Code(decide=_purges_travel)),
