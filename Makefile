@@ -7,7 +7,8 @@ ARGS ?=
 RUNS ?= 1
 SEEDS ?= 1000
 FIRST ?= 0
-# Most tests wait for processes that they started, so a few more workers than half the cores do no harm.
+# Most tests wait for processes that they started, so a few more workers than half the cores do no harm. Files keep their
+# order: by default those with few tests come last, and these are the ones that wait.
 WORKERS ?= 3
 BESIDE := $(wildcard $(addsuffix /tests,$(MEMBERS)))
 
@@ -50,7 +51,7 @@ check: $(READY) ## unit, property, contract on memory, simulation; what exhausts
 	@$(PY) -m pytest -q -n auto --dist worksteal -m "not deep and not slow and not embedded" --hypothesis-profile=check $(BESIDE) tests/house tests/property tests/contract tests/simulation $(ARGS)
 
 test: $(READY) lint ## all checks and tests (ARGS is passed to pytest)
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not e2e" $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not e2e" $(ARGS)
 	$(PY) -m pytest -m e2e tests/e2e
 
 test-deploy: $(READY) ## the charts, modules, images and dashboards, by the real tools
